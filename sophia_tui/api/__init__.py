@@ -1,0 +1,1 @@
+"""The HTTP API: one of three faces over the services."""

@@ -1,0 +1,1 @@
+"""Routes, named for whose protocol they speak."""

@@ -1,0 +1,1 @@
+"""The command line: one of three faces over the services."""

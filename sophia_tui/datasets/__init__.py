@@ -1,0 +1,1 @@
+"""The engine for JSON Lines files; knows no database and no screen."""

@@ -1,0 +1,66 @@
+"""The canonical form of training data, its versions, and where each record came from."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+ROLES = ("system", "developer", "user", "assistant", "tool")
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a chat. `weight` 0 keeps an assistant turn out of the loss."""
+
+    role: str
+    content: str
+    weight: int | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One canonical training example: a chat that ends with the assistant's turn."""
+
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """Where a record comes from: a database row (table, key) or a line of a file."""
+
+    table: str
+    key: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A record that was not used, and why. Never holds the record's text.
+
+    `code` is one of the stable words of the reader (e.g. `json`, `no_answer`, `duplicate`).
+    """
+
+    file: str
+    line: int
+    code: str
+    reason: str
+    source: SourceRow | None = None
+
+
+@dataclass(frozen=True)
+class DatasetVersion:
+    """One immutable version: the folder datasets/<name>/<hash12>/.
+
+    `counts` holds rows_in, rows_kept, rows_rejected, train, valid, test, redacted and one entry
+    for each rejection code; rows_in = rows_kept + rows_rejected always.
+    """
+
+    name: str
+    hash: str
+    folder: str
+    counts: dict[str, int]
+    manifest: dict[str, Any] = field(default_factory=dict)
+    created_by: str = ""
+    created_at: datetime | None = None
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}@{self.hash[:12]}"

@@ -1,0 +1,98 @@
+"""Jobs: a training or an evaluation, from its draft on, and what it tells while it runs."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class JobKind(StrEnum):
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+
+
+class JobState(StrEnum):
+    DRAFT = "draft"
+    QUEUED = "queued"
+    VALIDATING = "validating"
+    RUNNING = "running"
+    PAUSING = "pausing"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def ended(self) -> bool:
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+    @property
+    def active(self) -> bool:
+        """A process of it is alive, or should be."""
+        return self in (JobState.VALIDATING, JobState.RUNNING, JobState.PAUSING)
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """Which process a run is. A pid alone is not an identity: it is given again after a reboot.
+
+    `process_started` is field 22 of /proc/PID/stat (clock ticks since boot).
+    """
+
+    host: str
+    boot_id: str
+    pid: int
+    process_started: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of our jobs table. `request` is what was asked (the run's specification).
+
+    `state` is a JobState's text, or a provider's own word that we don't know.
+    `last_event` is the number of the newest event copied into the store; `event_offset` the byte
+    in events.jsonl behind it. `error` has code, what, why, remedy.
+    """
+
+    id: str
+    kind: JobKind
+    state: str
+    base: str
+    dataset: str | None
+    request: dict[str, Any]
+    created_by: str
+    created_at: datetime
+    provider: str = "local"
+    provider_job_id: str | None = None
+    model_id: str | None = None
+    resulting_model: str | None = None
+    files: tuple[str, ...] = ()
+    run_folder: str | None = None
+    identity: RunIdentity | None = None
+    worker_id: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    heartbeat_at: datetime | None = None
+    last_event: int = 0
+    event_offset: int = 0
+    step: int | None = None
+    total_steps: int | None = None
+    loss: float | None = None
+    seconds_left: float | None = None
+    resumes: int = 0
+    wanted: str | None = None  # what a person asked of a living job: cancel, pause, resume
+    error: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """One event of a run, numbered from 1 without gap."""
+
+    job_id: str
+    number: int
+    at: datetime
+    kind: str
+    data: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,83 @@
+"""Models and promotions: what training made, and what production uses."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class ModelKind(StrEnum):
+    HOSTED = "hosted"
+    ADAPTER = "adapter"
+    MERGED = "merged"
+    BASE = "base"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model Sophia knows, with its lineage (job, data set version)."""
+
+    id: str
+    kind: ModelKind
+    base: str
+    created_at: datetime
+    job_id: str | None = None
+    dataset: str | None = None
+    path: str | None = None
+    evaluation: dict[str, Any] | None = None
+    shutdown_at: datetime | None = None
+    version: int = 1
+
+
+class PromotionState(StrEnum):
+    """PENDING is written before the first file is touched, so that a crash can be finished."""
+
+    PENDING = "pending"
+    DONE = "done"
+    UNDONE = "undone"
+    ROLLED_BACK = "rolled_back"
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """What a promotion changes in one managed env file."""
+
+    path: str
+    before: dict[str, str | None]
+    after: dict[str, str | None]
+    before_hash: str
+    after_hash: str
+    snapshot: str | None = None
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One promotion or rollback: one row here, one line in history.jsonl."""
+
+    id: str
+    model_id: str
+    previous_model: str | None
+    state: PromotionState
+    changes: tuple[FileChange, ...]
+    created_by: str
+    created_at: datetime
+    finished_at: datetime | None = None
+    rolls_back: str | None = None
+    error: dict[str, Any] | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """Who did what, when, from which face. `request` has secrets masked; never a record's text."""
+
+    at: datetime
+    actor: str
+    face: str
+    role: str
+    operation: str
+    target: str | None
+    request: dict[str, Any]
+    outcome: str  # done, dry_run, refused, failed
+    code: str | None = None
+    seconds: float = 0.0

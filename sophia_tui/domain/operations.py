@@ -1,0 +1,70 @@
+"""What a face may ask of a service, declared once: the declaration itself and its parts."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from sophia_tui.domain.context import Role
+
+
+class Input(BaseModel):
+    """Base of every operation's input: unknown fields are refused, texts are stripped."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, frozen=True)
+
+
+class Output(BaseModel):
+    """Base of every operation's output. Field titles are texts for people (gettext)."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class NoInput(Input):
+    """An operation that needs nothing."""
+
+
+class Danger(StrEnum):
+    """NONE runs at once; CONFIRM asks; TYPE_NAME asks for the target's name typed (console)."""
+
+    NONE = "none"
+    CONFIRM = "confirm"
+    TYPE_NAME = "type_name"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing that can be asked: `name` is `subject.verb`, e.g. `train.start`.
+
+    `help` is one English sentence, translated where it is shown. `writes` operations are audited
+    and refused under --readonly. `target` names the input field that says what is acted upon (for
+    the audit and for TYPE_NAME). `trains` operations need ALLOW_FINETUNE=true over HTTP.
+    `positional` are input fields that the command line takes without an option name.
+    """
+
+    name: str
+    help: str
+    service: type
+    method: str
+    input: type[BaseModel]
+    output: type[BaseModel]
+    role: Role = Role.VIEWER
+    writes: bool = False
+    danger: Danger = Danger.NONE
+    dry_run: bool = False
+    trains: bool = False
+    target: str | None = None
+    positional: tuple[str, ...] = ()
+
+    @property
+    def subject(self) -> str:
+        return self.name.partition(".")[0]
+
+    @property
+    def verb(self) -> str:
+        return self.name.partition(".")[2]
+
+
+Handler = Callable[..., Awaitable[Any]]

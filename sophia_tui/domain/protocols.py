@@ -1,0 +1,215 @@
+"""What services know of store, source and launching: protocols; wiring.py puts the real ones in."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from sophia_tui.domain.datasets import DatasetVersion
+from sophia_tui.domain.jobs import Job, JobEvent, RunIdentity
+from sophia_tui.domain.models import AuditEntry, Model, Promotion
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The time now, aware, in UTC."""
+
+
+class JobStore(Protocol):
+    async def add(self, job: Job) -> None:
+        """Insert a new job and wake workers, in one transaction."""
+
+    async def get(self, job_id: str) -> Job | None:
+        """By our id or the provider's."""
+
+    async def page(
+        self, limit: int = 100, offset: int = 0, states: Sequence[str] = ()
+    ) -> list[Job]:
+        """Newest first."""
+
+    async def update(self, job_id: str, version: int | None = None, **changes: Any) -> Job:
+        """Change columns. With `version`: raises ConflictError J409 if another was faster."""
+
+    async def claim(self, worker_id: str, host: str) -> Job | None:
+        """Take the oldest queued job (SKIP LOCKED) for a worker; state becomes validating."""
+
+    async def adoptable(self, host: str) -> list[Job]:
+        """Jobs of this host that are active, pausing or interrupted: a worker's to watch."""
+
+    async def append_events(self, job_id: str, events: Sequence[JobEvent], offset: int) -> int:
+        """Insert events, idempotent by (job, number); moves last_event and event_offset in the
+        same transaction. Returns how many were new."""
+
+    async def events(self, job_id: str, after: int = 0, limit: int = 500) -> list[JobEvent]: ...
+
+    async def beat(self, worker_id: str, host: str, pid: int) -> None:
+        """A worker's sign of life."""
+
+    async def living_workers(self, within_seconds: float) -> list[dict[str, Any]]:
+        """Workers whose last sign of life is younger than that."""
+
+    async def wait_for_wakeup(self, seconds: float) -> bool:
+        """Wait for a notification (LISTEN) or so many seconds, whichever is first; where LISTEN
+        does not pass, it simply waits."""
+
+
+class DatasetStore(Protocol):
+    async def add(self, version: DatasetVersion) -> None:
+        """Insert; the same version again changes nothing."""
+
+    async def get(self, reference: str) -> DatasetVersion | None:
+        """`name@hash12`, `name` (its newest version), or a hash prefix of 6 or more digits."""
+
+    async def page(self, limit: int = 100, offset: int = 0) -> list[DatasetVersion]: ...
+
+
+class ModelStore(Protocol):
+    async def add(self, model: Model) -> None: ...
+
+    async def get(self, model_id: str) -> Model | None: ...
+
+    async def page(self, limit: int = 100, offset: int = 0) -> list[Model]: ...
+
+    async def next_id(self, prefix: str = "sophia") -> str:
+        """`sophia-v1`, `sophia-v2`, …: never given twice."""
+
+    async def update(self, model_id: str, **changes: Any) -> Model: ...
+
+
+class PromotionStore(Protocol):
+    async def add(self, promotion: Promotion) -> None:
+        """Insert; raises ConflictError P409 while another one is pending."""
+
+    async def get(self, promotion_id: str) -> Promotion | None: ...
+
+    async def page(self, limit: int = 100) -> list[Promotion]: ...
+
+    async def update(self, promotion_id: str, **changes: Any) -> Promotion: ...
+
+
+class SettingsStore(Protocol):
+    async def all(self) -> dict[str, str]: ...
+
+    async def set(self, key: str, value: str | None, actor: str) -> None: ...
+
+
+class AuditStore(Protocol):
+    async def add(self, entry: AuditEntry) -> None: ...
+
+    async def page(self, limit: int = 100, offset: int = 0) -> list[AuditEntry]: ...
+
+
+class Store(Protocol):
+    """Our own store; each part may be used on its own."""
+
+    jobs: JobStore
+    datasets: DatasetStore
+    models: ModelStore
+    promotions: PromotionStore
+    settings: SettingsStore
+    audit: AuditStore
+
+    async def ping(self) -> float:
+        """Milliseconds of one round trip. Raises UnavailableError S001."""
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class StoreStatus:
+    """`kind` is `embedded` or `server`; `where` never holds a password."""
+
+    kind: str
+    where: str
+    running: bool
+    server_version: str | None = None
+    schema_version: str | None = None
+    program_version: str | None = None
+    milliseconds: float | None = None
+    pid: int | None = None
+
+
+class StoreAdmin(Protocol):
+    """Start, stop, look at and migrate the own store."""
+
+    async def status(self) -> StoreStatus: ...
+
+    async def start(self) -> StoreStatus: ...
+
+    async def stop(self) -> StoreStatus: ...
+
+    async def migrate(self) -> StoreStatus: ...
+
+
+@dataclass(frozen=True)
+class ColumnReport:
+    """What was found for one column that we look for."""
+
+    column: str
+    found: str | None  # the type as Postgres names it
+    required: bool
+    usable: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """What was found for one table of the owner's."""
+
+    table: str
+    found: str | None  # schema.name, or None
+    kind: str | None  # table, view, materialized view, partitioned table, foreign table
+    readable: bool
+    rows_estimate: int | None
+    columns: tuple[ColumnReport, ...] = ()
+    problem: str = ""
+
+    @property
+    def usable(self) -> bool:
+        return self.readable and not self.problem and all(c.usable for c in self.columns)
+
+
+@dataclass(frozen=True)
+class ExportCounts:
+    """rows_read = exported + rejected, always. `rejected_by` counts by code."""
+
+    rows_read: int
+    exported: int
+    rejected: int
+    bytes_written: int
+    rejected_by: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ConversationFilter:
+    """Which conversations are collected. Times are aware; the period is half-open.
+
+    `closed_statuses` are compared in lower case; with `idle_hours` also conversations whose last
+    message is the assistant's and older than that count as complete.
+    """
+
+    start: datetime
+    end: datetime
+    channels: tuple[str, ...] = ()
+    closed_statuses: tuple[str, ...] = ()
+    idle_hours: float | None = None
+    minimum_rating: float | None = None
+
+
+class Source(Protocol):
+    """The owner's database: read only, never altered."""
+
+    async def inspect(self) -> list[TableReport]:
+        """Every table of mission sections 1 and 2: where it is, what fits, what does not."""
+
+    async def close(self) -> None: ...
+
+
+class RunLauncher(Protocol):
+    """Starts `python -m finetune` as nobody's child, and knows whether it lives."""
+
+    async def launch(self, verb: str, run_folder: str) -> RunIdentity: ...
+
+    def alive(self, identity: RunIdentity) -> bool: ...
+
+    def signal(self, identity: RunIdentity, signal_number: int) -> bool: ...

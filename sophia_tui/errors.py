@@ -1,0 +1,125 @@
+"""The one tree of errors; the same text serves the console, the command line and the API.
+
+    SophiaError
+    ├── UsageError         the request itself is wrong            exit 2, HTTP 422
+    ├── RefusedError       not allowed, or not confirmed          exit 3, HTTP 403
+    │   └── UnauthenticatedError  no or wrong token               exit 3, HTTP 401
+    ├── NotFoundError      no such job, model, data set, file     exit 4, HTTP 404
+    ├── UnavailableError   database, provider or package missing  exit 5, HTTP 503
+    ├── ConflictError      another person or process was faster   exit 1, HTTP 409
+    ├── DataError          data that can't be used                exit 1, HTTP 422
+    ├── JobError           a training or evaluation failed        exit 1, HTTP 500
+    ├── PromotionError     a promotion failed and was undone      exit 1, HTTP 500
+    ├── SetupError         the installation is not as it must be  exit 1, HTTP 500
+    ├── CancelledError     the person asked to stop               exit 1, HTTP 499
+    └── InternalError      a defect of Sophia's own               exit 1, HTTP 500
+
+A code is a letter and three digits: D data, J jobs, P promotion, S set-up and store, M models,
+U usage, R refusals, T settings, X internal. One code stands for one cause.
+"""
+
+from typing import Any, ClassVar
+
+__all__ = [
+    "CancelledError",
+    "ConflictError",
+    "DataError",
+    "InternalError",
+    "JobError",
+    "NotFoundError",
+    "PromotionError",
+    "RefusedError",
+    "SetupError",
+    "SophiaError",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UsageError",
+]
+
+
+class SophiaError(Exception):
+    """What happened, why, and what to do now. Texts are translated where the error is raised.
+
+    Never put a secret or the text of a data set into any of the fields: they are printed, logged
+    and audited as they are.
+    """
+
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+
+    def __init__(
+        self, code: str, what: str, why: str = "", remedy: str = "", **details: Any
+    ) -> None:
+        super().__init__(what)
+        self.code = f"SOPHIA-{code}"
+        self.what = what
+        self.why = why
+        self.remedy = remedy
+        self.details = details
+
+    def as_dict(self) -> dict[str, Any]:
+        """The neutral form for `--json`, the API and the audit."""
+        return {
+            "code": self.code,
+            "what": self.what,
+            "why": self.why,
+            "remedy": self.remedy,
+            "details": self.details,
+        }
+
+    def __str__(self) -> str:
+        return " ".join(
+            part for part in (f"[{self.code}]", self.what, self.why, self.remedy) if part
+        )
+
+
+class UsageError(SophiaError):
+    exit_code = 2
+    http_status = 422
+
+
+class RefusedError(SophiaError):
+    exit_code = 3
+    http_status = 403
+
+
+class UnauthenticatedError(RefusedError):
+    http_status = 401
+
+
+class NotFoundError(SophiaError):
+    exit_code = 4
+    http_status = 404
+
+
+class UnavailableError(SophiaError):
+    exit_code = 5
+    http_status = 503
+
+
+class ConflictError(SophiaError):
+    http_status = 409
+
+
+class DataError(SophiaError):
+    http_status = 422
+
+
+class JobError(SophiaError):
+    pass
+
+
+class PromotionError(SophiaError):
+    pass
+
+
+class SetupError(SophiaError):
+    pass
+
+
+class CancelledError(SophiaError):
+    http_status = 499
+
+
+class InternalError(SophiaError):
+    pass

@@ -1,0 +1,82 @@
+"""Languages: which one is active, and the look-up of a text in it. Nothing here calls setlocale.
+
+The language is a context variable, so that one API process can answer two people in two languages.
+"""
+
+import gettext as _gettext
+from collections.abc import Mapping
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+
+LANGUAGES = ("en", "pt_BR")
+DEFAULT_LANGUAGE = "en"
+LOCALE_FOLDER = Path(__file__).parent / "locale"
+
+_active: ContextVar[str] = ContextVar("sophia_language", default=DEFAULT_LANGUAGE)
+
+
+def match_language(text: str | None) -> str | None:
+    """The language of ours that a tag such as `pt_BR.UTF-8` or `en` asks for, else None."""
+    if not text:
+        return None
+    tag = text.split(".")[0].split("@")[0].replace("-", "_").lower()
+    if tag.split("_")[0] == "pt":
+        return "pt_BR"
+    if tag.split("_")[0] == "en":
+        return "en"
+    return None
+
+
+def detect_language(environment: Mapping[str, str]) -> str:
+    """The language from SOPHIA_LANG, LC_ALL, LC_MESSAGES and LANG, read as text."""
+    for key in ("SOPHIA_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
+        value = environment.get(key)
+        if value:
+            return match_language(value) or DEFAULT_LANGUAGE
+    return DEFAULT_LANGUAGE
+
+
+def set_language(language: str) -> None:
+    """Make `language` (one of LANGUAGES) the active one in this context."""
+    _active.set(match_language(language) or DEFAULT_LANGUAGE)
+
+
+def get_language() -> str:
+    return _active.get()
+
+
+@cache
+def _catalogue(language: str) -> _gettext.NullTranslations:
+    return _gettext.translation(
+        "sophia", localedir=str(LOCALE_FOLDER), languages=[language], fallback=True
+    )
+
+
+def _(message: str) -> str:
+    """The text in the active language; English is the source language."""
+    language = _active.get()
+    if not message or language == DEFAULT_LANGUAGE:
+        return message
+    return _catalogue(language).gettext(message)
+
+
+def ngettext(singular: str, plural: str, count: int) -> str:
+    """The right plural form for `count` in the active language."""
+    language = _active.get()
+    if language == DEFAULT_LANGUAGE:
+        return singular if count == 1 else plural
+    return _catalogue(language).ngettext(singular, plural, count)
+
+
+def N_(message: str) -> str:
+    """Marks a text for the catalogues where it is declared; `_` translates it where it is shown."""
+    return message
+
+
+def number(value: float, decimals: int = 0) -> str:
+    """A number for people: 1,204.5 in English, 1.204,5 in Portuguese."""
+    text = f"{value:,.{decimals}f}"
+    if _active.get() == "pt_BR":
+        text = text.replace(",", "\0").replace(".", ",").replace("\0", ".")
+    return text

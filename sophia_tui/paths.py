@@ -1,0 +1,80 @@
+"""Where Sophia keeps its things. Asks only the environment; makes no folder at import."""
+
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+SERVER_DATA = Path("/var/lib/sophia")
+SERVER_ENV = Path("/etc/sophia/sophia.env")
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The folders below one data folder; each is made by whoever first writes to it."""
+
+    data: Path
+
+    @property
+    def postgres(self) -> Path:
+        return self.data / "postgres"
+
+    @property
+    def datasets(self) -> Path:
+        return self.data / "datasets"
+
+    @property
+    def runs(self) -> Path:
+        return self.data / "runs"
+
+    @property
+    def models(self) -> Path:
+        return self.data / "models"
+
+    @property
+    def promotions(self) -> Path:
+        return self.data / "promotions"
+
+    @property
+    def logs(self) -> Path:
+        return self.data / "logs"
+
+    @property
+    def state(self) -> Path:
+        """Small files of one person's console: drafts, the screen to come back to."""
+        return self.data / "state"
+
+    @property
+    def audit_spool(self) -> Path:
+        """Audit entries that could not reach the store yet, as JSON Lines."""
+        return self.data / "audit-spool.jsonl"
+
+
+def data_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """SOPHIA_DATA_DIR, else /var/lib/sophia for root, else the user's XDG data folder."""
+    environment = os.environ if environment is None else environment
+    chosen = environment.get("SOPHIA_DATA_DIR")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    if os.geteuid() == 0:
+        return SERVER_DATA
+    base = environment.get("XDG_DATA_HOME") or str(home(environment) / ".local" / "share")
+    return Path(base) / "sophia"
+
+
+def home(environment: Mapping[str, str]) -> Path:
+    """HOME, else the home of the account (services run without HOME)."""
+    chosen = environment.get("HOME")
+    return Path(chosen) if chosen else Path(pwd.getpwuid(os.geteuid()).pw_dir)
+
+
+def system_user(environment: Mapping[str, str] | None = None) -> str:
+    """Who acts: the person behind sudo where there is one, else the account of the process."""
+    environment = os.environ if environment is None else environment
+    if os.geteuid() == 0 and environment.get("SUDO_USER"):
+        return environment["SUDO_USER"]
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"uid {os.geteuid()}"

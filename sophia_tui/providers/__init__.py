@@ -1,0 +1,1 @@
+"""The outside world: who trains and who answers."""

@@ -1,0 +1,1 @@
+"""All behaviour: one module per subject; a face only calls it."""

@@ -1,0 +1,254 @@
+"""Operations: declared on a service's method, collected in a registry, run by one dispatcher.
+
+The dispatcher alone enforces roles, --readonly and confirmation, writes the audit and maps errors,
+for all faces. Adding an operation is one decorated method on a service class.
+"""
+
+import inspect
+import time
+import typing
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from sophia_tui.domain.context import Context, Face
+from sophia_tui.domain.models import AuditEntry
+from sophia_tui.domain.operations import Danger, Handler, Operation
+from sophia_tui.domain.protocols import Clock
+from sophia_tui.errors import (
+    InternalError,
+    NotFoundError,
+    RefusedError,
+    SophiaError,
+    UsageError,
+)
+from sophia_tui.i18n import _, set_language
+
+_DECLARED = "__sophia_operation__"
+
+
+def operation(name: str, help: str, **options: Any) -> Callable[[Handler], Handler]:
+    """Declare a method `async def …(self, context, request) -> output` as an operation.
+
+    Input and output are read from the annotations; `options` are Operation's other fields.
+    """
+
+    def mark(method: Handler) -> Handler:
+        setattr(method, _DECLARED, {"name": name, "help": help, **options})
+        return method
+
+    return mark
+
+
+def _declarations(service: type) -> Iterator[Operation]:
+    for attribute, method in vars(service).items():
+        declared = getattr(method, _DECLARED, None)
+        if declared is None:
+            continue
+        hints = typing.get_type_hints(method)
+        parameters = list(inspect.signature(method).parameters)
+        yield Operation(
+            service=service,
+            method=attribute,
+            input=hints[parameters[2]],
+            output=hints["return"],
+            **declared,
+        )
+
+
+class Registry:
+    """All operations of the given services, by name, in the order of their declaration."""
+
+    def __init__(self, services: Iterable[type]) -> None:
+        self._operations: dict[str, Operation] = {}
+        for service in services:
+            for found in _declarations(service):
+                if found.name in self._operations:
+                    raise InternalError("X001", f"Operation {found.name} is declared twice.")
+                self._operations[found.name] = found
+
+    def __iter__(self) -> Iterator[Operation]:
+        return iter(self._operations.values())
+
+    def get(self, name: str) -> Operation:
+        """Raises NotFoundError U404."""
+        try:
+            return self._operations[name]
+        except KeyError:
+            raise NotFoundError(
+                "U404",
+                _("There is no operation {name}.").format(name=name),
+                remedy=_("`sophia --help` lists them."),
+            ) from None
+
+
+class Wiring(Protocol):
+    """What the dispatcher needs of the house: services, the audit, and two settings."""
+
+    async def service(self, kind: type) -> Any: ...
+
+    async def audit(self, entry: AuditEntry) -> None: ...
+
+    def training_allowed(self) -> bool: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+
+class Dispatcher:
+    """Runs operations; see the module's docstring."""
+
+    def __init__(self, registry: Registry, wiring: Wiring) -> None:
+        self.registry = registry
+        self._wiring = wiring
+
+    async def call(
+        self, name: str, request: Mapping[str, Any] | BaseModel, context: Context
+    ) -> BaseModel:
+        """Run one operation.
+
+        Raises a SophiaError and nothing else: UsageError U422 for a wrong request, RefusedError
+        R403/R405/R428/R451 for role, read-only, confirmation, ALLOW_FINETUNE.
+        """
+        set_language(context.language)
+        chosen = self.registry.get(name)
+        started = time.monotonic()
+        checked: BaseModel | None = None
+        try:
+            checked = _checked(chosen, request)
+            self._permit(chosen, context)
+            service = await self._wiring.service(chosen.service)
+            method: Callable[..., Awaitable[BaseModel]] = getattr(service, chosen.method)
+            result = await method(context, checked)
+        except Exception as problem:
+            error = as_sophia_error(problem)
+            refused = isinstance(error, RefusedError)
+            if chosen.writes or refused:
+                await self._audit(
+                    chosen, checked, context, "refused" if refused else "failed", started, error
+                )
+            if error is problem:
+                raise
+            raise error from problem
+        if chosen.writes:
+            outcome = "dry_run" if context.dry_run else "done"
+            await self._audit(chosen, checked, context, outcome, started, None)
+        return result
+
+    def permitted(self, chosen: Operation, context: Context) -> bool:
+        """Whether a face should offer it at all (confirmation is asked later)."""
+        return context.role.allows(chosen.role) and not (chosen.writes and context.readonly)
+
+    def _permit(self, chosen: Operation, context: Context) -> None:
+        if not context.role.allows(chosen.role):
+            raise RefusedError(
+                "R403",
+                _("{name} is not allowed for you.").format(name=chosen.name),
+                _("It needs the role {needed}; yours is {role}.").format(
+                    needed=chosen.role.value, role=context.role.value
+                ),
+                _("Ask an administrator to change SOPHIA_ROLES."),
+            )
+        if chosen.writes and context.readonly and not (chosen.dry_run and context.dry_run):
+            raise RefusedError(
+                "R405",
+                _("{name} is not allowed in read-only mode.").format(name=chosen.name),
+                remedy=_("Start again without --readonly."),
+            )
+        if context.dry_run and chosen.writes and not chosen.dry_run:
+            raise UsageError(
+                "U405",
+                _("{name} can't run dry.").format(name=chosen.name),
+                remedy=_("Leave --dry-run out."),
+            )
+        if chosen.danger is not Danger.NONE and not (context.confirmed or context.dry_run):
+            raise RefusedError(
+                "R428",
+                _("{name} needs to be confirmed.").format(name=chosen.name),
+                _("It changes what is hard to change back."),
+                _('Confirm it: --yes on the command line, "confirm": true over HTTP.'),
+            )
+        if chosen.trains and context.face is Face.API and not self._wiring.training_allowed():
+            raise RefusedError(
+                "R451",
+                _("Training over HTTP is switched off."),
+                _("ALLOW_FINETUNE is not true."),
+                _("Set ALLOW_FINETUNE=true in Sophia's .env and restart the API."),
+            )
+
+    async def _audit(
+        self,
+        chosen: Operation,
+        request: BaseModel | None,
+        context: Context,
+        outcome: str,
+        started: float,
+        error: SophiaError | None,
+    ) -> None:
+        asked = masked(request)
+        await self._wiring.audit(
+            AuditEntry(
+                at=self._wiring.clock.now(),
+                actor=context.actor,
+                face=context.face.value,
+                role=context.role.value,
+                operation=chosen.name,
+                target=_target(chosen, asked),
+                request=asked,
+                outcome=outcome,
+                code=error.code if error else None,
+                seconds=round(time.monotonic() - started, 3),
+            )
+        )
+
+
+def _target(chosen: Operation, asked: Mapping[str, Any]) -> str | None:
+    value = asked.get(chosen.target) if chosen.target else None
+    return None if value is None else str(value)
+
+
+def masked(request: BaseModel | None) -> dict[str, Any]:
+    """A request as plain data for the audit; SecretStr fields become stars."""
+    if request is None:
+        return {}
+    plain = request.model_dump(mode="json", exclude_none=True)
+    for key in type(request).model_fields:
+        if isinstance(getattr(request, key), SecretStr):
+            plain[key] = "***"
+    return plain
+
+
+def _checked(chosen: Operation, request: Mapping[str, Any] | BaseModel) -> BaseModel:
+    if isinstance(request, chosen.input):
+        return request
+    plain = request.model_dump() if isinstance(request, BaseModel) else dict(request)
+    try:
+        return chosen.input.model_validate(plain)
+    except ValidationError as problem:
+        # the input itself is left out: it may hold a secret or personal data
+        first = problem.errors(include_input=False, include_url=False, include_context=False)
+        where = ", ".join(
+            f"{'.'.join(str(part) for part in each['loc']) or 'request'}: {each['msg']}"
+            for each in first
+        )
+        raise UsageError(
+            "U422",
+            _("The request for {name} is not valid.").format(name=chosen.name),
+            where,
+            _("See `sophia {subject} {verb} --help`.").format(
+                subject=chosen.subject, verb=chosen.verb
+            ),
+        ) from None
+
+
+def as_sophia_error(problem: Exception) -> SophiaError:
+    """Every other exception is a defect of ours: its type is told, its text may hold data."""
+    if isinstance(problem, SophiaError):
+        return problem
+    return InternalError(
+        "X500",
+        _("Sophia ran into a defect of its own."),
+        type(problem).__name__,
+        _("The log has the details; please report it with the log."),
+    )

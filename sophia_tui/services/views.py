@@ -1,0 +1,168 @@
+"""What operations answer with, where more than one service or face needs the shape.
+
+Field titles are texts for people (translated where shown); names are what `--json` and the API use.
+Times are ISO 8601 with zone.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from sophia_tui.domain.datasets import DatasetVersion
+from sophia_tui.domain.jobs import Job, JobEvent
+from sophia_tui.domain.models import Model
+from sophia_tui.domain.operations import Input, Output
+from sophia_tui.i18n import N_
+
+
+class Page(Input):
+    """Input of lists: how many, after how many."""
+
+    limit: int = Field(default=100, ge=1, le=500, description=N_("How many at most."))
+    offset: int = Field(default=0, ge=0, description=N_("How many to pass over."))
+
+
+class JobReference(Input):
+    """Input that names one job, by our id or the provider's."""
+
+    job: str = Field(description=N_("The job's id, ours (ftjob-…) or the provider's."))
+
+
+class JobView(Output):
+    """One job as people and scripts see it."""
+
+    id: str = Field(title=N_("Job"))
+    kind: str = Field(title=N_("Kind"))
+    status: str = Field(title=N_("State"))
+    base: str = Field(title=N_("Base"))
+    dataset: str | None = Field(default=None, title=N_("Data set"))
+    step: int | None = Field(default=None, title=N_("Step"))
+    total_steps: int | None = Field(default=None, title=N_("Steps"))
+    loss: float | None = Field(default=None, title=N_("Loss"))
+    seconds_left: float | None = Field(default=None, title=N_("Seconds left"))
+    resulting_model: str | None = Field(default=None, title=N_("Resulting model"))
+    model: str | None = Field(default=None, title=N_("Evaluated model"))
+    files: list[str] = Field(default_factory=list, title=N_("Files"))
+    run_folder: str | None = Field(default=None, title=N_("Run folder"))
+    created_by: str = Field(title=N_("Created by"))
+    created_at: datetime = Field(title=N_("Created"))
+    started_at: datetime | None = Field(default=None, title=N_("Started"))
+    finished_at: datetime | None = Field(default=None, title=N_("Finished"))
+    heartbeat_at: datetime | None = Field(default=None, title=N_("Last sign of life"))
+    resumes: int = Field(default=0, title=N_("Times resumed"))
+    last_event: int = Field(default=0, title=N_("Events"))
+    error: dict[str, Any] | None = Field(default=None, title=N_("Error"))
+    result: dict[str, Any] | None = Field(default=None, title=N_("Result"))
+
+    @classmethod
+    def of(cls, job: Job, status: str | None = None) -> "JobView":
+        """`status` overrides the stored state (a run of before the last reboot, say)."""
+        return cls(
+            id=job.id,
+            kind=job.kind.value,
+            status=status or job.state,
+            base=job.base,
+            dataset=job.dataset,
+            step=job.step,
+            total_steps=job.total_steps,
+            loss=job.loss,
+            seconds_left=job.seconds_left,
+            resulting_model=job.resulting_model,
+            model=job.model_id,
+            files=list(job.files),
+            run_folder=job.run_folder,
+            created_by=job.created_by,
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            heartbeat_at=job.heartbeat_at,
+            resumes=job.resumes,
+            last_event=job.last_event,
+            error=job.error,
+            result=job.result,
+        )
+
+
+class JobList(Output):
+    items: list[JobView] = Field(title=N_("Jobs"))
+
+
+class EventView(Output):
+    number: int = Field(title=N_("Number"))
+    at: datetime = Field(title=N_("Time"))
+    kind: str = Field(title=N_("Kind"))
+    data: dict[str, Any] = Field(title=N_("Data"))
+
+    @classmethod
+    def of(cls, event: JobEvent) -> "EventView":
+        return cls(number=event.number, at=event.at, kind=event.kind, data=event.data)
+
+
+class EventList(Output):
+    job: str = Field(title=N_("Job"))
+    items: list[EventView] = Field(title=N_("Events"))
+
+
+class LogView(Output):
+    """The end of a run's log."""
+
+    job: str = Field(title=N_("Job"))
+    path: str = Field(title=N_("File"))
+    lines: list[str] = Field(title=N_("Lines"))
+
+
+class DatasetView(Output):
+    id: str = Field(title=N_("Data set"))
+    name: str = Field(title=N_("Name"))
+    hash: str = Field(title=N_("Hash"))
+    folder: str = Field(title=N_("Folder"))
+    counts: dict[str, int] = Field(title=N_("Counts"))
+    created_by: str = Field(default="", title=N_("Created by"))
+    created_at: datetime | None = Field(default=None, title=N_("Created"))
+
+    @classmethod
+    def of(cls, version: DatasetVersion) -> "DatasetView":
+        return cls(
+            id=version.id,
+            name=version.name,
+            hash=version.hash,
+            folder=version.folder,
+            counts=version.counts,
+            created_by=version.created_by,
+            created_at=version.created_at,
+        )
+
+
+class DatasetList(Output):
+    items: list[DatasetView] = Field(title=N_("Data sets"))
+
+
+class ModelView(Output):
+    id: str = Field(title=N_("Model"))
+    kind: str = Field(title=N_("Kind"))
+    base: str = Field(title=N_("Base"))
+    job: str | None = Field(default=None, title=N_("Job"))
+    dataset: str | None = Field(default=None, title=N_("Data set"))
+    path: str | None = Field(default=None, title=N_("Folder"))
+    evaluation: dict[str, Any] | None = Field(default=None, title=N_("Evaluation"))
+    created_at: datetime = Field(title=N_("Created"))
+    shutdown_at: datetime | None = Field(default=None, title=N_("Ends"))
+
+    @classmethod
+    def of(cls, model: Model) -> "ModelView":
+        return cls(
+            id=model.id,
+            kind=model.kind.value,
+            base=model.base,
+            job=model.job_id,
+            dataset=model.dataset,
+            path=model.path,
+            evaluation=model.evaluation,
+            created_at=model.created_at,
+            shutdown_at=model.shutdown_at,
+        )
+
+
+class ModelList(Output):
+    items: list[ModelView] = Field(title=N_("Models"))

@@ -1,0 +1,279 @@
+"""Sophia's own settings, declared once: flag > Sophia's table > environment > .env > default.
+
+Loaded after `--help` and the first paint. Connection settings and secrets are never in the table.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from sophia_tui import envfile, paths
+from sophia_tui.errors import UsageError
+from sophia_tui.i18n import N_, _
+
+#: Keys that may never be stored in the settings table: they say where the table is, or are secret.
+CONNECTION_KEYS = frozenset(
+    {
+        "DATABASE_URL",
+        "DB_PASS",
+        "SOPHIA_STORE_URL",
+        "SOPHIA_DATA_DIR",
+        "SOPHIA_ENV_FILE",
+        "SOPHIA_ROLES",
+        "SOPHIA_API_ROLE",
+        "ALLOW_FINETUNE",
+    }
+)
+
+
+def _setting(key: str, default: Any, help: str) -> Any:
+    return Field(default=default, validation_alias=key, description=help)
+
+
+class Settings(BaseSettings):
+    """Every setting with its key in the environment, its default and its meaning."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, populate_by_name=False)
+
+    database_url: SecretStr | None = _setting(
+        "DATABASE_URL",
+        None,
+        N_("The owner's production Postgres: where questions and feedback are."),
+    )
+    db_pass: SecretStr | None = _setting(
+        "DB_PASS", None, N_("The password for DATABASE_URL where the address holds none.")
+    )
+    store_url: SecretStr | None = _setting(
+        "SOPHIA_STORE_URL",
+        None,
+        N_("Where Sophia keeps its own tables: a Postgres address, or the word embedded."),
+    )
+    source_schema: str | None = _setting(
+        "SOPHIA_SOURCE_SCHEMA",
+        None,
+        N_("The schema of the owner's tables; looked up where not set."),
+    )
+    timezone: str = _setting(
+        "SOPHIA_TIMEZONE",
+        "America/Sao_Paulo",
+        N_("The time zone of periods and of timestamps without zone in the source."),
+    )
+    window_days: int = _setting("SOPHIA_WINDOW_DAYS", 30, N_("How many days back collect reads."))
+    closed_statuses: str = _setting(
+        "SOPHIA_CLOSED_STATUSES",
+        "closed,resolved,fechada,resolvida,encerrada,concluida",
+        N_("Conversation statuses that mean complete, separated by commas."),
+    )
+    assistant_senders: str = _setting(
+        "SOPHIA_ASSISTANT_SENDERS",
+        "assistant,bot,agent,ai,atendente,assistente,sophia",
+        N_("Values of sender_type that mean the assistant, separated by commas."),
+    )
+    customer_senders: str = _setting(
+        "SOPHIA_CUSTOMER_SENDERS",
+        "customer,user,client,cliente,usuario,contact",
+        N_("Values of sender_type that mean the customer, separated by commas."),
+    )
+    finetune_base: str | None = _setting(
+        "FINETUNE_BASE", None, N_("The base model: a path, a hub id, a GGUF file or a hosted name.")
+    )
+    finetune_dir: str = _setting(
+        "FINETUNE_DIR", "./finetune", N_("The folder whose *.jsonl files are merged for a job.")
+    )
+    finetune_history: str | None = _setting(
+        "FINETUNE_HISTORY", None, N_("The history file; default history.jsonl in FINETUNE_DIR.")
+    )
+    allow_finetune: bool = _setting(
+        "ALLOW_FINETUNE", False, N_("Whether training may be started over HTTP.")
+    )
+    finetune_token: SecretStr | None = _setting(
+        "FINETUNE_TOKEN", None, N_("The token of the HTTP API; without one only /health answers.")
+    )
+    api_role: str = _setting(
+        "SOPHIA_API_ROLE", "admin", N_("The role of who presents FINETUNE_TOKEN.")
+    )
+    viewer_token: SecretStr | None = _setting(
+        "SOPHIA_VIEWER_TOKEN", None, N_("A second token for the HTTP API that may only look.")
+    )
+    operator_token: SecretStr | None = _setting(
+        "SOPHIA_OPERATOR_TOKEN", None, N_("A third token for the HTTP API with the role operator.")
+    )
+    api_url: str = _setting("API_URL", "http://localhost:8000", N_("Where the HTTP API answers."))
+    openai_api_key: SecretStr | None = _setting(
+        "OPENAI_API_KEY", None, N_("The key for the OpenAI-compatible service.")
+    )
+    openai_base_url: str | None = _setting(
+        "OPENAI_BASE_URL", None, N_("The address of the OpenAI-compatible service.")
+    )
+    huggingface_token: SecretStr | None = _setting(
+        "HUGGINGFACE_TOKEN", None, N_("The token for gated base models on the hub.")
+    )
+    roles: str = _setting(
+        "SOPHIA_ROLES",
+        "*=admin",
+        N_("Who may do what: user=role pairs separated by commas; * is everyone else."),
+    )
+    managed_env_files: str = _setting(
+        "SOPHIA_MANAGED_ENV_FILES",
+        "",
+        N_("Env files of other services that promote may write, separated by colons."),
+    )
+    maximum_resumes: int = _setting(
+        "SOPHIA_MAXIMUM_RESUMES", 3, N_("How often a vanished run is resumed by itself.")
+    )
+    stalled_seconds: int = _setting(
+        "SOPHIA_STALLED_SECONDS",
+        30,
+        N_("After how many seconds without a sign a run is looked at."),
+    )
+    training_threads: str = _setting(
+        "SOPHIA_TRAINING_THREADS", "auto", N_("Processor threads of a training, or auto.")
+    )
+    log_level: str = _setting("SOPHIA_LOG_LEVEL", "INFO", N_("How much the logs tell."))
+
+    env_file: Path | None = Field(default=None, validation_alias="SOPHIA_ENV_FILE")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _blank_is_unset(cls, value: Any, info: Any) -> Any:
+        if isinstance(value, str) and not value.strip():
+            return cls.model_fields[info.field_name].default
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)  # `load` merges the sources itself, with our env file parser
+
+    @property
+    def root(self) -> Path:
+        """What relative folders are resolved against: the .env's folder, else the working one."""
+        return self.env_file.parent if self.env_file else Path.cwd()
+
+    @property
+    def finetune_folder(self) -> Path:
+        """FINETUNE_DIR, absolute."""
+        chosen = Path(self.finetune_dir).expanduser()
+        return (chosen if chosen.is_absolute() else self.root / chosen).absolute()
+
+    @property
+    def history_file(self) -> Path:
+        """FINETUNE_HISTORY, absolute; by default history.jsonl in FINETUNE_DIR."""
+        if not self.finetune_history:
+            return self.finetune_folder / "history.jsonl"
+        chosen = Path(self.finetune_history).expanduser()
+        return (chosen if chosen.is_absolute() else self.root / chosen).absolute()
+
+    @property
+    def managed_files(self) -> tuple[Path, ...]:
+        """The env files that promote may write, absolute."""
+        return tuple(
+            (self.root / Path(each).expanduser()).absolute()
+            for each in self.managed_env_files.split(":")
+            if each.strip()
+        )
+
+
+def words(text: str) -> tuple[str, ...]:
+    """A comma-separated setting as lower-case words."""
+    return tuple(word.strip().lower() for word in text.split(",") if word.strip())
+
+
+def keys() -> dict[str, str]:
+    """Field name by environment key."""
+    return {
+        str(field.validation_alias): name
+        for name, field in Settings.model_fields.items()
+        if field.validation_alias
+    }
+
+
+def is_secret(key: str) -> bool:
+    """Whether the setting's value must never be shown."""
+    field = Settings.model_fields.get(keys().get(key, ""))
+    return field is not None and "SecretStr" in str(field.annotation)
+
+
+def storable(key: str) -> bool:
+    """Whether the setting may be changed in Sophia and kept in its table."""
+    return key in keys() and key not in CONNECTION_KEYS and not is_secret(key)
+
+
+def find_env_file(environment: Mapping[str, str]) -> Path | None:
+    """SOPHIA_ENV_FILE, else .env in the working directory, else /etc/sophia/sophia.env."""
+    chosen = environment.get("SOPHIA_ENV_FILE")
+    if chosen:
+        path = Path(chosen).expanduser().absolute()
+        if not path.is_file():
+            raise UsageError(
+                "T404",
+                _("The env file {path} does not exist.").format(path=path),
+                _("SOPHIA_ENV_FILE names it."),
+                _("Correct SOPHIA_ENV_FILE, or unset it."),
+            )
+        return path
+    for path in (Path.cwd() / ".env", paths.SERVER_ENV):
+        if path.is_file() and os.access(path, os.R_OK):
+            return path
+    return None
+
+
+def read_sources(environment: Mapping[str, str]) -> tuple[Path | None, dict[str, str]]:
+    """The env file's path, and the values of environment over env file.
+
+    Raises UsageError T405 where the env file can't be read.
+    """
+    path = find_env_file(environment)
+    merged: dict[str, str] = {}
+    if path:
+        try:
+            merged.update(envfile.values(path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError) as problem:
+            raise UsageError(
+                "T405",
+                _("The env file {path} can't be read.").format(path=path),
+                type(problem).__name__,
+                _("Check its mode and its encoding (UTF-8)."),
+            ) from problem
+    known = keys()
+    merged.update({key: value for key, value in environment.items() if key in known})
+    if "HUGGINGFACE_TOKEN" not in merged and (token := environment.get("HF_TOKEN")):
+        merged["HUGGINGFACE_TOKEN"] = token
+    return path, merged
+
+
+def load(
+    environment: Mapping[str, str],
+    table: Mapping[str, str] | None = None,
+    flags: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings in force. Raises UsageError T422 naming each wrong key, never its value."""
+    path, merged = read_sources(environment)
+    merged.update({key: value for key, value in (table or {}).items() if storable(key)})
+    merged.update(flags or {})
+    known = keys()
+    values: dict[str, Any] = {key: value for key, value in merged.items() if key in known}
+    values["SOPHIA_ENV_FILE"] = path
+    try:
+        return Settings(**values)
+    except ValidationError as problem:
+        wrong = "; ".join(
+            f"{each['loc'][0]}: {each['msg']}"
+            for each in problem.errors(include_input=False, include_url=False)
+        )
+        raise UsageError(
+            "T422",
+            _("A setting has a value that can't be used."),
+            wrong,
+            _("Correct it in the environment, in the .env, or by `sophia settings set`."),
+        ) from None

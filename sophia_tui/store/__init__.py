@@ -1,0 +1,1 @@
+"""Postgres: the own store, the owner's source, the embedded server."""

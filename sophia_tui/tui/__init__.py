@@ -1,0 +1,1 @@
+"""The Textual console: one of three faces over the services."""
