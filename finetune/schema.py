@@ -1,0 +1,374 @@
+"""The contract with a run: its folder's documents, their names and versions.
+
+Light on purpose (pydantic and the standard library): the rest of Sophia imports this module alone.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from finetune.files import write_whole
+
+FORMAT_VERSION = 1
+
+RUN_FILE = "run.yaml"
+EVENTS_FILE = "events.jsonl"
+HEARTBEAT_FILE = "heartbeat"
+LOG_FILE = "log.txt"
+CONTROL_FILE = "control.json"
+LOCK_FILE = "run.lock"
+CHECKPOINTS_FOLDER = "checkpoints"
+ADAPTER_FOLDER = "adapter"
+MANIFEST_FILE = "manifest.json"
+EVALUATION_FILE = "evaluation.json"
+ANSWERS_FILE = "answers.jsonl"
+CHECKPOINT_MANIFEST_FILE = "checkpoint.json"
+TRAIN_FILE = "train.jsonl"
+VALID_FILE = "valid.jsonl"
+RECIPES_FOLDER = Path(__file__).parent / "recipes"
+
+RunKind = Literal["train", "evaluate", "generate"]
+RunState = Literal["starting", "running", "pausing", "paused", "succeeded", "failed", "cancelled"]
+EventKind = Literal["state", "progress", "metric", "warning", "checkpoint", "answer", "result"]
+#: chat_template: the base's own, `plain` where it has none; the others are said in full here.
+PromptForm = Literal["chat_template", "plain", "alpaca"]
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED = 0, 1, 2, 3
+EXIT_UNAVAILABLE, EXIT_STOPPED = 5, 6
+
+
+class ContractError(Exception):
+    """A document of a run folder is missing, unreadable or of another version."""
+
+
+class Document(BaseModel):
+    """A document of the contract: unknown keys are refused, values never appear in errors."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+D = TypeVar("D", bound=Document)
+
+
+class VersionedDocument(Document):
+    """A document that stands in a file of its own."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+
+
+def _number_from_text(value: object) -> object:
+    """YAML 1.1 reads 2e-4 (no dot) as text; people write learning rates just so."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number_from_text)]
+
+
+class LoraSettings(Document):
+    """Low-rank adapters; `all-linear` means every linear layer but the output head."""
+
+    r: int = Field(16, ge=1)
+    alpha: int = Field(16, ge=1)
+    dropout: Number = Field(0.05, ge=0, lt=1)
+    target_modules: Literal["all-linear"] | list[str] = "all-linear"
+    bias: Literal["none"] = "none"
+
+
+class Recipe(Document):
+    """How to train. Defaults are those of the local training the owner described."""
+
+    lora: LoraSettings = Field(default_factory=LoraSettings)
+    epochs: Number = Field(2.0, gt=0)
+    max_steps: int | None = Field(None, ge=1, description="optimizer steps; overrides epochs")
+    time_budget_seconds: Number | None = Field(
+        None, gt=0, description="whole run, loading included; steps are fitted once, only down"
+    )
+    learning_rate: Number = Field(2e-4, gt=0)
+    scheduler: Literal["constant", "linear", "cosine"] = "linear"
+    warmup_ratio: Number = Field(0.0, ge=0, lt=1)
+    weight_decay: Number = Field(0.0, ge=0)
+    max_grad_norm: Number = Field(1.0, gt=0)
+    sequence_length: int = Field(1024, ge=8)
+    batch_size: int = Field(2, ge=1)
+    gradient_accumulation: int = Field(8, ge=1)
+    save_steps: int = Field(200, ge=1)
+    save_total_limit: int = Field(2, ge=1)
+    logging_steps: int = Field(20, ge=1)
+    seed: int = Field(42, ge=0)
+    prompt_form: PromptForm = "chat_template"
+
+
+class EvaluationSettings(Document):
+    """What evaluate and generate do; train uses sample_limit for its own look at valid.jsonl."""
+
+    sample_limit: int | None = Field(None, ge=1, description="examples of valid.jsonl; null: all")
+    prompts: list[str] = Field(default_factory=list)
+    prompt_count: int = Field(4, ge=0, description="questions taken from valid when none given")
+    max_new_tokens: int = Field(64, ge=1)
+
+
+class RunSpec(VersionedDocument):
+    """run.yaml: what was asked."""
+
+    job_id: str = Field(min_length=1)
+    kind: RunKind = "train"
+    base: str = Field(min_length=1, description="folder, hub id or .gguf file")
+    base_revision: str | None = None
+    dataset_path: str | None = Field(None, description="folder with train.jsonl and valid.jsonl")
+    dataset_hash: str | None = None
+    recipe: Recipe = Field(default_factory=Recipe)
+    threads: int | Literal["auto"] = "auto"
+    adapter_path: str | None = None
+    evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
+    resume: bool = Field(True, description="go on from the last good checkpoint, if there is one")
+    fitted_max_steps: int | None = Field(
+        None, ge=1, description="written by the program when it fits steps to the time budget"
+    )
+
+
+class RunEvent(Document):
+    """One line of events.jsonl; numbers run 1, 2, 3 … without gaps, over resumes too."""
+
+    number: int = Field(ge=1)
+    at: datetime
+    kind: EventKind
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class Control(VersionedDocument):
+    """control.json: what the operator wants of a running run. The run puts it back to none."""
+
+    action: Literal["none", "pause", "stop"] = "none"
+
+
+class Heartbeat(VersionedDocument):
+    """Says that a run lives, and as which process: host, boot, pid and that pid's start time."""
+
+    at: datetime
+    host: str
+    boot_id: str
+    pid: int
+    pid_start_time: int = Field(description="field 22 of /proc/PID/stat, clock ticks since boot")
+    step: int = 0
+
+
+class FileRecord(Document):
+    """A file's size in bytes and SHA-256."""
+
+    bytes: int
+    sha256: str
+
+
+class CheckpointManifest(VersionedDocument):
+    """checkpoint.json: written last, so a checkpoint that has it is whole."""
+
+    job_id: str
+    at: datetime
+    step: int
+    total_steps: int
+    run_fingerprint: str = Field(description="of data, base, template and recipe")
+    state: dict[str, float] = Field(default_factory=dict)
+    files: dict[str, FileRecord]
+
+
+class RunManifest(VersionedDocument):
+    """manifest.json: what was done, with what, and what came out."""
+
+    job_id: str
+    kind: RunKind
+    base: str
+    base_kind: Literal["path", "hub", "gguf"]
+    base_revision: str | None = None
+    base_fingerprint: str
+    base_file_sha256: str | None = Field(None, description="of the .gguf file")
+    dataset_hash: str | None = None
+    dataset_files: dict[str, FileRecord] = Field(default_factory=dict)
+    template_fingerprint: str = Field(description="SHA-256 of the chat template's text")
+    template_source: Literal["base", "plain", "alpaca"]
+    template: str | None = Field(None, description="the text, where it is not the base's own")
+    packages: dict[str, str]
+    seed: int
+    device: str
+    threads: int
+    started_at: datetime
+    finished_at: datetime
+    seconds: float = Field(description="of this process; after a resume only its own part")
+    steps: int = 0
+    total_steps: int = 0
+    resumed_from_step: int | None = None
+    examples: int = 0
+    answer_tokens: int = 0
+    tokens_per_second: float | None = None
+    train_loss: float | None = Field(None, description="mean of the last logging window")
+    eval_loss: float | None = None
+    adapter_files: dict[str, FileRecord] = Field(default_factory=dict)
+
+
+class Score(Document):
+    """Loss (nats per answer token) and perplexity on answer tokens, 95 % bootstrap intervals."""
+
+    loss: float
+    loss_low: float
+    loss_high: float
+    perplexity: float
+    perplexity_low: float
+    perplexity_high: float
+
+
+class Difference(Document):
+    """Loss after minus before, the same examples resampled for both (95 % interval)."""
+
+    loss: float
+    loss_low: float
+    loss_high: float
+
+
+class Answer(VersionedDocument):
+    """Greedy answers to one prompt: by the base, and by the base with the adapter."""
+
+    prompt: str
+    before: str | None = None
+    after: str | None = None
+
+
+class EvaluationReport(VersionedDocument):
+    """evaluation.json: the held-out part before and after, on answer tokens only."""
+
+    job_id: str
+    base: str
+    adapter_path: str | None
+    dataset_hash: str | None
+    examples: int
+    answer_tokens: int
+    examples_truncated: int
+    examples_without_answer: int
+    before: Score
+    after: Score | None = None
+    difference: Difference | None = None
+    answers: list[Answer] = Field(default_factory=list)
+
+
+class EventBatch(NamedTuple):
+    """Events read, and the byte offset to go on from."""
+
+    events: list[RunEvent]
+    offset: int
+
+
+def now() -> datetime:
+    """The present in UTC."""
+    return datetime.now(UTC)
+
+
+def read_document(path: Path, model: type[D]) -> D:
+    """Read a JSON document of the contract; raises ContractError."""
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ContractError(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        raise ContractError(f"{path}: {describe(error)}") from error
+
+
+def write_document(path: Path, document: Document, *, durable: bool = True) -> None:
+    """Write a JSON document whole or not at all."""
+    write_whole(path, document.model_dump_json(indent=2) + "\n", durable=durable)
+
+
+def load_run_spec(folder: str | Path) -> RunSpec:
+    """Read run.yaml of a run folder; raises ContractError that names the field."""
+    import yaml
+
+    path = Path(folder) / RUN_FILE
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ContractError(f"{path}: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ContractError(f"{path} is not YAML: {type(error).__name__}") from error
+    try:
+        return RunSpec.model_validate(content)
+    except ValidationError as error:
+        raise ContractError(f"{path}: {describe(error)}") from error
+
+
+def write_run_spec(folder: str | Path, spec: RunSpec) -> None:
+    """Write run.yaml whole or not at all."""
+    import yaml
+
+    text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write_whole(Path(folder) / RUN_FILE, text)
+
+
+def read_events(path: str | Path, after: int = 0, offset: int = 0) -> EventBatch:
+    """Events numbered above `after` from byte `offset` on, complete lines only.
+
+    A last line still being written is left for the next call; so is a file that is not there yet.
+    Raises ContractError for a complete line that is no event.
+    """
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            content = file.read()
+    except FileNotFoundError:
+        return EventBatch([], offset)
+    complete = content[: content.rfind(b"\n") + 1]
+    events: list[RunEvent] = []
+    position = offset
+    for line in complete.splitlines(keepends=True):
+        try:
+            event = RunEvent.model_validate_json(line)
+        except ValidationError as error:
+            raise ContractError(f"{path}: no event at byte {position}") from error
+        position += len(line)
+        if event.number > after:
+            events.append(event)
+    return EventBatch(events, offset + len(complete))
+
+
+def event_line(event: RunEvent) -> bytes:
+    """The event as one line of events.jsonl."""
+    content = event.model_dump(mode="json")
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8") + b"\n"
+
+
+def describe(error: ValidationError) -> str:
+    """A validation error in one line, field names and reasons only."""
+    parts = [
+        f"{'.'.join(str(place) for place in item['loc']) or 'document'}: {item['msg']}"
+        for item in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    return "; ".join(parts)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the program."""
+    return sorted(path.stem for path in RECIPES_FOLDER.glob("*.yaml"))
+
+
+def load_recipe(source: str | Path) -> Recipe:
+    """A recipe by the name of one that comes along, or by path; raises ContractError."""
+    import yaml
+
+    named = RECIPES_FOLDER / f"{source}.yaml"
+    path = named if str(source) in recipe_names() else Path(source)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Recipe.model_validate(content if content is not None else {})
+    except OSError as error:
+        known = ", ".join(recipe_names())
+        raise ContractError(f"no recipe {source}: {error.strerror}; known: {known}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ContractError(f"{path} is not YAML: {type(error).__name__}") from error
+    except ValidationError as error:
+        raise ContractError(f"{path}: {describe(error)}") from error
