@@ -216,7 +216,7 @@ def find_env_file(environment: Mapping[str, str]) -> Path | None:
         path = Path(chosen).expanduser().absolute()
         if not path.is_file():
             raise UsageError(
-                "T404",
+                "T406",
                 _("The env file {path} does not exist.").format(path=path),
                 _("SOPHIA_ENV_FILE names it."),
                 _("Correct SOPHIA_ENV_FILE, or unset it."),

@@ -13,13 +13,15 @@ from sophia_tui.domain.context import Role
 class Input(BaseModel):
     """Base of every operation's input: unknown fields are refused, texts are stripped."""
 
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", str_strip_whitespace=True, frozen=True, defer_build=True
+    )
 
 
 class Output(BaseModel):
     """Base of every operation's output. Field titles are texts for people (gettext)."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 class NoInput(Input):

@@ -1,0 +1,208 @@
+"""The command line's grammar, built from the declarations: one argparse parser per operation."""
+
+import argparse
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from sophia_tui.domain.operations import Danger, Operation
+from sophia_tui.errors import UsageError
+from sophia_tui.i18n import N_, _
+
+#: argparse's own words, so that they reach the catalogues.
+ARGPARSE_WORDS = (
+    N_("usage: "),
+    N_("options"),
+    N_("positional arguments"),
+    N_("show this help message and exit"),
+    N_("the following arguments are required: %s"),
+    N_("unrecognized arguments: %s"),
+    N_("expected one argument"),
+    N_("invalid choice: %(value)r (choose from %(choices)s)"),
+    N_("argument %(argument_name)s: %(message)s"),
+    N_("ambiguous option: %(option)s could match %(matches)s"),
+)
+
+
+@dataclass
+class Globals:
+    """Options that mean the same for every verb; they may stand anywhere before `--`."""
+
+    json: bool = False
+    plain: bool = False
+    readonly: bool = False
+    yes: bool = False
+    dry_run: bool = False
+    ascii: bool = False
+    help: bool = False
+    version: bool = False
+    language: str | None = None
+    words: list[str] = field(default_factory=list)
+
+
+_SWITCHES = {
+    "--json": "json",
+    "--plain": "plain",
+    "--readonly": "readonly",
+    "--yes": "yes",
+    "--dry-run": "dry_run",
+    "--ascii": "ascii",
+    "--help": "help",
+    "-h": "help",
+    "--version": "version",
+}
+
+GLOBAL_HELP = (
+    ("--json", N_("Print the result as one JSON document; nothing else goes to standard output.")),
+    ("--lang en|pt_BR", N_("The language of texts; default from the environment.")),
+    ("--plain", N_("Plain lines without tables or progress, for screen readers and scripts.")),
+    ("--readonly", N_("Refuse everything that changes something.")),
+    ("--yes", N_("Confirm a dangerous act without being asked.")),
+    ("--dry-run", N_("Show what would be done and change nothing, where the verb can.")),
+    ("--ascii", N_("Console: only ASCII signs.")),
+    ("--version", N_("Print the version.")),
+)
+
+
+def split_globals(arguments: Sequence[str]) -> Globals:
+    """Take the options that every verb knows out of `arguments`; the rest stays in `words`.
+
+    Raises UsageError U001 for `--lang` without a value.
+    """
+    found = Globals()
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            found.words += [word, *rest]
+            break
+        if word in _SWITCHES:
+            setattr(found, _SWITCHES[word], True)
+        elif word == "--lang" or word.startswith("--lang="):
+            if "=" not in word and not rest:
+                raise UsageError("U001", _("--lang needs a language."), remedy="--lang en|pt_BR")
+            found.language = word.partition("=")[2] if "=" in word else rest.pop(0)
+        else:
+            found.words.append(word)
+    return found
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> typing.NoReturn:
+        raise UsageError(
+            "U002",
+            _("The command line is not valid."),
+            message,
+            _("See `{program} --help`.").format(program=self.prog),
+        )
+
+
+def option_name(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _plain_type(annotation: Any) -> Any:
+    """The annotation without `| None`."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        kept = [each for each in typing.get_args(annotation) if each is not type(None)]
+        return kept[0] if len(kept) == 1 else str
+    return annotation
+
+
+def choices_of(annotation: Any) -> list[str] | None:
+    """The allowed words of a Literal or an Enum, else None."""
+    plain = _plain_type(annotation)
+    if typing.get_origin(plain) is typing.Literal:
+        return [str(each) for each in typing.get_args(plain)]
+    if isinstance(plain, type) and issubclass(plain, Enum):
+        return [str(each.value) for each in plain]
+    return None
+
+
+def is_list(annotation: Any) -> bool:
+    return typing.get_origin(_plain_type(annotation)) in (list, tuple, Sequence)
+
+
+def secret_fields(model: type[BaseModel]) -> list[str]:
+    """Fields that are read from the terminal or standard input, never from argv."""
+    return [
+        name
+        for name, info in model.model_fields.items()
+        if _plain_type(info.annotation) is SecretStr
+    ]
+
+
+def _help(info: FieldInfo) -> str:
+    text = _(info.description or "").replace("%", "%%")
+    if info.is_required() or info.default in (None, "", [], False) or info.default_factory:
+        return text
+    default = info.default.value if isinstance(info.default, Enum) else info.default
+    return _("{text} Default: {default}.").format(text=text, default=default)
+
+
+def _add_field(parser: argparse.ArgumentParser, name: str, info: FieldInfo, place: bool) -> None:
+    settings: dict[str, Any] = {"help": _help(info), "default": argparse.SUPPRESS}
+    choices = choices_of(info.annotation)
+    if choices:
+        settings["choices"] = choices
+    elif _plain_type(info.annotation) is not bool:
+        settings["metavar"] = name.upper()
+    if place:
+        settings["nargs"] = "*" if is_list(info.annotation) else None if info.is_required() else "?"
+        if not choices:
+            settings["metavar"] = name.upper()
+        parser.add_argument(name, **settings)
+    elif _plain_type(info.annotation) is bool:
+        parser.add_argument(option_name(name), action=argparse.BooleanOptionalAction, **settings)
+    elif is_list(info.annotation):
+        parser.add_argument(option_name(name), action="append", **settings)
+    else:
+        parser.add_argument(option_name(name), required=info.is_required(), **settings)
+
+
+def parser_for(operation: Operation) -> argparse.ArgumentParser:
+    """The parser of one operation's own options."""
+    vars(argparse)["_"] = _  # argparse looks its own words up by this name
+    words = [operation.subject] if operation.verb == "run" else [operation.subject, operation.verb]
+    notes = []
+    if operation.danger is not Danger.NONE:
+        notes.append(_("This changes what is hard to change back; confirm it with --yes."))
+    if operation.dry_run:
+        notes.append(_("With --dry-run it shows what would be done and changes nothing."))
+    parser = _Parser(
+        prog=" ".join(["sophia", *words]),
+        description=_(operation.help),
+        epilog=" ".join([*notes, _("Needs the role {role}.").format(role=operation.role.value)]),
+        allow_abbrev=False,
+        add_help=False,
+    )
+    secrets = secret_fields(operation.input)
+    for name, info in operation.input.model_fields.items():
+        if name not in secrets:
+            _add_field(parser, name, info, name in operation.positional)
+    return parser
+
+
+def equivalent(operation: Operation, request: dict[str, Any]) -> list[str]:
+    """The words a person would type for this request: what the console shows beside a form."""
+    words = ["sophia", operation.subject]
+    if operation.verb != "run":
+        words.append(operation.verb)
+    options: list[str] = []
+    for name, value in request.items():
+        info = operation.input.model_fields[name]
+        values = value if isinstance(value, list | tuple) else [value]
+        if name in operation.positional:
+            words += [str(each) for each in values if each is not None]
+        elif isinstance(value, bool):
+            options.append(option_name(name) if value else "--no-" + name.replace("_", "-"))
+        elif value is not None and _plain_type(info.annotation) is not SecretStr:
+            for each in values:
+                options += [option_name(name), str(each)]
+    return words + options

@@ -1,0 +1,168 @@
+"""What the command line prints. Data goes to stdout, talk (errors, progress) to stderr."""
+
+import json
+import sys
+import time
+import unicodedata
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from sophia_tui.domain.context import Progress
+from sophia_tui.errors import SophiaError
+from sophia_tui.i18n import _, number
+from sophia_tui.textsafe import visible
+
+
+def width(text: str) -> int:
+    """Terminal cells of a text: wide characters count two, combining marks none."""
+    return sum(
+        0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1
+        for sign in text
+    )
+
+
+def shown(value: Any) -> str:
+    """A value for people, on one line, harmless for the terminal."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    if isinstance(value, datetime):
+        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, float):
+        return number(value, 4) if abs(value) < 10 else number(value, 1)
+    if isinstance(value, int):
+        return number(value)
+    if isinstance(value, BaseModel):
+        return shown(value.model_dump(mode="json"))
+    if isinstance(value, dict):
+        return (
+            ", ".join(f"{visible(str(key))}: {shown(each)}" for key, each in value.items()) or "-"
+        )
+    if isinstance(value, list | tuple):
+        return ", ".join(shown(each) for each in value) or "-"
+    return visible(str(value))
+
+
+def _title(model: type[BaseModel], name: str) -> str:
+    return _(model.model_fields[name].title or name)
+
+
+def _table(rows: list[BaseModel], plain: bool) -> list[str]:
+    """Aligned columns; columns empty in every row are left out. `plain`: blocks of lines."""
+    kind = type(rows[0])
+    names = [
+        name
+        for name in kind.model_fields
+        if any(getattr(row, name) not in (None, "", [], {}) for row in rows)
+    ]
+    if plain:
+        return [line for row in rows for line in (*_fields(row, plain), "")]
+    cells = [[_title(kind, name) for name in names]]
+    cells += [[shown(getattr(row, name)) for name in names] for row in rows]
+    widths = [max(width(line[column]) for line in cells) for column in range(len(names))]
+    return [
+        "  ".join(
+            cell + " " * (space - width(cell)) for cell, space in zip(line, widths, strict=True)
+        ).rstrip()
+        for line in cells
+    ]
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], BaseModel)
+
+
+def _fields(result: BaseModel, plain: bool) -> list[str]:
+    lines: list[str] = []
+    for name in type(result).model_fields:
+        value = getattr(result, name)
+        title = _title(type(result), name)
+        if _is_rows(value):
+            lines += ["", title] if lines else []
+            lines += _table(list(value), plain)
+        elif isinstance(value, list | tuple) and len(value) > 1:
+            lines += [f"{title}:"] + [f"  {shown(each)}" for each in value]
+        elif isinstance(value, BaseModel):
+            lines += [f"{title}:"] + [f"  {line}" for line in _fields(value, plain)]
+        elif isinstance(value, str) and "\n" in value:
+            lines += [f"{title}:"] + [f"  {visible(line)}" for line in value.split("\n")]
+        elif value not in (None, [], {}, ()):
+            lines.append(f"{title}: {shown(value)}")
+    return lines
+
+
+def render(result: BaseModel, plain: bool) -> str:
+    """The result as text for people, in the active language."""
+    return "\n".join(_fields(result, plain)) or _("Nothing there.")
+
+
+def print_result(result: BaseModel, as_json: bool, plain: bool) -> None:
+    """Write the result to standard output."""
+    if as_json:
+        sys.stdout.write(json.dumps(result.model_dump(mode="json"), ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write(render(result, plain) + "\n")
+    sys.stdout.flush()
+
+
+def print_error(error: SophiaError, as_json: bool) -> None:
+    """Write the error to standard error: what, why, what to do."""
+    if as_json:
+        sys.stderr.write(json.dumps({"error": error.as_dict()}, ensure_ascii=False) + "\n")
+        return
+    lines = [f"{error.code}  {visible(error.what)}"]
+    if error.why:
+        lines.append("  " + _("Why: {why}").format(why=visible(error.why)))
+    if error.remedy:
+        first, *more = error.remedy.split("\n")
+        lines.append("  " + _("What to do: {remedy}").format(remedy=visible(first)))
+        lines += [f"    {visible(line)}" for line in more]
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+class ProgressLine:
+    """Progress on standard error: one line rewritten in a terminal, else a line now and then."""
+
+    def __init__(self, quiet: bool, plain: bool) -> None:
+        self._quiet = quiet
+        self._live = sys.stderr.isatty() and not plain
+        self._stage = ""
+        self._last = 0.0
+        self._width = 0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        new_stage = progress.stage != self._stage
+        ended = progress.total is not None and progress.done >= progress.total
+        if self._quiet or not (new_stage or ended or now - self._last > (0.5 if self._live else 5)):
+            return
+        self._stage, self._last = progress.stage, now
+        text = self._text(progress)
+        if self._live:
+            sys.stderr.write("\r" + text + " " * max(0, self._width - width(text)))
+            self._width = width(text)
+        else:
+            sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+    def _text(self, progress: Progress) -> str:
+        parts = [visible(progress.stage)]
+        if progress.total:
+            parts.append(
+                f"{number(progress.done)}/{number(progress.total)} {progress.unit}".strip()
+            )
+            parts.append(f"{100 * progress.done // progress.total} %")
+        elif progress.done:
+            parts.append(f"{number(progress.done)} {progress.unit}".strip())
+        if progress.message:
+            parts.append(visible(progress.message))
+        return "  ".join(parts)
+
+    def close(self) -> None:
+        """End a live line, so that the result begins on its own."""
+        if self._live and self._width:
+            sys.stderr.write("\n")
+            self._width = 0

@@ -1,0 +1,55 @@
+"""`sophia serve api|worker`: long-running processes in the foreground, opened lazily."""
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+from sophia_tui.errors import UnavailableError, UsageError
+from sophia_tui.i18n import _, get_language
+
+if TYPE_CHECKING:
+    from sophia_tui.cli.grammar import Globals
+
+
+def serve(words: list[str], options: "Globals") -> int:
+    """Run what `words` name until it is told to stop; the exit code.
+
+    Raises UsageError U005 for anything else than `api` or `worker`.
+    """
+    if options.help or words[:1] not in (["api"], ["worker"]):
+        text = _(
+            "sophia serve api [--host 127.0.0.1] [--port 8000]   the HTTP API\n"
+            "sophia serve worker [--idle-exit SECONDS]           the process that runs jobs"
+        )
+        if options.help:
+            print(text)
+            return 0
+        raise UsageError("U005", _("`sophia serve` needs api or worker."), remedy=text)
+    import argparse
+
+    from sophia_tui.cli.grammar import _Parser
+    from sophia_tui.wiring import House
+
+    parser: argparse.ArgumentParser = _Parser(prog=f"sophia serve {words[0]}", allow_abbrev=False)
+    house = House(os.environ, readonly=options.readonly, language=get_language())
+    if words[0] == "worker":
+        parser.add_argument("--idle-exit", type=float, default=None)
+        parser.add_argument("--background", action="store_true")
+        chosen = parser.parse_args(words[1:])
+        from sophia_tui.worker.main import run
+
+        idle = chosen.idle_exit if chosen.idle_exit or not chosen.background else 600.0
+        return asyncio.run(run(house, idle_exit=idle, background=chosen.background))
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    chosen = parser.parse_args(words[1:])
+    try:
+        from sophia_tui.api.app import run_api
+    except ImportError as problem:
+        raise UnavailableError(
+            "S050",
+            _("The HTTP API can't start."),
+            _("The package {name} is not installed.").format(name=problem.name),
+            'pip install "sophia-tui[api]"',
+        ) from problem
+    return run_api(house, chosen.host, chosen.port)

@@ -1,0 +1,42 @@
+"""The list of services whose operations Sophia offers; the order is the order of the help."""
+
+from functools import cache
+
+from sophia_tui.services.audit import AuditService
+from sophia_tui.services.collect import CollectService
+from sophia_tui.services.datasets import DatasetsService
+from sophia_tui.services.demo import DemoService
+from sophia_tui.services.evaluate import EvaluateService
+from sophia_tui.services.jobs import JobsService
+from sophia_tui.services.models import ModelsService
+from sophia_tui.services.operations import Registry
+from sophia_tui.services.overview import OverviewService
+from sophia_tui.services.prepare import PrepareService
+from sophia_tui.services.promote import PromoteService
+from sophia_tui.services.settings import SettingsService
+from sophia_tui.services.setup import SetupService
+from sophia_tui.services.store import StoreService
+from sophia_tui.services.train import TrainService
+
+SERVICES: tuple[type, ...] = (
+    OverviewService,
+    SetupService,
+    CollectService,
+    PrepareService,
+    DatasetsService,
+    TrainService,
+    JobsService,
+    EvaluateService,
+    ModelsService,
+    PromoteService,
+    SettingsService,
+    AuditService,
+    StoreService,
+    DemoService,
+)
+
+
+@cache
+def registry() -> Registry:
+    """All operations of Sophia."""
+    return Registry(SERVICES)

@@ -1,0 +1,394 @@
+"""Promotion: the plan as a diff, the files whole or not at all, the record, and the way back.
+
+The order that makes a crash harmless: lock, snapshot, row `pending` in Postgres, files one by one,
+row `done`, line in history.jsonl. What is found pending later is put back before anything else.
+"""
+
+import fcntl
+import json
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from sophia_tui import envfile
+from sophia_tui.domain.context import Context, Role
+from sophia_tui.domain.models import FileChange, Promotion, PromotionState
+from sophia_tui.domain.operations import Danger, Input, Output
+from sophia_tui.domain.protocols import Clock, Store
+from sophia_tui.errors import (
+    ConflictError,
+    NotFoundError,
+    PromotionError,
+    SophiaError,
+    UnavailableError,
+    UsageError,
+)
+from sophia_tui.files import append_line, write_whole
+from sophia_tui.i18n import N_, _
+from sophia_tui.paths import Paths
+from sophia_tui.services.managed_env import (
+    content_hash,
+    diff_lines,
+    planned,
+    read_env,
+    replace_env,
+    write_env,
+)
+from sophia_tui.services.models import unknown_model
+from sophia_tui.services.operations import operation
+from sophia_tui.services.views import Page
+from sophia_tui.settings import Settings
+
+_log = logging.getLogger("sophia")
+
+#: The variables the RAG reads (mission section 1).
+MODEL_KEYS = ("GEN_MODEL", "EXPANSION_MODEL")
+#: Keys that name what training starts from: never a use of the model in production.
+BASE_KEYS = frozenset({"FINETUNE_BASE", "AION_LORA_BASE"})
+
+
+class PromoteRun(Input):
+    model: str = Field(description=N_("The model to put into production, e.g. sophia-v1."))
+    env_file: list[str] = Field(
+        default_factory=list,
+        description=N_("An env file to write; default SOPHIA_MANAGED_ENV_FILES. May be repeated."),
+    )
+    history: str | None = Field(
+        default=None, description=N_("The history file; default FINETUNE_HISTORY.")
+    )
+
+
+class PromoteRollback(Input):
+    promotion: str | None = Field(
+        default=None, description=N_("The promotion to take back; default the last one.")
+    )
+    history: str | None = Field(
+        default=None, description=N_("The history file; default FINETUNE_HISTORY.")
+    )
+
+
+class FileDiff(Output):
+    path: str = Field(title=N_("File"))
+    diff: list[str] = Field(title=N_("Changes"))
+
+
+class PromotionView(Output):
+    id: str = Field(title=N_("Promotion"))
+    model: str = Field(title=N_("Model"))
+    previous_model: str | None = Field(default=None, title=N_("Previous model"))
+    state: str = Field(title=N_("State"))
+    files: list[FileDiff] = Field(default_factory=list, title=N_("Files"))
+    created_by: str = Field(title=N_("Created by"))
+    created_at: str = Field(title=N_("Created"))
+    rolls_back: str | None = Field(default=None, title=N_("Takes back"))
+    notes: list[str] = Field(default_factory=list, title=N_("Notes"))
+
+
+class PromotionList(Output):
+    items: list[PromotionView] = Field(title=N_("Promotions"))
+
+
+class PromoteService:
+    """Puts a model's name into the managed env files, and takes it out again."""
+
+    def __init__(self, store: Store, settings: Settings, paths: Paths, clock: Clock) -> None:
+        self._store = store
+        self._settings = settings
+        self._paths = paths
+        self._clock = clock
+
+    @operation(
+        "promote.run",
+        N_("Put a model into production: change the managed env files that name the model."),
+        role=Role.ADMIN,
+        writes=True,
+        danger=Danger.TYPE_NAME,
+        dry_run=True,
+        target="model",
+        positional=("model",),
+    )
+    async def run(self, context: Context, request: PromoteRun) -> PromotionView:
+        model = await self._store.models.get(request.model)
+        if model is None:
+            raise unknown_model(request.model)
+        with self._locked():
+            await self._recover(write=not context.dry_run)
+            changes = self._plan(model.id, self._files(request.env_file))
+            promotion = self._draft(context, model.id, changes)
+            if context.dry_run:
+                return self._view(promotion, [_("Nothing was changed: this is the plan.")])
+            history = self._history(request.history)
+            return await self._carry_out(promotion, history, model.job_id)
+
+    @operation(
+        "promote.rollback",
+        N_("Take a promotion back: the env files name the previous model again."),
+        role=Role.ADMIN,
+        writes=True,
+        danger=Danger.CONFIRM,
+        dry_run=True,
+        target="promotion",
+        positional=("promotion",),
+    )
+    async def rollback(self, context: Context, request: PromoteRollback) -> PromotionView:
+        with self._locked():
+            await self._recover(write=not context.dry_run)
+            target = await self._to_take_back(request.promotion)
+            changes = tuple(self._reversed(change) for change in target.changes)
+            promotion = replace(
+                self._draft(context, target.previous_model or target.model_id, changes),
+                previous_model=target.model_id,
+                rolls_back=target.id,
+            )
+            if context.dry_run:
+                return self._view(promotion, [_("Nothing was changed: this is the plan.")])
+            view = await self._carry_out(promotion, self._history(request.history), None)
+            await self._store.promotions.update(target.id, state=PromotionState.ROLLED_BACK)
+            return view
+
+    @operation("promote.history", N_("List promotions and rollbacks, newest first."))
+    async def page(self, context: Context, request: Page) -> PromotionList:
+        found = await self._store.promotions.page(request.limit)
+        return PromotionList(items=[self._view(each) for each in found])
+
+    def _files(self, given: list[str]) -> tuple[Path, ...]:
+        if given:
+            root = self._settings.root
+            files = tuple((root / Path(each).expanduser()).absolute() for each in given)
+        else:
+            files = self._settings.managed_files
+        if not files:
+            raise UsageError(
+                "P001",
+                _("There is no env file to promote into."),
+                _("SOPHIA_MANAGED_ENV_FILES names none, and none was given."),
+                _("Set SOPHIA_MANAGED_ENV_FILES, or give --env-file FILE."),
+            )
+        return tuple(dict.fromkeys(files))
+
+    def _plan(self, model_id: str, files: tuple[Path, ...]) -> tuple[FileChange, ...]:
+        """What changes in each file. Raises ConflictError P003 where nothing would change."""
+        found = {path: read_env(path) for path in files}
+        parsed = {path: envfile.values(text) for path, text in found.items()}
+        previous = {
+            values[key] for values in parsed.values() for key in MODEL_KEYS if values.get(key)
+        }
+        nobody = not any(key in values for values in parsed.values() for key in MODEL_KEYS)
+        changes = []
+        for number, path in enumerate(files):
+            values = parsed[path]
+            keys = [
+                key
+                for key, value in values.items()
+                if key not in BASE_KEYS and (key in MODEL_KEYS or value in previous)
+            ]
+            if nobody and number == 0:
+                keys = list(MODEL_KEYS)
+            after: dict[str, str | None] = {
+                key: model_id for key in keys if values.get(key) != model_id
+            }
+            if after:
+                changes.append(
+                    planned(path, found[path], {key: values.get(key) for key in after}, after)
+                )
+        if not changes:
+            raise ConflictError(
+                "P003",
+                _("{model} is in production already.").format(model=model_id),
+                _("No managed env file would change."),
+            )
+        return tuple(changes)
+
+    def _reversed(self, change: FileChange) -> FileChange:
+        """The way back. Raises ConflictError P004 where a key was changed since."""
+        path = Path(change.path)
+        text = read_env(path)
+        values = envfile.values(text)
+        for key, value in change.after.items():
+            if values.get(key) != value:
+                raise ConflictError(
+                    "P004",
+                    _("{key} in {path} was changed since.").format(key=key, path=path),
+                    _("It no longer names the model that the promotion wrote."),
+                    _("Promote the model you want, or set the key back by hand."),
+                )
+        return planned(path, text, dict(change.after), dict(change.before))
+
+    def _draft(self, context: Context, model_id: str, changes: tuple[FileChange, ...]) -> Promotion:
+        named = [change.before.get(key) for key in MODEL_KEYS for change in changes]
+        return Promotion(
+            id=f"promotion-{secrets.token_hex(6)}",
+            model_id=model_id,
+            previous_model=next((each for each in named if each), None),
+            state=PromotionState.PENDING,
+            changes=changes,
+            created_by=context.actor,
+            created_at=self._clock.now(),
+        )
+
+    async def _carry_out(
+        self, promotion: Promotion, history: Path, job_id: str | None
+    ) -> PromotionView:
+        promotion = self._snapshot(replace(promotion, notes={"history": str(history)}))
+        await self._store.promotions.add(promotion)
+        try:
+            for change in promotion.changes:
+                write_env(change)
+            append_line(history, _history_line(promotion, job_id))
+            done = await self._store.promotions.update(
+                promotion.id, state=PromotionState.DONE, finished_at=self._clock.now()
+            )
+        except Exception as problem:
+            why = problem.what if isinstance(problem, SophiaError) else type(problem).__name__
+            await self._undo(promotion, why)
+            raise PromotionError(
+                "P002",
+                _("The promotion failed; every file is as it was before."),
+                why,
+                _("Mend the cause, then promote again."),
+            ) from problem
+        return self._view(
+            done,
+            [
+                _("Restart the services that read these files; this version does not do it."),
+                _("The name was not probed: this version does not serve models yet."),
+                _("The way back: `sophia promote rollback {id}`.").format(id=promotion.id),
+            ],
+        )
+
+    def _snapshot(self, promotion: Promotion) -> Promotion:
+        """Keep each file as it is, readable by us alone, before the first one is touched."""
+        folder = self._paths.promotions / promotion.id
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        changes = []
+        for number, change in enumerate(promotion.changes):
+            copy = folder / f"{number}.env"
+            content = Path(change.path).read_bytes()
+            if content_hash(content) != change.before_hash:
+                raise ConflictError(
+                    "P005",
+                    _("{path} was changed by somebody else just now.").format(path=change.path),
+                    remedy=_("Look at the plan again, then promote."),
+                )
+            write_whole(copy, content)
+            changes.append(replace(change, snapshot=str(copy)))
+        return replace(promotion, changes=tuple(changes))
+
+    async def _undo(self, promotion: Promotion, why: str) -> None:
+        """Put every file back that still is as we wrote it, and record that."""
+        for change in promotion.changes:
+            path = Path(change.path)
+            written = path.exists() and content_hash(path.read_bytes()) == change.after_hash
+            if change.snapshot and written:
+                replace_env(path, Path(change.snapshot).read_bytes())
+        history = Path(promotion.notes["history"])
+        if _stands_in(history, promotion.id):
+            undone = {"kind": "promotion_undone", "id": promotion.id, "why": why}
+            undone["at"] = self._clock.now().isoformat()
+            append_line(history, json.dumps(undone, ensure_ascii=False).encode("utf-8"))
+        try:
+            await self._store.promotions.update(
+                promotion.id,
+                state=PromotionState.UNDONE,
+                finished_at=self._clock.now(),
+                error={"what": why},
+            )
+        except UnavailableError as problem:
+            # the row stays pending; the next promote or rollback finds it and records the same
+            _log.warning(
+                "promotion %s is put back but not recorded: %s", promotion.id, problem.code
+            )
+
+    async def _recover(self, write: bool) -> None:
+        """Undo what a killed process left half done. The lock proves that nobody is at it."""
+        for promotion in await self._store.promotions.page(20):
+            if promotion.state is PromotionState.PENDING:
+                if not write:
+                    raise ConflictError(
+                        "P006",
+                        _("The promotion {id} was left half done.").format(id=promotion.id),
+                        remedy=_("It is put back by the next real promote or rollback."),
+                    )
+                await self._undo(promotion, "interrupted")
+
+    async def _to_take_back(self, promotion_id: str | None) -> Promotion:
+        if promotion_id is None:
+            for each in await self._store.promotions.page(50):
+                if each.state is PromotionState.DONE and each.rolls_back is None:
+                    return each
+            raise NotFoundError("P404", _("There is no promotion to take back."))
+        found = await self._store.promotions.get(promotion_id)
+        if found is None:
+            raise NotFoundError(
+                "P405",
+                _("There is no promotion {id}.").format(id=promotion_id),
+                remedy=_("`sophia promote history` lists them."),
+            )
+        if found.state is not PromotionState.DONE:
+            raise ConflictError(
+                "P007",
+                _("The promotion {id} can't be taken back.").format(id=promotion_id),
+                _("Its state is {state}.").format(state=found.state.value),
+            )
+        return found
+
+    def _history(self, given: str | None) -> Path:
+        return Path(given).expanduser().absolute() if given else self._settings.history_file
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One promotion at a time on this machine. Raises ConflictError P008."""
+        self._paths.promotions.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(self._paths.promotions / "lock", "ab") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConflictError(
+                    "P008",
+                    _("Another promotion is running."),
+                    remedy=_("Wait until it ends, then look at the plan again."),
+                ) from None
+            yield
+
+    def _view(self, promotion: Promotion, notes: list[str] | None = None) -> PromotionView:
+        return PromotionView(
+            id=promotion.id,
+            model=promotion.model_id,
+            previous_model=promotion.previous_model,
+            state=promotion.state.value,
+            files=[FileDiff(path=each.path, diff=diff_lines(each)) for each in promotion.changes],
+            created_by=promotion.created_by,
+            created_at=promotion.created_at.isoformat(),
+            rolls_back=promotion.rolls_back,
+            notes=notes or [],
+        )
+
+
+def _history_line(promotion: Promotion, job_id: str | None) -> bytes:
+    line: dict[str, Any] = {
+        "kind": "rollback" if promotion.rolls_back else "promotion",
+        "id": promotion.id,
+        "at": promotion.created_at.isoformat(),
+        "job": job_id,
+        "model": promotion.model_id,
+        "previous_model": promotion.previous_model,
+        "by": promotion.created_by,
+        "files": [{"path": each.path, "keys": sorted(each.after)} for each in promotion.changes],
+    }
+    if promotion.rolls_back:
+        line["rolls_back"] = promotion.rolls_back
+    return json.dumps(line, ensure_ascii=False).encode("utf-8")
+
+
+def _stands_in(history: Path, promotion_id: str) -> bool:
+    """Whether the history has the promotion's line already."""
+    if not history.exists():
+        return False
+    with history.open("rb") as lines:
+        return any(promotion_id.encode() in line for line in lines)

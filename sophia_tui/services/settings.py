@@ -1,0 +1,131 @@
+"""Settings: what is in force and where it comes from; changing those that Sophia keeps itself."""
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from sophia_tui.domain.context import Context, Role
+from sophia_tui.domain.operations import Input, NoInput, Output
+from sophia_tui.domain.protocols import Store
+from sophia_tui.errors import NotFoundError, RefusedError
+from sophia_tui.i18n import N_, _
+from sophia_tui.services.operations import operation
+
+
+class SettingView(Output):
+    key: str = Field(title=N_("Setting"))
+    value: str | None = Field(default=None, title=N_("Value"))
+    source: str = Field(title=N_("From"))
+    default: str | None = Field(default=None, title=N_("Default"))
+    changeable: bool = Field(title=N_("Kept by Sophia"))
+    help: str = Field(title=N_("Meaning"))
+
+
+class SettingList(Output):
+    env_file: str | None = Field(default=None, title=N_("Env file"))
+    items: list[SettingView] = Field(title=N_("Settings"))
+
+
+class SettingChange(Input):
+    key: str = Field(description=N_("The setting's key, e.g. SOPHIA_WINDOW_DAYS."))
+    value: str = Field(description=N_("The new value."))
+
+
+class SettingKey(Input):
+    key: str = Field(description=N_("The setting's key."))
+
+
+class SettingsService:
+    """Shows and changes settings. `environment` is what the process was started with."""
+
+    def __init__(self, store: Store, environment: Mapping[str, str]) -> None:
+        self._store = store
+        self._environment = environment
+
+    @operation("settings.list", N_("Show every setting in force and where it comes from."))
+    async def page(self, context: Context, request: NoInput) -> SettingList:
+        from sophia_tui import settings
+
+        env_file, _merged = settings.read_sources(self._environment)
+        table = await self._store.settings.all()
+        in_force = settings.load(self._environment, table)
+        items = []
+        for key, name in settings.keys().items():
+            if key == "SOPHIA_ENV_FILE":
+                continue
+            field = settings.Settings.model_fields[name]
+            value = getattr(in_force, name)
+            secret = settings.is_secret(key)
+            items.append(
+                SettingView(
+                    key=key,
+                    value=("***" if secret else str(value)) if value is not None else None,
+                    source=self._source(key, table, _merged),
+                    default=None if field.default is None else str(field.default),
+                    changeable=settings.storable(key),
+                    help=_(field.description or ""),
+                )
+            )
+        return SettingList(env_file=str(env_file) if env_file else None, items=items)
+
+    def _source(self, key: str, table: Mapping[str, str], merged: Mapping[str, str]) -> str:
+        from sophia_tui import settings
+
+        if key in table and settings.storable(key):
+            return "sophia"
+        if key in self._environment:
+            return "environment"
+        return "env file" if key in merged else "default"
+
+    @operation(
+        "settings.set",
+        N_("Change a setting that Sophia keeps."),
+        role=Role.ADMIN,
+        writes=True,
+        target="key",
+        positional=("key", "value"),
+    )
+    async def set(self, context: Context, request: SettingChange) -> SettingView:
+        from sophia_tui import settings
+
+        self._check(request.key)
+        table = await self._store.settings.all()
+        settings.load(self._environment, {**table, request.key: request.value})
+        await self._store.settings.set(request.key, request.value, context.actor)
+        return await self._view(context, request.key)
+
+    @operation(
+        "settings.unset",
+        N_("Forget Sophia's own value of a setting, so that the environment's or default counts."),
+        role=Role.ADMIN,
+        writes=True,
+        target="key",
+        positional=("key",),
+    )
+    async def unset(self, context: Context, request: SettingKey) -> SettingView:
+        self._check(request.key)
+        await self._store.settings.set(request.key, None, context.actor)
+        return await self._view(context, request.key)
+
+    async def _view(self, context: Context, key: str) -> SettingView:
+        listed = await self.page(context, NoInput())
+        found: SettingView = next(each for each in listed.items if each.key == key)
+        return found
+
+    def _check(self, key: str) -> None:
+        from sophia_tui import settings
+
+        known = settings.keys()
+        if key not in known:
+            raise NotFoundError(
+                "T404",
+                _("There is no setting {key}.").format(key=key),
+                remedy=_("`sophia settings list` lists them."),
+            )
+        if not settings.storable(key):
+            raise RefusedError(
+                "T403",
+                _("{key} can't be kept in Sophia's table.").format(key=key),
+                _("It is a secret, or says where the table is or who may do what."),
+                _("Set it in the environment or in the .env."),
+            )

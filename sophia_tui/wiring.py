@@ -1,0 +1,335 @@
+"""The house, wired: the real store, source, launcher and clock for the services, on first use.
+
+Nothing is opened or read when this module is imported or a House is made.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Role
+from sophia_tui.domain.models import AuditEntry
+from sophia_tui.domain.protocols import RunLauncher, Source, Store
+from sophia_tui.errors import SophiaError, UsageError
+from sophia_tui.i18n import _
+from sophia_tui.paths import Paths, data_folder, system_user
+from sophia_tui.services.catalogue import registry
+from sophia_tui.services.operations import Dispatcher, Registry
+
+if TYPE_CHECKING:
+    from sophia_tui.settings import Settings
+
+_log = logging.getLogger("sophia")
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+class House:
+    """One process's view of Sophia: settings, paths, store, source, services, dispatcher."""
+
+    def __init__(
+        self,
+        environment: Mapping[str, str] | None = None,
+        readonly: bool = False,
+        language: str = "en",
+        operations: Registry | None = None,
+    ) -> None:
+        self.environment = dict(os.environ if environment is None else environment)
+        self.readonly = readonly
+        self.language = language
+        self.registry = operations or registry()
+        self.dispatcher = Dispatcher(self.registry, self)
+        self.clock = SystemClock()
+        self.paths = Paths(data_folder(self.environment))
+        self._settings: Settings | None = None
+        self._store: Store | None = None
+        self._source: Source | None = None
+        self._services: dict[type, Any] = {}
+        self._opening = asyncio.Lock()
+
+    @property
+    def settings(self) -> "Settings":
+        """The settings in force; Sophia's own table counts once the store is open."""
+        if self._settings is None:
+            from sophia_tui.settings import load
+
+            self._settings = load(self.environment)
+        return self._settings
+
+    @cached_property
+    def actor(self) -> str:
+        return system_user(self.environment)
+
+    def role_of(self, actor: str) -> Role:
+        """The role that SOPHIA_ROLES gives. Raises UsageError T423 for a word that is no role."""
+        given: dict[str, str] = {}
+        for pair in self.settings.roles.split(","):
+            name, _sign, role = pair.strip().partition("=")
+            given[name.strip()] = role.strip()
+        chosen = given.get(actor, given.get("*", Role.VIEWER.value))
+        return as_role(chosen, "SOPHIA_ROLES")
+
+    def context(
+        self,
+        face: Face,
+        dry_run: bool = False,
+        confirmed: bool = False,
+        cancel: CancelSignal | None = None,
+        progress: Callable[[Progress], None] = lambda progress: None,
+        actor: str | None = None,
+        role: Role | None = None,
+        language: str | None = None,
+    ) -> Context:
+        """A context for this process's person, or for a caller over HTTP."""
+        return Context(
+            actor=actor or self.actor,
+            face=face,
+            role=role or self.role_of(actor or self.actor),
+            language=language or self.language,
+            readonly=self.readonly,
+            dry_run=dry_run,
+            confirmed=confirmed,
+            cancel=cancel or CancelSignal(),
+            progress=progress,
+        )
+
+    async def store(self) -> Store:
+        """The own store, opened on first use. Raises UnavailableError or SetupError."""
+        async with self._opening:
+            if self._store is None:
+                from sophia_tui.store.own import open_store
+
+                self._log_to_file()
+                self._store = await open_store(self.settings, self.paths)
+                await self._drain_spool(self._store)
+            await self._refresh_settings(self._store)
+        return self._store
+
+    async def source(self) -> Source:
+        """The owner's database, opened on first use."""
+        async with self._opening:
+            if self._source is None:
+                from sophia_tui.store.source import open_source
+
+                self._source = await open_source(self.settings, self.paths)
+        return self._source
+
+    def launcher(self) -> RunLauncher:
+        from sophia_tui.providers.local import LocalLauncher
+
+        return LocalLauncher(self.paths, self.settings)
+
+    async def wake(self) -> None:
+        """Make sure that somebody takes queued jobs: a living worker, else one of our own."""
+        store = await self.store()
+        if not await store.jobs.living_workers(within_seconds=20):
+            from sophia_tui.worker.spawn import ensure_worker
+
+            ensure_worker(self.paths, self.environment)
+
+    def training_allowed(self) -> bool:
+        return self.settings.allow_finetune
+
+    async def service(self, kind: type) -> Any:
+        """The service of that class, built on first use and again when settings change."""
+        if kind not in self._services:
+            self._services[kind] = await FACTORIES[kind.__name__](self)
+        return self._services[kind]
+
+    async def audit(self, entry: AuditEntry) -> None:
+        """Write one entry; while the store can't be reached, into the spool beside it."""
+        if entry.operation == "store.stop":
+            await self._close_store()
+        if self._store is not None:
+            try:
+                await self._store.audit.add(entry)
+                return
+            except SophiaError as problem:
+                _log.warning("audit goes to the spool: %s", problem.code)
+        from sophia_tui.files import append_line
+
+        self.paths.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        plain = {**asdict(entry), "at": entry.at.isoformat()}
+        append_line(self.paths.audit_spool, json.dumps(plain).encode())
+
+    async def _drain_spool(self, store: Store) -> None:
+        """Bring spooled audit entries into the store; at least once each."""
+        try:
+            handle = os.open(self.paths.audit_spool, os.O_RDWR)
+        except FileNotFoundError:
+            return
+        with os.fdopen(handle, "r+b") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            for line in stream.read().splitlines():
+                plain = json.loads(line)
+                plain["at"] = datetime.fromisoformat(plain["at"])
+                await store.audit.add(AuditEntry(**plain))
+            stream.truncate(0)
+
+    async def _refresh_settings(self, store: Store) -> None:
+        from sophia_tui.settings import load
+
+        fresh = load(self.environment, await store.settings.all())
+        if fresh != self._settings:
+            self._settings = fresh
+            self._services.clear()
+
+    def _log_to_file(self) -> None:
+        """Defects and warnings go to a file; a person's terminal gets only the clear error."""
+        if _log.handlers:
+            return
+        self.paths.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handler = logging.FileHandler(self.paths.logs / "sophia.log", delay=True)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+        _log.addHandler(handler)
+        _log.setLevel(self.settings.log_level.upper())
+        _log.propagate = False
+
+    async def _close_store(self) -> None:
+        if self._store is not None:
+            store, self._store = self._store, None
+            self._services.clear()
+            await store.close()
+
+    async def close(self) -> None:
+        """Let go of connections; the embedded server stays for the other processes."""
+        await self._close_store()
+        if self._source is not None:
+            source, self._source = self._source, None
+            await source.close()
+        for handler in list(_log.handlers):
+            _log.removeHandler(handler)
+            with contextlib.suppress(OSError):
+                handler.close()
+
+
+def as_role(word: str, where: str) -> Role:
+    """The role a setting names. Raises UsageError T423."""
+    try:
+        return Role(word)
+    except ValueError:
+        raise UsageError(
+            "T423",
+            _("{setting} names a role that does not exist.").format(setting=where),
+            _("The roles are viewer, operator and admin."),
+            _("Correct {setting}.").format(setting=where),
+        ) from None
+
+
+Factory = Callable[[House], Awaitable[Any]]
+
+
+async def _overview(house: House) -> Any:
+    from sophia_tui.services.overview import OverviewService
+
+    return OverviewService(
+        await house.store(), house.source, house.settings, house.paths, house.clock
+    )
+
+
+async def _setup(house: House) -> Any:
+    from sophia_tui.services.setup import SetupService
+
+    return SetupService(house.store, house.source, house.settings, house.paths)
+
+
+async def _collect(house: House) -> Any:
+    from sophia_tui.services.collect import CollectService
+
+    return CollectService(house.source, house.settings, house.clock)
+
+
+async def _prepare(house: House) -> Any:
+    from sophia_tui.services.prepare import PrepareService
+
+    store = await house.store()
+    return PrepareService(store.datasets, house.settings, house.paths, house.clock)
+
+
+async def _datasets(house: House) -> Any:
+    from sophia_tui.services.datasets import DatasetsService
+
+    return DatasetsService((await house.store()).datasets)
+
+
+async def _train(house: House) -> Any:
+    from sophia_tui.services.train import TrainService
+
+    store = await house.store()
+    return TrainService(store, house.settings, house.paths, house.clock, house.wake)
+
+
+async def _jobs(house: House) -> Any:
+    from sophia_tui.services.jobs import JobsService
+
+    store = await house.store()
+    return JobsService(store, house.settings, house.paths, house.clock, house.wake)
+
+
+async def _evaluate(house: House) -> Any:
+    from sophia_tui.services.evaluate import EvaluateService
+
+    store = await house.store()
+    return EvaluateService(store, house.settings, house.paths, house.clock, house.wake)
+
+
+async def _models(house: House) -> Any:
+    from sophia_tui.services.models import ModelsService
+
+    return ModelsService(await house.store())
+
+
+async def _promote(house: House) -> Any:
+    from sophia_tui.services.promote import PromoteService
+
+    return PromoteService(await house.store(), house.settings, house.paths, house.clock)
+
+
+async def _settings(house: House) -> Any:
+    from sophia_tui.services.settings import SettingsService
+
+    return SettingsService(await house.store(), house.environment)
+
+
+async def _audit(house: House) -> Any:
+    from sophia_tui.services.audit import AuditService
+
+    return AuditService(await house.store())
+
+
+async def _store(house: House) -> Any:
+    from sophia_tui.services.store import StoreService
+    from sophia_tui.store.admin import PostgresAdmin
+
+    return StoreService(PostgresAdmin(house.settings, house.paths))
+
+
+#: By the service's class name, so that a test may add one for a throw-away service.
+FACTORIES: dict[str, Factory] = {
+    "OverviewService": _overview,
+    "SetupService": _setup,
+    "CollectService": _collect,
+    "PrepareService": _prepare,
+    "DatasetsService": _datasets,
+    "TrainService": _train,
+    "JobsService": _jobs,
+    "EvaluateService": _evaluate,
+    "ModelsService": _models,
+    "PromoteService": _promote,
+    "SettingsService": _settings,
+    "AuditService": _audit,
+    "StoreService": _store,
+}
