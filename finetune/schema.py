@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from finetune.files import write_whole
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Final = 1
 
 RUN_FILE = "run.yaml"
 EVENTS_FILE = "events.jsonl"

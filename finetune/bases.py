@@ -1,0 +1,140 @@
+"""Loads a base model and its tokenizer, and says exactly which ones they were."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune.base_names import BaseKind, BaseName, read_base_name
+from finetune.failures import RunFailure, Unavailable, WorkFailure
+from finetune.runner import RunContext
+
+if TYPE_CHECKING:
+    import torch
+
+_WEIGHTS = (".safetensors", ".bin")
+
+
+@dataclass
+class Base:
+    """A loaded base. `tokenizer` and `model` are transformers' objects."""
+
+    name: str
+    kind: BaseKind
+    folder: Path
+    fingerprint: str
+    file_sha256: str | None
+    revision: str | None
+    tokenizer: Any
+    model: Any
+    device: torch.device
+
+
+def load_base(context: RunContext) -> Base:
+    """Load what run.yaml names; raises RunFailure that says whether it is missing or broken."""
+    name = read_base_name(context.spec.base)
+    if name.kind != "hub":
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read at import: a local base asks no network
+    folder, digest, revision = _resolve(context, name)
+    context.ears.check()
+    try:
+        tokenizer, model, device = _load(folder)
+    except (RunFailure, MemoryError, ImportError):
+        raise
+    except Exception as error:
+        if "memory" in str(error).lower():
+            raise
+        raise WorkFailure(
+            303,
+            f"The base {context.spec.base} cannot be loaded.",
+            f"{type(error).__name__}: {str(error).splitlines()[0][:300] if str(error) else ''}",
+            "Check that the folder holds config.json, the weights and the tokenizer of a causal "
+            "language model, all of the same download.",
+        ) from error
+    context.ears.check()
+    return Base(
+        name=context.spec.base,
+        kind=name.kind,
+        folder=folder,
+        fingerprint=base_fingerprint(folder),
+        file_sha256=digest,
+        revision=revision,
+        tokenizer=tokenizer,
+        model=model,
+        device=device,
+    )
+
+
+def _resolve(context: RunContext, name: BaseName) -> tuple[Path, str | None, str | None]:
+    """The folder to load from, the GGUF file's SHA-256, the revision."""
+    if name.kind == "gguf":
+        from finetune.gguf_cache import model_folder_of
+
+        folder, digest = model_folder_of(name.path, context.ears.check)
+        return folder, digest, None
+    if name.kind == "path":
+        if not (name.path / "config.json").is_file():
+            raise Unavailable(
+                301,
+                f"The base {name.text} is not there.",
+                f"{name.path} holds no config.json.",
+                "Correct `base` in run.yaml: a model's folder, a hub id or a .gguf file.",
+            )
+        return name.path, None, context.spec.base_revision
+    folder = _download(name.text, context.spec.base_revision)
+    # A snapshot's folder is named for its commit, which says more than a branch.
+    return folder, None, folder.name
+
+
+def _download(hub_id: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                hub_id,
+                revision=revision,
+                ignore_patterns=["*.gguf", "*.onnx", "*.h5", "*.msgpack", "original/*", "*.pth"],
+            )
+        )
+    except Exception as error:  # the hub's client raises many kinds, all mean "not from here"
+        raise Unavailable(
+            302,
+            f"The base {hub_id} cannot be fetched from the hub.",
+            f"{type(error).__name__}.",
+            "Check the name, the network (proxy, HF_ENDPOINT) and, for a gated base, "
+            "HUGGINGFACE_TOKEN; or set `base` to a folder or a .gguf file.",
+        ) from error
+
+
+def _load(folder: Path) -> tuple[Any, Any, torch.device]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.bfloat16 if half else torch.float32, local_files_only=True
+    )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model.to(device)
+    model.eval()
+    return tokenizer, model, device
+
+
+def base_fingerprint(folder: Path) -> str:
+    """SHA-256 over the config and over names and sizes of the weights' files."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    weights = sorted(
+        (path.name, path.stat().st_size) for path in folder.iterdir() if path.suffix in _WEIGHTS
+    )
+    text = json.dumps([config, weights], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -1,0 +1,139 @@
+"""Checkpoints, whole or not there: written aside, hashed, renamed; proved before they are used."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from finetune import schema
+from finetune.failures import disk_full, is_disk_full
+from finetune.files import sha256_of, sync_folder, write_bytes
+
+_NAME = re.compile(r"^step-(\d+)$")
+_UNFINISHED = ".unfinished-"
+
+
+def checkpoint_name(step: int) -> str:
+    """The folder's name, sorted by name as by step."""
+    return f"step-{step:08d}"
+
+
+def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
+    """Make a folder of files, whole or not at all; one that was there is replaced.
+
+    Raises a disk-full failure that has left nothing behind.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f"{_UNFINISHED}{target.name}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        for name, content in files.items():
+            write_bytes(temporary / name, content)
+        sync_folder(temporary)
+        _swap_in(temporary, target)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, Exception) and is_disk_full(error):
+            raise disk_full(f"{target.parent.name}/{target.name} could not be written.") from error
+        raise
+
+
+def _swap_in(temporary: Path, target: Path) -> None:
+    old = target.parent / f"{_UNFINISHED}old-{target.name}"
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        os.rename(target, old)
+    os.rename(temporary, target)
+    sync_folder(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def records_of(files: Mapping[str, bytes]) -> dict[str, schema.FileRecord]:
+    """Size and SHA-256 of contents that are still to be written."""
+    return {
+        name: schema.FileRecord(bytes=len(content), sha256=sha256(content).hexdigest())
+        for name, content in files.items()
+    }
+
+
+class CheckpointStore:
+    """The checkpoints of a run folder."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self._folder = folder
+        self._keep = keep
+        folder.mkdir(exist_ok=True)
+        for left in folder.glob(f"{_UNFINISHED}*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+
+    def save(self, manifest: schema.CheckpointManifest, files: Mapping[str, bytes]) -> Path:
+        """Write a checkpoint, then drop those beyond the number to keep (oldest first)."""
+        target = self._folder / checkpoint_name(manifest.step)
+        text = (manifest.model_dump_json(indent=2) + "\n").encode("utf-8")
+        write_folder(target, {**files, schema.CHECKPOINT_MANIFEST_FILE: text})
+        for step in self.steps()[: -self._keep]:
+            shutil.rmtree(self._folder / checkpoint_name(step))
+        return target
+
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint, ascending."""
+        matches = (_NAME.match(path.name) for path in self._folder.iterdir())
+        return sorted(int(match[1]) for match in matches if match)
+
+    def last_good(
+        self, on_corrupt: Callable[[int, str, str], None]
+    ) -> tuple[schema.CheckpointManifest, Path] | None:
+        """The newest checkpoint whose files are what they were; broken ones are moved aside.
+
+        `on_corrupt` gets step, reason and the name under checkpoints/ that the broken one has now.
+        """
+        for step in reversed(self.steps()):
+            path = self._folder / checkpoint_name(step)
+            try:
+                manifest = _proved(path)
+            except _Corrupt as problem:
+                on_corrupt(step, str(problem), self._move_aside(path))
+            else:
+                return manifest, path
+        return None
+
+    def set_aside_all(self) -> list[str]:
+        """Move all checkpoints out of the way, for a run that begins anew; returns new names."""
+        return [
+            self._move_aside(self._folder / checkpoint_name(step), "superseded")
+            for step in self.steps()
+        ]
+
+    def _move_aside(self, path: Path, why: str = "corrupt") -> str:
+        number = 1
+        while (target := self._folder / f"{why}-{path.name}-{number}").exists():
+            number += 1
+        os.rename(path, target)
+        sync_folder(self._folder)
+        return target.name
+
+
+class _Corrupt(Exception):
+    """A checkpoint is not what its manifest says."""
+
+
+def _proved(path: Path) -> schema.CheckpointManifest:
+    try:
+        manifest = schema.read_document(
+            path / schema.CHECKPOINT_MANIFEST_FILE, schema.CheckpointManifest
+        )
+    except schema.ContractError as error:
+        raise _Corrupt("its manifest cannot be read") from error
+    for name, record in manifest.files.items():
+        try:
+            same = sha256_of(path / name) == record.sha256
+        except OSError as error:
+            raise _Corrupt(f"{name}: {error.strerror}") from error
+        if not same:
+            raise _Corrupt(f"{name} is not what was written")
+    return manifest

@@ -1,0 +1,70 @@
+"""The command line of the program; opens what works on weights only inside a run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from finetune import schema
+from finetune.runner import Work, run
+from finetune.speed import prepare_threads
+
+_KINDS: dict[schema.RunKind, str] = {
+    "train": "train a LoRA adapter",
+    "evaluate": "loss and perplexity on the held-out part and chosen questions, before and after",
+    "generate": "answer the prompts of run.yaml into answers.jsonl",
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m finetune", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for kind, summary in _KINDS.items():
+        command = commands.add_parser(kind, help=summary, description=summary)
+        command.add_argument("folder", metavar="RUN_FOLDER", type=Path)
+    check = commands.add_parser("check-base", help="say as JSON whether a base can be loaded")
+    check.add_argument("base", metavar="BASE", help="folder, hub id or .gguf file")
+    check.add_argument("--revision", help="of a hub id")
+    return parser
+
+
+def _load_work(kind: schema.RunKind) -> Work:
+    prepare_threads()  # before torch, which these imports bring
+    if kind == "train":
+        from finetune.train import train
+
+        return train
+    if kind == "evaluate":
+        from finetune.evaluate import evaluate
+
+        return evaluate
+    from finetune.generate import generate
+
+    return generate
+
+
+def _quiet_libraries() -> None:
+    """Settings that the libraries read when they are first imported."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if token := os.environ.get("HUGGINGFACE_TOKEN"):
+        os.environ.setdefault("HF_TOKEN", token)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (see finetune.schema)."""
+    options = _parser().parse_args(arguments)
+    _quiet_libraries()
+    if options.command == "check-base":
+        from finetune.check_base import check_base
+
+        report = check_base(options.base, options.revision)
+        print(json.dumps(report, ensure_ascii=False))
+        return schema.EXIT_DONE if report["found"] else schema.EXIT_UNAVAILABLE
+    kind: schema.RunKind = options.command
+    return run(kind, options.folder, lambda: _load_work(kind))

@@ -1,0 +1,192 @@
+"""The frame around every kind of run: lock, log, events, heartbeat, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from finetune import schema
+from finetune.failures import (
+    BadRequest,
+    Refused,
+    RunFailure,
+    Stopped,
+    as_failure,
+)
+from finetune.files import LockHeld, locked
+from finetune.journal import Journal
+from finetune.vitals import Ears, Pulse
+
+log = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 5.0
+
+
+@dataclass
+class RunContext:
+    """What the work gets: the request, the folder, and the ways to be heard and stopped."""
+
+    folder: Path
+    spec: schema.RunSpec
+    journal: Journal
+    pulse: Pulse
+    ears: Ears
+    started_at: datetime = field(default_factory=schema.now)
+    _started: float = field(default_factory=time.monotonic)
+    _last_progress: float = 0.0
+
+    def elapsed(self) -> float:
+        """Seconds since this process began the run."""
+        return time.monotonic() - self._started
+
+    def progress(
+        self, phase: str, step: int, total: int, *, force: bool = False, **more: Any
+    ) -> None:
+        """Write a progress event, at most one every five seconds unless forced."""
+        self.pulse.step = step
+        moment = time.monotonic()
+        if not force and moment - self._last_progress < PROGRESS_SECONDS:
+            return
+        self._last_progress = moment
+        self.journal.write("progress", {"phase": phase, "step": step, "total_steps": total, **more})
+
+
+Work = Callable[[RunContext], dict[str, Any]]
+
+
+def run(kind: schema.RunKind, folder: Path, load_work: Callable[[], Work]) -> int:
+    """Do one run in its folder and return the exit code.
+
+    `load_work` imports the module that does the work: it is called inside the frame, so that a
+    missing package ends as a failed run with a remedy.
+    """
+    try:
+        spec = schema.load_run_spec(folder)
+        if spec.kind != kind:
+            raise BadRequest(
+                101,
+                f"This run folder is not for `{kind}`.",
+                f"run.yaml says kind: {spec.kind}.",
+                f"Use: python -m finetune {spec.kind} {folder}",
+            )
+        with locked(folder / schema.LOCK_FILE):
+            if _is_done(folder, spec):
+                return _say_result({"state": "succeeded", "already_done": True})
+            return _run_locked(spec, folder, load_work)
+    except LockHeld:
+        return _say_failure(
+            Refused(
+                102,
+                "This run folder is in use.",
+                "Another process works on it; its heartbeat file says which.",
+                "Wait for it, or pause it by control.json.",
+            )
+        )
+    except (RunFailure, schema.ContractError, OSError) as error:
+        return _say_failure(as_failure(error))
+
+
+def _is_done(folder: Path, spec: schema.RunSpec) -> bool:
+    """A succeeded run that is started once more has nothing to do, unless asked to begin anew."""
+    if not spec.resume:
+        return False
+    states = [
+        event.data.get("state")
+        for event in schema.read_events(folder / schema.EVENTS_FILE).events
+        if event.kind == "state"
+    ]
+    return bool(states) and states[-1] == "succeeded"
+
+
+def _run_locked(spec: schema.RunSpec, folder: Path, load_work: Callable[[], Work]) -> int:
+    log_handler = _open_log(folder / schema.LOG_FILE)
+    journal = Journal(folder / schema.EVENTS_FILE)
+    pulse = Pulse(folder)
+    ears = Ears(folder)
+    try:
+        ears.listen()
+        context = RunContext(folder, spec, journal, pulse, ears)
+        return _run_framed(context, load_work)
+    finally:
+        ears.close()
+        pulse.close()
+        journal.close()
+        _close_log(log_handler)
+
+
+def _run_framed(context: RunContext, load_work: Callable[[], Work]) -> int:
+    journal = context.journal
+    try:
+        journal.state("starting", run_kind=context.spec.kind, pid=os.getpid())
+        context.ears.check()
+        result = load_work()(context)
+        journal.write("result", result)
+        journal.state("succeeded", seconds=round(context.elapsed(), 1))
+        return _say_result({"state": "succeeded", **result})
+    except Stopped as stopped:
+        journal.state(stopped.state, reason=stopped.reason, step=stopped.step)
+        context.ears.acknowledge(stopped)
+        log.info("%s at step %d: %s", stopped.state, stopped.step, stopped.reason)
+        _say_result({"state": stopped.state, "step": stopped.step, "reason": stopped.reason})
+        return schema.EXIT_STOPPED
+    except Exception as error:
+        failure = as_failure(error)
+        log.error("%s\n%s", failure.code, _safe_traceback(error))
+        with suppress(OSError):  # a full disk may refuse even this; stderr still says it
+            journal.state(
+                "failed",
+                code=failure.code,
+                what=failure.what,
+                why=failure.why,
+                remedy=failure.remedy,
+            )
+        return _say_failure(failure)
+
+
+def _safe_traceback(error: BaseException) -> str:
+    """The traceback without values: messages of unknown errors may quote the data set."""
+    parts: list[str] = []
+    current: BaseException | None = error
+    while current is not None:
+        known = isinstance(current, RunFailure | OSError | ImportError | RuntimeError)
+        message = f": {current}" if known else " (message left out: it may quote the data)"
+        parts.append("".join(traceback.format_tb(current.__traceback__)))
+        parts.append(f"{type(current).__name__}{message}\n")
+        current = current.__cause__ or current.__context__
+    return "".join(parts)
+
+
+def _say_result(result: dict[str, Any]) -> int:
+    print(json.dumps(result, ensure_ascii=False, default=str), flush=True)
+    return schema.EXIT_DONE
+
+
+def _say_failure(failure: RunFailure) -> int:
+    print(f"{failure.code} {failure.what}\n{failure.why}\n{failure.remedy}", file=sys.stderr)
+    return failure.exit_code
+
+
+def _open_log(path: Path) -> logging.Handler:
+    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    logging.getLogger("finetune").setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    return handler
+
+
+def _close_log(handler: logging.Handler) -> None:
+    logging.captureWarnings(False)
+    logging.getLogger().removeHandler(handler)
+    handler.close()

@@ -1,0 +1,118 @@
+"""Scores examples: loss on answer tokens by example, and intervals by resampling examples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from finetune import schema
+from finetune.bases import Base
+from finetune.examples import IGNORED, Example, ExampleSet, collate, load_examples
+from finetune.losses import answer_losses
+from finetune.runner import RunContext
+
+RESAMPLES = 2000
+_SCORING_BATCH = 8
+
+
+def read_part(
+    context: RunContext, tokenizer: Any, path: Path, limit: int | None = None
+) -> ExampleSet:
+    """Tokenise a file of the data set; what cannot be used becomes warning events."""
+
+    def on_example(count: int) -> None:
+        if count % 64 == 0:
+            context.ears.check()
+            context.progress("tokenise", 0, 0, examples=count, file=path.name)
+
+    length = context.spec.recipe.sequence_length
+    part = load_examples(tokenizer, path, length, limit=limit, on_example=on_example)
+    for message, data in part.warnings(path.name):
+        context.journal.warning(message, **data)
+    return part
+
+
+@dataclass(frozen=True)
+class ExampleLoss:
+    """Summed negative log-likelihood (nats) of an example's answer tokens, and their number."""
+
+    nats: float
+    tokens: int
+
+
+def score(
+    base: Base, model: Any, examples: list[Example], on_batch: Callable[[int], None]
+) -> list[ExampleLoss]:
+    """Losses by example, in the order given; `on_batch` gets the number done and may raise."""
+    # Alike lengths together: less padding to compute.
+    order = sorted(range(len(examples)), key=lambda index: len(examples[index].ids))
+    found: dict[int, ExampleLoss] = {}
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            for start in range(0, len(order), _SCORING_BATCH):
+                on_batch(start)
+                indexes = order[start : start + _SCORING_BATCH]
+                batch = collate(
+                    [examples[index] for index in indexes],
+                    base.tokenizer.pad_token_id,
+                    base.device,
+                )
+                sums = answer_losses(model, batch).sum(dim=1).tolist()
+                counts = (batch.targets != IGNORED).sum(dim=1).tolist()
+                for index, nats, count in zip(indexes, sums, counts, strict=True):
+                    found[index] = ExampleLoss(nats, count)
+    finally:
+        model.train(was_training)
+    return [found[index] for index in range(len(examples))]
+
+
+def mean_loss(context: RunContext, base: Base, model: Any, examples: list[Example]) -> float:
+    """Nats per answer token over all examples."""
+    losses = score(base, model, examples, lambda _done: context.ears.check())
+    return sum(item.nats for item in losses) / sum(item.tokens for item in losses)
+
+
+def _resampled(losses: list[ExampleLoss], seed: int) -> torch.Tensor:
+    """Loss per token of each resample [RESAMPLES]; the same seed draws the same examples."""
+    generator = torch.Generator().manual_seed(seed)
+    nats = torch.tensor([item.nats for item in losses], dtype=torch.float64)
+    tokens = torch.tensor([item.tokens for item in losses], dtype=torch.float64)
+    means = []
+    for _ in range(RESAMPLES):  # one by one: a table of all draws would not fit for large parts
+        chosen = torch.randint(len(losses), (len(losses),), generator=generator)
+        means.append(nats[chosen].sum() / tokens[chosen].sum())
+    return torch.stack(means)
+
+
+def _interval(values: torch.Tensor) -> tuple[float, float]:
+    low, high = torch.quantile(values, torch.tensor([0.025, 0.975], dtype=values.dtype)).tolist()
+    return low, high
+
+
+def summarise(losses: list[ExampleLoss], seed: int) -> schema.Score:
+    """Loss and perplexity with 95 % percentile bootstrap intervals over examples."""
+    mean = sum(item.nats for item in losses) / sum(item.tokens for item in losses)
+    low, high = _interval(_resampled(losses, seed))
+    return schema.Score(
+        loss=mean,
+        loss_low=low,
+        loss_high=high,
+        perplexity=math.exp(min(mean, 700)),
+        perplexity_low=math.exp(min(low, 700)),
+        perplexity_high=math.exp(min(high, 700)),
+    )
+
+
+def compare(before: list[ExampleLoss], after: list[ExampleLoss], seed: int) -> schema.Difference:
+    """Loss after minus before; the same draws for both, since they answer the same questions."""
+    tokens = sum(item.tokens for item in before)
+    mean = (sum(item.nats for item in after) - sum(item.nats for item in before)) / tokens
+    low, high = _interval(_resampled(after, seed) - _resampled(before, seed))
+    return schema.Difference(loss=mean, loss_low=low, loss_high=high)

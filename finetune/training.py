@@ -1,0 +1,270 @@
+"""The training loop: LoRA steps that can be stopped anywhere and resumed exactly.
+
+An own loop rather than transformers' Trainer: it stops between two batches, not only between two
+steps (a step may take minutes on a CPU), and every bit of its state is in the checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import (
+    LoraConfig,
+    TaskType,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from finetune import schema
+from finetune.bases import Base
+from finetune.examples import Example, collate
+from finetune.failures import Stopped, WorkFailure
+from finetune.losses import answer_losses
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+_OPTIMIZER = "optimizer.safetensors"
+_RANDOM = "random.safetensors"
+
+
+@dataclass
+class Counters:
+    """Where the training stands; all of it is in every checkpoint."""
+
+    step: int = 0
+    tokens: float = 0
+    window_loss: float = 0
+    window_tokens: float = 0
+    last_loss: float = math.nan
+
+    def as_state(self) -> dict[str, float]:
+        """Numbers for a checkpoint's manifest; what is not known yet is left out."""
+        return {name: float(value) for name, value in vars(self).items() if math.isfinite(value)}
+
+    @classmethod
+    def from_state(cls, state: dict[str, float]) -> Counters:
+        """The counters of a checkpoint."""
+        rest = {name: value for name, value in state.items() if name != "step"}
+        return cls(step=int(state["step"]), **rest)
+
+
+def total_steps(recipe: schema.Recipe, examples: int, fitted: int | None) -> int:
+    """Optimizer steps planned: max_steps, else epochs, and no more than were fitted."""
+    planned = recipe.max_steps or math.ceil(recipe.epochs * steps_per_epoch(recipe, examples))
+    return min(planned, fitted) if fitted else planned
+
+
+def steps_per_epoch(recipe: schema.Recipe, examples: int) -> int:
+    """Optimizer steps in one pass over the examples."""
+    return math.ceil(examples / (recipe.batch_size * recipe.gradient_accumulation))
+
+
+def rate_at(recipe: schema.Recipe, step: int, total: int) -> float:
+    """Learning rate of the step with this index (from 0), as transformers' schedulers have it."""
+    warmup = math.ceil(recipe.warmup_ratio * total)
+    if step < warmup:
+        return recipe.learning_rate * step / warmup
+    if recipe.scheduler == "constant":
+        return recipe.learning_rate
+    share = (step - warmup) / max(1, total - warmup)
+    if recipe.scheduler == "linear":
+        return recipe.learning_rate * max(0.0, 1 - share)
+    return recipe.learning_rate * max(0.0, 0.5 * (1 + math.cos(math.pi * share)))
+
+
+@dataclass
+class Trainer:
+    """One LoRA training over examples in memory."""
+
+    base: Base
+    recipe: schema.Recipe
+    examples: list[Example]
+    check_stop: Callable[[], None]
+    counters: Counters = field(default_factory=Counters)
+
+    def __post_init__(self) -> None:
+        torch.manual_seed(self.recipe.seed)
+        lora = self.recipe.lora
+        config = LoraConfig(
+            task_type=TaskType.CAUSAL_LM,
+            r=lora.r,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules=lora.target_modules,
+            bias=lora.bias,
+        )
+        self.model: Any = get_peft_model(self.base.model, config)
+        self.parameters = [item for item in self.model.parameters() if item.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
+        )
+        self._order: tuple[int, list[int]] = (-1, [])
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the examples so far."""
+        return self.counters.step / steps_per_epoch(self.recipe, len(self.examples))
+
+    def _examples_of(self, step: int) -> list[Example]:
+        """The examples of a step: a pure function of seed and step, so a resume sees the same."""
+        epoch, index = divmod(step, steps_per_epoch(self.recipe, len(self.examples)))
+        if self._order[0] != epoch:
+            order = list(range(len(self.examples)))
+            random.Random(f"{self.recipe.seed}/{epoch}").shuffle(order)
+            self._order = (epoch, order)
+        size = self.recipe.batch_size * self.recipe.gradient_accumulation
+        return [self.examples[i] for i in self._order[1][index * size : (index + 1) * size]]
+
+    def step(self, total: int) -> float:
+        """One optimizer step; returns its loss in nats per answer token.
+
+        Raises Stopped between two batches; then everything is as it was before the step.
+        """
+        before = self._random_state()
+        chosen = self._examples_of(self.counters.step)
+        tokens = sum(example.answer_tokens for example in chosen)
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = 0.0
+        try:
+            for start in range(0, len(chosen), self.recipe.batch_size):
+                self.check_stop()
+                loss += self._backward(chosen[start : start + self.recipe.batch_size], tokens)
+        except Stopped as stopped:
+            self.optimizer.zero_grad(set_to_none=True)
+            self._set_random_state(before)
+            stopped.step = self.counters.step
+            raise
+        self._update(loss, total)
+        self._count(loss, tokens, sum(len(example.ids) for example in chosen))
+        return loss
+
+    def _backward(self, batch: list[Example], step_tokens: int) -> float:
+        tensors = collate(batch, self.base.tokenizer.pad_token_id, self.base.device)
+        loss = answer_losses(self.model, tensors).sum() / step_tokens
+        loss.backward()
+        return float(loss.detach())
+
+    def _update(self, loss: float, total: int) -> None:
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
+        if not (math.isfinite(loss) and bool(torch.isfinite(norm))):
+            raise WorkFailure(
+                404,
+                "The training diverged.",
+                f"Loss or gradient of step {self.counters.step + 1} is not a finite number.",
+                "Lower learning_rate or lora.r (or raise lora.alpha) in the recipe, and start a "
+                "new run; the last good checkpoint of this one stays.",
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate_at(self.recipe, self.counters.step, total)
+        self.optimizer.step()
+
+    def _count(self, loss: float, answer_tokens: int, tokens: int) -> None:
+        counters = self.counters
+        counters.step += 1
+        counters.tokens += tokens
+        counters.window_loss += loss * answer_tokens
+        counters.window_tokens += answer_tokens
+
+    def close_window(self) -> float:
+        """Mean loss by token since the last call; begins a new window."""
+        counters = self.counters
+        if counters.window_tokens:
+            counters.last_loss = counters.window_loss / counters.window_tokens
+        counters.window_loss = counters.window_tokens = 0
+        return counters.last_loss
+
+    def adapter_files(self) -> dict[str, bytes]:
+        """The adapter in peft's format."""
+        import json
+
+        state = get_peft_model_state_dict(self.model, save_embedding_layers=False)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        config = self.model.peft_config["default"].to_dict()
+        config["inference_mode"] = True
+        text = json.dumps(config, indent=2, sort_keys=True, default=_as_json)
+        return {
+            ADAPTER_WEIGHTS: save_tensors(tensors, metadata={"format": "pt"}),
+            ADAPTER_CONFIG: (text + "\n").encode("utf-8"),
+        }
+
+    def checkpoint_files(self) -> dict[str, bytes]:
+        """Everything that a resume needs, but the counters."""
+        optimizer = {
+            f"{index}.{name}": value.detach().cpu().contiguous()
+            for index, state in self.optimizer.state_dict()["state"].items()
+            for name, value in state.items()
+        }
+        return {
+            **self.adapter_files(),
+            _OPTIMIZER: save_tensors(optimizer),
+            _RANDOM: save_tensors(self._random_state()),
+        }
+
+    def restore(self, manifest: schema.CheckpointManifest, folder: Path) -> None:
+        """Go back to a checkpoint."""
+        adapter = load_tensors((folder / ADAPTER_WEIGHTS).read_bytes())
+        set_peft_model_state_dict(self.model, adapter)
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in load_tensors((folder / _OPTIMIZER).read_bytes()).items():
+            index, _, name = key.partition(".")
+            state.setdefault(int(index), {})[name] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self._set_random_state(load_tensors((folder / _RANDOM).read_bytes()))
+        self.counters = Counters.from_state(manifest.state)
+
+    def _random_state(self) -> dict[str, torch.Tensor]:
+        states = {"cpu": torch.get_rng_state()}
+        if self.base.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.base.device)
+        return states
+
+    def _set_random_state(self, states: dict[str, torch.Tensor]) -> None:
+        torch.set_rng_state(states["cpu"])
+        if "cuda" in states and self.base.device.type == "cuda":
+            torch.cuda.set_rng_state(states["cuda"], self.base.device)
+
+
+def _as_json(value: object) -> Any:
+    return sorted(value) if isinstance(value, set) else str(value)
+
+
+class Clock:
+    """Seconds and tokens of the steps of this process."""
+
+    def __init__(self) -> None:
+        self.step_seconds: list[float] = []
+        self.tokens = 0.0
+        self._started = time.monotonic()
+
+    def tick(self, tokens: float) -> None:
+        """A step ended that took `tokens` tokens; what happens before restart() counts to it."""
+        self.step_seconds.append(time.monotonic() - self._started)
+        self.tokens += tokens
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin to measure a step."""
+        self._started = time.monotonic()
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens (prompts included, padding not) by second of steps."""
+        seconds = sum(self.step_seconds)
+        return self.tokens / seconds if seconds else 0.0
+
+    def recent(self, count: int = 20) -> float:
+        """Mean seconds of the last steps."""
+        steps = self.step_seconds[-count:]
+        return sum(steps) / len(steps) if steps else 0.0
