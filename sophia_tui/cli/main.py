@@ -1,8 +1,7 @@
 """The entry of `sophia`: finds the verb, builds its parser, runs it, prints the result."""
 
-import asyncio
+import io
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,10 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `sophia`; ends the process with the exit code of errors.py."""
     set_language(detect_language(os.environ))
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal of another encoding gets \\u…, never a traceback
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given
     try:
@@ -73,8 +76,14 @@ def _run(options: grammar.Globals) -> int:
     if options.help:
         print(parser.format_help().rstrip())
         return 0
-    request = vars(parser.parse_args([word for word in rest if word != "--"]))
-    return asyncio.run(_perform(chosen, request, options))
+    request = {**vars(parser.parse_args(rest)), **_secrets(chosen)}
+    confirmed = options.yes or _confirmed(chosen, request, options)
+    import asyncio
+
+    try:
+        return asyncio.run(_perform(chosen, request, confirmed, options))
+    except asyncio.CancelledError:  # the second ^C: the work itself was cut
+        return 1
 
 
 def _console(options: grammar.Globals) -> int:
@@ -102,13 +111,13 @@ def _find(
 ) -> tuple[Operation | None, list[str]]:
     """The operation that the words name; None where a subject's help is wanted.
 
-    Raises NotFoundError U404.
+    Raises NotFoundError U006.
     """
     subject = words[0]
     verbs = {each.verb: each for each in operations if each.subject == subject}
     if not verbs:
         raise NotFoundError(
-            "U404",
+            "U006",
             _("There is no command {command}.").format(command=subject),
             remedy=_("`sophia --help` lists them."),
         )
@@ -119,7 +128,7 @@ def _find(
     if len(words) == 1:
         return None, []
     raise NotFoundError(
-        "U404",
+        "U006",
         _("There is no command {command}.").format(command=f"{subject} {words[1]}"),
         remedy=_("`sophia {subject} --help` lists its commands.").format(subject=subject),
     )
@@ -159,11 +168,15 @@ def _subject_help(operations: "Registry", subject: str) -> str:
     return "\n".join(f"  sophia {name:<{space}}  {help_}" for name, help_ in mine)
 
 
-async def _perform(chosen: Operation, request: dict[str, Any], options: grammar.Globals) -> int:
+async def _perform(
+    chosen: Operation, request: dict[str, Any], confirmed: bool, options: grammar.Globals
+) -> int:
+    import asyncio
+    import signal
+
     from sophia_tui.cli.output import ProgressLine, print_result
     from sophia_tui.domain.context import CancelSignal, Face
 
-    request.update(_secrets(chosen))
     house = _house(options)
     cancel = CancelSignal()
     progress = ProgressLine(quiet=options.json, plain=options.plain)
@@ -182,7 +195,7 @@ async def _perform(chosen: Operation, request: dict[str, Any], options: grammar.
         context = house.context(
             Face.CLI,
             dry_run=options.dry_run,
-            confirmed=options.yes or _confirmed(chosen, request, options),
+            confirmed=confirmed,
             cancel=cancel,
             progress=progress,
         )

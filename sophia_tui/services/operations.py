@@ -5,7 +5,9 @@ for all faces. Adding an operation is one decorated method on a service class.
 """
 
 import inspect
+import logging
 import time
+import traceback
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
@@ -17,6 +19,7 @@ from sophia_tui.domain.models import AuditEntry
 from sophia_tui.domain.operations import Danger, Handler, Operation
 from sophia_tui.domain.protocols import Clock
 from sophia_tui.errors import (
+    CancelledError,
     InternalError,
     NotFoundError,
     RefusedError,
@@ -25,6 +28,7 @@ from sophia_tui.errors import (
 )
 from sophia_tui.i18n import _, set_language
 
+_log = logging.getLogger("sophia")
 _DECLARED = "__sophia_operation__"
 
 
@@ -116,19 +120,22 @@ class Dispatcher:
         started = time.monotonic()
         checked: BaseModel | None = None
         try:
-            checked = _checked(chosen, request)
-            self._permit(chosen, context)
+            checked, wrong = _checked(chosen, request)
+            self._permit(chosen, context)  # who may not ask is told so, whatever the request
+            if wrong:
+                raise wrong
             service = await self._wiring.service(chosen.service)
             method: Callable[..., Awaitable[BaseModel]] = getattr(service, chosen.method)
             result = await method(context, checked)
-        except Exception as problem:
-            error = as_sophia_error(problem)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as problem:
+            error = _seen(problem, name)
             refused = isinstance(error, RefusedError)
             if chosen.writes or refused:
-                await self._audit(
-                    chosen, checked, context, "refused" if refused else "failed", started, error
-                )
-            if error is problem:
+                outcome = "refused" if refused else "failed"
+                await self._audit(chosen, checked, context, outcome, started, error)
+            if error is problem or not isinstance(problem, Exception):
                 raise
             raise error from problem
         if chosen.writes:
@@ -187,20 +194,24 @@ class Dispatcher:
         error: SophiaError | None,
     ) -> None:
         asked = masked(request)
-        await self._wiring.audit(
-            AuditEntry(
-                at=self._wiring.clock.now(),
-                actor=context.actor,
-                face=context.face.value,
-                role=context.role.value,
-                operation=chosen.name,
-                target=_target(chosen, asked),
-                request=asked,
-                outcome=outcome,
-                code=error.code if error else None,
-                seconds=round(time.monotonic() - started, 3),
-            )
+        entry = AuditEntry(
+            at=self._wiring.clock.now(),
+            actor=context.actor,
+            face=context.face.value,
+            role=context.role.value,
+            operation=chosen.name,
+            target=_target(chosen, asked),
+            request=asked,
+            outcome=outcome,
+            code=error.code if error else None,
+            seconds=round(time.monotonic() - started, 3),
         )
+        try:
+            await self._wiring.audit(entry)
+        except Exception as problem:
+            # what was done is done and what failed has its own error: neither is hidden behind this
+            _seen(problem, "audit")
+            _log.error("not audited: %s by %s: %s", entry.operation, entry.actor, entry.outcome)
 
 
 def _target(chosen: Operation, asked: Mapping[str, Any]) -> str | None:
@@ -219,27 +230,42 @@ def masked(request: BaseModel | None) -> dict[str, Any]:
     return plain
 
 
-def _checked(chosen: Operation, request: Mapping[str, Any] | BaseModel) -> BaseModel:
+def _checked(
+    chosen: Operation, request: Mapping[str, Any] | BaseModel
+) -> tuple[BaseModel | None, UsageError | None]:
+    """The request as the operation's input, or what is wrong with it (U422)."""
     if isinstance(request, chosen.input):
-        return request
+        return request, None
     plain = request.model_dump() if isinstance(request, BaseModel) else dict(request)
     try:
-        return chosen.input.model_validate(plain)
+        return chosen.input.model_validate(plain), None
     except ValidationError as problem:
         # the input itself is left out: it may hold a secret or personal data
         first = problem.errors(include_input=False, include_url=False, include_context=False)
-        where = ", ".join(
-            f"{'.'.join(str(part) for part in each['loc']) or 'request'}: {each['msg']}"
-            for each in first
-        )
-        raise UsageError(
-            "U422",
-            _("The request for {name} is not valid.").format(name=chosen.name),
-            where,
-            _("See `sophia {subject} {verb} --help`.").format(
-                subject=chosen.subject, verb=chosen.verb
-            ),
-        ) from None
+    where = ", ".join(
+        f"{'.'.join(str(part) for part in each['loc']) or 'request'}: {each['msg']}"
+        for each in first
+    )
+    return None, UsageError(
+        "U422",
+        _("The request for {name} is not valid.").format(name=chosen.name),
+        where,
+        _("See `sophia {subject} {verb} --help`.").format(subject=chosen.subject, verb=chosen.verb),
+    )
+
+
+def _seen(problem: BaseException, name: str) -> SophiaError:
+    """The error to answer with; a defect leaves its frames in the log.
+
+    Frames only: the message of a foreign exception may hold data or a secret.
+    """
+    if not isinstance(problem, Exception):  # cancelled from outside: ^C twice, a server that stops
+        return CancelledError("U498", _("Cut off while it ran."), type(problem).__name__)
+    error = as_sophia_error(problem)
+    if error is not problem:
+        frames = "".join(traceback.format_tb(problem.__traceback__))
+        _log.error("%s in %s\n%s", type(problem).__name__, name, frames)
+    return error
 
 
 def as_sophia_error(problem: Exception) -> SophiaError:
