@@ -13,7 +13,7 @@ from finetune import schema
 from finetune.bases import Base
 from finetune.failures import Unavailable, WorkFailure
 from finetune.runner import RunContext
-from finetune.templates import TemplateRefuses, render
+from finetune.templates import Template, TemplateRefuses, render
 
 
 def with_adapter(context: RunContext, base: Base) -> Any:
@@ -41,6 +41,27 @@ def with_adapter(context: RunContext, base: Base) -> Any:
         ) from error
     model.eval()
     return model
+
+
+def warn_if_foreign(context: RunContext, base: Base, template: Template) -> None:
+    """Warn where the adapter's own run, if it lies beside it, had another base or template."""
+    if context.spec.adapter_path is None:
+        return
+    path = Path(context.spec.adapter_path).expanduser().parent / schema.MANIFEST_FILE
+    if not path.is_file():
+        return
+    trained = schema.read_document(path, schema.RunManifest)
+    for what, here, there in (
+        ("base", base.fingerprint, trained.base_fingerprint),
+        ("template", template.fingerprint, trained.template_fingerprint),
+    ):
+        if here != there:
+            context.journal.warning(
+                f"the adapter was trained with another {what} than this run uses",
+                reason=f"other_{what}",
+                trained_with=there,
+                used=here,
+            )
 
 
 def without_adapter(model: Any) -> AbstractContextManager[Any]:

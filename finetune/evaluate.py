@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from finetune import schema
-from finetune.answers import answers, with_adapter, without_adapter
+from finetune.answers import answers, warn_if_foreign, with_adapter, without_adapter
 from finetune.bases import load_base
 from finetune.examples import Example, ExampleSet, read_chats
 from finetune.failures import DataFailure
@@ -36,6 +36,7 @@ def evaluate(context: RunContext) -> dict[str, Any]:
             "Look at the warnings of this run, or split the data set again.",
         )
     threads = choose_threads(spec.threads, base.device)
+    warn_if_foreign(context, base, template)
     model = with_adapter(context, base)
     context.journal.state(
         "running", examples=len(part.examples), device=str(base.device), **threads

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from finetune import schema
-from finetune.answers import answers, with_adapter
+from finetune.answers import answers, warn_if_foreign, with_adapter
 from finetune.bases import load_base
 from finetune.failures import BadRequest
 from finetune.files import write_whole
@@ -30,6 +30,7 @@ def generate(context: RunContext) -> dict[str, Any]:
     context.progress("load", 0, 0, force=True)
     base = load_base(context)
     template = set_template(base.tokenizer, spec.recipe.prompt_form)
+    warn_if_foreign(context, base, template)
     model = with_adapter(context, base)
     threads = choose_threads(spec.threads, base.device)
     context.journal.state(

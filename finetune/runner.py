@@ -8,8 +8,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -109,19 +109,13 @@ def _is_done(folder: Path, spec: schema.RunSpec) -> bool:
 
 
 def _run_locked(spec: schema.RunSpec, folder: Path, load_work: Callable[[], Work]) -> int:
-    log_handler = _open_log(folder / schema.LOG_FILE)
-    journal = Journal(folder / schema.EVENTS_FILE)
-    pulse = Pulse(folder)
-    ears = Ears(folder)
-    try:
+    with ExitStack() as stack:
+        stack.enter_context(_log_into(folder / schema.LOG_FILE))
+        journal = stack.enter_context(closing(Journal(folder / schema.EVENTS_FILE)))
+        pulse = stack.enter_context(closing(Pulse(folder)))
+        ears = stack.enter_context(closing(Ears(folder)))
         ears.listen()
-        context = RunContext(folder, spec, journal, pulse, ears)
-        return _run_framed(context, load_work)
-    finally:
-        ears.close()
-        pulse.close()
-        journal.close()
-        _close_log(log_handler)
+        return _run_framed(RunContext(folder, spec, journal, pulse, ears), load_work)
 
 
 def _run_framed(context: RunContext, load_work: Callable[[], Work]) -> int:
@@ -176,17 +170,17 @@ def _say_failure(failure: RunFailure) -> int:
     return failure.exit_code
 
 
-def _open_log(path: Path) -> logging.Handler:
+@contextmanager
+def _log_into(path: Path) -> Iterator[None]:
     handler = logging.FileHandler(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
     logging.getLogger("finetune").setLevel(logging.INFO)
     logging.captureWarnings(True)
-    return handler
-
-
-def _close_log(handler: logging.Handler) -> None:
-    logging.captureWarnings(False)
-    logging.getLogger().removeHandler(handler)
-    handler.close()
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.removeHandler(handler)
+        handler.close()

@@ -13,6 +13,7 @@ import torch
 from finetune import schema
 from finetune.bases import Base
 from finetune.examples import IGNORED, Example, ExampleSet, collate, load_examples
+from finetune.failures import WorkFailure
 from finetune.losses import answer_losses
 from finetune.runner import RunContext
 
@@ -67,10 +68,21 @@ def score(
                 sums = answer_losses(model, batch).sum(dim=1).tolist()
                 counts = (batch.targets != IGNORED).sum(dim=1).tolist()
                 for index, nats, count in zip(indexes, sums, counts, strict=True):
-                    found[index] = ExampleLoss(nats, count)
+                    found[index] = ExampleLoss(_finite(nats), count)
     finally:
         model.train(was_training)
     return [found[index] for index in range(len(examples))]
+
+
+def _finite(nats: float) -> float:
+    if math.isfinite(nats):
+        return nats
+    raise WorkFailure(
+        404,
+        "The model's loss is not a number.",
+        "Its weights hold values that are not finite: the training diverged, or the file is bad.",
+        "Take an earlier checkpoint or another base; train with a lower learning_rate.",
+    )
 
 
 def mean_loss(context: RunContext, base: Base, model: Any, examples: list[Example]) -> float:

@@ -92,8 +92,8 @@ class Ears:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signal = signal.Signals(number).name
-        # Whoever asks a second time means it: back to what the signal does by itself.
-        signal.signal(number, self._previous.get(number) or signal.SIG_DFL)
+        # Whoever asks a second time means it, and the process ends at once.
+        signal.signal(number, signal.SIG_DFL)
 
     def close(self) -> None:
         """Give the signals back."""
