@@ -1,0 +1,233 @@
+"""Training on this machine: starts `python -m finetune` as nobody's child, and finds it again.
+
+Where lingering is on, a run is a user unit of its own; else it is a process with a session of its
+own whose parents are gone. Either way it outlives console, worker, terminal and database.
+"""
+
+import asyncio
+import json
+import os
+import pwd
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import finetune.schema
+from finetune.schema import LOG_FILE, ContractError, load_run_spec
+from sophia_tui.domain.jobs import RunIdentity
+from sophia_tui.errors import JobError
+from sophia_tui.i18n import _
+from sophia_tui.paths import Paths, home
+from sophia_tui.providers import detach
+from sophia_tui.providers.machine import ThisMachine, start_time
+from sophia_tui.settings import Settings
+
+LINGER_FOLDER = Path("/var/lib/systemd/linger")
+_SECONDS = 30.0  # until a process that was started must have said who it is
+
+#: What a run may know of its surroundings; everything else (database, keys, tokens) stays outside.
+_KEPT = frozenset(
+    {
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TMPDIR",
+        "LD_LIBRARY_PATH",
+        "VIRTUAL_ENV",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "ALL_PROXY",
+        "XDG_CACHE_HOME",
+        "XDG_RUNTIME_DIR",
+        "DBUS_SESSION_BUS_ADDRESS",
+        "HF_HOME",
+        "HF_ENDPOINT",
+        "HF_HUB_CACHE",
+        "HF_HUB_OFFLINE",
+        "HF_HUB_DISABLE_XET",
+        "TRANSFORMERS_CACHE",
+        "TRANSFORMERS_OFFLINE",
+    }
+)
+_KEPT_BEGINNINGS = ("LC_", "CUDA_", "NVIDIA_", "HIP_", "ROCR_", "OMP_", "MKL_", "KMP_", "PYTORCH_")
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The part of `environment` that a run gets: no secret of ours is in it."""
+    kept = {
+        key: value
+        for key, value in environment.items()
+        if key.upper() in _KEPT or key.startswith(_KEPT_BEGINNINGS)
+    }
+    kept.setdefault("HOME", str(home(environment)))
+    kept.setdefault("PATH", os.defpath)
+    kept["PYTHONPATH"] = str(Path(finetune.schema.__file__).resolve().parent.parent)
+    kept["PYTHONUNBUFFERED"] = "1"
+    return kept
+
+
+async def start_detached(
+    command: Sequence[str], log: Path, environment: Mapping[str, str], background: bool
+) -> tuple[int, int]:
+    """Start `command` as nobody's child; returns its pid and start time.
+
+    stdout and stderr are appended to `log`. Raises JobError J502 where it can't be started.
+    """
+    extra = ["--background"] if background else []
+    helper = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-I",
+        "-S",
+        detach.__file__,
+        "--log",
+        str(log),
+        *extra,
+        "--",
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=dict(environment),
+    )
+    try:
+        said, complaint = await asyncio.wait_for(helper.communicate(), _SECONDS)
+    except TimeoutError:
+        helper.kill()
+        await helper.wait()
+        raise not_started(_("It did not answer in time.")) from None
+    answers = [json.loads(line) for line in said.splitlines() if line.startswith(b"{")]
+    problem = next((each["problem"] for each in answers if "problem" in each), None)
+    if problem or not answers:
+        last = complaint.decode(errors="replace").strip().splitlines()[-1:]
+        raise not_started(problem or " ".join(last))
+    return int(answers[0]["pid"]), int(answers[0]["started"])
+
+
+def not_started(why: str) -> JobError:
+    return JobError(
+        "J502",
+        _("The run could not be started."),
+        why,
+        _("Check free memory and disk space, and that the data folder is writable."),
+    )
+
+
+class LocalLauncher:
+    """Starts, finds and signals the runs of this machine."""
+
+    def __init__(
+        self, paths: Paths, settings: Settings, machine: ThisMachine | None = None
+    ) -> None:
+        self._paths = paths
+        self._settings = settings
+        self.machine = machine or ThisMachine.here()
+        #: What is started, before the verb; tests put their own program here.
+        self.program: tuple[str, ...] = (sys.executable, "-m", "finetune")
+
+    async def launch(self, verb: str, run_folder: str) -> RunIdentity:
+        """Start the run's program. Raises JobError J502."""
+        folder = Path(run_folder)
+        environment = self._environment(folder)
+        command = [*self.program, verb, str(folder)]
+        if await self._has_user_units():
+            pid, started = await self._launch_unit(folder, command, environment)
+        else:
+            pid, started = await start_detached(
+                command, folder / LOG_FILE, environment, background=True
+            )
+        return self.machine.identity(pid, started)
+
+    def alive(self, identity: RunIdentity) -> bool:
+        return self.machine.alive(identity)
+
+    def signal(self, identity: RunIdentity, signal_number: int) -> bool:
+        return self.machine.signal(identity, signal_number)
+
+    def _environment(self, folder: Path) -> dict[str, str]:
+        environment = clean_environment(os.environ)
+        token = self._settings.huggingface_token
+        if token is not None and _from_the_hub(folder):
+            environment["HF_TOKEN"] = token.get_secret_value()
+        return environment
+
+    async def _has_user_units(self) -> bool:
+        """Whether a user unit would outlive the person's last session."""
+        user = user_name()
+        if not user or not (LINGER_FOLDER / user).exists() or not shutil.which("systemd-run"):
+            return False
+        status, _said = await _ask("systemctl", "--user", "show", "--property=Version")
+        return status == 0
+
+    async def _launch_unit(
+        self, folder: Path, command: Sequence[str], environment: Mapping[str, str]
+    ) -> tuple[int, int]:
+        unit = f"sophia-run-{folder.name}-{os.getpid()}-{os.urandom(3).hex()}.service"
+        log = folder / LOG_FILE
+        status, said = await _ask(
+            "systemd-run",
+            "--user",
+            "--quiet",
+            "--collect",
+            f"--unit={unit}",
+            "--property=UMask=0077",
+            f"--property=Nice={detach.NICE}",
+            "--property=IOSchedulingClass=idle",
+            "--property=WorkingDirectory=/",
+            "--property=StandardInput=null",
+            f"--property=StandardOutput=append:{log}",
+            f"--property=StandardError=append:{log}",
+            # by name alone: values are taken from systemd-run's own environment, never from argv
+            *(f"--setenv={key}" for key in environment),
+            "--",
+            *command,
+            environment=environment,
+        )
+        if status:
+            raise not_started(said.strip().splitlines()[-1] if said.strip() else "systemd-run")
+        _status, said = await _ask("systemctl", "--user", "show", "--property=MainPID", unit)
+        pid = int(said.strip().rpartition("=")[2] or 0)
+        # a run that has ended already keeps an identity that no living process has
+        return pid, (start_time(pid) or 0) if pid else 0
+
+
+def user_name() -> str:
+    """The account, or nothing for root and for an account without a passwd entry."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name if os.geteuid() else ""
+    except KeyError:
+        return ""
+
+
+def _from_the_hub(folder: Path) -> bool:
+    try:
+        return not Path(load_run_spec(folder).base).expanduser().exists()
+    except ContractError:
+        return False
+
+
+async def _ask(*command: str, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Run a short command; its exit status, and what it said."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=None if environment is None else dict(environment),
+    )
+    try:
+        said, _nothing = await asyncio.wait_for(process.communicate(), _SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return 1, ""
+    return process.returncode or 0, said.decode(errors="replace")

@@ -1,0 +1,85 @@
+"""What a job is really doing, as seen from here: the stored state against the process itself.
+
+A store may still say `running` after the machine went away; a reader must not believe it.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sophia_tui.domain.jobs import Job, JobState
+from sophia_tui.domain.protocols import Clock, Store
+from sophia_tui.providers.machine import ThisMachine
+from sophia_tui.services.views import JobView
+from sophia_tui.settings import Settings
+
+#: A worker gives a sign every five seconds; after three missed ones it counts as gone.
+WORKER_SECONDS = 15.0
+_ACTIVE = frozenset(state.value for state in JobState if state.active)
+
+
+def is_active(job: Job) -> bool:
+    """Whether the store says that a process of it is alive, or should be."""
+    return job.state in _ACTIVE
+
+
+def has_ended(job: Job) -> bool:
+    return job.state in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class JobEyes:
+    """Shows jobs with their true state; writes nothing."""
+
+    def __init__(
+        self, store: Store, settings: Settings, clock: Clock, machine: ThisMachine | None = None
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self.machine = machine or ThisMachine.here()
+
+    async def views(self, jobs: Sequence[Job]) -> list[JobView]:
+        """The jobs as people see them. Asks for living workers only where that decides."""
+        if not any(is_active(job) for job in jobs):
+            return [JobView.of(job) for job in jobs]
+        hosts = await self.worker_hosts()
+        return [JobView.of(job, self.state(job, hosts)) for job in jobs]
+
+    async def view(self, job: Job) -> JobView:
+        return (await self.views([job]))[0]
+
+    async def worker_hosts(self) -> frozenset[str]:
+        """Names of the machines on which a worker lives."""
+        living = await self._store.jobs.living_workers(WORKER_SECONDS)
+        return frozenset(str(each["host"]) for each in living)
+
+    def state(self, job: Job, worker_hosts: frozenset[str]) -> str:
+        """The state to show.
+
+        A run of this machine is interrupted when it belongs to another boot, or when its process
+        is gone and no worker is here to look after it. A run of another machine is interrupted
+        when neither its worker nor the run itself gave a sign in time.
+        """
+        if not is_active(job) or job.provider != "local":
+            return job.state
+        host = self._host_of(job)
+        if host is not None and host != self.machine.host:
+            silent = host not in worker_hosts and self._silent(job.heartbeat_at)
+            return JobState.INTERRUPTED.value if silent else job.state
+        from sophia_tui.providers.run_folder import living_identity
+
+        if living_identity(job, self.machine) is not None:
+            return job.state
+        other_boot = job.identity is not None and not self.machine.same_boot(job.identity)
+        if other_boot or self.machine.host not in worker_hosts:
+            return JobState.INTERRUPTED.value
+        return job.state
+
+    def _host_of(self, job: Job) -> str | None:
+        if job.identity is not None:
+            return job.identity.host
+        return job.worker_id.split(":")[0] if job.worker_id else None
+
+    def _silent(self, at: datetime | None) -> bool:
+        if at is None:
+            return True
+        return (self._clock.now() - at).total_seconds() > self._settings.stalled_seconds

@@ -1,0 +1,287 @@
+"""Jobs: look at them, follow them, stop, pause and resume them. Starting is `train`'s."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from sophia_tui import textsafe
+from sophia_tui.domain.context import Context, Progress, Role
+from sophia_tui.domain.jobs import Job, JobState
+from sophia_tui.domain.operations import Danger
+from sophia_tui.domain.protocols import Clock, Store
+from sophia_tui.errors import ConflictError, NotFoundError, SophiaError, UnavailableError
+from sophia_tui.i18n import N_, _
+from sophia_tui.paths import Paths
+from sophia_tui.providers.machine import ThisMachine
+from sophia_tui.services import history
+from sophia_tui.services.job_states import JobEyes, has_ended, is_active
+from sophia_tui.services.operations import operation
+from sophia_tui.services.views import (
+    EventList,
+    EventView,
+    JobList,
+    JobReference,
+    JobView,
+    LogView,
+    Page,
+)
+from sophia_tui.settings import Settings
+
+_ATTEMPTS = 8  # the worker writes progress once a second, so two collisions in a row are rare
+_PATIENCE = 60  # tries, a second apart, while the store can't be reached
+_STILL = frozenset(  # nothing more happens by itself
+    (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED, JobState.DRAFT)
+)
+_WAITING = frozenset(
+    (JobState.DRAFT, JobState.QUEUED, JobState.PAUSED, JobState.INTERRUPTED)
+)  # no process of these is alive
+
+
+class JobsPage(Page):
+    state: JobState | None = Field(default=None, description=N_("Only jobs in this state."))
+
+
+class EventsRequest(JobReference):
+    after: int = Field(default=0, ge=0, description=N_("Only events with a higher number."))
+    limit: int = Field(default=500, ge=1, le=5000, description=N_("How many at most."))
+
+
+class LogRequest(JobReference):
+    lines: int = Field(default=100, ge=1, le=10_000, description=N_("How many of the last lines."))
+
+
+class WatchRequest(JobReference):
+    timeout_seconds: float | None = Field(
+        default=None, gt=0, description=N_("Stop watching after so many seconds.")
+    )
+
+
+def unknown_job(reference: str) -> NotFoundError:
+    return NotFoundError(
+        "J404",
+        _("There is no job {job}.").format(job=textsafe.visible(reference)),
+        remedy=_("`sophia jobs list` lists the jobs."),
+    )
+
+
+class JobsService:
+    """Shows what jobs do, and passes on what people want of them."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        paths: Paths,
+        clock: Clock,
+        wake: Callable[[], Awaitable[None]],
+        machine: ThisMachine | None = None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._wake = wake
+        self._eyes = JobEyes(store, settings, clock, machine)
+
+    @operation("jobs.list", N_("List jobs, newest first."))
+    async def page(self, context: Context, request: JobsPage) -> JobList:
+        states: tuple[str, ...] = (request.state.value,) if request.state else ()
+        if request.state is JobState.INTERRUPTED:
+            states += tuple(state.value for state in JobState if state.active)
+        found = await self._store.jobs.page(request.limit, request.offset, states)
+        views = await self._eyes.views(found)
+        wanted = request.state.value if request.state else None
+        return JobList(items=[each for each in views if wanted in (None, each.status)])
+
+    @operation("jobs.show", N_("Show one job."), target="job", positional=("job",))
+    async def show(self, context: Context, request: JobReference) -> JobView:
+        return await self._eyes.view(await self._get(request.job))
+
+    @operation("jobs.events", N_("Show what a job told."), target="job", positional=("job",))
+    async def events(self, context: Context, request: EventsRequest) -> EventList:
+        job = await self._get(request.job)
+        found = await self._store.jobs.events(job.id, request.after, request.limit)
+        return EventList(job=job.id, items=[EventView.of(each) for each in found])
+
+    @operation("jobs.log", N_("Show the end of a job's log."), target="job", positional=("job",))
+    async def log(self, context: Context, request: LogRequest) -> LogView:
+        from finetune.schema import LOG_FILE
+        from sophia_tui.providers.run_folder import tail
+
+        job = await self._get(request.job)
+        path = Path(job.run_folder or "") / LOG_FILE
+        try:
+            lines = tail(path, request.lines) if job.run_folder else []
+        except FileNotFoundError:
+            lines = []
+        except OSError as problem:
+            raise NotFoundError(
+                "J412",
+                _("The log of job {job} can't be read here.").format(job=job.id),
+                problem.strerror or type(problem).__name__,
+                _("Look on the machine that runs it, as the user of its worker."),
+            ) from problem
+        shown = [textsafe.visible(line) for line in lines]
+        return LogView(job=job.id, path=str(path) if job.run_folder else "", lines=shown)
+
+    @operation(
+        "jobs.watch",
+        N_("Follow a job until it ends or is paused."),
+        target="job",
+        positional=("job",),
+    )
+    async def watch(self, context: Context, request: WatchRequest) -> JobView:
+        """Stopping to watch is no error, and changes nothing about the job."""
+        job = await self._get(request.job)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (request.timeout_seconds or float("inf"))
+        shown: Progress | None = None
+        while True:
+            view = await self._patiently(context, job)
+            progress = _progress(view)
+            if progress != shown:
+                shown = progress
+                context.progress(progress)
+            ended = view.status in _STILL or context.cancel.requested
+            if ended or loop.time() >= deadline:
+                return view
+            await self._look_after(context, view)
+            await asyncio.sleep(min(1.0, max(0.05, deadline - loop.time())))
+
+    @operation(
+        "jobs.cancel",
+        N_("Stop a job for good."),
+        role=Role.OPERATOR,
+        writes=True,
+        danger=Danger.CONFIRM,
+        target="job",
+        positional=("job",),
+    )
+    async def cancel(self, context: Context, request: JobReference) -> JobView:
+        def decide(job: Job) -> dict[str, Any]:
+            if job.state == JobState.CANCELLED:
+                return {}
+            if has_ended(job):
+                raise _already_ended(job)
+            if job.state in _WAITING:
+                return _ended(JobState.CANCELLED, self._clock)
+            return {"wanted": "cancel"}
+
+        job = await self._change(request.job, decide)
+        if job.state == JobState.CANCELLED:
+            history.record(job, JobState.CANCELLED, job.finished_at or self._clock.now())
+        return await self._eyes.view(job)
+
+    @operation(
+        "jobs.pause",
+        N_("Stop a job so that it can go on later."),
+        role=Role.OPERATOR,
+        writes=True,
+        target="job",
+        positional=("job",),
+    )
+    async def pause(self, context: Context, request: JobReference) -> JobView:
+        def decide(job: Job) -> dict[str, Any]:
+            if job.state == JobState.PAUSED:
+                return {}
+            if has_ended(job):
+                raise _already_ended(job)
+            if job.state in _WAITING:
+                return {"state": JobState.PAUSED.value, "wanted": None}
+            return {"wanted": "pause"}
+
+        return await self._eyes.view(await self._change(request.job, decide))
+
+    @operation(
+        "jobs.resume",
+        N_("Let a paused, interrupted or failed job go on from its last good checkpoint."),
+        role=Role.OPERATOR,
+        writes=True,
+        trains=True,
+        target="job",
+        positional=("job",),
+    )
+    async def resume(self, context: Context, request: JobReference) -> JobView:
+        def decide(job: Job) -> dict[str, Any]:
+            if job.state in (JobState.SUCCEEDED, JobState.CANCELLED):
+                raise _already_ended(job)
+            if job.state in (JobState.PAUSED, JobState.INTERRUPTED, JobState.FAILED):
+                return {
+                    "state": JobState.QUEUED.value,
+                    "wanted": None,
+                    "identity": None,
+                    "error": None,
+                    "finished_at": None,
+                    "resumes": 0,
+                }
+            if is_active(job) and job.wanted == "pause":
+                return {"wanted": "resume"}
+            return {}
+
+        return await self._eyes.view(await self._change(request.job, decide))
+
+    async def _get(self, reference: str) -> Job:
+        job = await self._store.jobs.get(reference)
+        if job is None:
+            raise unknown_job(reference)
+        return job
+
+    async def _patiently(self, context: Context, job: Job) -> JobView:
+        """The job as it is now; a database that restarts does not end the watching."""
+        for attempt in range(_PATIENCE):
+            try:
+                return await self._eyes.view(await self._get(job.id))
+            except UnavailableError:
+                if attempt == _PATIENCE - 1 or context.cancel.requested:
+                    raise
+                await asyncio.sleep(1.0)
+        raise unknown_job(job.id)
+
+    async def _change(self, reference: str, decide: Callable[[Job], dict[str, Any]]) -> Job:
+        """Apply a decision to the job as it stands; decide again where the worker was faster."""
+        for attempt in range(_ATTEMPTS):
+            job = await self._get(reference)
+            changes = decide(job)
+            if not changes:
+                break
+            try:
+                job = await self._store.jobs.update(job.id, version=job.version, **changes)
+                break
+            except ConflictError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(0.02 * (attempt + 1))
+        if not has_ended(job) and job.state != JobState.PAUSED:
+            await self._wake()
+        return job
+
+    async def _look_after(self, context: Context, view: JobView) -> None:
+        """A job that is followed gets a worker again where the last one died."""
+        if context.readonly or not context.role.allows(Role.OPERATOR):
+            return
+        try:
+            if self._eyes.machine.host in await self._eyes.worker_hosts():
+                return
+            await self._wake()
+        except SophiaError as problem:
+            context.progress(replace(_progress(view), message=problem.what))
+
+
+def _progress(view: JobView) -> Progress:
+    message = "" if view.loss is None else _("loss {loss}").format(loss=f"{view.loss:.4f}")
+    return Progress(view.status, view.step or 0, view.total_steps, _("steps"), message)
+
+
+def _ended(state: JobState, clock: Clock) -> dict[str, Any]:
+    return {"state": state.value, "wanted": None, "finished_at": clock.now()}
+
+
+def _already_ended(job: Job) -> ConflictError:
+    return ConflictError(
+        "J410",
+        _("Job {job} has ended.").format(job=job.id),
+        _("Its state is {state}.").format(state=job.state),
+        _("Start a new one: `sophia train start`."),
+    )

@@ -1,0 +1,291 @@
+"""Train: from a data set version and a base model to a queued job. The worker does the rest."""
+
+import math
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from sophia_tui import textsafe
+from sophia_tui.domain.context import Context, Role
+from sophia_tui.domain.datasets import DatasetVersion
+from sophia_tui.domain.jobs import Job, JobKind, JobState
+from sophia_tui.domain.operations import Input
+from sophia_tui.domain.protocols import Clock, Store
+from sophia_tui.errors import NotFoundError, RefusedError, UnavailableError, UsageError
+from sophia_tui.i18n import N_, _
+from sophia_tui.paths import Paths
+from sophia_tui.services.operations import operation
+from sophia_tui.services.views import JobView
+from sophia_tui.settings import Settings
+
+if TYPE_CHECKING:
+    from finetune.schema import Recipe
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+#: Names of models that only their providers can train.
+_HOSTED = re.compile(r"(gpt-|chatgpt-|o\d(-|$)|ft:|claude-|gemini-|davinci|babbage)[^/]*", re.I)
+TRAINING_PACKAGES = ("torch", "transformers", "peft", "accelerate")
+
+
+class TrainRequest(Input):
+    dataset: str | None = Field(
+        default=None,
+        description=N_("The data set version (name, name@hash or hash); default: the newest."),
+    )
+    base: str | None = Field(
+        default=None,
+        description=N_("The base model: a folder, a GGUF file or a hub id; default FINETUNE_BASE."),
+    )
+    recipe: str = Field(default="default", description=N_("A recipe's name, or a YAML file."))
+    epochs: float | None = Field(default=None, gt=0, description=N_("Passes over the data."))
+    max_steps: int | None = Field(
+        default=None, ge=1, description=N_("Optimizer steps, in place of epochs.")
+    )
+    learning_rate: float | None = Field(default=None, gt=0, description=N_("The learning rate."))
+    seed: int | None = Field(default=None, ge=0, description=N_("The seed of order and weights."))
+    time_budget_seconds: float | None = Field(
+        default=None, gt=0, description=N_("Seconds the whole run may take; steps are fitted.")
+    )
+    threads: int | None = Field(
+        default=None, ge=1, description=N_("Processor threads; default: chosen by a short probe.")
+    )
+
+
+def new_job_id() -> str:
+    return "ftjob-" + "".join(secrets.choice(_ALPHABET) for _each in range(12))
+
+
+class TrainService:
+    """Checks a training before anything is queued, and queues it."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        paths: Paths,
+        clock: Clock,
+        wake: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._wake = wake
+
+    @operation(
+        "train.start",
+        N_("Train a LoRA adapter from a data set version; a worker of this machine does it."),
+        role=Role.OPERATOR,
+        writes=True,
+        dry_run=True,
+        trains=True,
+        target="dataset",
+        positional=("dataset",),
+    )
+    async def start(self, context: Context, request: TrainRequest) -> JobView:
+        """Raises UsageError J414-J416, J430, J432, NotFoundError J420-J422, J431, RefusedError
+        J433, UnavailableError J501; nothing is queued then.
+        """
+        base = resolve_base(request.base or self._settings.finetune_base, self._settings)
+        recipe = self._recipe(request)
+        version = await dataset_version(self._store, request.dataset)
+        require_training_packages()
+        job = self._job(context, request, version, base, recipe)
+        steps = estimate_steps(recipe, version.counts.get("train", 0))
+        if context.dry_run:
+            view = JobView.of(job, JobState.DRAFT.value)
+            return view.model_copy(update={"total_steps": steps, "result": job.request["run"]})
+        await self._store.jobs.add(job)
+        await self._wake()
+        return JobView.of(job)
+
+    def _job(
+        self,
+        context: Context,
+        request: TrainRequest,
+        version: DatasetVersion,
+        base: str,
+        recipe: "Recipe",
+    ) -> Job:
+        from finetune.schema import RunSpec
+
+        job_id = new_job_id()
+        run = RunSpec(
+            job_id=job_id,
+            kind="train",
+            base=base,
+            dataset_path=version.folder,
+            dataset_hash=version.hash,
+            recipe=recipe,
+            threads=request.threads or chosen_threads(self._settings),
+        )
+        return Job(
+            id=job_id,
+            kind=JobKind.TRAIN,
+            state=JobState.QUEUED.value,
+            base=base,
+            dataset=version.id,
+            request={
+                "run": run.model_dump(mode="json"),
+                "history_file": str(self._settings.history_file),
+            },
+            files=source_files(version),
+            created_by=context.actor,
+            created_at=self._clock.now(),
+        )
+
+    def _recipe(self, request: TrainRequest) -> "Recipe":
+        from pydantic import ValidationError
+
+        from finetune.schema import ContractError, Recipe, describe, load_recipe
+
+        try:
+            recipe = load_recipe(request.recipe)
+        except ContractError as problem:
+            raise UsageError(
+                "J414",
+                _("The recipe {recipe} can't be used.").format(
+                    recipe=textsafe.visible(request.recipe)
+                ),
+                str(problem),
+                _("Name one of the recipes that come along, or a YAML file."),
+            ) from problem
+        names = ("epochs", "max_steps", "learning_rate", "seed", "time_budget_seconds")
+        asked = {name: getattr(request, name) for name in names}
+        changes = {name: value for name, value in asked.items() if value is not None}
+        if "epochs" in changes and "max_steps" not in changes:
+            changes["max_steps"] = None  # a recipe's own limit would win over the person's epochs
+        try:
+            return Recipe.model_validate({**recipe.model_dump(), **changes})
+        except ValidationError as problem:
+            raise UsageError(
+                "J415", _("The training's settings can't be used."), describe(problem)
+            ) from problem
+
+
+def estimate_steps(recipe: "Recipe", examples: int) -> int:
+    """Optimizer steps that the recipe plans; a time budget may fit them down later."""
+    passes = math.ceil(examples / (recipe.batch_size * recipe.gradient_accumulation))
+    return recipe.max_steps or math.ceil(recipe.epochs * passes)
+
+
+def chosen_threads(settings: Settings) -> Any:
+    """SOPHIA_TRAINING_THREADS as run.yaml takes it. Raises UsageError J416."""
+    text = settings.training_threads.strip().lower()
+    if text == "auto":
+        return "auto"
+    if text.isdigit() and int(text) > 0:
+        return int(text)
+    raise UsageError(
+        "J416",
+        _("SOPHIA_TRAINING_THREADS is neither a number above 0 nor auto."),
+        remedy=_("Correct it in the settings."),
+    )
+
+
+def source_files(version: DatasetVersion) -> tuple[str, ...]:
+    """The files that the version was merged from, as its manifest names them."""
+    names = []
+    for each in version.manifest.get("sources") or version.manifest.get("files") or []:
+        name = each.get("path") or each.get("file") if isinstance(each, dict) else each
+        if name:
+            names.append(str(name))
+    return tuple(names)
+
+
+async def dataset_version(store: Store, reference: str | None) -> DatasetVersion:
+    """The version asked for, or the newest. Raises NotFoundError J420, J421, J422."""
+    if reference is None:
+        newest = await store.datasets.page(limit=1)
+        if not newest:
+            raise NotFoundError(
+                "J420",
+                _("There is no data set to train on yet."),
+                remedy=_("Make one: `sophia collect run`, then `sophia prepare run`."),
+            )
+        found: DatasetVersion | None = newest[0]
+    else:
+        found = await store.datasets.get(reference)
+    if found is None:
+        raise NotFoundError(
+            "J421",
+            _("There is no data set {dataset}.").format(dataset=textsafe.visible(reference or "")),
+            remedy=_("`sophia datasets list` lists the versions."),
+        )
+    if not (Path(found.folder) / "train.jsonl").is_file():
+        raise NotFoundError(
+            "J422",
+            _("The folder of data set {dataset} is not there.").format(dataset=found.id),
+            found.folder,
+            _("Put it back, or prepare the data set again."),
+        )
+    return found
+
+
+def resolve_base(text: str | None, settings: Settings) -> str:
+    """The base as the run gets it: an absolute path, or a hub id.
+
+    Raises UsageError J430 (none) and J432 (no model), NotFoundError J431, RefusedError
+    J433 (hosted).
+    """
+    if not text:
+        raise UsageError(
+            "J430",
+            _("No base model is named."),
+            _("FINETUNE_BASE is not set, and none was given."),
+            _("Set FINETUNE_BASE to a model folder, a GGUF file or a hub id, or name one."),
+        )
+    given = Path(text).expanduser()
+    tries = [given] if given.is_absolute() else [Path.cwd() / given, settings.root / given]
+    path = next((each for each in tries if each.exists()), None)
+    if path is not None:
+        return _checked_path(path.absolute())
+    if _HOSTED.fullmatch(text):
+        raise RefusedError(
+            "J433",
+            _("{base} can only be trained by its provider.").format(base=textsafe.visible(text)),
+            _("This version trains on this machine only; hosted training comes later."),
+            _("Name a model folder, a GGUF file or a hub id as the base."),
+        )
+    if _HUB_ID.fullmatch(text) and not text.lower().endswith(".gguf"):
+        return text
+    raise NotFoundError(
+        "J431",
+        _("The base model {base} does not exist.").format(base=textsafe.visible(text)),
+        _("It is no file or folder here, and it can't be the name of a model on the hub."),
+        _("Correct FINETUNE_BASE, or name another base."),
+    )
+
+
+def _checked_path(path: Path) -> str:
+    if path.is_dir():
+        usable = (path / "config.json").is_file()
+    else:
+        with path.open("rb") as stream:
+            usable = stream.read(4) == b"GGUF"
+    if not usable:
+        raise UsageError(
+            "J432",
+            _("{path} holds no model.").format(path=textsafe.visible(str(path))),
+            _("A model is a folder with config.json, or a GGUF file."),
+            _("Correct FINETUNE_BASE, or name another base."),
+        )
+    return str(path)
+
+
+def require_training_packages() -> None:
+    """Raises UnavailableError J501 where work on weights is not installed."""
+    from importlib.util import find_spec
+
+    missing = [name for name in TRAINING_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise UnavailableError(
+            "J501",
+            _("Work on weights needs packages that are not installed."),
+            _("Missing: {packages}.").format(packages=", ".join(missing)),
+            _('Install them: pip install "sophia-tui[training]"'),
+        )

@@ -1,0 +1,117 @@
+"""Ends a job in the store: its state, its result, the model it made, its line in the history.
+
+Each step may be done again: a worker that dies between two of them leaves nothing twice.
+"""
+
+import logging
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from finetune.schema import ADAPTER_FOLDER, ContractError
+from sophia_tui.domain.jobs import Job, JobKind, JobState
+from sophia_tui.domain.models import Model, ModelKind
+from sophia_tui.domain.protocols import Clock, Store
+from sophia_tui.errors import SophiaError
+from sophia_tui.providers.run_folder import drop_heartbeat, evaluation_report
+from sophia_tui.services import history
+from sophia_tui.worker import errors
+from sophia_tui.worker.observe import Observed
+
+log = logging.getLogger("sophia.worker")
+
+
+class Finisher:
+    """Writes how a job ended."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def succeed(self, store: Store, job: Job, observed: Observed) -> None:
+        """Model or scores, then history, then the state: the state says that all is there."""
+        result = dict(observed.result or {})
+        now = self._clock.now()
+        if job.started_at is not None:
+            result["seconds_in_all"] = round((now - job.started_at).total_seconds(), 1)
+        try:
+            if job.kind is JobKind.TRAIN:
+                job = await self._add_model(store, job, result)
+            else:
+                await self._add_scores(store, job, result, now)
+        except (SophiaError, ContractError) as problem:
+            if isinstance(problem, ContractError):
+                problem = errors.events_unreadable(job, problem)
+            if problem.exit_code == 5:  # the store went away: try again, all steps can be repeated
+                raise
+            await self.fail(store, job, problem.as_dict())
+            return
+        self._history(job, JobState.SUCCEEDED, now, result)
+        await self._end(store, job, JobState.SUCCEEDED, now, result=result, error=None)
+
+    async def fail(self, store: Store, job: Job, error: dict[str, Any]) -> None:
+        now = self._clock.now()
+        if job.run_folder is not None:
+            drop_heartbeat(job.run_folder)  # a person may resume it, as a new attempt
+        self._history(job, JobState.FAILED, now, {})
+        await self._end(store, job, JobState.FAILED, now, error=error)
+
+    async def cancel(self, store: Store, job: Job) -> None:
+        now = self._clock.now()
+        self._history(job, JobState.CANCELLED, now, {})
+        await self._end(store, job, JobState.CANCELLED, now)
+
+    async def _end(
+        self, store: Store, job: Job, state: JobState, now: datetime, **changes: Any
+    ) -> None:
+        await store.jobs.update(
+            job.id,
+            version=job.version,
+            state=state.value,
+            wanted=None,
+            seconds_left=None,
+            finished_at=now,
+            **changes,
+        )
+        code = (changes.get("error") or {}).get("code", "")
+        log.info("job %s ended: %s %s", job.id, state.value, code)
+
+    async def _add_model(self, store: Store, job: Job, result: dict[str, Any]) -> Job:
+        adapter = Path(job.run_folder or "") / ADAPTER_FOLDER
+        if not (adapter / "adapter_config.json").is_file():
+            raise errors.adapter_missing(job)
+        if isinstance(loss := result.get("eval_loss"), int | float):
+            result["perplexity"] = round(math.exp(min(loss, 700.0)), 4)
+        if job.resulting_model is None:
+            model_id = await store.models.next_id()
+            job = await store.jobs.update(job.id, version=job.version, resulting_model=model_id)
+        assert job.resulting_model is not None
+        if await store.models.get(job.resulting_model) is None:
+            await store.models.add(
+                Model(
+                    id=job.resulting_model,
+                    kind=ModelKind.ADAPTER,
+                    base=job.base,
+                    created_at=self._clock.now(),
+                    job_id=job.id,
+                    dataset=job.dataset,
+                    path=str(adapter),
+                )
+            )
+        return job
+
+    async def _add_scores(
+        self, store: Store, job: Job, result: dict[str, Any], now: datetime
+    ) -> None:
+        report = evaluation_report(job.run_folder or "")
+        if job.model_id is not None:
+            await store.models.update(job.model_id, evaluation={**report, "at": now.isoformat()})
+        result.update({key: value for key, value in report.items() if key != "answers"})
+
+    def _history(self, job: Job, ended: JobState, at: datetime, result: dict[str, Any]) -> None:
+        """A history that can't be written doesn't undo what was made; the job tells of it."""
+        try:
+            history.record(job, ended, at, job.resulting_model)
+        except SophiaError as problem:
+            log.warning("history of job %s not written: %s", job.id, problem.why)
+            result["history_problem"] = problem.as_dict()

@@ -1,0 +1,206 @@
+"""The worker: takes jobs, starts and watches their runs. Its end ends no run.
+
+One works in each data folder; a second one in the foreground stands by, one in the background goes.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import traceback
+from collections.abc import Awaitable
+from logging.handlers import RotatingFileHandler
+from typing import Protocol
+
+from sophia_tui.domain.protocols import Clock, RunLauncher, Store
+from sophia_tui.errors import SophiaError, UnavailableError
+from sophia_tui.paths import Paths
+from sophia_tui.providers.machine import ThisMachine
+from sophia_tui.settings import Settings
+from sophia_tui.worker.lock import WorkerLock
+from sophia_tui.worker.reconcile import Reconciler
+from sophia_tui.worker.spawn import LOG_NAME
+
+log = logging.getLogger("sophia.worker")
+
+BEAT_SECONDS = 5.0
+BUSY_SECONDS = 1.0
+IDLE_END_SECONDS = 600.0
+_STAND_BY_SECONDS = 2.0
+_LONGEST_WAIT = 15.0
+_LOG_BYTES = 2_000_000
+
+
+class House(Protocol):
+    """What the worker needs of the wiring."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def paths(self) -> Paths: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    async def store(self) -> Store: ...
+
+    def launcher(self) -> RunLauncher: ...
+
+
+async def run(
+    house: House,
+    background: bool = False,
+    machine: ThisMachine | None = None,
+    idle_seconds: float = IDLE_END_SECONDS,
+) -> int:
+    """Work until SIGTERM or SIGINT; in the background also until `idle_seconds` without a job.
+
+    Returns the exit status. Raises a SophiaError where the store can't be used at all (not: where
+    it can't be reached, for that is waited).
+    """
+    handlers = _open_log(house, background)
+    lock = WorkerLock(house.paths)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        if await _take_turn(lock, background, stop):
+            await Worker(house, lock, stop, machine or ThisMachine.here()).work(
+                idle_seconds if background else None
+            )
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+        lock.release()
+        for handler in handlers:
+            log.removeHandler(handler)
+            handler.close()
+    return 0
+
+
+async def _take_turn(lock: WorkerLock, background: bool, stop: asyncio.Event) -> bool:
+    """Wait for the lock of this data folder; in the background only for a moment."""
+    tries = 0
+    while not lock.take():
+        tries += 1
+        if tries == 1:
+            log.info("another worker works here%s", "" if background else "; standing by")
+        if background and tries > 1:  # the first try may have met a caller that only looked
+            return False
+        if await _stopped(stop, 0.2 if background else _STAND_BY_SECONDS):
+            return False
+    return True
+
+
+class Worker:
+    """The loop: beat, look at every job, wait for a wake-up."""
+
+    def __init__(
+        self, house: House, lock: WorkerLock, stop: asyncio.Event, machine: ThisMachine
+    ) -> None:
+        self._house = house
+        self._lock = lock
+        self._stop = stop
+        self._host = machine.host
+        self.id = f"{machine.host}:{os.getpid()}:{secrets.token_hex(3)}"
+        self._reconciler = Reconciler(
+            self.id, machine, house.launcher(), house.paths, house.settings, house.clock
+        )
+        self._beaten = float("-inf")
+
+    async def work(self, idle_seconds: float | None) -> None:
+        """Until stopped, or idle for that long. Raises SophiaError where the store is no use."""
+        log.info("worker %s begins", self.id)
+        loop = asyncio.get_running_loop()
+        wait, reached, active_at = 0.5, False, loop.time()
+        while not self._stop.is_set():
+            try:
+                store = await self._house.store()
+                self._reconciler.settings = self._house.settings
+                await self._beat(store)
+                reached = True
+                if await self._reconciler.round(store):
+                    active_at = loop.time()
+                if idle_seconds is not None and loop.time() - active_at >= idle_seconds:
+                    if await self._may_end(store):
+                        break
+                    active_at = loop.time()
+                wait = 0.5
+                busy = active_at >= loop.time() - 2 * BUSY_SECONDS
+                await self._wait(store, BUSY_SECONDS if busy else BEAT_SECONDS)
+            except SophiaError as problem:
+                if not reached and not isinstance(problem, UnavailableError):
+                    raise
+                log.warning("the store: %s %s; trying again", problem.code, problem.why)
+                wait = await self._rest(wait)
+            except Exception as problem:
+                # a defect must not leave runs unwatched; its text may hold data, so only the place
+                where = "".join(traceback.format_tb(problem.__traceback__))
+                log.error("defect: %s\n%s", type(problem).__name__, where)
+                wait = await self._rest(wait)
+        log.info("worker %s ends", self.id)
+
+    async def _rest(self, seconds: float) -> float:
+        """Wait before the next try; how long the one after that is."""
+        await _stopped(self._stop, seconds)
+        return min(_LONGEST_WAIT, seconds * 2)
+
+    async def _beat(self, store: Store) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._beaten >= BEAT_SECONDS - 0.5:
+            await store.jobs.beat(self.id, self._host, os.getpid())
+            self._beaten = now
+
+    async def _may_end(self, store: Store) -> bool:
+        """Let the lock go, then look: who queues a job from now on starts a worker of their own."""
+        self._lock.release()
+        if not await store.jobs.page(limit=1, states=("queued",)):
+            return True
+        return not self._lock.take()
+
+    async def _wait(self, store: Store, seconds: float) -> None:
+        """Until somebody wakes us, we are stopped, or so many seconds went by."""
+        woken = asyncio.ensure_future(_as_coroutine(store.jobs.wait_for_wakeup(seconds)))
+        stopped = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({woken, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (woken, stopped):
+                if not task.done():
+                    task.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await task
+        if not woken.cancelled():
+            woken.result()
+
+
+async def _as_coroutine(waiting: Awaitable[bool]) -> bool:
+    return await waiting
+
+
+async def _stopped(stop: asyncio.Event, seconds: float) -> bool:
+    """Wait so many seconds at most; whether we are to stop."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+    return stop.is_set()
+
+
+def _open_log(house: House, background: bool) -> list[logging.Handler]:
+    """logs/worker.log, and stderr in the foreground; never a word of a data set."""
+    folder = house.paths.logs
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handlers: list[logging.Handler] = [
+        RotatingFileHandler(folder / LOG_NAME, maxBytes=_LOG_BYTES, backupCount=3, delay=True)
+    ]
+    if not background:
+        handlers.append(logging.StreamHandler())
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+        log.addHandler(handler)
+    log.setLevel(house.settings.log_level.upper())
+    log.propagate = False
+    return handlers

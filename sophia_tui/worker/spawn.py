@@ -1,0 +1,51 @@
+"""Starts a worker as nobody's child, where none lives: for the embedded default."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+from sophia_tui.paths import Paths
+from sophia_tui.providers import detach
+from sophia_tui.settings import find_env_file
+from sophia_tui.worker.lock import is_held
+
+COMMAND = (sys.executable, "-m", "sophia_tui.cli.main", "serve", "worker", "--background")
+LOG_NAME = "worker.log"
+
+
+def ensure_worker(
+    paths: Paths, environment: Mapping[str, str], command: Sequence[str] = COMMAND
+) -> bool:
+    """Start a worker unless one holds the lock; whether one was started.
+
+    Blocks for the few hundredths of a second that a fork needs. Raises OSError where nothing can
+    be started. Two callers at once are harmless: the second worker finds the lock held and ends.
+    """
+    if is_held(paths):
+        return False
+    paths.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    given = dict(environment)
+    given.setdefault("PATH", os.defpath)
+    given["SOPHIA_DATA_DIR"] = str(paths.data)
+    env_file = find_env_file(environment)
+    if env_file is not None:  # the worker stands in /, where no .env would be found
+        given["SOPHIA_ENV_FILE"] = str(env_file)
+    subprocess.run(
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            detach.__file__,
+            "--log",
+            str(paths.logs / LOG_NAME),
+            "--",
+            *command,
+        ],
+        env=given,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+    return True

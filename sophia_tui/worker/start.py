@@ -1,0 +1,88 @@
+"""Prepares a job's run folder and launches the run, for the first time or once more."""
+
+import logging
+from pathlib import Path
+
+from finetune.schema import ContractError, RunSpec, load_run_spec
+from finetune.schema import write_run_spec as write_spec
+from sophia_tui.domain.jobs import Job, JobEvent, JobState
+from sophia_tui.domain.protocols import Clock, RunLauncher, Store
+from sophia_tui.paths import Paths
+from sophia_tui.providers import run_folder
+from sophia_tui.worker import errors
+
+log = logging.getLogger("sophia.worker")
+
+_PAGE = 500
+
+
+class Starter:
+    """Brings jobs to life."""
+
+    def __init__(self, worker_id: str, launcher: RunLauncher, paths: Paths, clock: Clock) -> None:
+        self._worker_id = worker_id
+        self._launcher = launcher
+        self._paths = paths
+        self._clock = clock
+
+    async def start(self, store: Store, job: Job, resumes: int | None = None) -> Job:
+        """Launch the job's run. The row is changed before anything starts, so that a person who
+        was faster (ConflictError J409) keeps the last word.
+
+        Raises JobError J502 (not started), J503 (folder gone), J504 (folder not writable).
+        """
+        folder = Path(job.run_folder) if job.run_folder else self._paths.runs / job.id
+        job = await store.jobs.update(
+            job.id,
+            version=job.version,
+            state=JobState.VALIDATING.value,
+            identity=None,
+            worker_id=self._worker_id,
+            resumes=job.resumes if resumes is None else resumes,
+            started_at=job.started_at or self._clock.now(),
+            seconds_left=None,
+        )
+        offset = 0
+        if job.run_folder is None:
+            self._make_folder(job, folder)
+        else:
+            offset = await self._tidy_folder(store, job, folder)
+        job = await store.jobs.update(job.id, run_folder=str(folder), event_offset=offset)
+        identity = await self._launcher.launch(job.kind.value, str(folder))
+        log.info("job %s runs as process %d (resumes: %d)", job.id, identity.pid, job.resumes)
+        return await store.jobs.update(job.id, identity=identity, heartbeat_at=self._clock.now())
+
+    def _make_folder(self, job: Job, folder: Path) -> None:
+        spec = RunSpec.model_validate(job.request["run"])
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_spec(folder, spec)
+        except OSError as problem:
+            raise errors.folder_not_written(folder, problem) from problem
+
+    async def _tidy_folder(self, store: Store, job: Job, folder: Path) -> int:
+        """Ready a used folder for one more attempt; returns the size of its events.
+
+        The old heartbeat goes, so that the old process is never taken for the new one.
+        """
+        try:
+            load_run_spec(folder)
+        except ContractError as problem:
+            raise errors.folder_missing(job) from problem
+        try:
+            run_folder.drop_heartbeat(folder)
+            run_folder.ask(folder, "none")
+            stored = await self._stored_events(store, job, run_folder.whole_events(folder))
+            return run_folder.repair_events(folder, stored)
+        except OSError as problem:
+            raise errors.folder_not_written(folder, problem) from problem
+
+    async def _stored_events(self, store: Store, job: Job, after: int) -> list[JobEvent]:
+        """What the store has and the file lost."""
+        found: list[JobEvent] = []
+        while after + len(found) < job.last_event:
+            page = await store.jobs.events(job.id, after + len(found), _PAGE)
+            if not page:
+                break
+            found += page
+        return found

@@ -1,0 +1,181 @@
+"""Launching a run as nobody's child, and knowing later whether it is still the same process."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sophia_tui.errors import JobError
+from sophia_tui.paths import Paths
+from sophia_tui.providers.local import LocalLauncher
+from sophia_tui.providers.machine import ThisMachine
+from sophia_tui.settings import Settings
+
+STAND_IN = Path(__file__).with_name("worker_stand_in.py")
+SECRETS = {"DATABASE_URL": "postgres://u:pw@h/d", "DB_PASS": "pw", "FINETUNE_TOKEN": "t"}
+
+
+def launcher_for(tmp_path: Path, machine: ThisMachine | None = None) -> LocalLauncher:
+    launcher = LocalLauncher(Paths(tmp_path), Settings(), machine)
+    launcher.program = (sys.executable, str(STAND_IN))
+    return launcher
+
+
+def wait_for(path: Path) -> dict[str, object]:
+    for _each in range(500):
+        if path.exists():
+            return json.loads(path.read_text())  # type: ignore[no-any-return]
+        time.sleep(0.02)
+    raise AssertionError(f"{path} did not appear")
+
+
+async def until_dead(launcher: LocalLauncher, identity: object) -> None:
+    for _each in range(500):
+        if not launcher.alive(identity):  # type: ignore[arg-type]
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("the process lives on")
+
+
+async def test_a_run_is_nobodys_child_and_knows_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in SECRETS.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("HF_TOKEN", "hf-secret")
+    launcher = launcher_for(tmp_path)
+    identity = await launcher.launch("facts", str(tmp_path))
+    try:
+        facts = wait_for(tmp_path / "facts.json")
+        assert launcher.alive(identity)
+        assert facts["parent"] != os.getpid()
+        assert facts["session"] not in (os.getsid(0), identity.pid)
+        assert facts["nice"] == os.nice(0) + 10
+        assert facts["umask"] == 0o077
+        assert facts["folder"] == "/"
+        # stdin, stdout, stderr, and the one that lists them
+        assert len(facts["descriptors"]) == 4  # type: ignore[arg-type]
+        known = facts["environment"]
+        assert isinstance(known, dict)
+        assert not set(known) & {*SECRETS, "HF_TOKEN", "HUGGINGFACE_TOKEN"}
+        assert not set(known.values()) & {*SECRETS.values(), "hf-secret"}
+    finally:
+        assert launcher.signal(identity, signal.SIGKILL)
+    await until_dead(launcher, identity)
+    assert not launcher.signal(identity, signal.SIGKILL)
+
+
+async def test_the_hubs_token_goes_only_to_a_run_that_needs_the_hub(tmp_path: Path) -> None:
+    from finetune.schema import RunSpec, write_run_spec
+
+    launcher = LocalLauncher(Paths(tmp_path), Settings(HUGGINGFACE_TOKEN="hf-secret"))
+    write_run_spec(tmp_path, RunSpec(job_id="ftjob-x", base="somebody/some-model"))
+    assert launcher._environment(tmp_path)["HF_TOKEN"] == "hf-secret"
+    write_run_spec(tmp_path, RunSpec(job_id="ftjob-x", base=str(tmp_path)))
+    assert "HF_TOKEN" not in launcher._environment(tmp_path)
+
+
+async def test_a_run_outlives_the_terminal_it_was_started_from(tmp_path: Path) -> None:
+    """A process in a terminal of its own starts a run; the terminal goes away with SIGHUP."""
+    code = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from tests.integration.test_worker_launcher import launcher_for\n"
+        "launcher = launcher_for(Path(sys.argv[1]))\n"
+        "found = asyncio.run(launcher.launch('facts', sys.argv[1]))\n"
+        "print(found.pid, found.process_started, flush=True)\n"
+        "import time; time.sleep(60)\n"
+    )
+    leader, follower = os.openpty()
+    starter = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=follower,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        cwd=STAND_IN.parents[2],
+        preexec_fn=_take_terminal,
+    )
+    os.close(follower)
+    assert starter.stdout is not None
+    pid, started = (int(part) for part in starter.stdout.readline().split())
+    machine = ThisMachine.here()
+    identity = machine.identity(pid, started)
+    try:
+        wait_for(tmp_path / "facts.json")
+        os.close(leader)  # the terminal closes: the kernel sends SIGHUP to its session
+        assert starter.wait(10) == -signal.SIGHUP
+        assert machine.alive(identity)
+    finally:
+        starter.stdout.close()
+        machine.signal(identity, signal.SIGKILL)
+
+
+def _take_terminal() -> None:
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+async def test_another_boot_host_or_start_time_is_another_process(tmp_path: Path) -> None:
+    machine = ThisMachine.here()
+    from sophia_tui.providers.machine import start_time
+
+    mine = machine.identity(os.getpid(), start_time(os.getpid()) or 0)
+    assert machine.alive(mine)
+    assert not ThisMachine(machine.host, lambda: "another-boot").alive(mine)
+    assert not ThisMachine("another-host").alive(mine)
+    assert not machine.alive(replace(mine, process_started=mine.process_started + 1))
+
+
+async def test_a_zombie_is_dead() -> None:
+    from sophia_tui.providers.machine import start_time
+
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    started = start_time(child.pid)
+    assert started is not None
+    identity = ThisMachine.here().identity(child.pid, started)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, and not reaped yet
+    assert not ThisMachine.here().alive(identity)
+    child.wait()
+
+
+async def test_a_run_that_can_not_be_started_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(JobError) as caught:
+        await launcher_for(tmp_path).launch("facts", str(tmp_path / "missing"))
+    assert caught.value.code == "SOPHIA-J502"
+
+
+async def test_with_lingering_a_run_is_a_user_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd's two programs are played by scripts: no user manager runs where tests run."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    told = tmp_path / "told"
+    (tools / "systemd-run").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {told}\n')
+    (tools / "systemctl").write_text(f'#!/bin/sh\necho "MainPID={os.getpid()}"\n')
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    linger = tmp_path / "linger"
+    linger.mkdir()
+    (linger / "maria").touch()
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setenv("DB_PASS", "pw")
+    monkeypatch.setattr("sophia_tui.providers.local.LINGER_FOLDER", linger)
+    monkeypatch.setattr("sophia_tui.providers.local.user_name", lambda: "maria")
+    launcher = launcher_for(tmp_path)
+    identity = await launcher.launch("facts", str(tmp_path))
+    assert launcher.alive(identity) and identity.pid == os.getpid()
+    arguments = told.read_text().splitlines()
+    assert "--user" in arguments and "--collect" in arguments
+    assert "--setenv=PATH" in arguments  # by name alone: no value stands on a command line
+    assert not any("DB_PASS" in each or "=pw" in each for each in arguments)
