@@ -1,0 +1,113 @@
+"""Fixtures of all layers: a real Postgres (the embedded one), fresh databases, an opened store."""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from sophia_tui.domain.protocols import Store
+from sophia_tui.i18n import set_language
+from sophia_tui.paths import Paths
+from sophia_tui.settings import Settings, keys, load
+from sophia_tui.store.embedded import EmbeddedServer
+
+#: A server for tests may lose its data with the machine.
+FAST = {"fsync": "off", "full_page_writes": "off"}
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the person who runs the tests has set must not reach them (a production database!)."""
+    for key in [*keys(), "HF_TOKEN", "XDG_DATA_HOME", "SUDO_USER", "LC_ALL", "LC_MESSAGES"]:
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    set_language("en")
+
+
+def reachable_folder() -> Path:
+    """A new private folder that also root's server account can pass through: short, and not below
+    pytest's own, which only root may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="sophia-test-"))
+    if os.geteuid() == 0:
+        folder.chmod(0o711)
+    return folder
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A temporary folder in which an embedded server can be started, also as root."""
+    folder = reachable_folder()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedServer]:
+    """One running embedded server for the whole session; `postgres.url(database)` is an address."""
+    folder = reachable_folder()
+    server = EmbeddedServer(folder / "postgres", FAST)
+    server.start()
+    yield server
+    server.halt()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def administer(server: EmbeddedServer, command: str, *names: str) -> None:
+    """Run one statement outside transactions; `{}` in it stand for the quoted names."""
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL(command).format(*map(sql.Identifier, names)))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def postgres_url(postgres: EmbeddedServer) -> Iterator[str]:
+    """The address of a fresh, empty database; its role is a superuser."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    administer(postgres, "CREATE DATABASE {}", name)
+    yield postgres.url(name)
+    administer(postgres, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: EmbeddedServer) -> str:
+    """The name of a database with our migrated schema, to be copied."""
+    from sophia_tui.store.migrate import migrate
+
+    administer(postgres, "CREATE DATABASE {}", "migrated_template")
+    migrate(postgres.url("migrated_template"))
+    return "migrated_template"
+
+
+@pytest.fixture
+def store_url(postgres: EmbeddedServer, migrated_template: str) -> Iterator[str]:
+    """The address of a fresh database with our migrated, empty schema."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    administer(postgres, "CREATE DATABASE {} TEMPLATE {}", name, migrated_template)
+    yield postgres.url(name)
+    administer(postgres, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+
+@pytest.fixture
+def settings(store_url: str) -> Settings:
+    """Settings with nothing set but the store's address."""
+    return load({"SOPHIA_STORE_URL": store_url})
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return Paths(tmp_path / "data")
+
+
+@pytest.fixture
+async def store(settings: Settings, paths: Paths) -> AsyncIterator[Store]:
+    """An opened, migrated, empty store on a database of its own."""
+    from sophia_tui.store.own import open_store
+
+    opened = await open_store(settings, paths)
+    yield opened
+    await opened.close()
