@@ -27,7 +27,6 @@ log = logging.getLogger("sophia.worker")
 
 BEAT_SECONDS = 5.0
 BUSY_SECONDS = 1.0
-IDLE_END_SECONDS = 600.0
 _STAND_BY_SECONDS = 2.0
 _LONGEST_WAIT = 15.0
 _LOG_BYTES = 2_000_000
@@ -52,11 +51,11 @@ class House(Protocol):
 
 async def run(
     house: House,
+    idle_exit: float | None = None,
     background: bool = False,
     machine: ThisMachine | None = None,
-    idle_seconds: float = IDLE_END_SECONDS,
 ) -> int:
-    """Work until SIGTERM or SIGINT; in the background also until `idle_seconds` without a job.
+    """Work until SIGTERM or SIGINT, and no longer than `idle_exit` seconds without a job.
 
     Returns the exit status. Raises a SophiaError where the store can't be used at all (not: where
     it can't be reached, for that is waited).
@@ -69,9 +68,8 @@ async def run(
         loop.add_signal_handler(number, stop.set)
     try:
         if await _take_turn(lock, background, stop):
-            await Worker(house, lock, stop, machine or ThisMachine.here()).work(
-                idle_seconds if background else None
-            )
+            worker = Worker(house, lock, stop, machine or ThisMachine.here())
+            await worker.work(idle_exit)
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
