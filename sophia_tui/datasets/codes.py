@@ -1,0 +1,89 @@
+"""Every reason for which a record is not used, by its stable code, and how it is said to people."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sophia_tui.i18n import N_, _
+
+REASONS: dict[str, str] = {
+    # the line
+    "not_utf8": N_("Not UTF-8 at byte {byte}."),
+    "nul": N_("Holds a NUL character."),
+    "too_long": N_("Longer than {limit} bytes."),
+    "json": N_("Not valid JSON at character {column}."),
+    "too_deep": N_("Nested too deeply."),
+    "not_object": N_("Valid JSON, but not an object."),
+    "duplicate_key": N_("A key occurs twice in one object."),
+    "not_finite": N_("Holds NaN or Infinity, which JSON does not have."),
+    "surrogate": N_("Holds half of a surrogate pair."),
+    "copy_export": N_("Damaged by an export with COPY in text format, which doubles backslashes."),
+    "copy_null": N_("The word for NULL of an export with COPY: the row was empty."),
+    # question and answer
+    "unknown_format": N_("A format not known to this version ({format})."),
+    "no_question": N_("No question."),
+    "no_answer": N_("No answer."),
+    "question_type": N_("The question is not text."),
+    "answer_type": N_("The answer is not text."),
+    # chat
+    "messages_type": N_("The messages are not a list."),
+    "no_messages": N_("The list of messages is empty."),
+    "message_type": N_("Message {message} is not an object."),
+    "no_role": N_("Message {message} has no role."),
+    "unknown_role": N_("Message {message} has a role that is not known."),
+    "no_content": N_("Message {message} has no content."),
+    "content_type": N_("The content of message {message} is not text."),
+    "tool_calls": N_("Message {message} calls a tool, which this version can't keep."),
+    "weight": N_("The weight of message {message} is neither 0 nor 1."),
+    "weight_role": N_("Message {message} has a weight but is not the assistant's."),
+    "no_assistant": N_("No message is the assistant's."),
+    "last_not_assistant": N_("The last message is not the assistant's."),
+    "nothing_to_learn": N_("Every message of the assistant has weight 0."),
+    "special_token": N_("Message {message} holds a special token of chat templates."),
+    # between records
+    "duplicate": N_("The same as line {first_line} of {first_file}."),
+}
+
+Detail = str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a record can't be used: a code of REASONS and what its sentence needs, never text of
+    the record."""
+
+    code: str
+    details: Mapping[str, Detail] = field(default_factory=dict)
+
+
+class Unusable(Exception):
+    """Raised inside the engine for a record that can't be used."""
+
+    def __init__(self, code: str, **details: Detail) -> None:
+        super().__init__(code)
+        self.problem = Problem(code, details)
+
+
+def reason(code: str, details: Mapping[str, Detail] | None = None) -> str:
+    """The sentence in English, as the files of a version hold it."""
+    return _fill(REASONS.get(code, code), details)
+
+
+def explain(code: str, details: Mapping[str, Detail] | None = None) -> str:
+    """The sentence in the active language. An unknown code is shown as it is."""
+    return _fill(_(REASONS[code]) if code in REASONS else code, details)
+
+
+def summary(code: str) -> str:
+    """The sentence in the active language for many records at once: their details left open."""
+    if code == "duplicate":
+        return _("The same as an earlier record.")
+    return explain(code, {})
+
+
+class _Open(dict[str, Detail]):
+    def __missing__(self, key: str) -> str:
+        return "…"
+
+
+def _fill(template: str, details: Mapping[str, Detail] | None) -> str:
+    return template.format_map(_Open(details or {}))

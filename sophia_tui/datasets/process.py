@@ -1,0 +1,192 @@
+"""Runs the engine in a process of its own from an event loop: with progress, and with an end at any
+moment that leaves everything as it was.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+import sophia_tui
+from sophia_tui import errors
+from sophia_tui.domain.context import Context, Progress
+from sophia_tui.errors import ConflictError, DataError, SophiaError
+from sophia_tui.files import write_problem
+from sophia_tui.i18n import _
+from sophia_tui.textsafe import visible
+
+_PASSED_ON = ("PATH", "HOME", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
+_CANCEL_SECONDS = 0.1
+_LINE_LIMIT = 64 * 1024 * 1024
+
+
+async def run_engine(task: Any, context: Context, keep_open: tuple[int, ...] = ()) -> Any:
+    """The result of one task (a struct of `__main__`) as plain data.
+
+    `keep_open` are file descriptors of locks that must live as long as the process. Raises what the
+    engine raised, CancelledError U499 when asked to stop, DataError D311 when the process died.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        "-m",
+        "sophia_tui.datasets",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        limit=_LINE_LIMIT,
+        pass_fds=keep_open,
+        start_new_session=True,
+        env=_environment(),
+    )
+    try:
+        assert process.stdin is not None  # asked for above
+        process.stdin.write(msgspec.json.encode(task) + b"\n")
+        with contextlib.suppress(ConnectionError):  # it died: told below
+            await process.stdin.drain()
+        async for message in _messages(process, context):
+            if "progress" in message:
+                context.progress(_progress(message["progress"]))
+            elif "error" in message:
+                raise _raised(message["error"])
+            else:
+                return message["result"]
+        raise _died(await process.wait())
+    finally:
+        await _end(process)
+
+
+def _environment() -> dict[str, str]:
+    """The engine needs no secret of ours, so it gets none; and it finds this very package."""
+    kept = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+    root = str(Path(sophia_tui.__file__).resolve().parents[1])
+    return {**kept, "PYTHONPATH": root, "PYTHONUTF8": "1"}
+
+
+async def _messages(
+    process: asyncio.subprocess.Process, context: Context
+) -> AsyncIterator[dict[str, Any]]:
+    assert process.stdout is not None
+    reading = asyncio.ensure_future(process.stdout.readline())
+    try:
+        while True:
+            done, _pending = await asyncio.wait({reading}, timeout=_CANCEL_SECONDS)
+            context.cancel.check()
+            if not done:
+                continue
+            line = reading.result()
+            if not line.endswith(b"\n"):
+                return
+            yield msgspec.json.decode(line)
+            reading = asyncio.ensure_future(process.stdout.readline())
+    finally:
+        reading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reading
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    if process.stdin is not None:
+        process.stdin.close()
+        with contextlib.suppress(ConnectionError):
+            await process.stdin.wait_closed()
+    await process.wait()
+
+
+def _progress(told: dict[str, Any]) -> Progress:
+    stages = {
+        "read": (_("Reading"), _("bytes")),
+        "sift": (_("Finding duplicates"), _("rows")),
+        "write": (_("Writing"), _("rows")),
+        "repair": (_("Repairing"), _("lines")),
+    }
+    stage, unit = stages.get(told["stage"], (told["stage"], ""))
+    return Progress(stage, told["done"], told["total"], unit)
+
+
+def _raised(told: dict[str, Any]) -> SophiaError:
+    kind = getattr(errors, told["kind"], DataError)
+    problem: SophiaError = kind(
+        told["code"].removeprefix("SOPHIA-"),
+        told["what"],
+        told["why"],
+        told["remedy"],
+        **told["details"],
+    )
+    return problem
+
+
+def _died(code: int) -> DataError:
+    why = _("It ended with status {code}.").format(code=code)
+    if code < 0:
+        why = _("It was ended by signal {number}; the machine may be short of memory.").format(
+            number=-code
+        )
+    return DataError(
+        "D311",
+        _("The process that prepares data ended before it was done."),
+        why,
+        _("Nothing was changed. Try again."),
+    )
+
+
+@contextlib.contextmanager
+def locked(target: Path) -> Iterator[int]:
+    """Hold the right to write below datasets/<name>; yields the lock's descriptor.
+
+    What a killed predecessor left half done is swept first, and at the end whatever is half done.
+    A folder that is then empty goes too. Raises ConflictError D312 while another process has it.
+    """
+    import fcntl
+
+    lock = target.with_name(f".{target.name}.lock")
+    with _open_lock(lock) as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(
+                "D312",
+                _("The data set {name} is being prepared already.").format(
+                    name=visible(target.name)
+                ),
+                remedy=_("Wait until that is done, or choose another name."),
+            ) from None
+        try:
+            _sweep(target)
+            yield stream.fileno()
+        finally:
+            _sweep(target)
+            with contextlib.suppress(OSError):  # it holds versions, or never was there
+                target.rmdir()
+
+
+def _open_lock(lock: Path) -> IO[bytes]:
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return lock.open("ab")
+    except OSError as problem:
+        raise write_problem(lock, problem) from problem
+
+
+def scratch_folder(target: Path) -> Path:
+    """A new folder for spool files, beside the versions: the same disk, and swept with the lock."""
+    scratch = target / f".spool.{os.getpid()}.tmp"
+    try:
+        scratch.mkdir(parents=True, mode=0o700)
+    except OSError as problem:
+        raise write_problem(scratch, problem) from problem
+    return scratch
+
+
+def _sweep(target: Path) -> None:
+    for left in target.glob(".*.tmp"):
+        shutil.rmtree(left, ignore_errors=True)
