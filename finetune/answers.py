@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -14,6 +15,8 @@ from finetune.bases import Base
 from finetune.failures import Unavailable, WorkFailure
 from finetune.runner import RunContext
 from finetune.templates import Template, TemplateRefuses, render
+
+log = logging.getLogger(__name__)
 
 
 def with_adapter(context: RunContext, base: Base) -> Any:
@@ -50,7 +53,11 @@ def warn_if_foreign(context: RunContext, base: Base, template: Template) -> None
     path = Path(context.spec.adapter_path).expanduser().parent / schema.MANIFEST_FILE
     if not path.is_file():
         return
-    trained = schema.read_document(path, schema.RunManifest)
+    try:
+        trained = schema.read_document(path, schema.RunManifest)
+    except schema.ContractError as error:  # another program's file of that name
+        log.info("no word on the adapter's training: %s", error)
+        return
     for what, here, there in (
         ("base", base.fingerprint, trained.base_fingerprint),
         ("template", template.fingerprint, trained.template_fingerprint),

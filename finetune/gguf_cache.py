@@ -29,9 +29,11 @@ class GgufRecord(schema.VersionedDocument):
 
 
 def cache_folder() -> Path:
-    """SOPHIA_MODEL_CACHE, or ~/.cache/sophia/models."""
-    named = os.environ.get("SOPHIA_MODEL_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "sophia" / "models"
+    """SOPHIA_MODEL_CACHE, or sophia/models in the user's cache folder (~/.cache)."""
+    if named := os.environ.get("SOPHIA_MODEL_CACHE"):
+        return Path(named).expanduser()
+    general = os.environ.get("XDG_CACHE_HOME")
+    return (Path(general) if general else Path.home() / ".cache") / "sophia" / "models"
 
 
 def model_folder_of(source: Path, check_stop: Callable[[], None]) -> tuple[Path, str]:
