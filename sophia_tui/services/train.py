@@ -54,6 +54,9 @@ class TrainRequest(Input):
     threads: int | None = Field(
         default=None, ge=1, description=N_("Processor threads; default: chosen by a short probe.")
     )
+    history: str | None = Field(
+        default=None, description=N_("The history file; default FINETUNE_HISTORY.")
+    )
 
 
 def new_job_id() -> str:
@@ -131,12 +134,15 @@ class TrainService:
             dataset=version.id,
             request={
                 "run": run.model_dump(mode="json"),
-                "history_file": str(self._settings.history_file),
+                "history_file": str(self._history(request.history)),
             },
             files=source_files(version),
             created_by=context.actor,
             created_at=self._clock.now(),
         )
+
+    def _history(self, given: str | None) -> Path:
+        return Path(given).expanduser().absolute() if given else self._settings.history_file
 
     def _recipe(self, request: TrainRequest) -> "Recipe":
         from pydantic import ValidationError
@@ -190,7 +196,7 @@ def chosen_threads(settings: Settings) -> Any:
 def source_files(version: DatasetVersion) -> tuple[str, ...]:
     """The files that the version was merged from, as its manifest names them."""
     names = []
-    for each in version.manifest.get("sources") or version.manifest.get("files") or []:
+    for each in version.manifest.get("sources") or []:
         name = each.get("path") or each.get("file") if isinstance(each, dict) else each
         if name:
             names.append(str(name))
