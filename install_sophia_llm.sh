@@ -69,7 +69,7 @@ make_folder() { # PATH MODE
 
 # The data folder and the log in it; as root others may pass through to what is meant for them.
 make_data_folder() {
-  if ! make_folder "$DATA" "$(if is_root; then echo 0755; else echo 0700; fi)" ||
+  if ! make_folder "$DATA" "$(if is_root; then echo 0711; else echo 0700; fi)" ||
     ! make_folder "$DATA/logs" 0700 || ! : 2>/dev/null >>"$DATA/logs/install.log"; then
     fail 1 S317 "$(text no_folder "$DATA")" "" "$(text no_folder_remedy)"
   fi

