@@ -27,6 +27,17 @@ log = logging.getLogger(__name__)
 
 #: Examples of valid.jsonl that a training looks at, where run.yaml sets no limit.
 VALID_LOOK = 32
+#: Fields of the manifest that the result event repeats.
+_REPORTED = {
+    "steps",
+    "train_loss",
+    "eval_loss",
+    "seconds",
+    "tokens_per_second",
+    "examples",
+    "answer_tokens",
+    "threads",
+}
 
 
 def train(context: RunContext) -> dict[str, Any]:
@@ -298,16 +309,7 @@ def _finish(
         "manifest": schema.MANIFEST_FILE,
         **manifest.model_dump(
             mode="json",
-            include={
-                "steps",
-                "train_loss",
-                "eval_loss",
-                "seconds",
-                "tokens_per_second",
-                "examples",
-                "answer_tokens",
-                "threads",
-            },
+            include=_REPORTED,
         ),
     }
 
