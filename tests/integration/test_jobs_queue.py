@@ -1,0 +1,238 @@
+"""Queuing trainings and evaluations: what is checked before anything is queued, and what is."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sophia_tui.domain.context import Context, Face, Role
+from sophia_tui.domain.datasets import DatasetVersion
+from sophia_tui.domain.models import Model, ModelKind
+from sophia_tui.domain.protocols import Store
+from sophia_tui.errors import NotFoundError, SophiaError, UnavailableError
+from sophia_tui.paths import Paths
+from sophia_tui.services import train
+from sophia_tui.services.evaluate import EvaluateRequest, EvaluateService, EvaluationReference
+from sophia_tui.services.train import TrainRequest, TrainService
+from sophia_tui.settings import Settings, load
+from tests.integration.worker_house import SystemClock
+
+CONTEXT = Context(actor="maria", face=Face.CLI, role=Role.OPERATOR)
+
+
+class Desk:
+    """The two services, and how often they asked for a worker."""
+
+    def __init__(self, store: Store, settings: Settings, paths: Paths) -> None:
+        self.store = store
+        self.woken = 0
+        self.train = TrainService(store, settings, paths, SystemClock(), self._wake)
+        self.evaluate = EvaluateService(store, settings, paths, SystemClock(), self._wake)
+
+    async def _wake(self) -> None:
+        self.woken += 1
+
+    async def refused(self, **request: object) -> SophiaError:
+        """The error of a start, which must leave nothing queued."""
+        with pytest.raises(SophiaError) as caught:
+            await self.train.start(CONTEXT, TrainRequest.model_validate(request))
+        assert await self.store.jobs.page() == [] and self.woken == 0
+        return caught.value
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+async def version(store: Store, tmp_path: Path) -> DatasetVersion:
+    folder = tmp_path / "version"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text("{}\n" * 20)
+    found = DatasetVersion(
+        name="town",
+        hash="ab" * 32,
+        folder=str(folder),
+        counts={"rows_in": 24, "rows_kept": 24, "rows_rejected": 0, "train": 20, "valid": 4},
+        manifest={"sources": [{"path": "qa_cache.jsonl"}, {"path": "feedback_pairs.jsonl"}]},
+        created_by="maria",
+        created_at=datetime.now(UTC),
+    )
+    await store.datasets.add(found)
+    return found
+
+
+@pytest.fixture
+def desk(store: Store, settings: Settings, paths: Paths) -> Desk:
+    return Desk(store, settings, paths)
+
+
+async def test_a_training_is_queued_with_all_that_the_run_needs(
+    desk: Desk, version: DatasetVersion, base: Path
+) -> None:
+    request = TrainRequest(base=str(base), recipe="demo", epochs=3, learning_rate=1e-4, seed=7)
+    view = await desk.train.start(CONTEXT, request)
+    assert view.id.startswith("ftjob-") and len(view.id) == 18
+    assert (view.status, view.dataset, view.base) == ("queued", version.id, str(base))
+    assert view.files == ["qa_cache.jsonl", "feedback_pairs.jsonl"]
+    job = await desk.store.jobs.get(view.id)
+    assert job is not None and job.created_by == "maria"
+    run = job.request["run"]
+    assert run["dataset_path"] == version.folder and run["dataset_hash"] == version.hash
+    assert run["recipe"]["epochs"] == 3 and run["recipe"]["learning_rate"] == 1e-4
+    assert run["recipe"]["seed"] == 7 and run["recipe"]["batch_size"] == 4  # the demo recipe's
+    assert Path(job.request["history_file"]).is_absolute()
+    assert desk.woken == 1
+
+
+async def test_a_dry_run_shows_the_run_and_its_steps_and_queues_nothing(
+    desk: Desk, version: DatasetVersion, base: Path
+) -> None:
+    context = replace(CONTEXT, dry_run=True)
+    view = await desk.train.start(context, TrainRequest(base=str(base), recipe="demo"))
+    assert (view.status, view.total_steps) == ("draft", 20)  # 4 epochs of 20 / 4
+    assert view.result is not None and view.result["base"] == str(base)
+    assert await desk.store.jobs.page() == [] and desk.woken == 0
+
+
+async def test_without_a_base_it_says_what_to_set(desk: Desk, version: DatasetVersion) -> None:
+    error = await desk.refused()
+    assert error.code == "SOPHIA-J430" and "FINETUNE_BASE" in error.remedy
+
+
+async def test_the_base_of_the_settings_is_the_default(
+    store: Store, paths: Paths, store_url: str, version: DatasetVersion, base: Path
+) -> None:
+    settings = load({"SOPHIA_STORE_URL": store_url, "FINETUNE_BASE": str(base)})
+    desk = Desk(store, settings, paths)
+    assert (await desk.train.start(CONTEXT, TrainRequest())).base == str(base)
+
+
+@pytest.mark.parametrize(
+    ("base", "code", "exit_code"),
+    [
+        ("/nowhere/at/all", "SOPHIA-J431", 4),
+        ("./not-here.gguf", "SOPHIA-J431", 4),
+        ("gpt-4o-mini", "SOPHIA-J433", 3),
+        ("ft:gpt-4.1-mini:acme::abc", "SOPHIA-J433", 3),
+    ],
+)
+async def test_a_base_that_can_not_be_trained_here_is_refused(
+    desk: Desk, version: DatasetVersion, base: str, code: str, exit_code: int
+) -> None:
+    error = await desk.refused(base=base)
+    assert (error.code, error.exit_code) == (code, exit_code)
+
+
+async def test_a_folder_without_a_model_is_no_base(
+    desk: Desk, version: DatasetVersion, tmp_path: Path
+) -> None:
+    assert (await desk.refused(base=str(tmp_path))).code == "SOPHIA-J432"
+
+
+async def test_a_hub_id_is_taken_as_it_is(desk: Desk, version: DatasetVersion) -> None:
+    view = await desk.train.start(CONTEXT, TrainRequest(base="HuggingFaceTB/SmolLM2-135M-Instruct"))
+    assert view.base == "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+async def test_without_a_data_set_it_says_how_to_make_one(desk: Desk, base: Path) -> None:
+    error = await desk.refused(base=str(base))
+    assert (error.code, error.exit_code) == ("SOPHIA-J420", 4)
+
+
+async def test_an_unknown_data_set_is_not_found(
+    desk: Desk, version: DatasetVersion, base: Path
+) -> None:
+    assert (await desk.refused(base=str(base), dataset="other")).code == "SOPHIA-J421"
+
+
+async def test_a_data_set_whose_folder_is_gone_is_not_trained_on(
+    desk: Desk, version: DatasetVersion, base: Path
+) -> None:
+    (Path(version.folder) / "train.jsonl").unlink()
+    assert (await desk.refused(base=str(base))).code == "SOPHIA-J422"
+
+
+async def test_an_unknown_recipe_is_refused(
+    desk: Desk, version: DatasetVersion, base: Path
+) -> None:
+    error = await desk.refused(base=str(base), recipe="nothing-like-it")
+    assert (error.code, error.exit_code) == ("SOPHIA-J414", 2)
+
+
+async def test_without_the_training_packages_it_says_what_to_install(
+    desk: Desk, version: DatasetVersion, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "TRAINING_PACKAGES", ("pydantic", "surely_not_installed_package"))
+    error = await desk.refused(base=str(base))
+    assert isinstance(error, UnavailableError) and error.code == "SOPHIA-J501"
+    assert "surely_not_installed_package" in error.why and "pydantic" not in error.why
+    assert "sophia-tui[training]" in error.remedy
+
+
+async def test_an_evaluation_is_queued_for_a_model_and_its_data(
+    desk: Desk, version: DatasetVersion, base: Path, tmp_path: Path
+) -> None:
+    trained = await desk.train.start(CONTEXT, TrainRequest(base=str(base), recipe="demo"))
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    model = Model(
+        "sophia-v1",
+        ModelKind.ADAPTER,
+        str(base),
+        datetime.now(UTC),
+        job_id=trained.id,
+        dataset=version.id,
+        path=str(adapter),
+    )
+    await desk.store.models.add(model)
+    request = EvaluateRequest(model="sophia-v1", prompts=["What is Brovik?"], limit=3)
+    view = await desk.evaluate.run(CONTEXT, request)
+    assert (view.kind, view.status, view.model) == ("evaluate", "queued", "sophia-v1")
+    job = await desk.store.jobs.get(view.id)
+    assert job is not None
+    run = job.request["run"]
+    assert run["kind"] == "evaluate" and run["adapter_path"] == str(adapter)
+    assert run["evaluation"]["prompts"] == ["What is Brovik?"]
+    assert run["evaluation"]["sample_limit"] == 3
+    assert run["recipe"]["sequence_length"] == 256  # as it was trained
+    (adapter / "adapter_config.json").unlink()
+    with pytest.raises(NotFoundError) as caught:
+        await desk.evaluate.run(CONTEXT, request)
+    assert caught.value.code == "SOPHIA-J442"
+
+
+async def test_an_unknown_model_is_not_found(desk: Desk) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        await desk.evaluate.run(CONTEXT, EvaluateRequest(model="sophia-v9"))
+    assert caught.value.code == "SOPHIA-M404"
+
+
+async def test_what_models_say_is_shown_harmless(desk: Desk, version: DatasetVersion) -> None:
+    score = dict.fromkeys(
+        ("loss", "loss_low", "loss_high", "perplexity", "perplexity_low", "perplexity_high"), 1.5
+    )
+    model = Model("sophia-v1", ModelKind.ADAPTER, "base", datetime.now(UTC), dataset=version.id)
+    await desk.store.models.add(model)
+    reference = EvaluationReference(model="sophia-v1")
+    with pytest.raises(NotFoundError) as caught:
+        await desk.evaluate.show(CONTEXT, reference)
+    assert caught.value.code == "SOPHIA-J443"
+    report = {
+        "examples": 4,
+        "answer_tokens": 40,
+        "before": score,
+        "after": score,
+        "difference": {"loss": -0.5, "loss_low": -0.7, "loss_high": -0.2},
+        "answers": [{"prompt": "Q\x1b[2J", "before": "B\u202e", "after": None}],
+    }
+    await desk.store.models.update("sophia-v1", evaluation=report)
+    view = await desk.evaluate.show(CONTEXT, reference)
+    assert view.loss_difference == -0.5 and view.before.perplexity == 1.5
+    assert view.answers[0].prompt == "Q\u241b[2J" and view.answers[0].before == "B<U+202E>"
