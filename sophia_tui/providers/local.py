@@ -55,6 +55,7 @@ _KEPT = frozenset(
         "HF_HUB_CACHE",
         "HF_HUB_OFFLINE",
         "HF_HUB_DISABLE_XET",
+        "SOPHIA_MODEL_CACHE",
         "TRANSFORMERS_CACHE",
         "TRANSFORMERS_OFFLINE",
     }
@@ -155,6 +156,8 @@ class LocalLauncher:
 
     def _environment(self, folder: Path) -> dict[str, str]:
         environment = clean_environment(os.environ)
+        # a base converted from GGUF is kept with our other things, not in a home of root's
+        environment.setdefault("SOPHIA_MODEL_CACHE", str(self._paths.models / "converted"))
         token = self._settings.huggingface_token
         if token is not None and _from_the_hub(folder):
             environment["HF_TOKEN"] = token.get_secret_value()
