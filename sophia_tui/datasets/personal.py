@@ -85,8 +85,9 @@ def find(text: str) -> list[Finding]:
 
 # --- e-mail ---
 
-_HOST = re.compile(r"@(?:[^\W_](?:[\w-]{0,62}[^\W_])?\.)+[^\W\d_]{2,24}(?![\w@])")
-_LOCAL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+\Z")
+_HOST = re.compile(r"@(?:[^\W_](?:[\w-]{0,62}[^\W_])?\.)+[^\W\d_]{2,24}(?![^\W_])")
+# Rarer signs are legal in front of the @, but in texts they are quotes, emphasis and separators.
+_LOCAL = re.compile(r"[^\W_][\w.%+'&~-]*\Z")
 
 
 def _emails(text: str) -> Iterator[Finding]:
@@ -103,8 +104,8 @@ def _emails(text: str) -> Iterator[Finding]:
 # --- CPF and CNPJ ---
 
 # A number without separators stands alone: not inside a longer one, a decimal or an identifier.
-_ALONE = r"(?<![0-9A-Za-z_])(?<![0-9][.,])"
-_END = r"(?![0-9A-Za-z_])(?![.,][0-9])"
+_ALONE = r"(?<![0-9A-Za-z])(?<![0-9][.,])"
+_END = r"(?![0-9A-Za-z])(?![.,][0-9])"
 _CPF = re.compile(
     r"(?<![0-9])(?=([0-9]{3}([. -])[0-9]{3}\2[0-9]{3}[-./ ][0-9]{2})(?![0-9]))"
     r"|(?<![0-9])(?=([0-9]{9}[-/][0-9]{2})(?![0-9]))"
@@ -214,16 +215,18 @@ def _cards(text: str) -> Iterator[Finding]:
 _AREA = r"(?:1[1-9]|2[12478]|3[1-8]|4[1-9]|5[1345]|6[1-9]|7[134579]|8[1-9]|9[1-9])"
 _BRAZIL = re.compile(
     r"(?<![0-9])(?P<country>\+?55[ .-]?)?(?P<open>\()?(?:0(?:xx)?)?(?P<area>" + _AREA + r")"
-    r"(?P<close>\))?(?P<gap>[ .-]{0,3})(?P<number>9[ .-]?[0-9]{4}(?P<dash>[ .-]?)[0-9]{4}"
+    r"(?(open)\))(?P<gap>[ .-]{0,3})(?P<number>9[ .-]?[0-9]{4}(?P<dash>[ .-]?)[0-9]{4}"
     r"|[2-5][0-9]{3}(?P<dash2>[ .-]?)[0-9]{4})(?![0-9])"
 )
-_LOCAL_MOBILE = re.compile(r"(?<![0-9A-Za-z_])(?<![0-9][.,/-])9[0-9]{4}-[0-9]{4}(?![0-9A-Za-z_-])")
-_LOCAL_BARE = re.compile(r"(?<![0-9])(?:9[ .]?)?[2-9][0-9]{3}[ .-]?[0-9]{4}(?![0-9])")
+_LOCAL_MOBILE = re.compile(r"(?<![0-9A-Za-z])(?<![0-9][.,/-])9[0-9]{4}-[0-9]{4}(?![0-9A-Za-z-])")
+_LOCAL_BARE = re.compile(r"(?<![0-9])(?:9[ .]?[0-9]|[2-9])[0-9]{3}[ .-]?[0-9]{4}(?![0-9])")
 _AMERICA = re.compile(
     r"(?<![0-9+.-])(?:1[ .-])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[-.])[2-9][0-9]{2}[-. ][0-9]{4}"
     r"(?![0-9])"
 )
-_ABROAD = re.compile(r"(?<![\w+])(?:\+ ?|00)(?=[1-9])[0-9](?:[ .()/-]{0,2}[0-9]){6,17}(?![0-9])")
+_ABROAD = re.compile(
+    r"(?<![0-9A-Za-z+])(?:\+ ?|00)(?=[1-9])[0-9](?:[ .()/-]{0,2}[0-9]){6,17}(?![0-9])"
+)
 _THOUSANDS = re.compile(r"\+ ?[0-9]{1,3}(?:\.[0-9]{3})+\Z")
 _YEARS = re.compile(r"(?:19|20)[0-9]{2}[ .-]?(?:19|20)[0-9]{2}\Z")
 _WORD_BEFORE = re.compile(
@@ -263,7 +266,7 @@ def _brazilian(text: str) -> Iterator[Finding]:
 
 def _is_written_as_phone(text: str, match: re.Match[str], mobile: bool) -> bool:
     start, end = match.span()
-    if match["open"] and match["close"]:
+    if match["open"]:
         return True
     if _announced(text, start):
         return True
@@ -281,8 +284,7 @@ def _is_written_as_phone(text: str, match: re.Match[str], mobile: bool) -> bool:
 
 
 def _stands_alone(text: str, start: int, end: int) -> bool:
-    before, after = text[start - 1 : start], text[end : end + 1]
-    return not (before.isalnum() or before == "_" or after.isalnum() or after == "_")
+    return not (text[start - 1 : start].isalnum() or text[end : end + 1].isalnum())
 
 
 def _abroad(text: str) -> Iterator[Finding]:

@@ -92,8 +92,9 @@ class LineReader:
         number = 0
         while raw := self._read(self._max + 2):
             number += 1
-            if len(raw) > self._max and not raw.endswith(b"\n"):
-                self._pass_over()
+            if len(raw) > self._max and len(raw.rstrip(b"\r\n")) > self._max:
+                if not raw.endswith(b"\n"):
+                    self._pass_over()
                 self.rows += 1
                 yield Line(number, raw, problem=Problem("too_long", {"limit": self._max}))
                 continue
