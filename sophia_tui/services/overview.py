@@ -1,0 +1,221 @@
+"""Overview: where the loop stands, stage by stage, what runs, and the next sensible step."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import Field
+
+from sophia_tui.domain.context import Context
+from sophia_tui.domain.jobs import Job, JobKind, JobState
+from sophia_tui.domain.operations import Input, Output
+from sophia_tui.domain.protocols import Clock, Source, Store
+from sophia_tui.errors import SophiaError
+from sophia_tui.i18n import N_, _
+from sophia_tui.paths import Paths
+from sophia_tui.services import stages
+from sophia_tui.services.job_states import JobEyes
+from sophia_tui.services.operations import operation
+from sophia_tui.services.stages import Health, StageView, Standing, Step
+from sophia_tui.services.views import JobView
+from sophia_tui.settings import Settings
+
+SOURCE_SECONDS = 10.0  # how long an answer about the source counts as fresh
+SOURCE_PATIENCE = 1.5  # seconds that the first look waits for the source; later ones wait for none
+SOURCE_TIMEOUT = 5.0
+_LOSSES = 24
+_RUNNING = 5
+_LATELY = 5
+_LATELY_PERIOD = timedelta(hours=24)
+
+
+class OverviewRequest(Input):
+    since: datetime | None = Field(
+        default=None, description=N_("Tell what happened after this time; default 24 hours ago.")
+    )
+
+
+class RunningView(Output):
+    job: str = Field(title=N_("Job"))
+    kind: str = Field(title=N_("Kind"))
+    about: str = Field(title=N_("Of"))
+    status: str = Field(title=N_("State"))
+    step: int | None = Field(default=None, title=N_("Step"))
+    total_steps: int | None = Field(default=None, title=N_("Steps"))
+    seconds_left: float | None = Field(default=None, title=N_("Seconds left"))
+    loss: float | None = Field(default=None, title=N_("Loss"))
+    losses: list[float] = Field(default_factory=list, title=N_("Losses"))
+
+
+class UsedModelView(Output):
+    model: str = Field(title=N_("Model"))
+    kind: str = Field(title=N_("Kind"))
+    used_as: list[str] = Field(default_factory=list, title=N_("Used as"))
+    ends: datetime | None = Field(default=None, title=N_("Ends"))
+
+
+class HappenedView(Output):
+    at: datetime = Field(title=N_("Time"))
+    text: str = Field(title=N_("What"))
+    health: Health = Field(title=N_("State"))
+
+
+class NextView(Output):
+    """`operation` is the name to call, or None where there is nothing to do but look."""
+
+    text: str = Field(title=N_("Next"))
+    operation: str | None = Field(default=None, title=N_("Operation"))
+    request: dict[str, Any] = Field(default_factory=dict, title=N_("With"))
+
+
+class OverviewView(Output):
+    stages: list[StageView] = Field(title=N_("Stages"))
+    running: list[RunningView] = Field(title=N_("Running"))
+    models: list[UsedModelView] = Field(title=N_("Models"))
+    lately: list[HappenedView] = Field(title=N_("Lately"))
+    next: NextView = Field(title=N_("Next"))
+    store_milliseconds: float = Field(title=N_("Store, milliseconds"))
+
+
+class OverviewService:
+    """Reads the store and asks the source; neither a slow nor a dead source holds it up."""
+
+    def __init__(
+        self,
+        store: Store,
+        open_source: Callable[[], Awaitable[Source]],
+        settings: Settings,
+        paths: Paths,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._eyes = JobEyes(store, settings, clock)
+        self._source = SourceLook(open_source)
+
+    @operation("overview.show", N_("Show where the loop stands and the next sensible step."))
+    async def show(self, context: Context, request: OverviewRequest) -> OverviewView:
+        milliseconds = await self._store.ping()
+        source = await self._source.look(configured=self._settings.database_url is not None)
+        jobs = await self._store.jobs.page(limit=50)
+        views = {each.id: each for each in await self._eyes.views(jobs)}
+        standing = Standing(
+            now=self._clock.now(),
+            source=source,
+            collected=stages.collected_files(self._settings.finetune_folder),
+            dataset=next(iter(await self._store.datasets.page(limit=1)), None),
+            jobs=tuple((each, views[each.id].status) for each in jobs),
+            models=tuple(await self._store.models.page(limit=20)),
+            promotions=tuple(await self._store.promotions.page(limit=20)),
+            uses=stages.used_models(self._settings.managed_files),
+            base=self._settings.finetune_base,
+        )
+        return OverviewView(
+            stages=stages.all_stages(standing),
+            running=[await self._running(job, views[job.id]) for job in _living(standing)],
+            models=_models(standing),
+            lately=_lately(standing, request.since or standing.now - _LATELY_PERIOD),
+            next=_next(stages.next_step(standing)),
+            store_milliseconds=round(milliseconds, 1),
+        )
+
+    async def _running(self, job: Job, view: JobView) -> RunningView:
+        found = await self._store.jobs.events(job.id, after=max(0, job.last_event - 300), limit=300)
+        losses = [
+            float(each.data["loss"])
+            for each in found
+            if each.kind == "metric" and isinstance(each.data.get("loss"), int | float)
+        ]
+        return RunningView(
+            job=job.id,
+            kind=job.kind.value,
+            about=job.dataset or job.model_id or job.base,
+            status=view.status,
+            step=job.step,
+            total_steps=job.total_steps,
+            seconds_left=job.seconds_left,
+            loss=job.loss,
+            losses=losses[-_LOSSES:],
+        )
+
+
+class SourceLook:
+    """What is known of the source: asked in the background, kept for some seconds."""
+
+    def __init__(self, open_source: Callable[[], Awaitable[Source]]) -> None:
+        self._open = open_source
+        self._known: stages.SourceState | None = None
+        self._asked_at = float("-inf")
+        self._asking: asyncio.Task[None] | None = None
+
+    async def look(self, configured: bool) -> stages.SourceState:
+        """The last answer; a fresh one is asked for where that is older than 10 s."""
+        fresh = time.monotonic() - self._asked_at < SOURCE_SECONDS
+        if not fresh and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.create_task(self._ask())
+        if self._known is None and self._asking is not None:
+            await asyncio.wait({self._asking}, timeout=SOURCE_PATIENCE)
+        return self._known or stages.SourceState(configured=configured, reached=None)
+
+    async def _ask(self) -> None:
+        try:
+            async with asyncio.timeout(SOURCE_TIMEOUT):
+                tables = await (await self._open()).inspect()
+        except SophiaError as problem:
+            self._known = stages.SourceState(True, False, problem=problem)
+        except TimeoutError:
+            self._known = stages.SourceState(True, False)
+        else:
+            usable = tuple(each.table for each in tables if each.usable)
+            self._known = stages.SourceState(True, True, usable=usable)
+        self._asked_at = time.monotonic()
+
+
+def _living(standing: Standing) -> list[Job]:
+    shown = [
+        job
+        for job, state in standing.jobs
+        if state not in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.DRAFT)
+    ]
+    return shown[:_RUNNING]
+
+
+def _models(standing: Standing) -> list[UsedModelView]:
+    known = {each.id: each for each in standing.models}
+    names = [*standing.uses, *(each for each in known if each not in standing.uses)][:_RUNNING]
+    return [
+        UsedModelView(
+            model=name,
+            kind=known[name].kind.value if name in known else _("not from here"),
+            used_as=list(standing.uses.get(name, ())),
+            ends=known[name].shutdown_at if name in known else None,
+        )
+        for name in names
+    ]
+
+
+def _lately(standing: Standing, since: datetime) -> list[HappenedView]:
+    found = []
+    for job, state in standing.jobs:
+        if job.finished_at and job.finished_at >= since:
+            kind = _("training") if job.kind is JobKind.TRAIN else _("evaluation")
+            text = _("{kind} {job}: {state}").format(kind=kind, job=job.id, state=state)
+            health: Health = "ok" if state == JobState.SUCCEEDED else "problem"
+            found.append(HappenedView(at=job.finished_at, text=text, health=health))
+    for each in standing.promotions:
+        at = each.finished_at or each.created_at
+        if at >= since:
+            text = _("promotion of {model}: {state}").format(
+                model=each.model_id, state=each.state.value
+            )
+            happy: Health = "ok" if each.state == "done" else "attention"
+            found.append(HappenedView(at=at, text=text, health=happy))
+    found.sort(key=lambda each: each.at, reverse=True)
+    return found[:_LATELY]
+
+
+def _next(step: Step) -> NextView:
+    return NextView(text=step.text, operation=step.operation, request=dict(step.request))

@@ -1,0 +1,301 @@
+"""The six stages of the loop, judged from what is known: figure, age or limit, health, what blocks.
+
+Pure functions over a Standing; overview.py gathers it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from sophia_tui import envfile
+from sophia_tui.domain.datasets import DatasetVersion
+from sophia_tui.domain.jobs import Job, JobKind, JobState
+from sophia_tui.domain.models import Model, Promotion, PromotionState
+from sophia_tui.domain.operations import Output
+from sophia_tui.errors import SophiaError
+from sophia_tui.i18n import N_, _, ngettext, number
+
+Health = Literal["ok", "attention", "problem", "empty", "unknown"]
+#: Keys that name what training starts from: never a use of a model in production.
+_BASE_KEYS = frozenset({"FINETUNE_BASE", "AION_LORA_BASE"})
+
+
+class StageView(Output):
+    """One stage. `at` is when its figure came to be; `blocked` says what stands in its way."""
+
+    stage: str = Field(title=N_("Stage"))
+    health: Health = Field(title=N_("State"))
+    figure: str = Field(title=N_("Figure"))
+    detail: str = Field(default="", title=N_("Limit"))
+    at: datetime | None = Field(default=None, title=N_("Since"))
+    blocked: str = Field(default="", title=N_("What is in the way"))
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """`reached` None: not answered yet."""
+
+    configured: bool
+    reached: bool | None
+    usable: tuple[str, ...] = ()
+    problem: SophiaError | None = None
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The *.jsonl files of FINETUNE_DIR: how many, bytes in all, when the newest was written."""
+
+    files: int
+    size: int
+    newest: datetime | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Everything the stages are judged from. `jobs` newest first, each with its true state."""
+
+    now: datetime
+    source: SourceState
+    collected: Collected
+    dataset: DatasetVersion | None = None
+    jobs: tuple[tuple[Job, str], ...] = ()
+    models: tuple[Model, ...] = ()
+    promotions: tuple[Promotion, ...] = ()
+    uses: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    base: str | None = None
+
+    def newest(self, kind: JobKind) -> tuple[Job, str] | None:
+        return next(((job, state) for job, state in self.jobs if job.kind is kind), None)
+
+    @property
+    def promoted(self) -> Promotion | None:
+        """The newest promotion that is in force."""
+        return next((each for each in self.promotions if each.state is PromotionState.DONE), None)
+
+
+@dataclass(frozen=True)
+class Step:
+    """The next sensible step; `operation` and `request` carry it out."""
+
+    text: str
+    operation: str | None = None
+    request: Mapping[str, Any] = field(default_factory=dict)
+
+
+def collected_files(folder: Path) -> Collected:
+    """Look at FINETUNE_DIR without reading a file; a folder that is not there has none."""
+    files, size, newest = 0, 0, 0.0
+    try:
+        for each in folder.glob("*.jsonl"):
+            # history.jsonl is the journal of jobs and promotions, no training data
+            if each.is_file() and each.name != "history.jsonl":
+                found = each.stat()
+                files, size, newest = files + 1, size + found.st_size, max(newest, found.st_mtime)
+    except OSError:
+        return Collected(files, size, None)
+    return Collected(files, size, datetime.fromtimestamp(newest, UTC) if files else None)
+
+
+def used_models(files: Sequence[Path]) -> dict[str, list[str]]:
+    """Model names in managed env files, with the keys that name them; unreadable files are none."""
+    found: dict[str, list[str]] = {}
+    for path in files:
+        try:
+            values = envfile.values(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError):
+            continue
+        for key, value in values.items():
+            if value and key.endswith("_MODEL") and key not in _BASE_KEYS:
+                found.setdefault(value, [])
+                if key not in found[value]:
+                    found[value].append(key)
+    return found
+
+
+def all_stages(standing: Standing) -> list[StageView]:
+    return [
+        _collect(standing),
+        _prepare(standing),
+        _train(standing),
+        _evaluate(standing),
+        _promote(standing),
+        StageView(stage="monitor", health="unknown", figure=_("nothing yet"), detail=_("measured")),
+    ]
+
+
+def _collect(standing: Standing) -> StageView:
+    source, collected = standing.source, standing.collected
+    blocked = ""
+    if source.reached is False:
+        blocked = source.problem.what if source.problem else _("The source does not answer.")
+    elif source.reached and not source.usable:
+        blocked = _("The source has no table that can be read.")
+    if not collected.files:
+        figure = _("no files")
+        health: Health = "problem" if blocked else "unknown" if source.reached is None else "empty"
+    else:
+        figure = ngettext("{count} file", "{count} files", collected.files).format(
+            count=number(collected.files)
+        )
+        health = "attention" if blocked else "ok"
+    return StageView(
+        stage="collect",
+        health=health,
+        figure=figure,
+        detail=megabytes(collected.size) if collected.files else "",
+        at=collected.newest,
+        blocked=blocked,
+    )
+
+
+def megabytes(size: int) -> str:
+    """Bytes for people."""
+    if size < 1_000_000:
+        return f"{number(size / 1000, 1)} kB"
+    return f"{number(size / 1_000_000, 1)} MB"
+
+
+def _prepare(standing: Standing) -> StageView:
+    version = standing.dataset
+    if version is None:
+        blocked = "" if standing.collected.files else _("There is nothing collected yet.")
+        return StageView(stage="prepare", health="empty", figure=_("no version"), blocked=blocked)
+    kept, rejected = version.counts.get("rows_kept", 0), version.counts.get("rows_rejected", 0)
+    newest = standing.collected.newest
+    behind = bool(newest and version.created_at and newest > version.created_at)
+    return StageView(
+        stage="prepare",
+        health="problem" if not kept else "attention" if behind else "ok",
+        figure=_("{count} rows").format(count=number(kept)),
+        detail=_("{count} rejected").format(count=number(rejected)),
+        at=version.created_at,
+        blocked=_("Files in FINETUNE_DIR are newer than the version.") if behind else "",
+    )
+
+
+def _train(standing: Standing) -> StageView:
+    found = standing.newest(JobKind.TRAIN)
+    if found is None:
+        blocked = "" if standing.dataset else _("There is no data set version yet.")
+        return StageView(stage="train", health="empty", figure=_("no job"), blocked=blocked)
+    return _job_stage("train", *found)
+
+
+def _job_stage(stage: str, job: Job, state: str) -> StageView:
+    health: Health = "ok"
+    blocked = ""
+    if state in (JobState.FAILED, JobState.INTERRUPTED):
+        health = "problem"
+        blocked = _("Job {job}: {state}").format(job=job.id, state=state)
+    elif state in (JobState.PAUSED, JobState.CANCELLED):
+        health = "attention"
+    if state in (JobState.RUNNING, JobState.PAUSING) and job.step and job.total_steps:
+        figure = f"{100 * job.step // job.total_steps} %"
+        return StageView(stage=stage, health=health, figure=figure, detail=state)
+    return StageView(
+        stage=stage,
+        health=health,
+        figure=state,
+        detail="" if job.loss is None else _("loss {loss}").format(loss=number(job.loss, 2)),
+        at=job.finished_at or job.started_at or job.created_at,
+        blocked=blocked,
+    )
+
+
+def _evaluate(standing: Standing) -> StageView:
+    found = standing.newest(JobKind.EVALUATE)
+    if found is not None and found[1] != JobState.SUCCEEDED:
+        return _job_stage("evaluate", *found)
+    model = next((each for each in standing.models if each.evaluation), None)
+    before, after = perplexities(model.evaluation if model else None)
+    if after is None:
+        blocked = "" if standing.models else _("There is no trained model yet.")
+        return StageView(stage="evaluate", health="empty", figure=_("no scores"), blocked=blocked)
+    better = before is None or after < before
+    figure = number(after, 1) if before is None else f"{number(before, 1)} > {number(after, 1)}"
+    return StageView(
+        stage="evaluate",
+        health="ok" if better else "attention",
+        figure=figure,
+        detail=_("perplexity"),
+        at=found[0].finished_at if found else model.created_at if model else None,
+        blocked="" if better else _("The perplexity did not fall."),
+    )
+
+
+def perplexities(evaluation: Mapping[str, Any] | None) -> tuple[float | None, float | None]:
+    """Perplexity of the base and of the trained model, where an evaluation holds them."""
+
+    def of(name: str) -> float | None:
+        part = (evaluation or {}).get(name)
+        value = part.get("perplexity") if isinstance(part, Mapping) else None
+        return float(value) if isinstance(value, int | float) else None
+
+    return of("before"), of("after")
+
+
+def _promote(standing: Standing) -> StageView:
+    last = next(iter(standing.promotions), None)
+    if last is not None and last.state is PromotionState.PENDING:
+        return StageView(
+            stage="promote",
+            health="problem",
+            figure=last.model_id,
+            detail=_("not finished"),
+            blocked=_("A promotion was begun and not finished."),
+        )
+    if standing.promoted is None:
+        blocked = "" if standing.models else _("There is no trained model yet.")
+        return StageView(stage="promote", health="empty", figure=_("nothing yet"), blocked=blocked)
+    promoted = standing.promoted
+    return StageView(
+        stage="promote",
+        health="ok",
+        figure=promoted.model_id,
+        at=promoted.finished_at or promoted.created_at,
+    )
+
+
+def next_step(standing: Standing) -> Step:
+    """What a sensible person would do now: the first stage that waits for somebody."""
+    train = standing.newest(JobKind.TRAIN)
+    model = next((each for each in standing.models if each.job_id), None)
+    for job, state in standing.jobs[:1]:
+        if state in (JobState.PAUSED, JobState.INTERRUPTED):
+            return Step(
+                _("Let job {job} go on.").format(job=job.id), "jobs.resume", {"job": job.id}
+            )
+        if state == JobState.FAILED:
+            return Step(_("Look why {job} failed.").format(job=job.id), "jobs.log", {"job": job.id})
+        if state not in (JobState.SUCCEEDED, JobState.CANCELLED, JobState.DRAFT):
+            return Step(_("Watch job {job}.").format(job=job.id), "jobs.show", {"job": job.id})
+    newest, version = standing.collected.newest, standing.dataset
+    if newest is None:
+        return _before_collecting(standing)
+    if version is None or (version.created_at and newest > version.created_at):
+        return Step(_("Prepare a data set version from the collected files."), "prepare.run")
+    if train is None or (version.created_at and train[0].created_at < version.created_at):
+        request = {"dataset": version.id, "base": standing.base}
+        text = _("Train on {dataset}.").format(dataset=version.id)
+        return Step(text, "train.start", {key: value for key, value in request.items() if value})
+    if model is not None and not model.evaluation:
+        return Step(
+            _("Evaluate {model}.").format(model=model.id), "evaluate.run", {"model": model.id}
+        )
+    promoted = standing.promoted
+    if model is not None and (promoted is None or promoted.created_at < model.created_at):
+        return Step(
+            _("Promote {model}.").format(model=model.id), "promote.run", {"model": model.id}
+        )
+    return Step(_("All is done; collect again when there is something new."), "collect.run")
+
+
+def _before_collecting(standing: Standing) -> Step:
+    source = standing.source
+    if source.reached is False or (source.reached and not source.usable):
+        return Step(_("See what the source lacks."), "setup.check")
+    return Step(_("Collect questions, feedback and conversations."), "collect.run")
