@@ -1,1 +1,1 @@
-"""One module and one style sheet per screen."""
+"""The screens, one module each with its style sheet beside it."""

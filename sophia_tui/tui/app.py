@@ -1,0 +1,76 @@
+"""The console's door: light until it is opened. The app itself lives in console.py."""
+
+import asyncio
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from sophia_tui.domain.context import Context, Face
+
+if TYPE_CHECKING:
+    from sophia_tui.tui.console import SophiaApp
+    from sophia_tui.wiring import House
+
+__all__ = ["SophiaApp", "run_console"]
+
+#: Read by Textual when it is imported: nothing moves on a slow line, 16 colours, no greys that
+#: NO_COLOR would have to take back.
+TERMINAL = {
+    "TEXTUAL_ANIMATIONS": "none",
+    "TEXTUAL_SMOOTH_SCROLL": "0",
+    "TEXTUAL_THEME": "ansi-dark",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name != "SophiaApp":
+        raise AttributeError(name)
+    prepare_terminal()
+    from sophia_tui.tui.console import SophiaApp
+
+    return SophiaApp
+
+
+def prepare_terminal() -> None:
+    """Set what Textual reads at import; a person's own choice stays."""
+    for key, value in TERMINAL.items():
+        os.environ.setdefault(key, value)
+
+
+def wants_ascii(asked: bool) -> bool:
+    """Whether to draw ASCII signs alone: asked for, SOPHIA_ASCII, or a terminal without UTF-8."""
+    setting = os.environ.get("SOPHIA_ASCII", "").strip().lower()
+    utf8 = "utf" in (sys.stdout.encoding or "").lower()
+    return asked or setting in ("1", "true", "yes", "on") or not utf8
+
+
+def run_console(house: "House", ascii_only: bool = False) -> int:
+    """Open the console and stay until the person leaves; the exit code."""
+    prepare_terminal()
+    return asyncio.run(_stay(house, wants_ascii(ascii_only)))
+
+
+async def _stay(house: "House", ascii_only: bool) -> int:
+    from sophia_tui.tui.console import SophiaApp
+
+    def context(**given: Any) -> Context:
+        # asks the settings, so it is called after the first paint
+        return house.context(Face.CONSOLE, **given)
+
+    app = SophiaApp(
+        house.dispatcher,
+        context,
+        paths=house.paths,
+        actor=house.actor,
+        language=house.language,
+        ascii_only=ascii_only,
+        key_changes=house.environment.get("SOPHIA_KEYS", ""),
+    )
+    # Textual leaves the alternate screen on when SIGTERM kills it
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, app.exit)
+    try:
+        await app.run_async()
+    finally:
+        await house.close()
+    return app.return_code or 0

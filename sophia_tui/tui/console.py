@@ -1,0 +1,389 @@
+"""The console's app: screens, acts and operations brought together. It calls the dispatcher alone.
+
+Import it through app.py, which sets what Textual reads from the environment at import.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from pydantic import BaseModel
+from textual.app import App
+from textual.binding import BindingType
+from textual.content import Content
+from textual.screen import Screen
+
+from sophia_tui.domain.context import Context
+from sophia_tui.domain.operations import NoInput, Operation
+from sophia_tui.errors import RefusedError, SophiaError, UnavailableError
+from sophia_tui.i18n import LANGUAGES, N_, _, get_language, set_language
+from sophia_tui.paths import Paths
+from sophia_tui.services.operations import Dispatcher
+from sophia_tui.textsafe import visible
+from sophia_tui.tui import keys, words
+from sophia_tui.tui.screens.base import SophiaScreen
+from sophia_tui.tui.screens.confirm import QuestionScreen
+from sophia_tui.tui.screens.form import FormScreen, operation_title
+from sophia_tui.tui.screens.help import HelpScreen
+from sophia_tui.tui.screens.jobs import JobsScreen
+from sophia_tui.tui.screens.listing import ListScreen
+from sophia_tui.tui.screens.live import LiveScreen
+from sophia_tui.tui.screens.overview import OverviewScreen
+from sophia_tui.tui.screens.palette import PaletteScreen
+from sophia_tui.tui.screens.result import ResultScreen
+from sophia_tui.tui.state import ConsoleState
+
+_log = logging.getLogger("sophia")
+_REMEMBER_SECONDS = 60.0
+#: Round trips below the first are all shown as the same word: a figure that trembles is sent anew
+#: at every look.
+_SLOW_MILLISECONDS = (50.0, 200.0, 1000.0)
+
+
+class SophiaApp(App[None]):
+    """`context` is a Context, or makes one from keyword arguments (dry_run, confirmed, cancel,
+    progress, language); a maker is first called after the first paint.
+    """
+
+    CSS_PATH = "screens/base.tcss"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = []
+    TITLE = "Sophia"
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        context: Context | Callable[..., Context],
+        paths: Paths | None = None,
+        actor: str = "",
+        language: str = "en",
+        ascii_only: bool = False,
+        key_changes: str = "",
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        super().__init__()
+        set_language(language)
+        self.theme = "ansi-dark"
+        self.dispatcher = dispatcher
+        self.now = clock
+        self.keys = keys.remapped(key_changes)
+        self.glyphs = words.Glyphs(ascii_only)
+        self.state = ConsoleState(paths, actor)
+        self.actor = actor or (context.actor if isinstance(context, Context) else "")
+        self.log_path = str(paths.logs / "sophia.log") if paths else ""
+        self.unreachable: SophiaError | None = None
+        self.painted = asyncio.Event()
+        self._make = _maker(context)
+        self._basis: Context | None = None
+        self._store_word = ""
+        self._remembered = 0.0
+
+    # -- start and end
+
+    def on_mount(self) -> None:
+        self._base(self.state.screen)
+        self.call_after_refresh(self._paint)
+
+    def _paint(self) -> None:
+        """The first paint is done: now the context may read the settings."""
+        try:
+            self._basis = self._make()
+        except SophiaError as problem:
+            _log.warning("no context: %s", problem.code)
+            self.exit(return_code=problem.exit_code, message=Content(visible(str(problem))))
+            return
+        self.painted.set()
+        self.redraw()
+
+    def _fatal_error(self) -> None:
+        """As Textual's, but without local variables: they may hold secrets and people's data."""
+        from rich.segment import Segments
+        from rich.traceback import Traceback
+
+        _log.exception("the console ended by a defect")
+        shown = Traceback(show_locals=False, width=None)
+        self._exit_renderables.append(Segments(self.console.render(shown, self.console.options)))
+        self._close_messages_no_wait()
+
+    async def action_quit(self) -> None:
+        """ctrl+q asks as `q` does."""
+        self.go("act.quit", self.screen)
+
+    def action_help_quit(self) -> None:
+        """What Textual does on ctrl+c."""
+        self._say(_("ctrl+c does nothing here; q leaves. Jobs go on without the console."))
+
+    # -- what screens ask
+
+    @property
+    def basis(self) -> Context | None:
+        """The context of this person; None before the first paint."""
+        return self._basis
+
+    async def call(
+        self, operation: str, request: Mapping[str, Any] | BaseModel, **given: Any
+    ) -> BaseModel:
+        """One operation, by the dispatcher. Raises SophiaError."""
+        context = self._make(language=get_language(), **given)
+        return await self.dispatcher.call(operation, request, context)
+
+    def permitted(self) -> list[Operation]:
+        """The operations to offer, in the order of the declarations."""
+        if self._basis is None:
+            return []
+        return [
+            each
+            for each in self.dispatcher.registry
+            if self.dispatcher.permitted(each, self._basis)
+        ]
+
+    def offers(self, key: keys.Key) -> bool:
+        """Whether a key leads anywhere for this person."""
+        name = key.target
+        if name.startswith("screen."):
+            name = keys.LISTS.get(name.removeprefix("screen."), ("", 0.0))[0]
+        if not name or name.startswith("act."):
+            return True
+        if self._basis is None:
+            return key.target.startswith("screen.")
+        return any(each.name == name for each in self.permitted())
+
+    def refusal(self, operation: Operation, dry_run: bool) -> SophiaError | None:
+        """Why an operation may not start now: writes wait while the store is away."""
+        if operation.writes and not dry_run and isinstance(self.unreachable, UnavailableError):
+            return RefusedError(
+                "R503",
+                _("Nothing is changed while the database can't be reached."),
+                self.unreachable.what,
+                _("What you typed is kept; try again when the data are fresh."),
+            )
+        return None
+
+    def measured(self, milliseconds: float) -> None:
+        """Take note of a round trip to the store, in words that change seldom."""
+        slow = [limit for limit in _SLOW_MILLISECONDS if milliseconds >= limit]
+        word = _("db > {ms} ms").format(ms=round(slow[-1])) if slow else _("db < 50 ms")
+        if word != self._store_word:
+            self._store_word = word
+            self.redraw()
+        if time.monotonic() - self._remembered > _REMEMBER_SECONDS:
+            self.remember()
+
+    def remember(self) -> None:
+        self._remembered = time.monotonic()
+        self.state.remember(self.now())
+
+    def head(self, width: int, heading: str) -> Content:
+        """The first line of every screen."""
+        parts: list[str | tuple[str, str]] = [("Sophia", "bold $accent")]
+        if heading:
+            parts.append((f"  {heading}", "bold"))
+        if self._basis is not None:
+            parts.append(f"  {visible(self.actor)}  {_(self._basis.role.value)}")
+            if self._basis.readonly:
+                parts.append(("  " + _("read-only"), "bold $warning"))
+        right = f"{get_language()}  {self._store_word}".rstrip()
+        left = Content.assemble(*parts)
+        if left.cell_length + len(right) + 2 > width:
+            return left
+        return left + " " * (width - left.cell_length - len(right)) + right
+
+    def redraw(self) -> None:
+        if isinstance(self.screen, SophiaScreen):
+            self.screen.redraw()
+
+    # -- where keys and palette lead
+
+    def go(self, target: str, screen: Screen[Any]) -> None:
+        """Follow a target of the registry from the given screen."""
+        kind, _sign, name = target.partition(".")
+        if kind == "screen":
+            self._open_screen(name)
+        elif kind != "act":
+            given = screen.prefill(target) if isinstance(screen, SophiaScreen) else {}
+            self.open(target, given)
+        elif not (isinstance(screen, SophiaScreen) and screen.act(name)):
+            acts: dict[str, Callable[[Screen[Any]], None]] = {
+                "quit": self._leave,
+                "back": self._back,
+                "help": self._help,
+                "palette": self._palette,
+                "refresh": self._refresh,
+                "copy": self._copy,
+                "language": self._other_language,
+            }
+            if name in acts:
+                acts[name](screen)
+
+    def open(self, operation: str, request: dict[str, Any]) -> None:
+        """Open what an operation needs: its screen, its result, or its form."""
+        if self._basis is None:
+            return
+        try:
+            declared = self.dispatcher.registry.get(operation)
+        except SophiaError as problem:
+            self._say(visible(problem.what))
+            return
+        if not self.dispatcher.permitted(declared, self._basis):
+            self._say(_("{name} is not allowed for you.").format(name=operation))
+        elif operation in keys.SHOWN_BY and (
+            declared.input is NoInput or not _needs(declared, request)
+        ):
+            self._open_shown(keys.SHOWN_BY[operation], request)
+        elif declared.writes or (declared.input.model_fields and _asks(declared, request)):
+            self.push_screen(FormScreen(self, declared, request))
+        else:
+            self.run_worker(self._show_result(declared, request), name="show")
+
+    def _open_shown(self, name: str, request: Mapping[str, Any]) -> None:
+        self._open_screen(name)
+        if name == "jobs" and request.get("job") and isinstance(self.screen, JobsScreen):
+            self.screen.follow(str(request["job"]))
+
+    async def _show_result(self, declared: Operation, request: dict[str, Any]) -> None:
+        self._say(_("Loading..."))
+        try:
+            result = await self.call(declared.name, request)
+        except SophiaError as problem:
+            self._say(visible(str(problem)))
+            return
+        self._say("")
+        self.push_screen(ResultScreen(self, operation_title(declared), result))
+
+    def finished(self, form: FormScreen, title: str, result: BaseModel) -> None:
+        """A form has run: its result takes its place; lists beneath look again."""
+        if form is self.screen:
+            self.switch_screen(ResultScreen(self, title, result))
+
+    def _base(self, name: str) -> None:
+        if not self.is_screen_installed(name):
+            made = self._made(name)
+            if made is None:
+                name = "overview"
+                made = None if self.is_screen_installed(name) else self._made(name)
+            if made is not None:
+                self.install_screen(made, name)
+        if len(self.screen_stack) > 1:
+            self.switch_screen(name)
+        else:
+            self.push_screen(name)
+        self.state.screen = name
+
+    def _made(self, name: str) -> SophiaScreen | None:
+        if name == "overview":
+            return OverviewScreen(self)
+        if name == "jobs":
+            return JobsScreen(self)
+        if name in keys.LISTS:
+            operation, interval = keys.LISTS[name]
+            title = next(each.text for each in keys.SCREENS if each.target == f"screen.{name}")
+            return ListScreen(self, name, title, operation, interval)
+        return None
+
+    def _open_screen(self, name: str) -> None:
+        if any(isinstance(each, FormScreen) and each.running for each in self.screen_stack):
+            self._say(_("Something is running here; esc stops it."))
+            return
+        while len(self.screen_stack) > 2:
+            self.pop_screen()
+        self._base(name)
+        self.remember()
+
+    def _back(self, screen: Screen[Any]) -> None:
+        if len(self.screen_stack) > 2:
+            self.pop_screen()
+
+    def _help(self, screen: Screen[Any]) -> None:
+        if isinstance(screen, SophiaScreen) and not isinstance(screen, HelpScreen):
+            self.push_screen(HelpScreen(self, screen))
+
+    def _palette(self, screen: Screen[Any]) -> None:
+        def chosen(target: str | None) -> None:
+            if target:
+                self.go(target, self.screen)
+
+        self.push_screen(PaletteScreen(self), chosen)
+
+    def _refresh(self, screen: Screen[Any]) -> None:
+        if isinstance(screen, LiveScreen):
+            screen.refresh_now()
+
+    def _copy(self, screen: Screen[Any]) -> None:
+        text = screen.copied() if isinstance(screen, SophiaScreen) else ""
+        if text:
+            self.copy_to_clipboard(text)
+            self._say(_("Sent to the terminal's clipboard."))
+
+    def _leave(self, screen: Screen[Any]) -> None:
+        forms = [each for each in self.screen_stack if isinstance(each, FormScreen)]
+        if not any(each.dirty or each.running for each in forms):
+            self._go_now()
+            return
+        question = _("A form is not finished. What you typed is kept as a draft. Leave?")
+        if any(each.running for each in forms):
+            question = _("An operation is running here and will be stopped. Leave?")
+
+        def answered(leave: bool | None) -> None:
+            if leave:
+                self._go_now()
+
+        if not isinstance(self.screen, QuestionScreen):
+            self.push_screen(QuestionScreen(Content(question), _("Leave")), answered)
+
+    def _go_now(self) -> None:
+        for each in self.screen_stack:
+            if isinstance(each, FormScreen):
+                each.keep_draft()
+        self.remember()
+        self.exit()
+
+    def _other_language(self, screen: Screen[Any]) -> None:
+        self.call_later(self._change_language)
+
+    async def _change_language(self) -> None:
+        """The next language; every screen is made anew, since each holds its texts."""
+        if any(isinstance(each, FormScreen) and each.running for each in self.screen_stack):
+            self._say(_("Something is running here; esc stops it."))
+            return
+        set_language(LANGUAGES[(LANGUAGES.index(get_language()) + 1) % len(LANGUAGES)])
+        while len(self.screen_stack) > 1:
+            await self.pop_screen()
+        for name in ("overview", "jobs", *keys.LISTS):
+            if self.is_screen_installed(name):
+                old = self.get_screen(name)
+                self.uninstall_screen(name)
+                await old.remove()
+        self._store_word = ""
+        self._base(self.state.screen)
+
+    def _say(self, text: str) -> None:
+        if isinstance(self.screen, SophiaScreen):
+            self.screen.say(text)
+
+
+#: Roles as the head line shows them.
+ROLE_WORDS = (N_("viewer"), N_("operator"), N_("admin"))
+
+
+def _maker(context: Context | Callable[..., Context]) -> Callable[..., Context]:
+    if not isinstance(context, Context):
+        return context
+    fixed = context
+    return lambda **given: replace(fixed, **given)
+
+
+def _needs(declared: Operation, request: Mapping[str, Any]) -> bool:
+    """Whether a required field is still open."""
+    return any(
+        info.is_required() and name not in request
+        for name, info in declared.input.model_fields.items()
+    )
+
+
+def _asks(declared: Operation, request: Mapping[str, Any]) -> bool:
+    """Whether a reading operation opens a form first: it does where nothing was given yet."""
+    return _needs(declared, request) or not request

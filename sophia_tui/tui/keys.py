@@ -1,0 +1,135 @@
+"""The one registry of keys: it binds keys to screens, operations and acts by name, and feeds the
+bindings, the footer, the help and the palette. What an operation is, its declaration says."""
+
+from dataclasses import dataclass, replace
+
+from sophia_tui.errors import UsageError
+from sophia_tui.i18n import N_, _
+
+
+@dataclass(frozen=True)
+class Key:
+    """`target` is `screen.NAME`, `act.NAME` or an operation's name.
+
+    `scope` is the screen where the key counts; empty: everywhere. `rank` orders the footer (0: not
+    in it); lower ranks stay longest in a narrow window.
+    """
+
+    key: str
+    target: str
+    text: str
+    scope: str = ""
+    rank: int = 0
+    others: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The key as people read it."""
+        return _SHOWN.get(self.key, self.key.upper() if self.key[:1] == "f" else self.key)
+
+
+_SHOWN = {
+    "question_mark": "?",
+    "colon": ":",
+    "slash": "/",
+    "escape": "esc",
+    "enter": "enter",
+    "space": "space",
+    "f": "f",
+}
+
+#: Screens by the digit that opens them; an operation is the list that a generic screen shows.
+SCREENS = (
+    Key("1", "screen.overview", N_("Overview"), rank=10),
+    Key("2", "screen.setup", N_("Set-up"), rank=15),
+    Key("3", "screen.datasets", N_("Data"), rank=12),
+    Key("4", "screen.jobs", N_("Jobs"), rank=11),
+    Key("5", "screen.models", N_("Models"), rank=13),
+    Key("7", "screen.settings", N_("Settings"), rank=16),
+    Key("8", "screen.audit", N_("Log"), rank=17),
+)
+#: What each generic list screen lists, and every how many seconds.
+LISTS = {
+    "setup": ("setup.check", 30.0),
+    "datasets": ("datasets.list", 2.0),
+    "models": ("models.list", 2.0),
+    "settings": ("settings.list", 5.0),
+    "audit": ("audit.list", 5.0),
+}
+#: Operations that a screen of their own shows better than a form and a result.
+SHOWN_BY = {
+    "overview.show": "overview",
+    "setup.check": "setup",
+    "datasets.list": "datasets",
+    "jobs.list": "jobs",
+    "jobs.show": "jobs",
+    "jobs.events": "jobs",
+    "jobs.log": "jobs",
+    "jobs.watch": "jobs",
+    "models.list": "models",
+    "settings.list": "settings",
+    "audit.list": "audit",
+}
+#: The key that fills an empty screen.
+FILLED_BY = {
+    "datasets": "prepare.run",
+    "jobs": "train.start",
+    "models": "train.start",
+    "audit": "collect.run",
+}
+
+KEYS = (
+    *SCREENS,
+    Key("colon", "act.palette", N_("commands"), rank=1, others=("ctrl+p",)),
+    Key("question_mark", "act.help", N_("help"), rank=2, others=("f1",)),
+    Key("q", "act.quit", N_("quit"), rank=3, others=("f10",)),
+    Key("r", "act.refresh", N_("refresh"), others=("f5",)),
+    Key("escape", "act.back", N_("back")),
+    Key("y", "act.copy", N_("copy")),
+    Key("w", "act.save", N_("save to file"), scope="result", rank=4),
+    Key("enter", "act.next", N_("next step"), scope="overview", rank=4),
+    Key("slash", "act.filter", N_("filter"), scope="table", rank=6),
+    Key("enter", "act.open", N_("open"), scope="table", rank=4),
+    Key("c", "jobs.cancel", N_("cancel"), scope="jobs", rank=7),
+    Key("p", "jobs.pause", N_("pause"), scope="jobs", rank=8),
+    Key("u", "jobs.resume", N_("resume"), scope="jobs", rank=9),
+    Key("l", "act.log", N_("events or log"), scope="jobs", rank=5),
+    Key("t", "train.start", N_("train"), scope="jobs", rank=18),
+    Key("n", "prepare.run", N_("prepare"), scope="datasets", rank=5),
+    Key("t", "train.start", N_("train"), scope="datasets", rank=7),
+    Key("e", "evaluate.run", N_("evaluate"), scope="models", rank=5),
+    Key("m", "promote.run", N_("promote"), scope="models", rank=7),
+    Key("t", "train.start", N_("train"), scope="models", rank=8),
+    Key("s", "settings.set", N_("change"), scope="settings", rank=5),
+    Key("n", "collect.run", N_("collect"), scope="audit", rank=18),
+    Key("f2", "act.run", N_("run"), scope="form", rank=4),
+    Key("f3", "act.dry_run", N_("dry run"), scope="form", rank=5),
+)
+
+
+def remapped(changes: str) -> tuple[Key, ...]:
+    """The registry with SOPHIA_KEYS applied: `target=key` pairs separated by commas.
+
+    Raises UsageError U010 for a target that does not exist.
+    """
+    chosen = dict(
+        (part.partition("=")[0].strip(), part.partition("=")[2].strip())
+        for part in changes.split(",")
+        if part.strip()
+    )
+    unknown = [target for target in chosen if all(each.target != target for each in KEYS)]
+    if unknown or not all(chosen.values()):
+        raise UsageError(
+            "U010",
+            _("SOPHIA_KEYS names what can't be bound: {names}.").format(names=", ".join(unknown)),
+            remedy=_("Write target=key pairs, e.g. act.refresh=f6; help lists the targets."),
+        )
+    return tuple(
+        replace(each, key=chosen[each.target], others=()) if each.target in chosen else each
+        for each in KEYS
+    )
+
+
+def for_scopes(keys: tuple[Key, ...], scopes: tuple[str, ...]) -> list[Key]:
+    """The keys that count where these scopes hold."""
+    return [each for each in keys if each.scope in scopes]

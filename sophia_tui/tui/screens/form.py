@@ -1,0 +1,358 @@
+"""A form for any operation, built from its declaration: defaults shown, checked as typed, the
+command line for the same beside it, what was typed kept as a draft."""
+
+import shlex
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Button, Checkbox, Input, Select
+
+from sophia_tui.domain.context import CancelSignal, Progress
+from sophia_tui.domain.operations import Danger, Operation
+from sophia_tui.errors import CancelledError, SophiaError
+from sophia_tui.i18n import _
+from sophia_tui.services import fields
+from sophia_tui.textsafe import visible
+from sophia_tui.tui import words
+from sophia_tui.tui.progress import ProgressText
+from sophia_tui.tui.screens.base import SophiaScreen
+from sophia_tui.tui.screens.confirm import ConfirmScreen
+from sophia_tui.tui.screens.result import ResultScreen
+from sophia_tui.tui.widgets.plate import Plate, error_text
+
+if TYPE_CHECKING:
+    from sophia_tui.tui.console import SophiaApp
+
+_DRAFT_SECONDS = 0.2
+
+
+class FormScreen(SophiaScreen):
+    """Asks for one operation's input and runs it."""
+
+    CSS_PATH = "form.tcss"
+    scopes = ("form",)
+
+    def __init__(
+        self, sophia: "SophiaApp", operation: Operation, prefill: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(sophia)
+        self.operation = operation
+        self.fields = operation.input.model_fields
+        given = {key: typed_text(value) for key, value in (prefill or {}).items()}
+        draft = sophia.state.draft(operation.name)
+        self.typed: dict[str, Any] = {
+            name: self._start(name, info, draft, given) for name, info in self.fields.items()
+        }
+        self.from_draft = any(name in draft and name not in given for name in self.fields)
+        self._began = dict(self.typed)
+        self.running: CancelSignal | None = None
+
+    def _start(
+        self, name: str, info: FieldInfo, draft: dict[str, Any], given: dict[str, str]
+    ) -> Any:
+        default = fields.default_of(info)
+        if fields.is_switch(info):
+            found = draft.get(name, default)
+            return given[name] == "True" if name in given else bool(found)
+        if fields.is_secret(info):
+            return ""
+        return given.get(name, draft.get(name, typed_text(default)))
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something was typed that is not run yet."""
+        return self.typed != self._began
+
+    def heading(self) -> str:
+        return operation_title(self.operation)
+
+    def body(self) -> Iterable[Widget]:
+        with VerticalScroll(classes="body", id="form"):
+            yield Plate(_(self.operation.help), id="help")
+            for name, info in self.fields.items():
+                yield Plate(self._label(name, info), classes="label")
+                yield self._widget(name, info)
+                yield Plate(id=f"wrong-{name}", classes="wrong")
+            yield Plate(id="command")
+            with Horizontal(id="buttons"):
+                yield Button(_("Run"), id="run", compact=True, variant="primary")
+                if self.operation.dry_run:
+                    yield Button(_("Dry run"), id="dry", compact=True)
+                yield Button(_("Back"), id="back", compact=True)
+            yield Plate(id="progress")
+            yield Plate(id="outcome")
+
+    def _label(self, name: str, info: FieldInfo) -> Content:
+        needed = ("  " + _("needed"), "$warning") if info.is_required() else ""
+        text = _(info.description or "") if info.description else ""
+        return Content.assemble((visible(name), "bold"), needed, "  ", (text, "dim"))
+
+    def _widget(self, name: str, info: FieldInfo) -> Widget:
+        value = self.typed[name]
+        choices = fields.choices_of(info)
+        if fields.is_switch(info):
+            return Checkbox(_("yes"), value=bool(value), id=f"field-{name}", compact=True)
+        if choices:
+            start: Any = value if value in choices else Select.NULL
+            options = [(Content(_(each)), each) for each in choices]
+            blank = fields.is_optional(info) or info.is_required()
+            if not blank and start is Select.NULL:
+                start = choices[0]
+            return Select(
+                options,
+                value=start,
+                allow_blank=blank,
+                id=f"field-{name}",
+                compact=True,
+                prompt="-",
+            )
+        hint = _("separate by spaces; quote what holds some") if fields.is_list(info) else "-"
+        made = Input(
+            value=str(value),
+            placeholder=hint,
+            password=fields.is_secret(info),
+            id=f"field-{name}",
+            compact=True,
+            select_on_focus=False,
+        )
+        made.cursor_blink = False  # a blinking cursor is sent over the line for ever
+        return made
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self._check()
+        if self.from_draft:
+            self.say(_("Your draft from before is here."))
+        first = self.query("#form Input, #form Checkbox, #form Select, #form Button")
+        if first:
+            first.first().focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self._took(event.input.id, event.value)
+
+    def on_checkbox_changed(self, event: Checkbox.Changed) -> None:
+        self._took(event.checkbox.id, event.value)
+
+    def on_select_changed(self, event: "Select.Changed") -> None:
+        blank = event.value is Select.NULL
+        self._took(event.select.id, "" if blank else str(event.value))
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.focus_next()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        event.stop()
+        if event.button.id == "back":
+            self.sophia.go("act.back", self)
+        else:
+            self.act("run" if event.button.id == "run" else "dry_run")
+
+    def _took(self, widget: str | None, value: Any) -> None:
+        name = (widget or "").removeprefix("field-")
+        if name not in self.typed or self.typed[name] == value:
+            return
+        self.typed[name] = value
+        self._check()
+        if not fields.is_secret(self.fields[name]):
+            self.set_timer(_DRAFT_SECONDS, self.keep_draft)
+
+    def keep_draft(self) -> None:
+        """Write what is typed to disk; secrets never."""
+        if not self.dirty:
+            return
+        kept = {
+            name: value
+            for name, value in self.typed.items()
+            if not fields.is_secret(self.fields[name]) and value != self._default_text(name)
+        }
+        self.sophia.state.keep_draft(self.operation.name, kept)
+
+    def _default_text(self, name: str) -> Any:
+        info = self.fields[name]
+        default = fields.default_of(info)
+        return bool(default) if fields.is_switch(info) else typed_text(default)
+
+    def on_unmount(self) -> None:
+        if self.running is not None:
+            self.running.request()
+        self.keep_draft()
+
+    def request(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """What is typed as a request, and what is wrong with it by field."""
+        wrong: dict[str, str] = {}
+        asked: dict[str, Any] = {}
+        for name, info in self.fields.items():
+            value = self.typed[name]
+            if value == "" and not fields.is_switch(info):
+                if info.is_required():
+                    wrong[name] = _("needed")
+                continue
+            try:
+                asked[name] = shlex.split(value) if fields.is_list(info) else value
+            except ValueError:
+                wrong[name] = _("a quotation mark is not closed")
+        try:
+            checked = self.operation.input.model_validate(asked)
+        except ValidationError as problem:
+            for each in problem.errors(include_input=False, include_url=False):
+                wrong.setdefault(str(each["loc"][0]) if each["loc"] else "", explained(each))
+            return asked, wrong
+        plain = {
+            name: value if fields.is_secret(self.fields[name]) else typed_plain(value)
+            for name, value in dict(checked).items()
+        }
+        return fields.changed_from_default(self.operation.input, plain), wrong
+
+    def _check(self) -> bool:
+        asked, wrong = self.request()
+        for name in self.fields:
+            text = wrong.get(name, "")
+            # a field that is still empty is not yet wrong: its label says that it is needed
+            hidden = text == _("needed") and self.typed[name] == self._began[name]
+            plate = self.query_one(f"#wrong-{name}", Plate)
+            plate.draw("" if hidden else text)
+            plate.set_class(bool(text) and not hidden, "-shown")
+        line = fields.equivalent(self.operation, asked)
+        general = f"  {wrong['']}" if "" in wrong else ""
+        self.query_one("#command", Plate).draw(
+            Content.assemble((visible(line), "$accent"), (general, "$error"))
+        )
+        return not wrong
+
+    def act(self, name: str) -> bool:
+        if name in ("run", "dry_run"):
+            self.run_worker(self._run(dry_run=name == "dry_run"), name="run", group="run")
+            return True
+        if name == "back" and self.running is not None:
+            self.running.request()
+            self.say(_("Stopping…") if not self.sophia.glyphs.ascii_only else _("Stopping..."))
+            return True
+        return False
+
+    def copied(self) -> str:
+        return fields.equivalent(self.operation, self.request()[0])
+
+    async def _run(self, dry_run: bool) -> None:
+        if self.running is not None:
+            return
+        asked, wrong = self.request()
+        if wrong:
+            self._show_wrong(wrong)
+            return
+        if dry_run and not self.operation.dry_run:
+            self.say(_("This can't run dry."))
+            return
+        refused = self.sophia.refusal(self.operation, dry_run)
+        if refused is not None:
+            self.query_one("#outcome", Plate).draw(error_text(refused))
+            return
+        confirmed = False
+        if self.operation.danger is not Danger.NONE and not dry_run:
+            target = typed_text(asked.get(self.operation.target or ""))
+            confirmed = await self.app.push_screen_wait(
+                ConfirmScreen(self.sophia, self.operation, target)
+            )
+            if not confirmed:
+                self.say(_("Nothing was done."))
+                return
+        await self._perform(asked, dry_run, confirmed)
+
+    def _show_wrong(self, wrong: dict[str, str]) -> None:
+        for name, text in wrong.items():
+            if name in self.fields:
+                plate = self.query_one(f"#wrong-{name}", Plate)
+                plate.draw(text)
+                plate.add_class("-shown")
+        first = next((name for name in wrong if name in self.fields), None)
+        if first:
+            self.query_one(f"#field-{first}").focus()
+        self.say(_("Please correct what is marked."))
+
+    async def _perform(self, asked: dict[str, Any], dry_run: bool, confirmed: bool) -> None:
+        self.running = CancelSignal()
+        self.query_one("#outcome", Plate).draw("")
+        self.say(_("Running; esc stops it."))
+        told = ProgressText(self.sophia.glyphs)
+
+        def progress(step: Progress) -> None:
+            text = told(step)
+            if text is not None and self.is_mounted:
+                self.query_one("#progress", Plate).draw(text)
+
+        try:
+            result = await self.sophia.call(
+                self.operation.name,
+                asked,
+                dry_run=dry_run,
+                confirmed=confirmed,
+                cancel=self.running,
+                progress=progress,
+            )
+        except SophiaError as problem:
+            style = _("Stopped.") if isinstance(problem, CancelledError) else _("It failed.")
+            self.say(style)
+            self.query_one("#outcome", Plate).draw(error_text(problem, self.sophia.log_path))
+            self.query_one("#outcome", Plate).scroll_visible(animate=False)
+            return
+        finally:
+            self.running = None
+            self.query_one("#progress", Plate).draw("")
+        self.say(_("Dry run: nothing was changed.") if dry_run else _("Done."))
+        if not dry_run:
+            self._began = dict(self.typed)
+            self.sophia.state.drop_draft(self.operation.name)
+        title = operation_title(self.operation)
+        if dry_run:
+            self.sophia.push_screen(ResultScreen(self.sophia, title, result))
+        else:
+            self.sophia.finished(self, title, result)
+
+
+def operation_title(operation: Operation) -> str:
+    """`verb: object` in the active language."""
+    verb = _(words.VERBS.get(operation.verb, operation.verb))
+    subject = _(words.SUBJECTS.get(operation.subject, operation.subject))
+    return f"{verb}: {subject}"
+
+
+def typed_text(value: Any) -> str:
+    """A value as a person would type it into a field."""
+    if value is None:
+        return ""
+    if isinstance(value, list | tuple):
+        return shlex.join(str(each) for each in value)
+    return str(value)
+
+
+def typed_plain(value: Any) -> Any:
+    """A checked value as the dispatcher and the command line take it."""
+    return getattr(value, "value", value)
+
+
+def explained(problem: ErrorDetails) -> str:
+    """What pydantic found, in the active language where it is one of the usual things."""
+    limits = problem.get("ctx") or {}
+    kind = problem["type"]
+    if kind == "missing":
+        return _("needed")
+    if kind.startswith("int_"):
+        return _("must be a whole number")
+    if kind.startswith("float_") or kind.startswith("decimal_"):
+        return _("must be a number")
+    if kind.startswith(("datetime_", "date_", "timezone_")):
+        return _("must be a date, e.g. 2026-11-01 or 2026-11-01T08:00:00-03:00")
+    for name, text in (
+        ("ge", _("must be at least {limit}")),
+        ("gt", _("must be more than {limit}")),
+        ("le", _("must be at most {limit}")),
+        ("lt", _("must be less than {limit}")),
+    ):
+        if name in limits:
+            return text.format(limit=limits[name])
+    return visible(problem["msg"])

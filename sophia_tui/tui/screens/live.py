@@ -1,0 +1,133 @@
+"""A screen whose data come again and again: loading, empty, error, stale, full; paused when hidden.
+
+The last data stay when the database goes away; it is asked for ever, with growing pauses.
+"""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+from textual.content import Content
+
+from sophia_tui.errors import SophiaError
+from sophia_tui.i18n import _
+from sophia_tui.textsafe import visible
+from sophia_tui.tui.screens.base import SophiaScreen
+from sophia_tui.tui.widgets.plate import Plate, error_text
+
+if TYPE_CHECKING:
+    from sophia_tui.tui.console import SophiaApp
+
+State = Literal["loading", "empty", "error", "stale", "full"]
+LONGEST_PAUSE = 30.0
+
+
+class LiveScreen(SophiaScreen):
+    """Subclasses say how to fetch, whether the data are empty, and how to draw them."""
+
+    interval = 2.0  # seconds between two looks
+
+    def __init__(self, sophia: "SophiaApp") -> None:
+        super().__init__(sophia)
+        self.state: State = "loading"
+        self.data: Any = None
+        self.failures = 0
+        self._good_at = 0.0
+        self._shown = asyncio.Event()
+        self._again = asyncio.Event()
+
+    async def fetch(self) -> Any:
+        """The data, by operations alone. Raises SophiaError."""
+        raise NotImplementedError
+
+    def has_nothing(self, data: Any) -> bool:
+        return False
+
+    def draw(self) -> None:
+        """Draw `self.data` according to `self.state`."""
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self._draw_all()
+        self.run_worker(self._live(), name="live", exit_on_error=True)
+
+    def on_screen_suspend(self) -> None:
+        self._shown.clear()
+
+    def on_screen_resume(self) -> None:
+        super().on_screen_resume()
+        self._shown.set()
+        self.refresh_now()
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        self._draw_all()
+
+    def refresh_now(self) -> None:
+        """Look again at once."""
+        self._again.set()
+
+    async def _live(self) -> None:
+        await self.sophia.painted.wait()
+        while True:
+            await self._shown.wait()
+            self._again.clear()
+            try:
+                data = await self.fetch()
+            except SophiaError as problem:
+                self.failures += 1
+                self._on_trouble(problem)
+            else:
+                self.failures = 0
+                self._on_data(data)
+            pause = min(LONGEST_PAUSE, 2.0**self.failures) if self.failures else self.interval
+            try:
+                await asyncio.wait_for(self._again.wait(), pause)
+            except TimeoutError:
+                continue
+
+    def _on_data(self, data: Any) -> None:
+        self._good_at = time.monotonic()
+        self.data = data
+        self.state = "empty" if self.has_nothing(data) else "full"
+        self.sophia.unreachable = None
+        self._trouble("")
+        self._draw_all()
+
+    def _on_trouble(self, problem: SophiaError) -> None:
+        self.sophia.unreachable = problem
+        if self.data is None:
+            self.state = "error"
+            self.problem = problem
+            self._trouble("")
+        else:
+            self.state = "stale"
+            seconds = round(time.monotonic() - self._good_at)
+            text = _("stale, {seconds} s: {what} ({code}) Asked again by itself.").format(
+                seconds=seconds, what=visible(problem.what), code=problem.code
+            )
+            self._trouble(text)
+        self._draw_all()
+
+    def _trouble(self, text: str) -> None:
+        plate = self.query_one("#trouble", Plate)
+        if plate.draw(text):
+            plate.set_class(bool(text), "-shown")
+
+    def _draw_all(self) -> None:
+        if self.query("#head"):
+            self.redraw()
+            self.draw()
+
+    def placeholder(self, empty: str) -> Content | None:
+        """The text in place of data: loading, error, or the given text for empty; None when full.
+
+        A stale screen shows its last data.
+        """
+        if self.state == "loading":
+            return Content(_("Loading…") if not self.sophia.glyphs.ascii_only else _("Loading..."))
+        if self.state == "error":
+            return error_text(self.problem, self.sophia.log_path)
+        if self.has_nothing(self.data):
+            return Content(empty)
+        return None

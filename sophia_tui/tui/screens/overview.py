@@ -1,0 +1,161 @@
+"""Overview: six stages, what runs, models in use, what happened lately, the next sensible step."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
+
+from sophia_tui.i18n import _
+from sophia_tui.services.overview import OverviewView
+from sophia_tui.textsafe import visible
+from sophia_tui.tui import words
+from sophia_tui.tui.screens.live import LiveScreen
+from sophia_tui.tui.widgets.plate import Plate
+
+Part = str | tuple[str, str] | Content
+
+
+class OverviewScreen(LiveScreen):
+    """The first screen. Its text changes only when what it says changes, so idle is silent."""
+
+    CSS_PATH = "overview.tcss"
+    scopes = ("overview",)
+    data: OverviewView | None
+
+    def body(self) -> Iterable[Widget]:
+        with VerticalScroll(classes="body") as scroll:
+            scroll.can_focus = True
+            yield Plate(id="board")
+
+    async def fetch(self) -> OverviewView:
+        request = {"since": self.sophia.state.left_at} if self.sophia.state.left_at else {}
+        view = await self.sophia.call("overview.show", request)
+        assert isinstance(view, OverviewView)
+        self.sophia.measured(view.store_milliseconds)
+        return view
+
+    def draw(self) -> None:
+        plate = self.query_one("#board", Plate)
+        waiting = self.placeholder("")
+        if waiting is not None or self.data is None:
+            plate.draw(waiting or "")
+            return
+        width = max(40, self.size.width - 1)
+        now = self.sophia.now()
+        plate.draw(board(self.data, width, now, self.sophia.glyphs, self.sophia.state.left_at))
+
+    def act(self, name: str) -> bool:
+        if name != "next" or self.data is None:
+            return name == "next"
+        step = self.data.next
+        if step.operation:
+            self.sophia.open(step.operation, dict(step.request))
+        return True
+
+    def copied(self) -> str:
+        return self.query_one("#board", Plate).text
+
+    def prefill(self, operation: str) -> dict[str, Any]:
+        if self.data and self.data.next.operation == operation:
+            return dict(self.data.next.request)
+        return {}
+
+
+def board(
+    view: OverviewView,
+    width: int,
+    now: datetime,
+    glyphs: words.Glyphs,
+    left_at: datetime | None = None,
+) -> Content:
+    """The whole of Overview as one text, `width` cells wide; `now` is aware."""
+    parts: list[Part] = []
+    parts += _stages(view, width, now, glyphs)
+    parts += _running(view, width, glyphs)
+    parts += _models(view, width, now, glyphs)
+    parts += _lately(view, width, now, glyphs, left_at)
+    text = glyphs.fit(view.next.text, width - 16).rstrip()
+    parts += [(_("Next"), "bold"), "   ", text]
+    if view.next.operation:
+        parts += ["   ", ("enter", "bold $accent")]
+    return Content.assemble(*parts)
+
+
+def _stages(view: OverviewView, width: int, now: datetime, glyphs: words.Glyphs) -> list[Part]:
+    wide = min(24, width // max(1, len(view.stages)))
+    lines: list[list[Part]] = [[], [], [], []]
+    for each in view.stages:
+        style = words.STYLES[each.health]
+        title = _(words.STAGES.get(each.stage, each.stage))
+        lines[0].append((glyphs.fit(f"{glyphs.health[each.health]} {title}", wide), style))
+        figure = words.state_word(each.figure)
+        age = words.age(now, each.at)
+        detail = words.state_word(each.detail)
+        second, third = (detail, age) if detail else (age, "")
+        for number, text in ((1, figure), (2, second), (3, third)):
+            lines[number].append(glyphs.fit(text, wide - 1) + " ")
+    parts: list[Part] = []
+    for line in lines:
+        parts += [*line, "\n"]
+    for each in view.stages:
+        if each.blocked:
+            style = words.STYLES["problem" if each.health == "problem" else "attention"]
+            title = _(words.STAGES.get(each.stage, each.stage))
+            parts += [(f"{title}: ", style), f"{visible(each.blocked)}\n"]
+    return [*parts, "\n"]
+
+
+def _running(view: OverviewView, width: int, glyphs: words.Glyphs) -> list[Part]:
+    fit = glyphs.fit
+    tail = max(8, width - 63)
+    head = fit(_("Running"), 20) + fit(_("of"), 15) + fit(_("step"), 11)
+    parts: list[Part] = [(head + fit(_("left"), 10) + fit(_("loss"), 6), "bold"), "\n"]
+    if not view.running:
+        return [*parts, (_("nothing") + "\n\n", "dim")]
+    for each in view.running:
+        step = f"{each.step or 0}/{each.total_steps or '?'}"
+        left = words.duration(each.seconds_left) or words.state_word(each.status)
+        loss = "" if each.loss is None else f"{each.loss:.2f}"
+        spark = glyphs.sparkline(each.losses[-tail:])
+        row = fit(each.job, 19) + " " + fit(each.about, 14) + " " + fit(step, 11)
+        parts += [row, fit(left, 9) + " " + fit(loss, 6), (spark, "$accent"), "\n"]
+    return [*parts, "\n"]
+
+
+def _models(view: OverviewView, width: int, now: datetime, glyphs: words.Glyphs) -> list[Part]:
+    fit = glyphs.fit
+    rest = max(10, width - 47)
+    head = fit(_("Models"), 20) + fit(_("kind"), 12) + fit(_("used as"), rest)
+    parts: list[Part] = [(head + _("ends"), "bold"), "\n"]
+    if not view.models:
+        return [*parts, (_("none yet") + "\n\n", "dim")]
+    for each in view.models:
+        used = ", ".join(each.used_as) or _("not used")
+        row = fit(each.model, 19) + " " + fit(_(each.kind), 11) + " " + fit(used, rest - 1) + " "
+        parts += [row, words.ends(now, each.ends), "\n"]
+    return [*parts, "\n"]
+
+
+def _lately(
+    view: OverviewView,
+    width: int,
+    now: datetime,
+    glyphs: words.Glyphs,
+    left_at: datetime | None,
+) -> list[Part]:
+    title = _("Since you left") if left_at else _("Lately")
+    if not view.lately:
+        return [(title, "bold"), "   ", (_("nothing happened"), "dim"), "\n\n"]
+    parts: list[Part] = [(title, "bold"), "\n"]
+    for each in view.lately[:4]:
+        sign = glyphs.health[each.health]
+        text = glyphs.fit(each.text, width - 16)
+        parts += [(sign, words.STYLES[each.health]), f" {text} ", words.age(now, each.at), "\n"]
+    return [*parts, "\n"]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)

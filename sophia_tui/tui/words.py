@@ -1,0 +1,198 @@
+"""How values look on the console: ages, rates, bars, sparklines, glyphs. Widths are cells.
+
+Ages are coarse on purpose: a text that changes every second is sent over the line every second.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel
+from rich.cells import cell_len, set_cell_size
+
+from sophia_tui.i18n import N_, _, ngettext, number
+from sophia_tui.textsafe import visible
+
+STAGES = {
+    "collect": N_("Collect"),
+    "prepare": N_("Prepare"),
+    "train": N_("Train"),
+    "evaluate": N_("Evaluate"),
+    "promote": N_("Promote"),
+    "monitor": N_("Monitor"),
+}
+#: Verbs and subjects of operations as words of the palette.
+VERBS = {
+    "run": N_("run"),
+    "show": N_("show"),
+    "list": N_("list"),
+    "start": N_("start"),
+    "stop": N_("stop"),
+    "status": N_("status"),
+    "watch": N_("follow"),
+    "events": N_("events"),
+    "log": N_("log"),
+    "cancel": N_("cancel"),
+    "pause": N_("pause"),
+    "resume": N_("resume"),
+    "rollback": N_("take back"),
+    "history": N_("history"),
+    "set": N_("set"),
+    "unset": N_("unset"),
+    "check": N_("check"),
+    "inspect": N_("inspect"),
+    "migrate": N_("migrate"),
+}
+SUBJECTS = {
+    "overview": N_("overview"),
+    "setup": N_("set-up"),
+    "collect": N_("collection"),
+    "source": N_("source"),
+    "prepare": N_("data set preparation"),
+    "datasets": N_("data sets"),
+    "train": N_("training"),
+    "jobs": N_("jobs"),
+    "evaluate": N_("evaluation"),
+    "models": N_("models"),
+    "promote": N_("promotion"),
+    "settings": N_("settings"),
+    "audit": N_("log of actions"),
+    "store": N_("store"),
+    "demo": N_("demo"),
+}
+STATES = {
+    "draft": N_("draft"),
+    "queued": N_("queued"),
+    "validating": N_("validating"),
+    "running": N_("running"),
+    "pausing": N_("pausing"),
+    "paused": N_("paused"),
+    "succeeded": N_("succeeded"),
+    "failed": N_("failed"),
+    "cancelled": N_("cancelled"),
+    "interrupted": N_("interrupted"),
+}
+STYLES = {
+    "ok": "$success",
+    "attention": "bold $warning",
+    "problem": "bold $error",
+    "empty": "dim",
+    "unknown": "dim",
+}
+_STATE_HEALTH = {
+    "succeeded": "ok",
+    "running": "ok",
+    "failed": "problem",
+    "interrupted": "problem",
+    "paused": "attention",
+    "pausing": "attention",
+    "cancelled": "attention",
+}
+
+
+def state_word(state: str) -> str:
+    """A job's state in the active language; a provider's own word as it is."""
+    return _(STATES[state]) if state in STATES else visible(state)
+
+
+def state_style(state: str) -> str:
+    return STYLES[_STATE_HEALTH.get(state, "empty")]
+
+
+class Glyphs:
+    """The signs of the console: Unicode, or ASCII alone."""
+
+    def __init__(self, ascii_only: bool) -> None:
+        self.ascii_only = ascii_only
+        self.health = (
+            {"ok": "+", "attention": "!", "problem": "x", "empty": "-", "unknown": "?"}
+            if ascii_only
+            else {"ok": "✓", "attention": "!", "problem": "✗", "empty": "·", "unknown": "?"}
+        )
+        self.cut = "~" if ascii_only else "…"
+        self._spark = "_.-~^" if ascii_only else "▁▂▃▄▅▆▇█"
+        self._full, self._rest = ("#", "-") if ascii_only else ("█", "░")
+
+    def sparkline(self, values: Sequence[float]) -> str:
+        """One sign for each value, from the lowest to the highest."""
+        kept = [value for value in values if value == value and abs(value) != float("inf")]
+        if not kept:
+            return ""
+        low, high = min(kept), max(kept)
+        top = len(self._spark) - 1
+        span = high - low
+        return "".join(
+            self._spark[round((value - low) / span * top) if span else top // 2] for value in kept
+        )
+
+    def bar(self, done: int, total: int, width: int) -> str:
+        """`width` cells, filled by done/total."""
+        filled = min(width, width * done // total) if total > 0 else 0
+        return self._full * filled + self._rest * (width - filled)
+
+    def fit(self, text: str, width: int) -> str:
+        """`text` made harmless and exactly `width` cells wide; a mark stands where it was cut."""
+        text = visible(text)
+        if self.ascii_only:
+            text = text.encode("ascii", "replace").decode()
+        if cell_len(text) <= width:
+            return text + " " * (width - cell_len(text))
+        return set_cell_size(text, max(0, width - 1)) + self.cut if width > 0 else ""
+
+
+def age(now: datetime, at: datetime | None) -> str:
+    """How long ago, in the coarse words of the module's docstring."""
+    if at is None:
+        return ""
+    minutes = max(0, int((now - at).total_seconds() // 60))
+    if minutes < 10:
+        return _("just now")
+    if minutes < 60:
+        return _("< 1 h ago")
+    hours = minutes // 60
+    if hours < 48:
+        return _("{hours} h ago").format(hours=hours)
+    return ngettext("{days} day ago", "{days} days ago", hours // 24).format(
+        days=number(hours // 24)
+    )
+
+
+def ends(now: datetime, at: datetime | None) -> str:
+    """How long something still lasts."""
+    if at is None:
+        return _("never")
+    days = (at - now).days
+    return _("ended") if days < 0 else _("in {days} days").format(days=number(days))
+
+
+def duration(seconds: float | None) -> str:
+    """A duration, rounded so that it changes seldom."""
+    if seconds is None or seconds != seconds:
+        return ""
+    minutes = int(seconds // 60)
+    if minutes < 1:
+        return _("< 1 min")
+    if minutes < 60:
+        return _("{minutes} min").format(minutes=minutes)
+    return _("{hours} h {minutes} min").format(hours=minutes // 60, minutes=minutes % 60)
+
+
+def shown(value: Any) -> str:
+    """A value for people, on one line, harmless for the terminal."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    if isinstance(value, datetime):
+        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, float):
+        return number(value, 4 if abs(value) < 10 else 1)
+    if isinstance(value, int):
+        return number(value)
+    if isinstance(value, BaseModel):
+        return shown(value.model_dump(mode="json"))
+    if isinstance(value, dict):
+        return ", ".join(f"{visible(str(name))}: {shown(each)}" for name, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(shown(each) for each in value) or "-"
+    return visible(str(value))
