@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -24,7 +24,9 @@ from sophia_tui.services.train import (
     require_training_packages,
 )
 from sophia_tui.services.views import JobView
-from sophia_tui.settings import Settings
+
+if TYPE_CHECKING:
+    from sophia_tui.settings import Settings
 
 
 class EvaluateRequest(Input):
@@ -84,7 +86,7 @@ class EvaluateService:
     def __init__(
         self,
         store: Store,
-        settings: Settings,
+        settings: "Settings",
         paths: Paths,
         clock: Clock,
         wake: Callable[[], Awaitable[None]],

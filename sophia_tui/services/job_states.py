@@ -5,12 +5,15 @@ A store may still say `running` after the machine went away; a reader must not b
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from sophia_tui.domain.jobs import Job, JobState
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.services.views import JobView
-from sophia_tui.settings import Settings
+
+if TYPE_CHECKING:
+    from sophia_tui.settings import Settings
 
 #: A worker gives a sign every five seconds; after three missed ones it counts as gone.
 WORKER_SECONDS = 15.0
@@ -30,7 +33,7 @@ class JobEyes:
     """Shows jobs with their true state; writes nothing."""
 
     def __init__(
-        self, store: Store, settings: Settings, clock: Clock, machine: ThisMachine | None = None
+        self, store: Store, settings: "Settings", clock: Clock, machine: ThisMachine | None = None
     ) -> None:
         self._store = store
         self._settings = settings

@@ -1,10 +1,12 @@
 """Jobs: look at them, follow them, stop, pause and resume them. Starting is `train`'s."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -29,7 +31,11 @@ from sophia_tui.services.views import (
     LogView,
     Page,
 )
-from sophia_tui.settings import Settings
+
+if TYPE_CHECKING:
+    from sophia_tui.settings import Settings
+
+_log = logging.getLogger("sophia")
 
 _ATTEMPTS = 8  # the worker writes progress once a second, so two collisions in a row are rare
 _PATIENCE = 60  # tries, a second apart, while the store can't be reached
@@ -74,7 +80,7 @@ class JobsService:
     def __init__(
         self,
         store: Store,
-        settings: Settings,
+        settings: "Settings",
         paths: Paths,
         clock: Clock,
         wake: Callable[[], Awaitable[None]],
@@ -171,7 +177,7 @@ class JobsService:
 
         job = await self._change(request.job, decide)
         if job.state == JobState.CANCELLED:
-            history.record(job, JobState.CANCELLED, job.finished_at or self._clock.now())
+            _record_cancelled(job, job.finished_at or self._clock.now())
         return await self._eyes.view(job)
 
     @operation(
@@ -267,6 +273,14 @@ class JobsService:
             await self._wake()
         except SophiaError as problem:
             context.progress(replace(_progress(view), message=problem.what))
+
+
+def _record_cancelled(job: Job, at: datetime) -> None:
+    """The job is cancelled already; a history that can't be written is only worth a warning."""
+    try:
+        history.record(job, JobState.CANCELLED, at)
+    except SophiaError as problem:
+        _log.warning("history of job %s not written: %s", job.id, problem.why)
 
 
 def _progress(view: JobView) -> Progress:

@@ -20,10 +20,10 @@ from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import JobView
-from sophia_tui.settings import Settings
 
 if TYPE_CHECKING:
     from finetune.schema import Recipe
+    from sophia_tui.settings import Settings
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -69,7 +69,7 @@ class TrainService:
     def __init__(
         self,
         store: Store,
-        settings: Settings,
+        settings: "Settings",
         paths: Paths,
         clock: Clock,
         wake: Callable[[], Awaitable[None]],
@@ -179,7 +179,7 @@ def estimate_steps(recipe: "Recipe", examples: int) -> int:
     return recipe.max_steps or math.ceil(recipe.epochs * passes)
 
 
-def chosen_threads(settings: Settings) -> Any:
+def chosen_threads(settings: "Settings") -> Any:
     """SOPHIA_TRAINING_THREADS as run.yaml takes it. Raises UsageError J416."""
     text = settings.training_threads.strip().lower()
     if text == "auto":
@@ -232,7 +232,7 @@ async def dataset_version(store: Store, reference: str | None) -> DatasetVersion
     return found
 
 
-def resolve_base(text: str | None, settings: Settings) -> str:
+def resolve_base(text: str | None, settings: "Settings") -> str:
     """The base as the run gets it: an absolute path, or a hub id.
 
     Raises UsageError J430 (none) and J432 (no model), NotFoundError J431, RefusedError

@@ -14,7 +14,7 @@ from typing import Any
 from finetune.schema import ContractError
 from sophia_tui.domain.jobs import Job, JobState, RunIdentity
 from sophia_tui.domain.protocols import Clock, RunLauncher, Store
-from sophia_tui.errors import ConflictError, JobError, SophiaError
+from sophia_tui.errors import ConflictError, JobError, SophiaError, UnavailableError
 from sophia_tui.paths import Paths
 from sophia_tui.providers import run_folder
 from sophia_tui.providers.machine import ThisMachine
@@ -107,7 +107,7 @@ class Reconciler:
             if current is not None:
                 await self._finisher.fail(store, current, problem.as_dict())
             self._forget(job)
-        except SophiaError:
+        except UnavailableError:
             raise
         except Exception as problem:
             self._complain(job, problem)
@@ -115,7 +115,7 @@ class Reconciler:
 
     def _complain(self, job: Job, problem: Exception) -> None:
         """Say it once for each kind of trouble; its text may hold data, so only its type."""
-        kind = type(problem).__name__
+        kind = problem.code if isinstance(problem, SophiaError) else type(problem).__name__
         if self._trouble.get(job.id) != kind:
             self._trouble[job.id] = kind
             log.error("job %s: %s", job.id, kind, exc_info=log.isEnabledFor(logging.DEBUG))
