@@ -85,9 +85,10 @@ async def test_the_hubs_token_goes_only_to_a_run_that_needs_the_hub(tmp_path: Pa
 async def test_a_run_outlives_the_terminal_it_was_started_from(tmp_path: Path) -> None:
     """A process in a terminal of its own starts a run; the terminal goes away with SIGHUP."""
     code = (
-        "import asyncio, sys\n"
+        "import asyncio, fcntl, sys, termios\n"
         "from pathlib import Path\n"
         "from tests.integration.test_worker_launcher import launcher_for\n"
+        "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
         "launcher = launcher_for(Path(sys.argv[1]))\n"
         "found = asyncio.run(launcher.launch('facts', sys.argv[1]))\n"
         "print(found.pid, found.process_started, flush=True)\n"
@@ -100,7 +101,6 @@ async def test_a_run_outlives_the_terminal_it_was_started_from(tmp_path: Path) -
         stdout=subprocess.PIPE,
         start_new_session=True,
         cwd=STAND_IN.parents[2],
-        preexec_fn=_take_terminal,
     )
     os.close(follower)
     assert starter.stdout is not None
@@ -115,13 +115,6 @@ async def test_a_run_outlives_the_terminal_it_was_started_from(tmp_path: Path) -
     finally:
         starter.stdout.close()
         machine.signal(identity, signal.SIGKILL)
-
-
-def _take_terminal() -> None:
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 async def test_another_boot_host_or_start_time_is_another_process(tmp_path: Path) -> None:
