@@ -72,8 +72,8 @@ class SophiaApp(App[None]):
         self.now = clock
         self.keys = keys.remapped(key_changes)
         self.glyphs = words.Glyphs(ascii_only)
-        self.state = ConsoleState(paths, actor)
         self.actor = actor or (context.actor if isinstance(context, Context) else "")
+        self.state = ConsoleState(paths, self.actor)
         self.log_path = str(paths.logs / "sophia.log") if paths else ""
         self.unreachable: SophiaError | None = None
         self.painted = asyncio.Event()

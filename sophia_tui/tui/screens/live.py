@@ -4,7 +4,6 @@ The last data stay when the database goes away; it is asked for ever, with growi
 """
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from textual.content import Content
@@ -32,7 +31,7 @@ class LiveScreen(SophiaScreen):
         self.state: State = "loading"
         self.data: Any = None
         self.failures = 0
-        self._good_at = 0.0
+        self._good_at = sophia.now()
         self._shown = asyncio.Event()
         self._again = asyncio.Event()
 
@@ -87,7 +86,7 @@ class LiveScreen(SophiaScreen):
                 continue
 
     def _on_data(self, data: Any) -> None:
-        self._good_at = time.monotonic()
+        self._good_at = self.sophia.now()
         self.data = data
         self.state = "empty" if self.has_nothing(data) else "full"
         self.sophia.unreachable = None
@@ -102,7 +101,7 @@ class LiveScreen(SophiaScreen):
             self._trouble("")
         else:
             self.state = "stale"
-            seconds = round(time.monotonic() - self._good_at)
+            seconds = round((self.sophia.now() - self._good_at).total_seconds())
             text = _("stale, {seconds} s: {what} ({code}) Asked again by itself.").format(
                 seconds=seconds, what=visible(problem.what), code=problem.code
             )

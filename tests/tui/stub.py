@@ -1,0 +1,343 @@
+"""Throw-away services with data in memory, so that screens are tested without a database.
+
+Everything goes through the real Dispatcher; only what it calls is a stand-in. All times are fixed.
+"""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr
+
+from sophia_tui.domain.context import Context, Face, Progress, Role
+from sophia_tui.domain.models import AuditEntry
+from sophia_tui.domain.operations import Danger, Input, NoInput, Output
+from sophia_tui.errors import NotFoundError, SophiaError, UnavailableError
+from sophia_tui.paths import Paths
+from sophia_tui.services.operations import Dispatcher, Registry, operation
+from sophia_tui.services.overview import (
+    HappenedView,
+    NextView,
+    OverviewRequest,
+    OverviewView,
+    RunningView,
+    UsedModelView,
+)
+from sophia_tui.services.stages import StageView
+from sophia_tui.services.views import (
+    EventList,
+    EventView,
+    JobList,
+    JobReference,
+    JobView,
+    LogView,
+    ModelList,
+    ModelView,
+    Page,
+)
+from sophia_tui.tui.app import prepare_terminal
+
+prepare_terminal()
+
+NOW = datetime(2026, 11, 21, 14, 2, tzinfo=UTC)
+HOSTILE = "[red]x[/red] \x1b[31mESC\x1b]52;c;AAAA\x07 \u202eback [@click=app.quit]q[/]"
+
+
+class World:
+    """What the stand-ins answer with; `trouble` is raised instead, `block` holds every answer."""
+
+    def __init__(self) -> None:
+        self.overview = empty_overview()
+        self.jobs: list[JobView] = []
+        self.events: list[EventView] = []
+        self.log: list[str] = []
+        self.models: list[ModelView] = []
+        self.trouble: SophiaError | None = None
+        self.block = asyncio.Event()
+        self.block.set()
+        self.calls: list[str] = []
+        self.got: Any = None
+        self.entries: list[AuditEntry] = []
+
+    async def answer(self, name: str) -> None:
+        self.calls.append(name)
+        await self.block.wait()
+        if self.trouble is not None:
+            raise self.trouble
+
+
+def database_gone() -> UnavailableError:
+    return UnavailableError(
+        "S001", "The database does not answer.", "Connection refused.", "Start it again."
+    )
+
+
+class EventsAfter(JobReference):
+    after: int = 0
+    limit: int = 500
+
+
+class LastLines(JobReference):
+    lines: int = 100
+
+
+class OverviewStub:
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    @operation("overview.show", "Show where the loop stands.")
+    async def show(self, context: Context, request: OverviewRequest) -> OverviewView:
+        await self.world.answer("overview.show")
+        return self.world.overview
+
+    @operation("models.list", "List the models.")
+    async def models(self, context: Context, request: Page) -> ModelList:
+        await self.world.answer("models.list")
+        return ModelList(items=self.world.models)
+
+
+class JobsStub:
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    @operation("jobs.list", "List jobs, newest first.")
+    async def page(self, context: Context, request: Page) -> JobList:
+        await self.world.answer("jobs.list")
+        return JobList(items=self.world.jobs)
+
+    @operation("jobs.show", "Show one job.", target="job", positional=("job",))
+    async def show(self, context: Context, request: JobReference) -> JobView:
+        await self.world.answer("jobs.show")
+        for each in self.world.jobs:
+            if each.id == request.job:
+                return each
+        raise NotFoundError("J404", "There is no such job.")
+
+    @operation("jobs.events", "Show what a job told.", target="job", positional=("job",))
+    async def events(self, context: Context, request: EventsAfter) -> EventList:
+        await self.world.answer("jobs.events")
+        found = [each for each in self.world.events if each.number > request.after]
+        return EventList(job=request.job, items=found)
+
+    @operation("jobs.log", "Show the end of a job's log.", target="job", positional=("job",))
+    async def log(self, context: Context, request: LastLines) -> LogView:
+        await self.world.answer("jobs.log")
+        return LogView(job=request.job, path="/runs/log.txt", lines=self.world.log)
+
+    @operation(
+        "jobs.cancel",
+        "Stop a job for good.",
+        role=Role.OPERATOR,
+        writes=True,
+        danger=Danger.CONFIRM,
+        target="job",
+        positional=("job",),
+    )
+    async def cancel(self, context: Context, request: JobReference) -> JobView:
+        self.world.got = request
+        return await self.show(context, request)
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Everything(Input):
+    """One field of each kind."""
+
+    name: str = Field(description="A name.")
+    count: int = Field(default=3, ge=1, le=9, description="How many.")
+    ratio: float | None = Field(default=None, gt=0, description="A ratio.")
+    since: datetime | None = Field(default=None, description="From when.")
+    words: list[str] = Field(default_factory=list, description="Some words.")
+    colour: Colour = Field(default=Colour.RED, description="A colour.")
+    shape: Literal["round", "square"] | None = Field(default=None, description="A shape.")
+    loud: bool = Field(default=False, description="Loud or not.")
+    token: SecretStr | None = Field(default=None, description="A secret.")
+
+
+class Done(Output):
+    text: str = Field(title="Text")
+    lines: list[str] = Field(default_factory=list, title="Lines")
+
+
+class ThingsStub:
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    @operation("things.make", "Make a thing.", role=Role.OPERATOR, writes=True, dry_run=True)
+    async def make(self, context: Context, request: Everything) -> Done:
+        self.world.got = request
+        await self.world.answer("things.make")
+        context.progress(Progress("making", 1, 3, "things"))
+        context.cancel.check()
+        text = "would make" if context.dry_run else "made"
+        return Done(text=f"{text} {request.name}", lines=[HOSTILE])
+
+    @operation(
+        "things.drop",
+        "Drop a thing.",
+        role=Role.ADMIN,
+        writes=True,
+        danger=Danger.TYPE_NAME,
+        target="name",
+        positional=("name",),
+    )
+    async def drop(self, context: Context, request: Everything) -> Done:
+        self.world.got = request
+        return Done(text=f"dropped {request.name}")
+
+    @operation("things.count", "Count the things.")
+    async def count(self, context: Context, request: NoInput) -> Done:
+        return Done(text="three")
+
+
+class StubHouse:
+    """The wiring the dispatcher needs, without a database."""
+
+    class _Clock:
+        def now(self) -> datetime:
+            return NOW
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.clock = self._Clock()
+
+    async def service(self, kind: type) -> Any:
+        return kind(self.world)
+
+    async def audit(self, entry: AuditEntry) -> None:
+        self.world.entries.append(entry)
+
+    def training_allowed(self) -> bool:
+        return True
+
+
+def make_app(world: World, folder: Path | None = None, **options: Any) -> Any:
+    """A SophiaApp over the stand-ins."""
+    from sophia_tui.tui.console import SophiaApp
+
+    role = options.pop("role", Role.ADMIN)
+    readonly = options.pop("readonly", False)
+    language = options.pop("language", "en")
+    registry = Registry([OverviewStub, JobsStub, ThingsStub])
+    return SophiaApp(
+        Dispatcher(registry, StubHouse(world)),
+        Context("ana", Face.CONSOLE, role, language=language, readonly=readonly),
+        paths=Paths(folder) if folder else None,
+        language=language,
+        clock=lambda: NOW,
+        **options,
+    )
+
+
+def empty_overview() -> OverviewView:
+    stages = [
+        StageView(stage="collect", health="empty", figure="no files"),
+        StageView(stage="prepare", health="empty", figure="no version"),
+        StageView(stage="train", health="empty", figure="no job"),
+        StageView(stage="evaluate", health="empty", figure="no scores"),
+        StageView(stage="promote", health="empty", figure="nothing yet"),
+        StageView(stage="monitor", health="unknown", figure="nothing yet", detail="measured"),
+    ]
+    return OverviewView(
+        stages=stages,
+        running=[],
+        models=[],
+        lately=[],
+        next=NextView(text="Make the first thing.", operation="things.make", request={"name": "a"}),
+        store_milliseconds=3.0,
+    )
+
+
+def full_overview() -> OverviewView:
+    ago = NOW - timedelta(hours=3)
+    return OverviewView(
+        stages=[
+            StageView(stage="collect", health="ok", figure="3 files", detail="1.2 MB", at=ago),
+            StageView(
+                stage="prepare",
+                health="attention",
+                figure="8,112 rows",
+                detail="31 rejected",
+                at=ago,
+                blocked="Files in FINETUNE_DIR are newer than the version.",
+            ),
+            StageView(stage="train", health="ok", figure="62 %", detail="running"),
+            StageView(stage="evaluate", health="ok", figure="12.0 > 6.1", detail="perplexity"),
+            StageView(stage="promote", health="ok", figure="sophia-v6", at=NOW - timedelta(days=2)),
+            StageView(stage="monitor", health="unknown", figure="nothing yet", detail="measured"),
+        ],
+        running=[
+            RunningView(
+                job="ftjob-7f2a9c0d1e2f",
+                kind="train",
+                about="ground@0f3a5c9b1d2e",
+                status="running",
+                step=310,
+                total_steps=500,
+                seconds_left=1090.0,
+                loss=1.31,
+                losses=[3.0, 2.6, 2.0, 1.7, 1.5, 1.4, 1.35, 1.31],
+            )
+        ],
+        models=[
+            UsedModelView(model="sophia-v6", kind="adapter", used_as=["GEN_MODEL"]),
+            UsedModelView(
+                model="gpt-4o-mini",
+                kind="hosted",
+                used_as=["EXPANSION_MODEL"],
+                ends=NOW + timedelta(days=54),
+            ),
+        ],
+        lately=[
+            HappenedView(at=ago, text="training ftjob-6c10: succeeded", health="ok"),
+            HappenedView(at=ago, text="promotion of sophia-v6: done", health="ok"),
+        ],
+        next=NextView(
+            text="Watch job ftjob-7f2a9c0d1e2f.",
+            operation="jobs.show",
+            request={"job": "ftjob-7f2a9c0d1e2f"},
+        ),
+        store_milliseconds=3.0,
+    )
+
+
+def job(identifier: str, status: str = "running", **changes: Any) -> JobView:
+    given = {
+        "id": identifier,
+        "kind": "train",
+        "status": status,
+        "base": "SmolLM2-135M",
+        "dataset": "ground@0f3a5c9b1d2e",
+        "step": 310,
+        "total_steps": 500,
+        "loss": 1.31,
+        "seconds_left": 1090.0,
+        "created_by": "ana",
+        "created_at": NOW - timedelta(hours=1),
+        "run_folder": "/runs/x",
+    }
+    return JobView(**{**given, **changes})
+
+
+def some_events() -> list[EventView]:
+    found = [EventView(number=1, at=NOW, kind="state", data={"state": "running"})]
+    for number in range(2, 14):
+        at = NOW + timedelta(seconds=5 * number)
+        data: dict[str, Any] = {"step": number * 20, "loss": 3.0 / number, "learning_rate": 2e-4}
+        found.append(EventView(number=number, at=at, kind="metric", data=data))
+    return found
+
+
+def full_world() -> World:
+    world = World()
+    world.overview = full_overview()
+    world.jobs = [job("ftjob-7f2a9c0d1e2f"), job("ftjob-6c10aa00bb11", "succeeded", step=500)]
+    world.events = some_events()
+    world.log = ["loading the base", "step 310 of 500"]
+    world.models = [ModelView(id="sophia-v6", kind="adapter", base="SmolLM2-135M", created_at=NOW)]
+    return world

@@ -1,0 +1,551 @@
+"""Pilots over the stand-ins: what a person sees and does on the console."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from textual.widgets import Button, Checkbox, DataTable, Input
+
+from sophia_tui import i18n
+from sophia_tui.domain.context import Role
+from sophia_tui.tui.screens.confirm import ConfirmScreen, QuestionScreen
+from sophia_tui.tui.screens.form import FormScreen
+from sophia_tui.tui.screens.help import HelpScreen
+from sophia_tui.tui.screens.jobs import JobsScreen
+from sophia_tui.tui.screens.overview import OverviewScreen
+from sophia_tui.tui.screens.palette import PaletteScreen
+from sophia_tui.tui.screens.result import ResultScreen
+from sophia_tui.tui.widgets.plate import Plate
+from tests.tui import stub
+
+SIZES = [(80, 24), (120, 40)]
+
+
+def screen_text(app) -> str:
+    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+
+
+async def until(pilot, condition: Callable[[], bool], what: str) -> None:
+    for _attempt in range(200):
+        if condition():
+            await pilot.pause()
+            return
+        await pilot.pause(0.02)
+    raise AssertionError(f"never happened: {what}\n{screen_text(pilot.app)}")
+
+
+async def settled(pilot, state: str = "full") -> None:
+    await until(pilot, lambda: getattr(pilot.app.screen, "state", "") == state, state)
+
+
+async def open_form(pilot, operation: str) -> FormScreen:
+    pilot.app.open(operation, {})
+    await until(pilot, lambda: isinstance(pilot.app.screen, FormScreen), operation)
+    return pilot.app.screen
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_overview_shows_stages_jobs_models_and_the_next_step(size) -> None:
+    app = stub.make_app(stub.full_world())
+    async with app.run_test(size=size) as pilot:
+        await settled(pilot)
+        text = screen_text(app)
+    for word in ("Collect", "8,112 rows", "62 %", "ftjob-7f2a9c0d1e2f", "gpt-4o-mini", "Next"):
+        assert word in text
+
+
+async def test_enter_on_overview_takes_the_next_step() -> None:
+    app = stub.make_app(stub.full_world())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, JobsScreen), "jobs")
+        await settled(pilot)
+        assert app.screen.opened == "ftjob-7f2a9c0d1e2f"
+
+
+async def test_next_step_that_writes_opens_its_form_filled_in() -> None:
+    app = stub.make_app(stub.World())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "form")
+        assert app.screen.query_one("#field-name", Input).value == "a"
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_jobs_lists_and_opens_one_with_events_and_log(size) -> None:
+    app = stub.make_app(stub.full_world())
+    async with app.run_test(size=size) as pilot:
+        await settled(pilot)
+        await pilot.press("4")
+        await settled(pilot)
+        assert app.screen.query_one("#table", DataTable).row_count == 2
+        await pilot.press("enter")
+        await until(pilot, lambda: "metric" in screen_text(app), "events")
+        assert "310/500" in screen_text(app)
+        await pilot.press("l")
+        await until(pilot, lambda: "step 310 of 500" in screen_text(app), "log")
+
+
+async def test_new_events_are_added_without_asking_for_the_old_ones() -> None:
+    world = stub.full_world()
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("4")
+        await settled(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: len(app.screen.events) == 13, "events")
+        late = stub.EventView(number=14, at=stub.NOW, kind="warning", data={"text": "late"})
+        world.events = [late]
+        await pilot.press("r")
+        await until(pilot, lambda: len(app.screen.events) == 14, "the new event")
+        assert [each.number for each in app.screen.events] == list(range(1, 15))
+
+
+async def test_filter_keeps_matching_rows_and_escape_shows_all() -> None:
+    app = stub.make_app(stub.full_world())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("4")
+        await settled(pilot)
+        table = app.screen.query_one("#table", DataTable)
+        await pilot.press("slash", *"6c10")
+        await until(pilot, lambda: table.row_count == 1, "filtered")
+        await pilot.press("escape")
+        await until(pilot, lambda: table.row_count == 2, "all again")
+        assert isinstance(app.screen, JobsScreen)
+
+
+async def test_a_generic_screen_lists_any_list_operation() -> None:
+    app = stub.make_app(stub.full_world())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("5")
+        await settled(pilot)
+        assert "sophia-v6" in screen_text(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, ResultScreen), "one in full")
+        assert "SmolLM2-135M" in screen_text(app)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_hostile_text_stays_text_everywhere(size) -> None:
+    world = stub.full_world()
+    world.jobs = [
+        stub.job(stub.HOSTILE, base=stub.HOSTILE, dataset=stub.HOSTILE, status=stub.HOSTILE)
+    ]
+    world.events = [
+        stub.EventView(number=1, at=stub.NOW, kind=stub.HOSTILE, data={stub.HOSTILE: stub.HOSTILE})
+    ]
+    world.log = [stub.HOSTILE]
+    view = world.overview
+    stages = [each.model_copy(update={"figure": stub.HOSTILE}) for each in view.stages]
+    running = [view.running[0].model_copy(update={"job": stub.HOSTILE, "about": stub.HOSTILE})]
+    models = [view.models[0].model_copy(update={"model": stub.HOSTILE, "used_as": [stub.HOSTILE]})]
+    lately = [view.lately[0].model_copy(update={"text": stub.HOSTILE})]
+    world.overview = view.model_copy(
+        update={"stages": stages, "running": running, "models": models, "lately": lately}
+    )
+    app = stub.make_app(world)
+    async with app.run_test(size=size) as pilot:
+        await settled(pilot)
+        seen = screen_text(app)
+        await pilot.press("4")
+        await settled(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: "[red]" in app.screen.query_one("#lines", Plate).text, "event")
+        seen += screen_text(app)
+        await pilot.press("l")
+        await until(pilot, lambda: bool(app.screen.lines), "log")
+        await pilot.pause()
+        seen += screen_text(app)
+    assert "[red]x" in seen and "␛" in seen
+    assert not {"\x1b", "\x07", "\u202e"} & set(seen)
+
+
+async def test_keys_that_write_are_hidden_in_readonly() -> None:
+    app = stub.make_app(stub.full_world(), readonly=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("4")
+        await settled(pilot)
+        assert "cancel" not in screen_text(app)
+        await pilot.press("c")
+        assert isinstance(app.screen, JobsScreen)
+        assert "read-only" in screen_text(app)
+        await pilot.press("colon")
+        await until(pilot, lambda: isinstance(app.screen, PaletteScreen), "palette")
+        assert not {"things.make", "jobs.cancel"} & {each.target for each in app.screen._entries}
+
+
+async def test_operations_above_the_role_are_not_offered() -> None:
+    app = stub.make_app(stub.full_world(), role=Role.VIEWER)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        assert "things.make" not in {each.name for each in app.permitted()}
+        app.open("things.make", {})
+        await pilot.pause()
+        assert isinstance(app.screen, OverviewScreen)
+        assert "not allowed" in screen_text(app)
+
+
+async def test_form_of_every_operation_opens() -> None:
+    app = stub.make_app(stub.full_world())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        for operation in app.dispatcher.registry:
+            form = FormScreen(app, operation)
+            await app.push_screen(form)
+            await pilot.pause()
+            assert f"sophia {operation.subject}" in form.query_one("#command", Plate).text
+            await app.pop_screen()
+
+
+async def test_every_operation_of_sophia_has_a_form() -> None:
+    from sophia_tui.services.catalogue import registry
+
+    app = stub.make_app(stub.full_world())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        for operation in registry():
+            form = FormScreen(app, operation)
+            await app.push_screen(form)
+            await pilot.pause()
+            assert len(form.query(".label")) == len(operation.input.model_fields)
+            await app.pop_screen()
+
+
+async def test_form_shows_defaults_checks_as_typed_and_says_the_command() -> None:
+    app = stub.make_app(stub.World())
+    async with app.run_test(size=(80, 40)) as pilot:
+        await settled(pilot)
+        form = await open_form(pilot, "things.make")
+        assert form.query_one("#field-count", Input).value == "3"
+        form.query_one("#field-count", Input).value = "12"
+        await until(
+            pilot,
+            lambda: "at most 9" in form.query_one("#wrong-count", Plate).text,
+            "the limit is told",
+        )
+        form.query_one("#field-count", Input).value = "4"
+        form.query_one("#field-name", Input).value = "it's"
+        form.query_one("#field-words", Input).value = "one 'two three'"
+        form.query_one("#field-loud", Checkbox).value = True
+        form.query_one("#field-token", Input).value = "geheim"
+        command = form.query_one("#command", Plate)
+        await until(pilot, lambda: "two three" in command.text, "command line")
+        assert "--count 4" in command.text and "--loud" in command.text
+        assert "--words one --words 'two three'" in command.text
+        assert "geheim" not in command.text
+
+
+async def test_form_runs_and_shows_the_result() -> None:
+    world = stub.World()
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await open_form(pilot, "things.make")
+        await pilot.press(*"box", "f2")
+        await until(pilot, lambda: isinstance(app.screen, ResultScreen), "result")
+        assert "made box" in screen_text(app)
+        assert "[red]x[/red]" in screen_text(app)
+        assert world.got.name == "box" and world.got.count == 3
+
+
+async def test_dry_run_says_so_and_leaves_the_form() -> None:
+    world = stub.World()
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        form = await open_form(pilot, "things.make")
+        await pilot.press(*"box", "f3")
+        await until(pilot, lambda: isinstance(app.screen, ResultScreen), "result")
+        assert "would make box" in screen_text(app)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.screen is form
+
+
+async def test_a_missing_field_is_named_and_nothing_is_called() -> None:
+    world = stub.World()
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        form = await open_form(pilot, "things.make")
+        await pilot.press("f2")
+        await until(pilot, lambda: "needed" in form.query_one("#wrong-name", Plate).text, "told")
+        assert world.got is None
+
+
+async def test_a_failure_is_shown_with_its_code_and_keeps_what_was_typed() -> None:
+    world = stub.World()
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        form = await open_form(pilot, "things.make")
+        world.trouble = stub.NotFoundError("D404", "The box is gone.", "Why.", "Find it.")
+        await pilot.press(*"box", "f2")
+        outcome = form.query_one("#outcome", Plate)
+        await until(pilot, lambda: "SOPHIA-D404" in outcome.text, "error")
+        assert "Find it." in outcome.text
+        assert form.query_one("#field-name", Input).value == "box"
+
+
+async def test_confirm_starts_on_cancel_and_enter_does_nothing_dangerous() -> None:
+    world = stub.full_world()
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("4")
+        await settled(pilot)
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "form")
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen), "question")
+        assert app.screen.focused.id == "cancel"
+        assert "ftjob-7f2a9c0d1e2f" in screen_text(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "back")
+        assert world.got is None
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen), "question")
+        await pilot.press("tab", "enter")
+        await until(pilot, lambda: world.got is not None, "done")
+        assert world.got.job == "ftjob-7f2a9c0d1e2f"
+
+
+async def test_the_worst_acts_ask_for_the_name_typed() -> None:
+    world = stub.World()
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await open_form(pilot, "things.drop")
+        await pilot.press(*"box", "f2")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen), "question")
+        assert app.screen.focused.id == "cancel"
+        assert app.screen.query_one("#yes", Button).disabled
+        app.screen.query_one("#name", Input).value = "bo"
+        await pilot.pause()
+        assert app.screen.query_one("#yes", Button).disabled
+        app.screen.query_one("#name", Input).value = "box"
+        await pilot.pause()
+        await pilot.click("#yes")
+        await until(pilot, lambda: world.got is not None, "dropped")
+
+
+async def test_palette_finds_in_english_and_opens() -> None:
+    app = stub.make_app(stub.World())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: isinstance(app.screen, PaletteScreen), "palette")
+        await pilot.press(*"things make", "enter")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "form")
+
+
+async def test_an_operation_without_input_shows_its_result_at_once() -> None:
+    app = stub.make_app(stub.World())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("colon", *"things count", "enter")
+        await until(pilot, lambda: isinstance(app.screen, ResultScreen), "result")
+        assert "three" in screen_text(app)
+
+
+async def test_help_lists_keys_and_permitted_operations() -> None:
+    app = stub.make_app(stub.World(), role=Role.VIEWER)
+    async with app.run_test(size=(80, 60)) as pilot:
+        await settled(pilot)
+        await pilot.press("f1")
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen), "help")
+        text = screen_text(app)
+        assert "sophia jobs list" in text and "sophia things make" not in text
+
+
+async def test_q_asks_while_a_form_is_unfinished_and_starts_on_cancel() -> None:
+    app = stub.make_app(stub.World())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        form = await open_form(pilot, "things.make")
+        await pilot.press(*"box")
+        await pilot.press("f10")
+        await until(pilot, lambda: isinstance(app.screen, QuestionScreen), "question")
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.screen is form and app.is_running
+
+
+async def test_a_draft_is_kept_as_typed_without_secrets(tmp_path: Path) -> None:
+    app = stub.make_app(stub.World(), folder=tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        form = await open_form(pilot, "things.make")
+        await pilot.press(*"box")
+        form.query_one("#field-token", Input).value = "geheim"
+        draft = tmp_path / "state" / "ana" / "draft-things.make.json"
+        await until(pilot, lambda: draft.exists() and "box" in draft.read_text(), "draft")
+    assert "geheim" not in draft.read_text()
+    again = stub.make_app(stub.World(), folder=tmp_path)
+    async with again.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        form = await open_form(pilot, "things.make")
+        assert form.query_one("#field-name", Input).value == "box"
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(again.screen, ResultScreen), "result")
+    assert not draft.exists()
+
+
+async def test_reopening_returns_to_the_screen_and_the_watched_job(tmp_path: Path) -> None:
+    app = stub.make_app(stub.full_world(), folder=tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("4")
+        await settled(pilot)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: app.screen.opened == "ftjob-6c10aa00bb11", "opened")
+    again = stub.make_app(stub.full_world(), folder=tmp_path)
+    async with again.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        assert isinstance(again.screen, JobsScreen)
+        assert "ftjob-6c10aa00bb11" in screen_text(again)
+        assert again.screen.has_class("-detail")
+
+
+async def test_loading_error_stale_and_recovery() -> None:
+    world = stub.full_world()
+    world.block.clear()
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause(0.1)
+        assert app.screen.state == "loading" and "Loading" in screen_text(app)
+        world.trouble = stub.database_gone()
+        world.block.set()
+        await settled(pilot, "error")
+        text = screen_text(app)
+        assert "SOPHIA-S001" in text and "Start it again." in text
+        world.trouble = None
+        await pilot.press("r")
+        await settled(pilot)
+        world.trouble = stub.database_gone()
+        await pilot.press("r")
+        await settled(pilot, "stale")
+        assert "stale, " in screen_text(app) and "8,112 rows" in screen_text(app)
+        app.open("things.make", {"name": "box"})
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "form")
+        await pilot.press("f2")
+        await until(
+            pilot, lambda: "R503" in app.screen.query_one("#outcome", Plate).text, "writes wait"
+        )
+        assert world.got is None
+
+
+async def test_empty_jobs_name_what_fills_them() -> None:
+    app = stub.make_app(stub.World())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("4")
+        await settled(pilot, "empty")
+        assert "Nothing here yet." in screen_text(app)
+
+
+async def test_a_hidden_screen_asks_nothing() -> None:
+    world = stub.full_world()
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        app.screen.interval = 0.02
+        await pilot.press("4")
+        await settled(pilot)
+        await pilot.pause(0.1)
+        before = world.calls.count("overview.show")
+        await pilot.pause(0.2)
+        assert world.calls.count("overview.show") == before
+
+
+async def test_too_small_a_window_asks_for_a_larger_one() -> None:
+    app = stub.make_app(stub.full_world())
+    async with app.run_test(size=(50, 12)) as pilot:
+        await settled(pilot)
+        assert "60x15" in screen_text(app)
+        assert "Collect" not in screen_text(app)
+
+
+async def test_ascii_only_draws_ascii_only() -> None:
+    app = stub.make_app(stub.full_world(), ascii_only=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        text = screen_text(app)
+        await pilot.press("4")
+        await settled(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: "metric" in screen_text(app), "events")
+        await pilot.press("escape")
+        await pilot.pause()
+        text += screen_text(app)
+    assert text.isascii()
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_every_word_of_overview_follows_the_language(size, monkeypatch) -> None:
+    words = {"Collect": "Coleta", "Running": "Rodando", "Next": "Próximo", "quit": "sair"}
+
+    class Tiny:
+        def gettext(self, message: str) -> str:
+            return words.get(message, message)
+
+        def ngettext(self, one: str, many: str, count: int) -> str:
+            return one if count == 1 else many
+
+    monkeypatch.setattr(i18n, "_catalogue", lambda language: Tiny())
+    app = stub.make_app(stub.full_world(), language="pt_BR")
+    async with app.run_test(size=size) as pilot:
+        await settled(pilot)
+        text = screen_text(app)
+        assert "pt_BR" in text
+        for english, portuguese in words.items():
+            assert portuguese in text and f" {english} " not in text
+
+
+async def test_the_palette_switches_the_language(monkeypatch) -> None:
+    class Tiny:
+        def gettext(self, message: str) -> str:
+            return "Rodando" if message == "Running" else message
+
+        def ngettext(self, one: str, many: str, count: int) -> str:
+            return one if count == 1 else many
+
+    monkeypatch.setattr(i18n, "_catalogue", lambda language: Tiny())
+    app = stub.make_app(stub.full_world())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        assert "Running" in screen_text(app)
+        await pilot.press("colon", *"switch language", "enter")
+        await until(pilot, lambda: "Rodando" in screen_text(app), "Portuguese")
+        await pilot.press("4")
+        await settled(pilot)
+
+
+async def test_keys_can_be_remapped() -> None:
+    app = stub.make_app(stub.full_world(), key_changes="screen.jobs=j")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("4")
+        await pilot.pause()
+        assert isinstance(app.screen, OverviewScreen)
+        await pilot.press("j")
+        await until(pilot, lambda: isinstance(app.screen, JobsScreen), "jobs")
+
+
+async def test_copy_sends_the_selected_id_to_the_terminal(monkeypatch) -> None:
+    app = stub.make_app(stub.full_world())
+    sent: list[str] = []
+    monkeypatch.setattr(type(app), "copy_to_clipboard", lambda self, text: sent.append(text))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("4")
+        await settled(pilot)
+        await pilot.press("y")
+        await until(pilot, lambda: "Sent to the terminal" in screen_text(app), "said")
+    assert sent == ["ftjob-7f2a9c0d1e2f"]
