@@ -5,6 +5,7 @@ wrong check digits. Public service numbers (0800, 0300, 4004) are nobody's and s
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -72,15 +73,17 @@ def _folded(text: str) -> str:
 def find(text: str) -> list[Finding]:
     """Every datum in the text, in order, none overlapping another."""
     text = _folded(text)
-    taken: list[Finding] = []
     finders = [_emails, _cnpjs, _cpfs, _cards, _phones]
     if not _NEAR_DIGITS.search(text):
         finders = finders[:2]
+    taken: list[Finding] = []
     for finder in finders:
         for found in finder(text):
-            if all(found.end <= other.start or other.end <= found.start for other in taken):
-                taken.append(found)
-    return sorted(taken, key=lambda each: each.start)
+            at = bisect_left(taken, found.start, key=lambda each: each.start)
+            free_before = at == 0 or taken[at - 1].end <= found.start
+            if free_before and (at == len(taken) or found.end <= taken[at].start):
+                taken.insert(at, found)
+    return taken
 
 
 # --- e-mail ---

@@ -90,7 +90,7 @@ def check_version(folder: Path, full_hash: str | None = None) -> dict[str, Any]:
             with (folder / name).open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
             whole = whole and digest == about["sha256"]
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
         raise DataError(
