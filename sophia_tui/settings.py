@@ -68,6 +68,11 @@ class Settings(BaseSettings):
         "closed,resolved,fechada,resolvida,encerrada,concluida",
         N_("Conversation statuses that mean complete, separated by commas."),
     )
+    idle_hours: float = _setting(
+        "SOPHIA_IDLE_HOURS",
+        24.0,
+        N_("Idle hours after which a conversation that the assistant ended is complete; 0: never."),
+    )
     assistant_senders: str = _setting(
         "SOPHIA_ASSISTANT_SENDERS",
         "assistant,bot,agent,ai,atendente,assistente,sophia",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from sophia_tui.domain.context import Context
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobEvent, RunIdentity
 from sophia_tui.domain.models import AuditEntry, Model, Promotion
@@ -23,12 +24,25 @@ class JobStore(Protocol):
         """By our id or the provider's."""
 
     async def page(
-        self, limit: int = 100, offset: int = 0, states: Sequence[str] = ()
+        self,
+        limit: int = 100,
+        offset: int = 0,
+        states: Sequence[str] = (),
+        kinds: Sequence[str] = (),
     ) -> list[Job]:
-        """Newest first."""
+        """Newest first; of the given states and kinds where there are any."""
+
+    async def counts(self) -> dict[str, int]:
+        """How many jobs there are in each state that occurs."""
 
     async def update(self, job_id: str, version: int | None = None, **changes: Any) -> Job:
-        """Change columns. With `version`: raises ConflictError J409 if another was faster."""
+        """Change columns. With `version`: raises ConflictError J409 if another was faster. Progress
+        (step, loss, …) moves no version; a state `queued` or a wish wakes workers. Raises
+        NotFoundError J404."""
+
+    async def request(self, job_id: str, wanted: str) -> Job:
+        """Note a person's wish (cancel, pause, resume) and wake workers. Raises ConflictError J410
+        where the job has ended, NotFoundError J404."""
 
     async def claim(self, worker_id: str, host: str) -> Job | None:
         """Take the oldest queued job (SKIP LOCKED) for a worker; state becomes validating."""
@@ -44,6 +58,9 @@ class JobStore(Protocol):
 
     async def beat(self, worker_id: str, host: str, pid: int) -> None:
         """A worker's sign of life."""
+
+    async def forget_worker(self, worker_id: str) -> None:
+        """A worker that ends well takes its sign of life with it."""
 
     async def living_workers(self, within_seconds: float) -> list[dict[str, Any]]:
         """Workers whose last sign of life is younger than that."""
@@ -163,6 +180,7 @@ class TableReport:
     rows_estimate: int | None
     columns: tuple[ColumnReport, ...] = ()
     problem: str = ""
+    note: str = ""  # worth knowing, and no hindrance
 
     @property
     def usable(self) -> bool:
@@ -196,11 +214,47 @@ class ConversationFilter:
     minimum_rating: float | None = None
 
 
+@dataclass(frozen=True)
+class ExportRequest:
+    """What is to be exported from the source. Times are aware.
+
+    `what` names exports (none: all that the source has tables for). Without a `folder` rows are
+    read and counted, and nothing is written. `start` and `end` (half-open) hold for qa_cache;
+    conversations have their own period in the filter. Sender words are compared in lower case.
+    """
+
+    what: tuple[str, ...]
+    folder: str | None
+    start: datetime
+    end: datetime
+    now: datetime
+    zone: str
+    conversations: ConversationFilter
+    assistant_senders: frozenset[str] = frozenset()
+    customer_senders: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What became of one export. `problem` says why it is not available."""
+
+    name: str
+    available: bool
+    counts: ExportCounts
+    problem: str = ""
+    table: str | None = None
+    file: str | None = None
+    rejected_file: str | None = None
+
+
 class Source(Protocol):
     """The owner's database: read only, never altered."""
 
     async def inspect(self) -> list[TableReport]:
         """Every table of mission sections 1 and 2: where it is, what fits, what does not."""
+
+    async def export(self, request: ExportRequest, context: Context) -> list[ExportResult]:
+        """Read all asked exports from one state of the database; write all of them or nothing."""
 
     async def close(self) -> None: ...
 

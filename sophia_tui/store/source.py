@@ -1,0 +1,44 @@
+"""The owner's database: looked at and exported, never altered. Connects anew for each question."""
+
+from sophia_tui.domain.context import Context
+from sophia_tui.domain.protocols import ExportRequest, ExportResult, TableReport
+from sophia_tui.paths import Paths
+from sophia_tui.settings import Settings
+from sophia_tui.store.source_columns import TABLES
+from sophia_tui.store.source_connection import SourceAddress
+from sophia_tui.store.source_tables import find_tables
+
+
+class PostgresSource:
+    """A Source. No connection is kept, so a restarted server or a pooler is nothing special."""
+
+    def __init__(self, address: SourceAddress, schema: str | None) -> None:
+        self._address = address
+        self._schema = schema
+
+    async def inspect(self) -> list[TableReport]:
+        """Every table that Sophia knows. Raises UnavailableError D102 to D109."""
+        async with self._address.transaction() as connection:
+            tables = await find_tables(connection, self._schema)
+            return [tables.report(name) for name in TABLES]
+
+    async def export(self, request: ExportRequest, context: Context) -> list[ExportResult]:
+        """All asked exports from one state of the database; see export.Exporter.run."""
+        from sophia_tui.store.export import Exporter
+
+        async with self._address.transaction() as connection:
+            tables = await find_tables(connection, self._schema)
+            return await Exporter(connection, tables, request, context).run()
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+
+async def open_source(settings: Settings, paths: Paths) -> PostgresSource:
+    """The source: DATABASE_URL, else the schema `public` of the embedded server.
+
+    Connects to nothing yet. Raises SetupError D101 for an address that can't be read.
+    """
+    address = SourceAddress(settings, paths)
+    schema = settings.source_schema or ("public" if address.embedded else None)
+    return PostgresSource(address, schema)
