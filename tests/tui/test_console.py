@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from textual.widgets import Button, Checkbox, DataTable, Input
+from textual.widgets import Button, DataTable, Input
 
 from sophia_tui import i18n
 from sophia_tui.domain.context import Role
@@ -15,6 +15,7 @@ from sophia_tui.tui.screens.jobs import JobsScreen
 from sophia_tui.tui.screens.overview import OverviewScreen
 from sophia_tui.tui.screens.palette import PaletteScreen
 from sophia_tui.tui.screens.result import ResultScreen
+from sophia_tui.tui.widgets.choice import Choice
 from sophia_tui.tui.widgets.plate import Plate
 from tests.tui import stub
 
@@ -232,7 +233,8 @@ async def test_form_shows_defaults_checks_as_typed_and_says_the_command() -> Non
         form.query_one("#field-count", Input).value = "4"
         form.query_one("#field-name", Input).value = "it's"
         form.query_one("#field-words", Input).value = "one 'two three'"
-        form.query_one("#field-loud", Checkbox).value = True
+        form.query_one("#field-loud", Choice).focus()
+        await pilot.press("left")
         form.query_one("#field-token", Input).value = "geheim"
         command = form.query_one("#command", Plate)
         await until(pilot, lambda: "two three" in command.text, "command line")

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Button, Checkbox, Input, Select
+from textual.widgets import Button, Input
 
 from sophia_tui.domain.context import CancelSignal, Progress
 from sophia_tui.domain.operations import Danger, Operation
@@ -24,6 +24,7 @@ from sophia_tui.tui.progress import ProgressText
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.confirm import ConfirmScreen
 from sophia_tui.tui.screens.result import ResultScreen
+from sophia_tui.tui.widgets.choice import Choice, yes_or_no
 from sophia_tui.tui.widgets.plate import Plate, error_text
 
 if TYPE_CHECKING:
@@ -97,21 +98,12 @@ class FormScreen(SophiaScreen):
         value = self.typed[name]
         choices = fields.choices_of(info)
         if fields.is_switch(info):
-            return Checkbox(_("yes"), value=bool(value), id=f"field-{name}", compact=True)
+            return Choice(yes_or_no(), str(bool(value)), f"field-{name}")
         if choices:
-            start: Any = value if value in choices else Select.NULL
-            options = [(Content(_(each)), each) for each in choices]
-            blank = fields.is_optional(info) or info.is_required()
-            if not blank and start is Select.NULL:
-                start = choices[0]
-            return Select(
-                options,
-                value=start,
-                allow_blank=blank,
-                id=f"field-{name}",
-                compact=True,
-                prompt="-",
-            )
+            options = [(each, _(each)) for each in choices]
+            if fields.is_optional(info) or info.is_required():
+                options.insert(0, ("", "-"))
+            return Choice(options, str(value), f"field-{name}")
         hint = _("separate by spaces; quote what holds some") if fields.is_list(info) else "-"
         made = Input(
             value=str(value),
@@ -129,19 +121,17 @@ class FormScreen(SophiaScreen):
         self._check()
         if self.from_draft:
             self.say(_("Your draft from before is here."))
-        first = self.query("#form Input, #form Checkbox, #form Select, #form Button")
+        first = self.query("#form Input, #form Choice, #form Button")
         if first:
             first.first().focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._took(event.input.id, event.value)
 
-    def on_checkbox_changed(self, event: Checkbox.Changed) -> None:
-        self._took(event.checkbox.id, event.value)
-
-    def on_select_changed(self, event: "Select.Changed") -> None:
-        blank = event.value is Select.NULL
-        self._took(event.select.id, "" if blank else str(event.value))
+    def on_choice_changed(self, event: Choice.Changed) -> None:
+        name = (event.choice.id or "").removeprefix("field-")
+        switch = fields.is_switch(self.fields[name])
+        self._took(event.choice.id, event.value == "True" if switch else event.value)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.focus_next()

@@ -1,0 +1,69 @@
+"""One of a few words, all of them in sight: left, right and space choose. No overlay, no colour
+that alone says what is chosen."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.message import Message
+from textual.widget import Widget
+
+from sophia_tui.i18n import _
+from sophia_tui.textsafe import visible
+
+
+class Choice(Widget, can_focus=True):
+    """`options` are values with the words for them; `value` is the chosen one."""
+
+    DEFAULT_CSS = """
+    Choice { height: auto; width: 100%; }
+    Choice:focus { text-style: reverse; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("right,space", "move(1)", show=False),
+        Binding("left", "move(-1)", show=False),
+    ]
+
+    class Changed(Message):
+        """Another word was chosen."""
+
+        def __init__(self, choice: "Choice", value: str) -> None:
+            super().__init__()
+            self.choice = choice
+            self.value = value
+
+    def __init__(self, options: Sequence[tuple[str, str]], value: str, id: str) -> None:
+        super().__init__(id=id)
+        self.options = list(options)
+        self._value = value
+
+    @property
+    def value(self) -> str:
+        return self._value
+
+    @value.setter
+    def value(self, value: str) -> None:
+        if value == self._value:
+            return
+        self._value = value
+        self.refresh(layout=True)
+        self.post_message(self.Changed(self, value))
+
+    def render(self) -> Content:
+        parts: list[str | tuple[str, str]] = []
+        for value, word in self.options:
+            chosen = value == self._value
+            parts.append((f"({'x' if chosen else ' '}) {visible(word)}", "bold" if chosen else ""))
+            parts.append("  ")
+        return Content.assemble(*parts)
+
+    def action_move(self, step: int) -> None:
+        values = [value for value, _word in self.options]
+        place = values.index(self._value) if self._value in values else -1
+        self.value = values[(place + step) % len(values)]
+
+
+def yes_or_no() -> list[tuple[str, str]]:
+    """The options of a switch."""
+    return [("True", _("yes")), ("False", _("no"))]

@@ -1,0 +1,241 @@
+"""Overview over a real store: each stage from nothing to done, and the next step that it names."""
+
+import asyncio
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sophia_tui.domain.context import Context, Face, Role
+from sophia_tui.domain.datasets import DatasetVersion
+from sophia_tui.domain.jobs import Job, JobEvent, JobKind
+from sophia_tui.domain.models import Model, ModelKind, Promotion, PromotionState
+from sophia_tui.domain.protocols import ColumnReport, Store, TableReport
+from sophia_tui.errors import UnavailableError
+from sophia_tui.paths import Paths
+from sophia_tui.services.overview import OverviewRequest, OverviewService, OverviewView
+from sophia_tui.settings import Settings
+
+NOW = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)
+LOOKING = Context("ana", Face.CONSOLE, Role.VIEWER)
+EVALUATION = {"before": {"perplexity": 12.0}, "after": {"perplexity": 6.0}}
+
+
+class Clock:
+    def now(self) -> datetime:
+        return NOW
+
+
+class ReadySource:
+    async def inspect(self) -> list[TableReport]:
+        column = ColumnReport("question", "text", True, True)
+        return [TableReport("qa", "public.qa", "table", True, 10, (column,))]
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+async def ready() -> Any:
+    return ReadySource()
+
+
+async def hanging() -> Any:
+    await asyncio.sleep(3600)
+
+
+async def broken() -> Any:
+    raise UnavailableError("D501", "The source does not answer.")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "finetune"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def chosen(settings: Settings, folder: Path) -> Settings:
+    env = folder / "rag.env"
+    return settings.model_copy(update={"finetune_dir": str(folder), "managed_env_files": str(env)})
+
+
+def service(store: Store, settings: Settings, paths: Paths, source: Any = ready) -> OverviewService:
+    return OverviewService(store, source, settings, paths, Clock())
+
+
+async def look(made: OverviewService) -> OverviewView:
+    return await made.show(LOOKING, OverviewRequest())
+
+
+def collect_one(folder: Path, at: datetime) -> None:
+    path = folder / "qa_cache.jsonl"
+    path.write_text('{"question": "a", "answer": "b"}\n')
+    os.utime(path, (at.timestamp(), at.timestamp()))
+
+
+async def prepare_one(store: Store, at: datetime) -> DatasetVersion:
+    counts = {"rows_in": 12, "rows_kept": 10, "rows_rejected": 2, "train": 9, "valid": 1}
+    version = DatasetVersion("ground", "ab" * 32, "/datasets/x", counts, {}, "ana", at)
+    await store.datasets.add(version)
+    return version
+
+
+def training(state: str, at: datetime, **changes: Any) -> Job:
+    given: dict[str, Any] = {
+        "id": "ftjob-aaaaaaaaaaaa",
+        "kind": JobKind.TRAIN,
+        "state": state,
+        "base": "/models/base",
+        "dataset": "ground@abababababab",
+        "request": {},
+        "created_by": "ana",
+        "created_at": at,
+    }
+    return Job(**{**given, **changes})
+
+
+def stage(view: OverviewView, name: str) -> Any:
+    return next(each for each in view.stages if each.stage == name)
+
+
+async def test_an_empty_house_says_collect_first(
+    store: Store, chosen: Settings, paths: Paths
+) -> None:
+    view = await look(service(store, chosen, paths))
+    names = [each.stage for each in view.stages]
+    assert names == ["collect", "prepare", "train", "evaluate", "promote", "monitor"]
+    assert {each.health for each in view.stages} == {"empty", "unknown"}
+    assert view.next.operation == "collect.run"
+    assert view.store_milliseconds > 0
+
+
+async def test_collected_files_newer_than_the_version_ask_for_prepare(
+    store: Store, chosen: Settings, paths: Paths, folder: Path
+) -> None:
+    await prepare_one(store, NOW - timedelta(hours=2))
+    collect_one(folder, NOW - timedelta(hours=1))
+    view = await look(service(store, chosen, paths))
+    assert view.next.operation == "prepare.run"
+    assert stage(view, "prepare").health == "attention"
+    assert stage(view, "prepare").blocked
+
+
+async def test_the_journal_of_jobs_is_no_collected_file(
+    store: Store, chosen: Settings, paths: Paths, folder: Path
+) -> None:
+    (folder / "history.jsonl").write_text("{}\n")
+    view = await look(service(store, chosen, paths))
+    assert stage(view, "collect").health == "empty"
+
+
+async def test_a_version_not_trained_on_asks_for_training_with_it(
+    store: Store, chosen: Settings, paths: Paths, folder: Path
+) -> None:
+    collect_one(folder, NOW - timedelta(hours=2))
+    version = await prepare_one(store, NOW - timedelta(hours=1))
+    view = await look(service(store, chosen, paths))
+    assert view.next.operation == "train.start"
+    assert view.next.request == {"dataset": version.id}
+    assert stage(view, "prepare").health == "ok"
+
+
+async def test_a_waiting_job_is_shown_with_its_losses(
+    store: Store, chosen: Settings, paths: Paths, folder: Path
+) -> None:
+    collect_one(folder, NOW - timedelta(hours=2))
+    await prepare_one(store, NOW - timedelta(hours=1))
+    job = training("queued", NOW)
+    await store.jobs.add(job)
+    events = [
+        JobEvent(job.id, 1, NOW, "state", {"state": "running"}),
+        JobEvent(job.id, 2, NOW, "metric", {"step": 1, "loss": 3.0}),
+        JobEvent(job.id, 3, NOW, "metric", {"step": 2, "loss": 2.0}),
+    ]
+    await store.jobs.append_events(job.id, events, 100)
+    view = await look(service(store, chosen, paths))
+    assert [each.losses for each in view.running] == [[3.0, 2.0]]
+    assert (view.next.operation, view.next.request) == ("jobs.show", {"job": job.id})
+
+
+async def test_a_failed_job_is_a_problem_and_its_log_the_next_step(
+    store: Store, chosen: Settings, paths: Paths
+) -> None:
+    await store.jobs.add(training("failed", NOW, finished_at=NOW))
+    view = await look(service(store, chosen, paths))
+    assert stage(view, "train").health == "problem"
+    assert view.next.operation == "jobs.log"
+    assert [each.health for each in view.lately] == ["problem"]
+
+
+async def test_after_training_comes_evaluation_then_promotion_then_rest(
+    store: Store, chosen: Settings, paths: Paths, folder: Path
+) -> None:
+    collect_one(folder, NOW - timedelta(hours=3))
+    version = await prepare_one(store, NOW - timedelta(hours=2))
+    at = NOW - timedelta(hours=1)
+    await store.jobs.add(training("succeeded", at, finished_at=at, resulting_model="sophia-v1"))
+    model = Model(
+        "sophia-v1", ModelKind.ADAPTER, "/models/base", at, "ftjob-aaaaaaaaaaaa", version.id
+    )
+    await store.models.add(model)
+    made = service(store, chosen, paths)
+    assert (await look(made)).next.operation == "evaluate.run"
+    await store.models.update("sophia-v1", evaluation=EVALUATION)
+    view = await look(made)
+    assert view.next.operation == "promote.run"
+    assert stage(view, "evaluate").figure == "12.0 > 6.0"
+    promotion = Promotion("promo-1", "sophia-v1", None, PromotionState.DONE, (), "ana", NOW)
+    await store.promotions.add(promotion)
+    view = await look(made)
+    assert view.next.operation == "collect.run"
+    assert stage(view, "promote").figure == "sophia-v1"
+
+
+async def test_models_in_managed_files_are_shown_with_their_keys(
+    store: Store, chosen: Settings, paths: Paths, folder: Path
+) -> None:
+    (folder / "rag.env").write_text(
+        "GEN_MODEL=sophia-v1\nEXPANSION_MODEL=gpt-4o-mini\nFINETUNE_BASE=x\nAPI_KEY=secret\n"
+    )
+    view = await look(service(store, chosen, paths))
+    assert {each.model: each.used_as for each in view.models} == {
+        "sophia-v1": ["GEN_MODEL"],
+        "gpt-4o-mini": ["EXPANSION_MODEL"],
+    }
+
+
+async def test_a_source_that_hangs_holds_nothing_up(
+    store: Store, chosen: Settings, paths: Paths
+) -> None:
+    made = service(store, chosen, paths, hanging)
+    async with asyncio.timeout(20):
+        view = await look(made)
+    assert stage(view, "collect").health == "unknown"
+
+
+async def test_a_source_that_fails_is_named_and_the_check_is_the_next_step(
+    store: Store, chosen: Settings, paths: Paths
+) -> None:
+    view = await look(service(store, chosen, paths, broken))
+    assert stage(view, "collect").health == "problem"
+    assert "does not answer" in stage(view, "collect").blocked
+    assert view.next.operation == "setup.check"
+
+
+async def test_the_source_is_asked_once_in_ten_seconds(
+    store: Store, chosen: Settings, paths: Paths
+) -> None:
+    asked = 0
+
+    async def counting() -> Any:
+        nonlocal asked
+        asked += 1
+        return ReadySource()
+
+    made = service(store, chosen, paths, counting)
+    await look(made)
+    await look(made)
+    assert asked == 1
