@@ -1,0 +1,161 @@
+"""What Postgres and the network say, as our errors; never with a password in them."""
+
+import re
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict
+
+from sophia_tui.errors import InternalError, SetupError, SophiaError, UnavailableError
+from sophia_tui.i18n import _
+from sophia_tui.textsafe import visible
+
+_PASSWORD_WORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)", re.IGNORECASE)
+_URL_SECRETS = re.compile(r"(//[^/?#@\s:]*:)[^@\s]*(@)")
+_PREFIX = re.compile(r"^(connection failed: )?(connection to server [^:]*failed: )?", re.DOTALL)
+
+# libpq gives no SQLSTATE for a connection that failed, and servers speak Portuguese too
+_WRONG_LOGIN = re.compile("password|authentication failed|senha|autentica|papel .*não existe")
+_NO_DATABASE = re.compile(
+    "database .*(does not exist|no such)|banco de dados .*não existe|no such data"
+)
+_FULL = re.compile("too many|remaining connection slots|muitos clientes|no more connections")
+
+
+def redact_url(url: str) -> str:
+    """A Postgres address (URL or key=value form) that may be shown: no password anywhere."""
+    if "://" not in url:
+        return visible(_PASSWORD_WORD.sub(r"\1***", url))
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.partition("://")[0] + "://***"
+    user, at, host = parts.netloc.rpartition("@")
+    name, colon, _secret = user.partition(":")
+    query = re.sub(r"((?:ssl)?password=)[^&]*", r"\1***", parts.query, flags=re.IGNORECASE)
+    shown = f"{name}{colon and ':***'}{at}{host}"
+    return visible(urlunsplit((parts.scheme, shown, parts.path, query, "")))
+
+
+def parsed(url: str) -> dict[str, str]:
+    """The parts of an address as libpq reads them. Raises SetupError S008."""
+    try:
+        found = conninfo_to_dict(url)
+    except psycopg.Error as problem:
+        raise SetupError(
+            "S008",
+            _("The address of the database can't be read."),
+            _("It must look like postgresql://user@host:5432/database."),
+            _("Correct DATABASE_URL or SOPHIA_STORE_URL; in a password, write @ as %40."),
+        ) from problem
+    return {key: str(value) for key, value in found.items() if value is not None}
+
+
+def cleaned(text: str, secrets: tuple[str, ...] = ()) -> str:
+    """A server's or libpq's words in one safe line, without the given secrets."""
+    text = _URL_SECRETS.sub(r"\1***\2", _PASSWORD_WORD.sub(r"\1***", text))
+    for each in secrets:
+        if each:
+            text = text.replace(each, "***")
+    first = text.strip().split("\n")[0] if text.strip() else ""
+    return visible(_PREFIX.sub("", first).strip())
+
+
+def _says(text: str, pattern: re.Pattern[str]) -> bool:
+    return pattern.search(text) is not None
+
+
+def _refused(where: str, why: str) -> SophiaError | None:
+    lower = why.lower()
+    if "pg_hba.conf" in lower:
+        return UnavailableError(
+            "S007",
+            _("The database at {where} does not let this role in from here.").format(where=where),
+            why,
+            _("Ask its administrator to allow it in pg_hba.conf."),
+        )
+    if _says(lower, _WRONG_LOGIN) or ("role" in lower and "not exist" in lower):
+        return UnavailableError(
+            "S002",
+            _("The database at {where} refuses the user or the password.").format(where=where),
+            why,
+            _("Correct the address in DATABASE_URL or SOPHIA_STORE_URL, or DB_PASS."),
+        )
+    if _says(lower, _NO_DATABASE):
+        return UnavailableError(
+            "S003",
+            _("There is no such database at {where}.").format(where=where),
+            why,
+            _("Correct the database's name in the address, or have it created."),
+        )
+    if _says(lower, _FULL):
+        return UnavailableError(
+            "S004",
+            _("The database at {where} has no free connection.").format(where=where),
+            why,
+            _("Close other programs, or ask for a higher limit or a pooler."),
+        )
+    if "ssl" in lower or "certificate" in lower:
+        return UnavailableError(
+            "S006",
+            _("No secure connection to the database at {where}.").format(where=where),
+            why,
+            _("Check sslmode and sslrootcert in the address."),
+        )
+    return None
+
+
+def connect_problem(
+    problem: Exception, where: str, secrets: tuple[str, ...] = ()
+) -> UnavailableError | SophiaError:
+    """The error for a connection that could not be made; `where` is a redacted address."""
+    why = cleaned(str(problem), secrets)
+    if found := _refused(where, why):
+        return found
+    return UnavailableError(
+        "S001",
+        _("The database at {where} can't be reached.").format(where=where),
+        why,
+        _("Check that it runs and that the address is right; Sophia goes on by itself then."),
+    )
+
+
+def statement_problem(problem: Exception, where: str) -> SophiaError:
+    """The error for a statement that failed. Server messages that may quote a row are left out."""
+    if isinstance(problem, errors.InsufficientPrivilege):
+        return SetupError(
+            "S017",
+            _("The role at {where} lacks a right that Sophia needs.").format(where=where),
+            cleaned(str(problem)),
+            _("Ask the administrator for it."),
+        )
+    if isinstance(problem, errors.ReadOnlySqlTransaction):
+        return SetupError(
+            "S009",
+            _("The database at {where} can only be read.").format(where=where),
+            _("It is a replica, or the role may not write."),
+            _("Set SOPHIA_STORE_URL to the main server, or to embedded."),
+        )
+    if isinstance(problem, (errors.DiskFull, errors.OutOfMemory)):
+        return UnavailableError(
+            "S016",
+            _("The database at {where} has no room left.").format(where=where),
+            type(problem).__name__,
+            _("Free disk space on the server, then try again."),
+        )
+    if isinstance(problem, (errors.UndefinedTable, errors.UndefinedColumn)):
+        return SetupError(
+            "S013",
+            _("The store at {where} lacks a table or column of Sophia's.").format(where=where),
+            cleaned(str(problem)),
+            _("`sophia store migrate` brings it up to date."),
+        )
+    if isinstance(problem, (psycopg.OperationalError, psycopg.InterfaceError)):
+        return connect_problem(problem, where)
+    return InternalError(
+        "S099",
+        _("A statement of Sophia's own failed."),
+        f"{type(problem).__name__} {getattr(problem, 'sqlstate', None) or ''}".strip(),
+        _("The log has the details; please report it with the log."),
+    )

@@ -1,0 +1,1 @@
+"""Run by store/migrate.py with Alembic; every statement names the schema sophia."""

@@ -1,0 +1,284 @@
+"""Our own store in Postgres, its parts other than jobs, and which database it lives in."""
+
+import contextlib
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from psycopg import errors, sql
+
+from sophia_tui.domain.datasets import DatasetVersion
+from sophia_tui.domain.models import AuditEntry, Model, Promotion
+from sophia_tui.domain.protocols import (
+    AuditStore,
+    DatasetStore,
+    JobStore,
+    ModelStore,
+    PromotionStore,
+    SettingsStore,
+)
+from sophia_tui.errors import ConflictError, InternalError, NotFoundError
+from sophia_tui.i18n import _
+from sophia_tui.paths import Paths
+from sophia_tui.settings import Settings
+from sophia_tui.store import rows
+from sophia_tui.store.connection import Database
+from sophia_tui.store.embedded import EmbeddedServer
+from sophia_tui.store.migrate import ensure
+from sophia_tui.store.own_jobs import PostgresJobs
+from sophia_tui.store.sql import query
+
+EMBEDDED = "embedded"
+_HASH = re.compile(r"[0-9a-f]{6,}")
+
+
+class PostgresDatasets:
+    """Implements domain.protocols.DatasetStore."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, version: DatasetVersion) -> None:
+        await self._database.run(query("add_dataset"), rows.dataset_columns(version))
+
+    async def get(self, reference: str) -> DatasetVersion | None:
+        reference = rows.text(reference)
+        name, sign, digits = reference.rpartition("@")
+        if not sign:
+            name, digits = reference, ""
+        parameters = {"name": name, "hash": digits}
+        found = await self._database.row(query("get_dataset"), parameters)
+        if found is None and _HASH.fullmatch(reference):
+            parameters = {"hash": reference}
+            found = await self._database.row(query("get_dataset_by_hash"), parameters)
+        return rows.dataset(found) if found else None
+
+    async def page(self, limit: int = 100, offset: int = 0) -> list[DatasetVersion]:
+        parameters = {"limit": limit, "offset": offset}
+        found = await self._database.rows(query("page_datasets"), parameters)
+        return [rows.dataset(each) for each in found]
+
+
+class PostgresModels:
+    """Implements domain.protocols.ModelStore."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, model: Model) -> None:
+        async with self._database.connection() as connection:
+            try:
+                await connection.execute(query("add_model"), rows.model_columns(model))
+            except errors.UniqueViolation:
+                raise ConflictError(
+                    "M409",
+                    _("There is a model {id} already.").format(id=model.id),
+                    remedy=_("Choose another name."),
+                ) from None
+
+    async def get(self, model_id: str) -> Model | None:
+        found = await self._database.row(query("get_model"), {"id": rows.text(model_id)})
+        return rows.model(found) if found else None
+
+    async def page(self, limit: int = 100, offset: int = 0) -> list[Model]:
+        parameters = {"limit": limit, "offset": offset}
+        found = await self._database.rows(query("page_models"), parameters)
+        return [rows.model(each) for each in found]
+
+    async def next_id(self, prefix: str = "sophia") -> str:
+        while True:
+            found = await self._database.row(query("next_model_number"), {"prefix": prefix})
+            if found is None:
+                raise InternalError("S092", "next_model_number gave no row")
+            chosen = f"{prefix}-v{found['last']}"
+            if await self.get(chosen) is None:
+                return chosen
+
+    async def update(self, model_id: str, **changes: Any) -> Model:
+        columns = {name: rows.column(value) for name, value in changes.items()}
+        found = await _update(self._database, "models", Model, model_id, columns, versioned=True)
+        if found is None:
+            raise NotFoundError(
+                "M404",
+                _("There is no model {id}.").format(id=model_id),
+                remedy=_("`sophia models list` lists them."),
+            )
+        return rows.model(found)
+
+
+class PostgresPromotions:
+    """Implements domain.protocols.PromotionStore."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, promotion: Promotion) -> None:
+        async with self._database.connection() as connection:
+            try:
+                await connection.execute(query("add_promotion"), rows.promotion_columns(promotion))
+            except errors.UniqueViolation:
+                raise ConflictError(
+                    "P409",
+                    _("Another promotion is not finished yet."),
+                    _("Only one may be pending at a time."),
+                    _("Wait for it, or finish it with `sophia promote repair`."),
+                ) from None
+
+    async def get(self, promotion_id: str) -> Promotion | None:
+        found = await self._database.row(query("get_promotion"), {"id": rows.text(promotion_id)})
+        return rows.promotion(found) if found else None
+
+    async def page(self, limit: int = 100) -> list[Promotion]:
+        found = await self._database.rows(query("page_promotions"), {"limit": limit})
+        return [rows.promotion(each) for each in found]
+
+    async def update(self, promotion_id: str, **changes: Any) -> Promotion:
+        columns = {name: rows.column(value) for name, value in changes.items()}
+        if "changes" in changes:
+            columns["changes"] = rows.changes_column(changes["changes"])
+        found = await _update(self._database, "promotions", Promotion, promotion_id, columns)
+        if found is None:
+            raise NotFoundError(
+                "P404",
+                _("There is no promotion {id}.").format(id=promotion_id),
+                remedy=_("`sophia promote history` lists them."),
+            )
+        return rows.promotion(found)
+
+
+class PostgresSettings:
+    """Implements domain.protocols.SettingsStore."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def all(self) -> dict[str, str]:
+        found = await self._database.rows(query("all_settings"))
+        return {each["key"]: each["value"] for each in found}
+
+    async def set(self, key: str, value: str | None, actor: str) -> None:
+        if value is None:
+            await self._database.run(query("unset_setting"), {"key": key})
+            return
+        parameters = {"key": key, "value": rows.text(value), "actor": rows.text(actor)}
+        await self._database.run(query("set_setting"), parameters)
+
+
+class PostgresAudit:
+    """Implements domain.protocols.AuditStore; the table itself refuses changes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, entry: AuditEntry) -> None:
+        await self._database.run(query("add_audit"), rows.audit_columns(entry))
+
+    async def page(self, limit: int = 100, offset: int = 0) -> list[AuditEntry]:
+        parameters = {"limit": limit, "offset": offset}
+        found = await self._database.rows(query("page_audit"), parameters)
+        return [rows.audit_entry(each) for each in found]
+
+
+async def _update(
+    database: Database,
+    table: str,
+    shape: type[Any],
+    row_id: str,
+    columns: dict[str, Any],
+    versioned: bool = False,
+) -> dict[str, Any] | None:
+    """Change columns of one row and give it back; None where there is none."""
+    fixed = {"id", "version", "created_at", "created_by"}
+    if unknown := set(columns) - (set(shape.__dataclass_fields__) - fixed):
+        raise InternalError("S091", f"No column of {table}: {', '.join(sorted(unknown))}.")
+    assignments: list[sql.Composable] = [
+        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in columns
+    ]
+    if versioned:
+        assignments.append(sql.SQL("version = version + 1"))
+    statement = sql.SQL("UPDATE sophia.{} SET {} WHERE id = %(this_id)s RETURNING *").format(
+        sql.Identifier(table), sql.SQL(", ").join(assignments)
+    )
+    async with database.connection() as connection:
+        cursor = await connection.execute(statement, {**columns, "this_id": row_id})
+        return await cursor.fetchone()
+
+
+class OwnStore:
+    """Implements domain.protocols.Store."""
+
+    jobs: JobStore
+    datasets: DatasetStore
+    models: ModelStore
+    promotions: PromotionStore
+    settings: SettingsStore
+    audit: AuditStore
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._jobs = PostgresJobs(database)
+        self.jobs = self._jobs
+        self.datasets = PostgresDatasets(database)
+        self.models = PostgresModels(database)
+        self.promotions = PostgresPromotions(database)
+        self.settings = PostgresSettings(database)
+        self.audit = PostgresAudit(database)
+
+    async def ping(self) -> float:
+        return await self.database.ping()
+
+    async def close(self) -> None:
+        with contextlib.suppress(OSError):
+            await self._jobs.close()
+        await self.database.close()
+
+
+def is_embedded(settings: Settings) -> bool:
+    """Whether the own store is the embedded server: SOPHIA_STORE_URL says so, or neither it nor
+    DATABASE_URL is set."""
+    if settings.store_url is not None:
+        return settings.store_url.get_secret_value().strip().lower() == EMBEDDED
+    return settings.database_url is None
+
+
+def address_of(settings: Settings, server: EmbeddedServer) -> Callable[[], Awaitable[str]]:
+    """What gives the own store's address. The embedded server is started again where it was killed,
+    but not where a person stopped it after this process had opened it."""
+    if is_embedded(settings):
+        opened = False
+
+        async def embedded() -> str:
+            nonlocal opened
+            found = await server.ensure_running(unless_stopped=opened)
+            opened = True
+            return found
+
+        return embedded
+    chosen = settings.store_url or settings.database_url
+    url = chosen.get_secret_value() if chosen else ""
+
+    async def given() -> str:
+        return url
+
+    return given
+
+
+def own_database(settings: Settings, paths: Paths, size: int = 4) -> Database:
+    """The database of the own store, not connected yet."""
+    server = EmbeddedServer(paths.postgres)
+    password = None
+    if settings.store_url is None and settings.db_pass is not None:
+        password = settings.db_pass.get_secret_value()
+    return Database(address_of(settings, server), password, size)
+
+
+async def open_store(settings: Settings, paths: Paths) -> OwnStore:
+    """Start the server where it is ours, make or bring the schema up to date where that may happen
+    by itself, and open the store. Raises UnavailableError or SetupError, S001 to S036."""
+    database = own_database(settings, paths)
+    try:
+        await ensure(database, automatic=is_embedded(settings))
+    except BaseException:
+        await database.close()
+        raise
+    return OwnStore(database)

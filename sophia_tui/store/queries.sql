@@ -1,0 +1,180 @@
+-- Every statement of the own store, by name. Names carry their schema: a pooler may stand between,
+-- so no search_path can be relied on. Parsed by sql.py; comment lines are left out.
+
+-- schema_state --
+SELECT current_user::text AS role,
+    current_database()::text AS database,
+    n.oid IS NOT NULL AS schema_exists,
+    pg_catalog.has_database_privilege(current_database(), 'CREATE') AS may_create,
+    coalesce(pg_catalog.has_schema_privilege(n.oid, 'CREATE'), false) AS may_write,
+    c.oid IS NOT NULL AS versioned,
+    coalesce(pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+        AND pg_catalog.has_table_privilege(c.oid, 'SELECT'), false) AS may_read
+FROM (SELECT 1) AS one
+LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'sophia'
+LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = 'alembic_version'
+
+-- schema_version --
+SELECT version_num FROM sophia.alembic_version
+
+-- backend_pid --
+SELECT pg_catalog.pg_backend_pid() AS pid
+
+-- wake --
+-- Sent with the transaction that queued a job, or asked something of one.
+SELECT pg_catalog.pg_notify('sophia_jobs', '')
+
+-- listen --
+LISTEN sophia_jobs
+
+-- add_job --
+INSERT INTO sophia.jobs (
+    id, kind, state, base, dataset, request, provider, provider_job_id, model_id, resulting_model,
+    files, run_folder, host, boot_id, pid, process_started, worker_id, created_by, created_at,
+    started_at, finished_at, heartbeat_at, last_event, event_offset, step, total_steps, loss,
+    seconds_left, resumes, wanted, error, result, version
+) VALUES (
+    %(id)s, %(kind)s, %(state)s, %(base)s, %(dataset)s, %(request)s, %(provider)s,
+    %(provider_job_id)s, %(model_id)s, %(resulting_model)s, %(files)s, %(run_folder)s, %(host)s,
+    %(boot_id)s, %(pid)s, %(process_started)s, %(worker_id)s, %(created_by)s, %(created_at)s,
+    %(started_at)s, %(finished_at)s, %(heartbeat_at)s, %(last_event)s, %(event_offset)s, %(step)s,
+    %(total_steps)s, %(loss)s, %(seconds_left)s, %(resumes)s, %(wanted)s, %(error)s, %(result)s,
+    %(version)s
+)
+
+-- get_job --
+SELECT * FROM sophia.jobs WHERE id = %(id)s OR provider_job_id = %(id)s
+ORDER BY id = %(id)s DESC LIMIT 1
+
+-- page_jobs --
+SELECT * FROM sophia.jobs
+WHERE (%(states)s::text[] = '{}' OR state = ANY (%(states)s::text[]))
+    AND (%(kinds)s::text[] = '{}' OR kind = ANY (%(kinds)s::text[]))
+ORDER BY created_at DESC, place DESC LIMIT %(limit)s OFFSET %(offset)s
+
+-- count_jobs --
+SELECT state, count(*) AS number FROM sophia.jobs GROUP BY state
+
+-- claim_job --
+WITH chosen AS MATERIALIZED (
+    -- a job that has a run folder goes on where that folder is
+    SELECT id FROM sophia.jobs WHERE state = 'queued' AND (run_folder IS NULL OR host = %(host)s)
+    ORDER BY place LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+UPDATE sophia.jobs AS j
+SET state = 'validating', worker_id = %(worker)s, host = %(host)s, boot_id = NULL, pid = NULL,
+    process_started = NULL, heartbeat_at = pg_catalog.now(), version = j.version + 1
+FROM chosen WHERE j.id = chosen.id
+RETURNING j.*
+
+-- adoptable_jobs --
+SELECT * FROM sophia.jobs
+WHERE host = %(host)s AND state NOT IN ('draft', 'queued', 'paused', 'succeeded', 'failed', 'cancelled')
+ORDER BY place
+
+-- request_job --
+UPDATE sophia.jobs SET wanted = %(wanted)s, version = version + 1
+WHERE id = %(id)s AND state NOT IN ('succeeded', 'failed', 'cancelled')
+RETURNING *
+
+-- lock_job --
+SELECT last_event, event_offset FROM sophia.jobs WHERE id = %(id)s FOR UPDATE
+
+-- add_event --
+INSERT INTO sophia.job_events (job_id, number, at, kind, data)
+VALUES (%(job_id)s, %(number)s, %(at)s, %(kind)s, %(data)s)
+
+-- move_events --
+UPDATE sophia.jobs
+SET last_event = %(last)s, event_offset = greatest(event_offset, %(offset)s)
+WHERE id = %(id)s
+
+-- events --
+SELECT * FROM sophia.job_events WHERE job_id = %(job_id)s AND number > %(after)s
+ORDER BY number LIMIT %(limit)s
+
+-- beat --
+INSERT INTO sophia.workers (id, host, pid) VALUES (%(id)s, %(host)s, %(pid)s)
+ON CONFLICT (id) DO UPDATE SET host = excluded.host, pid = excluded.pid, seen_at = now()
+
+-- forget_worker --
+DELETE FROM sophia.workers WHERE id = %(id)s
+
+-- living_workers --
+SELECT id, host, pid, started_at, seen_at FROM sophia.workers
+WHERE seen_at > now() - pg_catalog.make_interval(secs => %(seconds)s) ORDER BY started_at
+
+-- add_dataset --
+INSERT INTO sophia.dataset_versions (name, hash, folder, counts, manifest, created_by, created_at)
+VALUES (%(name)s, %(hash)s, %(folder)s, %(counts)s, %(manifest)s, %(created_by)s,
+    coalesce(%(created_at)s, now()))
+ON CONFLICT (name, hash) DO NOTHING
+
+-- get_dataset --
+SELECT * FROM sophia.dataset_versions
+WHERE name = %(name)s AND pg_catalog.starts_with(hash, %(hash)s)
+ORDER BY created_at DESC LIMIT 1
+
+-- get_dataset_by_hash --
+SELECT * FROM sophia.dataset_versions WHERE pg_catalog.starts_with(hash, %(hash)s)
+ORDER BY created_at DESC LIMIT 1
+
+-- page_datasets --
+SELECT * FROM sophia.dataset_versions ORDER BY created_at DESC, name, hash
+LIMIT %(limit)s OFFSET %(offset)s
+
+-- add_model --
+INSERT INTO sophia.models (
+    id, kind, base, job_id, dataset, path, evaluation, created_at, shutdown_at, version
+) VALUES (
+    %(id)s, %(kind)s, %(base)s, %(job_id)s, %(dataset)s, %(path)s, %(evaluation)s, %(created_at)s,
+    %(shutdown_at)s, %(version)s
+)
+
+-- get_model --
+SELECT * FROM sophia.models WHERE id = %(id)s
+
+-- page_models --
+SELECT * FROM sophia.models ORDER BY created_at DESC, id LIMIT %(limit)s OFFSET %(offset)s
+
+-- next_model_number --
+INSERT INTO sophia.model_numbers AS n (prefix, last) VALUES (%(prefix)s, 1)
+ON CONFLICT (prefix) DO UPDATE SET last = n.last + 1
+RETURNING last
+
+-- add_promotion --
+INSERT INTO sophia.promotions (
+    id, model_id, previous_model, state, changes, created_by, created_at, finished_at, rolls_back,
+    error, notes
+) VALUES (
+    %(id)s, %(model_id)s, %(previous_model)s, %(state)s, %(changes)s, %(created_by)s,
+    %(created_at)s, %(finished_at)s, %(rolls_back)s, %(error)s, %(notes)s
+)
+
+-- get_promotion --
+SELECT * FROM sophia.promotions WHERE id = %(id)s
+
+-- page_promotions --
+SELECT * FROM sophia.promotions ORDER BY created_at DESC, id DESC LIMIT %(limit)s
+
+-- all_settings --
+SELECT key, value FROM sophia.settings ORDER BY key
+
+-- set_setting --
+INSERT INTO sophia.settings (key, value, changed_by) VALUES (%(key)s, %(value)s, %(actor)s)
+ON CONFLICT (key) DO UPDATE
+SET value = excluded.value, changed_by = excluded.changed_by, changed_at = now()
+
+-- unset_setting --
+DELETE FROM sophia.settings WHERE key = %(key)s
+
+-- add_audit --
+INSERT INTO sophia.audit (
+    at, actor, face, role, operation, target, request, outcome, code, seconds
+) VALUES (
+    %(at)s, %(actor)s, %(face)s, %(role)s, %(operation)s, %(target)s, %(request)s, %(outcome)s,
+    %(code)s, %(seconds)s
+)
+
+-- page_audit --
+SELECT * FROM sophia.audit ORDER BY at DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s

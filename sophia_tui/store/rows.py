@@ -1,0 +1,152 @@
+"""Rows of our tables to domain objects and back, in this one place."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from sophia_tui.domain.datasets import DatasetVersion
+from sophia_tui.domain.jobs import Job, JobEvent, JobKind, RunIdentity
+from sophia_tui.domain.models import (
+    AuditEntry,
+    FileChange,
+    Model,
+    ModelKind,
+    Promotion,
+    PromotionState,
+)
+
+Row = Mapping[str, Any]
+_IDENTITY = ("host", "boot_id", "pid", "process_started")
+_INFINITE = {float("inf"): "Infinity", float("-inf"): "-Infinity"}
+
+
+def plain(value: Any) -> Any:
+    """`value` so that jsonb takes it: NUL and lone surrogates become the replacement sign, numbers
+    that JSON has not become their names, enums their values, times ISO 8601."""
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, float) and (value != value or value in _INFINITE):
+        return _INFINITE.get(value, "NaN")
+    if isinstance(value, Mapping):
+        return {text(str(key)): plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(each) for each in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value
+
+
+def text(value: str) -> str:
+    """`value` so that a text column takes it: no NUL, no lone surrogates."""
+    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def column(value: Any) -> Any:
+    """A domain value as a parameter for its column."""
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, Mapping):
+        return Jsonb(plain(value))
+    return value
+
+
+def identity_columns(identity: RunIdentity | None) -> dict[str, Any]:
+    """The columns of a run's process. The host stays: it says whose job it is to watch it."""
+    if identity is None:
+        return dict.fromkeys(_IDENTITY[1:])
+    return asdict(identity)
+
+
+def _utc(value: datetime | None) -> datetime | None:
+    """Behind a pooler the session's zone is anybody's guess; the instant is not."""
+    return None if value is None else value.astimezone(UTC)
+
+
+def _moment(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+def job_columns(job: Job) -> dict[str, Any]:
+    columns = {
+        name: column(getattr(job, name))
+        for name in Job.__dataclass_fields__
+        if name not in ("identity", "files")
+    }
+    columns["files"] = [text(each) for each in job.files]
+    return {"host": None, **columns, **identity_columns(job.identity)}
+
+
+def job(row: Row) -> Job:
+    identity = None
+    if row["pid"] is not None:
+        identity = RunIdentity(**{name: row[name] for name in _IDENTITY})
+    names = set(Job.__dataclass_fields__) - {"identity", "kind", "files"}
+    values = {name: row[name] for name in names}
+    for name in ("created_at", "started_at", "finished_at", "heartbeat_at"):
+        values[name] = _utc(row[name])
+    return Job(kind=JobKind(row["kind"]), files=tuple(row["files"]), identity=identity, **values)
+
+
+def event(row: Row) -> JobEvent:
+    return JobEvent(row["job_id"], row["number"], _moment(row["at"]), row["kind"], row["data"])
+
+
+def event_columns(event: JobEvent) -> dict[str, Any]:
+    return {
+        "job_id": event.job_id,
+        "number": event.number,
+        "at": event.at,
+        "kind": text(event.kind),
+        "data": Jsonb(plain(event.data)),
+    }
+
+
+def dataset(row: Row) -> DatasetVersion:
+    return DatasetVersion(**{**row, "created_at": _utc(row["created_at"])})
+
+
+def dataset_columns(version: DatasetVersion) -> dict[str, Any]:
+    return {name: column(getattr(version, name)) for name in DatasetVersion.__dataclass_fields__}
+
+
+def model(row: Row) -> Model:
+    times = {name: _utc(row[name]) for name in ("created_at", "shutdown_at")}
+    return Model(**{**row, **times, "kind": ModelKind(row["kind"])})
+
+
+def model_columns(model: Model) -> dict[str, Any]:
+    return {name: column(getattr(model, name)) for name in Model.__dataclass_fields__}
+
+
+def promotion(row: Row) -> Promotion:
+    times = {name: _utc(row[name]) for name in ("created_at", "finished_at")}
+    changes = tuple(FileChange(**each) for each in row["changes"])
+    state = PromotionState(row["state"])
+    return Promotion(**{**row, **times, "changes": changes, "state": state})
+
+
+def changes_column(changes: tuple[FileChange, ...] | list[FileChange]) -> Jsonb:
+    return Jsonb(plain([asdict(each) for each in changes]))
+
+
+def promotion_columns(promotion: Promotion) -> dict[str, Any]:
+    names = set(Promotion.__dataclass_fields__) - {"changes"}
+    columns = {name: column(getattr(promotion, name)) for name in names}
+    return {**columns, "changes": changes_column(promotion.changes)}
+
+
+def audit_entry(row: Row) -> AuditEntry:
+    values = {name: row[name] for name in AuditEntry.__dataclass_fields__}
+    return AuditEntry(**{**values, "at": _moment(row["at"])})
+
+
+def audit_columns(entry: AuditEntry) -> dict[str, Any]:
+    return {name: column(getattr(entry, name)) for name in AuditEntry.__dataclass_fields__}
