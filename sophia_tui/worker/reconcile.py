@@ -83,7 +83,7 @@ class Reconciler:
 
     async def _other_workers(self, store: Store) -> frozenset[str]:
         living = await store.jobs.living_workers(WORKER_SECONDS)
-        return frozenset(str(each["worker_id"]) for each in living) - {self._worker_id}
+        return frozenset(str(each["id"]) for each in living) - {self._worker_id}
 
     def _is_ours(self, job: Job, others: frozenset[str]) -> bool:
         """Runs lie in their worker's data folder; another user's worker looks after its own."""

@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from finetune import schema
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.jobs import Job, JobState
 from sophia_tui.domain.protocols import Store
-from sophia_tui.errors import ConflictError, NotFoundError
+from sophia_tui.errors import ConflictError, InternalError, NotFoundError
 from sophia_tui.paths import Paths
 from sophia_tui.providers import run_folder
 from sophia_tui.providers.machine import ThisMachine
@@ -313,6 +314,34 @@ async def test_two_workers_claim_one_job_once(bench: Bench) -> None:
     await bench.rounds_until(job.id, "succeeded", "failed")
     events = await bench.assert_events_are_whole(job.id)
     assert [e.data["state"] for e in events if e.kind == "state"].count("starting") == 1
+
+
+async def test_a_resumed_job_goes_on_where_its_run_folder_is(bench: Bench) -> None:
+    job = await bench.add(steps=40)
+    await bench.until(job.id, lambda job: (job.step or 0) >= 1)
+    await bench.jobs.pause(CONTEXT, JobReference(job=job.id))
+    await bench.rounds_until(job.id, "paused")
+    await bench.jobs.resume(CONTEXT, JobReference(job=job.id))
+    assert await bench.store.jobs.claim("elsewhere:1", "another-host") is None
+    assert (await bench.rounds_until(job.id, "succeeded", "failed")).state == "succeeded"
+
+
+async def test_what_the_store_can_not_be_told_does_not_keep_other_jobs_waiting(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect with one job is that job's trouble."""
+    broken, other = await bench.add(steps=2), await bench.add(steps=2)
+    real = bench.store.jobs.append_events
+
+    async def fails(job_id: str, *rest: Any) -> int:
+        if job_id == broken.id:
+            raise InternalError("S099", "a defect")
+        return await real(job_id, *rest)
+
+    monkeypatch.setattr(bench.store.jobs, "append_events", fails)
+    assert (await bench.rounds_until(other.id, "succeeded", "failed")).state == "succeeded"
+    monkeypatch.setattr(bench.store.jobs, "append_events", real)
+    assert (await bench.rounds_until(broken.id, "succeeded", "failed")).state == "succeeded"
 
 
 async def test_one_run_at_a_time(bench: Bench) -> None:
