@@ -92,7 +92,7 @@ main() {
   export SOPHIA_LANG=$SOPHIA_UI_LANG
   clean_python_environment
   watch_signals
-  take_lock
+  take_lock 0
   for name in "${STEPS[@]}"; do
     number=$((number + 1))
     run_step "$name" "$number"

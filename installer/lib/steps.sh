@@ -27,9 +27,9 @@ run_step() { # NAME NUMBER
 
 # One set-up at a time in one checkout. The lock is on the folder itself, so no file is left; it is
 # given back before anything is started that lives on (it would keep the lock).
-take_lock() {
+take_lock() { # SECONDS to wait
   exec 9<"$ROOT"
-  flock --nonblock 9 || fail 1 S309 "$(text busy)" "" "$(text busy_remedy)"
+  flock --timeout "$1" 9 || fail 1 S309 "$(text busy)" "" "$(text busy_remedy)"
 }
 
 give_lock_back() { exec 9<&-; }

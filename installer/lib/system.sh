@@ -63,6 +63,7 @@ missing_packages() {
     packages+=(python3 python3-venv)
   fi
   [[ -s /etc/ssl/certs/ca-certificates.crt ]] || packages+=(ca-certificates)
+  [[ -e /usr/share/zoneinfo/America/Sao_Paulo ]] || packages+=(tzdata)
   echo "${packages[*]}"
 }
 
