@@ -22,11 +22,12 @@ def write_rows(path: Path, rows: int) -> None:
     chance = random.Random(42)
     with path.open("w", encoding="utf-8") as stream:
         for number in range(rows):
-            question = " ".join(chance.choices(WORDS, k=8)) + f" {number - (number % 50 == 0)}?"
+            question = " ".join(chance.choices(WORDS, k=8)) + f" {number}?"
             answer = " ".join(chance.choices(WORDS, k=20)) + '\n"certo"'
             if number % 20 == 0:
                 answer += f" CPF 529.982.247-25, ligue (35) 9{number % 10000:04}-0101"
-            row = {"question": question, "answer": answer, "citations": [{"doc_id": number}]}
+            if number % 50 or not number:
+                row = {"question": question, "answer": answer, "citations": [{"doc_id": number}]}
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
