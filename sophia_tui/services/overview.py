@@ -105,7 +105,9 @@ class OverviewService:
         standing = Standing(
             now=self._clock.now(),
             source=source,
-            collected=stages.collected_files(self._settings.finetune_folder),
+            collected=stages.collected_files(
+                self._settings.finetune_folder, self._settings.history_file
+            ),
             dataset=next(iter(await self._store.datasets.page(limit=1)), None),
             jobs=tuple((each, views[each.id].status) for each in jobs),
             models=tuple(await self._store.models.page(limit=20)),

@@ -86,13 +86,15 @@ class Step:
     request: Mapping[str, Any] = field(default_factory=dict)
 
 
-def collected_files(folder: Path) -> Collected:
-    """Look at FINETUNE_DIR without reading a file; a folder that is not there has none."""
+def collected_files(folder: Path, history: Path) -> Collected:
+    """Look at FINETUNE_DIR without reading a file; a folder that is not there has none.
+
+    `history` is the journal of jobs and promotions: it may lie there and is no training data.
+    """
     files, size, newest = 0, 0, 0.0
     try:
         for each in folder.glob("*.jsonl"):
-            # history.jsonl is the journal of jobs and promotions, no training data
-            if each.is_file() and each.name != "history.jsonl":
+            if each.is_file() and each != history:
                 found = each.stat()
                 files, size, newest = files + 1, size + found.st_size, max(newest, found.st_mtime)
     except OSError:

@@ -48,6 +48,9 @@ def wants_ascii(asked: bool) -> bool:
 def run_console(house: "House", ascii_only: bool = False) -> int:
     """Open the console and stay until the person leaves; the exit code."""
     prepare_terminal()
+    if sys.__stderr__ is None or not sys.__stderr__.isatty():
+        # Textual draws there, and `2>errors` must not swallow the screen
+        sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
     return asyncio.run(_stay(house, wants_ascii(ascii_only)))
 
 

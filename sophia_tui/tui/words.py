@@ -42,6 +42,9 @@ VERBS = {
     "check": N_("check"),
     "inspect": N_("inspect"),
     "migrate": N_("migrate"),
+    "repair": N_("repair"),
+    "rejected": N_("rejected records"),
+    "load": N_("load"),
 }
 SUBJECTS = {
     "overview": N_("overview"),
@@ -59,6 +62,7 @@ SUBJECTS = {
     "audit": N_("log of actions"),
     "store": N_("store"),
     "demo": N_("demo"),
+    "samples": N_("sample data"),
 }
 STATES = {
     "draft": N_("draft"),

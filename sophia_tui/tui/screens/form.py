@@ -19,7 +19,7 @@ from sophia_tui.errors import CancelledError, SophiaError
 from sophia_tui.i18n import _
 from sophia_tui.services import fields
 from sophia_tui.textsafe import visible
-from sophia_tui.tui import words
+from sophia_tui.tui import keys, words
 from sophia_tui.tui.progress import ProgressText
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.confirm import ConfirmScreen
@@ -42,8 +42,8 @@ class FormScreen(SophiaScreen):
     def __init__(
         self, sophia: "SophiaApp", operation: Operation, prefill: dict[str, Any] | None = None
     ) -> None:
-        super().__init__(sophia)
         self.operation = operation
+        super().__init__(sophia)
         self.fields = operation.input.model_fields
         given = {key: typed_text(value) for key, value in (prefill or {}).items()}
         draft = sophia.state.draft(operation.name)
@@ -64,6 +64,11 @@ class FormScreen(SophiaScreen):
         if fields.is_secret(info):
             return ""
         return given.get(name, draft.get(name, typed_text(default)))
+
+    def known_keys(self) -> list[keys.Key]:
+        known = super().known_keys()
+        dry = self.operation.dry_run
+        return [each for each in known if dry or each.target != "act.dry_run"]
 
     @property
     def dirty(self) -> bool:

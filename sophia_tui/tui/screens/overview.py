@@ -100,8 +100,10 @@ def _stages(view: OverviewView, width: int, now: datetime, glyphs: words.Glyphs)
     parts: list[Part] = []
     for line in lines:
         parts += [*line, "\n"]
-    for each in view.stages:
-        if each.blocked:
+    blocked = [each for each in view.stages if each.blocked]
+    for each in blocked:
+        # what an empty stage waits for is only told of the first one: the others wait for it
+        if each is blocked[0] or each.health in ("problem", "attention"):
             style = words.STYLES["problem" if each.health == "problem" else "attention"]
             title = _(words.STAGES.get(each.stage, each.stage))
             parts += [(f"{title}: ", style), f"{visible(each.blocked)}\n"]

@@ -22,14 +22,21 @@ class Plate(Static):
         fresh = _plain(content)
         if fresh.plain == self._drawn.plain and fresh.spans == self._drawn.spans:
             return False
+        # text of the same shape needs no new layout, which would send the rest once more
+        layout = shape(fresh) != shape(self._drawn)
         self._drawn = fresh
-        self.update(fresh)
+        self.update(fresh, layout=layout)
         return True
 
     @property
     def text(self) -> str:
         """What it shows, without styles."""
         return self._drawn.plain
+
+
+def shape(content: Content) -> list[int]:
+    """The length of each line, in cells."""
+    return [line.cell_length for line in content.split("\n", allow_blank=True)]
 
 
 def _plain(content: Content | str) -> Content:

@@ -1,0 +1,55 @@
+"""What the console binds by name exists, and what exists has words."""
+
+import pytest
+
+from sophia_tui.errors import UsageError
+from sophia_tui.services.catalogue import registry
+from sophia_tui.tui import keys, words
+
+NAMES = {each.name for each in registry()}
+
+
+def test_keys_lead_only_to_operations_screens_and_acts_that_exist() -> None:
+    screens = {"overview", "jobs", *keys.LISTS}
+    for key in keys.KEYS:
+        kind, _sign, name = key.target.partition(".")
+        assert key.target in NAMES or kind == "act" or (kind == "screen" and name in screens)
+
+
+def test_operations_behind_screens_exist() -> None:
+    listed = {operation for operation, _seconds in keys.LISTS.values()}
+    assert listed | set(keys.SHOWN_BY) | set(keys.FILLED_BY.values()) <= NAMES
+
+
+def test_lists_answer_with_items() -> None:
+    for operation, _seconds in keys.LISTS.values():
+        assert "items" in registry().get(operation).output.model_fields
+
+
+def test_every_verb_and_subject_has_a_word_for_the_palette() -> None:
+    assert {each.verb for each in registry()} <= set(words.VERBS)
+    assert {each.subject for each in registry()} <= set(words.SUBJECTS)
+
+
+def test_no_key_that_a_terminal_can_not_tell_apart() -> None:
+    for key in keys.KEYS:
+        for each in (key.key, *key.others):
+            assert "ctrl" not in each or each == "ctrl+p"
+            assert "shift" not in each and "alt" not in each
+
+
+def test_no_key_leads_to_two_places_on_one_screen() -> None:
+    scopes = {each.scope for each in keys.KEYS} - {"", "table"}
+    for scope in scopes:
+        lists = ("table",) if scope not in ("form", "result", "overview") else ()
+        found = [
+            name
+            for key in keys.for_scopes(keys.KEYS, (scope, "", *lists))
+            for name in (key.key, *key.others)
+        ]
+        assert len(found) == len(set(found)), scope
+
+
+def test_an_unknown_target_in_sophia_keys_is_refused() -> None:
+    with pytest.raises(UsageError, match="U010"):
+        keys.remapped("jobs.dance=d")
