@@ -2,6 +2,8 @@
 
     SophiaError
     ├── UsageError         the request itself is wrong            exit 2, HTTP 422
+    │   ├── MethodError           GET where POST is meant         exit 2, HTTP 405
+    │   └── TooLargeError         more than Sophia reads at once  exit 2, HTTP 413
     ├── RefusedError       not allowed, or not confirmed          exit 3, HTTP 403
     │   └── UnauthenticatedError  no or wrong token               exit 3, HTTP 401
     ├── NotFoundError      no such job, model, data set, file     exit 4, HTTP 404
@@ -26,11 +28,13 @@ __all__ = [
     "DataError",
     "InternalError",
     "JobError",
+    "MethodError",
     "NotFoundError",
     "PromotionError",
     "RefusedError",
     "SetupError",
     "SophiaError",
+    "TooLargeError",
     "UnauthenticatedError",
     "UnavailableError",
     "UsageError",
@@ -76,6 +80,14 @@ class SophiaError(Exception):
 class UsageError(SophiaError):
     exit_code = 2
     http_status = 422
+
+
+class MethodError(UsageError):
+    http_status = 405
+
+
+class TooLargeError(UsageError):
+    http_status = 413
 
 
 class RefusedError(SophiaError):

@@ -5,16 +5,14 @@ Nothing is opened or read when this module is imported or a House is made.
 
 import asyncio
 import contextlib
-import fcntl
-import json
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from sophia_tui.audit_spool import AuditSpool
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Role
 from sophia_tui.domain.models import AuditEntry
 from sophia_tui.domain.protocols import RunLauncher, Source, Store
@@ -54,6 +52,7 @@ class House:
         self.dispatcher = Dispatcher(self.registry, self)
         self.clock = SystemClock()
         self.paths = Paths(data_folder(self.environment))
+        self._spool = AuditSpool(self.paths.audit_spool)
         self._settings: Settings | None = None
         self._store: Store | None = None
         self._source: Source | None = None
@@ -114,7 +113,7 @@ class House:
 
                 self._log_to_file()
                 self._store = await open_store(self.settings, self.paths)
-                await self._drain_spool(self._store)
+                await self._spool.drain(self._store.audit.add)
             await self._refresh_settings(self._store)
         return self._store
 
@@ -145,6 +144,10 @@ class House:
 
     async def service(self, kind: type) -> Any:
         """The service of that class, built on first use and again when settings change."""
+        if self._store is not None:
+            # another process may have changed them; a store that is away is the service's to tell
+            with contextlib.suppress(SophiaError):
+                await self._refresh_settings(self._store)
         if kind not in self._services:
             self._services[kind] = await FACTORIES[kind.__name__](self)
         return self._services[kind]
@@ -159,25 +162,7 @@ class House:
                 return
             except SophiaError as problem:
                 _log.warning("audit goes to the spool: %s", problem.code)
-        from sophia_tui.files import append_line
-
-        self.paths.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        plain = {**asdict(entry), "at": entry.at.isoformat()}
-        append_line(self.paths.audit_spool, json.dumps(plain).encode())
-
-    async def _drain_spool(self, store: Store) -> None:
-        """Bring spooled audit entries into the store; at least once each."""
-        try:
-            handle = os.open(self.paths.audit_spool, os.O_RDWR)
-        except FileNotFoundError:
-            return
-        with os.fdopen(handle, "r+b") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            for line in stream.read().splitlines():
-                plain = json.loads(line)
-                plain["at"] = datetime.fromisoformat(plain["at"])
-                await store.audit.add(AuditEntry(**plain))
-            stream.truncate(0)
+        self._spool.add(entry)
 
     async def _refresh_settings(self, store: Store) -> None:
         from sophia_tui.settings import load
@@ -249,6 +234,10 @@ async def _setup(house: House) -> Any:
 async def _collect(house: House) -> Any:
     from sophia_tui.services.collect import CollectService
 
+    try:
+        await house.store()  # for the settings that Sophia keeps; the source is read without, too
+    except SophiaError as problem:
+        _log.warning("collect goes on without the store: %s", problem.code)
     return CollectService(house.source, house.settings, house.clock)
 
 
@@ -317,6 +306,14 @@ async def _store(house: House) -> Any:
     return StoreService(PostgresAdmin(house.settings, house.paths))
 
 
+async def _demo(house: House) -> Any:
+    from sophia_tui.services.demo import DemoService
+    from sophia_tui.store.samples import EmbeddedSamples
+
+    samples = EmbeddedSamples(house.settings, house.paths)
+    return DemoService(house.dispatcher.call, samples, house.settings, house.paths, house.clock)
+
+
 #: By the service's class name, so that a test may add one for a throw-away service.
 FACTORIES: dict[str, Factory] = {
     "OverviewService": _overview,
@@ -332,4 +329,5 @@ FACTORIES: dict[str, Factory] = {
     "SettingsService": _settings,
     "AuditService": _audit,
     "StoreService": _store,
+    "DemoService": _demo,
 }

@@ -130,7 +130,7 @@ class Dispatcher:
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as problem:
-            error = _seen(problem, name)
+            error = logged_error(problem, name)
             refused = isinstance(error, RefusedError)
             if chosen.writes or refused:
                 outcome = "refused" if refused else "failed"
@@ -210,7 +210,7 @@ class Dispatcher:
             await self._wiring.audit(entry)
         except Exception as problem:
             # what was done is done and what failed has its own error: neither is hidden behind this
-            _seen(problem, "audit")
+            logged_error(problem, "audit")
             _log.error("not audited: %s by %s: %s", entry.operation, entry.actor, entry.outcome)
 
 
@@ -254,7 +254,7 @@ def _checked(
     )
 
 
-def _seen(problem: BaseException, name: str) -> SophiaError:
+def logged_error(problem: BaseException, name: str) -> SophiaError:
     """The error to answer with; a defect leaves its frames in the log.
 
     Frames only: the message of a foreign exception may hold data or a secret.

@@ -1,0 +1,158 @@
+"""The HTTP API's application, and the server that runs it in the foreground."""
+
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+
+from sophia_tui import __version__
+from sophia_tui.api import openapi, problems
+from sophia_tui.api.auth import Tokens
+from sophia_tui.api.guard import Guard
+from sophia_tui.api.routes import health, sophia
+from sophia_tui.errors import UnavailableError
+from sophia_tui.i18n import _
+
+if TYPE_CHECKING:
+    from sophia_tui.wiring import House
+
+#: Seconds that requests under way get when the server is told to stop.
+GRACE_SECONDS = 10
+
+
+class SophiaAPI(FastAPI):
+    """FastAPI with the guard outside of everything, FastAPI's own net for errors included."""
+
+    def __init__(self, house: "House", running: sophia.Running) -> None:
+        pulse = health.Pulse(house)
+
+        @contextlib.asynccontextmanager
+        async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+            yield
+            await pulse.stop()
+            await house.close()
+
+        super().__init__(
+            title="Sophia",
+            version=__version__,
+            lifespan=lifespan,
+            redoc_url=None,
+            redirect_slashes=False,
+        )
+        self._operations = house.registry
+        problems.install(self)
+        self.include_router(health.router(pulse))
+        self.include_router(sophia.router(house, running))
+        self._guard = Guard(super().__call__, house, Tokens(house.settings))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._guard(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = openapi.describe(self, self._operations)
+        return self.openapi_schema
+
+
+def create_app(house: "House", running: sophia.Running | None = None) -> FastAPI:
+    """The API over one house, which is closed when the server stops.
+
+    Raises UsageError T423 where SOPHIA_API_ROLE is no role.
+    """
+    return SophiaAPI(house, running or sophia.Running())
+
+
+class _Server(uvicorn.Server):
+    """A server that asks long reads to end as soon as it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, running: sophia.Running) -> None:
+        super().__init__(config)
+        self._running = running
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._running.stop_all()
+        super().handle_exit(sig, frame)
+
+
+def run_api(house: "House", host: str, port: int) -> int:
+    """Serve until SIGINT or SIGTERM; the exit code.
+
+    Raises UnavailableError S051 where the address is taken, S052 where it can't be used.
+    """
+    running = sophia.Running()
+    app = create_app(house, running)
+    with _listener(host, port) as listener:
+        _log_to_stderr()
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            lifespan="on",
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        server = _Server(config, running)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # uvicorn raises the signal again when it has stopped: to be told to stop is no failure
+            signal.signal(number, lambda *_ignored: None)
+        server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        if not 0 < port < 65536:  # the resolver would quietly take it modulo 65536
+            raise OverflowError(_("Ports are numbers from 1 to 65535."))
+        family, kind, protocol, _name, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(128)
+        except BaseException:
+            listener.close()
+            raise
+    except (OSError, OverflowError, UnicodeError) as problem:
+        if isinstance(problem, OSError) and problem.errno == errno.EADDRINUSE:
+            raise UnavailableError(
+                "S051",
+                _("Port {port} on {host} is taken.").format(port=port, host=host),
+                _("Another program listens there, perhaps another `sophia serve api`."),
+                _("Stop it, or choose another port with --port."),
+            ) from problem
+        why = (
+            os.strerror(problem.errno or 0)
+            if isinstance(problem, PermissionError)
+            else str(problem)
+        )
+        raise UnavailableError(
+            "S052",
+            _("Sophia can't listen on {host}, port {port}.").format(port=port, host=host),
+            why,
+            _("Choose another --host or --port; ports below 1024 need root."),
+        ) from problem
+    return listener
+
+
+def _log_to_stderr() -> None:
+    """uvicorn's few words and our access log; uvicorn's own access log would hold queries."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for name in ("uvicorn.error", "sophia.api"):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    logging.getLogger("uvicorn.error").propagate = False

@@ -1,0 +1,141 @@
+"""The outermost layer of the API: token, body limit, language, access log, and the last net.
+
+Plain ASGI, so that nothing inside it runs for a request without a token.
+"""
+
+import logging
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sophia_tui.api import problems
+from sophia_tui.api.auth import Tokens
+from sophia_tui.errors import SophiaError, TooLargeError
+from sophia_tui.i18n import _, match_language, set_language
+from sophia_tui.services.operations import logged_error
+from sophia_tui.textsafe import visible
+
+if TYPE_CHECKING:
+    from sophia_tui.wiring import House
+
+OPEN_PATHS = frozenset({"/health"})
+#: Bytes of a request's body; nothing that Sophia is asked for needs more.
+MAXIMUM_BODY = 10_000_000
+SAFE_HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+
+_log = logging.getLogger("sophia.api")
+
+
+def wanted_language(accept: str, default: str) -> str:
+    """The first language of ours by the weights of an Accept-Language header."""
+    ranked: list[tuple[float, int, str]] = []
+    for place, part in enumerate(accept.split(",")[:20]):
+        tag, _sign, weight = part.strip().partition(";q=")
+        language = match_language(tag.strip())
+        try:
+            rank = float(weight) if weight else 1.0
+        except ValueError:
+            continue
+        if language and rank > 0:
+            ranked.append((-rank, place, language))
+    return min(ranked)[2] if ranked else default
+
+
+def _header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in headers if key == name), "")
+
+
+class Guard:
+    """Wraps the application; the role of the caller goes on in `request.state.role`."""
+
+    def __init__(self, app: ASGIApp, house: "House", tokens: Tokens) -> None:
+        self._app = app
+        self._house = house
+        self._tokens = tokens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        accept = _header(scope["headers"], b"accept-language")
+        set_language(wanted_language(accept, self._house.language))
+        started = time.monotonic()
+        status = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *SAFE_HEADERS]
+            await send(message)
+
+        try:
+            await self._admit(scope, receive, sending)
+        except Exception as problem:
+            error = logged_error(problem, visible(scope["path"]))
+            if not status:
+                await problems.answer(error)(scope, receive, sending)
+        finally:
+            self._tell(scope, status, time.monotonic() - started)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            state = scope.setdefault("state", {})
+            if scope["path"] not in OPEN_PATHS:
+                state["role"] = self._tokens.role_of(scope["headers"])
+            receive = await _within_limit(scope, receive)
+        except SophiaError as problem:
+            await problems.answer(problem)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        """One line of access log: never a query string, a header or a body."""
+        role = scope.get("state", {}).get("role")
+        peer = (scope.get("client") or ("-",))[0]
+        _log.info(
+            "%s %s %s %d %d ms %s",
+            peer,
+            visible(scope["method"]),
+            visible(scope["path"])[:200],
+            status,
+            round(1000 * seconds),
+            role.value if role else "-",
+        )
+
+
+async def _within_limit(scope: Scope, receive: Receive) -> Receive:
+    """Read the body and hand it on in one piece. Raises TooLargeError U462."""
+    announced = _header(scope["headers"], b"content-length")
+    if announced.isdigit() and int(announced) > MAXIMUM_BODY:
+        raise _too_large()
+    body = bytearray()
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            break
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > MAXIMUM_BODY:
+            raise _too_large()
+    pending: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay
+
+
+def _too_large() -> TooLargeError:
+    return TooLargeError(
+        "U462",
+        _("The request's body is too large."),
+        _("At most {bytes} bytes are read.").format(bytes=MAXIMUM_BODY),
+        _("Send less at once, or name a file on the server."),
+    )

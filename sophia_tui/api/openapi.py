@@ -1,0 +1,95 @@
+"""What OpenAPI says of the operations' inputs; outputs and errors FastAPI knows by itself."""
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, Field, create_model
+from pydantic.json_schema import models_json_schema
+
+from sophia_tui import __version__
+from sophia_tui.api.routes.sophia import method_of, path_of
+from sophia_tui.domain.operations import Danger, Operation
+
+if TYPE_CHECKING:
+    from sophia_tui.services.operations import Registry
+
+_REFERENCE = "#/components/schemas/{model}"
+_SECURITY: dict[str, Any] = {
+    "adminToken": {"type": "apiKey", "in": "header", "name": "x-admin-token"},
+    "bearer": {"type": "http", "scheme": "bearer"},
+}
+_CONFIRM = "Confirm an act that is hard to change back."
+_DRY_RUN = "Show what would be done and change nothing."
+
+
+def _controls(chosen: Operation) -> dict[str, str]:
+    found = {}
+    if chosen.danger is not Danger.NONE:
+        found["confirm"] = _CONFIRM
+    if chosen.dry_run:
+        found["dry_run"] = _DRY_RUN
+    return {name: text for name, text in found.items() if name not in chosen.input.model_fields}
+
+
+def _body_model(chosen: Operation) -> type[BaseModel]:
+    """The input with the controls it may carry."""
+    controls = _controls(chosen)
+    if not controls:
+        return chosen.input
+    fields: dict[str, Any] = {
+        name: (bool, Field(default=False, description=text)) for name, text in controls.items()
+    }
+    name = "".join(part.title() for part in chosen.name.replace("_", ".").split("."))
+    return create_model(f"{name}Body", __base__=chosen.input, **fields)
+
+
+def _parameters(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    required = schema.get("required", ())
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in required,
+            "description": each.get("description", ""),
+            "schema": each,
+        }
+        for name, each in schema.get("properties", {}).items()
+    ]
+
+
+def describe(app: FastAPI, operations: "Registry") -> dict[str, Any]:
+    """The whole OpenAPI document; every route but /health needs a token."""
+    document = get_openapi(title="Sophia", version=__version__, routes=app.routes)
+    models = {each.name: _body_model(each) for each in operations}
+    references, defined = models_json_schema(
+        [(model, "validation") for model in dict.fromkeys(models.values())],
+        ref_template=_REFERENCE,
+    )
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name, schema in defined.get("$defs", {}).items():
+        schemas.setdefault(name, schema)
+    for each in operations:
+        method = method_of(each).lower()
+        entry = document["paths"][path_of(each)][method]
+        entry["description"] = f"Needs the role {each.role.value}."
+        reference = references[(models[each.name], "validation")]
+        if method == "get":
+            entry["parameters"] = _parameters(schemas[reference["$ref"].rsplit("/", 1)[1]])
+        else:
+            entry["requestBody"] = {"content": {"application/json": {"schema": reference}}}
+            entry["parameters"] = [
+                {
+                    "name": name,
+                    "in": "query",
+                    "required": False,
+                    "description": text,
+                    "schema": {"type": "boolean", "default": False},
+                }
+                for name, text in _controls(each).items()
+            ]
+    components["securitySchemes"] = _SECURITY
+    document["security"] = [{name: []} for name in _SECURITY]
+    document["paths"]["/health"]["get"]["security"] = []
+    return document

@@ -1,0 +1,85 @@
+"""How an error leaves the API: its status, its JSON body, and FastAPI's own errors in our words."""
+
+import json
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from sophia_tui.errors import (
+    InternalError,
+    MethodError,
+    NotFoundError,
+    SophiaError,
+    UnauthenticatedError,
+    UsageError,
+)
+from sophia_tui.i18n import _
+from sophia_tui.textsafe import visible
+
+
+class ErrorBody(BaseModel):
+    """What happened, why, what to do."""
+
+    code: str = Field(description="SOPHIA- and a letter with three digits; one code, one cause.")
+    what: str
+    why: str
+    remedy: str
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class Problem(BaseModel):
+    """The body of every answer that is not a success."""
+
+    error: ErrorBody
+
+
+def answer(problem: SophiaError) -> Response:
+    """The HTTP answer for an error, in the active language (its texts are translated already)."""
+    body = json.dumps({"error": problem.as_dict()}, default=str)
+    headers = {}
+    if isinstance(problem, UnauthenticatedError):
+        headers["www-authenticate"] = "Bearer"
+    return Response(body, problem.http_status, headers, media_type="application/json")
+
+
+def _of_starlette(problem: HTTPException, path: str) -> SophiaError:
+    if problem.status_code == 404:
+        return NotFoundError(
+            "U460",
+            _("There is no route {path}.").format(path=visible(path)[:200]),
+            remedy=_("GET /openapi.json lists them."),
+        )
+    if problem.status_code == 405:
+        return MethodError(
+            "U461",
+            _("The route {path} takes another method.").format(path=visible(path)[:200]),
+            remedy=_("What only reads takes GET, what changes something takes POST."),
+        )
+    return InternalError("X501", _("The request could not be answered."), problem.detail)
+
+
+def install(app: FastAPI) -> None:
+    """Answer Sophia's, Starlette's and FastAPI's errors in one form."""
+
+    @app.exception_handler(SophiaError)
+    async def _ours(request: Request, problem: SophiaError) -> Response:
+        return answer(problem)
+
+    @app.exception_handler(HTTPException)
+    async def _starlettes(request: Request, problem: HTTPException) -> Response:
+        response = answer(_of_starlette(problem, request.url.path))
+        response.headers.update(problem.headers or {})
+        return response
+
+    @app.exception_handler(RequestValidationError)
+    async def _fastapis(request: Request, problem: RequestValidationError) -> Response:
+        # places and rules only: what was sent may be a secret or personal data
+        where = ", ".join(
+            f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}"
+            for each in problem.errors()
+        )
+        return answer(UsageError("U464", _("The request does not fit this route."), where))

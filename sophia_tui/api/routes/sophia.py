@@ -1,0 +1,191 @@
+"""Our own protocol: a route for each operation of the registry, under /api/v1/SUBJECT/VERB.
+
+What only reads is a GET with its input as query parameters; what changes something is a POST with
+its input as JSON body. `confirm` and `dry_run` may stand in the query or in the body.
+"""
+
+import asyncio
+import contextlib
+import json
+import types
+import typing
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
+
+from sophia_tui.api.problems import Problem
+from sophia_tui.domain.context import CancelSignal, Face, Role
+from sophia_tui.domain.operations import Operation
+from sophia_tui.errors import UsageError
+from sophia_tui.i18n import _, get_language
+
+if TYPE_CHECKING:
+    from sophia_tui.wiring import House
+
+PREFIX = "/api/v1"
+CONTROLS = ("confirm", "dry_run")
+_BOOLEAN = TypeAdapter(bool)
+
+
+def path_of(chosen: Operation) -> str:
+    return f"{PREFIX}/{chosen.subject}/{chosen.verb}"
+
+
+def method_of(chosen: Operation) -> str:
+    """GET for what only reads and fits into a query; secrets and nested inputs never do."""
+    flat = all(_fits_query(info.annotation) for info in chosen.input.model_fields.values())
+    return "GET" if not chosen.writes and flat else "POST"
+
+
+def _fits_query(annotation: Any) -> bool:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, list, tuple):
+        return all(_fits_query(each) for each in typing.get_args(annotation))
+    if typing.get_origin(annotation) is dict or annotation in (dict, SecretStr, Any):
+        return False
+    return not (isinstance(annotation, type) and issubclass(annotation, BaseModel))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request taken apart: the operation's fields and the two controls."""
+
+    fields: dict[str, Any]
+    confirm: bool
+    dry_run: bool
+
+
+async def asked_by(request: Request, chosen: Operation) -> Asked:
+    """What a request asks for, not yet checked against the operation's input.
+
+    Raises UsageError U463 for a body that is no JSON object, U465 for a control that is no boolean.
+    """
+    query = _from_query(request, chosen)
+    body = _from_body(await request.body()) if request.method == "POST" else {}
+    fields, controls = {**query, **body}, {}
+    for name in CONTROLS:
+        if name not in chosen.input.model_fields:
+            controls[name] = _flag(name, fields.pop(name, False))
+    return Asked(fields, controls.get("confirm", False), controls.get("dry_run", False))
+
+
+def _from_query(request: Request, chosen: Operation) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in request.query_params:
+        every = request.query_params.getlist(name)
+        info = chosen.input.model_fields.get(name)
+        found[name] = every if info and _is_list(info.annotation) else every[-1]
+    return found
+
+
+def _is_list(annotation: Any) -> bool:
+    options = typing.get_args(annotation)
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return any(_is_list(each) for each in options)
+    return typing.get_origin(annotation) in (list, tuple)
+
+
+def _from_body(content: bytes) -> Mapping[str, Any]:
+    if not content.strip():
+        return {}
+    try:
+        plain = json.loads(content)
+    except (ValueError, RecursionError):  # also bytes that are no text, and bottomless nesting
+        plain = None
+    if not isinstance(plain, dict):
+        raise UsageError(
+            "U463",
+            _("The request's body is not a JSON object."),
+            remedy=_('Send an object such as {"limit": 10}, or {}.'),
+        )
+    return plain
+
+
+def _flag(name: str, value: Any) -> bool:
+    try:
+        return _BOOLEAN.validate_python(value)
+    except ValidationError:
+        raise UsageError(
+            "U465",
+            _("{name} must be true or false.").format(name=name),
+        ) from None
+
+
+@contextlib.asynccontextmanager
+async def _listening(request: Request, cancel: CancelSignal) -> AsyncIterator[None]:
+    """Ask to stop when the client goes away."""
+
+    async def listen() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            continue
+        cancel.request()
+
+    listener = asyncio.create_task(listen())
+    try:
+        yield
+    finally:
+        listener.cancel()
+        await asyncio.wait([listener])
+
+
+class Running:
+    """The cancel signals of the requests under way, for a server that is told to stop."""
+
+    def __init__(self) -> None:
+        self._signals: set[CancelSignal] = set()
+
+    @contextlib.contextmanager
+    def one(self) -> typing.Iterator[CancelSignal]:
+        signal = CancelSignal()
+        self._signals.add(signal)
+        try:
+            yield signal
+        finally:
+            self._signals.discard(signal)
+
+    def stop_all(self) -> None:
+        for signal in tuple(self._signals):
+            signal.request()
+
+
+def _endpoint(house: "House", chosen: Operation, running: Running) -> Any:
+    async def endpoint(request: Request) -> BaseModel:
+        asked = await asked_by(request, chosen)
+        role: Role = request.state.role
+        with running.one() as cancel:
+            context = house.context(
+                Face.API,
+                dry_run=asked.dry_run,
+                confirmed=asked.confirm,
+                cancel=cancel,
+                actor=f"api:{role.value}",
+                role=role,
+                language=get_language(),
+            )
+            # a change that has begun is finished whether or not somebody still waits for the answer
+            listening = contextlib.nullcontext() if chosen.writes else _listening(request, cancel)
+            async with listening:
+                return await house.dispatcher.call(chosen.name, asked.fields, context)
+
+    endpoint.__name__ = chosen.name.replace(".", "_")
+    return endpoint
+
+
+def router(house: "House", running: Running) -> APIRouter:
+    """A route for each operation of the house's registry."""
+    routes = APIRouter()
+    for chosen in house.registry:
+        chosen.output.model_rebuild()
+        routes.add_api_route(
+            path_of(chosen),
+            _endpoint(house, chosen, running),
+            methods=[method_of(chosen)],
+            response_model=chosen.output,
+            operation_id=chosen.name,
+            summary=chosen.help,
+            tags=[chosen.subject],
+            responses={"default": {"model": Problem, "description": "What, why, what to do."}},
+        )
+    return routes
