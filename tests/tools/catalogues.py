@@ -56,7 +56,7 @@ def problems() -> list[str]:
         first = message.id if isinstance(message.id, str) else message.id[0]
         translated = have.get(message.id)
         texts = [] if translated is None else translated.string
-        texts = [texts] if isinstance(texts, str) else list(texts)
+        texts = [texts] if isinstance(texts, str) else list(texts or ())
         if not texts or not all(texts):
             listed.append(f"not translated: {first!r} ({message.locations[0][0]})")
         elif translated is not None and translated.fuzzy:
@@ -77,8 +77,13 @@ def problems() -> list[str]:
 def update() -> None:
     """Merge the code's texts into the .po, drop what is left over, compile the .mo."""
     wanted, have = extracted(), stored()
+    begun = have.creation_date  # kept: a new date alone would be a change in every commit
     have.update(wanted, no_fuzzy_matching=True)
     have.obsolete.clear()
+    have.creation_date = have.revision_date = begun
+    have.version = "1"
+    have.header_comment = "# Brazilian Portuguese texts of Sophia."
+    have.msgid_bugs_address = have.last_translator = have.language_team = "Sophia"
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / "sophia.po").open("wb") as stream:
         write_po(stream, have, width=100, sort_output=True, include_lineno=False)
