@@ -133,11 +133,11 @@ class House:
 
     async def wake(self) -> None:
         """Make sure that somebody takes queued jobs: a living worker, else one of our own."""
-        store = await self.store()
-        if not await store.jobs.living_workers(within_seconds=20):
-            from sophia_tui.worker.spawn import ensure_worker
+        from sophia_tui.worker.spawn import ensure_worker
 
-            ensure_worker(self.paths, self.environment)
+        store = await self.store()
+        living = await store.jobs.living_workers(within_seconds=20)
+        ensure_worker(self.paths, self.environment, living)
 
     def training_allowed(self) -> bool:
         return self.settings.allow_finetune

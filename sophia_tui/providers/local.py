@@ -73,6 +73,7 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     kept.setdefault("HOME", str(home(environment)))
     kept.setdefault("PATH", os.defpath)
     kept["PYTHONPATH"] = str(Path(finetune.schema.__file__).resolve().parent.parent)
+    kept["PYTHONSAFEPATH"] = "1"  # a folder `finetune` where we stand is data, never our program
     kept["PYTHONUNBUFFERED"] = "1"
     return kept
 

@@ -1,6 +1,5 @@
 """One worker for each data folder: a lock that the kernel frees when its holder dies."""
 
-import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -44,13 +43,18 @@ class WorkerLock:
 
 
 def is_held(paths: Paths) -> bool:
-    """Whether a worker of this data folder lives."""
-    with contextlib.suppress(FileNotFoundError):
-        handle = os.open(lock_path(paths), os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(handle)
+    """Whether a worker of this data folder lives. Where another account's worker keeps the folder,
+    nobody else can look, nor work in it: then it counts as held."""
+    try:
+        handle = os.open(lock_path(paths), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
     return False

@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sophia_tui.paths import Paths
 from sophia_tui.providers import detach
+from sophia_tui.providers.machine import read_host, start_time
 from sophia_tui.settings import find_env_file
 from sophia_tui.worker.lock import is_held
 
@@ -15,18 +17,25 @@ LOG_NAME = "worker.log"
 
 
 def ensure_worker(
-    paths: Paths, environment: Mapping[str, str], command: Sequence[str] = COMMAND
+    paths: Paths,
+    environment: Mapping[str, str],
+    living: Sequence[Mapping[str, Any]] = (),
+    command: Sequence[str] = COMMAND,
 ) -> bool:
-    """Start a worker unless one holds the lock; whether one was started.
+    """Start a worker unless one serves this store; whether one was started.
+
+    `living` are the store's living workers: one that was killed a moment ago still stands there,
+    so those of this machine must have a process.
 
     Blocks for the few hundredths of a second that a fork needs. Raises OSError where nothing can
     be started. Two callers at once are harmless: the second worker finds the lock held and ends.
     """
-    if is_held(paths):
+    if is_held(paths) or any(_serves(each) for each in living):
         return False
     paths.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
     given = dict(environment)
     given.setdefault("PATH", os.defpath)
+    given["PYTHONSAFEPATH"] = "1"  # a folder `finetune` where we stand is data, never our program
     given["SOPHIA_DATA_DIR"] = str(paths.data)
     env_file = find_env_file(environment)
     if env_file is not None:  # the worker stands in /, where no .env would be found
@@ -49,3 +58,7 @@ def ensure_worker(
         check=True,
     )
     return True
+
+
+def _serves(worker: Mapping[str, Any]) -> bool:
+    return worker["host"] != read_host() or start_time(worker["pid"]) is not None

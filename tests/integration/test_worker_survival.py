@@ -108,13 +108,13 @@ async def test_a_job_outlives_kill_9_of_worker_postmaster_and_run(
     machine = ThisMachine.here()
     job = new_job(steps=300, pace=0.03)
     await embedded.jobs.add(job)
-    assert ensure_worker(tidy, environment, WORKER)
+    assert ensure_worker(tidy, environment, command=WORKER)
     running = await until(embedded, job.id, lambda job: (job.step or 0) >= 3)
     assert running.identity is not None
 
     kill_worker(tidy)
     assert machine.alive(running.identity)
-    assert ensure_worker(tidy, environment, WORKER)
+    assert ensure_worker(tidy, environment, command=WORKER)
     step = running.step or 0
     adopted = await until(embedded, job.id, lambda job: (job.step or 0) >= step + 20)
     assert adopted.identity == running.identity
@@ -138,7 +138,7 @@ async def test_the_workers_clean_end_ends_no_run(store: Store, store_url: str, t
     environment = worker_environment(tidy, {"SOPHIA_STORE_URL": store_url})
     job = new_job(steps=500, pace=0.03)
     await store.jobs.add(job)
-    assert ensure_worker(tidy, environment, WORKER)
+    assert ensure_worker(tidy, environment, command=WORKER)
     running = await until(store, job.id, lambda job: job.state == "running")
     kill_worker(tidy, signal.SIGTERM)
     assert running.identity is not None and ThisMachine.here().alive(running.identity)
@@ -151,7 +151,7 @@ async def test_only_one_worker_works_in_a_data_folder(
     environment = worker_environment(tidy, {"SOPHIA_STORE_URL": store_url})
     lock = WorkerLock(tidy)
     assert lock.take() and not WorkerLock(tidy).take()
-    assert not ensure_worker(tidy, environment, WORKER)
+    assert not ensure_worker(tidy, environment, command=WORKER)
     finished = subprocess.run([*WORKER], env=environment, timeout=30, check=False)
     assert finished.returncode == 0  # in the background it goes at once
     stand_by = subprocess.Popen([*WORKER[:-1]], env=environment, stderr=subprocess.DEVNULL)
@@ -166,6 +166,21 @@ async def test_only_one_worker_works_in_a_data_folder(
         assert stand_by.wait(20) == 0
 
 
+async def test_a_worker_elsewhere_serves_and_one_that_was_killed_does_not(
+    store_url: str, tidy: Paths
+) -> None:
+    environment = worker_environment(tidy, {"SOPHIA_STORE_URL": store_url})
+    here = ThisMachine.here().host
+    elsewhere = [{"id": "w", "host": "another-host", "pid": 1}]
+    assert not ensure_worker(tidy, environment, elsewhere, WORKER)
+    other_folder = [{"id": "w", "host": here, "pid": os.getpid()}]
+    assert not ensure_worker(tidy, environment, other_folder, WORKER)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    assert ensure_worker(tidy, environment, [{"id": "w", "host": here, "pid": gone.pid}], WORKER)
+    wait_until(lambda: is_held(tidy) and worker_pid(tidy) > 0)
+
+
 async def test_a_worker_without_work_ends_when_told_so(store_url: str, tidy: Paths) -> None:
     environment = worker_environment(tidy, {"SOPHIA_STORE_URL": store_url, "TEST_IDLE": "0.3"})
     finished = subprocess.run([*WORKER], env=environment, timeout=30, check=False)
@@ -176,7 +191,7 @@ async def test_a_worker_is_nobodys_child_and_no_secret_is_on_its_command_line(
     store_url: str, tidy: Paths
 ) -> None:
     environment = worker_environment(tidy, {"SOPHIA_STORE_URL": store_url})
-    assert ensure_worker(tidy, environment, WORKER)
+    assert ensure_worker(tidy, environment, command=WORKER)
     wait_until(lambda: is_held(tidy) and worker_pid(tidy) > 0)
     pid = worker_pid(tidy)
     assert start_time(pid) is not None
