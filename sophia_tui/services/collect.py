@@ -3,8 +3,7 @@
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -22,7 +21,11 @@ from sophia_tui.domain.protocols import (
 from sophia_tui.errors import UsageError
 from sophia_tui.i18n import N_, _
 from sophia_tui.services.operations import operation
-from sophia_tui.settings import Settings, words
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from sophia_tui.settings import Settings
 
 
 class CollectRequest(Input):
@@ -152,7 +155,7 @@ class CollectService:
     """Reads the source; writes only into FINETUNE_DIR."""
 
     def __init__(
-        self, open_source: Callable[[], Awaitable[Source]], settings: Settings, clock: Clock
+        self, open_source: Callable[[], Awaitable[Source]], settings: "Settings", clock: Clock
     ) -> None:
         self._open_source = open_source
         self._settings = settings
@@ -168,6 +171,8 @@ class CollectService:
     )
     async def run(self, context: Context, request: CollectRequest) -> CollectResult:
         """Raises UsageError D120, D121 for the period and the zone, and what Source.export does."""
+        from sophia_tui.settings import words
+
         zone = self._zone()
         start, end, now = self._period(request, zone)
         folder = self._folder(request)
@@ -201,7 +206,9 @@ class CollectService:
         source = await self._open_source()
         return SourceReport(items=[TableView.of(each) for each in await source.inspect()])
 
-    def _zone(self) -> ZoneInfo:
+    def _zone(self) -> "ZoneInfo":
+        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
         try:
             return ZoneInfo(self._settings.timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -212,7 +219,7 @@ class CollectService:
             ) from None
 
     def _period(
-        self, request: CollectRequest, zone: ZoneInfo
+        self, request: CollectRequest, zone: "ZoneInfo"
     ) -> tuple[datetime, datetime, datetime]:
         """Half-open, in the zone; days back keep the time of day, as `now() - '30 days'` does."""
         now = self._clock.now().astimezone(zone)
@@ -236,6 +243,8 @@ class CollectService:
     def _filter(
         self, request: CollectRequest, start: datetime, end: datetime
     ) -> ConversationFilter:
+        from sophia_tui.settings import words
+
         statuses = request.closed_statuses or words(self._settings.closed_statuses)
         idle = self._settings.idle_hours if request.idle_hours is None else request.idle_hours
         return ConversationFilter(
@@ -248,7 +257,7 @@ class CollectService:
         )
 
 
-def _in_zone(moment: datetime | None, zone: ZoneInfo) -> datetime | None:
+def _in_zone(moment: datetime | None, zone: "ZoneInfo") -> datetime | None:
     """A time without zone is one of the settings' zone."""
     if moment is None:
         return None

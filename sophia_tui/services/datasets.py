@@ -1,6 +1,5 @@
 """Data set versions that exist: list them, look at one, and at what was rejected for it."""
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -77,6 +76,8 @@ class DatasetsService:
     )
     async def rejected(self, context: Context, request: RejectedInput) -> RejectedList:
         """Raises NotFoundError D404 (no such version) and D405 (its folder is gone)."""
+        import asyncio
+
         version = await self._get(request.dataset)
         total = version.counts.get(request.code or "rows_rejected", 0)
         try:

@@ -7,7 +7,7 @@ not do by itself. What a person set (FINETUNE_DIR, managed env files) is never t
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -23,7 +23,9 @@ from sophia_tui.paths import Paths
 from sophia_tui.services.demo_folder import DemoFolder, DemoState, Question
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import JobView
-from sophia_tui.settings import Settings
+
+if TYPE_CHECKING:
+    from sophia_tui.settings import Settings
 
 Call = Callable[[str, Mapping[str, Any], Context], Awaitable[Any]]
 
@@ -101,7 +103,7 @@ class DemoService:
         self,
         call: Call,
         samples: SampleLoader,
-        settings: Settings,
+        settings: "Settings",
         paths: Paths,
         clock: Clock,
     ) -> None:

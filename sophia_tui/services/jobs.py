@@ -1,6 +1,5 @@
 """Jobs: look at them, follow them, stop, pause and resume them. Starting is `train`'s."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -140,6 +139,8 @@ class JobsService:
     )
     async def watch(self, context: Context, request: WatchRequest) -> JobView:
         """Stopping to watch is no error, and changes nothing about the job."""
+        import asyncio
+
         job = await self._get(request.job)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (request.timeout_seconds or float("inf"))
@@ -236,6 +237,8 @@ class JobsService:
 
     async def _patiently(self, context: Context, job: Job) -> JobView:
         """The job as it is now; a database that restarts does not end the watching."""
+        import asyncio
+
         for attempt in range(_PATIENCE):
             try:
                 return await self._eyes.view(await self._get(job.id))
@@ -247,6 +250,8 @@ class JobsService:
 
     async def _change(self, reference: str, decide: Callable[[Job], dict[str, Any]]) -> Job:
         """Apply a decision to the job as it stands; decide again where the worker was faster."""
+        import asyncio
+
         for attempt in range(_ATTEMPTS):
             job = await self._get(reference)
             changes = decide(job)

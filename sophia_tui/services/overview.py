@@ -1,10 +1,9 @@
 """Overview: where the loop stands, stage by stage, what runs, and the next sensible step."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -20,7 +19,11 @@ from sophia_tui.services.job_states import JobEyes
 from sophia_tui.services.operations import operation
 from sophia_tui.services.stages import Health, StageView, Standing, Step
 from sophia_tui.services.views import JobView
-from sophia_tui.settings import Settings
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from sophia_tui.settings import Settings
 
 SOURCE_SECONDS = 10.0  # how long an answer about the source counts as fresh
 SOURCE_PATIENCE = 1.5  # seconds that the first look waits for the source; later ones wait for none
@@ -86,7 +89,7 @@ class OverviewService:
         self,
         store: Store,
         open_source: Callable[[], Awaitable[Source]],
-        settings: Settings,
+        settings: "Settings",
         paths: Paths,
         clock: Clock,
     ) -> None:
@@ -155,6 +158,8 @@ class SourceLook:
 
     async def look(self, configured: bool) -> stages.SourceState:
         """The last answer; a fresh one is asked for where that is older than 10 s."""
+        import asyncio
+
         fresh = time.monotonic() - self._asked_at < SOURCE_SECONDS
         if not fresh and (self._asking is None or self._asking.done()):
             self._asking = asyncio.create_task(self._ask())
@@ -163,6 +168,8 @@ class SourceLook:
         return self._known or stages.SourceState(configured=configured, reached=None)
 
     async def _ask(self) -> None:
+        import asyncio
+
         try:
             async with asyncio.timeout(SOURCE_TIMEOUT):
                 tables = await (await self._open()).inspect()

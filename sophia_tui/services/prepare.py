@@ -1,6 +1,5 @@
 """Prepare: the files of FINETUNE_DIR become a data set version, in a process of its own."""
 
-import asyncio
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -20,7 +19,9 @@ from sophia_tui.i18n import N_, _, ngettext
 from sophia_tui.paths import Paths
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import DatasetView
-from sophia_tui.settings import Settings
+
+if TYPE_CHECKING:
+    from sophia_tui.settings import Settings
 
 #: Below the first a hosted provider refuses the file; below the second a person should know.
 PROVIDER_MINIMUM = 10
@@ -135,7 +136,7 @@ class PrepareService:
     """Needs `settings` for the folder, `paths` for where versions lie."""
 
     def __init__(
-        self, datasets: DatasetStore, settings: Settings, paths: Paths, clock: Clock
+        self, datasets: DatasetStore, settings: "Settings", paths: Paths, clock: Clock
     ) -> None:
         self._datasets = datasets
         self._settings = settings
@@ -170,6 +171,8 @@ class PrepareService:
     )
     async def repair(self, context: Context, request: RepairInput) -> RepairOutput:
         """Raises DataError D301 to D306, NotFoundError D305, ConflictError D310, SetupError."""
+        import asyncio
+
         from sophia_tui.datasets.__main__ import RepairTask
         from sophia_tui.datasets.process import run_engine
         from sophia_tui.datasets.sources import select

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -43,7 +43,9 @@ from sophia_tui.services.managed_env import (
 from sophia_tui.services.models import unknown_model
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import Page
-from sophia_tui.settings import Settings
+
+if TYPE_CHECKING:
+    from sophia_tui.settings import Settings
 
 _log = logging.getLogger("sophia")
 
@@ -97,7 +99,7 @@ class PromotionList(Output):
 class PromoteService:
     """Puts a model's name into the managed env files, and takes it out again."""
 
-    def __init__(self, store: Store, settings: Settings, paths: Paths, clock: Clock) -> None:
+    def __init__(self, store: Store, settings: "Settings", paths: Paths, clock: Clock) -> None:
         self._store = store
         self._settings = settings
         self._paths = paths

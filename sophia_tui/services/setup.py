@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -15,7 +16,9 @@ from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.services.operations import operation
-from sophia_tui.settings import Settings
+
+if TYPE_CHECKING:
+    from sophia_tui.settings import Settings
 
 TRAINING_PACKAGES = ("torch", "transformers", "peft", "accelerate")
 API_PACKAGES = ("fastapi", "uvicorn")
@@ -43,7 +46,7 @@ class SetupService:
         self,
         open_store: Callable[[], Awaitable[Store]],
         open_source: Callable[[], Awaitable[Source]],
-        settings: Settings,
+        settings: "Settings",
         paths: Paths,
     ) -> None:
         self._open_store = open_store
