@@ -15,6 +15,9 @@ from sophia_tui.i18n import _, number
 from sophia_tui.textsafe import visible
 
 
+_WIDE_CELL = 70
+
+
 def width(text: str) -> int:
     """Terminal cells of a text: wide characters count two, combining marks none."""
     return sum(
@@ -51,7 +54,8 @@ def _title(model: type[BaseModel], name: str) -> str:
 
 
 def _table(rows: list[BaseModel], plain: bool) -> list[str]:
-    """Aligned columns; columns empty in every row are left out. `plain`: blocks of lines."""
+    """Aligned columns; columns empty in every row are left out. `plain`, or a cell that is too wide
+    for a column (an answer of a model, say): blocks of lines."""
     kind = type(rows[0])
     names = [
         name
@@ -63,6 +67,8 @@ def _table(rows: list[BaseModel], plain: bool) -> list[str]:
     cells = [[_title(kind, name) for name in names]]
     cells += [[shown(getattr(row, name)) for name in names] for row in rows]
     widths = [max(width(line[column]) for line in cells) for column in range(len(names))]
+    if max(widths) > _WIDE_CELL:
+        return _table(rows, plain=True)
     return [
         "  ".join(
             cell + " " * (space - width(cell)) for cell, space in zip(line, widths, strict=True)

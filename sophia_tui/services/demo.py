@@ -4,6 +4,7 @@ Each step is the same operation that a person would ask for; nothing is done her
 not do by itself. What a person set (FINETUNE_DIR, managed env files) is never touched.
 """
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -74,7 +75,7 @@ class DemoAnswer(Output):
 
 class DurationView(Output):
     step: str = Field(title=N_("Step"))
-    seconds: float = Field(title=N_("Seconds"))
+    seconds: int = Field(title=N_("Seconds"))
 
 
 class DemoSummary(Output):
@@ -199,7 +200,7 @@ class _Loop:
             return await work
         finally:
             self._context = outer
-            seconds = round(time.monotonic() - begin, 1)
+            seconds = math.ceil(time.monotonic() - begin)
             self._durations.append(DurationView(step=label, seconds=seconds))
 
     async def _train(self, dataset: str) -> JobView:
@@ -306,7 +307,9 @@ class _Loop:
             notes=[
                 _("Nothing serves the model's name yet: serving comes in a later version."),
                 _("Look at it in the console: `sophia`."),
-                _("The way back: `sophia promote rollback {id} --yes`.").format(id=promotion.id),
+                _("The way back: `sophia promote rollback {id} --history {history} --yes`.").format(
+                    id=promotion.id, history=self._folder.history
+                ),
             ],
         )
 
