@@ -21,16 +21,21 @@ QUIET_SECONDS = 5.0
 class Terminal:
     """A child process whose terminal is ours; `read` gives what it sent."""
 
-    def __init__(self, arguments: list[str], columns: int = 80, rows: int = 24) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        columns: int = 80,
+        rows: int = 24,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        environment = {**os.environ, "TERM": "xterm-256color"}
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env=environment,
+            env={**os.environ, "TERM": "xterm-256color", **(environment or {})},
             start_new_session=True,
         )
         os.close(slave)

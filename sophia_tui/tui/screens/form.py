@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, Input
@@ -85,6 +85,8 @@ class FormScreen(SophiaScreen):
                 yield Plate(self._label(name, info), classes="label")
                 yield self._widget(name, info)
                 yield Plate(id=f"wrong-{name}", classes="wrong")
+        # outside of what scrolls: command, progress and outcome are always in sight
+        with Vertical(id="foot", classes="body"):
             yield Plate(id="command")
             with Horizontal(id="buttons"):
                 yield Button(_("Run"), id="run", compact=True, variant="primary")
@@ -92,7 +94,8 @@ class FormScreen(SophiaScreen):
                     yield Button(_("Dry run"), id="dry", compact=True)
                 yield Button(_("Back"), id="back", compact=True)
             yield Plate(id="progress")
-            yield Plate(id="outcome")
+            with VerticalScroll(id="outcome-scroll"):
+                yield Plate(id="outcome")
 
     def _label(self, name: str, info: FieldInfo) -> Content:
         needed = ("  " + _("needed"), "$warning") if info.is_required() else ""
@@ -126,7 +129,7 @@ class FormScreen(SophiaScreen):
         self._check()
         if self.from_draft:
             self.say(_("Your draft from before is here."))
-        first = self.query("#form Input, #form Choice, #form Button")
+        first = self.query("#form Input, #form Choice, #buttons Button")
         if first:
             first.first().focus()
 
@@ -293,7 +296,6 @@ class FormScreen(SophiaScreen):
             style = _("Stopped.") if isinstance(problem, CancelledError) else _("It failed.")
             self.say(style)
             self.query_one("#outcome", Plate).draw(error_text(problem, self.sophia.log_path))
-            self.query_one("#outcome", Plate).scroll_visible(animate=False)
             return
         finally:
             self.running = None

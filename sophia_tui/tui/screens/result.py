@@ -1,11 +1,12 @@
 """Any operation's result in full: titles and values as text; copied and saved as JSON."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
+from rich.cells import cell_len
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
@@ -39,7 +40,7 @@ class ResultScreen(SophiaScreen):
 
     def body(self) -> Iterable[Widget]:
         with VerticalScroll(classes="body"):
-            yield Plate(result_text(self.result), id="result")
+            yield Plate(result_text(self.result, self.app.size.width - 2), id="result")
 
     def copied(self) -> str:
         return json.dumps(self.result.model_dump(mode="json"), ensure_ascii=False, indent=2)
@@ -58,31 +59,39 @@ class ResultScreen(SophiaScreen):
         return True
 
 
-def result_text(result: BaseModel) -> Content:
-    """Titles and values, one below the other; nothing is cut, nothing is interpreted."""
-    parts = list(_parts(result, ""))
+def result_text(result: BaseModel, width: int = 78) -> Content:
+    """Titles and values, one below the other; nothing is cut, nothing is interpreted.
+
+    Rows that fit into `width` cells stand as a table.
+    """
+    parts = list(_parts(result, "", width))
     return Content.assemble(*parts) if parts else Content(_("Nothing there."))
 
 
-def _parts(value: BaseModel, indent: str) -> Iterator[Part]:
+def _parts(value: BaseModel, indent: str, width: int) -> Iterator[Part]:
     for name, info in type(value).model_fields.items():
         each = getattr(value, name)
         if each in (None, "", [], {}, ()):
             continue
         yield (f"{indent}{_(info.title or name)}: ", "bold")
-        yield from _value(each, indent)
+        yield from _value(each, indent, width)
 
 
-def _value(each: Any, indent: str) -> Iterator[Part]:
+def _value(each: Any, indent: str, width: int) -> Iterator[Part]:
     deeper = indent + "  "
     if isinstance(each, BaseModel):
         yield "\n"
-        yield from _parts(each, deeper)
+        yield from _parts(each, deeper, width)
+    elif isinstance(each, list | tuple) and (table := _table(each, width - len(deeper))):
+        yield "\n"
+        yield (f"{deeper}{table[0]}\n", "dim")
+        for line in table[1:]:
+            yield f"{deeper}{line}\n"
     elif isinstance(each, list | tuple):
         yield "\n"
         for item in each:
             if isinstance(item, BaseModel):
-                yield from _parts(item, deeper)
+                yield from _parts(item, deeper, width)
                 yield "\n"
             else:
                 yield f"{deeper}{words.shown(item)}\n"
@@ -90,10 +99,36 @@ def _value(each: Any, indent: str) -> Iterator[Part]:
         yield "\n"
         for key, item in each.items():
             yield f"{deeper}{visible(str(key))}: "
-            yield from _value(item, deeper)
+            yield from _value(item, deeper, width)
     elif isinstance(each, str) and "\n" in each:
         yield "\n"
         for line in visible_lines(each).split("\n"):
             yield f"{deeper}{line}\n"
     else:
         yield f"{words.shown(each)}\n"
+
+
+def _table(items: Sequence[Any], width: int) -> list[str]:
+    """Rows of one kind as aligned lines under their titles; empty where that would not fit."""
+    if len(items) < 2 or not all(type(each) is type(items[0]) for each in items):
+        return []
+    if not isinstance(items[0], BaseModel):
+        return []
+    kind = type(items[0])
+    if any(
+        isinstance(getattr(each, name), dict | list | BaseModel)
+        for each in items
+        for name in kind.model_fields
+    ):
+        return []
+    lines = [[_(info.title or name) for name, info in kind.model_fields.items()]]
+    lines += [[words.shown(getattr(each, name)) for name in kind.model_fields] for each in items]
+    widths = [max(cell_len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    if sum(widths) + 2 * len(widths) > width:
+        return []
+    return [
+        "  ".join(
+            cell + " " * (space - cell_len(cell)) for cell, space in zip(line, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    ]
