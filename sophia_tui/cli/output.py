@@ -14,7 +14,6 @@ from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _, number
 from sophia_tui.textsafe import visible
 
-
 _WIDE_CELL = 70
 
 
