@@ -11,6 +11,7 @@ from babel.messages.catalog import Message
 from sophia_tui import i18n
 from sophia_tui.cli.grammar import parser_for
 from sophia_tui.cli.output import print_error
+from sophia_tui.datasets.codes import explain
 from sophia_tui.errors import NotFoundError
 from sophia_tui.i18n import N_, _, ngettext, set_language
 from sophia_tui.services.catalogue import registry
@@ -27,7 +28,7 @@ def _forms(message: Message) -> list[tuple[str, str]]:
 
 
 def _entries() -> list[Message]:
-    return [each for each in catalogues.stored() if each.id]
+    return [each for each in catalogues.stored() if each.id and each.string]
 
 
 def _fields(text: str) -> list[str]:
@@ -43,6 +44,21 @@ def test_an_untranslated_text_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted.add("A text that nobody translated.", locations=[("somewhere.py", 0)])
     monkeypatch.setattr(catalogues, "extracted", lambda: wanted)
     assert any("A text that nobody translated." in each for each in catalogues.problems())
+
+
+def test_texts_inside_f_strings_and_in_parts_are_extracted() -> None:
+    module = """
+name = f"{_('Inside {x}').format(x=1)}: {y}"
+N_("Declared "
+   "in two parts")
+ngettext("one", "many", count)
+_("") + _(name)
+"""
+    assert set(catalogues.texts(module)) == {
+        "Inside {x}",
+        "Declared in two parts",
+        ("one", "many"),
+    }
 
 
 def test_a_lost_placeholder_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +156,13 @@ def test_an_error_is_told_in_portuguese(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err == (
         "SOPHIA-J404  Não existe a tarefa ftjob-1.\n"
         "  O que fazer: `sophia jobs list` lista as tarefas.\n"
+    )
+
+
+def test_the_reason_of_a_rejection_is_portuguese_down_to_the_formats_name() -> None:
+    set_language("pt_BR")
+    assert explain("unknown_format", {"format": "plain text"}) == (
+        "Formato desconhecido nesta versão (texto puro)."
     )
 
 
