@@ -29,6 +29,7 @@ BEAT_SECONDS = 5.0
 BUSY_SECONDS = 1.0
 _STAND_BY_SECONDS = 2.0
 _LONGEST_WAIT = 15.0
+_GOODBYE_SECONDS = 3.0
 _LOG_BYTES = 2_000_000
 
 
@@ -114,14 +115,15 @@ class Worker:
         """Until stopped, or idle for that long. Raises SophiaError where the store is no use."""
         log.info("worker %s begins", self.id)
         loop = asyncio.get_running_loop()
-        wait, reached, active_at = 0.5, False, loop.time()
+        wait, reached, active, active_at = 0.5, False, False, loop.time()
         while not self._stop.is_set():
             try:
                 store = await self._house.store()
                 self._reconciler.settings = self._house.settings
                 await self._beat(store)
                 reached = True
-                if await self._reconciler.round(store):
+                active = await self._reconciler.round(store)
+                if active:
                     active_at = loop.time()
                 if idle_seconds is not None and loop.time() - active_at >= idle_seconds:
                     if await self._may_end(store):
@@ -134,12 +136,16 @@ class Worker:
                 if not reached and not isinstance(problem, UnavailableError):
                     raise
                 log.warning("the store: %s %s; trying again", problem.code, problem.why)
+                idle = idle_seconds is not None and loop.time() - active_at >= idle_seconds
+                if idle and not active:
+                    break
                 wait = await self._rest(wait)
             except Exception as problem:
                 # a defect must not leave runs unwatched; its text may hold data, so only the place
                 where = "".join(traceback.format_tb(problem.__traceback__))
                 log.error("defect: %s\n%s", type(problem).__name__, where)
                 wait = await self._rest(wait)
+        await self._say_goodbye()
         log.info("worker %s ends", self.id)
 
     async def _rest(self, seconds: float) -> float:
@@ -152,6 +158,12 @@ class Worker:
         if now - self._beaten >= BEAT_SECONDS - 0.5:
             await store.jobs.beat(self.id, self._host, os.getpid())
             self._beaten = now
+
+    async def _say_goodbye(self) -> None:
+        """Take our sign of life away, so that nobody waits for us; without the store, it fades."""
+        with contextlib.suppress(SophiaError, TimeoutError):
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await (await self._house.store()).jobs.forget_worker(self.id)
 
     async def _may_end(self, store: Store) -> bool:
         """Let the lock go, then look: who queues a job from now on starts a worker of their own."""

@@ -142,6 +142,7 @@ async def test_the_workers_clean_end_ends_no_run(store: Store, store_url: str, t
     running = await until(store, job.id, lambda job: job.state == "running")
     kill_worker(tidy, signal.SIGTERM)
     assert running.identity is not None and ThisMachine.here().alive(running.identity)
+    assert await store.jobs.living_workers(60) == []
     assert "ends" in (tidy.logs / "worker.log").read_text().splitlines()[-1]
 
 
