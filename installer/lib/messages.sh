@@ -120,7 +120,8 @@ Failed after %s: %s'
   tests/run [--long] [STEP...]
 
   --long   the long tests and the benchmarks too
-  STEP     only these: format lint types imports pytest shellcheck bats'
+  STEP     only these: format lint types imports pytest shellcheck bats
+           benchmarks'
 )
 
 declare -gA MESSAGES_PT=(
@@ -240,5 +241,6 @@ Falhou depois de %s: %s'
   tests/run [--long] [ETAPA...]
 
   --long   também os testes longos e as medições
-  ETAPA    só estas: format lint types imports pytest shellcheck bats'
+  ETAPA    só estas: format lint types imports pytest shellcheck bats
+           benchmarks'
 )
