@@ -70,7 +70,10 @@ def reason(code: str, details: Mapping[str, Detail] | None = None) -> str:
 
 def explain(code: str, details: Mapping[str, Detail] | None = None) -> str:
     """The sentence in the active language. An unknown code is shown as it is."""
-    return _fill(_(REASONS[code]) if code in REASONS else code, details)
+    told = dict(details or {})
+    if "format" in told:  # the only detail that is words of ours
+        told["format"] = _(str(told["format"]))
+    return _fill(_(REASONS[code]) if code in REASONS else code, told)
 
 
 def summary(code: str) -> str:

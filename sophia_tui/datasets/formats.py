@@ -12,6 +12,7 @@ import msgspec
 
 from sophia_tui.datasets.codes import Unusable
 from sophia_tui.domain.datasets import ROLES, Example, Message
+from sophia_tui.i18n import N_
 
 # What chat templates write themselves. In content it would forge a turn, and hosted services
 # refuse the whole file for it.
@@ -22,14 +23,14 @@ _SPECIAL_TOKEN = re.compile(
 
 #: Formats that are recognised only to be named: the fields that tell, and the name.
 _OTHER_FORMATS = (
-    (("preferred_output", "non_preferred_output"), "preference pairs"),
-    (("chosen", "rejected"), "preference pairs"),
-    (("instruction", "output"), "instruction and output"),
-    (("prompt", "completion"), "prompt and completion"),
-    (("prompt", "response_revised"), "constitutional examples"),
-    (("conversations",), "conversations"),
-    (("input", "output"), "input and output"),
-    (("text",), "plain text"),
+    (("preferred_output", "non_preferred_output"), N_("preference pairs")),
+    (("chosen", "rejected"), N_("preference pairs")),
+    (("instruction", "output"), N_("instruction and output")),
+    (("prompt", "completion"), N_("prompt and completion")),
+    (("prompt", "response_revised"), N_("constitutional examples")),
+    (("conversations",), N_("conversations")),
+    (("input", "output"), N_("input and output")),
+    (("text",), N_("plain text")),
 )
 
 _KNOWN_MESSAGE_KEYS = frozenset({"role", "content", "weight", "tool_calls", "function_call"})
@@ -79,7 +80,7 @@ def _name_of(record: dict[str, Any]) -> str:
     for fields, name in _OTHER_FORMATS:
         if all(each in record for each in fields):
             return name
-    return "neither messages nor question and answer"
+    return N_("neither messages nor question and answer")
 
 
 def _text(value: Any, field: str) -> str:

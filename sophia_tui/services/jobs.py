@@ -290,7 +290,7 @@ def _record_cancelled(job: Job, at: datetime) -> None:
 
 def _progress(view: JobView) -> Progress:
     message = "" if view.loss is None else _("loss {loss}").format(loss=f"{view.loss:.4f}")
-    return Progress(view.status, view.step or 0, view.total_steps, _("steps"), message)
+    return Progress(_(view.status), view.step or 0, view.total_steps, _("steps"), message)
 
 
 def _ended(state: JobState, clock: Clock) -> dict[str, Any]:
@@ -301,6 +301,6 @@ def _already_ended(job: Job) -> ConflictError:
     return ConflictError(
         "J410",
         _("Job {job} has ended.").format(job=job.id),
-        _("Its state is {state}.").format(state=job.state),
+        _("Its state is {state}.").format(state=_(job.state)),
         _("Start a new one: `sophia train start`."),
     )

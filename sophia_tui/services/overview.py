@@ -211,14 +211,14 @@ def _lately(standing: Standing, since: datetime) -> list[HappenedView]:
     for job, state in standing.jobs:
         if job.finished_at and job.finished_at >= since:
             kind = _("training") if job.kind is JobKind.TRAIN else _("evaluation")
-            text = _("{kind} {job}: {state}").format(kind=kind, job=job.id, state=state)
+            text = _("{kind} {job}: {state}").format(kind=kind, job=job.id, state=_(state))
             health: Health = "ok" if state == JobState.SUCCEEDED else "problem"
             found.append(HappenedView(at=job.finished_at, text=text, health=health))
     for each in standing.promotions:
         at = each.finished_at or each.created_at
         if at >= since:
             text = _("promotion of {model}: {state}").format(
-                model=each.model_id, state=each.state.value
+                model=each.model_id, state=_(each.state.value)
             )
             happy: Health = "ok" if each.state == "done" else "attention"
             found.append(HappenedView(at=at, text=text, health=happy))

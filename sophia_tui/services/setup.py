@@ -156,7 +156,7 @@ class SetupService:
         return CheckView(
             name="FINETUNE_TOKEN",
             state="ok" if given else "attention",
-            found=_("set") if given else _("not set"),
+            found=_("is set") if given else _("not set"),
             remedy="" if given else _("Without it the HTTP API answers only /health."),
         )
 

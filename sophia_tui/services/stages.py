@@ -192,7 +192,7 @@ def _job_stage(stage: str, job: Job, state: str) -> StageView:
     blocked = ""
     if state in (JobState.FAILED, JobState.INTERRUPTED):
         health = "problem"
-        blocked = _("Job {job}: {state}").format(job=job.id, state=state)
+        blocked = _("Job {job}: {state}").format(job=job.id, state=_(state))
     elif state in (JobState.PAUSED, JobState.CANCELLED):
         health = "attention"
     if state in (JobState.RUNNING, JobState.PAUSING) and job.step and job.total_steps:

@@ -5,7 +5,7 @@ Times are ISO 8601 with zone.
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -14,6 +14,20 @@ from sophia_tui.domain.jobs import Job, JobEvent
 from sophia_tui.domain.models import Model
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.i18n import N_
+
+#: Values that sentences and forms show in the active language; machines keep the English words.
+VALUE_WORDS = (
+    N_("pending"),
+    N_("done"),
+    N_("undone"),
+    N_("rolled_back"),
+    N_("hosted"),
+    N_("adapter"),
+    N_("merged"),
+    N_("base"),
+    N_("certain"),
+    N_("suspected"),
+)
 
 
 class Page(Input):
@@ -31,6 +45,18 @@ class JobReference(Input):
 
 class JobView(Output):
     """One job as people and scripts see it."""
+
+    table_columns: ClassVar[tuple[str, ...]] = (
+        "id",
+        "kind",
+        "status",
+        "step",
+        "total_steps",
+        "loss",
+        "resulting_model",
+        "created_at",
+        "dataset",
+    )
 
     id: str = Field(title=N_("Job"))
     kind: str = Field(title=N_("Kind"))
@@ -89,6 +115,8 @@ class JobList(Output):
 
 
 class EventView(Output):
+    table_columns: ClassVar[tuple[str, ...]] = ("number", "at", "kind", "data")
+
     number: int = Field(title=N_("Number"))
     at: datetime = Field(title=N_("Time"))
     kind: str = Field(title=N_("Kind"))
@@ -113,6 +141,8 @@ class LogView(Output):
 
 
 class DatasetView(Output):
+    table_columns: ClassVar[tuple[str, ...]] = ("id", "created_at", "created_by", "counts")
+
     id: str = Field(title=N_("Data set"))
     name: str = Field(title=N_("Name"))
     hash: str = Field(title=N_("Hash"))
@@ -139,6 +169,8 @@ class DatasetList(Output):
 
 
 class ModelView(Output):
+    table_columns: ClassVar[tuple[str, ...]] = ("id", "kind", "job", "created_at", "dataset")
+
     id: str = Field(title=N_("Model"))
     kind: str = Field(title=N_("Kind"))
     base: str = Field(title=N_("Base"))
