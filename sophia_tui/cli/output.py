@@ -56,9 +56,10 @@ def _table(rows: list[BaseModel], plain: bool) -> list[str]:
     """Aligned columns; columns empty in every row are left out. `plain`, or a cell that is too wide
     for a column (an answer of a model, say): blocks of lines."""
     kind = type(rows[0])
+    chosen: tuple[str, ...] = getattr(kind, "table_columns", ())
     names = [
         name
-        for name in kind.model_fields
+        for name in chosen or kind.model_fields
         if any(getattr(row, name) not in (None, "", [], {}) for row in rows)
     ]
     if plain:
@@ -66,7 +67,9 @@ def _table(rows: list[BaseModel], plain: bool) -> list[str]:
     cells = [[_title(kind, name) for name in names]]
     cells += [[shown(getattr(row, name)) for name in names] for row in rows]
     widths = [max(width(line[column]) for line in cells) for column in range(len(names))]
-    if max(widths) > _WIDE_CELL:
+    if chosen:
+        widths[-1] = 0  # the last column may be of any length
+    elif max(widths) > _WIDE_CELL:
         return _table(rows, plain=True)
     return [
         "  ".join(

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,7 +19,13 @@ class Input(BaseModel):
 
 
 class Output(BaseModel):
-    """Base of every operation's output. Field titles are texts for people (gettext)."""
+    """Base of every operation's output. Field titles are texts for people (gettext).
+
+    `table_columns` are the fields that a table of many shows, in order, the last one of any length;
+    empty: those that hold something. `--json` always has all.
+    """
+
+    table_columns: ClassVar[tuple[str, ...]] = ()
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 

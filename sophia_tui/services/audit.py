@@ -1,7 +1,7 @@
 """Who did what, when, from which face: reading the audit. The dispatcher writes it."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -14,6 +14,16 @@ from sophia_tui.services.views import Page
 
 
 class AuditView(Output):
+    table_columns: ClassVar[tuple[str, ...]] = (
+        "at",
+        "actor",
+        "face",
+        "operation",
+        "outcome",
+        "code",
+        "target",
+    )
+
     at: datetime = Field(title=N_("Time"))
     actor: str = Field(title=N_("Who"))
     face: str = Field(title=N_("From"))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -81,6 +81,15 @@ class FileDiff(Output):
 
 
 class PromotionView(Output):
+    table_columns: ClassVar[tuple[str, ...]] = (
+        "id",
+        "model",
+        "previous_model",
+        "state",
+        "created_by",
+        "created_at",
+    )
+
     id: str = Field(title=N_("Promotion"))
     model: str = Field(title=N_("Model"))
     previous_model: str | None = Field(default=None, title=N_("Previous model"))

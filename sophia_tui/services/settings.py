@@ -1,6 +1,7 @@
 """Settings: what is in force and where it comes from; changing those that Sophia keeps itself."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -13,6 +14,8 @@ from sophia_tui.services.operations import operation
 
 
 class SettingView(Output):
+    table_columns: ClassVar[tuple[str, ...]] = ("key", "source", "value")
+
     key: str = Field(title=N_("Setting"))
     value: str | None = Field(default=None, title=N_("Value"))
     source: str = Field(title=N_("From"))
@@ -56,6 +59,7 @@ class SettingsService:
             field = settings.Settings.model_fields[name]
             value = getattr(in_force, name)
             secret = settings.is_secret(key)
+            described = field.description or ""
             items.append(
                 SettingView(
                     key=key,
@@ -63,7 +67,7 @@ class SettingsService:
                     source=self._source(key, table, _merged),
                     default=None if field.default is None else str(field.default),
                     changeable=settings.storable(key),
-                    help=_(field.description or ""),
+                    help=_(described),
                 )
             )
         return SettingList(env_file=str(env_file) if env_file else None, items=items)

@@ -1,0 +1,237 @@
+"""Promotion: the plan, the files whole or not at all, the record, the way back, the crash."""
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sophia_tui import envfile, settings
+from sophia_tui.domain.context import Context, Face, Role
+from sophia_tui.domain.models import Model, ModelKind, PromotionState
+from sophia_tui.domain.protocols import Store
+from sophia_tui.errors import ConflictError, NotFoundError, PromotionError, UsageError
+from sophia_tui.paths import Paths
+from sophia_tui.services import promote
+from sophia_tui.services.promote import PromoteRollback, PromoteRun, PromoteService
+from sophia_tui.services.views import Page
+
+ENV = (
+    "# the assistant's settings\n"
+    "DB_PASSWORD='s3cr3t # not a comment'\n"
+    "export GEN_MODEL=gpt-4o-mini\n"
+    'EXPANSION_MODEL="gpt-4o-mini"\n'
+    "RERANK_MODEL=gpt-4o-mini\n"
+    "FINETUNE_BASE=gpt-4o-mini\n"
+    "OTHER=untouched value\r\n"
+)
+
+
+class Clock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+class Bench:
+    """A service with one known model and one env file."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self.store = store
+        self.folder = folder
+        self.file = folder / "app.env"
+        self.file.write_text(ENV, newline="")
+        self.file.chmod(0o640)
+        self.history = folder / "history.jsonl"
+        chosen = settings.load(
+            {
+                "SOPHIA_MANAGED_ENV_FILES": str(self.file),
+                "FINETUNE_HISTORY": str(self.history),
+            }
+        )
+        self.service = PromoteService(store, chosen, Paths(folder / "data"), Clock())
+
+    def context(self, dry_run: bool = False) -> Context:
+        return Context("maria", Face.CLI, Role.ADMIN, dry_run=dry_run, confirmed=True)
+
+    async def promote(self, model: str = "sophia-v1", dry_run: bool = False):  # type: ignore[no-untyped-def]
+        return await self.service.run(self.context(dry_run), PromoteRun(model=model))
+
+    def lines(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.history.read_text().splitlines()]
+
+
+@pytest.fixture
+async def bench(store: Store, tmp_path: Path) -> Bench:
+    for name in ("sophia-v1", "sophia-v2"):
+        await store.models.add(
+            Model(name, ModelKind.ADAPTER, "base", datetime.now(UTC), job_id=None, path="/x")
+        )
+    return Bench(store, tmp_path)
+
+
+async def test_changes_every_key_that_named_the_previous_model_and_nothing_else(
+    bench: Bench,
+) -> None:
+    view = await bench.promote()
+    assert bench.file.read_bytes().decode() == (
+        ENV.replace("GEN_MODEL=gpt-4o-mini", "GEN_MODEL=sophia-v1")
+        .replace('EXPANSION_MODEL="gpt-4o-mini"', "EXPANSION_MODEL=sophia-v1")
+        .replace("RERANK_MODEL=gpt-4o-mini", "RERANK_MODEL=sophia-v1")
+    )
+    assert view.previous_model == "gpt-4o-mini"
+    assert view.state == "done"
+    [line] = bench.lines()
+    assert (line["kind"], line["model"], line["by"]) == ("promotion", "sophia-v1", "maria")
+    [row] = await bench.store.promotions.page(10)
+    assert row.state is PromotionState.DONE
+
+
+async def test_the_plan_shows_only_changed_lines_and_writes_nothing(bench: Bench) -> None:
+    view = await bench.promote(dry_run=True)
+    assert view.files[0].diff == [
+        "-GEN_MODEL=gpt-4o-mini",
+        "+GEN_MODEL=sophia-v1",
+        "-EXPANSION_MODEL=gpt-4o-mini",
+        "+EXPANSION_MODEL=sophia-v1",
+        "-RERANK_MODEL=gpt-4o-mini",
+        "+RERANK_MODEL=sophia-v1",
+    ]
+    assert "s3cr3t" not in view.model_dump_json()
+    assert bench.file.read_bytes().decode() == ENV
+    assert not bench.history.exists()
+    assert await bench.store.promotions.page(10) == []
+
+
+async def test_rollback_restores_the_file_byte_for_value(bench: Bench) -> None:
+    before = envfile.values(ENV)
+    await bench.promote()
+    view = await bench.service.rollback(bench.context(), PromoteRollback())
+    assert envfile.values(bench.file.read_text()) == before
+    assert view.model == "gpt-4o-mini"
+    assert [line["kind"] for line in bench.lines()] == ["promotion", "rollback"]
+    states = {each.state for each in await bench.store.promotions.page(10)}
+    assert states == {PromotionState.DONE, PromotionState.ROLLED_BACK}
+
+
+async def test_mode_owner_and_link_stay(bench: Bench, tmp_path: Path) -> None:
+    link = tmp_path / "link.env"
+    link.symlink_to(bench.file)
+    await bench.service.run(bench.context(), PromoteRun(model="sophia-v1", env_file=[str(link)]))
+    assert link.is_symlink()
+    assert bench.file.stat().st_mode & 0o7777 == 0o640
+    assert "GEN_MODEL=sophia-v1" in bench.file.read_text()
+
+
+async def test_a_second_file_that_fails_puts_the_first_one_back(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = tmp_path / "worker.env"
+    second.write_text("GEN_MODEL=gpt-4o-mini\n")
+    real = promote.write_env
+
+    def failing(change):  # type: ignore[no-untyped-def]
+        if change.path == str(second):
+            raise OSError(28, "No space left on device")
+        real(change)
+
+    monkeypatch.setattr(promote, "write_env", failing)
+    request = PromoteRun(model="sophia-v1", env_file=[str(bench.file), str(second)])
+    with pytest.raises(PromotionError) as caught:
+        await bench.service.run(bench.context(), request)
+    assert caught.value.code == "SOPHIA-P002"
+    assert bench.file.read_bytes().decode() == ENV
+    [row] = await bench.store.promotions.page(10)
+    assert row.state is PromotionState.UNDONE
+
+
+@pytest.mark.parametrize("breaks", ["history", "store"])
+async def test_a_record_that_fails_puts_the_files_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, breaks: str
+) -> None:
+    if breaks == "history":
+        bench.history.mkdir()
+    else:
+        real = bench.store.promotions.update
+
+        async def failing(promotion_id, **changes):  # type: ignore[no-untyped-def]
+            if changes.get("state") is PromotionState.DONE:
+                raise OSError("gone")
+            return await real(promotion_id, **changes)
+
+        monkeypatch.setattr(bench.store.promotions, "update", failing)
+    with pytest.raises(PromotionError):
+        await bench.promote()
+    assert bench.file.read_bytes().decode() == ENV
+    if breaks == "store":
+        assert [line["kind"] for line in bench.lines()] == ["promotion", "promotion_undone"]
+
+
+class _Killed(BaseException):
+    """Stands for kill -9: no handler of ours runs."""
+
+
+async def test_a_promotion_killed_half_way_is_put_back_by_the_next_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(history, line):  # type: ignore[no-untyped-def]
+        raise _Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(promote, "append_line", killed)
+        with pytest.raises(_Killed):
+            await bench.promote()
+    assert "sophia-v1" in bench.file.read_text()
+    with pytest.raises(ConflictError):
+        await bench.promote("sophia-v2", dry_run=True)
+    view = await bench.promote("sophia-v2")
+    assert view.previous_model == "gpt-4o-mini"
+    states = [each.state for each in await bench.store.promotions.page(10)]
+    assert states == [PromotionState.DONE, PromotionState.UNDONE]
+
+
+async def test_refuses_what_can_not_be_done(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError) as unknown:
+        await bench.promote("sophia-v99")
+    assert unknown.value.code == "SOPHIA-M404"
+    with pytest.raises(NotFoundError) as missing:
+        await bench.service.run(
+            bench.context(), PromoteRun(model="sophia-v1", env_file=[str(tmp_path / "none.env")])
+        )
+    assert missing.value.code == "SOPHIA-P406"
+    bench.file.chmod(0o440)
+    with pytest.raises(PromotionError):
+        await bench.promote()
+    assert bench.file.read_bytes().decode() == ENV
+    bench.file.chmod(0o640)
+    await bench.promote()
+    with pytest.raises(ConflictError) as again:
+        await bench.promote()
+    assert again.value.code == "SOPHIA-P003"
+    bench.file.write_text("GEN_MODEL=other\nEXPANSION_MODEL=sophia-v1\nRERANK_MODEL=sophia-v1\n")
+    with pytest.raises(ConflictError) as changed:
+        await bench.service.rollback(bench.context(), PromoteRollback())
+    assert changed.value.code == "SOPHIA-P004"
+
+
+async def test_without_managed_files_it_says_what_to_set(store: Store, tmp_path: Path) -> None:
+    bench = Bench(store, tmp_path)
+    await store.models.add(Model("m", ModelKind.ADAPTER, "base", datetime.now(UTC)))
+    service = PromoteService(store, settings.load({}), Paths(tmp_path), Clock())
+    with pytest.raises(UsageError) as caught:
+        await service.run(bench.context(), PromoteRun(model="m"))
+    assert "SOPHIA_MANAGED_ENV_FILES" in caught.value.remedy
+
+
+async def test_history_lists_newest_first(bench: Bench) -> None:
+    await bench.promote("sophia-v1")
+    await bench.promote("sophia-v2")
+    listed = await bench.service.page(bench.context(), Page())
+    assert [each.model for each in listed.items] == ["sophia-v2", "sophia-v1"]
+
+
+async def test_two_promotions_at_once_one_is_refused(bench: Bench) -> None:
+    with bench.service._locked(), pytest.raises(ConflictError) as caught:
+        await bench.promote()
+    assert caught.value.code == "SOPHIA-P008"
+    assert os.path.exists(bench.file)
