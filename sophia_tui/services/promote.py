@@ -399,7 +399,7 @@ def _history_line(promotion: Promotion, job_id: str | None) -> bytes:
 
 def _stands_in(history: Path, promotion_id: str) -> bool:
     """Whether the history has the promotion's line already."""
-    if not history.exists():
+    if not history.is_file():
         return False
     with history.open("rb") as lines:
         return any(promotion_id.encode() in line for line in lines)
