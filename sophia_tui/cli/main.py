@@ -1,5 +1,6 @@
 """The entry of `sophia`: finds the verb, builds its parser, runs it, prints the result."""
 
+import gc
 import io
 import os
 import sys
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `sophia`; ends the process with the exit code of errors.py."""
+    if arguments is None:
+        gc.disable()  # help and refusals end before collecting pays; work turns it on again
     set_language(detect_language(os.environ))
     for stream in (sys.stdout, sys.stderr):
         # a terminal of another encoding gets \\u…, never a traceback
@@ -39,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = 0
     except KeyboardInterrupt:
         code = 1
+    if not gc.isenabled():
+        gc.freeze()  # nor is there anything worth collecting at the end
     sys.exit(code)
 
 
@@ -59,6 +64,7 @@ def _run(options: grammar.Globals) -> int:
     if not words and not options.help:
         return _console(options)
     if words[:1] == ["serve"]:
+        gc.enable()
         from sophia_tui.cli.serve import serve
 
         return serve(words[1:], options)
@@ -78,6 +84,7 @@ def _run(options: grammar.Globals) -> int:
         return 0
     request = {**vars(parser.parse_args(rest)), **_secrets(chosen)}
     confirmed = options.yes or _confirmed(chosen, request, options)
+    gc.enable()
     import asyncio
 
     try:
@@ -94,6 +101,7 @@ def _console(options: grammar.Globals) -> int:
             _("Standard input or output is not one."),
             _("Use a verb; `sophia --help` lists them."),
         )
+    gc.enable()
     from sophia_tui.tui.app import run_console
 
     return run_console(_house(options), ascii_only=options.ascii)

@@ -11,7 +11,7 @@ import time
 
 RUNS = 15
 BARE = [sys.executable, "-c", "pass"]
-HELP = [sys.executable, "-c", "from sophia_tui.cli.main import main; main(['--help'])"]
+HELP = [sys.executable, "-c", "from sophia_tui.cli.main import main; main()", "--help"]
 
 
 def seconds(command: list[str]) -> float:
