@@ -4,17 +4,17 @@ What is done per row in Python is what limits the export, so whole batches are j
 one call, and split again; msgspec does the escaping, so the JSON is true whatever a text holds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from operator import methodcaller
-from typing import Any
+from typing import Any, AnyStr
 
 import msgspec
 import xxhash
 
 from sophia_tui.i18n import N_, _
-from sophia_tui.store.source_rows import Column
+from sophia_tui.store.source_rows import NULL, Column
 from sophia_tui.store.source_sql import KeyPart
 
 encode = msgspec.json.Encoder().encode
@@ -42,38 +42,43 @@ _BLANKS = (
     " \t\n\r\v\f\x1c\x1d\x1e\x1f\x85\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
     "\u2008\u2009\u200a\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
 )
-_strip = methodcaller("strip", bytes(sorted(set(_BLANKS.encode()))))
+_strip = methodcaller("lstrip", bytes(sorted(set(_BLANKS.encode()))))
 
 
-def bodies(values: Sequence[bytes]) -> list[bytes]:
+def bodies(values: Column) -> list[bytes]:
     """The insides of the JSON strings of UTF-8 texts. Raises UnicodeDecodeError."""
-    if not values:
-        return []
-    found = encode(b"\0".join(values).decode())[1:-1].split(_PART)
-    if len(found) != len(values):  # a text spells that very sequence
+    whole = b"\0".join(values)
+    encoded = encode(whole.decode())
+    if len(encoded) == len(whole) + 2 + (len(_PART) - 1) * (len(values) - 1):
+        return values  # nothing but the zeros between them had to be escaped
+    found = encoded[1:-1].split(_PART)
+    if len(found) != len(values):  # a text spells that very sequence, or there is no value
         return [encode(value.decode())[1:-1] for value in values]
     return found
 
 
 def strings(values: Column) -> list[bytes]:
     """JSON strings; null for NULL. Raises UnicodeDecodeError."""
-    inside = iter(bodies([value for value in values if value is not None]))
-    return [b"null" if value is None else b'"%b"' % next(inside) for value in values]
+    if NULL not in values:
+        return [b'"%b"' % body for body in bodies(values)]
+    return [b"null" if value == NULL else encode(value.decode()) for value in values]
 
 
 def numbers(values: Column) -> list[bytes]:
     """JSON numbers; null for NULL, and a string for what JSON has no number for (NaN)."""
-    found = [b"null" if value is None else value for value in values]
-    if b"".join(found).translate(None, b"0123456789-.nul"):
-        return [
-            each if each[-1:].isdigit() or each == b"null" else b'"%b"' % each for each in found
-        ]
-    return found
+    if not b"".join(values).translate(None, b"0123456789-."):
+        return values
+    return [
+        b"null" if value == NULL else value if value[-1:].isdigit() else b'"%b"' % value
+        for value in values
+    ]
 
 
 def raw_json(values: Column) -> list[bytes]:
     """Values that are JSON already, each on one line; null for NULL. Raises UnicodeDecodeError."""
-    found = [b"null" if value is None else value for value in values]
+    found = values
+    if NULL in values:
+        found = [b"null" if value == NULL else value for value in values]
     whole = b"".join(found)
     whole.decode()
     if b"\n" in whole or b"\r" in whole:  # type json keeps the blanks between its tokens
@@ -81,16 +86,16 @@ def raw_json(values: Column) -> list[bytes]:
     return found
 
 
-def is_blank(value: bytes | None) -> bool:
+def is_blank(value: bytes) -> bool:
     """NULL, or nothing but white space and marks without width."""
-    if value is None:
+    if value == NULL:
         return True
     return not _strip(value) and not value.decode(errors="replace").strip(_BLANKS)
 
 
 def blanks(values: Column) -> list[int]:
     """The places of the blank ones."""
-    if None not in values and b"" not in map(_strip, values):
+    if NULL not in values and b"" not in map(_strip, values):
         return []
     return [place for place, value in enumerate(values) if is_blank(value)]
 
@@ -100,26 +105,30 @@ def undecodable(columns: Sequence[Column]) -> list[int]:
     found = []
     for place, row in enumerate(zip(*columns, strict=True)):
         try:
-            b"\0".join(value for value in row if value is not None).decode()
+            b"\0".join(value for value in row if value != NULL).decode()
         except UnicodeDecodeError:
             found.append(place)
     return found
 
 
-def without(columns: Sequence[Column], places: Sequence[int]) -> list[Column]:
+def without(columns: Sequence[Column], places: Iterable[int]) -> list[Column]:
     """The columns less some rows."""
     left_out = set(places)
     kept = [place not in left_out for place in range(len(columns[0]))]
     return [list(compress(column, kept)) for column in columns]
 
 
-def weave(count: int, *pieces: bytes | list[bytes]) -> bytes:
-    """For each of `count` rows the pieces in turn: a column's value, or the same bytes always."""
+def _woven(count: int, blank: AnyStr, *pieces: AnyStr | list[AnyStr]) -> list[AnyStr]:
     width = len(pieces)
-    woven: list[bytes] = [b""] * (count * width)
+    woven = [blank] * (count * width)
     for place, piece in enumerate(pieces):
         woven[place::width] = piece if isinstance(piece, list) else [piece] * count
-    return b"".join(woven)
+    return woven
+
+
+def weave(count: int, *pieces: bytes | list[bytes]) -> bytes:
+    """For each of `count` rows the pieces in turn: a column's value, or the same bytes always."""
+    return b"".join(_woven(count, b"", *pieces))
 
 
 @dataclass(frozen=True)
@@ -133,26 +142,33 @@ class Keys:
         """One line for each line of `block`, whose first line has the number `first`."""
         lines = block.split(b"\n")
         lines.pop()
-        count = len(lines)
-        pieces: list[bytes | list[bytes]] = [
-            b'{"line":',
-            str.encode("\n".join(map(str, range(first, first + count)))).split(b"\n"),
-            b',"hash":"',
-            str.encode("\n".join(map(xxhash.xxh3_128_hexdigest, lines))).split(b"\n"),
-            b'","table":' + encode(self.table) + b',"key":{',
+        if not (count := len(lines)):
+            return b""
+        pieces: list[str | list[str]] = [
+            '{"line":',
+            list(map(str, range(first, first + count))),
+            ',"hash":"',
+            list(map(xxhash.xxh3_128_hexdigest, lines)),
+            f'","table":{encode(self.table).decode()},"key":{{',
         ]
         for place, (part, column) in enumerate(zip(self.parts, keys, strict=True)):
-            pieces.append((b"," if place else b"") + encode(part.name) + b":")
-            pieces.append(numbers(column) if part.number else strings(column))
-        return weave(count, *pieces, b"}}\n")
+            name = f"{',' if place else ''}{encode(part.name).decode()}:"
+            if part.number or NULL in column:
+                values = numbers(column) if part.number else strings(column)
+                pieces += [name, b"\n".join(values).decode().split("\n")]
+            else:
+                inside = b"\n".join(bodies(column)).decode().split("\n")
+                pieces += [f'{name}"', inside, '"']
+        return "".join(_woven(count, "", *pieces, "}}\n")).encode()
 
-    def rejected(self, row: Sequence[bytes | None], code: str, detail: str = "") -> bytes:
+    def rejected(self, row: Sequence[bytes], code: str, detail: str = "") -> bytes:
         """One line of the list of rejected rows: the key and the reason, never the text."""
         key: dict[str, Any] = {}
         for part, value in zip(self.parts, row, strict=True):
-            if value is not None and part.number and value.lstrip(b"-").isdigit():
+            if part.number and value.lstrip(b"-").isdigit():
                 key[part.name] = int(value)
             else:
-                key[part.name] = None if value is None else value.decode(errors="backslashreplace")
+                shown = value.decode(errors="backslashreplace")
+                key[part.name] = None if value == NULL else shown
         reason = " ".join(filter(None, (_(REASONS[code]), detail)))
         return encode({"table": self.table, "key": key, "code": code, "reason": reason}) + b"\n"

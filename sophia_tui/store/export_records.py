@@ -15,7 +15,7 @@ from sophia_tui.store.export_lines import (
     weave,
     without,
 )
-from sophia_tui.store.source_rows import Column
+from sophia_tui.store.source_rows import NULL, Column
 from sophia_tui.textsafe import visible
 
 SHOWN_CHARACTERS = 40  # of a sender_type that no setting names
@@ -53,7 +53,8 @@ class Tally:
 
 
 class Pairs:
-    """Question and answer with a third value. Columns: key …, question, answer, third, hindrance.
+    """Question and answer with a third value. Columns: key …, question, answer, third, and
+    what hinders, which may be left out.
 
     `before` and `after` stand around the third value, which `third` makes JSON. `no_answer` is the
     code for a blank answer.
@@ -76,22 +77,20 @@ class Pairs:
     def feed(self, columns: list[Column], write: bool) -> Piece:
         """`write` False only counts."""
         rejected = b""
+        if len(columns) < len(self._keys.parts) + 4:
+            columns = [*columns, [NULL] * len(columns[0])]
         if codes := self._unusable(columns):
             rejected = self._reject(columns, codes)
             columns = without(columns, list(codes))
         try:
-            data = self._lines(columns)
+            data, notes = self._written(columns)
         except UnicodeDecodeError:
             codes = dict.fromkeys(undecodable(columns), "encoding")
             rejected += self._reject(columns, codes)
             columns = without(columns, list(codes))
-            data = self._lines(columns)
-        first = self.tally.exported + 1
+            data, notes = self._written(columns)
         self.tally.exported += len(columns[0])
-        if not write:
-            return Piece()
-        width = len(self._keys.parts)
-        return Piece(data, self._keys.provenance(first, data, columns[:width]), rejected)
+        return Piece(data, notes, rejected) if write else Piece()
 
     def finish(self, write: bool) -> Piece:
         """Nothing is held back."""
@@ -101,8 +100,8 @@ class Pairs:
         """Why which rows can't be used; what the database said of a row comes first."""
         question, answer, _third, hindrance = columns[-4:]
         codes: dict[int, str] = {}
-        if hindrance.count(None) != len(hindrance):
-            codes = {place: code.decode() for place, code in enumerate(hindrance) if code}
+        if hindrance.count(NULL) != len(hindrance):
+            codes = {place: code.decode() for place, code in enumerate(hindrance) if code != NULL}
         for column, code in ((question, "no_question"), (answer, self._no_answer)):
             for place in blanks(column):
                 codes.setdefault(place, code)
@@ -116,16 +115,20 @@ class Pairs:
             lines.append(self._keys.rejected([column[place] for column in keys], code))
         return b"".join(lines)
 
+    def _written(self, columns: list[Column]) -> tuple[bytes, bytes]:
+        """The lines and their provenance. Raises UnicodeDecodeError."""
+        lines = self._lines(columns)
+        keys = columns[: len(self._keys.parts)]
+        return lines, self._keys.provenance(self.tally.exported + 1, lines, keys)
+
     def _lines(self, columns: list[Column]) -> bytes:
         question, answer, third, _hindrance = columns[-4:]
-        for key in columns[:-4]:
-            b"".join(filter(None, key)).decode()
         return weave(
             len(question),
             b'{"question":"',
-            bodies(question),  # type: ignore[arg-type]  # NULLs were sorted out
+            bodies(question),
             b'","answer":"',
-            bodies(answer),  # type: ignore[arg-type]
+            bodies(answer),
             b'",' + self._before,
             self._third(third),
             self._after,
@@ -136,7 +139,7 @@ class Pairs:
 class _Chat:
     """The conversation whose messages are arriving."""
 
-    key: bytes | None
+    key: bytes
     messages: list[dict[str, str]] = field(default_factory=list)
     code: str = ""
     detail: str = ""
@@ -177,25 +180,24 @@ class Chats:
     def _add(
         self,
         chat: _Chat,
-        message: bytes | None,
-        sender: bytes | None,
-        content: bytes | None,
-        hindrance: bytes | None,
+        message: bytes,
+        sender: bytes,
+        content: bytes,
+        hindrance: bytes,
     ) -> None:
-        if hindrance is not None:
+        if hindrance != NULL:
             chat.refuse(hindrance.decode())
         if chat.code:
             return
-        word = (sender or b"").decode(errors="replace").strip()
+        word = "" if sender == NULL else sender.decode(errors="replace").strip()
         role = self._roles.get(word.lower())
-        which = _("Message {id}.").format(id=visible((message or b"").decode(errors="replace")))
+        which = _("Message {id}.").format(id=visible(message.decode(errors="replace")))
         if role is None:
             shown = visible(word[:SHOWN_CHARACTERS])
             chat.refuse("unknown_sender", f"{which} sender_type: {shown!r}")
         elif is_blank(content):
             chat.refuse("no_content", which)
         else:
-            assert content is not None
             try:
                 chat.messages.append({"role": role, "content": content.decode()})
             except UnicodeDecodeError:
@@ -204,6 +206,8 @@ class Chats:
     def _written(self, chats: list[_Chat], write: bool) -> Piece:
         data, good, rejected = [], [], []
         for chat in chats:
+            if undecodable([[chat.key]]):
+                chat.refuse("encoding")
             if not chat.code and all(each["role"] != "assistant" for each in chat.messages):
                 chat.refuse("no_assistant")
             if chat.code:
