@@ -100,7 +100,7 @@ class PostgresModels:
         if found is None:
             raise NotFoundError(
                 "M404",
-                _("There is no model {id}.").format(id=model_id),
+                _("There is no model {model}.").format(model=model_id),
                 remedy=_("`sophia models list` lists them."),
             )
         return rows.model(found)
@@ -139,7 +139,7 @@ class PostgresPromotions:
         found = await _update(self._database, "promotions", Promotion, promotion_id, columns)
         if found is None:
             raise NotFoundError(
-                "P404",
+                "P405",
                 _("There is no promotion {id}.").format(id=promotion_id),
                 remedy=_("`sophia promote history` lists them."),
             )

@@ -96,7 +96,7 @@ class PostgresJobs:
             raise missing(job_id)
         raise ConflictError(
             "J410",
-            _("Job {id} has ended already.").format(id=job_id),
+            _("Job {job} has ended.").format(job=job_id),
             remedy=_("`sophia jobs show {id}` tells how.").format(id=job_id),
         )
 
@@ -187,7 +187,7 @@ def missing(job_id: str) -> NotFoundError:
     """The error for a job that is not there."""
     return NotFoundError(
         "J404",
-        _("There is no job {id}.").format(id=job_id),
+        _("There is no job {job}.").format(job=job_id),
         remedy=_("`sophia jobs list` lists them."),
     )
 
@@ -198,7 +198,7 @@ def _texts(words: Sequence[str]) -> list[str]:
 
 def _columns(changes: dict[str, Any]) -> dict[str, Any]:
     if unknown := set(changes) - _CHANGEABLE:
-        raise InternalError("S091", f"No column of a job: {', '.join(sorted(unknown))}.")
+        raise InternalError("S095", f"No column of a job: {', '.join(sorted(unknown))}.")
     columns: dict[str, Any] = {}
     for name, value in changes.items():
         if name == "identity":

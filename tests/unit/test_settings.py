@@ -1,0 +1,114 @@
+"""Settings: flag > Sophia's table > environment > .env > default."""
+
+from pathlib import Path
+
+import pytest
+
+from sophia_tui.errors import UsageError
+from sophia_tui.settings import is_secret, keys, load, read_sources, storable, words
+
+KEY = "SOPHIA_WINDOW_DAYS"
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_each_source_goes_before_the_next(tmp_path: Path) -> None:
+    assert load({}).window_days == 30
+    (tmp_path / ".env").write_text(f"{KEY}=1\n")
+    assert load({}).window_days == 1
+    assert load({KEY: "2"}).window_days == 2
+    assert load({KEY: "2"}, {KEY: "3"}).window_days == 3
+    assert load({KEY: "2"}, {KEY: "3"}, {KEY: "4"}).window_days == 4
+
+
+@pytest.mark.parametrize("blank", ["", "   "])
+def test_blank_is_unset(blank: str) -> None:
+    settings = load({KEY: blank, "FINETUNE_TOKEN": blank, "FINETUNE_DIR": blank})
+    assert settings.window_days == 30
+    assert settings.finetune_token is None
+    assert settings.finetune_dir == "./finetune"
+
+
+def test_a_bad_value_is_named_by_its_key_and_not_shown() -> None:
+    with pytest.raises(UsageError, match="SOPHIA-T422") as told:
+        load({KEY: "hunter2"})
+    assert KEY in told.value.why
+    assert "hunter2" not in str(told.value.as_dict())
+    assert told.value.__cause__ is None and told.value.__suppress_context__
+
+
+SECRETS = ["DATABASE_URL", "DB_PASS", "FINETUNE_TOKEN", "OPENAI_API_KEY", "HUGGINGFACE_TOKEN"]
+
+
+@pytest.mark.parametrize("key", SECRETS)
+def test_a_secret_is_in_no_representation(key: str) -> None:
+    settings = load({key: "hunter2"})
+    assert is_secret(key)
+    assert "hunter2" not in repr(settings) + str(settings) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize("key", sorted(keys()))
+def test_whatever_looks_like_a_secret_is_one(key: str) -> None:
+    looks = any(part in key for part in ("TOKEN", "PASS", "KEY", "SECRET", "_URL"))
+    plain = {"OPENAI_BASE_URL", "API_URL"}
+    assert is_secret(key) == (looks and key not in plain)
+
+
+@pytest.mark.parametrize(
+    "key", [*SECRETS, "SOPHIA_STORE_URL", "SOPHIA_ROLES", "SOPHIA_API_ROLE", "ALLOW_FINETUNE"]
+)
+def test_the_table_may_not_hold_secrets_nor_rights(key: str) -> None:
+    assert not storable(key)
+    assert load({}, {key: "true"}) == load({})
+
+
+def test_the_finetune_folder_is_resolved_against_the_env_files_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    (folder / "sophia.env").write_text("FINETUNE_DIR=./data\n")
+    settings = load({"SOPHIA_ENV_FILE": str(folder / "sophia.env")})
+    assert settings.finetune_folder == folder / "data"
+    assert settings.history_file == folder / "data" / "history.jsonl"
+
+
+def test_without_env_file_the_working_folder_counts(tmp_path: Path) -> None:
+    assert load({}).finetune_folder == tmp_path / "finetune"
+
+
+def test_an_absolute_folder_stays(tmp_path: Path) -> None:
+    assert load({"FINETUNE_DIR": "/srv/data"}).finetune_folder == Path("/srv/data")
+
+
+def test_an_env_file_that_is_named_and_missing_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="SOPHIA-T406"):
+        load({"SOPHIA_ENV_FILE": str(tmp_path / "none")})
+
+
+def test_an_env_file_of_another_encoding_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"FINETUNE_BASE=\xff\xfe\n")
+    with pytest.raises(UsageError, match="SOPHIA-T405"):
+        load({})
+
+
+def test_an_env_file_is_parsed_and_never_run(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("FINETUNE_BASE=$(touch pwned)\n")
+    assert load({}).finetune_base == "$(touch pwned)"
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_the_hubs_own_name_of_the_token_is_read_too() -> None:
+    assert read_sources({"HF_TOKEN": "a"})[1]["HUGGINGFACE_TOKEN"] == "a"
+    both = {"HF_TOKEN": "a", "HUGGINGFACE_TOKEN": "b"}
+    assert read_sources(both)[1]["HUGGINGFACE_TOKEN"] == "b"
+
+
+def test_a_foreign_key_is_no_setting(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PATH=/evil\nSOPHIA_UNKNOWN=1\n")
+    assert load({}).env_file == tmp_path / ".env"
+
+
+def test_comma_separated_words() -> None:
+    assert words(" Closed, ,RESOLVIDA ,") == ("closed", "resolvida")
