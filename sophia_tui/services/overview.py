@@ -122,10 +122,18 @@ class OverviewService:
             stages=stages.all_stages(standing),
             running=[await self._running(job, views[job.id]) for job in _living(standing)],
             models=_models(standing),
-            lately=_lately(standing, request.since or standing.now - _LATELY_PERIOD),
+            lately=_lately(standing, self._aware(request.since or standing.now - _LATELY_PERIOD)),
             next=_next(stages.next_step(standing)),
             store_milliseconds=round(milliseconds, 1),
         )
+
+    def _aware(self, at: datetime) -> datetime:
+        """A time without zone is read in the zone of the settings."""
+        if at.tzinfo:
+            return at
+        from zoneinfo import ZoneInfo
+
+        return at.replace(tzinfo=ZoneInfo(self._settings.timezone))
 
     async def _running(self, job: Job, view: JobView) -> RunningView:
         found = await self._store.jobs.events(job.id, after=max(0, job.last_event - 300), limit=300)

@@ -194,6 +194,18 @@ async def test_after_training_comes_evaluation_then_promotion_then_rest(
     assert stage(view, "promote").figure == "sophia-v1"
 
 
+async def test_a_time_without_zone_is_read_in_the_zone_of_the_settings(
+    store: Store, chosen: Settings, paths: Paths
+) -> None:
+    await store.jobs.add(training("failed", NOW, finished_at=NOW))
+    made = service(store, chosen, paths)
+    # 14:00 in UTC is 11:00 in São Paulo
+    before = OverviewRequest(since=datetime(2026, 11, 21, 10, 59))
+    after = OverviewRequest(since=datetime(2026, 11, 21, 11, 1))
+    assert len((await made.show(LOOKING, before)).lately) == 1
+    assert (await made.show(LOOKING, after)).lately == []
+
+
 async def test_models_in_managed_files_are_shown_with_their_keys(
     store: Store, chosen: Settings, paths: Paths, folder: Path
 ) -> None:

@@ -529,6 +529,20 @@ async def test_the_palette_switches_the_language(monkeypatch) -> None:
         await settled(pilot)
 
 
+async def test_a_defect_is_shown_without_local_variables() -> None:
+    app = stub.make_app(stub.full_world())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        secret = "-".join(("hunter", "2"))
+        try:
+            raise ZeroDivisionError(len(secret))
+        except ZeroDivisionError:
+            app._fatal_error()
+        shown = "".join(segment.text for each in app._exit_renderables for segment in each.segments)
+        app._exit_renderables.clear()
+    assert "ZeroDivisionError" in shown and secret not in shown
+
+
 async def test_keys_can_be_remapped() -> None:
     app = stub.make_app(stub.full_world(), key_changes="screen.jobs=j")
     async with app.run_test(size=(80, 24)) as pilot:

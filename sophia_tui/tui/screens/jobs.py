@@ -243,9 +243,15 @@ def events_text(events: Sequence[EventView]) -> Content:
     for each in events:
         at = each.at.astimezone().strftime("%H:%M:%S")
         style = "bold $warning" if each.kind == "warning" else "dim"
-        data = words.shown(each.data) if each.data else ""
+        data = ", ".join(f"{visible(name)}: {_told(value)}" for name, value in each.data.items())
         parts += [f"{each.number:>5} {at} ", (f"{visible(each.kind):<10} ", style), f"{data}\n"]
     return Content.assemble(*parts)
+
+
+def _told(value: Any) -> str:
+    """A value of an event; whole numbers as they are, since many are names (pid, step)."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if whole else words.shown(value)
 
 
 def log_text(lines: Sequence[str] | None) -> Content:
