@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -13,8 +14,13 @@ from typing import IO
 from sophia_tui.errors import ConflictError
 from sophia_tui.files import temporary_beside, write_problem
 from sophia_tui.i18n import _
+from sophia_tui.store.source_columns import EXPORTS
 
 _BUFFER = 1024 * 1024
+_LEFTOVER = re.compile(
+    rf"\.({'|'.join(EXPORTS)})(\.rejected\.jsonl|\.jsonl|\.manifest\.json)"
+    r"\.(?P<pid>\d+)-[0-9a-f]+\.tmp"
+)
 
 
 class StagedFile:
@@ -87,7 +93,17 @@ class Staging:
 
     async def __aenter__(self) -> "Staging":
         self._take()
+        self._clear()
         return self
+
+    def _clear(self) -> None:
+        """Take away what a collect left that was killed; the lock says that none is at work."""
+        for folder in (self.folder, self.notes):
+            for path in folder.glob(".*.tmp"):
+                found = _LEFTOVER.fullmatch(path.name)
+                if found and not Path("/proc", found["pid"]).exists():
+                    with contextlib.suppress(OSError):
+                        path.unlink()
 
     def _take(self) -> None:
         """The folder is there and ours alone. Raises SetupError S101, ConflictError D112."""
