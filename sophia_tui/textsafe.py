@@ -4,7 +4,7 @@ import re
 
 # C0 and C1 controls, DEL, bidirectional overrides and isolates, zero-width marks, line separators,
 # tag characters, lone surrogates: all of them change what a terminal does or what a person reads.
-_HOSTILE = re.compile(
+HOSTILE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
@@ -21,7 +21,7 @@ def _mark(match: re.Match[str]) -> str:
 
 def visible(text: str) -> str:
     """`text` on one line; what a terminal could act on becomes a visible mark."""
-    return _HOSTILE.sub(_mark, text)
+    return HOSTILE.sub(_mark, text)
 
 
 def visible_lines(text: str) -> str:

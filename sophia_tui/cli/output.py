@@ -1,6 +1,7 @@
 """What the command line prints. Data goes to stdout, talk (errors, progress) to stderr."""
 
 import json
+import re
 import sys
 import time
 import unicodedata
@@ -12,7 +13,7 @@ from pydantic import BaseModel
 from sophia_tui.domain.context import Progress
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _, number
-from sophia_tui.textsafe import visible
+from sophia_tui.textsafe import HOSTILE, visible
 
 _WIDE_CELL = 70
 
@@ -107,10 +108,21 @@ def render(result: BaseModel, plain: bool) -> str:
     return "\n".join(_fields(result, plain)) or _("Nothing there.")
 
 
+def as_json_line(plain: Any) -> str:
+    """One JSON document on one line; what a terminal could act on stands as an escape in it."""
+    text = json.dumps(plain, ensure_ascii=False, default=str)
+    return HOSTILE.sub(_escaped, text) + "\n"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    sign = found.group()
+    return f"\\u{ord(sign):04x}" if ord(sign) < 0x10000 else json.dumps(sign)[1:-1]
+
+
 def print_result(result: BaseModel, as_json: bool, plain: bool) -> None:
     """Write the result to standard output."""
     if as_json:
-        sys.stdout.write(json.dumps(result.model_dump(mode="json"), ensure_ascii=False) + "\n")
+        sys.stdout.write(as_json_line(result.model_dump(mode="json")))
     else:
         sys.stdout.write(render(result, plain) + "\n")
     sys.stdout.flush()
@@ -119,7 +131,7 @@ def print_result(result: BaseModel, as_json: bool, plain: bool) -> None:
 def print_error(error: SophiaError, as_json: bool) -> None:
     """Write the error to standard error: what, why, what to do."""
     if as_json:
-        sys.stderr.write(json.dumps({"error": error.as_dict()}, ensure_ascii=False) + "\n")
+        sys.stderr.write(as_json_line({"error": error.as_dict()}))
         return
     lines = [f"{error.code}  {visible(error.what)}"]
     if error.why:

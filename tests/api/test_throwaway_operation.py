@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from sophia_tui.cli.main import main
+from sophia_tui.domain.context import Face
 from tests.api.server import serving
 from tests.api.throwaway import TOKEN, GreetingService, client, install, make_house
 
@@ -83,3 +84,17 @@ def test_it_runs_over_a_real_server(monkeypatch: pytest.MonkeyPatch, tmp_path: P
             headers={"Authorization": f"Bearer {TOKEN}"},
         )
     assert found.json()["text"] == "Hello Bia (api:admin)"
+
+
+async def test_it_is_in_the_palette_of_the_console(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from sophia_tui.tui.app import SophiaApp
+    from sophia_tui.tui.screens.palette import entries
+
+    house = make_house(monkeypatch, tmp_path, (GreetingService,))
+    app = SophiaApp(house.dispatcher, house.context(Face.CONSOLE), paths=house.paths)
+    async with app.run_test():
+        await app.painted.wait()
+        found = [each for each in entries(app) if each.matches("greeting")]
+    assert [(each.target, each.help) for each in found] == [("greeting.say", "Greet somebody.")]

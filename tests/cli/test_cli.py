@@ -1,0 +1,220 @@
+"""The command line: help, results, errors with their exit codes, hostile text, pipes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sophia_tui import wiring
+from sophia_tui.cli import grammar
+from sophia_tui.cli.main import main
+from sophia_tui.cli.output import as_json_line, render
+from sophia_tui.domain.context import Context
+from sophia_tui.domain.operations import NoInput, Output
+from sophia_tui.errors import InternalError
+from sophia_tui.i18n import set_language
+from sophia_tui.services.catalogue import registry
+from sophia_tui.services.operations import operation
+from tests.api.throwaway import ActsService, Greeting, GreetingService, install
+
+EVERY = [each.name for each in registry()]
+PIPED = """
+from pathlib import Path
+import pytest, sys
+from sophia_tui.cli.main import main
+from tests.api.throwaway import ActsService, install
+install(pytest.MonkeyPatch(), Path(sys.argv.pop(1)), ActsService)
+main()
+"""
+
+
+class HostileService:
+    """Answers and fails with what a data set may hold."""
+
+    @operation("hostile.show", "Show it.")
+    async def show(self, context: Context, request: NoInput) -> Greeting:
+        return Greeting(text="\x1b]52;c;ZXZpbA==\x07\u202e\x9b31m\x7f\U000e0041é")
+
+    @operation("hostile.fail", "Fail with it.")
+    async def fail(self, context: Context, request: NoInput) -> Greeting:
+        raise InternalError("X998", "bad \x1b[31m", "\u202ewhy", "do\n\x9bthis")
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture
+def acts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install(monkeypatch, tmp_path, GreetingService, ActsService, HostileService)
+
+
+@pytest.mark.parametrize("language", ["en", "pt_BR"])
+@pytest.mark.parametrize("name", EVERY)
+def test_every_operation_has_help_in_every_language(
+    name: str, language: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = registry().get(name)
+    words = [chosen.subject] if chosen.verb == "run" else [chosen.subject, chosen.verb]
+    set_language(language)
+    shown = grammar.parser_for(chosen).format_help()
+    if chosen.verb != "run":
+        assert run(*words, "--lang", language, "--help") == 0
+        assert capsys.readouterr().out.strip() == shown.strip()
+    assert " ".join(["sophia", *words]) in shown
+    for field in chosen.input.model_fields:
+        if field not in grammar.secret_fields(chosen.input):
+            assert field.replace("_", "-") in shown or field.upper() in shown or field in shown
+
+
+@pytest.mark.parametrize("subject", sorted({each.subject for each in registry()}))
+def test_every_subject_has_help(subject: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(subject, "--help") == 0
+    assert f"sophia {subject}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "error"),
+    [
+        (["acts", "lose", "x"], 4, "SOPHIA-M998"),
+        (["acts", "unplug"], 5, "SOPHIA-S998"),
+        (["acts", "crash"], 1, "SOPHIA-X500"),
+        (["acts", "erase", "x"], 3, "SOPHIA-R428"),
+        (["acts", "write", "x", "--readonly"], 3, "SOPHIA-R405"),
+        (["acts", "write"], 2, "SOPHIA-U002"),
+        (["acts", "write", "x", "--times", "99"], 2, "SOPHIA-U422"),
+        (["acts", "write", "x", "--tone", "loud"], 2, "SOPHIA-U002"),
+        (["acts", "write", "x", "--no-such"], 2, "SOPHIA-U002"),
+        (["acts", "erase", "x", "--dry-run"], 2, "SOPHIA-U405"),
+        (["acts", "nothing"], 4, "SOPHIA-U006"),
+        (["nothing"], 4, "SOPHIA-U006"),
+        (["--lang", "fr", "acts", "unplug"], 2, "SOPHIA-U003"),
+        (["acts", "unplug", "--lang"], 2, "SOPHIA-U001"),
+        (["serve", "nothing"], 2, "SOPHIA-U005"),
+        ([], 2, "SOPHIA-U004"),
+    ],
+)
+@pytest.mark.usefixtures("acts")
+def test_errors_have_their_exit_code_and_one_clear_text(
+    words: list[str], code: int, error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*words) == code
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith(f"{error}  ")
+    assert "Traceback" not in told.err
+
+    assert run("--json", *words) == code
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert json.loads(told.err)["error"]["code"] == error
+
+
+@pytest.mark.usefixtures("acts")
+def test_yes_confirms(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("acts", "erase", "x", "--yes") == 0
+    assert "gone" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("acts")
+def test_a_dry_run_says_what_would_be(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("acts", "write", "x", "--dry-run") == 0
+    assert "dry" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("acts")
+def test_a_secret_comes_from_standard_input_and_has_no_option(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "in").write_text("hunter2\n")
+    with (tmp_path / "in").open() as given:
+        monkeypatch.setattr(sys, "stdin", given)
+        assert run("acts", "enter", "--account", "root") == 0
+    assert "Greeting: 7" in capsys.readouterr().out
+    assert run("acts", "enter", "--account", "root", "--password", "hunter2") == 2
+
+
+@pytest.mark.usefixtures("acts")
+def test_after_two_dashes_nothing_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("greeting", "say", "--", "--times") == 0
+    assert "Hello --times" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("acts")
+def test_a_role_too_low_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SOPHIA_ROLES", "*=viewer")
+    assert run("acts", "write", "x") == 3
+    assert "SOPHIA-R403" in capsys.readouterr().err
+
+
+def hostile(text: str) -> set[str]:
+    return {sign for sign in text if ord(sign) < 32 or 0x7F <= ord(sign) < 0xA0} & set(text) - {
+        "\n"
+    } | (set(text) & {"\u202e", "\U000e0041"})
+
+
+@pytest.mark.parametrize("options", [[], ["--plain"], ["--json"]])
+@pytest.mark.usefixtures("acts")
+def test_hostile_text_reaches_no_terminal(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("hostile", "show", *options) == 0
+    assert run("hostile", "fail", *options) == 1
+    told = capsys.readouterr()
+    assert hostile(told.out) == set() and hostile(told.err) == set()
+    assert "é" in told.out
+
+
+def test_json_keeps_hostile_text_as_it_is_for_programs() -> None:
+    plain: dict[str, Any] = {"text": "\x1b\x9b\u202e\x7f\U000e0041 é\ud800\n"}
+    assert json.loads(as_json_line(plain)) == plain
+
+
+class Inner(Output):
+    id: str
+    note: str | None = None
+
+
+class Outer(Output):
+    items: list[Inner]
+
+
+def test_rows_are_a_table_without_empty_columns() -> None:
+    shown = render(Outer(items=[Inner(id="a"), Inner(id="bcd")]), plain=False)
+    assert shown.splitlines() == ["id", "a", "bcd"]
+
+
+def run_piped(folder: Path, command: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    root = Path(wiring.__file__).parent.parent
+    return subprocess.run(
+        ["bash", "-c", command, "bash", sys.executable, "-c", PIPED, str(folder)],
+        capture_output=True,
+        cwd=root,
+        env={**os.environ, "SOPHIA_DATA_DIR": str(folder / "data"), **environment},
+    )
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    done = run_piped(tmp_path, 'set -o pipefail; "$@" acts many | head -n 1')
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"Greeting")
+
+
+def test_a_terminal_of_another_encoding_gets_escapes(tmp_path: Path) -> None:
+    done = run_piped(tmp_path, '"$@" nothing-ção-日本', PYTHONIOENCODING="latin-1")
+    assert done.returncode == 4
+    assert "nothing-ção-\\u65e5\\u672c" in done.stderr.decode("latin-1")
+
+
+def test_bytes_that_are_no_text_are_a_clear_error(tmp_path: Path) -> None:
+    done = run_piped(tmp_path, "\"$@\" $'nothing\\xff'")
+    assert done.returncode == 4
+    assert b"SOPHIA-U006" in done.stderr and b"Traceback" not in done.stderr
