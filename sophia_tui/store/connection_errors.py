@@ -1,7 +1,7 @@
 """What Postgres and the network say, as our errors; never with a password in them."""
 
 import re
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import errors
@@ -34,8 +34,8 @@ def redact_url(url: str) -> str:
     user, at, host = parts.netloc.rpartition("@")
     name, colon, _secret = user.partition(":")
     query = re.sub(r"((?:ssl)?password=)[^&]*", r"\1***", parts.query, flags=re.IGNORECASE)
-    shown = f"{name}{colon and ':***'}{at}{host}"
-    return visible(urlunsplit((parts.scheme, shown, parts.path, query, "")))
+    shown = f"{parts.scheme}://{name}{colon and ':***'}{at}{host}{parts.path}"
+    return visible(shown + (f"?{query}" if query else ""))
 
 
 def parsed(url: str) -> dict[str, str]:

@@ -334,6 +334,8 @@ class EmbeddedServer:
         self._open_log(account)
         # pg_ctl forks twice, so the server is nobody's child, and waits until it answers
         socket = cluster.socket_folder(self.folder, self.name, account)
+        for left in socket.glob(".s.PGSQL.*"):  # its owner is gone, but perhaps not reaped
+            left.unlink(missing_ok=True)
         command = [programs.path("pg_ctl"), "start", "--wait", "--timeout=90", "--silent"]
         command += [f"--pgdata={self.data}", f"--log={self.log}"]
         command += [f"--options={self._arguments(socket)}"]

@@ -178,3 +178,6 @@ INSERT INTO sophia.audit (
 
 -- page_audit --
 SELECT * FROM sophia.audit ORDER BY at DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s
+
+-- server_version --
+SELECT pg_catalog.current_setting('server_version') AS version

@@ -242,6 +242,7 @@ def test_root_in_a_closed_folder_gets_a_clear_error_and_opens_nothing(reachable:
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child touches no lock
 @pytest.mark.skipif(not ROOT, reason="only root can become an ordinary user")
 def test_ordinary_user_has_a_server_of_their_own(reachable: Path) -> None:
     user = pwd.getpwnam("nobody")
