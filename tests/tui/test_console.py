@@ -486,6 +486,13 @@ async def test_ascii_only_draws_ascii_only() -> None:
         await pilot.press("escape")
         await pilot.pause()
         text += screen_text(app)
+        app.open("things.drop", {"name": "box"})
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "form")
+        text += screen_text(app)
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen), "question")
+        await pilot.pause()
+        text += screen_text(app)
     assert text.isascii()
 
 

@@ -55,6 +55,7 @@ class SophiaScreen(Screen[Any]):
         return ()
 
     def on_mount(self) -> None:
+        self.set_class(self.sophia.glyphs.ascii_only, "-ascii")
         self.redraw()
 
     def on_resize(self) -> None:

@@ -78,6 +78,7 @@ class PaletteScreen(ModalScreen[str | None]):
         yield OptionList(id="found", compact=True, markup=False)
 
     def on_mount(self) -> None:
+        self.set_class(self._glyphs.ascii_only, "-ascii")
         self._find("")
         self.query_one("#wanted", Input).focus()
 
