@@ -24,6 +24,8 @@ ARGPARSE_WORDS = (
     N_("the following arguments are required: %s"),
     N_("unrecognized arguments: %s"),
     N_("expected one argument"),
+    N_("expected at least one argument"),
+    N_("ignored explicit argument %r"),
     N_("invalid choice: %(value)r (choose from %(choices)s)"),
     N_("argument %(argument_name)s: %(message)s"),
     N_("ambiguous option: %(option)s could match %(matches)s"),
@@ -139,7 +141,8 @@ def secret_fields(model: type[BaseModel]) -> list[str]:
 
 
 def _help(info: FieldInfo) -> str:
-    text = _(info.description or "").replace("%", "%%")
+    described = info.description or ""
+    text = _(described).replace("%", "%%")
     if info.is_required() or info.default in (None, "", [], False) or info.default_factory:
         return text
     default = info.default.value if isinstance(info.default, Enum) else info.default
