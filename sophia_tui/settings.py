@@ -6,7 +6,7 @@ Loaded after `--help` and the first paint. Connection settings and secrets are n
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -138,7 +138,7 @@ class Settings(BaseSettings):
     training_threads: str = _setting(
         "SOPHIA_TRAINING_THREADS", "auto", N_("Processor threads of a training, or auto.")
     )
-    log_level: str = _setting("SOPHIA_LOG_LEVEL", "INFO", N_("How much the logs tell."))
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting("SOPHIA_LOG_LEVEL", "INFO", N_("How much the logs tell."))
 
     env_file: Path | None = Field(default=None, validation_alias="SOPHIA_ENV_FILE")
 
