@@ -138,7 +138,9 @@ class Settings(BaseSettings):
     training_threads: str = _setting(
         "SOPHIA_TRAINING_THREADS", "auto", N_("Processor threads of a training, or auto.")
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting("SOPHIA_LOG_LEVEL", "INFO", N_("How much the logs tell."))
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting(
+        "SOPHIA_LOG_LEVEL", "INFO", N_("How much the logs tell.")
+    )
 
     env_file: Path | None = Field(default=None, validation_alias="SOPHIA_ENV_FILE")
 
