@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sophia_tui import envfile, paths
 from sophia_tui.errors import UsageError
 from sophia_tui.i18n import N_, _
+from sophia_tui.validation import where_and_what
 
 #: Keys that may never be stored in the settings table: they say where the table is, or are secret.
 CONNECTION_KEYS = frozenset(
@@ -274,10 +275,7 @@ def load(
     try:
         return Settings(**values)
     except ValidationError as problem:
-        wrong = "; ".join(
-            f"{each['loc'][0]}: {each['msg']}"
-            for each in problem.errors(include_input=False, include_url=False)
-        )
+        wrong = where_and_what(problem.errors(include_input=False, include_url=False))
         raise UsageError(
             "T422",
             _("A setting has a value that can't be used."),

@@ -1,19 +1,19 @@
 """The command line's grammar, built from the declarations: one argparse parser per operation."""
 
 import argparse
-import types
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sophia_tui.domain.operations import Danger, Operation
 from sophia_tui.errors import UsageError
 from sophia_tui.i18n import N_, _
+from sophia_tui.services.fields import choices_of, is_list, is_secret, is_switch
 
 #: argparse's own words, so that they reach the catalogues.
 ARGPARSE_WORDS = (
@@ -109,35 +109,9 @@ def option_name(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _plain_type(annotation: Any) -> Any:
-    """The annotation without `| None`."""
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        kept = [each for each in typing.get_args(annotation) if each is not type(None)]
-        return kept[0] if len(kept) == 1 else str
-    return annotation
-
-
-def choices_of(annotation: Any) -> list[str] | None:
-    """The allowed words of a Literal or an Enum, else None."""
-    plain = _plain_type(annotation)
-    if typing.get_origin(plain) is typing.Literal:
-        return [str(each) for each in typing.get_args(plain)]
-    if isinstance(plain, type) and issubclass(plain, Enum):
-        return [str(each.value) for each in plain]
-    return None
-
-
-def is_list(annotation: Any) -> bool:
-    return typing.get_origin(_plain_type(annotation)) in (list, tuple, Sequence)
-
-
 def secret_fields(model: type[BaseModel]) -> list[str]:
     """Fields that are read from the terminal or standard input, never from argv."""
-    return [
-        name
-        for name, info in model.model_fields.items()
-        if _plain_type(info.annotation) is SecretStr
-    ]
+    return [name for name, info in model.model_fields.items() if is_secret(info)]
 
 
 def _help(info: FieldInfo) -> str:
@@ -151,19 +125,19 @@ def _help(info: FieldInfo) -> str:
 
 def _add_field(parser: argparse.ArgumentParser, name: str, info: FieldInfo, place: bool) -> None:
     settings: dict[str, Any] = {"help": _help(info), "default": argparse.SUPPRESS}
-    choices = choices_of(info.annotation)
+    choices = choices_of(info)
     if choices:
         settings["choices"] = choices
-    elif _plain_type(info.annotation) is not bool:
+    elif not is_switch(info):
         settings["metavar"] = name.upper()
     if place:
-        settings["nargs"] = "*" if is_list(info.annotation) else None if info.is_required() else "?"
+        settings["nargs"] = "*" if is_list(info) else None if info.is_required() else "?"
         if not choices:
             settings["metavar"] = name.upper()
         parser.add_argument(name, **settings)
-    elif _plain_type(info.annotation) is bool:
+    elif is_switch(info):
         parser.add_argument(option_name(name), action=argparse.BooleanOptionalAction, **settings)
-    elif is_list(info.annotation):
+    elif is_list(info):
         parser.add_argument(option_name(name), action="append", **settings)
     else:
         parser.add_argument(option_name(name), required=info.is_required(), **settings)
@@ -190,22 +164,3 @@ def parser_for(operation: Operation) -> argparse.ArgumentParser:
         if name not in secrets:
             _add_field(parser, name, info, name in operation.positional)
     return parser
-
-
-def equivalent(operation: Operation, request: dict[str, Any]) -> list[str]:
-    """The words a person would type for this request: what the console shows beside a form."""
-    words = ["sophia", operation.subject]
-    if operation.verb != "run":
-        words.append(operation.verb)
-    options: list[str] = []
-    for name, value in request.items():
-        info = operation.input.model_fields[name]
-        values = value if isinstance(value, list | tuple) else [value]
-        if name in operation.positional:
-            words += [str(each) for each in values if each is not None]
-        elif isinstance(value, bool):
-            options.append(option_name(name) if value else "--no-" + name.replace("_", "-"))
-        elif value is not None and _plain_type(info.annotation) is not SecretStr:
-            for each in values:
-                options += [option_name(name), str(each)]
-    return words + options

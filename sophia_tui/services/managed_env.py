@@ -67,7 +67,8 @@ def replace_env(path: Path, content: bytes) -> None:
             _("Its owner did not mean it to be changed."),
             _("Give the user of Sophia the right to write it."),
         )
-    attributes = {name: os.getxattr(real, name) for name in os.listxattr(real)}
+    kept = [name for name in os.listxattr(real) if name.startswith(("system.posix_acl", "user."))]
+    attributes = {name: os.getxattr(real, name) for name in kept}
     with whole_file(real, like=real.stat()) as stream:
         stream.write(content)
         for name, value in attributes.items():

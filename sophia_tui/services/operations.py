@@ -27,6 +27,7 @@ from sophia_tui.errors import (
     UsageError,
 )
 from sophia_tui.i18n import _, set_language
+from sophia_tui.validation import where_and_what
 
 _log = logging.getLogger("sophia")
 _DECLARED = "__sophia_operation__"
@@ -241,11 +242,7 @@ def _checked(
         return chosen.input.model_validate(plain), None
     except ValidationError as problem:
         # the input itself is left out: it may hold a secret or personal data
-        first = problem.errors(include_input=False, include_url=False, include_context=False)
-    where = ", ".join(
-        f"{'.'.join(str(part) for part in each['loc']) or 'request'}: {each['msg']}"
-        for each in first
-    )
+        where = where_and_what(problem.errors(include_input=False, include_url=False))
     return None, UsageError(
         "U422",
         _("The request for {name} is not valid.").format(name=chosen.name),

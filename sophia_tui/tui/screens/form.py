@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
@@ -26,6 +25,7 @@ from sophia_tui.tui.screens.confirm import ConfirmScreen
 from sophia_tui.tui.screens.result import ResultScreen
 from sophia_tui.tui.widgets.choice import Choice, yes_or_no
 from sophia_tui.tui.widgets.plate import Plate, error_text
+from sophia_tui.validation import explained
 
 if TYPE_CHECKING:
     from sophia_tui.tui.console import SophiaApp
@@ -330,26 +330,3 @@ def typed_text(value: Any) -> str:
 def typed_plain(value: Any) -> Any:
     """A checked value as the dispatcher and the command line take it."""
     return getattr(value, "value", value)
-
-
-def explained(problem: ErrorDetails) -> str:
-    """What pydantic found, in the active language where it is one of the usual things."""
-    limits = problem.get("ctx") or {}
-    kind = problem["type"]
-    if kind == "missing":
-        return _("needed")
-    if kind.startswith("int_"):
-        return _("must be a whole number")
-    if kind.startswith("float_") or kind.startswith("decimal_"):
-        return _("must be a number")
-    if kind.startswith(("datetime_", "date_", "timezone_")):
-        return _("must be a date, e.g. 2026-11-01 or 2026-11-01T08:00:00-03:00")
-    for name, text in (
-        ("ge", _("must be at least {limit}")),
-        ("gt", _("must be more than {limit}")),
-        ("le", _("must be at most {limit}")),
-        ("lt", _("must be less than {limit}")),
-    ):
-        if name in limits:
-            return text.format(limit=limits[name])
-    return visible(problem["msg"])

@@ -1,0 +1,61 @@
+"""What pydantic found wrong, said in the active language; never with the value itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sophia_tui.i18n import _
+from sophia_tui.textsafe import visible
+
+
+def explained(problem: Mapping[str, Any]) -> str:
+    """One entry of `ValidationError.errors()` as a sentence's end; unusual kinds stay English."""
+    limits = problem.get("ctx") or {}
+    kind = str(problem["type"])
+    if kind in ("literal_error", "enum"):
+        return _("must be one of {choices}").format(choices=limits.get("expected", ""))
+    if kind == "string_pattern_mismatch":
+        return _("must look like {pattern}").format(pattern=limits.get("pattern", ""))
+    text = _simple(kind)
+    if text:
+        return text
+    for name, words in (
+        ("ge", _("must be at least {limit}")),
+        ("gt", _("must be more than {limit}")),
+        ("le", _("must be at most {limit}")),
+        ("lt", _("must be less than {limit}")),
+        ("min_length", _("must not be shorter than {limit}")),
+        ("max_length", _("must not be longer than {limit}")),
+    ):
+        if name in limits:
+            return words.format(limit=limits[name])
+    return visible(str(problem["msg"]))
+
+
+def _simple(kind: str) -> str:
+    """The sentence for kinds that need no limit; empty for all others."""
+    if kind == "missing":
+        return _("needed")
+    if kind == "extra_forbidden":
+        return _("is not known here")
+    for beginning, text in (
+        (("int_",), _("must be a whole number")),
+        (("float_", "decimal_"), _("must be a number")),
+        (("bool_",), _("must be true or false")),
+        (("string_type",), _("must be text")),
+        (("list_type", "tuple_type"), _("must be a list")),
+        (
+            ("datetime_", "date_", "timezone_"),
+            _("must be a date, e.g. 2026-11-01 or 2026-11-01T08:00:00-03:00"),
+        ),
+    ):
+        if kind.startswith(beginning):
+            return text
+    return ""
+
+
+def where_and_what(problems: list[Any]) -> str:
+    """All entries on one line: `field: what is wrong`."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in each['loc']) or 'request'}: {explained(each)}"
+        for each in problems
+    )
