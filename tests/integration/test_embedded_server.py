@@ -2,12 +2,14 @@
 
 import os
 import pwd
+import shutil
 import signal
 import stat
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -16,7 +18,7 @@ import pytest
 from sophia_tui.errors import SetupError, UnavailableError
 from sophia_tui.store import embedded_program as program
 from sophia_tui.store.embedded import EmbeddedServer
-from tests.conftest import FAST
+from tests.conftest import FAST, reachable_folder
 
 ROOT = os.geteuid() == 0
 STARTER = """
@@ -29,10 +31,29 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def server(reachable: Path):
+def fresh(reachable: Path) -> Iterator[EmbeddedServer]:
+    """A server whose folder does not exist yet."""
     made = EmbeddedServer(reachable / "postgres", FAST)
     yield made
     made.halt()
+
+
+@pytest.fixture(scope="module")
+def made_once() -> Iterator[Path]:
+    """The folder of a server that was made and stopped, to be copied: making takes seconds."""
+    folder = reachable_folder()
+    server = EmbeddedServer(folder / "postgres", FAST)
+    server.start()
+    server.halt()
+    yield server.folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def server(fresh: EmbeddedServer, made_once: Path) -> EmbeddedServer:
+    """A server that was made and stopped before."""
+    subprocess.run(["cp", "-a", made_once, fresh.folder], check=True)
+    return fresh
 
 
 def starter(folder: Path) -> "subprocess.Popen[str]":
@@ -49,14 +70,14 @@ def rows(url: str, query: str):
         return connection.execute(query).fetchall()
 
 
-async def test_starts_with_nothing_set_and_speaks_utf8_in_utc(server: EmbeddedServer) -> None:
-    url = await server.ensure_running()
+async def test_starts_with_nothing_set_and_speaks_utf8_in_utc(fresh: EmbeddedServer) -> None:
+    url = await fresh.ensure_running()
     found = rows(
         url, "SELECT current_database(), getdatabaseencoding(), current_setting('TimeZone')"
     )
     assert found == [("sophia", "UTF8", "UTC")]
     assert rows(url, "SELECT lower('ÇÃO')") == [("ção",)]
-    status = await server.status()
+    status = await fresh.status()
     assert status.running and status.version and status.version.startswith("18")
 
 
@@ -68,24 +89,25 @@ def test_listens_on_no_network_and_wants_a_password(server: EmbeddedServer) -> N
 
 
 def test_password_socket_and_data_are_private_and_no_argument_holds_the_password(
-    server: EmbeddedServer,
+    fresh: EmbeddedServer,
 ) -> None:
-    url = server.start()
+    url = fresh.start()
     password = url.split(":")[2].split("@")[0]
-    cluster = server.folder / "cluster"
+    cluster = fresh.folder / "cluster"
     assert stat.S_IMODE((cluster / "password").stat().st_mode) == 0o600
     assert stat.S_IMODE((cluster / "data").stat().st_mode) == 0o700
-    assert stat.S_IMODE((server.folder / "run").stat().st_mode) == 0o700
-    assert not server.folder.stat().st_mode & 0o007
-    account = program.account_for(server.data)
-    for pid in program.processes(account, server.data, server.name):
-        assert password.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
-        assert password.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
-    assert password not in server.log.read_text()
+    assert stat.S_IMODE((fresh.folder / "run").stat().st_mode) == 0o700
+    assert not fresh.folder.stat().st_mode & 0o007
+    account = program.account_for(fresh.data)
+    main = fresh.look().pid
+    assert main in program.processes(account, fresh.data, fresh.name)
+    for name in ("cmdline", "environ"):
+        assert password.encode() not in Path(f"/proc/{main}/{name}").read_bytes()
+    assert password not in fresh.log.read_text()
 
 
-def test_two_processes_at_once_share_one_server(server: EmbeddedServer) -> None:
-    both = [starter(server.folder), starter(server.folder)]
+def test_two_processes_at_once_share_one_server(fresh: EmbeddedServer) -> None:
+    both = [starter(fresh.folder), starter(fresh.folder)]
     urls = {each.stdout.readline().strip() for each in both}
     assert len(urls) == 1
     assert rows(urls.pop(), "SELECT 1") == [(1,)]
@@ -187,48 +209,48 @@ def test_data_of_another_major_version_is_refused(server: EmbeddedServer) -> Non
     (server.data / "PG_VERSION").write_text("18\n")
 
 
-def test_interrupted_making_leaves_nothing_half_done(server: EmbeddedServer) -> None:
-    left = server.folder / ".cluster-dead"
+def test_interrupted_making_leaves_nothing_half_done(fresh: EmbeddedServer) -> None:
+    left = fresh.folder / ".cluster-dead"
     (left / "data").mkdir(parents=True)
-    server.start()
+    fresh.start()
     assert not left.exists()
 
 
 def test_failing_initdb_leaves_no_cluster(
-    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+    fresh: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sophia_tui.store import embedded_cluster
 
     monkeypatch.setitem(embedded_cluster._SETTINGS, "shared_buffers", "nonsense")
     with pytest.raises(SetupError) as caught:
-        server.start()
+        fresh.start()
     assert caught.value.code == "SOPHIA-S025"
-    assert not (server.folder / "cluster").exists()
-    assert list(server.folder.glob(".cluster-*")) == []
+    assert not (fresh.folder / "cluster").exists()
+    assert list(fresh.folder.glob(".cluster-*")) == []
 
 
-def test_missing_wheel_is_named(server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_wheel_is_named(fresh: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "_MODULE", "no_such_module")
     with pytest.raises(SetupError) as caught:
-        server.start()
+        fresh.start()
     assert caught.value.code == "SOPHIA-S020"
 
 
 def test_account_without_passwd_entry_is_named(
-    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+    fresh: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
     with pytest.raises(SetupError) as caught:
-        server.start()
+        fresh.start()
     assert caught.value.code == "SOPHIA-S021"
 
 
 @pytest.mark.skipif(not ROOT, reason="only root runs the server under another account")
-def test_root_runs_it_as_the_system_account(server: EmbeddedServer) -> None:
-    server.start()
-    owner = pwd.getpwuid(Path(f"/proc/{server.look().pid}").stat().st_uid).pw_name
+def test_root_runs_it_as_the_system_account(fresh: EmbeddedServer) -> None:
+    fresh.start()
+    owner = pwd.getpwuid(Path(f"/proc/{fresh.look().pid}").stat().st_uid).pw_name
     assert owner == program.SERVER_ACCOUNT
-    assert (server.folder / "cluster" / "password").stat().st_uid == 0
+    assert (fresh.folder / "cluster" / "password").stat().st_uid == 0
 
 
 @pytest.mark.skipif(not ROOT, reason="only root runs the server under another account")
