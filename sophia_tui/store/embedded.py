@@ -37,7 +37,7 @@ LEFTOVER_SECONDS = 2.0  # what backends get to notice that their postmaster is g
 _LOG_BYTES = 5_000_000
 _OWN_NAMES = frozenset(
     {"postgres", "logs", "datasets", "runs", "models", "promotions", "state"}
-    | {"audit-spool.jsonl", "worker.lock"}
+    | {"audit-spool.jsonl", "worker.lock", "demo"}
 )
 
 
