@@ -17,6 +17,9 @@ from sophia_tui.textsafe import HOSTILE, visible
 
 _WIDE_CELL = 70
 
+#: Fields whose values are words of ours, shown in the person's language; `--json` keeps them.
+_WORD_FIELDS = frozenset({"status", "state", "kind", "outcome", "stage"})
+
 
 def width(text: str) -> int:
     """Terminal cells of a text: wide characters count two, combining marks none."""
@@ -49,6 +52,11 @@ def shown(value: Any) -> str:
     return visible(str(value))
 
 
+def _cell(row: BaseModel, name: str) -> str:
+    value = getattr(row, name)
+    return shown(_(value) if name in _WORD_FIELDS and isinstance(value, str) else value)
+
+
 def _title(model: type[BaseModel], name: str) -> str:
     return _(model.model_fields[name].title or name)
 
@@ -66,7 +74,7 @@ def _table(rows: list[BaseModel], plain: bool) -> list[str]:
     if plain:
         return [line for row in rows for line in (*_fields(row, plain), "")]
     cells = [[_title(kind, name) for name in names]]
-    cells += [[shown(getattr(row, name)) for name in names] for row in rows]
+    cells += [[_cell(row, name) for name in names] for row in rows]
     widths = [max(width(line[column]) for line in cells) for column in range(len(names))]
     if chosen:
         widths[-1] = 0  # the last column may be of any length
@@ -99,7 +107,7 @@ def _fields(result: BaseModel, plain: bool) -> list[str]:
         elif isinstance(value, str) and "\n" in value:
             lines += [f"{title}:"] + [f"  {visible(line)}" for line in value.split("\n")]
         elif value not in (None, [], {}, ()):
-            lines.append(f"{title}: {shown(value)}")
+            lines.append(f"{title}: {_cell(result, name)}")
     return lines
 
 

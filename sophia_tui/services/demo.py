@@ -272,7 +272,9 @@ class _Loop:
             )
         raise JobError(
             "J460",
-            _("The demo can't go on: job {job} is {state}.").format(job=job.id, state=seen.status),
+            _("The demo can't go on: job {job} is {state}.").format(
+                job=job.id, state=_(seen.status)
+            ),
             textsafe.visible(str((seen.error or {}).get("what", ""))),
             _("See `sophia jobs log {job}`, then run the demo again.").format(job=job.id),
         )

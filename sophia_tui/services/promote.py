@@ -345,7 +345,7 @@ class PromoteService:
             raise ConflictError(
                 "P007",
                 _("The promotion {id} can't be taken back.").format(id=promotion_id),
-                _("Its state is {state}.").format(state=found.state.value),
+                _("Its state is {state}.").format(state=_(found.state.value)),
             )
         return found
 

@@ -27,6 +27,16 @@ VALUE_WORDS = (
     N_("base"),
     N_("certain"),
     N_("suspected"),
+    N_("ok"),
+    N_("attention"),
+    N_("problem"),
+    N_("refused"),
+    N_("dry_run"),
+    N_("table"),
+    N_("view"),
+    N_("empty"),
+    N_("unknown"),
+    N_("monitor"),
 )
 
 

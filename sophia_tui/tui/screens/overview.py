@@ -8,7 +8,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 
-from sophia_tui.i18n import _
+from sophia_tui.i18n import _, number
 from sophia_tui.services.overview import OverviewView
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
@@ -95,8 +95,8 @@ def _stages(view: OverviewView, width: int, now: datetime, glyphs: words.Glyphs)
         age = words.age(now, each.at)
         detail = words.state_word(each.detail)
         second, third = (detail, age) if detail else (age, "")
-        for number, text in ((1, figure), (2, second), (3, third)):
-            lines[number].append(glyphs.fit(text, wide - 1) + " ")
+        for line, text in ((1, figure), (2, second), (3, third)):
+            lines[line].append(glyphs.fit(text, wide - 1) + " ")
     parts: list[Part] = []
     for line in lines:
         parts += [*line, "\n"]
@@ -120,7 +120,7 @@ def _running(view: OverviewView, width: int, glyphs: words.Glyphs) -> list[Part]
     for each in view.running:
         step = f"{each.step or 0}/{each.total_steps or '?'}"
         left = words.duration(each.seconds_left) or words.state_word(each.status)
-        loss = "" if each.loss is None else f"{each.loss:.2f}"
+        loss = "" if each.loss is None else number(each.loss, 2)
         spark = glyphs.sparkline(each.losses[-tail:])
         row = fit(each.job, 19) + " " + fit(each.about, 14) + " " + fit(step, 11)
         parts += [row, fit(left, 9) + " " + fit(loss, 6), (spark, "$accent"), "\n"]
