@@ -309,9 +309,7 @@ class _Loop:
             notes=[
                 _("Nothing serves the model's name yet: serving comes in a later version."),
                 _("Look at it in the console: `sophia`."),
-                _("The way back: `sophia promote rollback {id} --history {history} --yes`.").format(
-                    id=promotion.id, history=self._folder.history
-                ),
+                _("The way back: `sophia promote rollback {id} --yes`.").format(id=promotion.id),
             ],
         )
 

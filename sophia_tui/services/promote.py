@@ -71,7 +71,7 @@ class PromoteRollback(Input):
         default=None, description=N_("The promotion to take back; default the last one.")
     )
     history: str | None = Field(
-        default=None, description=N_("The history file; default FINETUNE_HISTORY.")
+        default=None, description=N_("The history file; default the promotion's own.")
     )
 
 
@@ -159,7 +159,9 @@ class PromoteService:
             )
             if context.dry_run:
                 return self._view(promotion, [_("Nothing was changed: this is the plan.")])
-            view = await self._carry_out(promotion, self._history(request.history), None)
+            # by default into the history that has the promotion
+            history = request.history or target.notes.get("history")
+            view = await self._carry_out(promotion, self._history(history), None)
             await self._store.promotions.update(target.id, state=PromotionState.ROLLED_BACK)
             return view
 

@@ -235,3 +235,13 @@ async def test_two_promotions_at_once_one_is_refused(bench: Bench) -> None:
         await bench.promote()
     assert caught.value.code == "SOPHIA-P008"
     assert os.path.exists(bench.file)
+
+
+async def test_a_rollback_is_written_where_the_promotion_was(bench: Bench, tmp_path: Path) -> None:
+    own = tmp_path / "own-history.jsonl"
+    request = PromoteRun(model="sophia-v1", history=str(own))
+    await bench.service.run(bench.context(), request)
+    await bench.service.rollback(bench.context(), PromoteRollback())
+    kinds = [json.loads(line)["kind"] for line in own.read_text().splitlines()]
+    assert kinds == ["promotion", "rollback"]
+    assert not bench.history.exists()
