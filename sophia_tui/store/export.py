@@ -14,7 +14,6 @@ between two renames, the SHA-256 in the manifest does not fit the data file.
 
 import json
 import time
-from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +27,10 @@ from sophia_tui.errors import DataError, UsageError
 from sophia_tui.i18n import _
 from sophia_tui.store import source_sql
 from sophia_tui.store.export_files import StagedFile, Staging
-from sophia_tui.store.export_lines import Keys, numbers, raw_json, strings
-from sophia_tui.store.export_records import Chats, Pairs, Piece
+from sophia_tui.store.export_process import WritingProcess
+from sophia_tui.store.export_shapes import Chatting, Done, Pairing, Shape
 from sophia_tui.store.source_columns import EXPORTS, Kind
-from sophia_tui.store.source_rows import copy_batches
+from sophia_tui.store.source_rows import batches_of
 from sophia_tui.store.source_sql import Query
 from sophia_tui.store.source_tables import Tables
 
@@ -41,43 +40,42 @@ _NOTHING = ExportCounts(0, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Plan:
-    """One export that can be made: its queries, one after the other, and what makes the lines."""
+    """One export that can be made: its queries, one after the other, and what the lines are."""
 
     name: str
     queries: tuple[Query, ...]
-    maker: Pairs | Chats
+    shape: Shape
 
 
 def plan(name: str, tables: Tables, request: ExportRequest) -> Plan:
     """The export `name` for the tables as they were found."""
+    lines: Pairing | Chatting
+    queries: tuple[Query, ...]
     if name == "qa_cache":
-        query = source_sql.qa_cache(tables, request)
+        queries = (source_sql.qa_cache(tables, request),)
         table = tables.get("qa_cache")
         assert table is not None
         plain = not table.usable("citations") or table.columns["citations"].kind is Kind.TEXT
-        citations = strings if plain else raw_json
-        keys = Keys(query.table, query.key)
-        return Plan(name, (query,), Pairs(keys, citations, b'"citations":', b"", "no_answer"))
-    if name == "feedback_pairs":
-        query = source_sql.feedback_pairs(tables)
+        lines = Pairing("string" if plain else "json", '"citations":', "", "no_answer")
+    elif name == "feedback_pairs":
+        queries = (source_sql.feedback_pairs(tables),)
         table = tables.get("feedback")
         assert table is not None
-        doc_id = numbers if table.columns["doc_id"].kind is Kind.NUMBER else strings
-        keys = Keys(query.table, query.key)
-        start, end = b'"metadata":{"doc_id":', b',"signal":1}'
-        return Plan(name, (query,), Pairs(keys, doc_id, start, end, "no_document_text"))
-    query = source_sql.conversations(tables, request)
-    chats = Chats(Keys(query.table, query.key), request.assistant_senders, request.customer_senders)
-    return Plan(name, (query, source_sql.empty_conversations(tables, request)), chats)
+        third = "number" if table.columns["doc_id"].kind is Kind.NUMBER else "string"
+        before, after = '"metadata":{"doc_id":', ',"signal":1}'
+        lines = Pairing(third, before, after, "no_document_text")
+    else:
+        empty = source_sql.empty_conversations(tables, request)
+        queries = (source_sql.conversations(tables, request), empty)
+        lines = Chatting(sorted(request.assistant_senders), sorted(request.customer_senders))
+    return Plan(name, queries, Shape(queries[0].table, queries[0].key, lines))
 
 
-@dataclass(frozen=True)
-class _Target:
-    """The files of one export."""
-
-    data: StagedFile
-    provenance: StagedFile
-    rejected: StagedFile
+def counts_of(done: Done) -> ExportCounts:
+    """rows_read = exported + rejected."""
+    rejected = sum(done.rejected_by.values())
+    read = done.exported + rejected
+    return ExportCounts(read, done.exported, rejected, done.bytes_written, done.rejected_by)
 
 
 class Exporter:
@@ -101,19 +99,21 @@ class Exporter:
         """Write all or nothing.
 
         Raises UsageError D110 and DataError D111, D113 for what was asked for and can't be,
-        ConflictError D112, SetupError S101, CancelledError U499, psycopg.Error.
+        ConflictError D112, DataError D114, SetupError S101, CancelledError U499, psycopg.Error.
         """
         names = self._asked()
-        hindrances = {name: await self._hindrance(name) for name in names}
+        hindrances = {name: self._hindrance(name) for name in names}
         await self._prepare_encoding()
         async with AsyncExitStack() as stack:
             staging = None
             if self._request.folder is not None:
-                staging = await stack.enter_async_context(Staging(Path(self._request.folder)))
+                staging = stack.enter_context(Staging(Path(self._request.folder)))
+            self._writer = await stack.enter_async_context(WritingProcess(self._context))
             results = []
             for name in names:
-                if hindrances[name]:
-                    results.append(ExportResult(name, False, _NOTHING, hindrances[name]))
+                reason = hindrances[name] or await self._without_ratings(name)
+                if reason:
+                    results.append(ExportResult(name, False, _NOTHING, reason))
                 else:
                     results.append(await self._export(name, staging))
             if staging is not None:
@@ -131,7 +131,7 @@ class Exporter:
                 )
         return tuple(dict.fromkeys(self._request.what)) or tuple(EXPORTS)
 
-    async def _hindrance(self, name: str) -> str:
+    def _hindrance(self, name: str) -> str:
         """Why an export is not available. Raises where it was asked for by its name."""
         reason = self._tables.hindrance(name)
         if reason and name in self._request.what:
@@ -141,18 +141,15 @@ class Exporter:
                 reason,
                 _("`sophia source inspect` shows every table and column."),
             )
-        if not reason and name == "conversations":
-            reason = await self._without_ratings(name)
         return reason
 
     async def _without_ratings(self, name: str) -> str:
         """No source has ratings yet, so a lowest rating would silently leave nothing over."""
-        if self._request.conversations.minimum_rating is None:
+        if name != "conversations" or self._request.conversations.minimum_rating is None:
             return ""
-        chosen = plan(name, self._tables, self._request)
-        await self._count(chosen)
+        done = await self._lines(plan(name, self._tables, self._request), ())
         reason = _("No conversation has a rating yet; {count} fit all other filters.").format(
-            count=chosen.maker.tally.exported
+            count=done.exported
         )
         if name in self._request.what:
             raise DataError(
@@ -176,68 +173,49 @@ class Exporter:
 
     async def _export(self, name: str, staging: Staging | None) -> ExportResult:
         chosen = plan(name, self._tables, self._request)
-        tally = chosen.maker.tally
-        table = chosen.queries[0].table
+        table = chosen.shape.table
         if staging is None:
-            await self._count(chosen)
-            return ExportResult(name, True, tally.counts(), table=table)
-        target = _Target(
-            provenance=staging.open(staging.notes / f"{name}.jsonl"),
-            rejected=staging.open(staging.notes / f"{name}.rejected.jsonl"),
-            data=staging.open(staging.folder / f"{name}.jsonl", hashed=True),
-        )
-        async with aclosing(self._pieces(chosen, write=True)) as pieces:
-            async for piece in pieces:
-                await staging.write(
-                    (target.data, piece.data),
-                    (target.provenance, piece.provenance),
-                    (target.rejected, piece.rejected),
-                )
-        await staging.settle(target.data, target.provenance, target.rejected)
-        tally.bytes_written = target.data.bytes_written
+            done = await self._lines(chosen, ())
+            return ExportResult(name, True, counts_of(done), table=table)
+        data = staging.open(staging.folder / f"{name}.jsonl")
+        notes = staging.open(staging.notes / f"{name}.jsonl")
+        rejected = staging.open(staging.notes / f"{name}.rejected.jsonl")
+        done = await self._lines(chosen, (data, notes, rejected))
         manifest = staging.open(staging.notes / f"{name}.manifest.json")
-        content = self._manifest(chosen, target.data)
-        await staging.write((manifest, content))
-        await staging.settle(manifest)
+        manifest.write(self._manifest(chosen, data.path.name, done))
         return ExportResult(
             name,
             True,
-            tally.counts(),
+            counts_of(done),
             table=table,
-            file=str(target.data.path),
-            rejected_file=str(target.rejected.path),
+            file=str(data.path),
+            rejected_file=str(rejected.path),
         )
 
-    async def _count(self, chosen: Plan) -> None:
-        """Read all and keep nothing but the tally."""
-        async with aclosing(self._pieces(chosen, write=False)) as pieces:
-            async for _unused in pieces:
-                pass
-
-    async def _pieces(self, chosen: Plan, write: bool) -> AsyncGenerator[Piece, None]:
-        """What the batches of all queries become, in order."""
+    async def _lines(self, chosen: Plan, files: tuple[StagedFile, ...]) -> Done:
+        """Read the rows of all queries and have them written into the files (none: counted)."""
+        read = 0
+        names = tuple((each.path, str(each.temporary)) for each in files)
+        await self._writer.begin(chosen.shape, names)
         for query in chosen.queries:
-            batches = copy_batches(
-                self._connection, query.text, query.columns, self._context.cancel.check
-            )
+            batches = batches_of(self._connection, query.text, self._context.cancel.check)
             async with aclosing(batches):
-                async for columns in batches:
-                    piece = chosen.maker.feed(columns, write)
-                    self._tell(chosen)
-                    yield piece
-        yield chosen.maker.finish(write)
-        self._tell(chosen, last=True)
+                async for batch in batches:
+                    await self._writer.feed(batch.values, query.columns)
+                    read += batch.rows
+                    self._tell(chosen.name, read)
+        done = await self._writer.finish()
+        self._tell(chosen.name, read, last=True)
+        return done
 
-    def _tell(self, chosen: Plan, last: bool = False) -> None:
+    def _tell(self, name: str, done: int, last: bool = False) -> None:
         now = time.monotonic()
         if last or now - self._told >= PROGRESS_SECONDS:
             self._told = now
-            tally = chosen.maker.tally
-            done = tally.exported + sum(tally.rejected.values())
-            self._context.progress(Progress(stage=chosen.name, done=done, unit=_("rows")))
+            self._context.progress(Progress(stage=name, done=done, unit=_("rows")))
 
-    def _manifest(self, chosen: Plan, data: StagedFile) -> bytes:
-        request, counts = self._request, chosen.maker.tally.counts()
+    def _manifest(self, chosen: Plan, file: str, done: Done) -> bytes:
+        request, counts = self._request, counts_of(done)
         period: dict[str, Any] = {"start": request.start, "end": request.end}
         if chosen.name == "feedback_pairs":
             period = {}  # every positive feedback, whenever it was given
@@ -247,16 +225,16 @@ class Exporter:
         manifest = {
             "version": 1,
             "export": chosen.name,
-            "file": data.path.name,
-            "sha256": data.sha256,
-            "bytes": data.bytes_written,
+            "file": file,
+            "sha256": done.sha256,
+            "bytes": done.bytes_written,
             "period": {name: at.isoformat() for name, at in period.items()},
             "zone": request.zone,
             "rows_read": counts.rows_read,
             "exported": counts.exported,
             "rejected": counts.rejected,
             "rejected_by": dict(counts.rejected_by),
-            "table": chosen.queries[0].table,
+            "table": chosen.shape.table,
             "query_version": source_sql.QUERY_VERSION,
             "collected_at": request.now.isoformat(),
             **self._facts,

@@ -1,12 +1,9 @@
 """The files of one collect: written beside their names, put in place together or not at all."""
 
-import asyncio
 import contextlib
 import fcntl
-import hashlib
 import os
 import re
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -16,7 +13,6 @@ from sophia_tui.files import temporary_beside, write_problem
 from sophia_tui.i18n import _
 from sophia_tui.store.source_columns import EXPORTS
 
-_BUFFER = 1024 * 1024
 _LEFTOVER = re.compile(
     rf"\.({'|'.join(EXPORTS)})(\.rejected\.jsonl|\.jsonl|\.manifest\.json)"
     r"\.(?P<pid>\d+)-[0-9a-f]+\.tmp"
@@ -24,63 +20,43 @@ _LEFTOVER = re.compile(
 
 
 class StagedFile:
-    """One file on its way. `hashed` files know their SHA-256 and length when they are finished."""
+    """One file on its way, under a temporary name beside its own."""
 
-    def __init__(self, path: Path, mode: int, hashed: bool = False) -> None:
+    def __init__(self, path: Path, mode: int) -> None:
         self.path = Path(os.path.realpath(path))  # a link stays a link: its target is replaced
-        self.bytes_written = 0
-        self._mode = mode
-        self._digest = hashlib.sha256() if hashed else None
-        self._temporary = temporary_beside(self.path)
+        self.temporary = temporary_beside(self.path)
         try:
-            handle = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            handle = os.open(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            os.fchmod(handle, mode)
+            os.close(handle)
         except OSError as problem:
             raise write_problem(self.path, problem) from problem
-        self._stream: IO[bytes] = os.fdopen(handle, "wb", buffering=_BUFFER)
-
-    @property
-    def sha256(self) -> str:
-        assert self._digest is not None
-        return self._digest.hexdigest()
 
     def write(self, content: bytes) -> None:
-        """Raises SetupError S101."""
+        """All of a small file, on disk. Raises SetupError S101."""
         try:
-            self._stream.write(content)
-        except OSError as problem:
-            raise write_problem(self.path, problem) from problem
-        self.bytes_written += len(content)
-        if self._digest is not None:
-            self._digest.update(content)
-
-    def settle(self) -> None:
-        """All of it on disk, under the temporary name."""
-        try:
-            self._stream.flush()
-            os.fchmod(self._stream.fileno(), self._mode)
-            os.fsync(self._stream.fileno())
-            self._stream.close()
+            with self.temporary.open("r+b") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
         except OSError as problem:
             raise write_problem(self.path, problem) from problem
 
     def place(self) -> None:
         try:
-            os.replace(self._temporary, self.path)
+            os.replace(self.temporary, self.path)
         except OSError as problem:
             raise write_problem(self.path, problem) from problem
 
     def drop(self) -> None:
-        with contextlib.suppress(OSError):  # closing flushes, and the disk may be full
-            self._stream.close()
         with contextlib.suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+            self.temporary.unlink(missing_ok=True)
 
 
 class Staging:
-    """The files of one collect in one folder. An async context; `place` is the last call in it.
+    """The files of one collect in one folder. A context; `place` is the last call in it.
 
-    Writing, hashing and fsync run in one thread beside the reader: they wait for the disk and give
-    up the interpreter's lock. One process at a time collects into a folder.
+    One process at a time collects into a folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -88,10 +64,8 @@ class Staging:
         self.notes = folder / "provenance"
         self._files: list[StagedFile] = []
         self._lock: IO[bytes] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="export")
-        self._pending: Future[None] | None = None
 
-    async def __aenter__(self) -> "Staging":
+    def __enter__(self) -> "Staging":
         self._take()
         self._clear()
         return self
@@ -122,45 +96,24 @@ class Staging:
                 remedy=_("Wait until it is done."),
             ) from None
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         problem: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=True)
         for each in self._files:
             each.drop()
         if self._lock is not None:
             self._lock.close()
 
-    def open(self, path: Path, hashed: bool = False) -> StagedFile:
+    def open(self, path: Path) -> StagedFile:
         """A file that will appear under `path`. Raises SetupError S101."""
         shared = self.folder.stat().st_mode & 0o2000  # a folder of a group: its members read on
         mode = 0o660 if shared else 0o600
-        staged = StagedFile(path, mode, hashed)
+        staged = StagedFile(path, mode)
         self._files.append(staged)
         return staged
-
-    async def write(self, *pieces: tuple[StagedFile, bytes]) -> None:
-        """Append to files while the caller goes on; waits for the write before. Raises S101."""
-        await self._settled()
-        self._pending = self._thread.submit(_write, pieces)
-
-    async def _settled(self) -> None:
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            if pending.done():
-                pending.result()
-            else:
-                await asyncio.wrap_future(pending)
-
-    async def settle(self, *files: StagedFile) -> None:
-        """All of these files on disk, under their temporary names."""
-        await self._settled()
-        loop = asyncio.get_running_loop()
-        for each in files:
-            await loop.run_in_executor(self._thread, each.settle)
 
     def place(self) -> None:
         """Give all files their names, in the order in which they were opened."""
@@ -173,8 +126,3 @@ class Staging:
                 os.fsync(handle)
             finally:
                 os.close(handle)
-
-
-def _write(pieces: tuple[tuple[StagedFile, bytes], ...]) -> None:
-    for staged, content in pieces:
-        staged.write(content)

@@ -14,8 +14,7 @@ import msgspec
 import xxhash
 
 from sophia_tui.i18n import N_, _
-from sophia_tui.store.source_rows import NULL, Column
-from sophia_tui.store.source_sql import KeyPart
+from sophia_tui.store.export_shapes import NULL, Column, KeyPart
 
 encode = msgspec.json.Encoder().encode
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from sophia_tui.domain.protocols import ExportCounts
 from sophia_tui.i18n import _
 from sophia_tui.store.export_lines import (
     Keys,
@@ -15,7 +14,7 @@ from sophia_tui.store.export_lines import (
     weave,
     without,
 )
-from sophia_tui.store.source_rows import NULL, Column
+from sophia_tui.store.export_shapes import NULL, Column
 from sophia_tui.textsafe import visible
 
 SHOWN_CHARACTERS = 40  # of a sender_type that no setting names
@@ -35,21 +34,10 @@ class Tally:
     """rows_read = exported + rejected, always."""
 
     exported: int = 0
-    bytes_written: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
 
     def reject(self, code: str) -> None:
         self.rejected[code] = self.rejected.get(code, 0) + 1
-
-    def counts(self) -> ExportCounts:
-        rejected = sum(self.rejected.values())
-        return ExportCounts(
-            rows_read=self.exported + rejected,
-            exported=self.exported,
-            rejected=rejected,
-            bytes_written=self.bytes_written,
-            rejected_by=dict(sorted(self.rejected.items())),
-        )
 
 
 class Pairs:

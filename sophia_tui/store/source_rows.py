@@ -1,30 +1,38 @@
-"""Reads a binary COPY of the source in batches of columns, without a memory that grows.
+"""Reads rows of the source in batches, without a memory that grows.
 
-Works on libpq's level: one await for a batch, where psycopg's own reader takes one for each row.
+Works on libpq's level, since psycopg's readers take an await for each row. Rows come in chunks of
+libpq's: that costs the client half of what COPY does, which hands over one buffer for each row.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from operator import itemgetter
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import pq
+
+from sophia_tui.store.export_shapes import PART
 
 #: A batch ends at so many rows or bytes: small enough for the processor's cache and for a screen
 #: that is to go on answering, large enough that what is done once for a batch does not count.
 BATCH_ROWS = 400
 BATCH_BYTES = 256 * 1024
+CHUNK_ROWS = 8  # libpq holds as many, and one may have megabytes
 LOOK_SECONDS = 0.2  # how often a caller is asked whether to go on while the server is silent
 
-#: A column's place where the row has NULL: no UTF-8 text has this byte.
-NULL = b"\xff"
+_GOOD = (
+    pq.ExecStatus.TUPLES_CHUNK,
+    pq.ExecStatus.SINGLE_TUPLE,
+    pq.ExecStatus.TUPLES_OK,
+)
 
-_PART = b"\0"
-_HEADER_BYTES = 19
-_TRAILER_BYTES = 2
-_VALUE = itemgetter(slice(6, None))  # behind the number of fields and the only one's length
 
-Column = list[bytes]
+@dataclass(frozen=True)
+class Batch:
+    """So many rows, and their values one after the other, parted by PART."""
+
+    rows: int
+    values: bytes
 
 
 class _Arrivals:
@@ -46,70 +54,58 @@ class _Arrivals:
             self._loop.remove_reader(self._descriptor)
 
 
-def columns_of(rows: list[memoryview], count: int) -> list[Column]:
-    """The values of each column, in which NULL stands for NULL."""
-    values = _PART.join(map(_VALUE, rows)).split(_PART)
-    return [values[place::count] for place in range(count)]
-
-
-async def copy_batches(
-    connection: psycopg.AsyncConnection, query: bytes, columns: int, check: Callable[[], None]
-) -> AsyncGenerator[list[Column], None]:
-    """Run a COPY … TO STDOUT (FORMAT binary) and yield batches, each a list of columns.
+async def batches_of(
+    connection: psycopg.AsyncConnection, query: bytes, check: Callable[[], None]
+) -> AsyncGenerator[Batch, None]:
+    """Run a query of one binary column without NULL and yield batches.
 
     `check` is called between batches and while waiting; it raises to stop. Raises psycopg.Error.
     """
     reader = connection.pgconn
     arrivals = _Arrivals(reader.socket)
-    reader.send_query(query)
-    while reader.flush():  # noqa: ASYNC110  # a query fits the socket's buffer: as good as never
-        await asyncio.sleep(0.01)
-    await _expect(reader, arrivals, pq.ExecStatus.COPY_OUT, check)
-    rows: list[memoryview] = []
+    _send(reader, query)
+    values: list[bytes] = []
     held = 0
-    asked, first = False, True
-    while True:
-        size, data = reader.get_copy_data(1)
-        if size > 0:
-            asked = False
-            if first:  # the format's header comes with the first row
-                first, data = False, data[_HEADER_BYTES:]
-                size = len(data)
-            if size > _TRAILER_BYTES:
-                rows.append(data)
-                held += size
-            if held < BATCH_BYTES and len(rows) < BATCH_ROWS:
-                continue
-        elif size == 0:
-            if asked:  # only what has not come yet is waited for
+    while (result := await _next_result(reader, arrivals, check)) is not None:
+        value_at = result.get_value
+        for row in range(result.ntuples):
+            value = value_at(row, 0) or b""
+            values.append(value)
+            held += len(value)
+            if held >= BATCH_BYTES or len(values) >= BATCH_ROWS:
                 check()
-                await arrivals.wait()
-            asked = not asked
-            reader.consume_input()
-            continue
-        if rows:
-            check()
-            yield columns_of(rows, columns)
-            rows, held = [], 0
-            await asyncio.sleep(0)  # the screen's turn
-        if size < 0:
-            break
-    await _expect(reader, arrivals, pq.ExecStatus.COMMAND_OK, check)
-    reader.get_result()
+                yield Batch(len(values), PART.join(values))
+                values, held = [], 0
+                await asyncio.sleep(0)  # the screen's turn
+    if values:
+        yield Batch(len(values), PART.join(values))
 
 
-async def _expect(
-    reader: pq.abc.PGconn, arrivals: _Arrivals, wanted: pq.ExecStatus, check: Callable[[], None]
-) -> None:
-    """Wait for the next result. Raises psycopg.Error where it is not the wanted one."""
+def _send(reader: pq.abc.PGconn, query: bytes) -> None:
+    """Ask for rows as they come, some at a time (one, where libpq is older than 17)."""
+    reader.send_query_params(query, None, result_format=pq.Format.BINARY)
+    if psycopg.capabilities.has_stream_chunked():
+        reader.set_chunked_rows_mode(CHUNK_ROWS)
+    else:
+        reader.set_single_row_mode()
+
+
+async def _next_result(
+    reader: pq.abc.PGconn, arrivals: _Arrivals, check: Callable[[], None]
+) -> pq.abc.PGresult | None:
+    """The next chunk of rows, None at the end. Raises psycopg.Error."""
+    asked = False
     while reader.is_busy():
-        check()
-        await arrivals.wait()
+        if asked:  # only what has not come yet is waited for
+            check()
+            await arrivals.wait()
+        asked = not asked
+        reader.flush()
         reader.consume_input()
     result = reader.get_result()
-    if result is None or result.status != wanted:
-        state = result.error_field(pq.DiagnosticField.SQLSTATE) if result is not None else None
-        raise _as_exception(state)
+    if result is not None and result.status not in _GOOD:
+        raise _as_exception(result.error_field(pq.DiagnosticField.SQLSTATE))
+    return result
 
 
 def _as_exception(state: bytes | None) -> psycopg.Error:

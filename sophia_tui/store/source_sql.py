@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from psycopg import sql
 
 from sophia_tui.domain.protocols import ExportRequest
+from sophia_tui.store.export_shapes import KeyPart
 from sophia_tui.store.source_columns import FoundColumn, FoundTable, Kind
 from sophia_tui.store.source_tables import Tables
 
@@ -23,16 +24,8 @@ QUERY_VERSION = 1
 
 
 @dataclass(frozen=True)
-class KeyPart:
-    """One column of a row's key; `number` says that it is a JSON number."""
-
-    name: str
-    number: bool
-
-
-@dataclass(frozen=True)
 class Query:
-    """A COPY statement. Its columns: those of the key, then the payload's."""
+    """A query of one column, in which lie those of the key, then the payload's."""
 
     text: bytes
     table: str
@@ -85,9 +78,8 @@ def _row(*columns: tuple[sql.Composable, bool]) -> sql.Composed:
     return sql.SQL(" || '\\x00'::bytea || ").join(parts)
 
 
-def _copy(query: sql.Composable) -> bytes:
-    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query)
-    return statement.as_string(None).encode("utf-8")
+def _bytes(query: sql.Composable) -> bytes:
+    return query.as_string(None).encode("utf-8")
 
 
 def json_text(alias: str, column: FoundColumn | None) -> sql.Composed:
@@ -130,7 +122,7 @@ def qa_cache(tables: Tables, request: ExportRequest) -> Query:
         window=window,
         order=_order("q", columns["qhash"]),
     )
-    return Query(_copy(query), table.label, _key(table, ("qhash",)), 4 + len(hindrance))
+    return Query(_bytes(query), table.label, _key(table, ("qhash",)), 4 + len(hindrance))
 
 
 def _equal(
@@ -211,7 +203,7 @@ def feedback_pairs(tables: Tables) -> Query:
         ),
         order=sql.SQL(", ").join(order),
     )
-    return Query(_copy(query), feedback.label, _key(feedback, names), len(names) + 4)
+    return Query(_bytes(query), feedback.label, _key(feedback, names), len(names) + 4)
 
 
 def _word_in(text: sql.Composable, words: Iterable[str]) -> sql.Composed:
@@ -286,7 +278,7 @@ def conversations(tables: Tables, request: ExportRequest) -> Query:
         order=_order("e", message),
     )
     key = (KeyPart("id", talk.kind is Kind.NUMBER and message.kind is Kind.NUMBER),)
-    return Query(_copy(query), talks.label, key, 5)
+    return Query(_bytes(query), talks.label, key, 5)
 
 
 def empty_conversations(tables: Tables, request: ExportRequest) -> Query:
@@ -311,7 +303,7 @@ def empty_conversations(tables: Tables, request: ExportRequest) -> Query:
         same=_equal(_of("c", talk), talk, _of("m", message), message),
         order=_order("c", talk),
     )
-    return Query(_copy(query), talks.label, _key(talks, ("id",)), 5)
+    return Query(_bytes(query), talks.label, _key(talks, ("id",)), 5)
 
 
 _CONVERSATIONS = """

@@ -27,20 +27,19 @@ from sophia_tui.store import embedded_program
 from sophia_tui.store.embedded import EmbeddedServer
 
 MEGABYTES = 150
-SEED = 20261121
-
+# a cache as it grows: rows in the order of their time, and the index of the samples' schema
 FILL = """
 CREATE TABLE qa_cache (qhash text PRIMARY KEY, question text, answer text, citations jsonb,
                        created_at timestamptz NOT NULL DEFAULT now());
-SELECT setseed(0.5);
 INSERT INTO qa_cache
 SELECT md5(i::text),
        'Pergunta nº ' || i || ': como troco a "encomenda" ' || md5((i * 7)::text) || '?',
        'Resposta ' || i || E': abra o chamado\\nem C:\\\\temp. ' || repeat(md5(i::text), 4),
        jsonb_build_array(jsonb_build_object('doc_id', i %% 1000, 'title', 'Manual "' || (i %% 50)
                                             || '"', 'score', 0.81)),
-       now() - random() * interval '29 days'
+       now() - interval '29 days' * (1 - i / %s.0)
 FROM generate_series(1, %s) i;
+CREATE INDEX qa_cache_created_at ON qa_cache (created_at);
 """
 
 SAME_JSON = (
@@ -102,7 +101,7 @@ def same(ours: Path, theirs: Path, every: int) -> int:
 
 def run(rows: int, rounds: int, folder: Path, url: str) -> int:
     with psycopg.connect(url, autocommit=True) as connection:
-        for statement in (FILL % rows).split(";\n"):
+        for statement in (FILL % (rows, rows)).split(";\n"):
             if statement.strip():
                 connection.execute(statement.encode())
         connection.execute("VACUUM ANALYZE qa_cache")
