@@ -173,7 +173,11 @@ def _typed(operation: Operation) -> str:
 def _subject_help(operations: "Registry", subject: str) -> str:
     mine = [(_typed(each), _(each.help)) for each in operations if each.subject == subject]
     space = max(len(name) for name, _help in mine)
-    return "\n".join(f"  sophia {name:<{space}}  {help_}" for name, help_ in mine)
+    lines = [f"  sophia {name:<{space}}  {help_}" for name, help_ in mine]
+    for each in operations:
+        if each.subject == subject and each.verb == "run":  # what the subject alone does
+            lines += ["", grammar.parser_for(each).format_help().rstrip()]
+    return "\n".join(lines)
 
 
 async def _perform(
