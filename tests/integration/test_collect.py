@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -319,6 +321,7 @@ async def test_a_cancelled_task_leaves_everything_as_it_was(filled: str, tmp_pat
 CHILD = """
 import asyncio, resource, sys
 from pathlib import Path
+from typing import Any
 from sophia_tui.errors import SophiaError
 from tests.integration.collect_support import collect
 limit = int(sys.argv[3])
@@ -417,3 +420,39 @@ async def test_all_exports_see_one_state_of_the_database(filled: str, tmp_path: 
 
     result = await collect(filled, tmp_path, progress=progress)
     assert all(each.exported for each in result.items)
+
+
+async def test_a_killed_writer_is_one_clear_error_and_leaves_everything_as_it_was(
+    filled: str, tmp_path: Path
+) -> None:
+    (tmp_path / "qa_cache.jsonl").write_text("old\n")
+    before = snapshot(tmp_path)
+    with psycopg.connect(filled) as lock:
+        lock.execute("LOCK TABLE messages")  # the reader waits; the writer has begun
+        task = asyncio.create_task(collect(filled, tmp_path))
+        while not list(tmp_path.glob(".conversations.jsonl.*.tmp")):
+            await asyncio.sleep(0.01)
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
+        (writer,) = (pid for pid, words in commands.items() if b"export_writer" in words)
+        os.kill(int(writer), signal.SIGKILL)
+    with pytest.raises(DataError, match="SOPHIA-D114"):
+        await task
+    assert snapshot(tmp_path) == before
+
+
+async def test_the_writer_gets_no_secret_and_no_text_in_its_command(
+    filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "top-secret")
+    started: list[tuple[tuple[str, ...], dict[str, str]]] = []
+    real = asyncio.create_subprocess_exec
+
+    async def watched(*words: str, **options: Any) -> asyncio.subprocess.Process:
+        started.append((words, options["env"]))
+        return await real(*words, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", watched)
+    await collect(filled, tmp_path)
+    assert len(started) == 1
+    assert "top-secret" not in str(started) and "postgresql" not in str(started)
