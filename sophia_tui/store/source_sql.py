@@ -125,17 +125,13 @@ def qa_cache(tables: Tables, request: ExportRequest) -> Query:
     return Query(_bytes(query), table.label, _key(table, ("qhash",)), 4 + len(hindrance))
 
 
-def _equal(
-    left: sql.Composable, one: FoundColumn, right: sql.Composable, two: FoundColumn
-) -> sql.Composed:
+def _equal(left: str, one: FoundColumn, right: str, two: FoundColumn) -> sql.Composed:
     """A comparison of two key columns whose types may differ (uuid kept as text, say)."""
-    if one.kind is two.kind and one.kind is not Kind.TEXT:
-        return sql.SQL("{} = {}").format(left, right)
+    form = "lower({}::text) = lower({}::text)"
     if one.kind is two.kind:
-        if one.type == two.type:
-            return sql.SQL("{} = {}").format(left, right)
-        return sql.SQL("{}::text = {}::text").format(left, right)
-    return sql.SQL("lower({}::text) = lower({}::text)").format(left, right)
+        plain = one.kind is not Kind.TEXT or one.type == two.type
+        form = "{} = {}" if plain else "{}::text = {}::text"
+    return sql.SQL(form).format(_of(left, one), _of(right, two))
 
 
 def _signal(column: FoundColumn) -> tuple[sql.Composable, sql.Composable]:
@@ -189,18 +185,8 @@ def feedback_pairs(tables: Tables) -> Query:
         feedback=feedback.sql,
         cache=cache.sql,
         docs=docs.sql,
-        same_question=_equal(
-            _of("f", columns["query_hash"]),
-            columns["query_hash"],
-            _of("q", cache.columns["qhash"]),
-            cache.columns["qhash"],
-        ),
-        same_doc=_equal(
-            _of("f", columns["doc_id"]),
-            columns["doc_id"],
-            _of("d", docs.columns["id"]),
-            docs.columns["id"],
-        ),
+        same_question=_equal("f", columns["query_hash"], "q", cache.columns["qhash"]),
+        same_doc=_equal("f", columns["doc_id"], "d", docs.columns["id"]),
         order=sql.SQL(", ").join(order),
     )
     return Query(_bytes(query), feedback.label, _key(feedback, names), len(names) + 4)
@@ -269,7 +255,7 @@ def conversations(tables: Tables, request: ExportRequest) -> Query:
         message_order=_order("m", columns["id"]),
         messages=messages.sql,
         talks=talks.sql,
-        same=_equal(_of("c", talk), talk, _of("e", message), message),
+        same=_equal("c", talk, "e", message),
         same_message=sql.SQL("{} = {}").format(_of("m", message), _of("e", message)),
         start=sql.Literal(wanted.start.isoformat()),
         end=sql.Literal(wanted.end.isoformat()),
@@ -300,7 +286,7 @@ def empty_conversations(tables: Tables, request: ExportRequest) -> Query:
         closed=_closed(request, _text(_of("c", talks.columns["status"]))),
         channel=_channel(request, talks),
         messages=messages.sql,
-        same=_equal(_of("c", talk), talk, _of("m", message), message),
+        same=_equal("c", talk, "m", message),
         order=_order("c", talk),
     )
     return Query(_bytes(query), talks.label, _key(talks, ("id",)), 5)
