@@ -95,8 +95,8 @@ def _stages(view: OverviewView, width: int, now: datetime, glyphs: words.Glyphs)
         age = words.age(now, each.at)
         detail = words.state_word(each.detail)
         second, third = (detail, age) if detail else (age, "")
-        for line, text in ((1, figure), (2, second), (3, third)):
-            lines[line].append(glyphs.fit(text, wide - 1) + " ")
+        for place, text in ((1, figure), (2, second), (3, third)):
+            lines[place].append(glyphs.fit(text, wide - 1) + " ")
     parts: list[Part] = []
     for line in lines:
         parts += [*line, "\n"]
