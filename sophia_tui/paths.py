@@ -63,6 +63,13 @@ def data_folder(environment: Mapping[str, str] | None = None) -> Path:
     return Path(base) / "sophia"
 
 
+def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """What may be lost: XDG_CACHE_HOME/sophia, else ~/.cache/sophia."""
+    environment = os.environ if environment is None else environment
+    base = environment.get("XDG_CACHE_HOME") or str(home(environment) / ".cache")
+    return Path(base) / "sophia"
+
+
 def home(environment: Mapping[str, str]) -> Path:
     """HOME, else the home of the account (services run without HOME)."""
     chosen = environment.get("HOME")

@@ -5,17 +5,11 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from sophia_tui import __version__
-from sophia_tui.cli import grammar
-from sophia_tui.domain.operations import Danger, Operation
-from sophia_tui.errors import NotFoundError, SophiaError, UsageError
+from sophia_tui.cli.options import Globals, split_globals
+from sophia_tui.errors import SophiaError, UsageError
 from sophia_tui.i18n import _, detect_language, match_language, set_language
-
-if TYPE_CHECKING:
-    from sophia_tui.services.operations import Registry
-    from sophia_tui.wiring import House
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given
     try:
-        code = _run(grammar.split_globals(given))
+        code = _run(split_globals(given))
         sys.stdout.flush()
     except SophiaError as problem:
         from sophia_tui.cli.output import print_error
@@ -47,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _run(options: grammar.Globals) -> int:
+def _run(options: Globals) -> int:
     if options.language is not None:
         language = match_language(options.language)
         if language is None:
@@ -68,32 +62,17 @@ def _run(options: grammar.Globals) -> int:
         from sophia_tui.cli.serve import serve
 
         return serve(words[1:], options)
-    from sophia_tui.services.catalogue import registry
-
-    operations = registry()
     if not words or words == ["help"]:
-        print(_overview(operations))
-        return 0
-    chosen, rest = _find(operations, words, options.help)
-    if chosen is None:
-        print(_subject_help(operations, words[0]))
-        return 0
-    parser = grammar.parser_for(chosen)
-    if options.help:
-        print(parser.format_help().rstrip())
-        return 0
-    request = {**vars(parser.parse_args(rest)), **_secrets(chosen)}
-    confirmed = options.yes or _confirmed(chosen, request, options)
-    gc.enable()
-    import asyncio
+        from sophia_tui.cli.help_cache import help_text
 
-    try:
-        return asyncio.run(_perform(chosen, request, confirmed, options))
-    except asyncio.CancelledError:  # the second ^C: the work itself was cut
-        return 1
+        print(help_text())
+        return 0
+    from sophia_tui.cli.command import run_command
+
+    return run_command(options)
 
 
-def _console(options: grammar.Globals) -> int:
+def _console(options: Globals) -> int:
     if options.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
             "U004",
@@ -102,148 +81,12 @@ def _console(options: grammar.Globals) -> int:
             _("Use a verb; `sophia --help` lists them."),
         )
     gc.enable()
-    from sophia_tui.tui.app import run_console
-
-    return run_console(_house(options), ascii_only=options.ascii)
-
-
-def _house(options: grammar.Globals) -> "House":
     from sophia_tui.i18n import get_language
+    from sophia_tui.tui.app import run_console
     from sophia_tui.wiring import House
 
-    return House(os.environ, readonly=options.readonly, language=get_language())
-
-
-def _find(
-    operations: "Registry", words: list[str], wants_help: bool
-) -> tuple[Operation | None, list[str]]:
-    """The operation that the words name; None where a subject's help is wanted.
-
-    Raises NotFoundError U006.
-    """
-    subject = words[0]
-    verbs = {each.verb: each for each in operations if each.subject == subject}
-    if not verbs:
-        raise NotFoundError(
-            "U006",
-            _("There is no command {command}.").format(command=subject),
-            remedy=_("`sophia --help` lists them."),
-        )
-    if len(words) > 1 and words[1] in verbs:
-        return verbs[words[1]], words[2:]
-    if "run" in verbs and not (wants_help and len(verbs) > 1):
-        return verbs["run"], words[1:]
-    if len(words) == 1:
-        return None, []
-    raise NotFoundError(
-        "U006",
-        _("There is no command {command}.").format(command=f"{subject} {words[1]}"),
-        remedy=_("`sophia {subject} --help` lists its commands.").format(subject=subject),
-    )
-
-
-def _overview(operations: "Registry") -> str:
-    lines = [
-        _("Sophia: collect, prepare, train, evaluate, promote and monitor your own model."),
-        "",
-        _("`sophia` alone opens the console. Commands:"),
-        "",
-    ]
-    names = [(_typed(each), _(each.help)) for each in operations]
-    names.append(("serve api|worker", _("Run the HTTP API or the worker in the foreground.")))
-    space = max(len(name) for name, _help in names)
-    lines += [f"  {name:<{space}}  {help_}" for name, help_ in names]
-    lines += ["", _("Options of every command:"), ""]
-    space = max(len(name) for name, _help in grammar.GLOBAL_HELP)
-    lines += [f"  {name:<{space}}  {_(help_)}" for name, help_ in grammar.GLOBAL_HELP]
-    lines += [
-        "",
-        _(
-            "Exit codes: 0 done, 1 failed, 2 usage, 3 refused, 4 not found, "
-            "5 unavailable (database, provider)."
-        ),
-    ]
-    return "\n".join(lines)
-
-
-def _typed(operation: Operation) -> str:
-    return operation.subject if operation.verb == "run" else f"{operation.subject} {operation.verb}"
-
-
-def _subject_help(operations: "Registry", subject: str) -> str:
-    mine = [(_typed(each), _(each.help)) for each in operations if each.subject == subject]
-    space = max(len(name) for name, _help in mine)
-    lines = [f"  sophia {name:<{space}}  {help_}" for name, help_ in mine]
-    for each in operations:
-        if each.subject == subject and each.verb == "run":  # what the subject alone does
-            lines += ["", grammar.parser_for(each).format_help().rstrip()]
-    return "\n".join(lines)
-
-
-async def _perform(
-    chosen: Operation, request: dict[str, Any], confirmed: bool, options: grammar.Globals
-) -> int:
-    import asyncio
-    import signal
-
-    from sophia_tui.cli.output import ProgressLine, print_result
-    from sophia_tui.domain.context import CancelSignal, Face
-
-    house = _house(options)
-    cancel = CancelSignal()
-    progress = ProgressLine(quiet=options.json, plain=options.plain)
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-
-    def stop() -> None:
-        # the first ^C asks the service to stop between two steps, the second one insists
-        if cancel.requested and task is not None:
-            task.cancel()
-        cancel.request()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
-    try:
-        context = house.context(
-            Face.CLI,
-            dry_run=options.dry_run,
-            confirmed=confirmed,
-            cancel=cancel,
-            progress=progress,
-        )
-        result = await house.dispatcher.call(chosen.name, request, context)
-    finally:
-        progress.close()
-        await house.close()
-    print_result(result, options.json, options.plain)
-    return 0
-
-
-def _secrets(chosen: Operation) -> dict[str, str]:
-    """Secrets come from a prompt without echo, or as lines of standard input; never from argv."""
-    import getpass
-
-    found: dict[str, str] = {}
-    for name in grammar.secret_fields(chosen.input):
-        title = _(chosen.input.model_fields[name].description or name)
-        if sys.stdin.isatty():
-            found[name] = getpass.getpass(f"{title} ")
-        else:
-            found[name] = sys.stdin.readline().rstrip("\n")
-    return found
-
-
-def _confirmed(chosen: Operation, request: dict[str, Any], options: grammar.Globals) -> bool:
-    """Ask at a terminal; anywhere else only --yes confirms."""
-    if chosen.danger is Danger.NONE or options.dry_run or options.json:
-        return False
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    target = request.get(chosen.target or "", "")
-    sys.stderr.write(_("{help} {target} Go on? [y/N] ").format(help=_(chosen.help), target=target))
-    sys.stderr.flush()
-    answer = sys.stdin.readline().strip().lower()
-    return answer in ("y", "yes", "s", "sim")
+    house = House(os.environ, readonly=options.readonly, language=get_language())
+    return run_console(house, ascii_only=options.ascii)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from sophia_tui.errors import UnavailableError, UsageError
 from sophia_tui.i18n import _, get_language
 
 if TYPE_CHECKING:
-    from sophia_tui.cli.grammar import Globals
+    from sophia_tui.cli.options import Globals
 
 
 def serve(words: list[str], options: "Globals") -> int:

@@ -68,17 +68,33 @@ def test_help_imports_nothing_heavy(words: list[str], tmp_path: Path) -> None:
     assert sorted(loaded & set(HEAVY)) == []
 
 
-def test_help_makes_no_folder_and_reads_no_env_file(tmp_path: Path) -> None:
+def test_help_makes_no_folder_but_its_cache_and_reads_no_env_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("SOPHIA_WINDOW_DAYS=broken\n")
     home = tmp_path / "home"
-    subprocess.run(
+    shown = [_help_with(home, tmp_path) for _each in range(2)]
+    assert shown[0] == shown[1]
+    assert [each.name for each in home.iterdir()] == [".cache"]
+    [kept] = (home / ".cache" / "sophia").iterdir()
+    assert kept.read_text() + "\n" == shown[0]
+
+
+def test_help_that_can_not_be_kept_is_shown_all_the_same(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.write_text("a file where a folder should be")
+    assert "promote rollback" in _help_with(home, tmp_path)
+
+
+def _help_with(home: Path, folder: Path) -> str:
+    environment = {**os.environ, "HOME": str(home), "SOPHIA_DATA_DIR": str(home / "data")}
+    environment.pop("XDG_CACHE_HOME", None)
+    return subprocess.run(
         [sys.executable, "-c", "from sophia_tui.cli.main import main; main()", "--help"],
         capture_output=True,
-        cwd=tmp_path,
+        cwd=folder,
         check=True,
-        env={**os.environ, "HOME": str(home), "SOPHIA_DATA_DIR": str(home / "data")},
-    )
-    assert not home.exists()
+        env=environment,
+        text=True,
+    ).stdout
 
 
 def _sources() -> Iterator[tuple[Path, ast.Module]]:

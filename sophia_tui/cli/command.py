@@ -1,0 +1,172 @@
+"""One verb from the words to the result: finds the operation, parses, asks, runs, prints."""
+
+import gc
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from sophia_tui.cli import grammar
+from sophia_tui.cli.options import GLOBAL_HELP, Globals
+from sophia_tui.domain.operations import Danger, Operation
+from sophia_tui.errors import NotFoundError
+from sophia_tui.i18n import _, get_language
+from sophia_tui.services import catalogue
+
+if TYPE_CHECKING:
+    from sophia_tui.services.operations import Registry
+
+
+def run_command(options: Globals) -> int:
+    """Run the verb that `options.words` name; the exit code. Raises SophiaError."""
+    operations = catalogue.registry()
+    chosen, rest = _find(operations, options.words, options.help)
+    if chosen is None:
+        print(_subject_help(operations, options.words[0]))
+        return 0
+    parser = grammar.parser_for(chosen)
+    if options.help:
+        print(parser.format_help().rstrip())
+        return 0
+    request = {**vars(parser.parse_args(rest)), **_secrets(chosen)}
+    confirmed = options.yes or _confirmed(chosen, request, options)
+    gc.enable()
+    import asyncio
+
+    try:
+        return asyncio.run(_perform(chosen, request, confirmed, options))
+    except asyncio.CancelledError:  # the second ^C: the work itself was cut
+        return 1
+
+
+def _find(
+    operations: "Registry", words: list[str], wants_help: bool
+) -> tuple[Operation | None, list[str]]:
+    """The operation that the words name; None where a subject's help is wanted.
+
+    Raises NotFoundError U006.
+    """
+    subject = words[0]
+    verbs = {each.verb: each for each in operations if each.subject == subject}
+    if not verbs:
+        raise NotFoundError(
+            "U006",
+            _("There is no command {command}.").format(command=subject),
+            remedy=_("`sophia --help` lists them."),
+        )
+    if len(words) > 1 and words[1] in verbs:
+        return verbs[words[1]], words[2:]
+    if "run" in verbs and not (wants_help and len(verbs) > 1):
+        return verbs["run"], words[1:]
+    if len(words) == 1:
+        return None, []
+    raise NotFoundError(
+        "U006",
+        _("There is no command {command}.").format(command=f"{subject} {words[1]}"),
+        remedy=_("`sophia {subject} --help` lists its commands.").format(subject=subject),
+    )
+
+
+def overview() -> str:
+    """The help of `sophia` itself, in the active language."""
+    lines = [
+        _("Sophia: collect, prepare, train, evaluate, promote and monitor your own model."),
+        "",
+        _("`sophia` alone opens the console. Commands:"),
+        "",
+    ]
+    names = [(_typed(each), _(each.help)) for each in catalogue.registry()]
+    names.append(("serve api|worker", _("Run the HTTP API or the worker in the foreground.")))
+    space = max(len(name) for name, _help in names)
+    lines += [f"  {name:<{space}}  {help_}" for name, help_ in names]
+    lines += ["", _("Options of every command:"), ""]
+    space = max(len(name) for name, _help in GLOBAL_HELP)
+    lines += [f"  {name:<{space}}  {_(help_)}" for name, help_ in GLOBAL_HELP]
+    lines += [
+        "",
+        _(
+            "Exit codes: 0 done, 1 failed, 2 usage, 3 refused, 4 not found, "
+            "5 unavailable (database, provider)."
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _typed(operation: Operation) -> str:
+    return operation.subject if operation.verb == "run" else f"{operation.subject} {operation.verb}"
+
+
+def _subject_help(operations: "Registry", subject: str) -> str:
+    mine = [(_typed(each), _(each.help)) for each in operations if each.subject == subject]
+    space = max(len(name) for name, _help in mine)
+    lines = [f"  sophia {name:<{space}}  {help_}" for name, help_ in mine]
+    for each in operations:
+        if each.subject == subject and each.verb == "run":  # what the subject alone does
+            lines += ["", grammar.parser_for(each).format_help().rstrip()]
+    return "\n".join(lines)
+
+
+async def _perform(
+    chosen: Operation, request: dict[str, Any], confirmed: bool, options: Globals
+) -> int:
+    import asyncio
+    import signal
+
+    from sophia_tui.cli.output import ProgressLine, print_result
+    from sophia_tui.domain.context import CancelSignal, Face
+    from sophia_tui.wiring import House
+
+    house = House(os.environ, readonly=options.readonly, language=get_language())
+    cancel = CancelSignal()
+    progress = ProgressLine(quiet=options.json, plain=options.plain)
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+
+    def stop() -> None:
+        # the first ^C asks the service to stop between two steps, the second one insists
+        if cancel.requested and task is not None:
+            task.cancel()
+        cancel.request()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        context = house.context(
+            Face.CLI,
+            dry_run=options.dry_run,
+            confirmed=confirmed,
+            cancel=cancel,
+            progress=progress,
+        )
+        result = await house.dispatcher.call(chosen.name, request, context)
+    finally:
+        progress.close()
+        await house.close()
+    print_result(result, options.json, options.plain)
+    return 0
+
+
+def _secrets(chosen: Operation) -> dict[str, str]:
+    """Secrets come from a prompt without echo, or as lines of standard input; never from argv."""
+    import getpass
+
+    found: dict[str, str] = {}
+    for name in grammar.secret_fields(chosen.input):
+        title = _(chosen.input.model_fields[name].description or name)
+        if sys.stdin.isatty():
+            found[name] = getpass.getpass(f"{title} ")
+        else:
+            found[name] = sys.stdin.readline().rstrip("\n")
+    return found
+
+
+def _confirmed(chosen: Operation, request: dict[str, Any], options: Globals) -> bool:
+    """Ask at a terminal; anywhere else only --yes confirms."""
+    if chosen.danger is Danger.NONE or options.dry_run or options.json:
+        return False
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    target = request.get(chosen.target or "", "")
+    sys.stderr.write(_("{help} {target} Go on? [y/N] ").format(help=_(chosen.help), target=target))
+    sys.stderr.flush()
+    answer = sys.stdin.readline().strip().lower()
+    return answer in ("y", "yes", "s", "sim")
