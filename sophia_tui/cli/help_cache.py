@@ -3,6 +3,7 @@
 The kept text is used only while the program's files are those it was made from.
 """
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -30,8 +31,9 @@ def help_text() -> str:
             old.unlink(missing_ok=True)
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, kept)
-    except OSError:
-        temporary.unlink(missing_ok=True)  # help that can't be kept is help all the same
+    except OSError:  # help that can't be kept is help all the same
+        with contextlib.suppress(OSError):
+            temporary.unlink()
     return text
 
 
