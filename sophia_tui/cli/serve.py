@@ -4,7 +4,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from sophia_tui.errors import UnavailableError, UsageError
+from sophia_tui.errors import RefusedError, UnavailableError, UsageError
 from sophia_tui.i18n import _, get_language
 
 if TYPE_CHECKING:
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def serve(words: list[str], options: "Globals") -> int:
     """Run what `words` name until it is told to stop; the exit code.
 
-    Raises UsageError U005 for anything else than `api` or `worker`.
+    Raises UsageError U005 for anything else than `api` or `worker`, RefusedError R405 for a
+    worker with --readonly.
     """
     if options.help or words[:1] not in (["api"], ["worker"]):
         text = _(
@@ -25,6 +26,13 @@ def serve(words: list[str], options: "Globals") -> int:
             print(text)
             return 0
         raise UsageError("U005", _("`sophia serve` needs api or worker."), remedy=text)
+    if words[0] == "worker" and options.readonly:
+        raise RefusedError(
+            "R405",
+            _("{name} is not allowed in read-only mode.").format(name="serve worker"),
+            _("A worker starts trainings and writes what they tell."),
+            _("Start again without --readonly."),
+        )
     import argparse
 
     from sophia_tui.cli.grammar import _Parser

@@ -97,6 +97,7 @@ def test_every_subject_has_help(subject: str, capsys: pytest.CaptureFixture[str]
         (["--lang", "fr", "acts", "unplug"], 2, "SOPHIA-U003"),
         (["acts", "unplug", "--lang"], 2, "SOPHIA-U001"),
         (["serve", "nothing"], 2, "SOPHIA-U005"),
+        (["serve", "worker", "--readonly", "--idle-exit", "0.1"], 3, "SOPHIA-R405"),
         ([], 2, "SOPHIA-U004"),
     ],
 )
