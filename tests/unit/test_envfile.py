@@ -155,11 +155,11 @@ CONTENT = "# who answers\r\nexport GEN_MODEL=old # the model\n\nnot an assignmen
 
 
 def test_a_change_leaves_every_other_byte() -> None:
-    assert envfile.change(CONTENT, {"OTHER": "z"}) == CONTENT.replace("'x y'", "z")
+    assert envfile.change(CONTENT, {"OTHER": "z"}) == CONTENT.replace("'x y'", "'z'")
 
 
 def test_a_change_keeps_export() -> None:
-    assert "export GEN_MODEL=new\n" in envfile.change(CONTENT, {"GEN_MODEL": "new"})
+    assert "export GEN_MODEL=new # the model\n" in envfile.change(CONTENT, {"GEN_MODEL": "new"})
 
 
 def test_a_change_removes_and_appends() -> None:
@@ -188,3 +188,42 @@ def test_no_change_changes_nothing(content: str) -> None:
 @given(st.text(max_size=80), values)
 def test_after_a_change_the_new_value_is_read(content: str, value: str) -> None:
     assert envfile.values(envfile.change(content, {"SOPHIA_X": value}))["SOPHIA_X"] == value
+
+
+def test_a_change_keeps_quotes_and_the_comment_behind_the_value() -> None:
+    content = "A=\"old\" # why\r\nexport B='old'\r\nC=old\t# tab\n"
+    assert envfile.change(content, {"A": "new", "B": "new", "C": "it's"}) == (
+        'A="new" # why\r\nexport B=\'new\'\r\nC="it\'s"\t# tab\n'
+    )
+
+
+def test_a_quoted_value_of_several_lines_is_one_value(tmp_path: Path) -> None:
+    content = "MULTI=\"line1\nGEN_MODEL=fake\nline3\" # end\nGEN_MODEL=old\nCERT='a\nb'\n"
+    assert envfile.values(content) == {
+        "MULTI": "line1\nGEN_MODEL=fake\nline3",
+        "GEN_MODEL": "old",
+        "CERT": "a\nb",
+    }
+    assert by_bash(content.encode(), tmp_path, "MULTI", "CERT") == [
+        "line1\nGEN_MODEL=fake\nline3",
+        "a\nb",
+    ]
+    changed = envfile.change(content, {"GEN_MODEL": "new"})
+    assert changed == content.replace("GEN_MODEL=old", "GEN_MODEL=new")
+
+
+def test_a_lone_apostrophe_swallows_no_other_line() -> None:
+    content = "NOTE=don't\nGEN_MODEL=old\nOPEN='never closed\nLAST=x\n"
+    assert envfile.values(content)["GEN_MODEL"] == "old"
+    assert envfile.values(content)["LAST"] == "x"
+
+
+def test_a_line_that_goes_on_after_a_backslash_is_one_value(tmp_path: Path) -> None:
+    content = "LONG=a\\\nb\nNEXT=c\n"
+    assert envfile.values(content) == {"LONG": "ab", "NEXT": "c"}
+    assert by_bash(content.encode(), tmp_path, "LONG", "NEXT") == ["ab", "c"]
+
+
+@given(st.text(alphabet="AB=\"'\\\n\r #xé", max_size=40))
+def test_the_lines_are_the_file_again(content: str) -> None:
+    assert "\n".join(line.raw for line in envfile.parse(content)) == content
