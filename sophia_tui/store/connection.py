@@ -68,8 +68,8 @@ class Database:
     async def conninfo(self) -> str:
         """The address as libpq takes it, with our defaults, and DB_PASS where it has none."""
         url = await self._address()
-        self.where = redact_url(url)
         given = parsed(url)
+        self.where = redact_url(url)
         if self._password and "password" not in given:
             given["password"] = self._password
         return make_conninfo("", **{**_DEFAULTS, **given, **self._options})

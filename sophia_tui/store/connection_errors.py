@@ -1,7 +1,8 @@
 """What Postgres and the network say, as our errors; never with a password in them."""
 
 import re
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from typing import Any
 
 import psycopg
 from psycopg import errors
@@ -13,6 +14,9 @@ from sophia_tui.textsafe import visible
 
 _PASSWORD_WORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)", re.IGNORECASE)
 _URL_SECRETS = re.compile(r"(//[^/?#@\s:]*:)[^@\s]*(@)")
+_NAME = re.compile(r"[\w.%+~-]*")
+_HOSTS = re.compile(r"(?:(?:[\w.%-]*|\[[\w:.%]+\])(?::\d*)?,?)*")
+_PORTS = re.compile(r"[\d,\s]*")
 _PREFIX = re.compile(r"^(connection failed: )?(connection to server [^:]*failed: )?", re.DOTALL)
 
 # libpq gives no SQLSTATE for a connection that failed, and servers speak Portuguese too
@@ -24,31 +28,64 @@ _FULL = re.compile("too many|remaining connection slots|muitos clientes|no more 
 
 
 def redact_url(url: str) -> str:
-    """A Postgres address (URL or key=value form) that may be shown: no password anywhere."""
+    """A Postgres address (URL or key=value form) that may be shown: no password anywhere.
+
+    What libpq would cut at another place than the person meant is not shown at all.
+    """
     if "://" not in url:
         return visible(_PASSWORD_WORD.sub(r"\1***", url))
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url.partition("://")[0] + "://***"
-    user, at, host = parts.netloc.rpartition("@")
+    scheme, _sign, rest = url.partition("://")
+    authority, slash, tail = rest.partition("/")
+    user, at, host = authority.rpartition("@")
+    host, mark, bare_query = host.partition("?")
+    path, _mark, query = tail.partition("?")
+    query = bare_query if mark else query
     name, colon, _secret = user.partition(":")
-    query = re.sub(r"((?:ssl)?password=)[^&]*", r"\1***", parts.query, flags=re.IGNORECASE)
-    shown = f"{parts.scheme}://{name}{colon and ':***'}{at}{host}{parts.path}"
+    clean = _NAME.fullmatch(scheme) and _NAME.fullmatch(name) and _HOSTS.fullmatch(host)
+    if not clean or "@" in path or (mark and slash):
+        return "postgresql://***"
+    query = re.sub(r"((?:ssl)?password=)[^&]*", r"\1***", query, flags=re.IGNORECASE)
+    shown = f"{scheme}://{name}{colon and ':***'}{at}{host}{slash}{path}"
     return visible(shown + (f"?{query}" if query else ""))
+
+
+def unambiguous(address: str, parts: Mapping[str, Any]) -> bool:
+    """Whether libpq cut the address where the person meant it. A bare @ or / in the password moves
+    a part of it into the host, the port or the database, which libpq then quotes in its errors."""
+    hosts = str(parts.get("host") or "")
+    ports = str(parts.get("port") or "")
+    if "@" in hosts or not _PORTS.fullmatch(ports):
+        return False
+    _scheme, is_url, rest = address.partition("://")
+    path = rest.partition("/")[2].partition("?")[0] if is_url else ""
+    return "@" not in path
+
+
+def percent_encode() -> tuple[str, str]:
+    """Why and what to do where an address is not `unambiguous`."""
+    return (
+        _("A sign such as @, / or : stands bare where it separates parts of the address."),
+        _(
+            "Special signs in the password must be percent-encoded: @ as %40, / as %2F, : as %3A;"
+            " or leave the password out of DATABASE_URL and set DB_PASS."
+        ),
+    )
 
 
 def parsed(url: str) -> dict[str, str]:
     """The parts of an address as libpq reads them. Raises SetupError S008."""
+    what = _("The address of the database can't be read.")
     try:
         found = conninfo_to_dict(url)
-    except psycopg.Error as problem:
+    except psycopg.Error:
         raise SetupError(
             "S008",
-            _("The address of the database can't be read."),
+            what,
             _("It must look like postgresql://user@host:5432/database."),
             _("Correct DATABASE_URL or SOPHIA_STORE_URL; in a password, write @ as %40."),
-        ) from problem
+        ) from None
+    if not unambiguous(url, found):
+        raise SetupError("S008", what, *percent_encode())
     return {key: str(value) for key, value in found.items() if value is not None}
 
 

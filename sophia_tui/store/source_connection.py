@@ -17,7 +17,7 @@ from sophia_tui.errors import SetupError, SophiaError, UnavailableError
 from sophia_tui.i18n import _
 from sophia_tui.paths import Paths
 from sophia_tui.settings import Settings
-from sophia_tui.textsafe import visible
+from sophia_tui.store.connection_errors import cleaned, percent_encode, unambiguous
 
 CONNECT_SECONDS = 10
 
@@ -36,6 +36,7 @@ def conninfo(settings: Settings) -> str | None:
     """
     if settings.database_url is None:
         return None
+    what = _("DATABASE_URL is not the address of a Postgres database.")
     address = _DRIVER.sub(r"\1://", settings.database_url.get_secret_value().strip())
     try:
         if "://" in address:
@@ -47,6 +48,8 @@ def conninfo(settings: Settings) -> str | None:
             ]
             address = urlunsplit(parts._replace(query=urlencode(kept, quote_via=quote)))
         found: dict[str, Any] = dict(conninfo_to_dict(address))
+        if not unambiguous(address, found):
+            raise SetupError("D101", what, *percent_encode())
         if not found.get("password") and settings.db_pass is not None:
             found["password"] = settings.db_pass.get_secret_value()
         found.setdefault("connect_timeout", CONNECT_SECONDS)
@@ -55,7 +58,7 @@ def conninfo(settings: Settings) -> str | None:
     except (psycopg.Error, ValueError) as problem:
         raise SetupError(
             "D101",
-            _("DATABASE_URL is not the address of a Postgres database."),
+            what,
             type(problem).__name__,
             _(
                 "Write it as postgresql://user:password@host:5432/database; signs such as @ and /"
@@ -89,12 +92,14 @@ class SourceAddress:
 
         Raises UnavailableError D102 to D106 and SetupError D107 for what the server refuses.
         """
+        address = await self.resolve()
         try:
             connection = await psycopg.AsyncConnection.connect(
-                await self.resolve(), autocommit=True, prepare_threshold=None
+                address, autocommit=True, prepare_threshold=None
             )
         except psycopg.Error as problem:
-            raise connect_problem(problem) from None
+            password = str(conninfo_to_dict(address).get("password") or "")
+            raise connect_problem(problem, (password,)) from None
         try:
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             # inside the transaction: the next user of a pooled connection finds it as it was
@@ -111,11 +116,11 @@ class SourceAddress:
             await connection.close()  # what is still open in it is rolled back by the server
 
 
-def connect_problem(problem: psycopg.Error) -> SophiaError:
+def connect_problem(problem: psycopg.Error, secrets: tuple[str, ...] = ()) -> SophiaError:
     """Why no connection came about, told by the server's code or libpq's words."""
     state = problem.sqlstate or ""
     words = " ".join(str(problem).split()).lower()
-    why = visible(str(problem).strip().splitlines()[-1]) if str(problem).strip() else ""
+    why = cleaned(str(problem), secrets)  # the first line tells the cause, later ones give advice
     if state in ("28P01", "28000") or "password" in words or "authentication" in words:
         return UnavailableError(
             "D102",

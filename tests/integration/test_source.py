@@ -151,6 +151,21 @@ async def test_an_address_that_can_not_be_read_is_not_repeated() -> None:
     assert "top-secret" not in str(caught.value) + repr(caught.value.__cause__)
 
 
+@pytest.mark.parametrize("password", ["Pl4@nted", "Pl4/nted", "12/nted", "Pl4@n/ted", "Pl4?nted"])
+async def test_no_part_of_a_password_with_a_bare_sign_is_told(password: str) -> None:
+    with pytest.raises(SetupError, match="SOPHIA-D101") as caught:
+        await inspect(f"postgresql://reader:{password}@127.0.0.1/prod")
+    assert "%40" in caught.value.remedy
+    assert "nted" not in str(caught.value) and "Pl4" not in str(caught.value)
+
+
+async def test_a_refused_connection_names_its_cause_and_no_advice_of_libpq() -> None:
+    with pytest.raises(UnavailableError, match="SOPHIA-D105") as caught:
+        await inspect("postgresql://u@127.0.0.1:1/d")
+    assert "refused" in caught.value.why
+    assert "Is the server running" not in caught.value.why and "\u2409" not in caught.value.why
+
+
 async def test_addresses_of_other_programs_and_a_password_apart_are_understood(
     postgres_url: str,
 ) -> None:

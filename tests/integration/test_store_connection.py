@@ -75,6 +75,23 @@ async def test_an_address_that_is_none_is_told_as_that(url: str) -> None:
     assert found.code in ("SOPHIA-S008", "SOPHIA-S001")
 
 
+BARE_SIGNS = ["Pl4@nted", "Pl4/nted", "12/nted", "Pl4@n/ted", "Pl4@n:ted", "@nted", "a@nted,b"]
+
+
+@pytest.mark.parametrize("password", BARE_SIGNS)
+@pytest.mark.parametrize("key", ["DATABASE_URL", "SOPHIA_STORE_URL"])
+async def test_no_part_of_a_password_with_a_bare_sign_is_told(key: str, password: str) -> None:
+    found = await problem_of(**{key: f"postgresql://reader:{password}@127.0.0.1/prod"})
+    assert found.code == "SOPHIA-S008" and "%40" in found.remedy
+    assert "ted" not in found.what + found.why and "Pl4" not in str(found)
+
+
+@pytest.mark.parametrize("sign", ["?", "#", "[", "/", "@"])
+def test_a_shown_address_holds_no_part_of_a_password_with_bare_signs(sign: str) -> None:
+    shown = redact_url(f"postgresql://reader:Pl4{sign}nted@127.0.0.1:1/prod")
+    assert "Pl4" not in shown and "nted" not in shown
+
+
 async def test_db_pass_counts_where_the_address_has_no_password(
     store_url: str, postgres: EmbeddedServer, tmp_path: Path
 ) -> None:
