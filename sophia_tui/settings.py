@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sophia_tui import envfile, paths
@@ -31,8 +32,8 @@ CONNECTION_KEYS = frozenset(
 )
 
 
-def _setting(key: str, default: Any, help: str) -> Any:
-    return Field(default=default, validation_alias=key, description=help)
+def _setting(key: str, default: Any, help: str, **bounds: Any) -> Any:
+    return Field(default=default, validation_alias=key, description=help, **bounds)
 
 
 class Settings(BaseSettings):
@@ -63,7 +64,9 @@ class Settings(BaseSettings):
         "America/Sao_Paulo",
         N_("The time zone of periods and of timestamps without zone in the source."),
     )
-    window_days: int = _setting("SOPHIA_WINDOW_DAYS", 30, N_("How many days back collect reads."))
+    window_days: int = _setting(
+        "SOPHIA_WINDOW_DAYS", 30, N_("How many days back collect reads."), ge=1, le=36500
+    )
     closed_statuses: str = _setting(
         "SOPHIA_CLOSED_STATUSES",
         "closed,resolved,fechada,resolvida,encerrada,concluida",
@@ -73,6 +76,8 @@ class Settings(BaseSettings):
         "SOPHIA_IDLE_HOURS",
         24.0,
         N_("Idle hours after which a conversation that the assistant ended is complete; 0: never."),
+        ge=0,
+        le=876000,
     )
     assistant_senders: str = _setting(
         "SOPHIA_ASSISTANT_SENDERS",
@@ -129,12 +134,18 @@ class Settings(BaseSettings):
         N_("Env files of other services that promote may write, separated by colons."),
     )
     maximum_resumes: int = _setting(
-        "SOPHIA_MAXIMUM_RESUMES", 3, N_("How often a vanished run is resumed by itself.")
+        "SOPHIA_MAXIMUM_RESUMES",
+        3,
+        N_("How often a vanished run is resumed by itself."),
+        ge=0,
+        le=1000,
     )
     stalled_seconds: int = _setting(
         "SOPHIA_STALLED_SECONDS",
         30,
         N_("After how many seconds without a sign a run is looked at."),
+        ge=5,
+        le=86400,
     )
     training_threads: str = _setting(
         "SOPHIA_TRAINING_THREADS", "auto", N_("Processor threads of a training, or auto.")
@@ -151,6 +162,28 @@ class Settings(BaseSettings):
         if isinstance(value, str) and not value.strip():
             return cls.model_fields[info.field_name].default
         return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+        try:
+            return ZoneInfo(value.strip()).key
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise PydanticCustomError(
+                "no_zone", _("must be a time zone, e.g. America/Sao_Paulo or UTC")
+            ) from None
+
+    @field_validator("training_threads")
+    @classmethod
+    def _is_auto_or_a_count(cls, value: str) -> str:
+        text = value.strip().lower()
+        if text == "auto" or (text.isdecimal() and 1 <= len(text) <= 4 and int(text) >= 1):
+            return text
+        raise PydanticCustomError(
+            "no_threads", _("must be auto, or a whole number from 1 to {limit}").format(limit=9999)
+        )
 
     @classmethod
     def settings_customise_sources(

@@ -170,10 +170,12 @@ class CollectService:
         positional=("what",),
     )
     async def run(self, context: Context, request: CollectRequest) -> CollectResult:
-        """Raises UsageError D120, D121 for the period and the zone, and what Source.export does."""
+        """Raises UsageError D121 for the period, and what Source.export does."""
+        from zoneinfo import ZoneInfo
+
         from sophia_tui.settings import words
 
-        zone = self._zone()
+        zone = ZoneInfo(self._settings.timezone)
         start, end, now = self._period(request, zone)
         folder = self._folder(request)
         source = await self._open_source()
@@ -205,18 +207,6 @@ class CollectService:
         """What fits, what does not, and what to do about it."""
         source = await self._open_source()
         return SourceReport(items=[TableView.of(each) for each in await source.inspect()])
-
-    def _zone(self) -> "ZoneInfo":
-        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-        try:
-            return ZoneInfo(self._settings.timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise UsageError(
-                "D120",
-                _("SOPHIA_TIMEZONE names no time zone."),
-                remedy=_("Write it as America/Sao_Paulo or UTC."),
-            ) from None
 
     def _period(
         self, request: CollectRequest, zone: "ZoneInfo"

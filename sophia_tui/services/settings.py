@@ -8,7 +8,7 @@ from pydantic import Field
 from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.operations import Input, NoInput, Output
 from sophia_tui.domain.protocols import Store
-from sophia_tui.errors import NotFoundError, RefusedError
+from sophia_tui.errors import NotFoundError, RefusedError, UsageError
 from sophia_tui.i18n import N_, _
 from sophia_tui.services.operations import operation
 
@@ -93,6 +93,15 @@ class SettingsService:
         from sophia_tui import settings
 
         self._check(request.key)
+        if not request.value.strip():
+            raise UsageError(
+                "T424",
+                _("{key} can't be set to nothing.").format(key=request.key),
+                _("An empty value counts as none, so the environment or the default would win."),
+                _("`sophia settings unset {key}` forgets Sophia's own value.").format(
+                    key=request.key
+                ),
+            )
         table = await self._store.settings.all()
         settings.load(self._environment, {**table, request.key: request.value})
         await self._store.settings.set(request.key, request.value, context.actor)

@@ -90,7 +90,7 @@ class TrainService:
         positional=("dataset",),
     )
     async def start(self, context: Context, request: TrainRequest) -> JobView:
-        """Raises UsageError J414-J416, J430, J432, NotFoundError J420-J422, J431, RefusedError
+        """Raises UsageError J414, J415, J430, J432, NotFoundError J420-J422, J431, RefusedError
         J433, UnavailableError J501; nothing is queued then.
         """
         base = resolve_base(request.base or self._settings.finetune_base, self._settings)
@@ -180,17 +180,9 @@ def estimate_steps(recipe: "Recipe", examples: int) -> int:
 
 
 def chosen_threads(settings: "Settings") -> Any:
-    """SOPHIA_TRAINING_THREADS as run.yaml takes it. Raises UsageError J416."""
-    text = settings.training_threads.strip().lower()
-    if text == "auto":
-        return "auto"
-    if text.isdigit() and int(text) > 0:
-        return int(text)
-    raise UsageError(
-        "J416",
-        _("SOPHIA_TRAINING_THREADS is neither a number above 0 nor auto."),
-        remedy=_("Correct it in the settings."),
-    )
+    """SOPHIA_TRAINING_THREADS as run.yaml takes it."""
+    text = settings.training_threads
+    return text if text == "auto" else int(text)
 
 
 def source_files(version: DatasetVersion) -> tuple[str, ...]:

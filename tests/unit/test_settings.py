@@ -112,3 +112,25 @@ def test_a_foreign_key_is_no_setting(tmp_path: Path) -> None:
 
 def test_comma_separated_words() -> None:
     assert words(" Closed, ,RESOLVIDA ,") == ("closed", "resolvida")
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong", "right"),
+    [
+        ("SOPHIA_WINDOW_DAYS", ["0", "-4", "99999999"], ["1", "36500"]),
+        ("SOPHIA_TIMEZONE", ["Mars/X", "America", "../etc/passwd"], ["UTC", "America/Fortaleza"]),
+        ("SOPHIA_IDLE_HOURS", ["-1", "nan", "inf"], ["0", "0.5"]),
+        ("SOPHIA_MAXIMUM_RESUMES", ["-1", "5000"], ["0", "10"]),
+        ("SOPHIA_STALLED_SECONDS", ["0", "4", "9999999"], ["5", "600"]),
+        ("SOPHIA_TRAINING_THREADS", ["0", "-1", "many", "2.5", "10000"], ["auto", "AUTO", "2"]),
+    ],
+)
+def test_what_would_break_later_is_refused_at_once(
+    key: str, wrong: list[str], right: list[str]
+) -> None:
+    for value in right:
+        load({key: value})
+    for value in wrong:
+        with pytest.raises(UsageError, match="SOPHIA-T422") as told:
+            load({key: value})
+        assert told.value.why.startswith(f"{key}: ")

@@ -1,0 +1,34 @@
+"""Settings that Sophia keeps: what is refused, so that nothing stored can break a later command."""
+
+import pytest
+
+from sophia_tui.domain.context import Context, Face, Role
+from sophia_tui.domain.protocols import Store
+from sophia_tui.errors import UsageError
+from sophia_tui.services.settings import SettingChange, SettingKey, SettingsService
+
+CONTEXT = Context("ana", Face.CLI, Role.ADMIN)
+
+
+async def change(store: Store, key: str, value: str) -> str | None:
+    request = SettingChange(key=key, value=value)
+    return (await SettingsService(store, {}).set(CONTEXT, request)).value
+
+
+async def test_a_value_that_would_break_a_later_command_is_not_stored(store: Store) -> None:
+    for value in ("99999999", "-4", "0"):
+        with pytest.raises(UsageError, match="SOPHIA-T422"):
+            await change(store, "SOPHIA_WINDOW_DAYS", value)
+    assert await store.settings.all() == {}
+    assert await change(store, "SOPHIA_WINDOW_DAYS", "60") == "60"
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+async def test_nothing_is_no_value_and_unset_is_named(store: Store, blank: str) -> None:
+    await change(store, "SOPHIA_TIMEZONE", "UTC")
+    with pytest.raises(UsageError, match="SOPHIA-T424") as told:
+        await change(store, "SOPHIA_TIMEZONE", blank)
+    assert "sophia settings unset SOPHIA_TIMEZONE" in told.value.remedy
+    assert await store.settings.all() == {"SOPHIA_TIMEZONE": "UTC"}
+    unset = await SettingsService(store, {}).unset(CONTEXT, SettingKey(key="SOPHIA_TIMEZONE"))
+    assert (unset.value, unset.source) == ("America/Sao_Paulo", "default")
