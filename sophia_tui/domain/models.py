@@ -40,7 +40,11 @@ class PromotionState(StrEnum):
 
 @dataclass(frozen=True)
 class FileChange:
-    """What a promotion changes in one managed env file."""
+    """What a promotion changes in one managed env file.
+
+    `diff` are the changed lines as they stand in the file, `-` before and `+` after. `restores` is
+    the snapshot that a rollback puts back byte for byte, where nobody changed the file since.
+    """
 
     path: str
     before: dict[str, str | None]
@@ -48,6 +52,8 @@ class FileChange:
     before_hash: str
     after_hash: str
     snapshot: str | None = None
+    diff: tuple[str, ...] = ()
+    restores: str | None = None
 
 
 @dataclass(frozen=True)

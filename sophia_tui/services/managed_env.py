@@ -1,7 +1,11 @@
 """Managed env files of other services: read, planned, compared and replaced whole."""
 
+import difflib
 import hashlib
 import os
+import re
+import stat
+from collections.abc import Collection
 from pathlib import Path
 
 from sophia_tui import envfile
@@ -11,21 +15,24 @@ from sophia_tui.files import whole_file
 from sophia_tui.i18n import _
 
 
-def diff_lines(change: FileChange) -> list[str]:
+def changed_lines(before: str, after: str) -> tuple[str, ...]:
     """The changed assignments alone: the lines around them may hold secrets."""
-    lines = []
-    for key in change.after:
-        before, after = change.before.get(key), change.after[key]
-        if before is not None:
-            lines.append(f"-{key}={before}")
-        if after is not None:
-            lines.append(f"+{key}={after}")
-    return lines
+    old, new = ([line.raw.rstrip("\r") for line in envfile.parse(text)] for text in (before, after))
+    found = difflib.unified_diff(old, new, n=0, lineterm="")
+    return tuple(line for line in found if line[0] in "-+" and line[:3] not in ("---", "+++"))
 
 
 def read_env(path: Path) -> str:
-    """A managed env file's text. Raises NotFoundError P406 or PromotionError P009."""
+    """A managed env file's text. Raises NotFoundError P406 or PromotionError P009, P011."""
     try:
+        # a pipe would be waited for without end, and a device replaced by a file
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise PromotionError(
+                "P011",
+                _("{path} is not a regular file.").format(path=path),
+                _("A folder, a device or a pipe can't be an env file."),
+                _("Correct SOPHIA_MANAGED_ENV_FILES or --env-file."),
+            )
         # bytes are kept: a file with CRLF ends keeps them
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
@@ -53,7 +60,7 @@ def write_env(change: FileChange) -> None:
             _("{path} was changed by somebody else just now.").format(path=change.path),
             remedy=_("Look at the plan again, then promote."),
         )
-    replace_env(path, envfile.change(content.decode("utf-8"), change.after).encode("utf-8"))
+    replace_env(path, _new_content(content.decode("utf-8"), change.after, change.restores))
 
 
 def replace_env(path: Path, content: bytes) -> None:
@@ -76,15 +83,35 @@ def replace_env(path: Path, content: bytes) -> None:
 
 
 def planned(
-    path: Path, text: str, before: dict[str, str | None], after: dict[str, str | None]
+    path: Path,
+    text: str,
+    before: dict[str, str | None],
+    after: dict[str, str | None],
+    restores: str | None = None,
 ) -> FileChange:
+    """The change of one file whose text is `text`."""
+    new = _new_content(text, after, restores)
     return FileChange(
         path=str(path),
         before=before,
         after=after,
         before_hash=content_hash(text.encode("utf-8")),
-        after_hash=content_hash(envfile.change(text, after).encode("utf-8")),
+        after_hash=content_hash(new),
+        diff=changed_lines(text, new.decode("utf-8")),
+        restores=restores,
     )
+
+
+def _new_content(text: str, after: dict[str, str | None], restores: str | None) -> bytes:
+    if restores is not None:
+        return Path(restores).read_bytes()
+    return envfile.change(text, after).encode("utf-8")
+
+
+def refers_to(value: str, keys: Collection[str]) -> bool:
+    """Whether a value only names another key (`${GEN_MODEL}`), and so follows it by itself."""
+    found = re.fullmatch(r"\$(?:\{(\w+)\}|(\w+))", value)
+    return found is not None and (found.group(1) or found.group(2)) in keys
 
 
 def content_hash(content: bytes) -> str:

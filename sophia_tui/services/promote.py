@@ -7,10 +7,12 @@ row `done`, line in history.jsonl. What is found pending later is put back befor
 import fcntl
 import json
 import logging
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -34,9 +36,9 @@ from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.services.managed_env import (
     content_hash,
-    diff_lines,
     planned,
     read_env,
+    refers_to,
     replace_env,
     write_env,
 )
@@ -96,7 +98,7 @@ class PromotionView(Output):
     state: str = Field(title=N_("State"))
     files: list[FileDiff] = Field(default_factory=list, title=N_("Files"))
     created_by: str = Field(title=N_("Created by"))
-    created_at: str = Field(title=N_("Created"))
+    created_at: datetime = Field(title=N_("Created"))
     rolls_back: str | None = Field(default=None, title=N_("Takes back"))
     notes: list[str] = Field(default_factory=list, title=N_("Notes"))
 
@@ -153,7 +155,7 @@ class PromoteService:
             target = await self._to_take_back(request.promotion)
             changes = tuple(self._reversed(change) for change in target.changes)
             promotion = replace(
-                self._draft(context, target.previous_model or target.model_id, changes),
+                self._draft(context, target.previous_model or "-", changes),
                 previous_model=target.model_id,
                 rolls_back=target.id,
             )
@@ -183,14 +185,18 @@ class PromoteService:
                 _("SOPHIA_MANAGED_ENV_FILES names none, and none was given."),
                 _("Set SOPHIA_MANAGED_ENV_FILES, or give --env-file FILE."),
             )
-        return tuple(dict.fromkeys(files))
+        # the same file by its name and by a link is one file
+        return tuple({os.path.realpath(each): each for each in reversed(files)}.values())[::-1]
 
     def _plan(self, model_id: str, files: tuple[Path, ...]) -> tuple[FileChange, ...]:
         """What changes in each file. Raises ConflictError P003 where nothing would change."""
         found = {path: read_env(path) for path in files}
         parsed = {path: envfile.values(text) for path, text in found.items()}
         previous = {
-            values[key] for values in parsed.values() for key in MODEL_KEYS if values.get(key)
+            values[key]
+            for values in parsed.values()
+            for key in MODEL_KEYS
+            if values.get(key) and not refers_to(values[key], values)
         }
         nobody = not any(key in values for values in parsed.values() for key in MODEL_KEYS)
         changes = []
@@ -199,7 +205,9 @@ class PromoteService:
             keys = [
                 key
                 for key, value in values.items()
-                if key not in BASE_KEYS and (key in MODEL_KEYS or value in previous)
+                if key not in BASE_KEYS
+                and (key in MODEL_KEYS or value in previous)
+                and not refers_to(value, values)
             ]
             if nobody and number == 0:
                 keys = list(MODEL_KEYS)
@@ -231,7 +239,9 @@ class PromoteService:
                     _("It no longer names the model that the promotion wrote."),
                     _("Promote the model you want, or set the key back by hand."),
                 )
-        return planned(path, text, dict(change.after), dict(change.before))
+        as_we_left_it = content_hash(text.encode("utf-8")) == change.after_hash
+        kept = change.snapshot if as_we_left_it and _is_there(change.snapshot) else None
+        return planned(path, text, dict(change.after), dict(change.before), restores=kept)
 
     def _draft(self, context: Context, model_id: str, changes: tuple[FileChange, ...]) -> Promotion:
         named = [change.before.get(key) for key in MODEL_KEYS for change in changes]
@@ -375,9 +385,9 @@ class PromoteService:
             model=promotion.model_id,
             previous_model=promotion.previous_model,
             state=promotion.state.value,
-            files=[FileDiff(path=each.path, diff=diff_lines(each)) for each in promotion.changes],
+            files=[FileDiff(path=each.path, diff=list(each.diff)) for each in promotion.changes],
             created_by=promotion.created_by,
-            created_at=promotion.created_at.isoformat(),
+            created_at=promotion.created_at,
             rolls_back=promotion.rolls_back,
             notes=notes or [],
         )
@@ -405,3 +415,7 @@ def _stands_in(history: Path, promotion_id: str) -> bool:
         return False
     with history.open("rb") as lines:
         return any(promotion_id.encode() in line for line in lines)
+
+
+def _is_there(snapshot: str | None) -> bool:
+    return snapshot is not None and Path(snapshot).is_file()

@@ -76,7 +76,7 @@ async def test_changes_every_key_that_named_the_previous_model_and_nothing_else(
     view = await bench.promote()
     assert bench.file.read_bytes().decode() == (
         ENV.replace("GEN_MODEL=gpt-4o-mini", "GEN_MODEL=sophia-v1")
-        .replace('EXPANSION_MODEL="gpt-4o-mini"', "EXPANSION_MODEL=sophia-v1")
+        .replace('EXPANSION_MODEL="gpt-4o-mini"', 'EXPANSION_MODEL="sophia-v1"')
         .replace("RERANK_MODEL=gpt-4o-mini", "RERANK_MODEL=sophia-v1")
     )
     assert view.previous_model == "gpt-4o-mini"
@@ -90,11 +90,11 @@ async def test_changes_every_key_that_named_the_previous_model_and_nothing_else(
 async def test_the_plan_shows_only_changed_lines_and_writes_nothing(bench: Bench) -> None:
     view = await bench.promote(dry_run=True)
     assert view.files[0].diff == [
-        "-GEN_MODEL=gpt-4o-mini",
-        "+GEN_MODEL=sophia-v1",
-        "-EXPANSION_MODEL=gpt-4o-mini",
-        "+EXPANSION_MODEL=sophia-v1",
+        "-export GEN_MODEL=gpt-4o-mini",
+        '-EXPANSION_MODEL="gpt-4o-mini"',
         "-RERANK_MODEL=gpt-4o-mini",
+        "+export GEN_MODEL=sophia-v1",
+        '+EXPANSION_MODEL="sophia-v1"',
         "+RERANK_MODEL=sophia-v1",
     ]
     assert "s3cr3t" not in view.model_dump_json()
@@ -103,11 +103,12 @@ async def test_the_plan_shows_only_changed_lines_and_writes_nothing(bench: Bench
     assert await bench.store.promotions.page(10) == []
 
 
-async def test_rollback_restores_the_file_byte_for_value(bench: Bench) -> None:
-    before = envfile.values(ENV)
+async def test_rollback_restores_the_file_byte_for_byte(bench: Bench) -> None:
+    odd = ENV + "GEN_MODEL='first' # twice\r\nGEN_MODEL=gpt-4o-mini # last\n"
+    bench.file.write_text(odd, newline="")
     await bench.promote()
     view = await bench.service.rollback(bench.context(), PromoteRollback())
-    assert envfile.values(bench.file.read_text()) == before
+    assert bench.file.read_bytes().decode() == odd
     assert view.model == "gpt-4o-mini"
     assert [line["kind"] for line in bench.lines()] == ["promotion", "rollback"]
     states = {each.state for each in await bench.store.promotions.page(10)}
@@ -245,3 +246,43 @@ async def test_a_rollback_is_written_where_the_promotion_was(bench: Bench, tmp_p
     kinds = [json.loads(line)["kind"] for line in own.read_text().splitlines()]
     assert kinds == ["promotion", "rollback"]
     assert not bench.history.exists()
+
+
+async def test_rollback_keeps_what_others_changed_since(bench: Bench) -> None:
+    await bench.promote()
+    bench.file.write_text(bench.file.read_text() + "ADDED=since\n")
+    await bench.service.rollback(bench.context(), PromoteRollback())
+    after = envfile.values(bench.file.read_text())
+    assert after == {**envfile.values(ENV), "ADDED": "since"}
+
+
+async def test_what_only_refers_to_another_key_is_left_alone(bench: Bench) -> None:
+    bench.file.write_text("GEN_MODEL=a\nEXPANSION_MODEL=${GEN_MODEL}\nOTHER_MODEL=$GEN_MODEL\n")
+    view = await bench.promote()
+    assert bench.file.read_text() == (
+        "GEN_MODEL=sophia-v1\nEXPANSION_MODEL=${GEN_MODEL}\nOTHER_MODEL=$GEN_MODEL\n"
+    )
+    assert view.previous_model == "a"
+
+
+async def test_pipes_devices_and_folders_are_refused(bench: Bench, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.env"
+    os.mkfifo(pipe)
+    folder = tmp_path / "folder.env"
+    folder.mkdir()
+    for odd in (pipe, folder):
+        with pytest.raises(PromotionError) as caught:
+            await bench.service.run(
+                bench.context(), PromoteRun(model="sophia-v1", env_file=[str(odd)])
+            )
+        assert caught.value.code == "SOPHIA-P011"
+    assert pipe.is_fifo()
+
+
+async def test_a_file_and_a_link_to_it_are_one_file(bench: Bench, tmp_path: Path) -> None:
+    link = tmp_path / "link.env"
+    link.symlink_to(bench.file)
+    view = await bench.service.run(
+        bench.context(), PromoteRun(model="sophia-v1", env_file=[str(bench.file), str(link)])
+    )
+    assert [each.path for each in view.files] == [str(bench.file)]
