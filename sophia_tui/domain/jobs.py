@@ -52,7 +52,9 @@ class Job:
 
     `state` is a JobState's text, or a provider's own word that we don't know.
     `last_event` is the number of the newest event copied into the store; `event_offset` the byte
-    in events.jsonl behind it. `error` has code, what, why, remedy.
+    in events.jsonl behind it. `error` has code, what, why, remedy. `resumes` counts all times that
+    the run was taken up again, `resumes_forgiven` those up to a person's last wish: the limit on
+    resumes by itself counts the ones after that.
     """
 
     id: str
@@ -81,6 +83,7 @@ class Job:
     loss: float | None = None
     seconds_left: float | None = None
     resumes: int = 0
+    resumes_forgiven: int = 0
     wanted: str | None = None  # what a person asked of a living job: cancel, pause, resume
     error: dict[str, Any] | None = None
     result: dict[str, Any] | None = None

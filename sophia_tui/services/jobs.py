@@ -51,7 +51,9 @@ class JobsPage(Page):
 
 
 class EventsRequest(JobReference):
-    after: int = Field(default=0, ge=0, description=N_("Only events with a higher number."))
+    after: int = Field(
+        default=0, ge=0, le=2147483647, description=N_("Only events with a higher number.")
+    )
     limit: int = Field(default=500, ge=1, le=5000, description=N_("How many at most."))
 
 
@@ -61,7 +63,7 @@ class LogRequest(JobReference):
 
 class WatchRequest(JobReference):
     timeout_seconds: float | None = Field(
-        default=None, gt=0, description=N_("Stop watching after so many seconds.")
+        default=None, gt=0, le=31_536_000, description=N_("Stop watching after so many seconds.")
     )
 
 
@@ -215,13 +217,15 @@ class JobsService:
             if job.state in (JobState.SUCCEEDED, JobState.CANCELLED):
                 raise _already_ended(job)
             if job.state in (JobState.PAUSED, JobState.INTERRUPTED, JobState.FAILED):
+                resumes = job.resumes + (job.run_folder is not None)
                 return {
                     "state": JobState.QUEUED.value,
                     "wanted": None,
                     "identity": None,
                     "error": None,
                     "finished_at": None,
-                    "resumes": 0,
+                    "resumes": resumes,
+                    "resumes_forgiven": resumes,
                 }
             if is_active(job) and job.wanted == "pause":
                 return {"wanted": "resume"}

@@ -44,7 +44,7 @@ def vanished_too_often(job: Job, limit: int) -> JobError:
         _(
             "It was resumed {count} times by itself, which is the limit, and vanished without a "
             "word: killed, or out of memory."
-        ).format(count=min(job.resumes, limit)),
+        ).format(count=min(job.resumes - job.resumes_forgiven, limit)),
         _see_log(job),
     )
 

@@ -204,7 +204,12 @@ class Reconciler:
     async def _pause(self, store: Store, job: Job) -> None:
         if job.wanted == "resume":  # asked too late to keep it running: take it up again
             await store.jobs.update(
-                job.id, version=job.version, state=JobState.QUEUED.value, wanted=None
+                job.id,
+                version=job.version,
+                state=JobState.QUEUED.value,
+                wanted=None,
+                resumes=job.resumes + 1,
+                resumes_forgiven=job.resumes + 1,
             )
             return
         run_folder.drop_heartbeat(job.run_folder or "")
@@ -228,7 +233,7 @@ class Reconciler:
                 wanted=None,
                 seconds_left=None,
             )
-        if job.resumes >= self.settings.maximum_resumes:
+        if job.resumes - job.resumes_forgiven >= self.settings.maximum_resumes:
             raise errors.vanished_too_often(job, self.settings.maximum_resumes)
         if not may_start:
             return False

@@ -193,13 +193,16 @@ async def test_a_run_that_vanishes_too_often_fails_with_a_way_out(bench: Bench) 
     await bench.assert_events_are_whole(job.id)
 
 
-async def test_a_failed_job_goes_on_when_a_person_resumes_it(bench: Bench) -> None:
-    job = await bench.add("crash", steps=6, pace=0.001)
+async def test_a_failed_job_that_a_person_resumes_has_all_its_own_resumes_again(
+    bench: Bench,
+) -> None:
+    job = await bench.add("crash", steps=8, pace=0.001)
     failed = await bench.rounds_until(job.id, "failed", "succeeded")
     assert failed.state == "failed" and failed.step == 4  # one step for each of four attempts
     view = await bench.jobs.resume(CONTEXT, JobReference(job=job.id))
-    assert (view.status, view.resumes, view.error) == ("queued", 0, None)
-    assert (await bench.rounds_until(job.id, "succeeded", "failed")).state == "succeeded"
+    assert (view.status, view.resumes, view.error) == ("queued", 4, None)
+    done = await bench.rounds_until(job.id, "succeeded", "failed")
+    assert (done.state, done.resumes) == ("succeeded", 7)
     await bench.assert_events_are_whole(job.id)
 
 
@@ -301,10 +304,26 @@ async def test_pause_and_resume_keep_the_work_done(bench: Bench) -> None:
     view = await bench.jobs.resume(CONTEXT, JobReference(job=job.id))
     assert view.status == "queued"
     done = await bench.rounds_until(job.id, "succeeded", "failed", "paused")
-    assert (done.state, done.resumes) == ("succeeded", 0)
+    assert (done.state, done.resumes) == ("succeeded", 1)
     events = await bench.assert_events_are_whole(job.id)
     resumed = [e.data["resumed_from_step"] for e in events if e.data.get("state") == "running"]
     assert resumed[1] >= 3
+
+
+async def test_the_shown_resumes_are_never_forgotten(bench: Bench) -> None:
+    job = await bench.add(steps=60)
+    await bench.until(job.id, lambda job: (job.step or 0) >= 2)
+    await bench.kill_run(job.id)
+    await bench.until(job.id, lambda job: job.state == "running" and job.resumes == 1)
+    await bench.jobs.pause(CONTEXT, JobReference(job=job.id))
+    await bench.rounds_until(job.id, "paused")
+    assert (await bench.jobs.resume(CONTEXT, JobReference(job=job.id))).resumes == 2
+
+
+async def test_a_job_that_never_ran_is_not_counted_as_resumed(bench: Bench) -> None:
+    job = await bench.add()
+    await bench.jobs.pause(CONTEXT, JobReference(job=job.id))
+    assert (await bench.jobs.resume(CONTEXT, JobReference(job=job.id))).resumes == 0
 
 
 async def test_two_workers_claim_one_job_once(bench: Bench) -> None:

@@ -43,6 +43,7 @@ CREATE TABLE sophia.jobs (
     loss double precision,
     seconds_left double precision,
     resumes integer NOT NULL DEFAULT 0 CHECK (resumes >= 0),
+    resumes_forgiven integer NOT NULL DEFAULT 0 CHECK (resumes_forgiven BETWEEN 0 AND resumes),
     wanted text CHECK (wanted IN ('cancel', 'pause', 'resume')),
     error jsonb,
     result jsonb,
