@@ -13,7 +13,7 @@ from sophia_tui.domain.protocols import DatasetStore
 from sophia_tui.errors import NotFoundError
 from sophia_tui.i18n import N_, _
 from sophia_tui.services.operations import operation
-from sophia_tui.services.views import DatasetList, DatasetView, Page
+from sophia_tui.services.views import MOST_ROWS, DatasetList, DatasetView, Page
 from sophia_tui.textsafe import visible
 
 
@@ -26,7 +26,7 @@ class DatasetReference(Input):
 class RejectedInput(DatasetReference):
     code: str | None = Field(default=None, description=N_("Only records rejected with this code."))
     limit: int = Field(default=100, ge=1, le=500, description=N_("How many at most."))
-    offset: int = Field(default=0, ge=0, description=N_("How many to pass over."))
+    offset: int = Field(default=0, ge=0, le=MOST_ROWS, description=N_("How many to pass over."))
 
 
 class DatasetDetails(Output):

@@ -36,7 +36,10 @@ class EvaluateRequest(Input):
         description=N_("Questions for both; default: some of the held-out part."),
     )
     limit: int | None = Field(
-        default=None, ge=1, description=N_("How many held-out examples are scored; default: all.")
+        default=None,
+        ge=1,
+        le=10_000_000,
+        description=N_("How many held-out examples are scored; default: all."),
     )
     max_new_tokens: int = Field(
         default=64, ge=1, le=4096, description=N_("How long an answer may be, in tokens.")

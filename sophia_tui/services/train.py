@@ -42,17 +42,29 @@ class TrainRequest(Input):
         description=N_("The base model: a folder, a GGUF file or a hub id; default FINETUNE_BASE."),
     )
     recipe: str = Field(default="default", description=N_("A recipe's name, or a YAML file."))
-    epochs: float | None = Field(default=None, gt=0, description=N_("Passes over the data."))
-    max_steps: int | None = Field(
-        default=None, ge=1, description=N_("Optimizer steps, in place of epochs.")
+    epochs: float | None = Field(
+        default=None, gt=0, le=10_000, description=N_("Passes over the data.")
     )
-    learning_rate: float | None = Field(default=None, gt=0, description=N_("The learning rate."))
-    seed: int | None = Field(default=None, ge=0, description=N_("The seed of order and weights."))
+    max_steps: int | None = Field(
+        default=None, ge=1, le=100_000_000, description=N_("Optimizer steps, in place of epochs.")
+    )
+    learning_rate: float | None = Field(
+        default=None, gt=0, le=100, description=N_("The learning rate.")
+    )
+    seed: int | None = Field(
+        default=None, ge=0, le=2147483647, description=N_("The seed of order and weights.")
+    )
     time_budget_seconds: float | None = Field(
-        default=None, gt=0, description=N_("Seconds the whole run may take; steps are fitted.")
+        default=None,
+        gt=0,
+        le=31_536_000,
+        description=N_("Seconds the whole run may take; steps are fitted."),
     )
     threads: int | None = Field(
-        default=None, ge=1, description=N_("Processor threads; default: chosen by a short probe.")
+        default=None,
+        ge=1,
+        le=9999,
+        description=N_("Processor threads; default: chosen by a short probe."),
     )
     history: str | None = Field(
         default=None, description=N_("The history file; default FINETUNE_HISTORY.")

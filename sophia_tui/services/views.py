@@ -15,6 +15,9 @@ from sophia_tui.domain.models import Model
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.i18n import N_
 
+#: No list of ours has more; a larger number would only fail in the database.
+MOST_ROWS = 10_000_000
+
 #: Values that sentences and forms show in the active language; machines keep the English words.
 VALUE_WORDS = (
     N_("pending"),
@@ -44,7 +47,7 @@ class Page(Input):
     """Input of lists: how many, after how many."""
 
     limit: int = Field(default=100, ge=1, le=500, description=N_("How many at most."))
-    offset: int = Field(default=0, ge=0, description=N_("How many to pass over."))
+    offset: int = Field(default=0, ge=0, le=MOST_ROWS, description=N_("How many to pass over."))
 
 
 class JobReference(Input):

@@ -18,6 +18,7 @@ from sophia_tui.errors import (
     SetupError,
     UsageError,
 )
+from sophia_tui.services.catalogue import registry
 from sophia_tui.services.operations import Dispatcher, Registry, masked
 from tests.api.throwaway import ActsService, GreetingService, Name, Password
 
@@ -258,3 +259,21 @@ def test_faces_offer_what_is_permitted_only() -> None:
     assert one.permitted(chosen, context())
     assert not one.permitted(chosen, context(readonly=True))
     assert not one.permitted(chosen, context(role=Role.VIEWER))
+
+
+def test_every_number_that_an_operation_takes_has_a_highest_value() -> None:
+    # what is larger than its column or an integer of C would be an internal error otherwise
+    unbounded = [
+        f"{chosen.name} {field}"
+        for chosen in registry()
+        for field, schema in chosen.input.model_json_schema().get("properties", {}).items()
+        for kind in (schema, *schema.get("anyOf", ()))
+        if kind.get("type") in ("integer", "number")
+        and not {"maximum", "exclusiveMaximum"} & kind.keys()
+    ]
+    assert unbounded == []
+
+
+async def test_an_offset_beyond_all_lists_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="SOPHIA-U422"):
+        await Dispatcher(registry(), Wiring()).call("jobs.list", {"offset": 10**20}, context())
