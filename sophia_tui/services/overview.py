@@ -1,14 +1,16 @@
 """Overview: where the loop stands, stage by stage, what runs, and the next sensible step."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from sophia_tui.domain.context import Context
 from sophia_tui.domain.jobs import Job, JobKind, JobState
+from sophia_tui.domain.models import Promotion, PromotionState
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import Clock, Source, Store
 from sophia_tui.errors import SophiaError
@@ -105,6 +107,7 @@ class OverviewService:
         source = await self._source.look(configured=self._settings.database_url is not None)
         jobs = await self._store.jobs.page(limit=50)
         views = {each.id: each for each in await self._eyes.views(jobs)}
+        promotions = tuple(await self._store.promotions.page(limit=20))
         standing = Standing(
             now=self._clock.now(),
             source=source,
@@ -114,8 +117,8 @@ class OverviewService:
             dataset=next(iter(await self._store.datasets.page(limit=1)), None),
             jobs=tuple((each, views[each.id].status) for each in jobs),
             models=tuple(await self._store.models.page(limit=20)),
-            promotions=tuple(await self._store.promotions.page(limit=20)),
-            uses=stages.used_models(self._settings.managed_files),
+            promotions=promotions,
+            uses=stages.used_models(_env_files(self._settings.managed_files, promotions)),
             base=self._settings.finetune_base,
         )
         return OverviewView(
@@ -212,6 +215,17 @@ def _models(standing: Standing) -> list[UsedModelView]:
         )
         for name in names
     ]
+
+
+def _env_files(managed: Sequence[Path], promotions: Sequence[Promotion]) -> list[Path]:
+    """The managed env files, and those that a promotion in force was told to write."""
+    written = [
+        Path(change.path)
+        for each in promotions
+        if each.state is PromotionState.DONE
+        for change in each.changes
+    ]
+    return list(dict.fromkeys([*managed, *written]))
 
 
 def _lately(standing: Standing, since: datetime) -> list[HappenedView]:

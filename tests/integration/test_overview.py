@@ -11,7 +11,7 @@ import pytest
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobEvent, JobKind
-from sophia_tui.domain.models import Model, ModelKind, Promotion, PromotionState
+from sophia_tui.domain.models import FileChange, Model, ModelKind, Promotion, PromotionState
 from sophia_tui.domain.protocols import ColumnReport, Store, TableReport
 from sophia_tui.errors import UnavailableError
 from sophia_tui.paths import Paths
@@ -251,3 +251,15 @@ async def test_the_source_is_asked_once_in_ten_seconds(
     await look(made)
     await look(made)
     assert asked == 1
+
+
+async def test_a_model_promoted_into_a_file_named_by_hand_is_shown_as_used(
+    store: Store, chosen: Settings, paths: Paths, tmp_path: Path
+) -> None:
+    file = tmp_path / "by-hand.env"
+    file.write_text("GEN_MODEL=sophia-v1\n")
+    change = FileChange(str(file), {"GEN_MODEL": "old"}, {"GEN_MODEL": "sophia-v1"}, "", "")
+    promotion = Promotion("promo-1", "sophia-v1", "old", PromotionState.DONE, (change,), "ana", NOW)
+    await store.promotions.add(promotion)
+    view = await look(service(store, chosen, paths))
+    assert [(each.model, each.used_as) for each in view.models] == [("sophia-v1", ["GEN_MODEL"])]
