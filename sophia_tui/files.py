@@ -22,17 +22,51 @@ def _fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def write_problem(path: Path, problem: OSError) -> SophiaError:
     """The clear error for a file that could not be written."""
+    number = _cause(problem)
     remedy = _("Check the folder's owner and mode, then try again.")
-    if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if number in _NO_ROOM:
         remedy = _("Free disk space, then try again; nothing was changed.")
     return SetupError(
         "S101",
         _("{path} could not be written.").format(path=path),
-        problem.strerror or str(problem),
+        os.strerror(number) if number else type(problem).__name__,
         remedy,
     )
+
+
+def _cause(problem: OSError) -> int | None:
+    """The system's error number. shutil tells many failures at once, as tuples of source, target
+    and text: there the first one counts, and a full disk before all others."""
+    if not isinstance(problem, shutil.Error):
+        return problem.errno
+    told = str(problem.args[0]) if problem.args else ""
+    every = [*_NO_ROOM, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO]
+    return next((number for number in every if os.strerror(number) in told), None)
+
+
+def usable_folder(folder: Path) -> None:
+    """Make one of Sophia's own folders where it is missing. Raises SetupError S102 where it can't
+    be made or entered, S101 where the disk is full."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.stat(folder / ".")
+    except OSError as problem:
+        if problem.errno in _NO_ROOM:
+            raise write_problem(folder, problem) from problem
+        why = problem.strerror or type(problem).__name__
+        if isinstance(problem, FileExistsError | NotADirectoryError):
+            why = _("It, or a folder above it, is a file.")
+        raise SetupError(
+            "S102",
+            _("The data folder {path} can't be used.").format(path=folder),
+            why,
+            _("Set SOPHIA_DATA_DIR to a folder that you may make and write to."),
+        ) from problem
 
 
 def temporary_beside(path: Path) -> Path:
@@ -107,15 +141,28 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _open_locked(path: Path, mode: int) -> int:
-    """The file to append to, locked; opened again where it was renamed while we waited."""
+def _open_or_make(path: Path, mode: int) -> tuple[int, bool]:
+    """The file's descriptor, and whether it is a new file."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+    try:
+        return os.open(path, flags), False
+    except FileNotFoundError:
+        try:
+            return os.open(path, flags | os.O_CREAT | os.O_EXCL, mode), True
+        except FileExistsError:  # another writer was faster, or a link leads nowhere yet
+            return os.open(path, flags | os.O_CREAT, mode), False
+
+
+def _open_locked(path: Path, mode: int) -> tuple[int, bool]:
+    """The file to append to, locked, and whether it is new; opened again where it was renamed or
+    taken away while we waited."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, mode)
+        handle, new = _open_or_make(path, mode)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(handle), os.stat(path)):
-                    return handle
+                    return handle, new
         except BaseException:
             os.close(handle)
             raise
@@ -125,19 +172,30 @@ def _open_locked(path: Path, mode: int) -> int:
 def append_line(path: Path, line: bytes, mode: int = 0o600) -> None:
     """Append one line with a single write and fsync; a torn last line is closed first.
 
-    Writers take turns by a lock on the file. Raises SetupError S101.
+    Writers take turns by a lock on the file. On failure the file is as it was, and a new one is
+    taken away again. Raises SetupError S101.
     """
     try:
-        handle = _open_locked(path, mode)
+        handle, new = _open_locked(path, mode)
         try:
             size = os.fstat(handle).st_size
-            torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
-            whole = (b"\n" if torn else b"") + line.rstrip(b"\n") + b"\n"
-            if os.write(handle, whole) < len(whole):
-                os.ftruncate(handle, size)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(handle)
+            try:
+                _append(handle, size, line)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(handle, size)
+                if new and size == 0:
+                    path.unlink(missing_ok=True)
+                raise
         finally:
             os.close(handle)
     except OSError as problem:
         raise write_problem(path, problem) from problem
+
+
+def _append(handle: int, size: int, line: bytes) -> None:
+    torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+    whole = (b"\n" if torn else b"") + line.rstrip(b"\n") + b"\n"
+    if os.write(handle, whole) < len(whole):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.fsync(handle)

@@ -64,6 +64,7 @@ class Staging:
         self.notes = folder / "provenance"
         self._files: list[StagedFile] = []
         self._lock: IO[bytes] | None = None
+        self._made: list[Path] = []  # folders, the innermost first
 
     def __enter__(self) -> "Staging":
         self._take()
@@ -81,13 +82,18 @@ class Staging:
 
     def _take(self) -> None:
         """The folder is there and ours alone. Raises SetupError S101, ConflictError D112."""
+        lock = self.notes / ".lock"
         try:
+            self._made = [each for each in (self.notes, *self.notes.parents) if not each.exists()]
             self.notes.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = open(self.notes / ".lock", "wb")  # noqa: SIM115  # held until the end
+            self._lock = open(lock, "wb")  # noqa: SIM115  # held until the end
         except OSError as problem:
+            self._leave_no_folder()
             raise write_problem(self.notes, problem) from problem
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(self._lock.fileno()), os.stat(lock)):
+                raise BlockingIOError  # who had it has just taken it away, and another is here
         except OSError:
             self._lock.close()
             raise ConflictError(
@@ -95,6 +101,12 @@ class Staging:
                 _("Another collect is writing into {path}.").format(path=self.folder),
                 remedy=_("Wait until it is done."),
             ) from None
+
+    def _leave_no_folder(self) -> None:
+        """Take away the folders that we made and that nothing came into."""
+        with contextlib.suppress(OSError):
+            for each in self._made:
+                each.rmdir()
 
     def __exit__(
         self,
@@ -105,7 +117,10 @@ class Staging:
         for each in self._files:
             each.drop()
         if self._lock is not None:
+            with contextlib.suppress(OSError):
+                (self.notes / ".lock").unlink()
             self._lock.close()
+        self._leave_no_folder()
 
     def open(self, path: Path) -> StagedFile:
         """A file that will appear under `path`. Raises SetupError S101."""

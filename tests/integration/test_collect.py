@@ -353,6 +353,13 @@ def test_a_full_disk_leaves_the_old_files_and_one_clear_error(filled: str, tmp_p
     assert snapshot(tmp_path) == before
 
 
+def test_a_full_disk_leaves_nothing_of_a_first_collect(filled: str, tmp_path: Path) -> None:
+    process = child(filled, tmp_path / "new/finetune", 3_000_000)
+    out, _none = process.communicate(timeout=60)
+    assert (process.returncode, out.strip()) == (7, "SOPHIA-S101")
+    assert list(tmp_path.rglob("*")) == []
+
+
 def test_a_kill_in_the_middle_leaves_the_old_files(filled: str, tmp_path: Path) -> None:
     asyncio.run(collect(filled, tmp_path))
     before = snapshot(tmp_path)
@@ -385,6 +392,7 @@ async def test_two_collects_into_one_folder_take_no_turns_at_random(
         await collect(filled, tmp_path)
     lock.close()
     assert (await first).written
+    assert not (tmp_path / "provenance/.lock").exists()
 
 
 async def test_a_folder_that_can_not_be_written_is_one_clear_error(filled: str) -> None:

@@ -13,7 +13,7 @@ from sophia_tui.errors import SetupError
 from sophia_tui.files import append_line, whole_file, whole_folder, write_whole
 
 FULL_DISK = """
-import resource, signal, sys
+import resource, shutil, signal, sys
 from pathlib import Path
 from sophia_tui.errors import SetupError
 from sophia_tui.files import append_line, whole_folder, write_whole
@@ -24,13 +24,22 @@ kind, path = sys.argv[1], Path(sys.argv[2])
 try:
     if kind == "whole":
         write_whole(path, b"n" * 10_000)
+    elif kind == "copy":
+        source = path.with_name("source")
+        source.mkdir()
+        for name in "ab":
+            with (source / name).open("wb") as part:
+                part.truncate(3000)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 4096))
+        with whole_folder(path) as folder:
+            shutil.copytree(source, folder / "copy")
     elif kind == "append":
         append_line(path, b"n" * 10_000)
     else:
         with whole_folder(path) as folder:
             (folder / "big").write_bytes(b"n" * 10_000)
 except SetupError as problem:
-    print(problem.code)
+    print(problem.code, problem.why, problem.remedy, sep="\\n")
 """
 
 
@@ -104,6 +113,19 @@ def test_a_full_disk_leaves_the_old_file_alone(tmp_path: Path, kind: str) -> Non
     path.write_bytes(b"old\n")
     assert on_full_disk(kind, path) == "SOPHIA-S101"
     assert (path.read_bytes(), names(tmp_path)) == (b"old\n", ["a"])
+
+
+@pytest.mark.parametrize("kind", ["whole", "append"])
+def test_a_full_disk_leaves_no_new_file(tmp_path: Path, kind: str) -> None:
+    assert on_full_disk(kind, tmp_path / "a") == "SOPHIA-S101"
+    assert names(tmp_path) == []
+
+
+def test_a_line_is_appended_to_where_a_link_leads_that_nothing_was_at_yet(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("a")
+    append_line(tmp_path / "link", b"one")
+    assert (tmp_path / "a").read_bytes() == b"one\n"
+    assert (tmp_path / "link").is_symlink()
 
 
 def test_a_full_disk_leaves_no_half_folder(tmp_path: Path) -> None:
