@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sophia_tui.domain.models import AuditEntry
 from sophia_tui.errors import SophiaError
-from sophia_tui.files import append_line
+from sophia_tui.files import append_line, usable_folder
 
 _log = logging.getLogger("sophia")
 
@@ -25,8 +25,8 @@ class AuditSpool:
         self._path = path
 
     def add(self, entry: AuditEntry) -> None:
-        """Append one entry. Raises SetupError S101."""
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Append one entry. Raises SetupError S101, S102."""
+        usable_folder(self._path.parent)
         plain = {**asdict(entry), "at": entry.at.isoformat()}
         append_line(self._path, json.dumps(plain).encode())
 

@@ -38,6 +38,8 @@ class SystemClock:
 class House:
     """One process's view of Sophia: settings, paths, store, source, services, dispatcher."""
 
+    _FOLDERLESS = frozenset({"SetupService"})
+
     def __init__(
         self,
         environment: Mapping[str, str] | None = None,
@@ -143,7 +145,13 @@ class House:
         return self.settings.allow_finetune
 
     async def service(self, kind: type) -> Any:
-        """The service of that class, built on first use and again when settings change."""
+        """The service of that class, built on first use and again when settings change.
+
+        Raises SetupError S102 where the data folder can't be used; only the check of the set-up
+        goes on then.
+        """
+        if kind.__name__ not in self._FOLDERLESS:
+            self.require_folder()
         if self._store is not None:
             # another process may have changed them; a store that is away is the service's to tell
             with contextlib.suppress(SophiaError):
@@ -172,11 +180,20 @@ class House:
             self._settings = fresh
             self._services.clear()
 
+    def require_folder(self) -> None:
+        """Make the data folder where it is missing. Raises SetupError S102, S101 (disk full)."""
+        from sophia_tui.files import usable_folder
+
+        usable_folder(self.paths.data)
+
     def _log_to_file(self) -> None:
         """Defects and warnings go to a file; a person's terminal gets only the clear error."""
         if _log.handlers:
             return
-        self.paths.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        from sophia_tui.files import usable_folder
+
+        self.require_folder()
+        usable_folder(self.paths.logs)
         handler = logging.FileHandler(self.paths.logs / "sophia.log", delay=True)
         handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
         _log.addHandler(handler)

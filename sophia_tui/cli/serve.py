@@ -40,6 +40,7 @@ def serve(words: list[str], options: "Globals") -> int:
 
     parser: argparse.ArgumentParser = _Parser(prog=f"sophia serve {words[0]}", allow_abbrev=False)
     house = House(os.environ, readonly=options.readonly, language=get_language())
+    house.require_folder()
     if words[0] == "worker":
         parser.add_argument("--idle-exit", type=float, default=None)
         parser.add_argument("--background", action="store_true")

@@ -211,6 +211,8 @@ class Dispatcher:
             await self._wiring.audit(entry)
         except Exception as problem:
             # what was done is done and what failed has its own error: neither is hidden behind this
+            if error is not None and getattr(problem, "code", None) == error.code:
+                return  # what keeps the audit from being written is what the person is told
             logged_error(problem, "audit")
             _log.error("not audited: %s by %s: %s", entry.operation, entry.actor, entry.outcome)
 

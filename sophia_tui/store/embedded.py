@@ -179,7 +179,7 @@ class EmbeddedServer:
     def _lines(self) -> list[str]:
         try:
             return (self.data / "postmaster.pid").read_text(errors="replace").split("\n")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         except PermissionError as problem:
             raise self._foreign(problem) from problem

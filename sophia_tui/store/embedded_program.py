@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sophia_tui.errors import SetupError
-from sophia_tui.files import whole_folder, write_problem
+from sophia_tui.files import usable_folder, whole_folder, write_problem
 from sophia_tui.i18n import _
 
 #: The account that runs the server where Sophia itself runs as root (Postgres refuses root).
@@ -106,7 +106,7 @@ def account_for(data: Path) -> Account:
     own = os.geteuid()
     if own != 0:
         return Account(_named(own).pw_name, own, os.getegid(), switch=False)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         owner = data.stat().st_uid
         if owner != 0:
             entry = _named(owner)
@@ -199,9 +199,12 @@ def require_reachable(account: Account, folder: Path) -> None:
 
 def make_reachable(account: Account, data: Path, known: frozenset[str]) -> None:
     """Let the server's account pass through Sophia's own data folder (its group only, and only
-    where nothing but Sophia's things are in it). Folders above stay as they are."""
+    where nothing but Sophia's things are in it). Folders above stay as they are.
+
+    Raises SetupError S102, S101.
+    """
+    usable_folder(data)
     try:
-        data.mkdir(parents=True, exist_ok=True, mode=0o700)
         found = data.stat()
         closed = not found.st_mode & 0o001 and not (
             found.st_gid == account.gid and found.st_mode & 0o010

@@ -46,7 +46,11 @@ def wants_ascii(asked: bool) -> bool:
 
 
 def run_console(house: "House", ascii_only: bool = False) -> int:
-    """Open the console and stay until the person leaves; the exit code."""
+    """Open the console and stay until the person leaves; the exit code.
+
+    Raises SetupError S102 where the data folder can't be used, before the screen changes.
+    """
+    house.require_folder()
     prepare_terminal()
     if sys.__stderr__ is None or not sys.__stderr__.isatty():
         # Textual draws there, and `2>errors` must not swallow the screen

@@ -15,10 +15,11 @@ from sophia_tui.cli.main import main
 from sophia_tui.cli.output import as_json_line, render
 from sophia_tui.domain.context import Context
 from sophia_tui.domain.operations import NoInput, Output
-from sophia_tui.errors import InternalError
+from sophia_tui.errors import InternalError, SetupError
 from sophia_tui.i18n import set_language
 from sophia_tui.services.catalogue import registry
 from sophia_tui.services.operations import operation
+from sophia_tui.tui.app import run_console
 from tests.api.throwaway import ActsService, Greeting, GreetingService, install
 
 EVERY = [each.name for each in registry()]
@@ -115,6 +116,39 @@ def test_errors_have_their_exit_code_and_one_clear_text(
     told = capsys.readouterr()
     assert told.out == ""
     assert json.loads(told.err)["error"]["code"] == error
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["acts", "unplug"],
+        ["acts", "write", "x"],
+        ["acts", "erase", "x", "--yes"],
+        ["serve", "worker", "--idle-exit", "0.1"],
+        ["serve", "api"],
+    ],
+)
+@pytest.mark.usefixtures("acts")
+def test_a_data_folder_that_can_not_be_used_is_one_clear_error(
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/no-such")):
+        monkeypatch.setenv("SOPHIA_DATA_DIR", str(place))
+        assert run("--json", *words) == 1
+        told = capsys.readouterr()
+        assert json.loads(told.err)["error"]["code"] == "SOPHIA-S102"
+        assert str(place) in told.err and told.out == ""
+
+
+def test_the_console_refuses_a_data_folder_that_can_not_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    house = wiring.House({"SOPHIA_DATA_DIR": str(tmp_path / "file")})
+    with pytest.raises(SetupError, match="SOPHIA-S102"):
+        run_console(house)
 
 
 @pytest.mark.usefixtures("acts")
