@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sophia_tui.errors import SetupError
-from sophia_tui.files import append_line, whole_file, whole_folder, write_whole
+from sophia_tui.files import append_line, usable_folder, whole_file, whole_folder, write_whole
 
 FULL_DISK = """
 import resource, shutil, signal, sys
@@ -43,14 +43,19 @@ except SetupError as problem:
 """
 
 
-def on_full_disk(kind: str, path: Path) -> str:
+def told_on_full_disk(kind: str, path: Path) -> list[str]:
+    """Code, why and remedy of the error."""
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, kind, str(path)],
         capture_output=True,
         text=True,
         check=True,
     )
-    return done.stdout.strip()
+    return done.stdout.splitlines()
+
+
+def on_full_disk(kind: str, path: Path) -> str:
+    return told_on_full_disk(kind, path)[0]
 
 
 def names(folder: Path) -> list[str]:
@@ -119,6 +124,28 @@ def test_a_full_disk_leaves_the_old_file_alone(tmp_path: Path, kind: str) -> Non
 def test_a_full_disk_leaves_no_new_file(tmp_path: Path, kind: str) -> None:
     assert on_full_disk(kind, tmp_path / "a") == "SOPHIA-S101"
     assert names(tmp_path) == []
+
+
+def test_a_copied_folder_that_finds_no_room_says_so_in_one_sentence(tmp_path: Path) -> None:
+    code, why, remedy = told_on_full_disk("copy", tmp_path / "new")
+    assert (code, why) == ("SOPHIA-S101", "File too large")
+    assert remedy.startswith("Free disk space")
+    assert names(tmp_path) == ["source"]
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_file_in_the_place_of_a_folder_of_ours_is_told_as_that(
+    tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(SetupError, match="SOPHIA-S102") as caught:
+        usable_folder(tmp_path / place)
+    assert "is a file" in caught.value.why and "SOPHIA_DATA_DIR" in caught.value.remedy
+
+
+def test_a_folder_that_can_not_be_made_is_told_as_that() -> None:
+    with pytest.raises(SetupError, match="SOPHIA-S102"):
+        usable_folder(Path("/proc/no-such"))  # there not even root may make one
 
 
 def test_a_line_is_appended_to_where_a_link_leads_that_nothing_was_at_yet(tmp_path: Path) -> None:
