@@ -83,7 +83,7 @@ def packages_missing(name: str) -> Unavailable:
         501,
         "Work on weights needs packages that are not installed.",
         f"The Python package {name} cannot be imported.",
-        "Install them: pip install 'sophia-tui[training]' "
+        "In Sophia's checkout: pip install -c requirements.lock torch '.[training]' "
         f"(or: pip install {' '.join(WEIGHTS_PACKAGES)}).",
     )
 

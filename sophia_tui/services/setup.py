@@ -62,9 +62,11 @@ class SetupService:
             _packages(
                 _("Packages for training"),
                 TRAINING_PACKAGES,
-                'pip install torch==2.13.0 && pip install "sophia-tui[training]"',
+                'pip install -c requirements.lock torch ".[training]"',
             ),
-            _packages(_("Packages for the API"), API_PACKAGES, 'pip install "sophia-tui[api]"'),
+            _packages(
+                _("Packages for the API"), API_PACKAGES, 'pip install -c requirements.lock ".[api]"'
+            ),
             self._base(),
             self._finetune_folder(),
             self._managed_files(),

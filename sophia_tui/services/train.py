@@ -297,5 +297,5 @@ def require_training_packages() -> None:
             "J501",
             _("Work on weights needs packages that are not installed."),
             _("Missing: {packages}.").format(packages=", ".join(missing)),
-            _('Install them: pip install "sophia-tui[training]"'),
+            _('In the checkout: pip install -c requirements.lock torch ".[training]"'),
         )

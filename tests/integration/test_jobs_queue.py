@@ -172,7 +172,7 @@ async def test_without_the_training_packages_it_says_what_to_install(
     error = await desk.refused(base=str(base))
     assert isinstance(error, UnavailableError) and error.code == "SOPHIA-J501"
     assert "surely_not_installed_package" in error.why and "pydantic" not in error.why
-    assert "sophia-tui[training]" in error.remedy
+    assert ".[training]" in error.remedy
 
 
 async def test_an_evaluation_is_queued_for_a_model_and_its_data(
