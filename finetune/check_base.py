@@ -100,7 +100,8 @@ def _look_on_hub(name: BaseName, revision: str | None) -> dict[str, Any]:
     if importlib.util.find_spec("huggingface_hub") is None:
         return _missing(
             f"{name.text} looks like a hub id, and huggingface_hub is not installed.",
-            "Install it: pip install -c requirements.lock '.[training]', or give a folder or a .gguf file.",
+            "Install it: pip install -c requirements.lock '.[training]', "
+            "or give a folder or a .gguf file.",
         )
     from huggingface_hub import HfApi, try_to_load_from_cache
 
