@@ -236,7 +236,11 @@ class ExportRequest:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What became of one export. `problem` says why it is not available."""
+    """What became of one export. `problem` says why it is not available.
+
+    Where `time_column` (schema.table.column) has no zone, `assumed_zone` is the one that it was
+    read in, and `rows_after` counts what lies after the period's end then.
+    """
 
     name: str
     available: bool
@@ -245,6 +249,9 @@ class ExportResult:
     table: str | None = None
     file: str | None = None
     rejected_file: str | None = None
+    time_column: str | None = None
+    assumed_zone: str | None = None
+    rows_after: int | None = None
 
 
 class Source(Protocol):

@@ -19,7 +19,7 @@ from sophia_tui.domain.protocols import (
     TableReport,
 )
 from sophia_tui.errors import UsageError
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.services.operations import operation
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class ExportView(Output):
     table: str | None = Field(default=None, title=N_("Table"))
     file: str | None = Field(default=None, title=N_("File"))
     rejected_file: str | None = Field(default=None, title=N_("List of rejected rows"))
+    assumed_zone: str | None = Field(default=None, title=N_("Time zone assumed"))
+    rows_after: int | None = Field(default=None, title=N_("Rows after the period"))
 
     @classmethod
     def of(cls, result: ExportResult) -> "ExportView":
@@ -93,6 +95,8 @@ class ExportView(Output):
             table=result.table,
             file=result.file,
             rejected_file=result.rejected_file if result.counts.rejected else None,
+            assumed_zone=result.assumed_zone,
+            rows_after=result.rows_after,
         )
 
 
@@ -103,6 +107,7 @@ class CollectResult(Output):
     folder: str = Field(title=N_("Folder"))
     written: bool = Field(title=N_("Written"))
     items: list[ExportView] = Field(title=N_("Exports"))
+    notes: list[str] = Field(default_factory=list, title=N_("Notes"))
 
 
 class ColumnView(Output):
@@ -200,6 +205,7 @@ class CollectService:
             folder=str(folder),
             written=not context.dry_run,
             items=[ExportView.of(each) for each in results],
+            notes=[_zone_note(each) for each in results if each.assumed_zone],
         )
 
     @operation("source.inspect", N_("Show what was found in the source, column by column."))
@@ -245,6 +251,25 @@ class CollectService:
             idle_hours=idle or None,
             minimum_rating=request.minimum_rating,
         )
+
+
+def _zone_note(result: ExportResult) -> str:
+    """Which zone was assumed, how to change it, and what that may have left out."""
+    from sophia_tui.textsafe import visible
+
+    told = _(
+        "{column} has no time zone: its times were read as {zone}. If they are of another,"
+        " set SOPHIA_TIMEZONE."
+    ).format(column=visible(result.time_column or result.name), zone=result.assumed_zone)
+    if not result.rows_after:
+        return told
+    count = result.rows_after
+    left_out = ngettext(
+        "{count} row lies after the period's end and was left out.",
+        "{count} rows lie after the period's end and were left out.",
+        count,
+    )
+    return f"{told} {left_out.format(count=number(count))}"
 
 
 def _in_zone(moment: datetime | None, zone: "ZoneInfo") -> datetime | None:

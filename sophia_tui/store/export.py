@@ -14,8 +14,9 @@ between two renames, the SHA-256 in the manifest does not fit the data file.
 
 import json
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,21 @@ def counts_of(done: Done) -> ExportCounts:
     return ExportCounts(read, done.exported, rejected, done.bytes_written, done.rejected_by)
 
 
+def _refuse_nothing(results: Sequence[ExportResult]) -> None:
+    """To write nothing at all and call it done would hide that the source is the wrong one."""
+    if any(each.available for each in results):
+        return
+    raise DataError(
+        "D115",
+        _("There is nothing to collect in this source."),
+        " ".join(f"{each.name}: {each.problem}" for each in results),
+        _(
+            "`sophia source inspect` shows every table and column. If the tables are elsewhere,"
+            " correct DATABASE_URL or SOPHIA_SOURCE_SCHEMA."
+        ),
+    )
+
+
 class Exporter:
     """Runs the exports of one request inside one transaction."""
 
@@ -99,7 +115,8 @@ class Exporter:
         """Write all or nothing.
 
         Raises UsageError D110 and DataError D111, D113 for what was asked for and can't be,
-        ConflictError D112, DataError D114, SetupError S101, CancelledError U499, psycopg.Error.
+        DataError D115 where nothing can be written, ConflictError D112, DataError D114,
+        SetupError S101, CancelledError U499, psycopg.Error.
         """
         names = self._asked()
         hindrances = {name: self._hindrance(name) for name in names}
@@ -115,8 +132,10 @@ class Exporter:
                 if reason:
                     results.append(ExportResult(name, False, _NOTHING, reason))
                 else:
-                    results.append(await self._export(name, staging))
+                    made = await self._export(name, staging)
+                    results.append(replace(made, **await self._zone_facts(name)))
             if staging is not None:
+                _refuse_nothing(results)
                 self._context.cancel.check()
                 staging.place()
         return results
@@ -159,6 +178,22 @@ class Exporter:
                 _("Leave the lowest rating out."),
             )
         return reason
+
+    async def _zone_facts(self, name: str) -> dict[str, Any]:
+        """What a person must know of a time column without zone: a wrong guess moves the period."""
+        found = source_sql.time_without_zone(name, self._tables)
+        if found is None:
+            return {}
+        table, column = found
+        cursor = await self._connection.execute(
+            source_sql.count_after(name, table, column, self._request)
+        )
+        row = await cursor.fetchone()
+        return {
+            "time_column": f"{table.label}.{column.name}",
+            "assumed_zone": self._request.zone,
+            "rows_after": int(row[0]) if row else 0,
+        }
 
     async def _prepare_encoding(self) -> None:
         """A database without encoding sends bytes as they are: no row may end the export."""

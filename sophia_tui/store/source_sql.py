@@ -149,6 +149,33 @@ def _signal(column: FoundColumn) -> tuple[sql.Composable, sql.Composable]:
     return sql.SQL("{} = 1").format(signal), sql.SQL("{} IS NULL").format(signal)
 
 
+def time_without_zone(name: str, tables: Tables) -> tuple[FoundTable, FoundColumn] | None:
+    """The table and column that the export's period is judged by, where that has no zone."""
+    table = tables.get({"qa_cache": "qa_cache", "conversations": "messages"}.get(name, ""))
+    column = table.columns.get("created_at") if table else None
+    if table is None or column is None or column.kind not in (Kind.LOCAL, Kind.DATE):
+        return None
+    return table, column
+
+
+def count_after(name: str, table: FoundTable, column: FoundColumn, request: ExportRequest) -> bytes:
+    """How many rows (of conversations: how many of those) have a time after the period's end."""
+    talks = name == "conversations"
+    end = request.conversations.end if talks else request.end
+    counted = (
+        sql.SQL("DISTINCT {}").format(table.columns["conversation_id"].sql)
+        if talks
+        else sql.SQL("*")
+    )
+    query = sql.SQL("SELECT count({counted}) FROM {table} q WHERE {column} >= {end}").format(
+        counted=counted,
+        table=table.sql,
+        column=_of("q", column),
+        end=_moment(column, end, request.zone),
+    )
+    return _bytes(query)
+
+
 def feedback_pairs(tables: Tables) -> Query:
     """Columns: key | question, content, doc_id as text, what hinders."""
     feedback, cache, docs = (tables.get(name) for name in ("feedback", "qa_cache", "docs"))

@@ -228,6 +228,52 @@ async def test_an_export_without_its_tables_is_named_and_the_others_go_on(
         await collect(postgres_url, tmp_path, what=["feedback_pairs"])
 
 
+async def test_a_source_without_any_usable_table_is_a_clear_error(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="SOPHIA-D115") as told:
+        await collect(postgres_url, tmp_path / "new")
+    assert "qa_cache" in told.value.why and "messages" in told.value.why
+    assert "sophia source inspect" in told.value.remedy
+    assert not (tmp_path / "new").exists()
+    shown = await collect(postgres_url, tmp_path / "new", dry_run=True)
+    assert [each.available for each in shown.items] == [False] * 3
+
+
+async def test_times_without_zone_are_told_with_the_zone_assumed_and_the_rows_after_the_end(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    # a server whose clock writes UTC: 15:00 UTC is three hours ahead of 15:00 in São Paulo
+    execute(
+        postgres_url,
+        QA.format("timestamp"),
+        "INSERT INTO qa_cache SELECT i::text, 'q', 'a', NULL,"
+        " '2026-11-21 15:00'::timestamp - make_interval(hours => i) FROM generate_series(1, 5) i",
+        "CREATE TABLE conversations (id int, channel text, status text)",
+        "CREATE TABLE messages"
+        " (id int, conversation_id int, content text, sender_type text, created_at timestamp)",
+        "INSERT INTO messages VALUES (1, 7, 'x', 'bot', '2026-11-21 14:00'),"
+        " (2, 7, 'x', 'bot', '2026-11-21 14:01')",
+    )
+    result = await collect(postgres_url, tmp_path)
+    pairs, _feedback, talks = result.items
+    assert (pairs.exported, pairs.assumed_zone, pairs.rows_after) == (2, "America/Sao_Paulo", 3)
+    assert (talks.assumed_zone, talks.rows_after) == ("America/Sao_Paulo", 1)
+    assert len(result.notes) == 2
+    assert "public.qa_cache.created_at" in result.notes[0] and "3 rows" in result.notes[0]
+    assert all("SOPHIA_TIMEZONE" in note for note in result.notes)
+
+    right = await collect(postgres_url, tmp_path, settings={"SOPHIA_TIMEZONE": "UTC"})
+    assert (right.items[0].exported, right.items[0].rows_after) == (5, 0)
+    assert "after" not in right.notes[0]
+
+
+async def test_times_with_zone_need_no_note(filled: str, tmp_path: Path) -> None:
+    result = await collect(filled, tmp_path, until="2026-11-10")
+    assert result.notes == []
+    assert [each.assumed_zone for each in result.items] == [None] * 3
+
+
 @pytest.fixture
 def database(postgres: EmbeddedServer) -> Iterator[Callable[[str, str], str]]:
     """Makes a database in another encoding; the address is in that encoding too, as by default."""
