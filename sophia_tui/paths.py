@@ -77,7 +77,11 @@ def home(environment: Mapping[str, str]) -> Path:
 
 
 def system_user(environment: Mapping[str, str] | None = None) -> str:
-    """Who acts: the person behind sudo where there is one, else the account of the process."""
+    """Who acts: the person behind sudo where there is one, else the account of the process.
+
+    SUDO_USER is believed for root alone: anybody else could set it to borrow a name. Root may set
+    it as well, and we can't tell; but root can do everything to Sophia anyway.
+    """
     environment = os.environ if environment is None else environment
     if os.geteuid() == 0 and environment.get("SUDO_USER"):
         return environment["SUDO_USER"]

@@ -126,7 +126,10 @@ class Settings(BaseSettings):
     roles: str = _setting(
         "SOPHIA_ROLES",
         "*=admin",
-        N_("Who may do what: user=role pairs separated by commas; * is everyone else."),
+        N_(
+            "Who may do what: user=role pairs separated by commas; * is everyone else. "
+            "Empty: everyone is admin."
+        ),
     )
     managed_env_files: str = _setting(
         "SOPHIA_MANAGED_ENV_FILES",

@@ -75,13 +75,25 @@ class House:
         return system_user(self.environment)
 
     def role_of(self, actor: str) -> Role:
-        """The role that SOPHIA_ROLES gives. Raises UsageError T423 for a word that is no role."""
-        given: dict[str, str] = {}
-        for pair in self.settings.roles.split(","):
-            name, _sign, role = pair.strip().partition("=")
-            given[name.strip()] = role.strip()
-        chosen = given.get(actor, given.get("*", Role.VIEWER.value))
-        return as_role(chosen, "SOPHIA_ROLES")
+        """The role that SOPHIA_ROLES gives; who is not named there, nor as *, may look.
+
+        Raises UsageError T423 for a word that is no role, T425 for what is no user=role pair,
+        whoever asks: half-read rights are worse than none.
+        """
+        given: dict[str, Role] = {}
+        for pair in filter(None, map(str.strip, self.settings.roles.split(","))):
+            name, sign, role = (part.strip() for part in pair.partition("="))
+            if not (name and sign and role):
+                raise UsageError(
+                    "T425",
+                    _("SOPHIA_ROLES can't be read."),
+                    _("Part {number} is no user=role pair.").format(
+                        number=self.settings.roles.split(pair)[0].count(",") + 1
+                    ),
+                    _("Write it like maria=admin,*=viewer."),
+                )
+            given[name] = as_role(role, "SOPHIA_ROLES")
+        return given.get(actor, given.get("*", Role.VIEWER))
 
     def context(
         self,
