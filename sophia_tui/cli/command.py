@@ -57,7 +57,7 @@ def _find(
         return verbs[words[1]], words[2:]
     if "run" in verbs and not (wants_help and len(verbs) > 1):
         return verbs["run"], words[1:]
-    if len(words) == 1:
+    if len(words) == 1 or "run" in verbs:  # `sophia promote MODEL --help`
         return None, []
     raise NotFoundError(
         "U006",

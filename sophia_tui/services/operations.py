@@ -156,7 +156,7 @@ class Dispatcher:
                 _("It needs the role {needed}; yours is {role}.").format(
                     needed=chosen.role.value, role=context.role.value
                 ),
-                _("Ask an administrator to change SOPHIA_ROLES."),
+                _role_remedy(context.face),
             )
         if chosen.writes and context.readonly and not (chosen.dry_run and context.dry_run):
             raise RefusedError(
@@ -215,6 +215,16 @@ class Dispatcher:
                 return  # what keeps the audit from being written is what the person is told
             logged_error(problem, "audit")
             _log.error("not audited: %s by %s: %s", entry.operation, entry.actor, entry.outcome)
+
+
+def _role_remedy(face: Face) -> str:
+    """Over HTTP the token carries the role, everywhere else the person does."""
+    if face is Face.API:
+        return _(
+            "Send a token with more rights: SOPHIA_OPERATOR_TOKEN stands for an operator, "
+            "FINETUNE_TOKEN for the role in SOPHIA_API_ROLE."
+        )
+    return _("Ask an administrator to change SOPHIA_ROLES.")
 
 
 def _target(chosen: Operation, asked: Mapping[str, Any]) -> str | None:

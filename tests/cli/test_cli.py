@@ -80,6 +80,20 @@ def test_every_subject_has_help(subject: str, capsys: pytest.CaptureFixture[str]
     assert f"sophia {subject}" in capsys.readouterr().out
 
 
+RUNS = [each.subject for each in registry() if each.verb == "run"]
+
+
+@pytest.mark.parametrize("subject", RUNS)
+@pytest.mark.parametrize("words", [["run"], ["something"], ["run", "something"]])
+def test_what_a_subject_does_alone_has_help_in_every_spelling(
+    subject: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(subject, *words, "--help") == 0
+    assert grammar.parser_for(registry().get(f"{subject}.run")).format_help().strip() in (
+        capsys.readouterr().out
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "code", "error"),
     [
@@ -188,6 +202,33 @@ def test_a_role_too_low_is_refused(
     monkeypatch.setenv("SOPHIA_ROLES", "*=viewer")
     assert run("acts", "write", "x") == 3
     assert "SOPHIA-R403" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("roles", "code"),
+    [
+        ("garbage", "T425"),
+        ("*=admin,garbage", "T425"),
+        ("ana=,*=admin", "T425"),
+        ("=admin", "T425"),
+        ("ana=king,*=admin", "T423"),
+    ],
+)
+@pytest.mark.usefixtures("acts")
+def test_rights_that_can_not_be_read_are_an_error_and_not_half_believed(
+    roles: str, code: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SOPHIA_ROLES", roles)
+    assert run("greeting", "say", "x") == 2
+    assert f"SOPHIA-{code}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("roles", "role"),
+    [("", "admin"), (" a = viewer , me=operator,", "operator"), ("a=admin", "viewer")],
+)
+def test_rights_are_read_with_spaces_and_a_last_comma(roles: str, role: str) -> None:
+    assert wiring.House({"SOPHIA_ROLES": roles}).role_of("me").value == role
 
 
 def hostile(text: str) -> set[str]:

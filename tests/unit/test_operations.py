@@ -67,6 +67,17 @@ def context(**changes: Any) -> Context:
 
 
 @pytest.mark.parametrize(
+    ("face", "named"), [(Face.API, "SOPHIA_API_ROLE"), (Face.CLI, "SOPHIA_ROLES")]
+)
+async def test_who_is_refused_learns_what_gives_the_right(
+    wiring: Wiring, face: Face, named: str
+) -> None:
+    with pytest.raises(RefusedError, match="SOPHIA-R403") as refused:
+        await dispatcher(wiring).call("acts.write", NAME, context(face=face, role=Role.VIEWER))
+    assert named in refused.value.remedy
+
+
+@pytest.mark.parametrize(
     ("role", "name", "allowed"),
     [
         (Role.VIEWER, "greeting.say", True),
