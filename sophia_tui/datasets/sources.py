@@ -1,7 +1,7 @@
 """Which files of a folder are training data: its *.jsonl, and nothing else that lies there.
 
 Not taken: subfolders, hidden files, the history file, what is no regular file, and links whose
-target lies outside the folder. What was passed over is named, but for subfolders and other endings.
+target lies outside the folder. What is called *.jsonl and was passed over is named.
 """
 
 import os
@@ -17,7 +17,7 @@ from sophia_tui.textsafe import visible
 
 @dataclass(frozen=True)
 class Passed:
-    """A file that was not taken; `code` is hidden, history, link, special or name."""
+    """A file that was not taken; `code` is hidden, history, link, special, folder or name."""
 
     file: str
     code: str
@@ -45,7 +45,7 @@ def select(folder: Path, names: Sequence[str], history: Path | None) -> Selectio
         code = _why_not(folder, path, history)
         if code is None:
             taken.append(path)
-        elif code != "folder":
+        else:
             passed.append(Passed(_safe(name), code))
     if names:
         taken = _chosen(folder, taken, names)

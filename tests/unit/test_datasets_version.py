@@ -401,6 +401,7 @@ def test_only_data_files_directly_in_the_folder_are_read(house: House, tmp_path:
         "leaves.jsonl": "link",
         "dangling.jsonl": "special",
         "pipe.jsonl": "special",
+        "sub.jsonl": "folder",
     }
 
 
