@@ -200,6 +200,14 @@ class Settings(BaseSettings):
         return (init_settings,)  # `load` merges the sources itself, with our env file parser
 
     @property
+    def embedded(self) -> bool:
+        """Whether the own store is the embedded server: SOPHIA_STORE_URL says so, or neither it
+        nor DATABASE_URL is set."""
+        if self.store_url is not None:
+            return self.store_url.get_secret_value().strip().lower() == "embedded"
+        return self.database_url is None
+
+    @property
     def root(self) -> Path:
         """What relative folders are resolved against: the .env's folder, else the working one."""
         return self.env_file.parent if self.env_file else Path.cwd()

@@ -250,7 +250,7 @@ async def _overview(house: House) -> Any:
     from sophia_tui.services.overview import OverviewService
 
     return OverviewService(
-        await house.store(), house.source, house.settings, house.paths, house.clock
+        await house.store(), house.source, house.settings, house.paths, house.clock, house.wake
     )
 
 

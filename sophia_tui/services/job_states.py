@@ -3,20 +3,28 @@
 A store may still say `running` after the machine went away; a reader must not believe it.
 """
 
-from collections.abc import Sequence
+import logging
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.jobs import Job, JobState
 from sophia_tui.domain.protocols import Clock, Store
+from sophia_tui.errors import SophiaError
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.services.views import JobView
 
 if TYPE_CHECKING:
     from sophia_tui.settings import Settings
 
+_log = logging.getLogger("sophia")
+
 #: A worker gives a sign every five seconds; after three missed ones it counts as gone.
 WORKER_SECONDS = 15.0
+_CARE_SECONDS = 10.0
 _ACTIVE = frozenset(state.value for state in JobState if state.active)
 
 
@@ -27,6 +35,13 @@ def is_active(job: Job) -> bool:
 
 def has_ended(job: Job) -> bool:
     return job.state in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+def host_of(job: Job) -> str | None:
+    """The machine that the job runs on, or ran on last; None before its first start."""
+    if job.identity is not None:
+        return job.identity.host
+    return job.worker_id.split(":")[0] if job.worker_id else None
 
 
 class JobEyes:
@@ -64,7 +79,7 @@ class JobEyes:
         """
         if not is_active(job) or job.provider != "local":
             return job.state
-        host = self._host_of(job)
+        host = host_of(job)
         if host is not None and host != self.machine.host:
             silent = host not in worker_hosts and self._silent(job.heartbeat_at)
             return JobState.INTERRUPTED.value if silent else job.state
@@ -77,12 +92,40 @@ class JobEyes:
             return JobState.INTERRUPTED.value
         return job.state
 
-    def _host_of(self, job: Job) -> str | None:
-        if job.identity is not None:
-            return job.identity.host
-        return job.worker_id.split(":")[0] if job.worker_id else None
-
     def _silent(self, at: datetime | None) -> bool:
         if at is None:
             return True
         return (self._clock.now() - at).total_seconds() > self._settings.stalled_seconds
+
+
+class Caretaker:
+    """Who looks at jobs that need a worker brings it back, where the last one died: in the embedded
+    default, where no service manager does. Looking never fails because of that."""
+
+    def __init__(
+        self, wake: Callable[[], Awaitable[None]], settings: "Settings", machine: ThisMachine
+    ) -> None:
+        self._wake = wake
+        self._settings = settings
+        self._machine = machine
+        self._not_before = float("-inf")
+
+    async def look_after(self, context: Context, jobs: Iterable[Job]) -> None:
+        """Wake a worker if one of `jobs` is this machine's and not done, and the person may."""
+        now = time.monotonic()
+        if now < self._not_before or not self._may(context) or not any(map(self._needs, jobs)):
+            return
+        self._not_before = now + _CARE_SECONDS  # one that dies at once is not started all the time
+        try:
+            await self._wake()
+        except (SophiaError, OSError, subprocess.SubprocessError) as problem:
+            _log.warning("no worker could be started: %s", type(problem).__name__)
+
+    def _may(self, context: Context) -> bool:
+        over_http = context.face is Face.API and not self._settings.allow_finetune
+        allowed = context.role.allows(Role.OPERATOR) and not over_http
+        return self._settings.embedded and allowed and not context.readonly
+
+    def _needs(self, job: Job) -> bool:
+        waiting = job.state in (JobState.QUEUED, JobState.INTERRUPTED) or is_active(job)
+        return waiting and job.provider == "local" and host_of(job) in (None, self._machine.host)

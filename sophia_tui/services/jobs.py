@@ -19,7 +19,7 @@ from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.services import history
-from sophia_tui.services.job_states import JobEyes, has_ended, is_active
+from sophia_tui.services.job_states import Caretaker, JobEyes, has_ended, is_active
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import (
     EventList,
@@ -91,6 +91,7 @@ class JobsService:
         self._clock = clock
         self._wake = wake
         self._eyes = JobEyes(store, settings, clock, machine)
+        self._care = Caretaker(wake, settings, self._eyes.machine)
 
     @operation("jobs.list", N_("List jobs, newest first."))
     async def page(self, context: Context, request: JobsPage) -> JobList:
@@ -98,17 +99,21 @@ class JobsService:
         if request.state is JobState.INTERRUPTED:
             states += tuple(state.value for state in JobState if state.active)
         found = await self._store.jobs.page(request.limit, request.offset, states)
+        await self._care.look_after(context, found)
         views = await self._eyes.views(found)
         wanted = request.state.value if request.state else None
         return JobList(items=[each for each in views if wanted in (None, each.status)])
 
     @operation("jobs.show", N_("Show one job."), target="job", positional=("job",))
     async def show(self, context: Context, request: JobReference) -> JobView:
-        return await self._eyes.view(await self._get(request.job))
+        job = await self._get(request.job)
+        await self._care.look_after(context, [job])
+        return await self._eyes.view(job)
 
     @operation("jobs.events", N_("Show what a job told."), target="job", positional=("job",))
     async def events(self, context: Context, request: EventsRequest) -> EventList:
         job = await self._get(request.job)
+        await self._care.look_after(context, [job])
         found = await self._store.jobs.events(job.id, request.after, request.limit)
         return EventList(job=job.id, items=[EventView.of(each) for each in found])
 

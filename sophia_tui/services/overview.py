@@ -17,7 +17,7 @@ from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.services import stages
-from sophia_tui.services.job_states import JobEyes
+from sophia_tui.services.job_states import Caretaker, JobEyes
 from sophia_tui.services.operations import operation
 from sophia_tui.services.stages import Health, StageView, Standing, Step
 from sophia_tui.services.views import JobView
@@ -70,7 +70,7 @@ class HappenedView(Output):
 class NextView(Output):
     """`operation` is the name to call, or None where there is nothing to do but look."""
 
-    text: str = Field(title=N_("Next"))
+    text: str = Field(title=N_("What"))
     operation: str | None = Field(default=None, title=N_("Operation"))
     request: dict[str, Any] = Field(default_factory=dict, title=N_("With"))
 
@@ -94,11 +94,13 @@ class OverviewService:
         settings: "Settings",
         paths: Paths,
         clock: Clock,
+        wake: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._store = store
         self._settings = settings
         self._clock = clock
         self._eyes = JobEyes(store, settings, clock)
+        self._care = Caretaker(wake, settings, self._eyes.machine) if wake else None
         self._source = SourceLook(open_source)
 
     @operation("overview.show", N_("Show where the loop stands and the next sensible step."))
@@ -106,6 +108,8 @@ class OverviewService:
         milliseconds = await self._store.ping()
         source = await self._source.look(configured=self._settings.database_url is not None)
         jobs = await self._store.jobs.page(limit=50)
+        if self._care:
+            await self._care.look_after(context, jobs)
         views = {each.id: each for each in await self._eyes.views(jobs)}
         promotions = tuple(await self._store.promotions.page(limit=20))
         standing = Standing(

@@ -28,7 +28,6 @@ from sophia_tui.store.migrate import ensure
 from sophia_tui.store.own_jobs import PostgresJobs
 from sophia_tui.store.sql import query
 
-EMBEDDED = "embedded"
 _HASH = re.compile(r"[0-9a-f]{6,}")
 
 
@@ -234,11 +233,8 @@ class OwnStore:
 
 
 def is_embedded(settings: Settings) -> bool:
-    """Whether the own store is the embedded server: SOPHIA_STORE_URL says so, or neither it nor
-    DATABASE_URL is set."""
-    if settings.store_url is not None:
-        return settings.store_url.get_secret_value().strip().lower() == EMBEDDED
-    return settings.database_url is None
+    """Whether the own store is the embedded server."""
+    return settings.embedded
 
 
 def address_of(settings: Settings, server: EmbeddedServer) -> Callable[[], Awaitable[str]]:

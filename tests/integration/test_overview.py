@@ -263,3 +263,20 @@ async def test_a_model_promoted_into_a_file_named_by_hand_is_shown_as_used(
     await store.promotions.add(promotion)
     view = await look(service(store, chosen, paths))
     assert [(each.model, each.used_as) for each in view.models] == [("sophia-v1", ["GEN_MODEL"])]
+
+
+async def test_a_look_brings_the_worker_back_that_a_job_waits_for(
+    store: Store, chosen: Settings, paths: Paths
+) -> None:
+    woken = []
+
+    async def wake() -> None:
+        woken.append(1)
+
+    await store.jobs.add(training("queued", NOW))
+    embedded = chosen.model_copy(update={"store_url": None})
+    made = OverviewService(store, ready, embedded, paths, Clock(), wake)
+    await look(made)  # by a viewer
+    assert woken == []
+    await made.show(Context("ana", Face.CONSOLE, Role.OPERATOR), OverviewRequest())
+    assert woken == [1]

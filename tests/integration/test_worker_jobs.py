@@ -271,6 +271,70 @@ async def test_without_process_and_without_worker_a_job_is_shown_interrupted(ben
     assert (await bench.jobs.show(CONTEXT, reference)).status == "running"
 
 
+@pytest.fixture
+def embedded(bench: Bench) -> Bench:
+    """The service as it is where nothing is set, with no service manager for the worker."""
+    chosen = bench.settings.model_copy(update={"store_url": None})
+    bench.jobs = JobsService(bench.store, chosen, bench.paths, SystemClock(), bench._wake)
+    return bench
+
+
+LOOKS = {
+    "list": lambda bench, context, job: bench.jobs.page(context, JobsPage()),
+    "show": lambda bench, context, job: bench.jobs.show(context, JobReference(job=job)),
+    "events": lambda bench, context, job: bench.jobs.events(context, EventsRequest(job=job)),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+async def test_who_looks_at_a_job_that_waits_brings_the_worker_back(
+    embedded: Bench, look: str
+) -> None:
+    job = await embedded.add()
+    await LOOKS[look](embedded, CONTEXT, job.id)
+    await LOOKS[look](embedded, CONTEXT, job.id)  # a worker that dies at once is not started again
+    assert embedded.woken == 1
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        replace(CONTEXT, readonly=True),
+        replace(CONTEXT, role=Role.VIEWER),
+        replace(CONTEXT, face=Face.API),  # ALLOW_FINETUNE is not set
+    ],
+)
+async def test_who_may_only_look_starts_nothing(embedded: Bench, context: Context) -> None:
+    job = await embedded.add()
+    for look in LOOKS.values():
+        await look(embedded, context, job.id)
+    assert embedded.woken == 0
+
+
+async def test_looking_at_jobs_that_are_done_or_elsewhere_starts_nothing(embedded: Bench) -> None:
+    await embedded.add(provider="openai")
+    await embedded.add(worker_id="another-machine:1:abc")
+    ended = await embedded.add()
+    await embedded.jobs.cancel(CONTEXT, JobReference(job=ended.id))
+    await embedded.jobs.page(CONTEXT, JobsPage())
+    assert embedded.woken == 0
+
+
+async def test_looking_goes_on_where_no_worker_can_be_started(embedded: Bench) -> None:
+    async def broken() -> None:
+        raise FileNotFoundError("python")
+
+    jobs = JobsService(
+        embedded.store,
+        embedded.settings.model_copy(update={"store_url": None}),
+        embedded.paths,
+        SystemClock(),
+        broken,
+    )
+    job = await embedded.add()
+    assert (await jobs.show(CONTEXT, JobReference(job=job.id))).status == "queued"
+
+
 async def test_cancel_stops_a_run_for_good(bench: Bench, tmp_path: Path) -> None:
     history = tmp_path / "history.jsonl"
     job = await bench.add(steps=500, request={"history_file": str(history)})
