@@ -11,11 +11,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from sophia_tui.domain.context import Progress
+from sophia_tui.domain.operations import plainly
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _, number
 from sophia_tui.textsafe import HOSTILE, visible
 
 _WIDE_CELL = 70
+
+#: Keys in manifests and the like whose numbers are names and no amounts.
+_NAMING = frozenset({"seed", "pid", "port", "line", "number", "version"})
 
 #: Fields whose values are words of ours, shown in the person's language; `--json` keeps them.
 _WORD_FIELDS = frozenset({"status", "state", "kind", "outcome", "stage"})
@@ -45,15 +49,23 @@ def shown(value: Any) -> str:
         return shown(value.model_dump(mode="json"))
     if isinstance(value, dict):
         return (
-            ", ".join(f"{visible(str(key))}: {shown(each)}" for key, each in value.items()) or "-"
+            ", ".join(f"{visible(str(key))}: {_of_key(key, each)}" for key, each in value.items())
+            or "-"
         )
     if isinstance(value, list | tuple):
         return ", ".join(shown(each) for each in value) or "-"
     return visible(str(value))
 
 
+def _of_key(key: Any, value: Any) -> str:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if whole and key in _NAMING else shown(value)
+
+
 def _cell(row: BaseModel, name: str) -> str:
     value = getattr(row, name)
+    if value is not None and name in getattr(type(row), "as_is", ()):
+        return visible(plainly(value))
     return shown(_(value) if name in _WORD_FIELDS and isinstance(value, str) else value)
 
 
@@ -92,6 +104,30 @@ def _is_rows(value: Any) -> bool:
     return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], BaseModel)
 
 
+def _nested(value: Any) -> list[str]:
+    """What is too long for one line as lines: keys below each other, what they hold indented."""
+    if isinstance(value, dict):
+        lines = []
+        for key, each in value.items():
+            title = f"{visible(str(key))}:"
+            if isinstance(each, dict | list) and not _fits(each):
+                lines += [title, *(f"  {line}" for line in _nested(each))]
+            else:
+                lines.append(f"{title} {_of_key(key, each)}")
+        return lines
+    if isinstance(value, list) and not _fits(value):
+        found = []
+        for each in value:
+            first, *more = [shown(each)] if _fits(each) else _nested(each)
+            found += [f"- {first}", *(f"  {line}" for line in more)]
+        return found
+    return [shown(value)]
+
+
+def _fits(value: Any) -> bool:
+    return width(shown(value)) <= _WIDE_CELL
+
+
 def _fields(result: BaseModel, plain: bool) -> list[str]:
     lines: list[str] = []
     for name in type(result).model_fields:
@@ -106,6 +142,8 @@ def _fields(result: BaseModel, plain: bool) -> list[str]:
             lines += [f"{title}:"] + [f"  {line}" for line in _fields(value, plain)]
         elif isinstance(value, str) and "\n" in value:
             lines += [f"{title}:"] + [f"  {visible(line)}" for line in value.split("\n")]
+        elif isinstance(value, dict) and not _fits(value):
+            lines += [f"{title}:"] + [f"  {line}" for line in _nested(value)]
         elif value not in (None, [], {}, ()):
             lines.append(f"{title}: {_cell(result, name)}")
     return lines

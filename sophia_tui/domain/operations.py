@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -22,12 +23,21 @@ class Output(BaseModel):
     """Base of every operation's output. Field titles are texts for people (gettext).
 
     `table_columns` are the fields that a table of many shows, in order, the last one of any length;
-    empty: those that hold something. `--json` always has all.
+    empty: those that hold something. `--json` always has all. `as_is` are fields that are
+    shown by `plainly`.
     """
 
     table_columns: ClassVar[tuple[str, ...]] = ()
+    as_is: ClassVar[frozenset[str]] = frozenset()
 
     model_config = ConfigDict(frozen=True, defer_build=True)
+
+
+def plainly(value: Any) -> str:
+    """A number that is a name (a process, a line) without separators; a time in its own zone."""
+    if isinstance(value, datetime):
+        return value.isoformat(" ", "seconds")
+    return str(value)
 
 
 class NoInput(Input):

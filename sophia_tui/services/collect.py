@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -101,6 +101,8 @@ class ExportView(Output):
 
 
 class CollectResult(Output):
+    as_is: ClassVar[frozenset[str]] = frozenset({"start", "end"})  # in the zone that is shown
+
     start: datetime = Field(title=N_("From"))
     end: datetime = Field(title=N_("Until"))
     zone: str = Field(title=N_("Time zone"))

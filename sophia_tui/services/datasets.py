@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -35,6 +35,8 @@ class DatasetDetails(Output):
 
 
 class RejectedRecord(Output):
+    as_is: ClassVar[frozenset[str]] = frozenset({"line"})
+
     file: str = Field(title=N_("File"))
     line: int = Field(title=N_("Line"))
     code: str = Field(title=N_("Code"))

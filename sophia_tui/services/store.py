@@ -1,5 +1,7 @@
 """The own store: where it is, whether it runs, its version; starting, stopping and migrating it."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from sophia_tui.domain.context import Context, Role
@@ -11,6 +13,8 @@ from sophia_tui.services.operations import operation
 
 class StoreView(Output):
     """`kind` is embedded or server; `where` never holds a password."""
+
+    as_is: ClassVar[frozenset[str]] = frozenset({"pid"})
 
     kind: str = Field(title=N_("Kind"))
     where: str = Field(title=N_("Where"))

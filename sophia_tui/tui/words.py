@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from rich.cells import cell_len, set_cell_size
 
+from sophia_tui.domain.operations import plainly
 from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.textsafe import visible
 
@@ -179,6 +180,14 @@ def duration(seconds: float | None) -> str:
     if minutes < 60:
         return _("{minutes} min").format(minutes=minutes)
     return _("{hours} h {minutes} min").format(hours=minutes // 60, minutes=minutes % 60)
+
+
+def shown_field(row: BaseModel, name: str) -> str:
+    """The field's value as its kind wants it shown."""
+    value = getattr(row, name)
+    if value is not None and name in getattr(type(row), "as_is", ()):
+        return visible(plainly(value))
+    return shown(value)
 
 
 def shown(value: Any) -> str:

@@ -46,7 +46,7 @@ class ListScreen(TableScreen):
         if not data:
             return []
         kind = type(data[0])
-        plain = [[words.shown(getattr(item, name)) for name in kind.model_fields] for item in data]
+        plain = [[words.shown_field(item, name) for name in kind.model_fields] for item in data]
         self._choose_columns(kind, plain)
         names = list(kind.model_fields)
         kept = [names.index(name) for name in self._names]

@@ -74,7 +74,10 @@ def _parts(value: BaseModel, indent: str, width: int) -> Iterator[Part]:
         if each in (None, "", [], {}, ()):
             continue
         yield (f"{indent}{_(info.title or name)}: ", "bold")
-        yield from _value(each, indent, width)
+        if name in getattr(type(value), "as_is", ()):
+            yield f"{words.shown_field(value, name)}\n"
+        else:
+            yield from _value(each, indent, width)
 
 
 def _value(each: Any, indent: str, width: int) -> Iterator[Part]:
@@ -122,7 +125,7 @@ def _table(items: Sequence[Any], width: int) -> list[str]:
     ):
         return []
     lines = [[_(info.title or name) for name, info in kind.model_fields.items()]]
-    lines += [[words.shown(getattr(each, name)) for name in kind.model_fields] for each in items]
+    lines += [[words.shown_field(each, name) for name in kind.model_fields] for each in items]
     widths = [max(cell_len(line[column]) for line in lines) for column in range(len(lines[0]))]
     if sum(widths) + 2 * len(widths) > width:
         return []
