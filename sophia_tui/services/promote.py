@@ -12,16 +12,13 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any
 
 from sophia_tui import envfile
 from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.models import FileChange, Promotion, PromotionState
-from sophia_tui.domain.operations import Danger, Input, Output
+from sophia_tui.domain.operations import Danger
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import (
     ConflictError,
@@ -44,6 +41,13 @@ from sophia_tui.services.managed_env import (
 )
 from sophia_tui.services.models import unknown_model
 from sophia_tui.services.operations import operation
+from sophia_tui.services.promotion_views import (
+    FileDiff,
+    PromoteRollback,
+    PromoteRun,
+    PromotionList,
+    PromotionView,
+)
 from sophia_tui.services.views import Page
 
 if TYPE_CHECKING:
@@ -55,56 +59,6 @@ _log = logging.getLogger("sophia")
 MODEL_KEYS = ("GEN_MODEL", "EXPANSION_MODEL")
 #: Keys that name what training starts from: never a use of the model in production.
 BASE_KEYS = frozenset({"FINETUNE_BASE", "AION_LORA_BASE"})
-
-
-class PromoteRun(Input):
-    model: str = Field(description=N_("The model to put into production, e.g. sophia-v1."))
-    env_file: list[str] = Field(
-        default_factory=list,
-        description=N_("An env file to write; default SOPHIA_MANAGED_ENV_FILES. May be repeated."),
-    )
-    history: str | None = Field(
-        default=None, description=N_("The history file; default FINETUNE_HISTORY.")
-    )
-
-
-class PromoteRollback(Input):
-    promotion: str | None = Field(
-        default=None, description=N_("The promotion to take back; default the last one.")
-    )
-    history: str | None = Field(
-        default=None, description=N_("The history file; default the promotion's own.")
-    )
-
-
-class FileDiff(Output):
-    path: str = Field(title=N_("File"))
-    diff: list[str] = Field(title=N_("Changes"))
-
-
-class PromotionView(Output):
-    table_columns: ClassVar[tuple[str, ...]] = (
-        "id",
-        "model",
-        "previous_model",
-        "state",
-        "created_by",
-        "created_at",
-    )
-
-    id: str = Field(title=N_("Promotion"))
-    model: str = Field(title=N_("Model"))
-    previous_model: str | None = Field(default=None, title=N_("Previous model"))
-    state: str = Field(title=N_("State"))
-    files: list[FileDiff] = Field(default_factory=list, title=N_("Files"))
-    created_by: str = Field(title=N_("Created by"))
-    created_at: datetime = Field(title=N_("Created"))
-    rolls_back: str | None = Field(default=None, title=N_("Takes back"))
-    notes: list[str] = Field(default_factory=list, title=N_("Notes"))
-
-
-class PromotionList(Output):
-    items: list[PromotionView] = Field(title=N_("Promotions"))
 
 
 class PromoteService:
