@@ -14,15 +14,13 @@ from sophia_tui.domain.context import Progress
 from sophia_tui.domain.operations import plainly
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _, number
+from sophia_tui.services.views import key_word, worded
 from sophia_tui.textsafe import HOSTILE, visible
 
 _WIDE_CELL = 70
 
 #: Keys in manifests and the like whose numbers are names and no amounts.
 _NAMING = frozenset({"seed", "pid", "port", "line", "number", "version"})
-
-#: Fields whose values are words of ours, shown in the person's language; `--json` keeps them.
-_WORD_FIELDS = frozenset({"status", "state", "kind", "outcome", "stage"})
 
 
 def width(text: str) -> int:
@@ -49,7 +47,7 @@ def shown(value: Any) -> str:
         return shown(value.model_dump(mode="json"))
     if isinstance(value, dict):
         return (
-            ", ".join(f"{visible(str(key))}: {_of_key(key, each)}" for key, each in value.items())
+            ", ".join(f"{key_word(key)}: {_of_key(key, each)}" for key, each in value.items())
             or "-"
         )
     if isinstance(value, list | tuple):
@@ -66,7 +64,7 @@ def _cell(row: BaseModel, name: str) -> str:
     value = getattr(row, name)
     if value is not None and name in getattr(type(row), "as_is", ()):
         return visible(plainly(value))
-    return shown(_(value) if name in _WORD_FIELDS and isinstance(value, str) else value)
+    return shown(worded(name, value))
 
 
 def _title(model: type[BaseModel], name: str) -> str:
@@ -109,7 +107,7 @@ def _nested(value: Any) -> list[str]:
     if isinstance(value, dict):
         lines = []
         for key, each in value.items():
-            title = f"{visible(str(key))}:"
+            title = f"{key_word(key)}:"
             if isinstance(each, dict | list) and not _fits(each):
                 lines += [title, *(f"  {line}" for line in _nested(each))]
             else:

@@ -27,9 +27,10 @@ def serve(words: list[str], options: "Globals") -> int:
             return 0
         raise UsageError("U005", _("`sophia serve` needs api or worker."), remedy=text)
     if words[0] == "worker" and options.readonly:
+        verb = "serve worker"
         raise RefusedError(
             "R405",
-            _("{name} is not allowed in read-only mode.").format(name="serve worker"),
+            _("{name} is not allowed in read-only mode.").format(name=verb),
             _("A worker starts trainings and writes what they tell."),
             _("Start again without --readonly."),
         )

@@ -13,7 +13,8 @@ from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobEvent
 from sophia_tui.domain.models import Model
 from sophia_tui.domain.operations import Input, Output
-from sophia_tui.i18n import N_
+from sophia_tui.i18n import N_, _
+from sophia_tui.textsafe import visible
 
 #: No list of ours has more; a larger number would only fail in the database.
 MOST_ROWS = 10_000_000
@@ -40,7 +41,42 @@ VALUE_WORDS = (
     N_("empty"),
     N_("unknown"),
     N_("monitor"),
+    N_("train"),
+    N_("evaluate"),
+    N_("embedded"),
+    N_("server"),
+    N_("environment"),
+    N_("env file"),
+    N_("default"),
 )
+
+#: Fields whose values are such words; everything else is shown as it stands.
+WORD_FIELDS = frozenset(
+    {"status", "state", "kind", "outcome", "stage", "health", "source", "verdict", "copy_export"}
+)
+
+#: Keys of counts, likewise; rejection codes stay as they are, since people type them.
+COUNT_WORDS = frozenset(
+    {
+        N_("rows_in"),
+        N_("rows_kept"),
+        N_("rows_rejected"),
+        N_("redacted"),
+        N_("train"),
+        N_("valid"),
+        N_("test"),
+    }
+)
+
+
+def worded(name: str, value: Any) -> Any:
+    """The value of a field called `name`, in the active language where it is a word of ours."""
+    return _(value) if name in WORD_FIELDS and isinstance(value, str) else value
+
+
+def key_word(key: Any) -> str:
+    """A key of a dict for people: a count's name in the active language, others as they are."""
+    return visible(_(key) if key in COUNT_WORDS else str(key))
 
 
 class Page(Input):

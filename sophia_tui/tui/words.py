@@ -12,6 +12,7 @@ from rich.cells import cell_len, set_cell_size
 
 from sophia_tui.domain.operations import plainly
 from sophia_tui.i18n import N_, _, ngettext, number
+from sophia_tui.services.views import key_word, worded
 from sophia_tui.textsafe import visible
 
 STAGES = {
@@ -77,6 +78,17 @@ STATES = {
     "cancelled": N_("cancelled"),
     "interrupted": N_("interrupted"),
 }
+#: Kinds of events, and what a run itself says in them (it knows no languages).
+EVENTS = {
+    "state": N_("state"),
+    "progress": N_("progress"),
+    "metric": N_("figures"),
+    "warning": N_("warning"),
+    "checkpoint": N_("checkpoint"),
+    "answer": N_("answer"),
+    "result": N_("result"),
+}
+REASONS = {"asked by the control file": N_("asked by the control file")}
 STYLES = {
     "ok": "$success",
     "attention": "bold $warning",
@@ -98,6 +110,19 @@ _STATE_HEALTH = {
 def state_word(state: str) -> str:
     """A job's state in the active language; a provider's own word as it is."""
     return _(STATES[state]) if state in STATES else visible(state)
+
+
+def event_word(kind: str) -> str:
+    return _(EVENTS[kind]) if kind in EVENTS else visible(kind)
+
+
+def event_value(name: str, value: Any) -> str:
+    """A value of an event; whole numbers as they are, since many are names (pid, step)."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str) and name == "state":
+        return state_word(value)
+    return _(REASONS[value]) if isinstance(value, str) and value in REASONS else shown(value)
 
 
 def state_style(state: str) -> str:
@@ -187,7 +212,7 @@ def shown_field(row: BaseModel, name: str) -> str:
     value = getattr(row, name)
     if value is not None and name in getattr(type(row), "as_is", ()):
         return visible(plainly(value))
-    return shown(value)
+    return shown(worded(name, value))
 
 
 def shown(value: Any) -> str:
@@ -205,7 +230,7 @@ def shown(value: Any) -> str:
     if isinstance(value, BaseModel):
         return shown(value.model_dump(mode="json"))
     if isinstance(value, dict):
-        return ", ".join(f"{visible(str(name))}: {shown(each)}" for name, each in value.items())
+        return ", ".join(f"{key_word(name)}: {shown(each)}" for name, each in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(shown(each) for each in value) or "-"
     return visible(str(value))

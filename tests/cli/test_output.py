@@ -7,11 +7,15 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from sophia_tui.cli.output import render
+from sophia_tui.i18n import set_language
 from sophia_tui.services.collect import CollectResult
 from sophia_tui.services.datasets import DatasetDetails, RejectedRecord
 from sophia_tui.services.overview import NextView, OverviewView
+from sophia_tui.services.settings import SettingView
+from sophia_tui.services.stages import StageView
 from sophia_tui.services.store import StoreView
-from sophia_tui.services.views import DatasetView
+from sophia_tui.services.views import DatasetView, EventView, JobView, ModelView
+from sophia_tui.tui.screens.jobs import events_text
 from sophia_tui.tui.screens.result import result_text
 
 
@@ -73,3 +77,41 @@ def test_the_next_step_has_one_title() -> None:
     )
     for shown in (render(view, False), result_text(view).plain):
         assert shown.count("Next") == 1
+
+
+def test_values_that_are_words_of_ours_are_shown_in_the_persons_language() -> None:
+    model = ModelView(id="train", kind="adapter", base="default", created_at=datetime.now(UTC))
+    setting = SettingView(key="K", value="default", source="default", changeable=True, help="h")
+    stage = StageView(stage="train", health="attention", figure="failed")
+    job = JobView(
+        id="j", kind="train", status="failed", base="b", created_by="a", created_at=model.created_at
+    )
+    version = DatasetView(id="a", name="train", hash="1", folder="f", counts={"rows_kept": 3})
+    set_language("pt_BR")
+    told = {
+        "Tipo: adaptador": model,
+        "De: padrão": setting,
+        "Tipo: treino": job,
+        "Estado: falhou": job,
+        "Estado: atenção": stage,
+        "linhas mantidas: 3": version,
+    }
+    for expected, result in told.items():
+        assert expected in render(result, True)
+        assert expected.partition(": ")[2] in result_text(result).plain
+    assert "Modelo: train" in render(model, True)  # a name stays a name
+    assert "Valor: default" in render(setting, True)
+    assert "Nome: train" in result_text(version).plain
+
+
+def test_events_are_told_in_the_persons_language() -> None:
+    set_language("pt_BR")
+    told = EventView(
+        number=1,
+        at=datetime.now(UTC),
+        kind="state",
+        data={"state": "paused", "reason": "asked by the control file", "step": 1204},
+    )
+    shown = events_text([told]).plain
+    assert "estado" in shown and "pausado" in shown and "step: 1204" in shown
+    assert "control file" not in shown

@@ -171,7 +171,7 @@ def job_text(
     """What one job is and how far: some lines above its events or its log."""
     parts: list[Part] = [(visible(job.id), "bold"), "  "]
     parts += [(words.state_word(job.status), words.state_style(job.status))]
-    about = " ".join(each for each in (job.kind, job.dataset or "", job.model or "") if each)
+    about = " ".join(each for each in (_(job.kind), job.dataset or "", job.model or "") if each)
     parts += [f"  {visible(about)}\n", (_("Base"), "dim"), f" {visible(job.base)}\n"]
     if job.step is not None and job.total_steps:
         bar = glyphs.bar(job.step, job.total_steps, max(10, min(30, width - 45)))
@@ -243,15 +243,16 @@ def events_text(events: Sequence[EventView]) -> Content:
     for each in events:
         at = each.at.astimezone().strftime("%H:%M:%S")
         style = "bold $warning" if each.kind == "warning" else "dim"
-        data = ", ".join(f"{visible(name)}: {_told(value)}" for name, value in each.data.items())
-        parts += [f"{each.number:>5} {at} ", (f"{visible(each.kind):<10} ", style), f"{data}\n"]
+        data = ", ".join(
+            f"{visible(name)}: {words.event_value(name, value)}"
+            for name, value in each.data.items()
+        )
+        parts += [
+            f"{each.number:>5} {at} ",
+            (f"{words.event_word(each.kind):<10} ", style),
+            f"{data}\n",
+        ]
     return Content.assemble(*parts)
-
-
-def _told(value: Any) -> str:
-    """A value of an event; whole numbers as they are, since many are names (pid, step)."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return str(value) if whole else words.shown(value)
 
 
 def log_text(lines: Sequence[str] | None) -> Content:

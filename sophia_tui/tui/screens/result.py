@@ -13,6 +13,7 @@ from textual.widget import Widget
 
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _
+from sophia_tui.services.views import key_word, worded
 from sophia_tui.textsafe import visible, visible_lines
 from sophia_tui.tui import words
 from sophia_tui.tui.screens.base import SophiaScreen
@@ -74,7 +75,7 @@ def _parts(value: BaseModel, indent: str, width: int) -> Iterator[Part]:
         if each in (None, "", [], {}, ()):
             continue
         yield (f"{indent}{_(info.title or name)}: ", "bold")
-        if name in getattr(type(value), "as_is", ()):
+        if name in getattr(type(value), "as_is", ()) or worded(name, each) != each:
             yield f"{words.shown_field(value, name)}\n"
         else:
             yield from _value(each, indent, width)
@@ -101,7 +102,7 @@ def _value(each: Any, indent: str, width: int) -> Iterator[Part]:
     elif isinstance(each, dict):
         yield "\n"
         for key, item in each.items():
-            yield f"{deeper}{visible(str(key))}: "
+            yield f"{deeper}{key_word(key)}: "
             yield from _value(item, deeper, width)
     elif isinstance(each, str) and "\n" in each:
         yield "\n"
