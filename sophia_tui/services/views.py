@@ -13,7 +13,7 @@ from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobEvent
 from sophia_tui.domain.models import Model
 from sophia_tui.domain.operations import Input, Output
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import DEFAULT_LANGUAGE, N_, _, get_language
 from sophia_tui.textsafe import visible
 
 #: No list of ours has more; a larger number would only fail in the database.
@@ -41,8 +41,6 @@ VALUE_WORDS = (
     N_("empty"),
     N_("unknown"),
     N_("monitor"),
-    N_("train"),
-    N_("evaluate"),
     N_("embedded"),
     N_("server"),
     N_("environment"),
@@ -55,28 +53,31 @@ WORD_FIELDS = frozenset(
     {"status", "state", "kind", "outcome", "stage", "health", "source", "verdict", "copy_export"}
 )
 
+#: Words that mean several things: what they mean here. English keeps the words of `--json`.
+_KINDS = {"train": N_("training"), "evaluate": N_("evaluation")}
 #: Keys of counts, likewise; rejection codes stay as they are, since people type them.
-COUNT_WORDS = frozenset(
-    {
-        N_("rows_in"),
-        N_("rows_kept"),
-        N_("rows_rejected"),
-        N_("redacted"),
-        N_("train"),
-        N_("valid"),
-        N_("test"),
-    }
-)
+_COUNTS = {
+    "rows_in": N_("rows read"),
+    "rows_kept": N_("rows kept"),
+    "rows_rejected": N_("rows rejected"),
+    "redacted": N_("redacted"),
+    "train": N_("for training"),
+    "valid": N_("for validation"),
+    "test": N_("for the test"),
+}
 
 
 def worded(name: str, value: Any) -> Any:
     """The value of a field called `name`, in the active language where it is a word of ours."""
-    return _(value) if name in WORD_FIELDS and isinstance(value, str) else value
+    if name not in WORD_FIELDS or not isinstance(value, str) or get_language() == DEFAULT_LANGUAGE:
+        return value
+    return _(_KINDS.get(value, value))
 
 
 def key_word(key: Any) -> str:
     """A key of a dict for people: a count's name in the active language, others as they are."""
-    return visible(_(key) if key in COUNT_WORDS else str(key))
+    known = isinstance(key, str) and key in _COUNTS and get_language() != DEFAULT_LANGUAGE
+    return _(_COUNTS[key]) if known else visible(str(key))
 
 
 class Page(Input):

@@ -91,7 +91,7 @@ def test_values_that_are_words_of_ours_are_shown_in_the_persons_language() -> No
     told = {
         "Tipo: adaptador": model,
         "De: padrão": setting,
-        "Tipo: treino": job,
+        "Tipo: treinamento": job,
         "Estado: falhou": job,
         "Estado: atenção": stage,
         "linhas mantidas: 3": version,
@@ -113,5 +113,5 @@ def test_events_are_told_in_the_persons_language() -> None:
         data={"state": "paused", "reason": "asked by the control file", "step": 1204},
     )
     shown = events_text([told]).plain
-    assert "estado" in shown and "pausado" in shown and "step: 1204" in shown
+    assert "estado" in shown and "pausada" in shown and "step: 1204" in shown
     assert "control file" not in shown

@@ -10,7 +10,7 @@ from textual.widgets import DataTable
 
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _, number
-from sophia_tui.services.views import EventView, JobView
+from sophia_tui.services.views import EventView, JobView, worded
 from sophia_tui.textsafe import visible, visible_lines
 from sophia_tui.tui import words
 from sophia_tui.tui.screens.base import StylePath
@@ -171,7 +171,9 @@ def job_text(
     """What one job is and how far: some lines above its events or its log."""
     parts: list[Part] = [(visible(job.id), "bold"), "  "]
     parts += [(words.state_word(job.status), words.state_style(job.status))]
-    about = " ".join(each for each in (_(job.kind), job.dataset or "", job.model or "") if each)
+    about = " ".join(
+        each for each in (worded("kind", job.kind), job.dataset or "", job.model or "") if each
+    )
     parts += [f"  {visible(about)}\n", (_("Base"), "dim"), f" {visible(job.base)}\n"]
     if job.step is not None and job.total_steps:
         bar = glyphs.bar(job.step, job.total_steps, max(10, min(30, width - 45)))
