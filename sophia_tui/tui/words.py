@@ -82,7 +82,7 @@ STATES = {
 EVENTS = {
     "state": N_("state"),
     "progress": N_("progress"),
-    "metric": N_("figures"),
+    "metric": N_("metric"),
     "warning": N_("warning"),
     "checkpoint": N_("checkpoint"),
     "answer": N_("answer"),
