@@ -123,7 +123,7 @@ class PromoteService:
 
     @operation("promote.history", N_("List promotions and rollbacks, newest first."))
     async def page(self, context: Context, request: Page) -> PromotionList:
-        found = await self._store.promotions.page(request.limit)
+        found = await self._store.promotions.page(request.limit, request.offset)
         return PromotionList(items=[self._view(each) for each in found])
 
     def _files(self, given: list[str]) -> tuple[Path, ...]:

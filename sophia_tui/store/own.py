@@ -127,8 +127,9 @@ class PostgresPromotions:
         found = await self._database.row(query("get_promotion"), {"id": rows.text(promotion_id)})
         return rows.promotion(found) if found else None
 
-    async def page(self, limit: int = 100) -> list[Promotion]:
-        found = await self._database.rows(query("page_promotions"), {"limit": limit})
+    async def page(self, limit: int = 100, offset: int = 0) -> list[Promotion]:
+        parameters = {"limit": limit, "offset": offset}
+        found = await self._database.rows(query("page_promotions"), parameters)
         return [rows.promotion(each) for each in found]
 
     async def update(self, promotion_id: str, **changes: Any) -> Promotion:

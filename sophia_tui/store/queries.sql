@@ -155,7 +155,8 @@ INSERT INTO sophia.promotions (
 SELECT * FROM sophia.promotions WHERE id = %(id)s
 
 -- page_promotions --
-SELECT * FROM sophia.promotions ORDER BY created_at DESC, id DESC LIMIT %(limit)s
+SELECT * FROM sophia.promotions ORDER BY created_at DESC, id DESC
+LIMIT %(limit)s OFFSET %(offset)s
 
 -- all_settings --
 SELECT key, value FROM sophia.settings ORDER BY key

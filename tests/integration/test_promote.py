@@ -229,6 +229,8 @@ async def test_history_lists_newest_first(bench: Bench) -> None:
     await bench.promote("sophia-v2")
     listed = await bench.service.page(bench.context(), Page())
     assert [each.model for each in listed.items] == ["sophia-v2", "sophia-v1"]
+    second = await bench.service.page(bench.context(), Page(limit=1, offset=1))
+    assert [each.model for each in second.items] == ["sophia-v1"]
 
 
 async def test_two_promotions_at_once_one_is_refused(bench: Bench) -> None:
