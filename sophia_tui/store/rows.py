@@ -128,7 +128,9 @@ def model_columns(model: Model) -> dict[str, Any]:
 
 def promotion(row: Row) -> Promotion:
     times = {name: _utc(row[name]) for name in ("created_at", "finished_at")}
-    changes = tuple(FileChange(**each) for each in row["changes"])
+    changes = tuple(
+        FileChange(**{**each, "diff": tuple(each.get("diff", ()))}) for each in row["changes"]
+    )
     state = PromotionState(row["state"])
     return Promotion(**{**row, **times, "changes": changes, "state": state})
 
