@@ -129,6 +129,9 @@ class Store(Protocol):
     async def ping(self) -> float:
         """Milliseconds of one round trip. Raises UnavailableError S001."""
 
+    def leave(self) -> None:
+        """This process ends: from now on nothing is opened or started again."""
+
     async def close(self) -> None: ...
 
 

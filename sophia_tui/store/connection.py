@@ -13,7 +13,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from sophia_tui.errors import SophiaError
+from sophia_tui.errors import SophiaError, UnavailableError
+from sophia_tui.i18n import _
 from sophia_tui.store.connection_errors import (
     connect_problem,
     parsed,
@@ -64,9 +65,13 @@ class Database:
         self._pool: AsyncConnectionPool[Connection] | None = None
         self._opening = asyncio.Lock()
         self.where = ""
+        #: Set once this process ends: what is open may be used, nothing is opened or started again.
+        self.ending = False
 
     async def conninfo(self) -> str:
         """The address as libpq takes it, with our defaults, and DB_PASS where it has none."""
+        if self.ending:
+            raise ending_error()
         url = await self._address()
         given = parsed(url)
         self.where = redact_url(url)
@@ -193,6 +198,10 @@ class Database:
                 self._pool = None
         with contextlib.suppress(psycopg.Error):
             await old.close(timeout=1.0)
+
+
+def ending_error() -> UnavailableError:
+    return UnavailableError("S037", _("This process is ending."))
 
 
 async def _lives(connection: Connection) -> bool:

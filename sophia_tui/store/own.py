@@ -1,5 +1,6 @@
 """Our own store in Postgres, its parts other than jobs, and which database it lives in."""
 
+import asyncio
 import contextlib
 import re
 from collections.abc import Awaitable, Callable
@@ -22,7 +23,7 @@ from sophia_tui.i18n import _
 from sophia_tui.paths import Paths
 from sophia_tui.settings import Settings
 from sophia_tui.store import rows
-from sophia_tui.store.connection import Database
+from sophia_tui.store.connection import Database, ending_error
 from sophia_tui.store.embedded import EmbeddedServer
 from sophia_tui.store.migrate import ensure
 from sophia_tui.store.own_jobs import PostgresJobs
@@ -204,6 +205,10 @@ async def _update(
         return await cursor.fetchone()
 
 
+#: Seconds before the embedded server is started again.
+_RESTART_PAUSE = 1.0
+
+
 class OwnStore:
     """Implements domain.protocols.Store."""
 
@@ -227,6 +232,9 @@ class OwnStore:
     async def ping(self) -> float:
         return await self.database.ping()
 
+    def leave(self) -> None:
+        self.database.ending = True
+
     async def close(self) -> None:
         with contextlib.suppress(OSError):
             await self._jobs.close()
@@ -238,7 +246,9 @@ def is_embedded(settings: Settings) -> bool:
     return settings.embedded
 
 
-def address_of(settings: Settings, server: EmbeddedServer) -> Callable[[], Awaitable[str]]:
+def address_of(
+    settings: Settings, server: EmbeddedServer, ending: Callable[[], bool] = lambda: False
+) -> Callable[[], Awaitable[str]]:
     """What gives the own store's address. The embedded server is started again where it was killed,
     but not where a person stopped it after this process had opened it."""
     if is_embedded(settings):
@@ -246,6 +256,12 @@ def address_of(settings: Settings, server: EmbeddedServer) -> Callable[[], Await
 
         async def embedded() -> str:
             nonlocal opened
+            if opened and not server.alive():
+                # who ends the server may be ending this process too, a moment later (a session that
+                # is closed, a machine that shuts down): then it has to stay down
+                await asyncio.sleep(_RESTART_PAUSE)
+                if ending():
+                    raise ending_error()
             found = await server.ensure_running(unless_stopped=opened)
             opened = True
             return found
@@ -266,7 +282,9 @@ def own_database(settings: Settings, paths: Paths, size: int = 4) -> Database:
     password = None
     if settings.store_url is None and settings.db_pass is not None:
         password = settings.db_pass.get_secret_value()
-    return Database(address_of(settings, server), password, size)
+    database: Database
+    database = Database(address_of(settings, server, lambda: database.ending), password, size)
+    return database
 
 
 async def open_store(settings: Settings, paths: Paths) -> OwnStore:

@@ -65,11 +65,11 @@ async def run(
     lock = WorkerLock(house.paths)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    worker = Worker(house, lock, stop, machine or ThisMachine.here())
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, worker.stop)
     try:
         if await _take_turn(lock, background, stop):
-            worker = Worker(house, lock, stop, machine or ThisMachine.here())
             await worker.work(idle_exit)
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -110,6 +110,13 @@ class Worker:
             self.id, machine, house.launcher(), house.paths, house.settings, house.clock
         )
         self._beaten = float("-inf")
+        self._store: Store | None = None
+
+    def stop(self) -> None:
+        """End soon; a store that went away with us is not brought back."""
+        self._stop.set()
+        if self._store is not None:
+            self._store.leave()
 
     async def work(self, idle_seconds: float | None) -> None:
         """Until stopped, or idle for that long. Raises SophiaError where the store is no use."""
@@ -118,7 +125,7 @@ class Worker:
         wait, reached, active, active_at = 0.5, False, False, loop.time()
         while not self._stop.is_set():
             try:
-                store = await self._house.store()
+                store = self._store = await self._house.store()
                 self._reconciler.settings = self._house.settings
                 await self._beat(store)
                 reached = True

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -20,11 +21,13 @@ from sophia_tui.domain.models import (
 )
 from sophia_tui.domain.operations import NoInput
 from sophia_tui.domain.protocols import Store
-from sophia_tui.errors import ConflictError, InternalError, NotFoundError
+from sophia_tui.errors import ConflictError, InternalError, NotFoundError, UnavailableError
 from sophia_tui.paths import Paths
 from sophia_tui.services.store import StoreService
 from sophia_tui.settings import Settings
+from sophia_tui.store import own
 from sophia_tui.store.admin import PostgresAdmin
+from sophia_tui.store.embedded import EmbeddedServer
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -150,3 +153,22 @@ def test_a_store_that_is_up_to_date_opens_without_the_migration_library(store_ur
         [sys.executable, "-c", program], input=store_url, capture_output=True, text=True
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+async def test_a_process_that_ends_starts_no_server_again(reachable: Path) -> None:
+    """Who ends the server may end this process too: a session that is closed, a shutdown."""
+    paths = Paths(reachable)
+    store = await own.open_store(Settings(), paths)
+    server = EmbeddedServer(paths.postgres)
+    try:
+        assert await store.ping() > 0
+        store.leave()
+        assert await store.ping() > 0  # what is open may be used
+        await server.stop()
+        (paths.postgres / "stopped").unlink(missing_ok=True)  # as if the system had ended it
+        with pytest.raises(UnavailableError):
+            await store.ping()
+        assert not server.alive()
+    finally:
+        await store.close()
+        await server.stop()
