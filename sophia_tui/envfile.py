@@ -115,11 +115,6 @@ def _end_of_line(content: str, start: int) -> int:
     return len(content) if end < 0 else end
 
 
-def unquote(text: str) -> str:
-    """The value of the right-hand side of an assignment; a trailing ` # comment` is dropped."""
-    return _Value(text, 0).text
-
-
 def quote(value: str) -> str:
     """`value` so that bash, systemd and our parser all read it back.
 

@@ -32,20 +32,6 @@ class SourceRow:
 
 
 @dataclass(frozen=True)
-class Rejection:
-    """A record that was not used, and why. Never holds the record's text.
-
-    `code` is one of the stable words of the reader (e.g. `json`, `no_answer`, `duplicate`).
-    """
-
-    file: str
-    line: int
-    code: str
-    reason: str
-    source: SourceRow | None = None
-
-
-@dataclass(frozen=True)
 class DatasetVersion:
     """One immutable version: the folder datasets/<name>/<hash12>/.
 

@@ -119,11 +119,6 @@ class SophiaApp(App[None]):
 
     # -- what screens ask
 
-    @property
-    def basis(self) -> Context | None:
-        """The context of this person; None before the first paint."""
-        return self._basis
-
     async def call(
         self, operation: str, request: Mapping[str, Any] | BaseModel, **given: Any
     ) -> BaseModel:

@@ -1,7 +1,7 @@
 """Overview: six stages, what runs, models in use, what happened lately, the next sensible step."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from textual.containers import VerticalScroll
@@ -157,7 +157,3 @@ def _lately(
         text = glyphs.fit(each.text, width - 16)
         parts += [(sign, words.STYLES[each.health]), f" {text} ", words.age(now, each.at), "\n"]
     return [*parts, "\n"]
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
