@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Sophia itself and the Python packages it stands on, in the tested versions.
 
-readonly DEMO_EXTRAS=training,api,hosted
+readonly DEMO_EXTRAS=training,api,hosted,serving,evaluation
 
 packages_check() { venv_healthy && packages_present "$DEMO_EXTRAS" >/dev/null; }
 

@@ -15,7 +15,8 @@ class ModelKind(StrEnum):
 
 @dataclass(frozen=True)
 class Model:
-    """A model Sophia knows, with its lineage (job, data set version)."""
+    """A model Sophia knows, with its lineage (job, data set version). A merged one has the adapter
+    it was made of as `parent`; `evaluation` is the newest report."""
 
     id: str
     kind: ModelKind
@@ -26,7 +27,19 @@ class Model:
     path: str | None = None
     evaluation: dict[str, Any] | None = None
     shutdown_at: datetime | None = None
+    parent: str | None = None
     version: int = 1
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of a model, kept for good; `id` is the job's."""
+
+    id: str
+    model_id: str
+    dataset: str | None
+    report: dict[str, Any]
+    created_at: datetime
 
 
 class PromotionState(StrEnum):

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 from sophia_tui.domain.context import Context
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobEvent, RunIdentity
-from sophia_tui.domain.models import AuditEntry, Model, Promotion
+from sophia_tui.domain.models import AuditEntry, Evaluation, Model, Promotion
+from sophia_tui.domain.serving import Deployment, ServedRequest, TrafficSummary
 
 
 class Clock(Protocol):
@@ -93,6 +94,50 @@ class ModelStore(Protocol):
     async def update(self, model_id: str, **changes: Any) -> Model: ...
 
 
+class EvaluationStore(Protocol):
+    async def add(self, evaluation: Evaluation) -> None:
+        """Insert; the same id again replaces the report."""
+
+    async def get(self, evaluation_id: str) -> Evaluation | None: ...
+
+    async def page(
+        self, model_id: str | None = None, limit: int = 100, offset: int = 0
+    ) -> list[Evaluation]:
+        """Newest first; of one model where it is named."""
+
+
+class DeploymentStore(Protocol):
+    async def add(self, deployment: Deployment) -> None:
+        """Insert; raises ConflictError M420 while the name is served already."""
+
+    async def get(self, reference: str) -> Deployment | None:
+        """By id, else the living deployment of that name, else the newest one of that name."""
+
+    async def page(
+        self, limit: int = 100, offset: int = 0, living: bool = False
+    ) -> list[Deployment]:
+        """Newest first; only those that have not ended where `living`."""
+
+    async def update(self, deployment_id: str, **changes: Any) -> Deployment:
+        """Change columns. Raises NotFoundError M421."""
+
+
+class TrafficStore(Protocol):
+    async def add(self, requests: Sequence[ServedRequest]) -> None:
+        """Insert many in one statement."""
+
+    async def summary(
+        self, since: datetime, until: datetime, bucket_seconds: int, model: str | None = None
+    ) -> list[TrafficSummary]:
+        """By bucket of time (aligned to the epoch) and model, oldest first; `since` inclusive,
+        `until` exclusive."""
+
+    async def totals(
+        self, since: datetime, until: datetime, model: str | None = None
+    ) -> list[TrafficSummary]:
+        """One summary for each model over the whole period; `start` is `since`."""
+
+
 class PromotionStore(Protocol):
     async def add(self, promotion: Promotion) -> None:
         """Insert; raises ConflictError P409 while another one is pending."""
@@ -122,6 +167,9 @@ class Store(Protocol):
     jobs: JobStore
     datasets: DatasetStore
     models: ModelStore
+    evaluations: EvaluationStore
+    deployments: DeploymentStore
+    traffic: TrafficStore
     promotions: PromotionStore
     settings: SettingsStore
     audit: AuditStore

@@ -230,6 +230,7 @@ class ModelView(Output):
     evaluation: dict[str, Any] | None = Field(default=None, title=N_("Evaluation"))
     created_at: datetime = Field(title=N_("Created"))
     shutdown_at: datetime | None = Field(default=None, title=N_("Ends"))
+    parent: str | None = Field(default=None, title=N_("Made of"))
 
     @classmethod
     def of(cls, model: Model) -> "ModelView":
@@ -243,6 +244,7 @@ class ModelView(Output):
             evaluation=model.evaluation,
             created_at=model.created_at,
             shutdown_at=model.shutdown_at,
+            parent=model.parent,
         )
 
 

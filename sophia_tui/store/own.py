@@ -6,17 +6,20 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from psycopg import errors, sql
+from psycopg import errors
 
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.models import AuditEntry, Model, Promotion
 from sophia_tui.domain.protocols import (
     AuditStore,
     DatasetStore,
+    DeploymentStore,
+    EvaluationStore,
     JobStore,
     ModelStore,
     PromotionStore,
     SettingsStore,
+    TrafficStore,
 )
 from sophia_tui.errors import ConflictError, InternalError, NotFoundError
 from sophia_tui.i18n import _
@@ -27,6 +30,8 @@ from sophia_tui.store.connection import Database, ending_error
 from sophia_tui.store.embedded import EmbeddedServer
 from sophia_tui.store.migrate import ensure
 from sophia_tui.store.own_jobs import PostgresJobs
+from sophia_tui.store.own_rows import update_row
+from sophia_tui.store.own_serving import PostgresDeployments, PostgresEvaluations, PostgresTraffic
 from sophia_tui.store.sql import query
 
 _HASH = re.compile(r"[0-9a-f]{6,}")
@@ -96,7 +101,7 @@ class PostgresModels:
 
     async def update(self, model_id: str, **changes: Any) -> Model:
         columns = {name: rows.column(value) for name, value in changes.items()}
-        found = await _update(self._database, "models", Model, model_id, columns, versioned=True)
+        found = await update_row(self._database, "models", Model, model_id, columns, versioned=True)
         if found is None:
             raise NotFoundError(
                 "M404",
@@ -137,7 +142,7 @@ class PostgresPromotions:
         columns = {name: rows.column(value) for name, value in changes.items()}
         if "changes" in changes:
             columns["changes"] = rows.changes_column(changes["changes"])
-        found = await _update(self._database, "promotions", Promotion, promotion_id, columns)
+        found = await update_row(self._database, "promotions", Promotion, promotion_id, columns)
         if found is None:
             raise NotFoundError(
                 "P405",
@@ -180,31 +185,6 @@ class PostgresAudit:
         return [rows.audit_entry(each) for each in found]
 
 
-async def _update(
-    database: Database,
-    table: str,
-    shape: type[Any],
-    row_id: str,
-    columns: dict[str, Any],
-    versioned: bool = False,
-) -> dict[str, Any] | None:
-    """Change columns of one row and give it back; None where there is none."""
-    fixed = {"id", "version", "created_at", "created_by"}
-    if unknown := set(columns) - (set(shape.__dataclass_fields__) - fixed):
-        raise InternalError("S091", f"No column of {table}: {', '.join(sorted(unknown))}.")
-    assignments: list[sql.Composable] = [
-        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in columns
-    ]
-    if versioned:
-        assignments.append(sql.SQL("version = version + 1"))
-    statement = sql.SQL("UPDATE sophia.{} SET {} WHERE id = %(this_id)s RETURNING *").format(
-        sql.Identifier(table), sql.SQL(", ").join(assignments)
-    )
-    async with database.connection() as connection:
-        cursor = await connection.execute(statement, {**columns, "this_id": row_id})
-        return await cursor.fetchone()
-
-
 #: Seconds before the embedded server is started again.
 _RESTART_PAUSE = 1.0
 
@@ -215,6 +195,9 @@ class OwnStore:
     jobs: JobStore
     datasets: DatasetStore
     models: ModelStore
+    evaluations: EvaluationStore
+    deployments: DeploymentStore
+    traffic: TrafficStore
     promotions: PromotionStore
     settings: SettingsStore
     audit: AuditStore
@@ -225,6 +208,9 @@ class OwnStore:
         self.jobs = self._jobs
         self.datasets = PostgresDatasets(database)
         self.models = PostgresModels(database)
+        self.evaluations = PostgresEvaluations(database)
+        self.deployments = PostgresDeployments(database)
+        self.traffic = PostgresTraffic(database)
         self.promotions = PostgresPromotions(database)
         self.settings = PostgresSettings(database)
         self.audit = PostgresAudit(database)

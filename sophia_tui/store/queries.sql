@@ -125,10 +125,10 @@ LIMIT %(limit)s OFFSET %(offset)s
 
 -- add_model --
 INSERT INTO sophia.models (
-    id, kind, base, job_id, dataset, path, evaluation, created_at, shutdown_at, version
+    id, kind, base, job_id, dataset, path, evaluation, created_at, shutdown_at, parent, version
 ) VALUES (
     %(id)s, %(kind)s, %(base)s, %(job_id)s, %(dataset)s, %(path)s, %(evaluation)s, %(created_at)s,
-    %(shutdown_at)s, %(version)s
+    %(shutdown_at)s, %(parent)s, %(version)s
 )
 
 -- get_model --
@@ -141,6 +141,80 @@ SELECT * FROM sophia.models ORDER BY created_at DESC, id LIMIT %(limit)s OFFSET 
 INSERT INTO sophia.model_numbers AS n (prefix, last) VALUES (%(prefix)s, 1)
 ON CONFLICT (prefix) DO UPDATE SET last = n.last + 1
 RETURNING last
+
+-- add_evaluation --
+INSERT INTO sophia.evaluations (id, model_id, dataset, report, created_at)
+VALUES (%(id)s, %(model_id)s, %(dataset)s, %(report)s, %(created_at)s)
+ON CONFLICT (id) DO UPDATE SET report = excluded.report
+
+-- get_evaluation --
+SELECT * FROM sophia.evaluations WHERE id = %(id)s
+
+-- page_evaluations --
+SELECT * FROM sophia.evaluations WHERE %(model)s::text IS NULL OR model_id = %(model)s
+ORDER BY created_at DESC, id LIMIT %(limit)s OFFSET %(offset)s
+
+-- add_deployment --
+INSERT INTO sophia.deployments (
+    id, model_id, name, engine, state, folder, port, host, boot_id, pid, process_started,
+    created_by, created_at, ready_at, stopped_at, checked_at, restarts, error, version
+) VALUES (
+    %(id)s, %(model_id)s, %(name)s, %(engine)s, %(state)s, %(folder)s, %(port)s, %(host)s,
+    %(boot_id)s, %(pid)s, %(process_started)s, %(created_by)s, %(created_at)s, %(ready_at)s,
+    %(stopped_at)s, %(checked_at)s, %(restarts)s, %(error)s, %(version)s
+)
+
+-- get_deployment --
+SELECT * FROM sophia.deployments WHERE id = %(id)s OR name = %(id)s
+ORDER BY id = %(id)s DESC, state IN ('stopped', 'failed'), created_at DESC LIMIT 1
+
+-- page_deployments --
+SELECT * FROM sophia.deployments WHERE NOT %(living)s OR state NOT IN ('stopped', 'failed')
+ORDER BY created_at DESC, id LIMIT %(limit)s OFFSET %(offset)s
+
+-- add_served_requests --
+INSERT INTO sophia.served_requests (
+    at, model, deployment_id, status, seconds, streamed, first_token_seconds, prompt_tokens,
+    completion_tokens, error
+)
+SELECT * FROM unnest(
+    %(at)s::timestamptz[], %(model)s::text[], %(deployment_id)s::text[], %(status)s::integer[],
+    %(seconds)s::double precision[], %(streamed)s::boolean[],
+    %(first_token_seconds)s::double precision[], %(prompt_tokens)s::integer[],
+    %(completion_tokens)s::integer[], %(error)s::text[]
+)
+
+-- traffic_summary --
+SELECT pg_catalog.to_timestamp(
+        floor(extract(epoch FROM at) / %(bucket)s::integer) * %(bucket)s::integer
+    ) AS start,
+    model, count(*) AS requests, count(*) FILTER (WHERE status >= 400) AS errors,
+    coalesce(sum(prompt_tokens), 0) AS prompt_tokens,
+    coalesce(sum(completion_tokens), 0) AS completion_tokens,
+    avg(seconds) FILTER (WHERE status < 400) AS seconds_mean,
+    percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE status < 400) AS seconds_p50,
+    percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE status < 400)
+        AS seconds_p95,
+    percentile_cont(0.5) WITHIN GROUP (ORDER BY first_token_seconds)
+        FILTER (WHERE status < 400) AS first_token_seconds_p50
+FROM sophia.served_requests
+WHERE at >= %(since)s AND at < %(until)s AND (%(model)s::text IS NULL OR model = %(model)s)
+GROUP BY 1, 2 ORDER BY 1, 2
+
+-- traffic_totals --
+SELECT %(since)s::timestamptz AS start,
+    model, count(*) AS requests, count(*) FILTER (WHERE status >= 400) AS errors,
+    coalesce(sum(prompt_tokens), 0) AS prompt_tokens,
+    coalesce(sum(completion_tokens), 0) AS completion_tokens,
+    avg(seconds) FILTER (WHERE status < 400) AS seconds_mean,
+    percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE status < 400) AS seconds_p50,
+    percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE status < 400)
+        AS seconds_p95,
+    percentile_cont(0.5) WITHIN GROUP (ORDER BY first_token_seconds)
+        FILTER (WHERE status < 400) AS first_token_seconds_p50
+FROM sophia.served_requests
+WHERE at >= %(since)s AND at < %(until)s AND (%(model)s::text IS NULL OR model = %(model)s)
+GROUP BY model ORDER BY model
 
 -- add_promotion --
 INSERT INTO sophia.promotions (

@@ -12,12 +12,14 @@ from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobEvent, JobKind, RunIdentity
 from sophia_tui.domain.models import (
     AuditEntry,
+    Evaluation,
     FileChange,
     Model,
     ModelKind,
     Promotion,
     PromotionState,
 )
+from sophia_tui.domain.serving import Deployment, DeploymentState, TrafficSummary
 
 Row = Mapping[str, Any]
 _IDENTITY = ("host", "boot_id", "pid", "process_started")
@@ -124,6 +126,35 @@ def model(row: Row) -> Model:
 
 def model_columns(model: Model) -> dict[str, Any]:
     return {name: column(getattr(model, name)) for name in Model.__dataclass_fields__}
+
+
+def evaluation(row: Row) -> Evaluation:
+    return Evaluation(**{**row, "created_at": _moment(row["created_at"])})
+
+
+def evaluation_columns(evaluation: Evaluation) -> dict[str, Any]:
+    return {name: column(getattr(evaluation, name)) for name in Evaluation.__dataclass_fields__}
+
+
+def deployment(row: Row) -> Deployment:
+    identity = None
+    if row["pid"] is not None:
+        identity = RunIdentity(**{name: row[name] for name in _IDENTITY})
+    names = set(Deployment.__dataclass_fields__) - {"identity", "state"}
+    values = {name: row[name] for name in names}
+    for name in ("created_at", "ready_at", "stopped_at", "checked_at"):
+        values[name] = _utc(row[name])
+    return Deployment(state=DeploymentState(row["state"]), identity=identity, **values)
+
+
+def deployment_columns(deployment: Deployment) -> dict[str, Any]:
+    names = set(Deployment.__dataclass_fields__) - {"identity"}
+    columns = {name: column(getattr(deployment, name)) for name in names}
+    return {"host": None, **columns, **identity_columns(deployment.identity)}
+
+
+def traffic(row: Row) -> TrafficSummary:
+    return TrafficSummary(**{**row, "start": _moment(row["start"])})
 
 
 def promotion(row: Row) -> Promotion:

@@ -106,7 +106,8 @@ async def test_a_newer_store_is_refused_and_left_alone(store_url: str, tmp_path:
 async def test_an_older_store_on_a_server_asks_for_the_migration(
     store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrate, "known", lambda: ["0001", "0002"])
+    newer = [*migrate.known(), "9998"]
+    monkeypatch.setattr(migrate, "known", lambda: newer)
     with pytest.raises(SetupError) as caught:
         await open_store(load({"DATABASE_URL": store_url}), Paths(tmp_path))
     assert caught.value.code == "SOPHIA-S012"

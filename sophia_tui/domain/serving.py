@@ -1,0 +1,84 @@
+"""Served models: a deployment is one engine behind one name; requests are counted, never kept."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sophia_tui.domain.jobs import RunIdentity
+
+
+class DeploymentState(StrEnum):
+    """STARTING until the engine answers its health probe; FAILED keeps the cause in `error`."""
+
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        return self in (DeploymentState.STOPPED, DeploymentState.FAILED)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A model served under a name. `port` is the engine's own, on loopback, never a client's.
+
+    `folder` holds the engine's log. `restarts` counts how often a vanished engine was started
+    again by itself.
+    """
+
+    id: str
+    model_id: str
+    name: str
+    engine: str
+    state: DeploymentState
+    created_by: str
+    created_at: datetime
+    folder: str | None = None
+    port: int | None = None
+    identity: RunIdentity | None = None
+    ready_at: datetime | None = None
+    stopped_at: datetime | None = None
+    checked_at: datetime | None = None
+    restarts: int = 0
+    error: dict[str, Any] | None = None
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class ServedRequest:
+    """One request that the front answered: figures alone, never a word of it.
+
+    `model` is the name asked for where it is known, else empty. `status` is the HTTP status given;
+    `seconds` until the last byte, `first_token_seconds` until the first one of a stream.
+    """
+
+    at: datetime
+    model: str
+    status: int
+    seconds: float
+    deployment_id: str | None = None
+    streamed: bool = False
+    first_token_seconds: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    error: str | None = None  # a code or kind, never a text
+
+
+@dataclass(frozen=True)
+class TrafficSummary:
+    """Requests of one model over one bucket of time. Quantiles are of `seconds` of good answers."""
+
+    start: datetime
+    model: str
+    requests: int
+    errors: int
+    prompt_tokens: int
+    completion_tokens: int
+    seconds_mean: float | None
+    seconds_p50: float | None
+    seconds_p95: float | None
+    first_token_seconds_p50: float | None
