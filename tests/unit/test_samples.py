@@ -266,6 +266,13 @@ def test_an_accepted_answer_is_no_echo_and_no_answer_to_another_fact(fact: Row) 
             assert not accepts(fact, row["question"])
 
 
+def test_a_citation_carries_the_title_of_its_document() -> None:
+    for row in SOURCE["qa_cache"]:
+        for citation in row["citations"] or []:
+            if citation["doc_id"] in DOCUMENTS:
+                assert citation["title"] == DOCUMENTS[citation["doc_id"]]["title"]
+
+
 def test_answers_and_documents_are_short() -> None:
     # 60 tokens at most: the demo's tokenizer makes two tokens or more of a long foreign word
     assert all(len(fact["answer"].split()) <= 20 for fact in FACTS)
