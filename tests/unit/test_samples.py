@@ -339,6 +339,18 @@ def test_the_first_citation_tells_whether_a_question_is_in_the_demos_part() -> N
     )
 
 
+def test_the_last_seven_days_asked_about_the_demos_part_alone() -> None:
+    week, month, half_a_day = 7 * 1440, 30 * 1440, 720
+    for row in SOURCE["qa_cache"]:
+        age = row["created_at_minutes_ago"]
+        cited = row["citations"] and row["citations"][0]["doc_id"] in DEMO["docs"]
+        assert (
+            age < week - half_a_day
+            if cited and age < month
+            else age > week + half_a_day or (cited and age > month)
+        )
+
+
 def test_positive_feedback_joins_a_document_that_holds_the_answer() -> None:
     fact_of = {h: fact for fact in FACTS for h in fact["qhashes"] + fact["also"]}
     dirt = DIRT["feedback"]
