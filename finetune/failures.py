@@ -10,7 +10,8 @@ RunFailure
                  FINETUNE-304  adapter not found         501 packages missing     exit 5
   WorkFailure    FINETUNE-303  base cannot be loaded     401 disk full
                  FINETUNE-402  cannot write              403 out of memory
-                 FINETUNE-404  training diverged         900 unexpected           exit 1
+                 FINETUNE-404  training diverged         405 merging went wrong
+                 FINETUNE-900  unexpected                                         exit 1
 Stopped          (no failure) paused or cancelled on request                      exit 6
 """
 

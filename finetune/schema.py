@@ -24,6 +24,7 @@ CONTROL_FILE = "control.json"
 LOCK_FILE = "run.lock"
 CHECKPOINTS_FOLDER = "checkpoints"
 ADAPTER_FOLDER = "adapter"
+MERGED_FOLDER = "merged"
 MANIFEST_FILE = "manifest.json"
 EVALUATION_FILE = "evaluation.json"
 ANSWERS_FILE = "answers.jsonl"
@@ -32,7 +33,7 @@ TRAIN_FILE = "train.jsonl"
 VALID_FILE = "valid.jsonl"
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
-RunKind = Literal["train", "evaluate", "generate"]
+RunKind = Literal["train", "evaluate", "generate", "merge"]
 RunState = Literal["starting", "running", "pausing", "paused", "succeeded", "failed", "cancelled"]
 EventKind = Literal["state", "progress", "metric", "warning", "checkpoint", "answer", "result"]
 #: chat_template: the base's own, `plain` where it has none; the others are said in full here.
@@ -117,6 +118,12 @@ class EvaluationSettings(Document):
     max_new_tokens: int = Field(64, ge=1)
 
 
+class MergeSettings(Document):
+    """How a merged model is written. bfloat16 keeps float32's range, float16 three more digits."""
+
+    dtype: Literal["bfloat16", "float16"] = "bfloat16"
+
+
 class RunSpec(VersionedDocument):
     """run.yaml: what was asked."""
 
@@ -130,6 +137,7 @@ class RunSpec(VersionedDocument):
     threads: int | Literal["auto"] = "auto"
     adapter_path: str | None = None
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
+    merge: MergeSettings = Field(default_factory=MergeSettings)
     resume: bool = Field(True, description="go on from the last good checkpoint, if there is one")
     fitted_max_steps: int | None = Field(
         None, ge=1, description="written by the program when it fits steps to the time budget"
@@ -212,6 +220,11 @@ class RunManifest(VersionedDocument):
     train_loss: float | None = Field(None, description="mean of the last logging window")
     eval_loss: float | None = None
     adapter_files: dict[str, FileRecord] = Field(default_factory=dict)
+    merged_files: dict[str, FileRecord] = Field(default_factory=dict)
+    merged_dtype: str | None = None
+    logit_difference: float | None = Field(
+        None, description="greatest difference of a logit, merged against base with adapter"
+    )
 
 
 class Score(Document):

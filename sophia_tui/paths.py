@@ -33,6 +33,11 @@ class Paths:
         return self.data / "models"
 
     @property
+    def deployments(self) -> Path:
+        """A folder for each served model: its engine's log."""
+        return self.data / "deployments"
+
+    @property
     def promotions(self) -> Path:
         return self.data / "promotions"
 

@@ -113,6 +113,11 @@ class Settings(BaseSettings):
     operator_token: SecretStr | None = _setting(
         "SOPHIA_OPERATOR_TOKEN", None, N_("A third token for the HTTP API with the role operator.")
     )
+    model_token: SecretStr | None = _setting(
+        "SOPHIA_MODEL_TOKEN",
+        None,
+        N_("The key for served models (/v1) and nothing else: what clients send as their API key."),
+    )
     api_url: str = _setting("API_URL", "http://localhost:8000", N_("Where the HTTP API answers."))
     openai_api_key: SecretStr | None = _setting(
         "OPENAI_API_KEY", None, N_("The key for the OpenAI-compatible service.")
@@ -152,6 +157,30 @@ class Settings(BaseSettings):
     )
     training_threads: str = _setting(
         "SOPHIA_TRAINING_THREADS", "auto", N_("Processor threads of a training, or auto.")
+    )
+    serving_engine: Literal["transformers"] = _setting(
+        "SOPHIA_SERVING_ENGINE", "transformers", N_("The program that serves models.")
+    )
+    serving_ready_seconds: int = _setting(
+        "SOPHIA_SERVING_READY_SECONDS",
+        600,
+        N_("How many seconds a served model may take until it answers."),
+        ge=5,
+        le=86400,
+    )
+    serving_restarts: int = _setting(
+        "SOPHIA_SERVING_RESTARTS",
+        3,
+        N_("How often the vanished engine of a served model is started again by itself."),
+        ge=0,
+        le=1000,
+    )
+    probe_seconds: float = _setting(
+        "SOPHIA_PROBE_SECONDS",
+        30.0,
+        N_("How many seconds a model may take to answer the probe of a promotion."),
+        gt=0,
+        le=3600,
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting(
         "SOPHIA_LOG_LEVEL", "INFO", N_("How much the logs tell.")

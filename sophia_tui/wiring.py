@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sophia_tui.audit_spool import AuditSpool
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Role
 from sophia_tui.domain.models import AuditEntry
-from sophia_tui.domain.protocols import RunLauncher, Source, Store
+from sophia_tui.domain.protocols import EngineHost, RunLauncher, Source, Store
 from sophia_tui.errors import SophiaError, UsageError
 from sophia_tui.i18n import _
 from sophia_tui.paths import Paths, data_folder, system_user
@@ -23,6 +23,7 @@ from sophia_tui.services.catalogue import registry
 from sophia_tui.services.operations import Dispatcher, Registry
 
 if TYPE_CHECKING:
+    from sophia_tui.services.deployments import Deployments
     from sophia_tui.settings import Settings
 
 _log = logging.getLogger("sophia")
@@ -144,6 +145,18 @@ class House:
         from sophia_tui.providers.local import LocalLauncher
 
         return LocalLauncher(self.paths, self.settings)
+
+    def engines(self) -> EngineHost:
+        from sophia_tui.providers.engines import LocalEngines
+
+        return LocalEngines()
+
+    async def deployments(self) -> "Deployments":
+        """What brings served models to life and watches them."""
+        from sophia_tui.services.deployments import Deployments
+
+        store = await self.store()
+        return Deployments(store, self.engines(), self.settings, self.paths, self.clock)
 
     async def wake(self) -> None:
         """Make sure that somebody takes queued jobs: a living worker, else one of our own."""
@@ -310,6 +323,26 @@ async def _models(house: House) -> Any:
     return ModelsService(await house.store())
 
 
+async def _merge(house: House) -> Any:
+    from sophia_tui.services.merge import MergeService
+
+    return MergeService(await house.store(), house.settings, house.clock, house.wake)
+
+
+async def _serving(house: House) -> Any:
+    from sophia_tui.providers.api_process import DetachedApi
+    from sophia_tui.services.serving import ServingService
+
+    return ServingService(
+        await house.store(),
+        house.settings,
+        house.engines(),
+        await house.deployments(),
+        await _merge(house),
+        DetachedApi(house.paths, house.settings, house.environment),
+    )
+
+
 async def _promote(house: House) -> Any:
     from sophia_tui.services.promote import PromoteService
 
@@ -354,6 +387,8 @@ FACTORIES: dict[str, Factory] = {
     "JobsService": _jobs,
     "EvaluateService": _evaluate,
     "ModelsService": _models,
+    "MergeService": _merge,
+    "ServingService": _serving,
     "PromoteService": _promote,
     "SettingsService": _settings,
     "AuditService": _audit,

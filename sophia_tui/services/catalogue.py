@@ -8,11 +8,13 @@ from sophia_tui.services.datasets import DatasetsService
 from sophia_tui.services.demo import DemoService
 from sophia_tui.services.evaluate import EvaluateService
 from sophia_tui.services.jobs import JobsService
+from sophia_tui.services.merge import MergeService
 from sophia_tui.services.models import ModelsService
 from sophia_tui.services.operations import Registry
 from sophia_tui.services.overview import OverviewService
 from sophia_tui.services.prepare import PrepareService
 from sophia_tui.services.promote import PromoteService
+from sophia_tui.services.serving import ServingService
 from sophia_tui.services.settings import SettingsService
 from sophia_tui.services.setup import SetupService
 from sophia_tui.services.store import StoreService
@@ -28,6 +30,8 @@ SERVICES: tuple[type, ...] = (
     JobsService,
     EvaluateService,
     ModelsService,
+    MergeService,
+    ServingService,
     PromoteService,
     SettingsService,
     AuditService,

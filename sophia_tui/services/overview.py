@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from sophia_tui.domain.context import Context
-from sophia_tui.domain.jobs import Job, JobKind, JobState
+from sophia_tui.domain.jobs import Job, JobState
 from sophia_tui.domain.models import Promotion, PromotionState
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import Clock, Source, Store
@@ -20,7 +20,7 @@ from sophia_tui.services import stages
 from sophia_tui.services.job_states import Caretaker, JobEyes
 from sophia_tui.services.operations import operation
 from sophia_tui.services.stages import Health, StageView, Standing, Step
-from sophia_tui.services.views import JobView
+from sophia_tui.services.views import KIND_WORDS, JobView
 
 if TYPE_CHECKING:
     import asyncio
@@ -236,7 +236,7 @@ def _lately(standing: Standing, since: datetime) -> list[HappenedView]:
     found = []
     for job, state in standing.jobs:
         if job.finished_at and job.finished_at >= since:
-            kind = _("training") if job.kind is JobKind.TRAIN else _("evaluation")
+            kind = _(KIND_WORDS[job.kind.value])
             text = _("{kind} {job}: {state}").format(kind=kind, job=job.id, state=_(state))
             health: Health = "ok" if state == JobState.SUCCEEDED else "problem"
             found.append(HappenedView(at=job.finished_at, text=text, health=health))

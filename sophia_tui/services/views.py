@@ -54,7 +54,7 @@ WORD_FIELDS = frozenset(
 )
 
 #: Words that mean several things: what they mean here. English keeps the words of `--json`.
-_KINDS = {"train": N_("training"), "evaluate": N_("evaluation")}
+KIND_WORDS = {"train": N_("training"), "evaluate": N_("evaluation"), "merge": N_("merging")}
 #: Keys of counts, likewise; rejection codes stay as they are, since people type them.
 _COUNTS = {
     "rows_in": N_("rows read"),
@@ -71,7 +71,7 @@ def worded(name: str, value: Any) -> Any:
     """The value of a field called `name`, in the active language where it is a word of ours."""
     if name not in WORD_FIELDS or not isinstance(value, str) or get_language() == DEFAULT_LANGUAGE:
         return value
-    return _(_KINDS.get(value, value))
+    return _(KIND_WORDS.get(value, value))
 
 
 def key_word(key: Any) -> str:
@@ -118,7 +118,7 @@ class JobView(Output):
     loss: float | None = Field(default=None, title=N_("Loss"))
     seconds_left: float | None = Field(default=None, title=N_("Seconds left"))
     resulting_model: str | None = Field(default=None, title=N_("Resulting model"))
-    model: str | None = Field(default=None, title=N_("Evaluated model"))
+    model: str | None = Field(default=None, title=N_("Of the model"))
     files: list[str] = Field(default_factory=list, title=N_("Files"))
     run_folder: str | None = Field(default=None, title=N_("Run folder"))
     created_by: str = Field(title=N_("Created by"))

@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from finetune.schema import ADAPTER_FOLDER, ContractError
+from finetune.schema import ADAPTER_FOLDER, MERGED_FOLDER, ContractError
 from sophia_tui.domain.jobs import Job, JobKind, JobState
-from sophia_tui.domain.models import Model, ModelKind
+from sophia_tui.domain.models import Model, ModelKind, merged_id
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import SophiaError
 from sophia_tui.providers.run_folder import drop_heartbeat, evaluation_report
@@ -37,6 +37,8 @@ class Finisher:
         try:
             if job.kind is JobKind.TRAIN:
                 job = await self._add_model(store, job, result)
+            elif job.kind is JobKind.MERGE:
+                job = await self._add_merged(store, job)
             else:
                 await self._add_scores(store, job, result, now)
         except (SophiaError, ContractError) as problem:
@@ -99,6 +101,30 @@ class Finisher:
                 )
             )
         return job
+
+    async def _add_merged(self, store: Store, job: Job) -> Job:
+        """The merged model, under the adapter's name; one that went lost gets its new folder."""
+        folder = Path(job.run_folder or "") / MERGED_FOLDER
+        parent = await store.models.get(job.model_id or "")
+        if parent is None or not (folder / "config.json").is_file():
+            raise errors.merged_missing(job)
+        model_id = merged_id(parent.id)
+        if await store.models.get(model_id) is None:
+            await store.models.add(
+                Model(
+                    id=model_id,
+                    kind=ModelKind.MERGED,
+                    base=job.base,
+                    created_at=self._clock.now(),
+                    job_id=job.id,
+                    dataset=job.dataset,
+                    path=str(folder),
+                    parent=parent.id,
+                )
+            )
+        else:
+            await store.models.update(model_id, path=str(folder), job_id=job.id)
+        return await store.jobs.update(job.id, version=job.version, resulting_model=model_id)
 
     async def _add_scores(
         self, store: Store, job: Job, result: dict[str, Any], now: datetime
