@@ -38,6 +38,11 @@ class Paths:
         return self.data / "deployments"
 
     @property
+    def model_token(self) -> Path:
+        """The key for served models that Sophia made, where SOPHIA_MODEL_TOKEN is not set."""
+        return self.data / "model-token"
+
+    @property
     def promotions(self) -> Path:
         return self.data / "promotions"
 

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sophia_tui import envfile, paths
 from sophia_tui.errors import UsageError
 from sophia_tui.i18n import N_, _
+from sophia_tui.paths import Paths
 from sophia_tui.validation import where_and_what
 
 #: Keys that may never be stored in the settings table: they say where the table is, or are secret.
@@ -333,13 +334,27 @@ def read_sources(environment: Mapping[str, str]) -> tuple[Path | None, dict[str,
     return path, merged
 
 
+def made_values(paths: Paths) -> dict[str, str]:
+    """What Sophia made itself and keeps in its data folder: the key for served models."""
+    try:
+        token = paths.model_token.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return {"SOPHIA_MODEL_TOKEN": token} if token else {}
+
+
 def load(
     environment: Mapping[str, str],
     table: Mapping[str, str] | None = None,
     flags: Mapping[str, str] | None = None,
+    made: Mapping[str, str] | None = None,
 ) -> Settings:
-    """The settings in force. Raises UsageError T422 naming each wrong key, never its value."""
-    path, merged = read_sources(environment)
+    """The settings in force; `made` are values that Sophia made itself, where nothing else is set.
+
+    Raises UsageError T422 naming each wrong key, never its value.
+    """
+    path, given = read_sources(environment)
+    merged = {**(made or {}), **given}
     merged.update({key: value for key, value in (table or {}).items() if storable(key)})
     merged.update(flags or {})
     known = keys()

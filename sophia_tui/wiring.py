@@ -66,9 +66,9 @@ class House:
     def settings(self) -> "Settings":
         """The settings in force; Sophia's own table counts once the store is open."""
         if self._settings is None:
-            from sophia_tui.settings import load
+            from sophia_tui.settings import load, made_values
 
-            self._settings = load(self.environment)
+            self._settings = load(self.environment, made=made_values(self.paths))
         return self._settings
 
     @cached_property
@@ -198,9 +198,10 @@ class House:
         self._spool.add(entry)
 
     async def _refresh_settings(self, store: Store) -> None:
-        from sophia_tui.settings import load
+        from sophia_tui.settings import load, made_values
 
-        fresh = load(self.environment, await store.settings.all())
+        table = await store.settings.all()
+        fresh = load(self.environment, table, made=made_values(self.paths))
         if fresh != self._settings:
             self._settings = fresh
             self._services.clear()
@@ -352,7 +353,7 @@ async def _promote(house: House) -> Any:
 async def _settings(house: House) -> Any:
     from sophia_tui.services.settings import SettingsService
 
-    return SettingsService(await house.store(), house.environment)
+    return SettingsService(await house.store(), house.environment, house.paths)
 
 
 async def _audit(house: House) -> Any:

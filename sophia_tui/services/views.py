@@ -45,6 +45,7 @@ VALUE_WORDS = (
     N_("server"),
     N_("environment"),
     N_("env file"),
+    N_("data folder"),
     N_("default"),
 )
 
