@@ -8,10 +8,20 @@ from typing import Any
 import torch
 
 from finetune import schema
-from finetune.answers import answers, warn_if_foreign, with_adapter, without_adapter
+from finetune.answers import (
+    Prompt,
+    answers,
+    plain_prompts,
+    sides_of,
+    warn_if_foreign,
+    weights_of,
+    with_adapter,
+    without_adapter,
+)
 from finetune.bases import load_base
 from finetune.examples import Example, ExampleSet, read_chats
 from finetune.failures import DataFailure
+from finetune.grading import is_right, questions_of, results
 from finetune.provenance import file_records
 from finetune.runner import RunContext
 from finetune.scoring import ExampleLoss, compare, read_part, score, summarise
@@ -24,6 +34,7 @@ def evaluate(context: RunContext) -> dict[str, Any]:
     """Evaluate as run.yaml says; returns the data of the result event."""
     spec = context.spec
     path = dataset_folder(spec) / schema.VALID_FILE
+    chosen = [(each, questions_of(each)) for each in spec.evaluation.question_sets]
     context.progress("load", 0, 0, force=True)
     base = load_base(context)
     template = set_template(base.tokenizer, spec.recipe.prompt_form)
@@ -39,12 +50,24 @@ def evaluate(context: RunContext) -> dict[str, Any]:
     warn_if_foreign(context, base, template)
     model = with_adapter(context, base)
     context.journal.state(
-        "running", examples=len(part.examples), device=str(base.device), **threads
+        "running",
+        examples=len(part.examples),
+        device=str(base.device),
+        weights=weights_of(context, base, template),
+        **threads,
     )
     before, after = _score_both(context, base, model, part.examples)
-    prompts = spec.evaluation.prompts or first_questions(path, spec.evaluation.prompt_count)
-    given = list(answers(context, base, model, prompts))
-    report = _report(context, part, before, after, given)
+    shown = plain_prompts(
+        context, spec.evaluation.prompts or first_questions(path, spec.evaluation.prompt_count)
+    )
+    graded = graded_prompts(context, chosen, len(shown))
+    given = answers(context, base, model, [*shown, *(prompt for prompt, _ in graded)])
+    report = _report(context, part, before, after).model_copy(
+        update={
+            "answers": [given[each.number] for each in shown],
+            **_graded(graded, given),
+        }
+    )
     schema.write_document(context.folder / schema.EVALUATION_FILE, report)
     manifest = schema.RunManifest(
         **run_facts(context, base, template),
@@ -57,7 +80,9 @@ def evaluate(context: RunContext) -> dict[str, Any]:
     schema.write_document(context.folder / schema.MANIFEST_FILE, manifest)
     return {
         "evaluation": schema.EVALUATION_FILE,
-        **report.model_dump(mode="json", exclude={"answers", "format_version", "job_id"}),
+        **report.model_dump(
+            mode="json", exclude={"answers", "graded_answers", "format_version", "job_id"}
+        ),
     }
 
 
@@ -85,7 +110,6 @@ def _report(
     part: ExampleSet,
     before: list[ExampleLoss],
     after: list[ExampleLoss] | None,
-    given: list[schema.Answer],
 ) -> schema.EvaluationReport:
     spec = context.spec
     seed = spec.recipe.seed
@@ -101,8 +125,50 @@ def _report(
         before=summarise(before, seed),
         after=summarise(after, seed) if after else None,
         difference=compare(before, after, seed) if after else None,
-        answers=given,
     )
+
+
+def graded_prompts(
+    context: RunContext, chosen: list[tuple[schema.QuestionSet, list[schema.Question]]], start: int
+) -> list[tuple[Prompt, schema.Question]]:
+    """The graded questions of all sets, numbered on from `start`."""
+    found: list[tuple[Prompt, schema.Question]] = []
+    for asked, questions in chosen:
+        for question in questions:
+            prompt = Prompt(
+                number=start + len(found) + 1,
+                text=question.question,
+                max_new_tokens=asked.max_new_tokens or context.spec.evaluation.max_new_tokens,
+                sides=sides_of(context, asked.grade),
+                set=asked.name,
+                id=question.id,
+                accepted=tuple(question.accepted),
+                stop=asked.stop,
+            )
+            found.append((prompt, question))
+    return found
+
+
+def _graded(
+    graded: list[tuple[Prompt, schema.Question]], given: dict[int, schema.Answer]
+) -> dict[str, Any]:
+    verdicts = [
+        schema.GradedAnswer(
+            set=prompt.set or "",
+            **question.model_dump(),
+            before=answer.before,
+            after=answer.after,
+            before_right=_verdict(answer.before, question),
+            after_right=_verdict(answer.after, question),
+        )
+        for prompt, question in graded
+        for answer in (given[prompt.number],)
+    ]
+    return {"graded": results(verdicts), "graded_answers": verdicts}
+
+
+def _verdict(answer: str | None, question: schema.Question) -> bool | None:
+    return None if answer is None else is_right(answer, question.accepted)
 
 
 def first_questions(path: Path, count: int) -> list[str]:
