@@ -153,6 +153,14 @@ class Settings(BaseSettings):
     training_threads: str = _setting(
         "SOPHIA_TRAINING_THREADS", "auto", N_("Processor threads of a training, or auto.")
     )
+    prices_file: str | None = _setting(
+        "SOPHIA_PRICES_FILE",
+        None,
+        N_(
+            "Prices and shutdown dates that go over Sophia's own; default /etc/sophia/prices.yaml, "
+            "else prices.yaml in the data folder."
+        ),
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting(
         "SOPHIA_LOG_LEVEL", "INFO", N_("How much the logs tell.")
     )

@@ -23,6 +23,7 @@ from sophia_tui.services.catalogue import registry
 from sophia_tui.services.operations import Dispatcher, Registry
 
 if TYPE_CHECKING:
+    from sophia_tui.services.prices import Prices
     from sophia_tui.settings import Settings
 
 _log = logging.getLogger("sophia")
@@ -152,6 +153,15 @@ class House:
         store = await self.store()
         living = await store.jobs.living_workers(within_seconds=20)
         ensure_worker(self.paths, self.environment, living)
+
+    def prices(self) -> "Prices":
+        """Prices and shutdown dates in force, read anew: an operator may have changed the file.
+
+        Raises UsageError T430, T431, T432.
+        """
+        from sophia_tui.services.prices import load_prices
+
+        return load_prices(self.settings, self.paths)
 
     def training_allowed(self) -> bool:
         return self.settings.allow_finetune
@@ -316,6 +326,12 @@ async def _promote(house: House) -> Any:
     return PromoteService(await house.store(), house.settings, house.paths, house.clock)
 
 
+async def _prices(house: House) -> Any:
+    from sophia_tui.services.prices import PricesService
+
+    return PricesService(house.prices, house.clock)
+
+
 async def _settings(house: House) -> Any:
     from sophia_tui.services.settings import SettingsService
 
@@ -355,6 +371,7 @@ FACTORIES: dict[str, Factory] = {
     "EvaluateService": _evaluate,
     "ModelsService": _models,
     "PromoteService": _promote,
+    "PricesService": _prices,
     "SettingsService": _settings,
     "AuditService": _audit,
     "StoreService": _store,

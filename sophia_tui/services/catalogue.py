@@ -12,6 +12,7 @@ from sophia_tui.services.models import ModelsService
 from sophia_tui.services.operations import Registry
 from sophia_tui.services.overview import OverviewService
 from sophia_tui.services.prepare import PrepareService
+from sophia_tui.services.prices import PricesService
 from sophia_tui.services.promote import PromoteService
 from sophia_tui.services.settings import SettingsService
 from sophia_tui.services.setup import SetupService
@@ -29,6 +30,7 @@ SERVICES: tuple[type, ...] = (
     EvaluateService,
     ModelsService,
     PromoteService,
+    PricesService,
     SettingsService,
     AuditService,
     StoreService,
