@@ -36,7 +36,10 @@ MOST_PROMPTS, MOST_TOKENS = 48, 8192
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question, and how far its answer goes. `number` is its place among all of a run."""
+    """One question, and how far its answer goes. `number` is its place among all of a run.
+
+    `earlier` are the messages of the chat before it, if there are any.
+    """
 
     number: int
     text: str
@@ -46,6 +49,7 @@ class Prompt:
     id: str | None = None
     accepted: tuple[str, ...] = ()
     stop: schema.StopAt = "end"
+    earlier: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,7 @@ def reply_to(context: RunContext, base: Base, model: Any, prompts: Sequence[Prom
     """
     tokenizer = base.tokenizer
     rows = [
-        _Row(prompt, place, prompt_tokens(tokenizer, prompt.text), [])
+        _Row(prompt, place, prompt_tokens(tokenizer, prompt), [])
         for place, prompt in enumerate(prompts)
     ]
     replies: dict[int, Reply] = {}
@@ -223,10 +227,11 @@ def _padded_left(rows: list[_Row], base: Base) -> tuple[torch.Tensor, torch.Tens
     return ids.to(base.device), mask.to(base.device)
 
 
-def prompt_tokens(tokenizer: Any, prompt: str) -> list[int]:
-    """A question as the tokens of a user's first turn with the opening of the answer."""
+def prompt_tokens(tokenizer: Any, prompt: Prompt) -> list[int]:
+    """The tokens of a question, with what came before it and the opening of the answer."""
+    messages = [*prompt.earlier, {"role": "user", "content": prompt.text}]
     try:
-        text = render(tokenizer, [{"role": "user", "content": prompt}], prompt=True)
+        text = render(tokenizer, messages, prompt=True)
     except TemplateRefuses as error:
         raise WorkFailure(
             303,
@@ -269,7 +274,7 @@ def weights_of(context: RunContext, base: Base, template: Template) -> str:
 
 def batches(tokenizer: Any, prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
     """Prompts of alike length, of the same sides, as many at once as their caches may hold."""
-    sized = [(len(prompt_tokens(tokenizer, each.text)), each) for each in prompts]
+    sized = [(len(prompt_tokens(tokenizer, each)), each) for each in prompts]
     for sides in dict.fromkeys(each.sides for each in prompts):
         batch: list[Prompt] = []
         longest = 0
@@ -285,6 +290,19 @@ def batches(tokenizer: Any, prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]
             longest = most
         if batch:
             yield batch
+
+
+def answer_alone(
+    context: RunContext, base: Base, model: Any, prompts: Sequence[Prompt]
+) -> dict[Side, list[Reply]]:
+    """Each prompt answered by itself, as a person would wait for it; no events."""
+    found: dict[Side, list[Reply]] = {}
+    for side in dict.fromkeys(side for each in prompts for side in each.sides):
+        for each in prompts:
+            context.progress("latency", len(found.get(side, [])), len(prompts))
+            with without_adapter(model) if side == "before" else nullcontext():
+                found.setdefault(side, []).extend(reply_to(context, base, model, [each]))
+    return found
 
 
 def answers(

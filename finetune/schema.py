@@ -46,6 +46,9 @@ EventKind = Literal["state", "progress", "metric", "warning", "checkpoint", "ans
 #: chat_template: the base's own, `plain` where it has none; the others are said in full here.
 PromptForm = Literal["chat_template", "plain", "alpaca"]
 StopAt = Literal["end", "line", "answered"]
+TextMeasure = Literal["bleu", "chrf", "similarity"]
+#: Examples whose losses stand in a report one by one, for a later comparison of two models.
+LOSSES_KEPT: Final = 1000
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED = 0, 1, 2, 3
 EXIT_UNAVAILABLE, EXIT_STOPPED = 5, 6
@@ -159,6 +162,11 @@ class EvaluationSettings(Document):
     prompt_count: int = Field(4, ge=0, description="questions taken from valid when none given")
     max_new_tokens: int = Field(64, ge=1)
     question_sets: list[QuestionSet] = Field(default_factory=list)
+    text_sample: int = Field(0, ge=0, description="held-out examples answered for text_measures")
+    text_measures: list[TextMeasure] = Field(
+        default_factory=lambda: list[TextMeasure](("bleu", "chrf", "similarity"))
+    )
+    latency_sample: int = Field(0, ge=0, description="held-out questions answered one by one")
 
     @field_validator("question_sets")
     @classmethod
@@ -347,6 +355,73 @@ class GradedAnswer(Document):
     after_right: bool | None = None
 
 
+class Measure(Document):
+    """A figure of the answers to held-out questions, 95 % percentile bootstrap intervals.
+
+    bleu, chrf and similarity run from 0 to 1. Seconds are those of one answer asked for alone;
+    tokens are those of one answer, or of one question with what comes before it. The difference is
+    after minus before, the same examples drawn for both. `by` names the program and its version.
+    """
+
+    name: Literal[
+        "bleu",
+        "chrf",
+        "similarity",
+        "latency_median",
+        "latency_p95",
+        "answer_tokens",
+        "question_tokens",
+    ]
+    count: int = Field(description="examples")
+    by: str | None = None
+    before: float | None = None
+    before_low: float | None = None
+    before_high: float | None = None
+    after: float | None = None
+    after_low: float | None = None
+    after_high: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class NotMeasured(Document):
+    """Measures that were asked for and not taken, for want of a package."""
+
+    code: str
+    measures: list[str]
+    package: str
+
+
+class SampledAnswer(Document):
+    """One held-out question of the text sample, by its line in valid.jsonl."""
+
+    line: int
+    question: str
+    reference: str
+    before: str | None = None
+    after: str | None = None
+    similarity_before: float | None = None
+    similarity_after: float | None = None
+
+
+class ExampleLosses(Document):
+    """Answer tokens of an example of valid.jsonl, and nats on all of them together."""
+
+    line: int
+    tokens: int
+    before: float
+    after: float | None = None
+
+
+class Conversations(Document):
+    """Means over the held-out chats: answers in one, and tokens sent to the model for them."""
+
+    count: int
+    answers: float
+    tokens_in: float
+
+
 class EvaluationReport(VersionedDocument):
     """evaluation.json: the held-out part before and after, on answer tokens only."""
 
@@ -364,6 +439,13 @@ class EvaluationReport(VersionedDocument):
     answers: list[Answer] = Field(default_factory=list)
     graded: list[GradedResult] = Field(default_factory=list)
     graded_answers: list[GradedAnswer] = Field(default_factory=list)
+    measures: list[Measure] = Field(default_factory=list)
+    not_measured: list[NotMeasured] = Field(default_factory=list)
+    samples: list[SampledAnswer] = Field(default_factory=list)
+    losses: list[ExampleLosses] = Field(default_factory=list)
+    conversations: Conversations | None = None
+    weights: str | None = Field(None, description="fingerprint of base, template and adapter")
+    device: str | None = None
 
 
 class EventBatch(NamedTuple):
