@@ -114,7 +114,8 @@ def overlap(
     seed: int,
 ) -> schema.Measure:
     """Corpus BLEU or chrF by sacrebleu, from 0 to 1; raises ImportError without it."""
-    from sacrebleu.metrics import BLEU, CHRF
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
 
     metric: Any = BLEU() if name == "bleu" else CHRF()
     # Both keep what they count by sentence, and make the corpus' score of its sum; the pinned

@@ -43,6 +43,11 @@ class Paths:
         return self.data / "prices.yaml"
 
     @property
+    def reports(self) -> Path:
+        """Reports of evaluations, to be opened in a browser."""
+        return self.data / "reports"
+
+    @property
     def logs(self) -> Path:
         return self.data / "logs"
 

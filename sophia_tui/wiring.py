@@ -314,6 +314,14 @@ async def _evaluate(house: House) -> Any:
     return EvaluateService(store, house.settings, house.paths, house.clock, house.wake)
 
 
+async def _evaluations(house: House) -> Any:
+    from sophia_tui.services.evaluations import EvaluationsService
+
+    return EvaluationsService(
+        await house.store(), house.settings, house.paths, house.prices, house.clock
+    )
+
+
 async def _models(house: House) -> Any:
     from sophia_tui.services.models import ModelsService
 
@@ -369,6 +377,7 @@ FACTORIES: dict[str, Factory] = {
     "TrainService": _train,
     "JobsService": _jobs,
     "EvaluateService": _evaluate,
+    "EvaluationsService": _evaluations,
     "ModelsService": _models,
     "PromoteService": _promote,
     "PricesService": _prices,
