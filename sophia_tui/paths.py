@@ -8,6 +8,7 @@ from pathlib import Path
 
 SERVER_DATA = Path("/var/lib/sophia")
 SERVER_ENV = Path("/etc/sophia/sophia.env")
+SERVER_PRICES = Path("/etc/sophia/prices.yaml")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,16 @@ class Paths:
     @property
     def promotions(self) -> Path:
         return self.data / "promotions"
+
+    @property
+    def prices(self) -> Path:
+        """The operator's prices and shutdown dates, where no other file is named."""
+        return self.data / "prices.yaml"
+
+    @property
+    def reports(self) -> Path:
+        """Reports of evaluations, to be opened in a browser."""
+        return self.data / "reports"
 
     @property
     def logs(self) -> Path:

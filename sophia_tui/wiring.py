@@ -24,6 +24,7 @@ from sophia_tui.services.operations import Dispatcher, Registry
 
 if TYPE_CHECKING:
     from sophia_tui.services.deployments import Deployments
+    from sophia_tui.services.prices import Prices
     from sophia_tui.settings import Settings
 
 _log = logging.getLogger("sophia")
@@ -165,6 +166,15 @@ class House:
         store = await self.store()
         living = await store.jobs.living_workers(within_seconds=20)
         ensure_worker(self.paths, self.environment, living)
+
+    def prices(self) -> "Prices":
+        """Prices and shutdown dates in force, read anew: an operator may have changed the file.
+
+        Raises UsageError T430, T431, T432.
+        """
+        from sophia_tui.services.prices import load_prices
+
+        return load_prices(self.settings, self.paths)
 
     def training_allowed(self) -> bool:
         return self.settings.allow_finetune
@@ -318,6 +328,14 @@ async def _evaluate(house: House) -> Any:
     return EvaluateService(store, house.settings, house.paths, house.clock, house.wake)
 
 
+async def _evaluations(house: House) -> Any:
+    from sophia_tui.services.evaluations import EvaluationsService
+
+    return EvaluationsService(
+        await house.store(), house.settings, house.paths, house.prices, house.clock
+    )
+
+
 async def _models(house: House) -> Any:
     from sophia_tui.services.models import ModelsService
 
@@ -348,6 +366,12 @@ async def _promote(house: House) -> Any:
     from sophia_tui.services.promote import PromoteService
 
     return PromoteService(await house.store(), house.settings, house.paths, house.clock)
+
+
+async def _prices(house: House) -> Any:
+    from sophia_tui.services.prices import PricesService
+
+    return PricesService(house.prices, house.clock)
 
 
 async def _settings(house: House) -> Any:
@@ -387,10 +411,12 @@ FACTORIES: dict[str, Factory] = {
     "TrainService": _train,
     "JobsService": _jobs,
     "EvaluateService": _evaluate,
+    "EvaluationsService": _evaluations,
     "ModelsService": _models,
     "MergeService": _merge,
     "ServingService": _serving,
     "PromoteService": _promote,
+    "PricesService": _prices,
     "SettingsService": _settings,
     "AuditService": _audit,
     "StoreService": _store,
