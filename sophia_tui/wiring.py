@@ -362,6 +362,14 @@ async def _serving(house: House) -> Any:
     )
 
 
+async def _ask(house: House) -> Any:
+    from sophia_tui.providers.chat import ask
+    from sophia_tui.services.ask import AskService
+
+    await house.store()  # for the settings that Sophia keeps
+    return AskService(house.settings, ask)
+
+
 async def _promote(house: House) -> Any:
     from sophia_tui.services.promote import PromoteService
 
@@ -415,6 +423,7 @@ FACTORIES: dict[str, Factory] = {
     "ModelsService": _models,
     "MergeService": _merge,
     "ServingService": _serving,
+    "AskService": _ask,
     "PromoteService": _promote,
     "PricesService": _prices,
     "SettingsService": _settings,

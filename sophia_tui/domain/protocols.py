@@ -379,6 +379,9 @@ class ApiProcess(Protocol):
     def startable(self) -> bool:
         """Whether API_URL is this machine's own loopback."""
 
+    def make_key(self) -> str:
+        """Make a key for served models where none is set, and keep it; the path of its file."""
+
     async def start(self) -> bool:
         """Start it as nobody's child; whether it answers now."""
 

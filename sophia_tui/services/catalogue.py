@@ -2,6 +2,7 @@
 
 from functools import cache
 
+from sophia_tui.services.ask import AskService
 from sophia_tui.services.audit import AuditService
 from sophia_tui.services.collect import CollectService
 from sophia_tui.services.datasets import DatasetsService
@@ -35,6 +36,7 @@ SERVICES: tuple[type, ...] = (
     ModelsService,
     MergeService,
     ServingService,
+    AskService,
     PromoteService,
     PricesService,
     SettingsService,

@@ -104,7 +104,12 @@ def learned(job: JobView, evaluation: Any, questions: list[Question]) -> dict[st
         "job": job.id,
         "model": str(job.resulting_model),
         "training": _training(job),
-        "graded": [_share(each) for each in evaluation.rows if each.measure == "right"],
+        "graded": [
+            _share(each)
+            for each in evaluation.rows
+            # held-out wordings by language; the sum of both says less
+            if each.measure == "right" and (each.language or each.set != HELDOUT)
+        ],
         "scores": _scores(evaluation),
         "answers": _answers(evaluation, questions),
     }
