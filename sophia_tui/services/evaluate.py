@@ -29,12 +29,17 @@ if TYPE_CHECKING:
     from finetune.schema import EvaluationSettings, QuestionSet
     from sophia_tui.settings import Settings
 
+#: Held-out questions whose answers are shown where nothing else is asked.
+_SHOWN = 4
+
 
 class EvaluateRequest(Input):
     model: str = Field(description=N_("The model's id, e.g. sophia-v1."))
     prompts: list[str] = Field(
         default_factory=list,
-        description=N_("Questions for both; default: some of the held-out part."),
+        description=N_(
+            "Questions for both; default: some of the held-out part, where none are graded."
+        ),
     )
     limit: int | None = Field(
         default=None,
@@ -196,6 +201,7 @@ def _settings_of(request: EvaluateRequest) -> "EvaluationSettings":
     return EvaluationSettings(
         sample_limit=request.limit,
         prompts=request.prompts,
+        prompt_count=0 if sets else _SHOWN,
         max_new_tokens=request.max_new_tokens,
         question_sets=sets,
         text_sample=request.text_sample if measures else 0,

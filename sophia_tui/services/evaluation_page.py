@@ -76,7 +76,7 @@ def _evaluation(view: EvaluationView, alone: bool) -> list[str]:
         _table(
             [
                 *(_("Measure"), _("Before"), _("After"), _("Change"), ""),
-                *(_("Target"), _("Reached"), _("Examples"), _("Measured by")),
+                *(_("Goal"), _("Reached"), _("Examples"), _("Measured by")),
             ],
             [
                 [

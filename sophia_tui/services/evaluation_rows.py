@@ -77,7 +77,7 @@ class MeasureRow(Output):
     difference: float | None = Field(default=None, title=N_("Change"))
     low: float | None = Field(default=None, title=N_("At least"))
     high: float | None = Field(default=None, title=N_("At most"))
-    target: str | None = Field(default=None, title=N_("Target"))
+    target: str | None = Field(default=None, title=N_("Goal"))
     met: Literal["met", "not met", "not measured"] | None = Field(default=None, title=N_("Reached"))
     by: str | None = Field(default=None, title=N_("Measured by"))
 

@@ -47,6 +47,9 @@ VERBS = {
     "repair": N_("repair"),
     "rejected": N_("rejected records"),
     "load": N_("load"),
+    "compare": N_("compare"),
+    "report": N_("report"),
+    "roi": N_("return on investment"),
 }
 SUBJECTS = {
     "overview": N_("overview"),
