@@ -19,7 +19,7 @@ from sophia_tui.domain.serving import Deployment, TrafficSummary
 from sophia_tui.errors import SophiaError, UsageError
 from sophia_tui.i18n import N_, _, get_language
 from sophia_tui.services.operations import operation
-from sophia_tui.services.quality import Quality, Targets
+from sophia_tui.services.quality import Quality, Targets, percent
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -392,12 +392,22 @@ def _in_zone(moment: datetime | None, zone: "ZoneInfo") -> datetime | None:
 
 
 def _alerts(totals: Sequence[TrafficSummary], targets: Targets) -> list[str]:
-    """What misses its target, by model."""
-    return [
-        f"{each.model or _('(unknown name)')}: {sentence}"
+    """What misses its target, by model; and whether many ask for a name that nobody serves."""
+    found = [
+        f"{each.model}: {sentence}"
         for each in totals
+        if each.model
         for sentence in Quality.of([each]).complaints(targets)
     ]
+    strangers = sum(each.requests for each in totals if not each.model)
+    if strangers and strangers / Quality.of(totals).requests > targets.error_rate:
+        rate = strangers / Quality.of(totals).requests
+        found.append(
+            _("{rate} of the requests asked for a name that is not served.").format(
+                rate=percent(rate)
+            )
+        )
+    return found
 
 
 def _note(counted_since: datetime | None, period: _Period, living: Sequence[Deployment]) -> str:
