@@ -60,7 +60,7 @@ WORD_FIELDS = frozenset(
 )
 
 #: Words that mean several things: what they mean here. English keeps the words of `--json`.
-KIND_WORDS = {"train": N_("training"), "evaluate": N_("evaluation"), "merge": N_("merge")}
+KIND_WORDS = {"train": N_("training"), "evaluate": N_("evaluation"), "merge": N_("merging")}
 #: Keys of counts, likewise; rejection codes stay as they are, since people type them.
 _COUNTS = {
     "rows_in": N_("rows read"),
