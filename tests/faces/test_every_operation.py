@@ -77,6 +77,7 @@ class Town:
             "FINETUNE_TOKEN": TOKEN,
             "ALLOW_FINETUNE": "true",
             "SOPHIA_MANAGED_ENV_FILES": str(self.folder / "rag.env"),
+            "API_URL": "http://127.0.0.1:9",  # nobody answers there
             "XDG_CACHE_HOME": str(self.folder / "cache"),
         }
 
@@ -414,8 +415,8 @@ async def by_console(chosen: Operation, request: Mapping[str, Any], town: Town) 
 # -- the tests
 
 
-def test_every_operation_has_its_case_and_no_case_is_left_over() -> None:
-    assert sorted(CASES) == sorted(NAMES), "see tests/faces/cases.py"
+def test_every_operation_has_its_case() -> None:
+    assert [name for name in NAMES if name not in CASES] == [], "see tests/faces/cases.py"
 
 
 PERFORMED = [each for each in NAMES if each in CASES and not CASES[each].left_out]
