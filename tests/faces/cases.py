@@ -35,6 +35,7 @@ CASES: dict[str, Case] = {
     "datasets.list": Case(),
     "datasets.show": Case({"dataset": "town"}),
     "datasets.rejected": Case({"dataset": "town", "code": "duplicate", "limit": 1}),
+    "datasets.rows": Case({"dataset": "town", "part": "valid", "text": "office 5", "limit": 2}),
     "train.start": Case(
         {"dataset": "town", "base": seeded.BASE, "max_steps": 5, "learning_rate": 0.0003},
         changes=("jobs",),

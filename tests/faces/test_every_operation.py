@@ -39,7 +39,6 @@ from sophia_tui.tui.app import SophiaApp
 from sophia_tui.tui.console import keys
 from sophia_tui.tui.screens.confirm import ConfirmScreen
 from sophia_tui.tui.screens.form import FormScreen, typed_text
-from sophia_tui.tui.screens.listing import ListScreen
 from sophia_tui.tui.screens.live import LiveScreen
 from sophia_tui.tui.screens.palette import PaletteScreen
 from sophia_tui.tui.screens.result import ResultScreen
@@ -314,6 +313,7 @@ class Person:
     def __init__(self, app: Any, pilot: Pilot[Any]) -> None:
         self.app = app
         self.pilot = pilot
+        self.asked: dict[str, dict[str, Any]] = {}
         self.told: dict[str, BaseModel | SophiaError] = {}
         call = app.call
 
@@ -323,7 +323,7 @@ class Person:
             except SophiaError as problem:
                 self.told[operation] = problem
                 raise
-            self.told[operation] = answer
+            self.asked[operation], self.told[operation] = dict(request), answer
             return answer
 
         app.call = overheard
@@ -333,21 +333,21 @@ class Person:
         seen = ("full", "empty")
         await self._wait(lambda: getattr(self.app.screen, "state", "") in seen, "the first screen")
         await self.pilot.press("7")
-        await self._wait(lambda: isinstance(self.app.screen, ListScreen), "the settings")
+        await self._wait(lambda: self.app.state.screen == "settings", "the settings")
 
-    async def perform(self, chosen: Operation, request: Mapping[str, Any]) -> None:
-        """From the palette to the answer on the screen."""
+    async def perform(self, chosen: Operation, request: Mapping[str, Any]) -> dict[str, Any]:
+        """From the palette to the answer on the screen; what was asked. A screen of its own asks
+        as it does (a page as long as possible, say), a form what is filled in."""
         await self._choose(chosen)
-        shown = keys.SHOWN_BY.get(chosen.name)
-        if chosen.writes or _asks(chosen):
+        if asks := chosen.writes or _asks(chosen):
             await self._wait(lambda: isinstance(self.app.screen, FormScreen), "the form")
             await self._fill(self.app.screen, request)
             await self._run(chosen, request)
         await self._wait(lambda: chosen.name in self.told, "the answer")
-        if isinstance(self.told[chosen.name], SophiaError):
-            return
-        screen = LiveScreen if shown and not chosen.writes and not request else ResultScreen
-        await self._wait(lambda: isinstance(self.app.screen, screen), "the answer on the screen")
+        if not isinstance(self.told[chosen.name], SophiaError):
+            shown = LiveScreen if not asks and chosen.name in keys.SHOWN_BY else ResultScreen
+            await self._wait(lambda: isinstance(self.app.screen, shown), "the answer on the screen")
+        return dict(request) if asks else self.asked[chosen.name]
 
     async def _choose(self, chosen: Operation) -> None:
         await self.pilot.press("colon")
@@ -393,7 +393,10 @@ def _asks(chosen: Operation) -> bool:
     return any(needed) or (bool(needed) and chosen.name not in keys.SHOWN_BY)
 
 
-async def by_console(chosen: Operation, request: Mapping[str, Any], town: Town) -> tuple[Any, str]:
+async def by_console(
+    chosen: Operation, request: Mapping[str, Any], town: Town
+) -> tuple[Any, str, dict[str, Any]]:
+    """The answer, the error's code, and what was asked."""
     house = House(town.environment)
     app = SophiaApp(
         house.dispatcher,
@@ -404,12 +407,12 @@ async def by_console(chosen: Operation, request: Mapping[str, Any], town: Town) 
     async with app.run_test(size=(100, 40)) as pilot:
         person = Person(app, pilot)
         await person.arrive()
-        await person.perform(chosen, request)
+        asked = await person.perform(chosen, request)
     await house.close()
     told = person.told[chosen.name]
     if isinstance(told, SophiaError):
-        return None, told.code
-    return told.model_dump(mode="json"), ""
+        return None, told.code, asked
+    return told.model_dump(mode="json"), "", asked
 
 
 # -- the tests
@@ -428,20 +431,20 @@ def test_console_command_line_and_http_do_the_same(
 ) -> None:
     chosen, case = registry().get(name), CASES[name]
     plain = Plain(town.rows)
-    faces: dict[str, Callable[[], tuple[Any, str]]] = {
-        "console": lambda: asyncio.run(by_console(chosen, case.request, town)),
-        "command line": lambda: by_command_line(chosen, case.request, capsys),
-        "http": lambda: by_http(chosen, case.request, http),
-    }
-    outcomes = {}
-    for face, perform in faces.items():
+    outcomes, request = {}, dict(case.request)
+    for face in ("console", "command line", "http"):
         if town.touched:
             town.reset()
         town.touched = chosen.writes
-        answer, error = perform()
+        if face == "console":
+            answer, error, request = asyncio.run(by_console(chosen, request, town))
+        elif face == "http":
+            answer, error = by_http(chosen, request, http)
+        else:
+            answer, error = by_command_line(chosen, request, capsys)
         outcomes[face] = Outcome(plain(answer), error, changes_now(town, plain))
     first = outcomes["console"]
-    assert outcomes == dict.fromkeys(faces, first)
+    assert outcomes == dict.fromkeys(outcomes, first)
     assert first.error == case.error
     audited = ("audit",) if chosen.writes else ()
     assert set(first.changes) == {*case.changes, *audited}
