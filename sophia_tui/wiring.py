@@ -382,6 +382,12 @@ async def _prices(house: House) -> Any:
     return PricesService(house.prices, house.clock)
 
 
+async def _monitor(house: House) -> Any:
+    from sophia_tui.services.monitor import MonitorService
+
+    return MonitorService(await house.store(), house.source, house.settings, house.clock)
+
+
 async def _settings(house: House) -> Any:
     from sophia_tui.services.settings import SettingsService
 
@@ -426,6 +432,7 @@ FACTORIES: dict[str, Factory] = {
     "AskService": _ask,
     "PromoteService": _promote,
     "PricesService": _prices,
+    "MonitorService": _monitor,
     "SettingsService": _settings,
     "AuditService": _audit,
     "StoreService": _store,

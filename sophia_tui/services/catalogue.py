@@ -12,6 +12,7 @@ from sophia_tui.services.evaluations import EvaluationsService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
 from sophia_tui.services.models import ModelsService
+from sophia_tui.services.monitor import MonitorService
 from sophia_tui.services.operations import Registry
 from sophia_tui.services.overview import OverviewService
 from sophia_tui.services.prepare import PrepareService
@@ -39,6 +40,7 @@ SERVICES: tuple[type, ...] = (
     AskService,
     PromoteService,
     PricesService,
+    MonitorService,
     SettingsService,
     AuditService,
     StoreService,

@@ -52,6 +52,12 @@ VALUE_WORDS = (
     N_("not measured"),
     N_("right"),
     N_("wrong"),
+    N_("counted"),
+    N_("missing"),
+    N_("unreachable"),
+    N_("starting"),
+    N_("ready"),
+    N_("stopping"),
 )
 
 #: Fields whose values are such words; everything else is shown as it stands.
