@@ -2,7 +2,6 @@
 
 RunFailure
   BadRequest     FINETUNE-101  run folder or run.yaml is not as it must be        exit 2
-                 FINETUNE-104  the recipe leaves no layer to adapt                exit 2
   Refused        FINETUNE-102  another process works on this folder               exit 3
                  FINETUNE-103  the checkpoints belong to other data or settings   exit 3
   DataFailure    FINETUNE-201  data set not there        202 a line is not canonical

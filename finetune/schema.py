@@ -95,8 +95,8 @@ class LoraSettings(Document):
     dropout: Number = Field(0.05, ge=0, lt=1)
     target_modules: Literal["all-linear"] | list[str] = "all-linear"
     bias: Literal["none"] = "none"
-    first_layer: int = Field(
-        0, ge=0, description="the lowest layer to adapt, from 0; those below stay as they are"
+    frozen_share: Number = Field(
+        0.0, ge=0, lt=1, description="of the layers, from the lowest on: these get no adapter"
     )
 
 

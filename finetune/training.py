@@ -28,7 +28,7 @@ from safetensors.torch import save as save_tensors
 from finetune import schema
 from finetune.bases import Base
 from finetune.examples import Example
-from finetune.failures import BadRequest, Stopped, WorkFailure
+from finetune.failures import Stopped, WorkFailure
 from finetune.packing import Packed, Padded, Way, packed_or_padded
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -124,7 +124,7 @@ class Trainer:
         """
         way = Way(self.feed)
         if self.recipe.packing:
-            first = self.recipe.lora.first_layer
+            first = first_layer(self.base.model, self.recipe.lora)
             packed = Packed(self.model, self.feed.pad, self.feed.device, first)
             way = packed_or_padded(packed, self.examples, self.recipe.batch_size, on_example)
         self.feed = way.feed
@@ -250,18 +250,16 @@ class Trainer:
             torch.cuda.set_rng_state(states["cuda"], self.base.device)
 
 
+def first_layer(model: Any, lora: schema.LoraSettings) -> int:
+    """The lowest layer that gets an adapter, from 0."""
+    return math.floor(lora.frozen_share * int(getattr(model.config, "num_hidden_layers", 0)))
+
+
 def _places(model: Any, lora: schema.LoraSettings) -> dict[str, Any]:
     """Which modules of which layers get an adapter, in peft's words."""
-    if lora.first_layer == 0:
+    first = first_layer(model, lora)
+    if first == 0:
         return {"target_modules": lora.target_modules}
-    layers = int(getattr(model.config, "num_hidden_layers", 0))
-    if lora.first_layer >= layers:
-        raise BadRequest(
-            104,
-            "The recipe leaves no layer to adapt.",
-            f"lora.first_layer is {lora.first_layer}; the base has layers 0 to {layers - 1}.",
-            "Lower lora.first_layer in the recipe.",
-        )
     names: str | list[str] = lora.target_modules
     if isinstance(names, str):  # peft takes no single layers together with `all-linear`
         head = model.get_output_embeddings()
@@ -272,10 +270,8 @@ def _places(model: Any, lora: schema.LoraSettings) -> dict[str, Any]:
                 if isinstance(module, torch.nn.Linear) and module is not head
             }
         )
-    return {
-        "target_modules": names,
-        "layers_to_transform": list(range(lora.first_layer, layers)),
-    }
+    layers = list(range(first, model.config.num_hidden_layers))
+    return {"target_modules": names, "layers_to_transform": layers}
 
 
 def _as_json(value: object) -> Any:

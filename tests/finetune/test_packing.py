@@ -44,11 +44,11 @@ def test_what_all_begin_with_ends_before_the_first_learnt_token() -> None:
     assert shared_start([example([1, 2, 3], 1)]) == 0
 
 
-@pytest.mark.parametrize("first_layer", [0, 2])
+@pytest.mark.parametrize("frozen", [0.0, 0.5])
 def test_a_packed_training_has_the_losses_of_a_padded_one(
-    make_run: MakeRun, uneven: Path, first_layer: int
+    make_run: MakeRun, uneven: Path, frozen: float
 ) -> None:
-    lora = {"r": 4, "dropout": 0.0, "first_layer": first_layer}
+    lora = {"r": 4, "dropout": 0.0, "frozen_share": frozen}
     packed = make_run("packed", recipe={**UNEVEN, "lora": lora}, dataset_path=str(uneven))
     padded = make_run(
         "padded", recipe={**UNEVEN, "packing": False, "lora": lora}, dataset_path=str(uneven)
@@ -57,13 +57,13 @@ def test_a_packed_training_has_the_losses_of_a_padded_one(
     assert losses(packed) == pytest.approx(losses(padded), rel=1e-3)
     assert manifest(packed).eval_loss == pytest.approx(manifest(padded).eval_loss, rel=1e-3)
     assert (manifest(packed).packed, manifest(padded).packed) == (True, False)
-    assert manifest(packed).kept_examples == (8 if first_layer else 0)
+    assert manifest(packed).kept_examples == (8 if frozen else 0)
 
 
-def test_only_layers_from_the_first_on_have_an_adapter(make_run: MakeRun) -> None:
+def test_frozen_layers_have_no_adapter_nor_has_the_output_head(make_run: MakeRun) -> None:
     from safetensors.torch import load_file
 
-    run = make_run(recipe={"max_steps": 1, "lora": {"r": 4, "first_layer": 2}})
+    run = make_run(recipe={"max_steps": 1, "lora": {"r": 4, "frozen_share": 0.5}})
     assert finetune("train", run) == 0
     names = load_file(run / "adapter" / "adapter_model.safetensors")
     assert {name.split(".layers.")[1].split(".")[0] for name in names} == {"2", "3"}
@@ -74,16 +74,8 @@ def test_only_layers_from_the_first_on_have_an_adapter(make_run: MakeRun) -> Non
     }
 
 
-def test_a_recipe_that_leaves_no_layer_is_refused(make_run: MakeRun) -> None:
-    run = make_run(recipe={"lora": {"first_layer": 4}})
-    assert finetune("train", run) == schema.EXIT_USAGE
-    failed = events(run, "state")[-1].data
-    assert failed["code"] == "FINETUNE-104"
-    assert "0 to 3" in failed["why"]
-
-
 def test_a_packed_training_resumes_to_the_same_result(make_run: MakeRun, uneven: Path) -> None:
-    recipe = {**UNEVEN, "max_steps": 60, "save_steps": 8, "lora": {"r": 4, "first_layer": 2}}
+    recipe = {**UNEVEN, "max_steps": 60, "save_steps": 8, "lora": {"r": 4, "frozen_share": 0.5}}
     run = make_run(recipe=recipe, dataset_path=str(uneven))
     whole = make_run("whole", recipe=recipe, dataset_path=str(uneven))
     when_step(run, 11, lambda: ask(run, "pause"))
