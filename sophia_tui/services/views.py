@@ -45,12 +45,25 @@ VALUE_WORDS = (
     N_("server"),
     N_("environment"),
     N_("env file"),
+    N_("data folder"),
     N_("default"),
+    N_("met"),
+    N_("not met"),
+    N_("not measured"),
+    N_("right"),
+    N_("wrong"),
+    N_("counted"),
+    N_("missing"),
+    N_("unreachable"),
+    N_("starting"),
+    N_("ready"),
+    N_("stopping"),
 )
 
 #: Fields whose values are such words; everything else is shown as it stands.
 WORD_FIELDS = frozenset(
     {"status", "state", "kind", "outcome", "stage", "health", "source", "verdict", "copy_export"}
+    | {"met", "before_verdict", "after_verdict"}
 )
 
 #: Words that mean several things: what they mean here. English keeps the words of `--json`.

@@ -47,6 +47,9 @@ VERBS = {
     "repair": N_("repair"),
     "rejected": N_("rejected records"),
     "load": N_("load"),
+    "compare": N_("compare"),
+    "report": N_("report"),
+    "roi": N_("return on investment"),
 }
 SUBJECTS = {
     "overview": N_("overview"),
@@ -60,6 +63,7 @@ SUBJECTS = {
     "evaluate": N_("evaluation"),
     "models": N_("models"),
     "promote": N_("promotion"),
+    "monitor": N_("figures in use"),
     "settings": N_("settings"),
     "audit": N_("log of actions"),
     "store": N_("store"),

@@ -11,7 +11,7 @@ from typing import Any
 
 from finetune.schema import ADAPTER_FOLDER, MERGED_FOLDER, ContractError
 from sophia_tui.domain.jobs import Job, JobKind, JobState
-from sophia_tui.domain.models import Model, ModelKind, merged_id
+from sophia_tui.domain.models import Evaluation, Model, ModelKind, merged_id
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import SophiaError
 from sophia_tui.providers.run_folder import drop_heartbeat, evaluation_report
@@ -20,6 +20,9 @@ from sophia_tui.worker import errors
 from sophia_tui.worker.observe import Observed
 
 log = logging.getLogger("sophia.worker")
+
+#: What an evaluation says of each question; it stands with the evaluation and nowhere else.
+_LONG_PARTS = frozenset({"graded_answers", "samples", "losses"})
 
 
 class Finisher:
@@ -131,8 +134,14 @@ class Finisher:
     ) -> None:
         report = evaluation_report(job.run_folder or "")
         if job.model_id is not None:
-            await store.models.update(job.model_id, evaluation={**report, "at": now.isoformat()})
-        result.update({key: value for key, value in report.items() if key != "answers"})
+            await store.evaluations.add(
+                Evaluation(job.id, job.model_id, job.dataset, report, created_at=now)
+            )
+            newest = {key: value for key, value in report.items() if key not in _LONG_PARTS}
+            await store.models.update(job.model_id, evaluation={**newest, "at": now.isoformat()})
+        result.update(
+            {key: value for key, value in report.items() if key not in _LONG_PARTS | {"answers"}}
+        )
 
     def _history(self, job: Job, ended: JobState, at: datetime, result: dict[str, Any]) -> None:
         """A history that can't be written doesn't undo what was made; the job tells of it."""
