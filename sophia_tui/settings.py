@@ -387,8 +387,11 @@ def load(
 
     Raises UsageError T422 naming each wrong key, never its value.
     """
-    path, given = read_sources(environment)
-    merged = {**(made or {}), **given}
+    path, merged = read_sources(environment)
+    # a key that is set to nothing counts as not set
+    merged.update(
+        {key: each for key, each in (made or {}).items() if not merged.get(key, "").strip()}
+    )
     merged.update({key: value for key, value in (table or {}).items() if storable(key)})
     merged.update(flags or {})
     known = keys()

@@ -34,6 +34,7 @@ from sophia_tui.worker.finish import Finisher
 from sophia_tui.worker.observe import Observed
 from tests.finetune.tiny_model import build_tiny_model
 from tests.integration.serving_house import MODEL_KEY, asked, house_on, model_row
+from tests.integration.test_front import deployment
 from tests.integration.worker_house import SystemClock, new_job
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -321,14 +322,30 @@ async def test_a_taken_name_a_hosted_model_and_a_wrong_name_are_refused(
     await store.deployments.update("deployment-1", state=DeploymentState.STOPPED)
 
 
-async def test_without_an_api_and_a_key_it_says_what_to_set(
-    store_url: str, tmp_path: Path, store: Store
+async def test_an_address_of_another_machine_is_not_started_here(
+    house: House, store: Store
 ) -> None:
-    keys = {"SOPHIA_MODEL_TOKEN": "", "FINETUNE_TOKEN": "", "API_URL": "http://127.0.0.1:9"}
-    house = house_on(store_url, tmp_path, **keys)
     service = await house.service(_serving_service())
     notes = " ".join(await service._front(context(Face.CLI), "tiny"))
-    assert "SOPHIA_MODEL_TOKEN" in notes and "http://127.0.0.1:9" in notes
+    assert "http://192.0.2.1:9" in notes and "sophia serve api" in notes
+    assert not (house.paths.logs / "api.log").exists()
+
+
+async def test_where_no_key_is_set_one_is_made_and_named(
+    store_url: str, tmp_path: Path, store: Store
+) -> None:
+    keys = {"SOPHIA_MODEL_TOKEN": "", "FINETUNE_TOKEN": ""}
+    house = house_on(store_url, tmp_path, API_URL=f"http://localhost:{free_port()}", **keys)
+    house.environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    await store.models.add(model_row("sophia-v1", "/f"))
+    await store.deployments.add(deployment(None))
+    service = await house.service(_serving_service())
+    notes = " ".join(await service._front(context(Face.CLI), "sophia-v1"))
+    key = house.paths.model_token.read_text().strip()
+    assert str(house.paths.model_token) in notes and key not in notes
+    async with openai.AsyncOpenAI(base_url=f"{house.settings.api_url}/v1", api_key=key) as client:
+        assert [each.id async for each in client.models.list()] == ["sophia-v1"]
+    await call(house, "serve.stop", api=True)
     await house.close()
 
 
@@ -341,8 +358,6 @@ def _serving_service() -> type:
 async def test_an_api_is_started_found_and_stopped(
     store_url: str, tmp_path: Path, store: Store
 ) -> None:
-    from tests.integration.test_front import deployment
-
     house = house_on(
         store_url, tmp_path, API_URL=f"http://localhost:{free_port()}", PATH=os.environ["PATH"]
     )
