@@ -10,7 +10,7 @@ NAMES = {each.name for each in registry()}
 
 
 def test_keys_lead_only_to_operations_screens_and_acts_that_exist() -> None:
-    screens = {"overview", "jobs", *keys.LISTS}
+    screens = {"overview", "jobs", *keys.SHOWS}
     for key in keys.KEYS:
         kind, _sign, name = key.target.partition(".")
         assert key.target in NAMES or kind == "act" or (kind == "screen" and name in screens)

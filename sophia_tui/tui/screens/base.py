@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.screen import Screen
@@ -14,7 +15,7 @@ from sophia_tui.tui import keys
 from sophia_tui.tui.widgets.plate import Plate
 
 if TYPE_CHECKING:
-    from sophia_tui.tui.console import SophiaApp
+    from sophia_tui.tui.host import Console
 
 
 StylePath = str | PurePath | list[str | PurePath] | None
@@ -30,8 +31,11 @@ class SophiaScreen(Screen[Any]):
     scopes: tuple[str, ...] = ()
     #: Whether digits, refresh and the like count here.
     everywhere = True
+    #: Whether something is typed here that is not done yet, and whether something runs.
+    dirty = False
+    running: Any = None
 
-    def __init__(self, sophia: "SophiaApp") -> None:
+    def __init__(self, sophia: "Console") -> None:
         super().__init__()
         self.sophia = sophia
         for key in self.known_keys():
@@ -84,19 +88,26 @@ class SophiaScreen(Screen[Any]):
     def key_line(self, width: int) -> Content:
         """The keys that matter here, as many as fit; help has them all."""
         offered = [each for each in self.known_keys() if each.rank and self.sophia.offers(each)]
-        kept: list[keys.Key] = []
-        room = width
-        for each in sorted(offered, key=lambda each: each.rank):
-            room -= len(each.shown) + len(_(each.text)) + 3
-            if room < 0:
-                break
-            kept.append(each)
-        screens = [each for each in kept if each.target.startswith("screen.")]
-        rest = [each for each in kept if each.scope]
-        rest += reversed([each for each in kept if not each.scope and each not in screens])
-        parts: list[str | tuple[str, str]] = []
-        for each in [*sorted(screens, key=lambda each: each.key), *rest]:
-            parts += [(each.shown, "bold $accent"), f" {_(each.text)}  "]
+        offered.sort(key=lambda each: each.rank)
+        digits = [each for each in offered if each.target.startswith("screen.")]
+        others = [each for each in offered if each not in digits]
+        # where the screens have no room each, one word stands for all of them
+        all_digits = f"{digits[0].shown}-{max(each.shown for each in digits)}" if digits else ""
+        short = (all_digits, _("screens"))
+        least = _cells(*short) if digits else 0
+        kept, room = _fitting(others, width - least)
+        some, _left = _fitting(digits, room + least)
+        if len(some) < min(3, len(digits)):
+            parts: list[str | tuple[str, str]] = _told(*short)
+        else:
+            parts = [
+                part
+                for each in sorted(some, key=lambda each: each.key)
+                for part in _told(each.shown, _(each.text))
+            ]
+        own = [each for each in kept if each.scope]
+        for each in [*own, *reversed([each for each in kept if not each.scope])]:
+            parts += _told(each.shown, _(each.text))
         return Content.assemble(*parts)
 
     def say(self, text: Content | str) -> None:
@@ -114,6 +125,29 @@ class SophiaScreen(Screen[Any]):
         """What `y` sends to the terminal's clipboard."""
         return ""
 
+    def keep_draft(self) -> None:
+        """Write what is typed to disk, where there is anything."""
+
     def act(self, name: str) -> bool:
         """Do an act of this screen's own; False where it has none of that name."""
         return False
+
+
+def _cells(key: str, text: str) -> int:
+    return cell_len(key) + cell_len(text) + 3
+
+
+def _told(key: str, text: str) -> list[str | tuple[str, str]]:
+    return [(key, "bold $accent"), f" {text}  "] if key else []
+
+
+def _fitting(found: list[keys.Key], room: int) -> tuple[list[keys.Key], int]:
+    """The first of these that fit, and the cells that are left."""
+    kept = []
+    for each in found:
+        taken = _cells(each.shown, _(each.text))
+        if taken > room:
+            break
+        room -= taken
+        kept.append(each)
+    return kept, room

@@ -20,7 +20,7 @@ from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.widgets.plate import Plate
 
 if TYPE_CHECKING:
-    from sophia_tui.tui.console import SophiaApp
+    from sophia_tui.tui.host import Console
 
 Part = str | tuple[str, str]
 
@@ -31,7 +31,7 @@ class ResultScreen(SophiaScreen):
     CSS_PATH = "result.tcss"
     scopes = ("result",)
 
-    def __init__(self, sophia: "SophiaApp", title: str, result: BaseModel) -> None:
+    def __init__(self, sophia: "Console", title: str, result: BaseModel) -> None:
         super().__init__(sophia)
         self.title_text = title
         self.result = result
