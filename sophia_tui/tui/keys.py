@@ -40,14 +40,14 @@ _SHOWN = {
 
 #: Screens by the digit that opens them.
 SCREENS = (
-    Key("1", "screen.overview", N_("Overview"), rank=10),
-    Key("2", "screen.setup", N_("Set-up"), rank=15),
-    Key("3", "screen.datasets", N_("Data"), rank=12),
-    Key("4", "screen.jobs", N_("Jobs"), rank=11),
-    Key("5", "screen.models", N_("Models"), rank=13),
-    Key("6", "screen.monitor", N_("Monitor"), rank=14),
-    Key("7", "screen.settings", N_("Settings"), rank=16),
-    Key("8", "screen.audit", N_("Log"), rank=17),
+    Key("1", "screen.overview", N_("Overview"), rank=20),
+    Key("2", "screen.setup", N_("Set-up"), rank=25),
+    Key("3", "screen.datasets", N_("Data"), rank=22),
+    Key("4", "screen.jobs", N_("Jobs"), rank=21),
+    Key("5", "screen.models", N_("Models"), rank=23),
+    Key("6", "screen.monitor", N_("Monitor"), rank=24),
+    Key("7", "screen.settings", N_("Settings"), rank=26),
+    Key("8", "screen.audit", N_("Log"), rank=27),
 )
 #: The operation that each screen shows; who may not ask it is not offered the screen.
 SHOWS = {
@@ -84,14 +84,15 @@ KEYS = (
     *SCREENS,
     Key("colon", "act.palette", N_("commands"), rank=1, others=("ctrl+p",)),
     Key("question_mark", "act.help", N_("help"), rank=2, others=("f1",)),
-    Key("q", "act.quit", N_("quit"), rank=3, others=("f10",)),
-    Key("r", "act.refresh", N_("refresh"), rank=9, others=("f5",)),
+    Key("q", "act.quit", N_("quit"), rank=12, others=("f10",)),
+    Key("r", "act.refresh", N_("refresh"), rank=30, others=("f5",)),
     Key("escape", "act.back", N_("back")),
     Key("y", "act.copy", N_("copy")),
     Key("w", "act.save", N_("save to file"), scope="result", rank=4),
-    Key("enter", "act.next", N_("next step"), scope="overview", rank=4),
+    Key("enter", "act.next", N_("next step"), scope="overview"),
     Key("slash", "act.filter", N_("filter"), scope="table", rank=10),
     Key("enter", "act.open", N_("open"), scope="table", rank=4),
+    Key("r", "act.refresh", N_("check again"), scope="setup", rank=5, others=("f5",)),
     Key("s", "samples.load", N_("sample data"), scope="setup", rank=6),
     Key("c", "collect.run", N_("collect"), scope="setup", rank=7),
     Key("c", "jobs.cancel", N_("cancel"), scope="jobs", rank=7),
@@ -151,5 +152,8 @@ def remapped(changes: str) -> tuple[Key, ...]:
 
 
 def for_scopes(keys: tuple[Key, ...], scopes: tuple[str, ...]) -> list[Key]:
-    """The keys that count where these scopes hold."""
-    return [each for each in keys if each.scope in scopes]
+    """The keys that count where these scopes hold; a scope's own word for a key goes before the
+    one of everywhere."""
+    found = [each for each in keys if each.scope in scopes]
+    own = {(each.key, each.target) for each in found if each.scope}
+    return [each for each in found if each.scope or (each.key, each.target) not in own]

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
 
 
+#: Fewer screens than these are not listed one by one: gaps would only puzzle.
+_LEAST_SCREENS = 6
+
 StylePath = str | PurePath | list[str | PurePath] | None
 
 
@@ -90,21 +93,24 @@ class SophiaScreen(Screen[Any]):
         offered = [each for each in self.known_keys() if each.rank and self.sophia.offers(each)]
         offered.sort(key=lambda each: each.rank)
         digits = [each for each in offered if each.target.startswith("screen.")]
-        others = [each for each in offered if each not in digits]
+        late = digits[-1].rank if digits else 0
+        early = [each for each in offered if each not in digits and each.rank <= late]
         # where the screens have no room each, one word stands for all of them
         all_digits = f"{digits[0].shown}-{max(each.shown for each in digits)}" if digits else ""
         short = (all_digits, _("screens"))
-        least = _cells(*short) if digits else 0
-        kept, room = _fitting(others, width - least)
-        some, _left = _fitting(digits, room + least)
-        if len(some) < min(3, len(digits)):
-            parts: list[str | tuple[str, str]] = _told(*short)
+        least = cell_len("".join(short)) + 3 if digits else 0
+        # the last one needs no space behind it; screens stand a cell apart
+        kept, room = _fitting(early, width + 2 - least, 3)
+        some, left = _fitting(digits, room + least - 1, 2)
+        parts: list[str | tuple[str, str]] = []
+        if len(some) < min(_LEAST_SCREENS, len(digits)):
+            parts += _told(*short)
         else:
-            parts = [
-                part
-                for each in sorted(some, key=lambda each: each.key)
-                for part in _told(each.shown, _(each.text))
-            ]
+            room = left
+            for each in sorted(some, key=lambda each: each.key):
+                parts += [(each.shown, "bold $accent"), f" {_(each.text)} "]
+            parts.append(" ")
+        kept += _fitting([each for each in offered if each.rank > late], room, 3)[0]
         own = [each for each in kept if each.scope]
         for each in [*own, *reversed([each for each in kept if not each.scope])]:
             parts += _told(each.shown, _(each.text))
@@ -133,19 +139,15 @@ class SophiaScreen(Screen[Any]):
         return False
 
 
-def _cells(key: str, text: str) -> int:
-    return cell_len(key) + cell_len(text) + 3
-
-
 def _told(key: str, text: str) -> list[str | tuple[str, str]]:
     return [(key, "bold $accent"), f" {text}  "] if key else []
 
 
-def _fitting(found: list[keys.Key], room: int) -> tuple[list[keys.Key], int]:
-    """The first of these that fit, and the cells that are left."""
+def _fitting(found: list[keys.Key], room: int, blanks: int) -> tuple[list[keys.Key], int]:
+    """The first of these that fit with so many blanks each, and the cells that are left."""
     kept = []
     for each in found:
-        taken = _cells(each.shown, _(each.text))
+        taken = cell_len(each.shown) + cell_len(_(each.text)) + blanks
         if taken > room:
             break
         room -= taken

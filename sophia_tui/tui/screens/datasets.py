@@ -93,14 +93,16 @@ class DatasetsScreen(DetailScreen):
         parts += self._reasons(counts, told, width)
         parts += _files(told.manifest, width, glyphs)
         parts += _steps(told.manifest, width, glyphs)
-        parts += pairs([("", ""), (_("Folder"), row.data.folder)])
+        parts += ["\n", *pairs([(_("Folder"), row.data.folder)])]
         parts += self._records(told, width)
         return Content.assemble(*parts)
 
     def _reasons(self, counts: Mapping[str, int], told: Told, width: int) -> list[Part]:
-        reasons = {each.code: each.reason for each in told.rejected}
+        reasons: dict[str, set[str]] = {}
+        for each in told.rejected:
+            reasons.setdefault(each.code, set()).add(each.reason)
         found = [
-            [number(count), code, reasons.get(code, "")]
+            [number(count), code, *(reasons[code] if len(reasons.get(code, ())) == 1 else [""])]
             for code, count in sorted(counts.items(), key=lambda each: -each[1])
             if code not in _PARTS and count
         ]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from textual.content import Content
 
 from sophia_tui.errors import SophiaError
@@ -64,11 +65,11 @@ class ModelsScreen(DetailScreen):
     def columns(self) -> Sequence[tuple[str, int]]:
         if self.wide:
             return [(_("Model"), 25), (_("in use"), 13)]
-        rest = self.room - 24 - 10 - 15 - 12 - 8
+        rest = self.room - 24 - 9 - 13 - 12 - 8
         return [
             (_("Model"), 24),
-            (_("Kind"), 10),
-            (_("perplexity"), 15),
+            (_("Kind"), 9),
+            (_("perplexity"), 13),
             (_("in use"), 12),
             (_("Created"), rest),
         ]
@@ -250,7 +251,7 @@ def _evaluation(told: Any, width: int, glyphs: words.Glyphs) -> list[Part]:
     if told is None:
         return [*title(_("Evaluation")), (_("not evaluated yet") + "\n", "dim")]
     at = "" if told.at is None else words.shown(told.at)
-    rows = [_measured(each, glyphs) for each in told.rows]
+    rows = [_measured(each, glyphs) for each in getattr(told, "rows", ())]
     heads = [_("measure"), _("before"), _("after"), _("difference"), _("between"), _("target"), ""]
     return [*title(_("Evaluation"), at), *grid(heads, rows, width, glyphs)]
 
@@ -288,6 +289,7 @@ def _questions(told: Any, glyphs: words.Glyphs) -> list[Part]:
     if not answers:
         return []
     parts = title(_("Questions"))
+    wide = max(cell_len(_("before")), cell_len(_("after")))
     for each in answers:
         parts += [(visible_lines(each.prompt) + "\n", "bold")]
         for name, text, right in (
@@ -301,7 +303,7 @@ def _questions(told: Any, glyphs: words.Glyphs) -> list[Part]:
                 health = "ok" if right else "problem"
                 word = _("right") if right else _("wrong")
                 verdict = (f"{glyphs.health[health]} {word}  ", words.STYLES[health])
-            parts += [(f"  {name}  ", "dim"), verdict, f"{visible_lines(text)}\n"]
+            parts += [(f"  {name:<{wide}}  ", "dim"), verdict, f"{visible_lines(text)}\n"]
     return parts
 
 
