@@ -316,6 +316,12 @@ async def _promote(house: House) -> Any:
     return PromoteService(await house.store(), house.settings, house.paths, house.clock)
 
 
+async def _monitor(house: House) -> Any:
+    from sophia_tui.services.monitor import MonitorService
+
+    return MonitorService(await house.store(), house.source, house.settings, house.clock)
+
+
 async def _settings(house: House) -> Any:
     from sophia_tui.services.settings import SettingsService
 
@@ -355,6 +361,7 @@ FACTORIES: dict[str, Factory] = {
     "EvaluateService": _evaluate,
     "ModelsService": _models,
     "PromoteService": _promote,
+    "MonitorService": _monitor,
     "SettingsService": _settings,
     "AuditService": _audit,
     "StoreService": _store,

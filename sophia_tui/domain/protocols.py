@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from sophia_tui.domain.context import Context
 from sophia_tui.domain.datasets import DatasetVersion
+from sophia_tui.domain.feedback import FeedbackDay, FeedbackReport
 from sophia_tui.domain.jobs import Job, JobEvent, RunIdentity
 from sophia_tui.domain.models import AuditEntry, Evaluation, Model, Promotion
 from sophia_tui.domain.serving import Deployment, ServedRequest, TrafficSummary
@@ -137,6 +138,20 @@ class TrafficStore(Protocol):
     ) -> list[TrafficSummary]:
         """One summary for each model over the whole period; `start` is `since`."""
 
+    async def first_at(self) -> datetime | None:
+        """When the oldest request that is counted was answered; None before the first one."""
+
+
+class FeedbackStore(Protocol):
+    """People's reactions and ratings that Sophia keeps."""
+
+    async def by_day(self, since: datetime, until: datetime, zone: str) -> list[FeedbackDay]:
+        """Reactions and ratings of a half-open period by day of `zone`, only days that have some.
+        A rating of 4 or 5 is positive, of 1 or 2 negative."""
+
+    async def first_at(self) -> datetime | None:
+        """When the oldest one was given; None where there is none."""
+
 
 class PromotionStore(Protocol):
     async def add(self, promotion: Promotion) -> None:
@@ -170,6 +185,7 @@ class Store(Protocol):
     evaluations: EvaluationStore
     deployments: DeploymentStore
     traffic: TrafficStore
+    feedback: FeedbackStore
     promotions: PromotionStore
     settings: SettingsStore
     audit: AuditStore
@@ -313,6 +329,9 @@ class Source(Protocol):
 
     async def export(self, request: ExportRequest, context: Context) -> list[ExportResult]:
         """Read all asked exports from one state of the database; write all of them or nothing."""
+
+    async def feedback_by_day(self, since: datetime, until: datetime, zone: str) -> FeedbackReport:
+        """The signals of `feedback` in a half-open period, counted by day of `zone`."""
 
     async def close(self) -> None: ...
 

@@ -9,6 +9,7 @@ from sophia_tui.services.demo import DemoService
 from sophia_tui.services.evaluate import EvaluateService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.models import ModelsService
+from sophia_tui.services.monitor import MonitorService
 from sophia_tui.services.operations import Registry
 from sophia_tui.services.overview import OverviewService
 from sophia_tui.services.prepare import PrepareService
@@ -29,6 +30,7 @@ SERVICES: tuple[type, ...] = (
     EvaluateService,
     ModelsService,
     PromoteService,
+    MonitorService,
     SettingsService,
     AuditService,
     StoreService,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from sophia_tui.domain.context import Context
-from sophia_tui.domain.jobs import Job, JobKind, JobState
+from sophia_tui.domain.jobs import Job, JobState
 from sophia_tui.domain.models import Promotion, PromotionState
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import Clock, Source, Store
@@ -19,8 +19,10 @@ from sophia_tui.paths import Paths
 from sophia_tui.services import stages
 from sophia_tui.services.job_states import Caretaker, JobEyes
 from sophia_tui.services.operations import operation
+from sophia_tui.services.quality import Targets
 from sophia_tui.services.stages import Health, StageView, Standing, Step
-from sophia_tui.services.views import JobView
+from sophia_tui.services.views import KIND_WORDS, JobView
+from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
     import asyncio
@@ -124,6 +126,7 @@ class OverviewService:
             promotions=promotions,
             uses=stages.used_models(_env_files(self._settings.managed_files, promotions)),
             base=self._settings.finetune_base,
+            served=await self._served(),
         )
         return OverviewView(
             stages=stages.all_stages(standing),
@@ -133,6 +136,15 @@ class OverviewService:
             next=_next(stages.next_step(standing)),
             store_milliseconds=round(milliseconds, 1),
         )
+
+    async def _served(self) -> stages.Served:
+        now = self._clock.now()
+        living = tuple(await self._store.deployments.page(limit=20, living=True))
+        for hours in (1, 24):
+            traffic = await self._store.traffic.totals(now - timedelta(hours=hours), now)
+            if traffic:
+                break
+        return stages.Served(Targets.of(self._settings), living, hours, tuple(traffic))
 
     def _aware(self, at: datetime) -> datetime:
         """A time without zone is read in the zone of the settings."""
@@ -236,7 +248,7 @@ def _lately(standing: Standing, since: datetime) -> list[HappenedView]:
     found = []
     for job, state in standing.jobs:
         if job.finished_at and job.finished_at >= since:
-            kind = _("training") if job.kind is JobKind.TRAIN else _("evaluation")
+            kind = visible(_(KIND_WORDS.get(job.kind.value, job.kind.value)))
             text = _("{kind} {job}: {state}").format(kind=kind, job=job.id, state=_(state))
             health: Health = "ok" if state == JobState.SUCCEEDED else "problem"
             found.append(HappenedView(at=job.finished_at, text=text, health=health))

@@ -46,6 +46,12 @@ VALUE_WORDS = (
     N_("environment"),
     N_("env file"),
     N_("default"),
+    N_("counted"),
+    N_("missing"),
+    N_("unreachable"),
+    N_("starting"),
+    N_("ready"),
+    N_("stopping"),
 )
 
 #: Fields whose values are such words; everything else is shown as it stands.
@@ -54,7 +60,7 @@ WORD_FIELDS = frozenset(
 )
 
 #: Words that mean several things: what they mean here. English keeps the words of `--json`.
-_KINDS = {"train": N_("training"), "evaluate": N_("evaluation")}
+KIND_WORDS = {"train": N_("training"), "evaluate": N_("evaluation"), "merge": N_("merge")}
 #: Keys of counts, likewise; rejection codes stay as they are, since people type them.
 _COUNTS = {
     "rows_in": N_("rows read"),
@@ -71,7 +77,7 @@ def worded(name: str, value: Any) -> Any:
     """The value of a field called `name`, in the active language where it is a word of ours."""
     if name not in WORD_FIELDS or not isinstance(value, str) or get_language() == DEFAULT_LANGUAGE:
         return value
-    return _(_KINDS.get(value, value))
+    return _(KIND_WORDS.get(value, value))
 
 
 def key_word(key: Any) -> str:

@@ -66,6 +66,7 @@ SUBJECTS = {
     "evaluate": N_("evaluation"),
     "models": N_("models"),
     "promote": N_("promotion"),
+    "monitor": N_("figures in use"),
     "settings": N_("settings"),
     "audit": N_("log of actions"),
     "store": N_("store"),
