@@ -72,7 +72,6 @@ SUBJECTS = {
     "store": N_("store"),
     "demo": N_("demo"),
     "samples": N_("sample data"),
-    "monitor": N_("monitor"),
     "serve": N_("serving"),
     "prices": N_("prices"),
     "finetune": N_("hosted training"),

@@ -15,6 +15,15 @@ from sophia_tui.services.datasets import (
     RejectedList,
     RejectedRecord,
 )
+from sophia_tui.services.monitor import (
+    FeedbackDayView,
+    FeedbackView,
+    LivingView,
+    MonitorView,
+    NotYetView,
+    TrafficPoint,
+    TrafficView,
+)
 from sophia_tui.services.promotion_views import FileDiff, PromotionList, PromotionView
 from sophia_tui.services.settings import SettingList, SettingView
 from sophia_tui.services.setup import CheckView, SetupReport
@@ -221,6 +230,72 @@ def promotions() -> PromotionList:
     return PromotionList(items=[promotion("promotion-2", MODEL, "gpt-4o-mini")])
 
 
+def traffic(requests: int, seconds: float) -> dict[str, Any]:
+    return {
+        "model": MODEL,
+        "requests": requests,
+        "errors": requests // 50,
+        "error_rate": 0.02,
+        "prompt_tokens": 40 * requests,
+        "completion_tokens": 25 * requests,
+        "seconds_mean": seconds / 2,
+        "seconds_p50": seconds / 2,
+        "seconds_p95": seconds,
+        "first_token_seconds_p50": 0.12,
+    }
+
+
+def monitor() -> MonitorView:
+    since = (NOW - timedelta(days=6)).replace(hour=0, minute=0)
+    points = [
+        TrafficPoint(
+            start=since + timedelta(hours=3 * each), **traffic(10 + each % 8, 1 + each / 40)
+        )
+        for each in range(2, 50)
+        if each % 8
+    ]
+    days = [
+        FeedbackDayView(
+            day=(since + timedelta(days=each)).date(),
+            positive=8 + each,
+            negative=2,
+            other=0,
+            satisfaction=round((8 + each) / (10 + each), 4),
+        )
+        for each in range(4)
+    ]
+    return MonitorView(
+        since=since,
+        until=NOW,
+        zone="UTC",
+        alerts=["sophia-v2: One answer in twenty takes longer than 2.2 s; the target is 2 s."],
+        target_latency_seconds=2.0,
+        target_error_rate=0.01,
+        counted_since=since + timedelta(hours=6),
+        requests=600,
+        errors=12,
+        error_rate=0.02,
+        models=[TrafficView(**traffic(600, 2.2))],
+        bucket_seconds=10_800,
+        series=points,
+        deployments=[
+            LivingView(
+                id="deploy-1",
+                name=MODEL,
+                model="sophia-v2-merged",
+                engine="transformers",
+                state="ready",
+                ready_at=NOW - timedelta(hours=20),
+            )
+        ],
+        documents=FeedbackView(
+            state="counted", positive=38, negative=8, other=0, satisfaction=0.826, days=days
+        ),
+        conversations=FeedbackView(state="empty", cause="No reaction has reached Sophia."),
+        not_yet=[NotYetView(name="drift", text="Drift is not measured yet.")],
+    )
+
+
 def settings() -> SettingList:
     return SettingList(
         env_file="/srv/sophia/.env",
@@ -281,6 +356,7 @@ def full() -> dict[str, Any]:
         "jobs.log": LogView(job=JOB, path="/runs/log.txt", lines=["loading", "step 310 of 500"]),
         "models.list": models(),
         "promote.history": promotions(),
+        "monitor.show": monitor(),
         "settings.list": settings(),
         "audit.list": audit(),
     }
@@ -294,11 +370,15 @@ def _events_after(request: Any) -> EventList:
 
 def empty() -> dict[str, Any]:
     """The same of a house where nothing was done yet."""
-    found = {
+    found: dict[str, Any] = {
         name: answer.model_copy(update={"items": []})
         for name, answer in full().items()
         if isinstance(answer, BaseModel) and "items" in type(answer).model_fields
     }
+    nothing = FeedbackView(state="empty", cause="Nobody has judged an answer yet.")
+    changes = {"requests": None, "errors": None, "error_rate": None, "counted_since": None}
+    changes |= {"alerts": [], "models": [], "series": [], "deployments": [], "documents": nothing}
+    found["monitor.show"] = monitor().model_copy(update={**changes, "note": "Nothing was served."})
     return found
 
 

@@ -119,18 +119,6 @@ async def test_filter_keeps_matching_rows_and_escape_shows_all() -> None:
         assert isinstance(app.screen, JobsScreen)
 
 
-async def test_a_generic_screen_lists_any_list_operation() -> None:
-    app = stub.make_app(stub.full_world())
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(pilot)
-        await pilot.press("5")
-        await settled(pilot)
-        assert "sophia-v6" in screen_text(app)
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, ResultScreen), "one in full")
-        assert "SmolLM2-135M" in screen_text(app)
-
-
 @pytest.mark.parametrize("size", SIZES)
 async def test_hostile_text_stays_text_everywhere(size) -> None:
     world = stub.full_world()

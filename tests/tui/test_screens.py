@@ -123,8 +123,6 @@ async def test_every_key_of_a_screen_leads_somewhere(name: str) -> None:
         for key in [each for each in keys.KEYS if each.scope == name]:
             await pilot.press(next(e.key for e in keys.SCREENS if e.target == f"screen.{name}"))
             await settled(pilot)
-            screen = app.screen
-            before = screen_text(app), len(app.screen_stack)
             if key.target.startswith("act."):
                 await pilot.press(key.key)
                 await pilot.pause()
@@ -132,8 +130,8 @@ async def test_every_key_of_a_screen_leads_somewhere(name: str) -> None:
                 continue
             assert app.offers(key), key
             await pilot.press(key.key)
-            await until(pilot, lambda: app.screen is not screen, f"{key.key} opens {key.target}")
-            assert isinstance(app.screen, FormScreen | ResultScreen), before
+            await until(pilot, lambda: len(app.screen_stack) > 2, f"{key.key} opens {key.target}")
+            assert isinstance(app.screen, FormScreen | ResultScreen)
             await pilot.press("escape")
 
 

@@ -62,7 +62,7 @@ class AuditScreen(DetailScreen):
     def detail(self, row: Row, told: Any, width: int) -> Content:
         style = words.STYLES[_HEALTH.get(told.outcome, "unknown")]
         parts: list[Part] = [(visible(told.operation), "bold"), "  "]
-        parts += [(str(worded("outcome", told.outcome)), style), "\n\n"]
+        parts += [(visible(str(worded("outcome", told.outcome))), style), "\n\n"]
         parts += pairs(
             [
                 (_("Time"), words.shown(told.at)),

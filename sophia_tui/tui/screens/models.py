@@ -54,6 +54,7 @@ class ModelsScreen(DetailScreen):
 
     scopes = ("table", "models")
     name_of_screen = "models"
+    interval = 3.0  # it asks several services
 
     def __init__(self, sophia: "Console") -> None:
         super().__init__(sophia)
@@ -76,23 +77,23 @@ class ModelsScreen(DetailScreen):
 
     async def rows_of(self) -> list[Known]:
         found: Any = await self.sophia.call("models.list", {"limit": MOST_ROWS})
-        served = await self._items("serve.list")
+        served = await self._items("serve.list", all=True)
         promoted = await self._items("promote.history")
         force = next((each.model for each in promoted if each.state == "done"), None)
         return [
             Known(
                 each,
-                [one for one in served if one.model == each.id],
+                [one for one in served if each.id in (one.model, one.name)],
                 [one for one in promoted if each.id in (one.model, one.previous_model)],
                 each.id == force,
             )
             for each in found.items
         ]
 
-    async def _items(self, operation: str) -> list[Any]:
+    async def _items(self, operation: str, **more: Any) -> list[Any]:
         if not self.sophia.may(operation):
             return []
-        found: Any = await self.sophia.call(operation, {"limit": MOST_ROWS})
+        found: Any = await self.sophia.call(operation, {"limit": MOST_ROWS, **more})
         return list(found.items)
 
     def to_rows(self, data: list[Known]) -> list[Row]:
@@ -140,7 +141,7 @@ class ModelsScreen(DetailScreen):
         known: Known = row.data
         glyphs, now = self.sophia.glyphs, self.sophia.now()
         model = known.model
-        parts: list[Part] = [(visible(model.id), "bold"), f"  {worded('kind', model.kind)}"]
+        parts: list[Part] = [(visible(model.id), "bold"), f"  {visible(str(worded('kind', model.kind)))}"]
         if known.in_production:
             parts += ["  ", (_("in production"), words.STYLES["ok"])]
         if model.shutdown_at is not None:
@@ -178,7 +179,7 @@ class ModelsScreen(DetailScreen):
             done = [each for each in known.promotions if each.state == "done"]
             return {"promotion": done[0].id} if done and known.in_production else {}
         if operation == "serve.stop":
-            return {next(iter(fields)): known.served.id} if known.served is not None else {}
+            return {"name": known.served.name} if known.served is not None else {}
         if operation == "evaluate.compare":
             both = [*self.marked, *([row.key] if row.key not in self.marked else [])][:2]
             names = [name for name, info in fields.items() if info.is_required()]

@@ -69,9 +69,7 @@ class MonitorScreen(LiveScreen):
     def prefill(self, operation: str) -> dict[str, Any]:
         if operation != "serve.stop" or not self.data or len(self.data.deployments) != 1:
             return {}
-        declared = self.sophia.dispatcher.registry.get(operation)
-        field = declared.positional[0] if declared.positional else declared.target
-        return {field: self.data.deployments[0].name} if field else {}
+        return {"name": self.data.deployments[0].name}
 
     def copied(self) -> str:
         return self.query_one("#board", Plate).text

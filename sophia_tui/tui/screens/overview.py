@@ -40,10 +40,11 @@ class OverviewScreen(LiveScreen):
     def draw(self) -> None:
         plate = self.query_one("#board", Plate)
         waiting = self.placeholder("")
-        if waiting is not None or self.data is None:
-            plate.draw(waiting or "")
-            return
         width = max(40, self.size.width - 1)
+        if waiting is not None or self.data is None:
+            # the six stages stand there from the first paint on: the figures come into their places
+            plate.draw(_stage_names(width, self.sophia.glyphs) + (waiting or ""))
+            return
         now = self.sophia.now()
         plate.draw(board(self.data, width, now, self.sophia.glyphs, self.sophia.state.left_at))
 
@@ -82,6 +83,12 @@ def board(
     if view.next.operation:
         parts += ["   ", ("enter", "bold $accent")]
     return Content.assemble(*parts)
+
+
+def _stage_names(width: int, glyphs: words.Glyphs) -> Content:
+    wide = min(24, width // len(words.STAGES))
+    names = [glyphs.fit(f"  {_(name)}", wide) for name in words.STAGES.values()]
+    return Content.assemble(("".join(names).rstrip(), "bold"), "\n\n")
 
 
 def _stages(view: OverviewView, width: int, now: datetime, glyphs: words.Glyphs) -> list[Part]:
