@@ -17,7 +17,7 @@ PAGES = {
     "overview": Page(
         (
             N_("Where the loop stands: six stages, each with its figure, its age or its limit."),
-            N_("Below: what runs, the models in use, what happened since you left, the next step."),
+            N_("Then the next step, what runs, the models in use, what happened since you left."),
             N_("Signs: ✓ or + good, ! look at it, ✗ or x a problem, · or - nothing yet."),
         ),
         ("overview.show",),

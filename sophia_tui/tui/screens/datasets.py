@@ -41,10 +41,10 @@ class DatasetsScreen(DetailScreen):
         return _("Data sets")
 
     def columns(self) -> Sequence[tuple[str, int]]:
-        name = self.room - 10 - 12 if self.wide else 28
-        shape = [(_("Data set"), name), (_("kept"), 8), (_("rejected"), 9)]
+        name = self.room - 8 - 10 - 4 if self.wide else 28
+        shape = [(_("Data set"), name), (_("kept"), 8), (_("rejected"), 10)]
         if not self.wide:
-            shape += [(_("Created"), 13), (_("by"), self.room - 28 - 8 - 9 - 13 - 8)]
+            shape += [(_("Created"), 13), (_("by"), self.room - 28 - 8 - 10 - 13 - 8)]
         return shape
 
     async def rows_of(self) -> list[Any]:

@@ -52,7 +52,7 @@ class JobsScreen(DetailScreen):
             yield Plate(id="lines")
 
     def columns(self) -> Sequence[tuple[str, int]]:
-        shape = [(_("Job"), 18), (_("State"), 11), (_("step"), 9)]
+        shape = [(_("Job"), 18), (_("State"), 12), (_("step"), 8)]
         if not self.wide:
             rest = max(10, min(28, self.size.width - 68))
             shape += [(_("left"), 9), (_("loss"), 6), (_("of"), rest)]

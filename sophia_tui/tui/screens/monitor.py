@@ -126,10 +126,10 @@ def _traffic(view: Any, width: int, now: datetime, glyphs: words.Glyphs) -> list
         )
     heads = [
         _("Model"),
-        _("requests"),
+        _("asked"),
         _("errors"),
-        _("half, s"),
-        _("95 %, s"),
+        "p50, s",
+        "p95, s",
         _("first, s"),
         _("tokens"),
     ]

@@ -75,13 +75,15 @@ def board(
     """The whole of Overview as one text, `width` cells wide; `now` is aware."""
     parts: list[Part] = []
     parts += _stages(view, width, now, glyphs)
-    parts += _running(view, width, glyphs)
-    parts += _models(view, width, now, glyphs)
-    parts += _lately(view, width, now, glyphs, left_at)
+    # above what may be long: it is never out of sight
     text = glyphs.fit(view.next.text, width - 16).rstrip()
     parts += [(_("Next"), "bold"), "   ", text]
     if view.next.operation:
         parts += ["   ", ("enter", "bold $accent")]
+    parts.append("\n\n")
+    parts += _running(view, width, glyphs)
+    parts += _models(view, width, now, glyphs)
+    parts += _lately(view, width, now, glyphs, left_at)
     return Content.assemble(*parts)
 
 
