@@ -34,26 +34,36 @@ def pairs(found: Iterable[tuple[str, str]]) -> list[Part]:
 def grid(
     titles: Sequence[str], rows: Sequence[Sequence[Cell]], width: int, glyphs: Glyphs
 ) -> list[Part]:
-    """Aligned rows under their titles; the last column is never cut, it goes on below."""
+    """Aligned rows under their titles; no cell is cut.
+
+    Where they are too wide for `width` cells, the first column stands on lines of its own; the last
+    one goes on below in any case.
+    """
     if not rows:
         return []
-    plain = [[_text(cell) for cell in row] for row in rows]
-    room = max(8, (width - 2 * len(titles)) // 2)
     wide = [
-        min(room, max(cell_len(head), *(cell_len(row[index]) for row in plain)))
+        max(cell_len(head), *(cell_len(_text(row[index])) for row in rows))
         for index, head in enumerate(titles)
     ]
+    tall = len(titles) > 2 and sum(wide[:-1]) + 2 * len(wide) + min(wide[-1], 8) > width
     parts: list[Part] = []
     if any(titles):
-        heads = [glyphs.fit(head, wide[index]) for index, head in enumerate(titles[:-1])]
-        parts += [("  ".join([*heads, titles[-1]]), "dim"), "\n"]
+        parts += _line([(each, "dim") for each in titles], wide, glyphs, tall)
     for row in rows:
-        for index, cell in enumerate(row):
-            last = index == len(row) - 1
-            text = _text(cell) if last else glyphs.fit(_text(cell), wide[index]) + "  "
-            parts.append((text, cell[1]) if isinstance(cell, tuple) else text)
-        parts.append("\n")
+        parts += _line(row, wide, glyphs, tall)
     return parts
+
+
+def _line(row: Sequence[Cell], wide: Sequence[int], glyphs: Glyphs, tall: bool) -> list[Part]:
+    parts: list[Part] = []
+    for index, cell in enumerate(row):
+        text = _text(cell)
+        if tall and index == 0:
+            text += "\n  "
+        elif index < len(row) - 1:
+            text = glyphs.fit(text, wide[index]) + "  "
+        parts.append((text, cell[1]) if isinstance(cell, tuple) else text)
+    return [*parts, "\n"]
 
 
 def _text(cell: Cell) -> str:

@@ -34,11 +34,15 @@ def whole_world(found: dict[str, Any] | None = None) -> stub.World:
     return world
 
 
+def digit(name: str) -> str:
+    """The key that opens a screen."""
+    return next(each.key for each in keys.SCREENS if each.target == f"screen.{name}")
+
+
 async def opened(pilot, name: str, state: str = "full") -> None:
     """Open a screen, and its first row where it has rows."""
-    digit = next(each.key for each in keys.SCREENS if each.target == f"screen.{name}")
     await until(pilot, lambda: pilot.app.painted.is_set(), "painted")
-    await pilot.press(digit)
+    await pilot.press(digit(name))
     await settled(pilot, state)
     if state == "full" and hasattr(pilot.app.screen, "told_of"):
         await pilot.press("enter")
@@ -121,7 +125,7 @@ async def test_every_key_of_a_screen_leads_somewhere(name: str) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: app.painted.is_set(), "painted")
         for key in [each for each in keys.KEYS if each.scope == name]:
-            await pilot.press(next(e.key for e in keys.SCREENS if e.target == f"screen.{name}"))
+            await pilot.press(digit(name))
             await settled(pilot)
             if key.target.startswith("act."):
                 await pilot.press(key.key)

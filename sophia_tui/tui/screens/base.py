@@ -88,9 +88,13 @@ class SophiaScreen(Screen[Any]):
         """What stands in the head beside the program's name."""
         return ""
 
+    def footer(self) -> list[keys.Key]:
+        """The keys that the key line may name; those without rank are left out."""
+        return self.known_keys()
+
     def key_line(self, width: int) -> Content:
         """The keys that matter here, as many as fit; help has them all."""
-        offered = [each for each in self.known_keys() if each.rank and self.sophia.offers(each)]
+        offered = [each for each in self.footer() if each.rank and self.sophia.offers(each)]
         offered.sort(key=lambda each: each.rank)
         digits = [each for each in offered if each.target.startswith("screen.")]
         late = digits[-1].rank if digits else 0

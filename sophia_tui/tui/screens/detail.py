@@ -1,6 +1,7 @@
 """A list and one of its rows in full: beside the list from 100 columns, in its place below."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -10,6 +11,7 @@ from textual.widgets import DataTable
 
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _
+from sophia_tui.tui import keys
 from sophia_tui.tui.screens.base import StylePath
 from sophia_tui.tui.screens.table import Row, TableScreen
 from sophia_tui.tui.widgets.plate import Plate, error_text
@@ -124,7 +126,7 @@ class DetailScreen(TableScreen):
             self.query_one("#told", VerticalScroll).scroll_home(animate=False)
         self.opened = key
         if self.is_mounted and self.data is not None:
-            self.draw()
+            self._draw_all()
         self.refresh_now()
 
     def on_data_table_row_highlighted(self, event: "DataTable.RowHighlighted") -> None:
@@ -133,7 +135,21 @@ class DetailScreen(TableScreen):
         if self.wide and key and key != self.opened and self.table.has_focus:
             self.follow(key)
 
+    def footer(self) -> list[keys.Key]:
+        """While a row takes the list's place, the way back stands in place of opening."""
+        found = super().footer()
+        if self.opened is None or self.wide:
+            return found
+        rank = next((each.rank for each in found if each.target == "act.open"), 0)
+        return [
+            replace(each, rank=rank) if each.target == "act.back" else each
+            for each in found
+            if each.target != "act.open"
+        ]
+
     def act(self, name: str) -> bool:
+        if name == "filter" and self.opened and not self.wide:
+            self.follow(None)  # the filter stands above the list
         if name == "back" and self.opened and not self.wide:
             self.follow(None)
             self.table.focus()

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rich.cells import cell_len
 from textual.content import Content
 
 from sophia_tui.errors import SophiaError
@@ -116,11 +115,11 @@ class ModelsScreen(DetailScreen):
     async def tell(self, row: Row) -> Told:
         model: ModelView = row.data.model
         dataset = await self._asked("datasets.show", "dataset", model.dataset)
-        rows: Any = None
-        if dataset is not None and self.sophia.may("datasets.rows"):
-            rows = await self._asked("datasets.rows", "dataset", model.dataset, limit=3)
+        rows = await self._asked("datasets.rows", "dataset", dataset and model.dataset, limit=3)
         return Told(
-            evaluation=await self._asked("evaluate.show", "model", model.evaluation and model.id),
+            evaluation=await self._asked(
+                "evaluate.show", "model", model.evaluation and model.id, answers=True
+            ),
             job=await self._asked("jobs.show", "job", model.job),
             dataset=dataset,
             rows=rows.items if rows is not None else (),
@@ -128,8 +127,10 @@ class ModelsScreen(DetailScreen):
 
     async def _asked(self, operation: str, field: str, value: Any, **more: Any) -> Any:
         """An operation's answer; None without a value, and where what it names is gone."""
-        if not value:
+        if not value or not self.sophia.may(operation):
             return None
+        fields = self.sophia.dispatcher.registry.get(operation).input.model_fields
+        more = {name: each for name, each in more.items() if name in fields}
         try:
             return await self.sophia.call(operation, {field: value, **more})
         except SophiaError as problem:
@@ -141,7 +142,10 @@ class ModelsScreen(DetailScreen):
         known: Known = row.data
         glyphs, now = self.sophia.glyphs, self.sophia.now()
         model = known.model
-        parts: list[Part] = [(visible(model.id), "bold"), f"  {visible(str(worded('kind', model.kind)))}"]
+        parts: list[Part] = [
+            (visible(model.id), "bold"),
+            f"  {visible(str(worded('kind', model.kind)))}",
+        ]
         if known.in_production:
             parts += ["  ", (_("in production"), words.STYLES["ok"])]
         if model.shutdown_at is not None:
@@ -182,8 +186,7 @@ class ModelsScreen(DetailScreen):
             return {"name": known.served.name} if known.served is not None else {}
         if operation == "evaluate.compare":
             both = [*self.marked, *([row.key] if row.key not in self.marked else [])][:2]
-            names = [name for name, info in fields.items() if info.is_required()]
-            return {"models": both} if "models" in fields else dict(zip(names, both, strict=False))
+            return dict(zip(("first", "second"), both, strict=False))
         if operation == "datasets.rows":
             return {"dataset": known.model.dataset} if known.model.dataset else {}
         if operation == "train.start":
@@ -249,63 +252,65 @@ def _dataset_text(model: ModelView, told: Told) -> str:
 
 
 def _evaluation(told: Any, width: int, glyphs: words.Glyphs) -> list[Part]:
-    if told is None:
+    if told is None or not hasattr(told, "rows"):
         return [*title(_("Evaluation")), (_("not evaluated yet") + "\n", "dim")]
     at = "" if told.at is None else words.shown(told.at)
-    rows = [_measured(each, glyphs) for each in getattr(told, "rows", ())]
-    heads = [_("measure"), _("before"), _("after"), _("difference"), _("between"), _("target"), ""]
-    return [*title(_("Evaluation"), at), *grid(heads, rows, width, glyphs)]
+    rows = [_measured(each, glyphs) for each in told.rows if each.before is not None]
+    heads = [_("measure"), _("before"), _("after"), _("change (95 % interval)"), _("target")]
+    parts = [*title(_("Evaluation"), at), *grid(heads, rows, width, glyphs)]
+    missing = [f"{each.label} {each.target}" for each in told.rows if each.met == "not measured"]
+    if missing:
+        parts += [(_("Not measured: {names}").format(names=", ".join(missing)) + "\n", "dim")]
+    return [*parts, *(f"{visible(each)}\n" for each in told.notes)]
 
 
 def _measured(row: Any, glyphs: words.Glyphs) -> list[Cell]:
-    met: Cell = ""
-    if row.met is not None:
-        health = "ok" if row.met else "attention"
-        word = _("met") if row.met else _("missed")
-        met = (f"{glyphs.health[health]} {word}", words.STYLES[health])
-    between = (
-        "" if row.low is None or row.high is None else f"{_figure(row.low)} .. {_figure(row.high)}"
-    )
-    return [
-        _(str(row.measure)),
-        _figure(row.before),
-        _figure(row.after),
-        _figure(row.difference),
-        between,
-        "" if row.target is None else _figure(row.target),
-        met,
-    ]
+    change = "" if row.difference is None else _figure(row.difference, row.unit)
+    if change and row.low is not None and row.high is not None:
+        change += f" ({_figure(row.low, row.unit)} .. {_figure(row.high, row.unit)})"
+    target: Cell = ""
+    if row.target is not None:
+        health = "ok" if row.met == "met" else "attention"
+        target = (f"{glyphs.health[health]} {row.target}", words.STYLES[health])
+    after = _figure(row.after, row.unit)
+    return [row.label, _figure(row.before, row.unit), after, change, target]
 
 
-def _figure(value: Any) -> str:
+def _figure(value: float | None, unit: str | None) -> str:
     if value is None:
         return "-"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return number(value, 0 if value == int(value) and abs(value) >= 10 else 2)
-    return visible(str(value))
+    if unit == "share":
+        return f"{number(100 * value)} %"
+    if unit == "usd":
+        return number(value, 5)
+    return number(value, 1 if abs(value) >= 100 else 2)
 
 
 def _questions(told: Any, glyphs: words.Glyphs) -> list[Part]:
-    answers = list(getattr(told, "answers", ()) or ())
-    if not answers:
+    """Graded questions with both verdicts, then those that nobody graded."""
+    if told is None or not hasattr(told, "rows") or not (told.graded_answers or told.answers):
         return []
     parts = title(_("Questions"))
-    wide = max(cell_len(_("before")), cell_len(_("after")))
-    for each in answers:
-        parts += [(visible_lines(each.prompt) + "\n", "bold")]
-        for name, text, right in (
-            (_("before"), each.before, getattr(each, "before_right", None)),
-            (_("after"), each.after, getattr(each, "after_right", None)),
-        ):
-            if text is None:
-                continue
-            verdict: Part = ""
-            if right is not None:
-                health = "ok" if right else "problem"
-                word = _("right") if right else _("wrong")
-                verdict = (f"{glyphs.health[health]} {word}  ", words.STYLES[health])
-            parts += [(f"  {name:<{wide}}  ", "dim"), verdict, f"{visible_lines(text)}\n"]
+    for each in told.graded_answers:
+        parts += [(visible_lines(each.question), "bold"), (f"  {visible(each.set)}\n", "dim")]
+        parts += _answer(_("before"), each.before, each.before_verdict, glyphs)
+        parts += _answer(_("after"), each.after, each.after_verdict, glyphs)
+    for each in told.answers:
+        parts.append((visible_lines(each.prompt) + "\n", "bold"))
+        parts += _answer(_("before"), each.before, None, glyphs)
+        parts += _answer(_("after"), each.after, None, glyphs)
     return parts
+
+
+def _answer(name: str, text: str | None, verdict: str | None, glyphs: words.Glyphs) -> list[Part]:
+    if text is None:
+        return []
+    parts: list[Part] = [(f"  {name}  ", "dim")]
+    if verdict is not None:
+        health = "ok" if verdict == "right" else "problem"
+        word = _("right") if verdict == "right" else _("wrong")
+        parts.append((f"{glyphs.health[health]} {word}  ", words.STYLES[health]))
+    return [*parts, f"{visible_lines(text)}\n"]
 
 
 def _deployments(known: Known, width: int, glyphs: words.Glyphs) -> list[Part]:
