@@ -48,9 +48,6 @@ VERBS = {
     "rejected": N_("rejected records"),
     "load": N_("load"),
     "rows": N_("source rows"),
-    "compare": N_("compare"),
-    "report": N_("report"),
-    "roi": N_("return on investment"),
     "merge": N_("merge"),
     "model": N_("start"),
 }
@@ -73,8 +70,6 @@ SUBJECTS = {
     "demo": N_("demo"),
     "samples": N_("sample data"),
     "serve": N_("serving"),
-    "prices": N_("prices"),
-    "finetune": N_("hosted training"),
 }
 STATES = {
     "draft": N_("draft"),
