@@ -100,7 +100,6 @@ KEYS = (
     Key("u", "jobs.resume", N_("resume"), scope="jobs", rank=9),
     Key("l", "act.log", N_("events or log"), scope="jobs", rank=5),
     Key("t", "train.start", N_("train"), scope="jobs", rank=18),
-    Key("h", "finetune.run", N_("train hosted"), scope="jobs", rank=19),
     Key("c", "collect.run", N_("collect"), scope="datasets", rank=5),
     Key("n", "prepare.run", N_("prepare"), scope="datasets", rank=6),
     Key("t", "train.start", N_("train"), scope="datasets", rank=7),

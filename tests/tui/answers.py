@@ -141,7 +141,7 @@ def kept() -> KeptList:
         line=63,
         source=source,
         question="How cold is the ripening room?",
-        answer="It is kept at 11 °C.",
+        answer="It is kept at 11 degrees.",
     )
     return KeptList(dataset=DATASET, items=[record])
 
