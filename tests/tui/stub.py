@@ -251,7 +251,7 @@ def make_app(world: World, folder: Path | None = None, **options: Any) -> Any:
     language = options.pop("language", "en")
     whole = options.pop("whole", False)
     found = registry() if whole else Registry([OverviewStub, JobsStub, ThingsStub])
-    return SophiaApp(
+    app = SophiaApp(
         Dispatcher(found, StubHouse(world)),
         Context("ana", Face.CONSOLE, role, language=language, readonly=readonly),
         paths=Paths(folder) if folder else None,
@@ -259,6 +259,8 @@ def make_app(world: World, folder: Path | None = None, **options: Any) -> Any:
         clock=lambda: NOW,
         **options,
     )
+    app.log_path = "/data/logs/sophia.log"
+    return app
 
 
 def empty_overview() -> OverviewView:

@@ -65,12 +65,12 @@ def test_one_row(name: str, language: str, snap_compare) -> None:
 )
 def test_state(name: str, state: str, snap_compare) -> None:
     world = whole_world(answers.empty() if state == "empty" else None)
+    world.trouble = stub.database_gone() if state == "error" else None
+    if state == "loading":
+        world.block.clear()
 
     async def before(pilot) -> None:
         await until(pilot, lambda: pilot.app.painted.is_set(), "painted")
-        if state == "loading":
-            world.block.clear()
-        world.trouble = stub.database_gone() if state == "error" else None
         await pilot.press(digit(name))
         if state == "stale":
             await settled(pilot)
@@ -79,7 +79,6 @@ def test_state(name: str, state: str, snap_compare) -> None:
         await settled(pilot, state)
         await pilot.pause()
 
-    world.block.set()
     app = stub.make_app(world, whole=True)
     assert snap_compare(app, terminal_size=(80, 24), run_before=before)
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from sophia_tui.tui import keys
+
 QUIET_SECONDS = 5.0
 
 
@@ -89,6 +91,20 @@ def test_idle_overview_sends_nothing(terminal: Terminal) -> None:
     terminal.settle()
     # two looks at the data and more lie in this time; nothing changed, so nothing is sent
     assert terminal.read(QUIET_SECONDS) == b""
+
+
+@pytest.mark.parametrize("key", [each.key for each in keys.SCREENS[1:]])
+def test_every_other_screen_sends_nothing_while_nothing_changes(key: str) -> None:
+    terminal = Terminal(["-m", "tests.tui.play", "whole"])
+    try:
+        terminal.read(20.0, until=b"in 54 days")
+        terminal.settle()
+        terminal.type(key.encode())
+        assert terminal.read(5.0, until=b"Sophia")
+        terminal.settle()
+        assert terminal.read(QUIET_SECONDS) == b""
+    finally:
+        terminal.close()
 
 
 def test_ctrl_c_does_not_end_the_console_and_q_does(terminal: Terminal) -> None:

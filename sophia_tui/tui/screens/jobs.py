@@ -22,8 +22,9 @@ from sophia_tui.tui.widgets.plate import Plate, error_text
 if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
 
-_EVENTS_KEPT = 2000
-_EVENTS_SHOWN = 200
+_EVENTS_ASKED = 5000
+_EVENTS_KEPT = 200
+_METRICS_KEPT = 50_000
 _LOG_LINES = 200
 
 
@@ -38,6 +39,8 @@ class JobsScreen(DetailScreen):
         super().__init__(sophia)
         self.opened = sophia.state.watched
         self.events: list[EventView] = []
+        #: The losses of the whole run, for its curve.
+        self.metrics: list[EventView] = []
         self.lines: list[str] | None = None
         self.show_log = False
 
@@ -76,14 +79,16 @@ class JobsScreen(DetailScreen):
     async def tell(self, row: Row) -> JobView:
         """The events that came since the last look, and the log where it is shown."""
         if row.key != self.told_of:
-            self.events, self.lines = [], None
+            self.events, self.metrics, self.lines = [], [], None
         while True:
             after = self.events[-1].number if self.events else 0
             told: Any = await self.sophia.call(
-                "jobs.events", {"job": row.key, "after": after, "limit": _EVENTS_KEPT}
+                "jobs.events", {"job": row.key, "after": after, "limit": _EVENTS_ASKED}
             )
             self.events = [*self.events, *told.items][-_EVENTS_KEPT:]
-            if len(told.items) < _EVENTS_KEPT:
+            fresh = [each for each in told.items if each.kind == "metric"]
+            self.metrics = [*self.metrics, *fresh][-_METRICS_KEPT:]
+            if len(told.items) < _EVENTS_ASKED:
                 break
         if self.show_log:
             log: Any = await self.sophia.call("jobs.log", {"job": row.key, "lines": _LOG_LINES})
@@ -114,7 +119,7 @@ class JobsScreen(DetailScreen):
         if self.show_log:
             return named
         height = 7 if self.size.height < 30 else 12
-        drawn = loss_curve(self.events, min(width, 110), height, self.sophia.glyphs)
+        drawn = loss_curve(self.metrics, min(width, 110), height, self.sophia.glyphs)
         return drawn + "\n" + named if drawn is not None else named
 
     def follow(self, key: str | None) -> None:
@@ -241,7 +246,7 @@ def events_text(events: Sequence[EventView]) -> Content:
     if not events:
         return Content(_("Nothing told yet."))
     parts: list[Part] = []
-    for each in events[-_EVENTS_SHOWN:]:
+    for each in events:
         at = each.at.astimezone().strftime("%H:%M:%S")
         style = "bold $warning" if each.kind == "warning" else "dim"
         data = ", ".join(
