@@ -8,6 +8,7 @@ from pathlib import Path
 
 SERVER_DATA = Path("/var/lib/sophia")
 SERVER_ENV = Path("/etc/sophia/sophia.env")
+SERVER_PRICES = Path("/etc/sophia/prices.yaml")
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,28 @@ class Paths:
         return self.data / "models"
 
     @property
+    def deployments(self) -> Path:
+        """A folder for each served model: its engine's log."""
+        return self.data / "deployments"
+
+    @property
+    def model_token(self) -> Path:
+        """The key for served models that Sophia made, where SOPHIA_MODEL_TOKEN is not set."""
+        return self.data / "model-token"
+
+    @property
     def promotions(self) -> Path:
         return self.data / "promotions"
+
+    @property
+    def prices(self) -> Path:
+        """The operator's prices and shutdown dates, where no other file is named."""
+        return self.data / "prices.yaml"
+
+    @property
+    def reports(self) -> Path:
+        """Reports of evaluations, to be opened in a browser."""
+        return self.data / "reports"
 
     @property
     def logs(self) -> Path:

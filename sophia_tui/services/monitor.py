@@ -4,7 +4,7 @@ A figure stands here only where something was counted; what can't be measured ye
 """
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -18,6 +18,7 @@ from sophia_tui.domain.protocols import Clock, Source, Store
 from sophia_tui.domain.serving import Deployment, TrafficSummary
 from sophia_tui.errors import SophiaError, UsageError
 from sophia_tui.i18n import N_, _, get_language
+from sophia_tui.services import monitor_words
 from sophia_tui.services.operations import operation
 from sophia_tui.services.quality import Quality, Targets
 
@@ -253,26 +254,26 @@ class MonitorService:
         living = await self._store.deployments.page(living=True)
         quality = Quality.of(totals)
         counted = counted_since is not None and counted_since < period.until
-        rate = quality.error_rate
+        rate, unmeasured = quality.error_rate, monitor_words.not_yet()
         return MonitorView(
             since=period.since,
             until=period.until,
             zone=period.zone,
-            alerts=_alerts(totals, targets),
+            alerts=monitor_words.alerts(totals, targets),
             target_latency_seconds=targets.latency_seconds,
             target_error_rate=targets.error_rate,
             counted_since=counted_since,
             requests=quality.requests if counted else None,
             errors=quality.errors if counted else None,
             error_rate=None if rate is None else round(rate, 4),
-            note=_note(counted_since, period, living),
+            note=monitor_words.note(counted_since, period.since, period.until, bool(living)),
             models=[TrafficView.model_validate(TrafficView.figures(each)) for each in totals],
             bucket_seconds=period.bucket_seconds,
             series=[_point(each) for each in series],
             deployments=[LivingView.of(each) for each in living],
             documents=await self._documents(request, period),
             conversations=await self._conversations(period),
-            not_yet=_not_yet(),
+            not_yet=[NotYetView(name=each, text=text) for each, text in unmeasured.items()],
         )
 
     def _period(self, request: MonitorRequest, zone: "ZoneInfo") -> _Period:
@@ -389,43 +390,3 @@ def _in_zone(moment: datetime | None, zone: "ZoneInfo") -> datetime | None:
     if moment is None:
         return None
     return moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)
-
-
-def _alerts(totals: Sequence[TrafficSummary], targets: Targets) -> list[str]:
-    """What misses its target, by model."""
-    return [
-        f"{each.model or _('(unknown name)')}: {sentence}"
-        for each in totals
-        for sentence in Quality.of([each]).complaints(targets)
-    ]
-
-
-def _note(counted_since: datetime | None, period: _Period, living: Sequence[Deployment]) -> str:
-    """Since when there are figures, where the period has a part without."""
-    if counted_since is None:
-        if living:
-            return _("Models are served, and nobody has asked them yet.")
-        return _("Nothing was served yet, so nothing was counted: `sophia serve model` serves one.")
-    if counted_since >= period.until:
-        return _("The period ends before the first request was counted.")
-    if counted_since > period.since:
-        return _("Requests are counted since the first one; before that nothing is known.")
-    return ""
-
-
-def _not_yet() -> list[NotYetView]:
-    """What the owner's targets name and this version does not measure, each with the reason."""
-    reasons = {
-        "response_time": _(
-            "How long people wait for an answer in their conversations is not computed yet."
-        ),
-        "resolution": _("Which share of the conversations was resolved is not computed yet."),
-        "abandonment": _("Which conversations the customer gave up is not computed yet."),
-        "tone": _("No judge model looks at the tone of answers yet."),
-        "drift": _("Whether questions move away from the training data is not measured yet."),
-        "cost_per_conversation": _(
-            "Requests are not joined to conversations yet, so there is no cost of one."
-        ),
-        "messages": _("A missed target is shown here and in Overview; nobody gets a message yet."),
-    }
-    return [NotYetView(name=name, text=text) for name, text in reasons.items()]

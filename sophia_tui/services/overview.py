@@ -22,7 +22,6 @@ from sophia_tui.services.operations import operation
 from sophia_tui.services.quality import Targets
 from sophia_tui.services.stages import Health, StageView, Standing, Step
 from sophia_tui.services.views import KIND_WORDS, JobView
-from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
     import asyncio
@@ -60,6 +59,7 @@ class UsedModelView(Output):
     model: str = Field(title=N_("Model"))
     kind: str = Field(title=N_("Kind"))
     used_as: list[str] = Field(default_factory=list, title=N_("Used as"))
+    served_as: list[str] = Field(default_factory=list, title=N_("Served as"))
     ends: datetime | None = Field(default=None, title=N_("Ends"))
 
 
@@ -220,13 +220,19 @@ def _living(standing: Standing) -> list[Job]:
 
 
 def _models(standing: Standing) -> list[UsedModelView]:
+    """What production names comes first, then what is served, then the newest."""
     known = {each.id: each for each in standing.models}
-    names = [*standing.uses, *(each for each in known if each not in standing.uses)][:_RUNNING]
+    living = standing.served.living if standing.served else ()
+    served: dict[str, list[str]] = {}
+    for deployment in living:
+        served.setdefault(deployment.model_id, []).append(deployment.name)
+    names = list(dict.fromkeys([*standing.uses, *served, *known]))[:_RUNNING]
     return [
         UsedModelView(
             model=name,
             kind=known[name].kind.value if name in known else _("not from here"),
             used_as=list(standing.uses.get(name, ())),
+            served_as=served.get(name, []),
             ends=known[name].shutdown_at if name in known else None,
         )
         for name in names
@@ -248,7 +254,7 @@ def _lately(standing: Standing, since: datetime) -> list[HappenedView]:
     found = []
     for job, state in standing.jobs:
         if job.finished_at and job.finished_at >= since:
-            kind = visible(_(KIND_WORDS.get(job.kind.value, job.kind.value)))
+            kind = _(KIND_WORDS[job.kind.value])
             text = _("{kind} {job}: {state}").format(kind=kind, job=job.id, state=_(state))
             health: Health = "ok" if state == JobState.SUCCEEDED else "problem"
             found.append(HappenedView(at=job.finished_at, text=text, health=health))

@@ -66,6 +66,11 @@ class Served:
     hours: int = 24
     traffic: tuple[TrafficSummary, ...] = ()
 
+    @property
+    def complaints(self) -> list[str]:
+        """What misses its target, each as a sentence."""
+        return Quality.of(self.traffic).complaints(self.targets)
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -300,7 +305,7 @@ def _monitor(served: Served | None) -> StageView:
     rate = quality.error_rate or 0.0
     p95 = None if quality.p95 is None else f"p95 {number(quality.p95, 1)} s"
     errors = _("{rate} errors").format(rate=percent(rate))
-    complaints = quality.complaints(served.targets)
+    complaints = served.complaints
     if quality.slow(served.targets):
         figure, detail = _("slow"), p95 or ""
     elif quality.failing(served.targets):
@@ -376,6 +381,10 @@ def next_step(standing: Standing) -> Step:
         return Step(
             _("Promote {model}.").format(model=model.id), "promote.run", {"model": model.id}
         )
+    complaints = standing.served.complaints if standing.served else []
+    if complaints:
+        text = _("Look at the monitor: {what}").format(what=complaints[0])
+        return Step(text, "monitor.show", {"hours": 24})
     return Step(_("All is done; collect again when there is something new."), "collect.run")
 
 

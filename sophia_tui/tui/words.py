@@ -50,6 +50,9 @@ VERBS = {
     "rows": N_("source rows"),
     "merge": N_("merge"),
     "model": N_("start"),
+    "compare": N_("compare"),
+    "report": N_("report"),
+    "roi": N_("return on investment"),
 }
 SUBJECTS = {
     "overview": N_("overview"),

@@ -62,7 +62,10 @@ async def test_traffic_is_shown_by_model_and_over_time(
     assert sum(each.requests for each in points) == 236
     assert len({each.start for each in points}) == len(points) <= 49
     assert [each.name for each in view.deployments] == ["sophia-v2"]
-    assert [each.split(":")[0] for each in view.alerts] == ["(unknown name)", "sophia-v2"]
+    assert view.alerts == [
+        "sophia-v2: 2.5 % of the requests failed; the target is below 1 %.",
+        "1.7 % of the requests asked for a name that is not served.",
+    ]
 
 
 async def test_one_model_can_be_asked_for(store: Store, settings: Settings, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from sophia_tui.domain.serving import Deployment, DeploymentState, ServedRequest
 from sophia_tui.errors import UnavailableError
 from sophia_tui.paths import Paths
 from sophia_tui.services.overview import OverviewRequest, OverviewService, OverviewView
+from sophia_tui.services.views import KIND_WORDS
 from sophia_tui.settings import Settings
 
 NOW = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)
@@ -121,6 +122,10 @@ def stage(view: OverviewView, name: str) -> Any:
     return next(each for each in view.stages if each.stage == name)
 
 
+def test_every_kind_of_job_has_a_word() -> None:
+    assert {kind.value for kind in JobKind} <= set(KIND_WORDS)
+
+
 async def test_an_empty_house_says_collect_first(
     store: Store, chosen: Settings, paths: Paths
 ) -> None:
@@ -218,6 +223,14 @@ async def test_after_training_comes_evaluation_then_serving_then_promotion_then_
     view = await look(made)
     assert view.next.operation == "collect.run"
     assert stage(view, "promote").figure == "sophia-v1"
+    assert [(each.model, each.served_as) for each in view.models] == [
+        ("sophia-v1-merged", ["sophia-v1-merged"]),
+        ("sophia-v1", []),
+    ]
+    await ask(store, 2.4, 5)
+    view = await look(made)
+    assert view.next.operation == "monitor.show"
+    assert "the target is 2 s" in view.next.text
 
 
 async def test_a_house_that_serves_nothing_says_so(

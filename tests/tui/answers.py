@@ -15,6 +15,13 @@ from sophia_tui.services.datasets import (
     RejectedList,
     RejectedRecord,
 )
+from sophia_tui.services.evaluation_rows import MeasureRow
+from sophia_tui.services.evaluation_views import (
+    AnswerView,
+    EvaluationView,
+    GradedAnswerView,
+    ScoreView,
+)
 from sophia_tui.services.monitor import (
     FeedbackDayView,
     FeedbackView,
@@ -25,6 +32,7 @@ from sophia_tui.services.monitor import (
     TrafficView,
 )
 from sophia_tui.services.promotion_views import FileDiff, PromotionList, PromotionView
+from sophia_tui.services.serving import ApiView, DeploymentView, ServeList
 from sophia_tui.services.settings import SettingList, SettingView
 from sophia_tui.services.setup import CheckView, SetupReport
 from sophia_tui.services.views import (
@@ -186,6 +194,66 @@ def report() -> dict[str, Any]:
         }
 
     return {"before": score(3.2, 24.5), "after": score(1.2, 3.3)}
+
+
+def evaluation() -> EvaluationView:
+    """Measures with and without targets, questions with and without verdicts."""
+
+    def measure(name: str, before: float, after: float, **more: Any) -> MeasureRow:
+        return MeasureRow(
+            label=name,
+            measure=name.lower(),
+            before=before,
+            after=after,
+            difference=after - before,
+            **more,
+        )
+
+    return EvaluationView(
+        model=MODEL,
+        base="SmolLM2-135M",
+        dataset=DATASET,
+        job="ftjob-eva10aa00bb1",
+        at=NOW - timedelta(hours=29),
+        examples=55,
+        answer_tokens=1810,
+        rows=[
+            measure("Loss", 3.2, 1.2, low=-2.1, high=-1.9, unit="nats"),
+            measure("Perplexity", 24.5, 3.3, target="< 2.5", met="not met"),
+            measure("Right: held-out", 0.05, 0.72, low=0.5, high=0.8, unit="share"),
+            measure("Seconds an answer", 1.9, 1.4, target="< 2", met="met", unit="seconds"),
+            MeasureRow(label="Tone", measure="tone", target="> 90 %", met="not measured"),
+        ],
+        before=ScoreView(**report()["before"]),
+        after=ScoreView(**report()["after"]),
+        answers=[AnswerView(prompt="Who are you?", before="A model.", after="Sophia.")],
+        graded_answers=[
+            GradedAnswerView(
+                set="held-out",
+                id="cold-1",
+                language="en",
+                question="How cold is the ripening room?",
+                accepted=["11 degrees"],
+                before="I do not know.",
+                before_verdict="wrong",
+                after="It is kept at 11 degrees.",
+                after_verdict="right",
+            )
+        ],
+    )
+
+
+def served() -> ServeList:
+    deployment = DeploymentView(
+        id="deploy-1",
+        name=MODEL,
+        model="sophia-v2-merged",
+        state="ready",
+        engine="transformers",
+        created_by="ana",
+        created_at=NOW - timedelta(hours=20),
+    )
+    return ServeList(items=[deployment], api=ApiView(address="http://localhost:8000", answers=True))
 
 
 def models() -> ModelList:
@@ -355,6 +423,8 @@ def full() -> dict[str, Any]:
         "jobs.events": _events_after,
         "jobs.log": LogView(job=JOB, path="/runs/log.txt", lines=["loading", "step 310 of 500"]),
         "models.list": models(),
+        "evaluate.show": evaluation(),
+        "serve.list": served(),
         "promote.history": promotions(),
         "monitor.show": monitor(),
         "settings.list": settings(),

@@ -129,8 +129,6 @@ class ModelsScreen(DetailScreen):
         """An operation's answer; None without a value, and where what it names is gone."""
         if not value or not self.sophia.may(operation):
             return None
-        fields = self.sophia.dispatcher.registry.get(operation).input.model_fields
-        more = {name: each for name, each in more.items() if name in fields}
         try:
             return await self.sophia.call(operation, {field: value, **more})
         except SophiaError as problem:
@@ -252,7 +250,7 @@ def _dataset_text(model: ModelView, told: Told) -> str:
 
 
 def _evaluation(told: Any, width: int, glyphs: words.Glyphs) -> list[Part]:
-    if told is None or not hasattr(told, "rows"):
+    if told is None:
         return [*title(_("Evaluation")), (_("not evaluated yet") + "\n", "dim")]
     at = "" if told.at is None else words.shown(told.at)
     rows = [_measured(each, glyphs) for each in told.rows if each.before is not None]
@@ -288,7 +286,7 @@ def _figure(value: float | None, unit: str | None) -> str:
 
 def _questions(told: Any, glyphs: words.Glyphs) -> list[Part]:
     """Graded questions with both verdicts, then those that nobody graded."""
-    if told is None or not hasattr(told, "rows") or not (told.graded_answers or told.answers):
+    if told is None or not (told.graded_answers or told.answers):
         return []
     parts = title(_("Questions"))
     for each in told.graded_answers:
