@@ -49,6 +49,7 @@ VERBS = {
     "load": N_("load"),
     "rows": N_("source rows"),
     "merge": N_("merge"),
+    "ask": N_("ask"),
     "model": N_("start"),
     "compare": N_("compare"),
     "report": N_("report"),

@@ -180,7 +180,7 @@ class ModelsScreen(DetailScreen):
         if operation == "promote.rollback":
             done = [each for each in known.promotions if each.state == "done"]
             return {"promotion": done[0].id} if done and known.in_production else {}
-        if operation == "serve.stop":
+        if operation in ("serve.stop", "serve.ask"):
             return {"name": known.served.name} if known.served is not None else {}
         if operation == "evaluate.compare":
             both = [*self.marked, *([row.key] if row.key not in self.marked else [])][:2]

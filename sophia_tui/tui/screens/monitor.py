@@ -67,8 +67,10 @@ class MonitorScreen(LiveScreen):
         return True
 
     def prefill(self, operation: str) -> dict[str, Any]:
-        if operation != "serve.stop" or not self.data or len(self.data.deployments) != 1:
+        if operation not in ("serve.stop", "serve.ask"):
             return {}
+        if not self.data or len(self.data.deployments) != 1:
+            return {}  # which one is meant, the person says
         return {"name": self.data.deployments[0].name}
 
     def copied(self) -> str:
