@@ -158,20 +158,6 @@ class Settings(BaseSettings):
         ge=5,
         le=86400,
     )
-    target_latency_seconds: float = _setting(
-        "SOPHIA_TARGET_LATENCY_SECONDS",
-        2.0,
-        N_("Seconds within which 95 % of the answers of a served model have to be complete."),
-        gt=0,
-        le=86400,
-    )
-    target_error_rate: float = _setting(
-        "SOPHIA_TARGET_ERROR_RATE",
-        0.01,
-        N_("The share of failed requests that is still well, e.g. 0.01 for 1 %."),
-        ge=0,
-        le=1,
-    )
     training_threads: str = _setting(
         "SOPHIA_TRAINING_THREADS", "auto", N_("Processor threads of a training, or auto.")
     )

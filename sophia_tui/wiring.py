@@ -23,6 +23,7 @@ from sophia_tui.services.catalogue import registry
 from sophia_tui.services.operations import Dispatcher, Registry
 
 if TYPE_CHECKING:
+    from sophia_tui.domain.serving import Probe
     from sophia_tui.services.deployments import Deployments
     from sophia_tui.services.prices import Prices
     from sophia_tui.settings import Settings
@@ -158,6 +159,13 @@ class House:
 
         store = await self.store()
         return Deployments(store, self.engines(), self.settings, self.paths, self.clock)
+
+    async def prober(
+        self, base_url: str | None, api_key: str | None, model: str, seconds: float
+    ) -> "Probe":
+        from sophia_tui.providers.model_probe import probe
+
+        return await probe(base_url, api_key, model, seconds)
 
     async def wake(self) -> None:
         """Make sure that somebody takes queued jobs: a living worker, else one of our own."""
@@ -373,7 +381,9 @@ async def _ask(house: House) -> Any:
 async def _promote(house: House) -> Any:
     from sophia_tui.services.promote import PromoteService
 
-    return PromoteService(await house.store(), house.settings, house.paths, house.clock)
+    return PromoteService(
+        await house.store(), house.settings, house.paths, house.clock, house.prober
+    )
 
 
 async def _prices(house: House) -> Any:

@@ -297,7 +297,7 @@ async def test_kept_evaluations_are_listed_compared_and_written(desk: Desk, tmp_
     view = await desk.evaluations.show(CONTEXT, EvaluationReference(model="ftjob-1"))
     # 1,000 tokens in and twice 500 out
     mini = next(each for each in view.hosted_costs if each.name == "gpt-4o-mini")
-    assert mini.usd == pytest.approx((1000 * 0.15 + 1000 * 0.60) / 1e6)
+    assert mini.usd == pytest.approx((1000 * 0.15 + 1000 * 0.60) / 1e3)
     assert any("SOPHIA_MACHINE_USD_PER_HOUR" in note for note in view.notes)
     both = CompareRequest(first="sophia-v1", second="ftjob-2")
     assert (await desk.evaluations.compare(CONTEXT, both)).fair
@@ -337,8 +337,10 @@ async def test_an_hour_of_the_machine_has_a_price(store: Store, paths: Paths) ->
     await store.models.add(Model("v", ModelKind.ADAPTER, "b", datetime.now(UTC)))
     await store.evaluations.add(Evaluation("ftjob-1", "v", None, report, datetime.now(UTC)))
     view = await service.show(CONTEXT, EvaluationReference(model="ftjob-1"))
-    row = next(each for each in view.rows if each.measure == "conversation_usd")
-    assert (row.before, row.after) == pytest.approx((3 * 6 / 3600 * 2, 3 * 3 / 3600 * 2))
+    row = next(each for each in view.rows if each.measure == "conversations_usd")
+    assert (row.before, row.after) == pytest.approx(
+        (1000 * 3 * 6 / 3600 * 2, 1000 * 3 * 3 / 3600 * 2)
+    )
 
 
 async def test_an_unknown_model_is_not_found(desk: Desk) -> None:
