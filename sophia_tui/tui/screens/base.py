@@ -34,8 +34,7 @@ class SophiaScreen(Screen[Any]):
     scopes: tuple[str, ...] = ()
     #: Whether digits, refresh and the like count here.
     everywhere = True
-    #: Whether something is typed here that is not done yet, and whether something runs.
-    dirty = False
+    #: What runs here, or nothing.
     running: Any = None
 
     def __init__(self, sophia: "Console") -> None:
@@ -134,6 +133,11 @@ class SophiaScreen(Screen[Any]):
     def copied(self) -> str:
         """What `y` sends to the terminal's clipboard."""
         return ""
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something is typed here that is not done yet."""
+        return False
 
     def keep_draft(self) -> None:
         """Write what is typed to disk, where there is anything."""

@@ -166,7 +166,7 @@ def job_text(
         parts.append("\n")
     provider = getattr(job, "provider", None)
     if provider:
-        there = f" {visible(provider)}  {visible(job.provider_job or '')}\n"
+        there = f" {visible(provider)}  {visible(getattr(job, 'provider_job', None) or '')}\n"
         parts += [(_("Provider"), "dim"), there]
     if job.resulting_model:
         parts += [(_("Model"), "dim"), f" {visible(job.resulting_model)}\n"]
