@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sophia_tui.audit_spool import AuditSpool
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Role
+from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.models import AuditEntry
 from sophia_tui.domain.protocols import RunLauncher, Source, Store
 from sophia_tui.errors import SophiaError, UsageError
@@ -153,6 +154,14 @@ class House:
         store = await self.store()
         living = await store.jobs.living_workers(within_seconds=20)
         ensure_worker(self.paths, self.environment, living)
+
+    def trainer(self, base_url: str | None) -> HostedTrainer:
+        """The OpenAI-compatible service at that address; None is the provider's own. Raises
+        UnavailableError J533 where the settings are for another one."""
+        from sophia_tui.providers.openai_jobs import OpenAITrainer
+        from sophia_tui.services.train_hosted import key_for
+
+        return OpenAITrainer(base_url, key_for(self.settings, base_url))
 
     def prices(self) -> "Prices":
         """Prices and shutdown dates in force, read anew: an operator may have changed the file.
@@ -297,14 +306,21 @@ async def _train(house: House) -> Any:
     from sophia_tui.services.train import TrainService
 
     store = await house.store()
-    return TrainService(store, house.settings, house.paths, house.clock, house.wake)
+    return TrainService(store, house.settings, house.paths, house.clock, house.wake, house.prices)
 
 
 async def _jobs(house: House) -> Any:
     from sophia_tui.services.jobs import JobsService
 
     store = await house.store()
-    return JobsService(store, house.settings, house.paths, house.clock, house.wake)
+    return JobsService(
+        store,
+        house.settings,
+        house.paths,
+        house.clock,
+        house.wake,
+        open_trainer=house.trainer,
+    )
 
 
 async def _evaluate(house: House) -> Any:
@@ -317,13 +333,15 @@ async def _evaluate(house: House) -> Any:
 async def _models(house: House) -> Any:
     from sophia_tui.services.models import ModelsService
 
-    return ModelsService(await house.store())
+    return ModelsService(await house.store(), house.prices, house.clock)
 
 
 async def _promote(house: House) -> Any:
     from sophia_tui.services.promote import PromoteService
 
-    return PromoteService(await house.store(), house.settings, house.paths, house.clock)
+    return PromoteService(
+        await house.store(), house.settings, house.paths, house.clock, house.prices
+    )
 
 
 async def _prices(house: House) -> Any:

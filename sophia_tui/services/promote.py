@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sophia_tui import envfile
 from sophia_tui.domain.context import Context, Role
-from sophia_tui.domain.models import FileChange, Promotion, PromotionState
+from sophia_tui.domain.models import FileChange, Model, ModelKind, Promotion, PromotionState
 from sophia_tui.domain.operations import Danger
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import (
@@ -41,6 +41,7 @@ from sophia_tui.services.managed_env import (
 )
 from sophia_tui.services.models import unknown_model
 from sophia_tui.services.operations import operation
+from sophia_tui.services.prices import Load, ending_warning
 from sophia_tui.services.promotion_views import (
     FileDiff,
     PromoteRollback,
@@ -64,7 +65,15 @@ BASE_KEYS = frozenset({"FINETUNE_BASE", "AION_LORA_BASE"})
 class PromoteService:
     """Puts a model's name into the managed env files, and takes it out again."""
 
-    def __init__(self, store: Store, settings: "Settings", paths: Paths, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: "Settings",
+        paths: Paths,
+        clock: Clock,
+        prices: Load | None = None,
+    ) -> None:
+        self._prices = prices
         self._store = store
         self._settings = settings
         self._paths = paths
@@ -88,10 +97,22 @@ class PromoteService:
             await self._recover(write=not context.dry_run)
             changes = self._plan(model.id, self._files(request.env_file))
             promotion = self._draft(context, model.id, changes)
+            endings = self._endings(model)
             if context.dry_run:
-                return self._view(promotion, [_("Nothing was changed: this is the plan.")])
+                plan = [*endings, _("Nothing was changed: this is the plan.")]
+                return self._view(promotion, plan)
             history = self._history(request.history)
-            return await self._carry_out(promotion, history, model.job_id)
+            view = await self._carry_out(promotion, history, model.job_id)
+            return view.model_copy(update={"notes": [*endings, *view.notes]})
+
+    def _endings(self, model: Model) -> list[str]:
+        """A hosted model that ends takes production with it: say when."""
+        if self._prices is None or model.kind is not ModelKind.HOSTED:
+            return []
+        prices = self._prices()
+        ending = prices.shutdown(model.id) or prices.shutdown(model.base)
+        warning = ending_warning(model.id, ending, self._clock.now())
+        return [warning] if warning else []
 
     @operation(
         "promote.rollback",

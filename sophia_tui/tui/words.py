@@ -60,6 +60,8 @@ SUBJECTS = {
     "evaluate": N_("evaluation"),
     "models": N_("models"),
     "promote": N_("promotion"),
+    "prices": N_("prices"),
+    "finetune": N_("fine-tuning"),
     "settings": N_("settings"),
     "audit": N_("log of actions"),
     "store": N_("store"),
@@ -85,6 +87,7 @@ EVENTS = {
     "metric": N_("metric"),
     "warning": N_("warning"),
     "checkpoint": N_("checkpoint"),
+    "message": N_("message"),
     "answer": N_("answer"),
     "result": N_("result"),
 }
