@@ -309,6 +309,13 @@ async def _train(house: House) -> Any:
     return TrainService(store, house.settings, house.paths, house.clock, house.wake, house.prices)
 
 
+async def _finetune(house: House) -> Any:
+    from sophia_tui.services.finetune import FinetuneService
+
+    await house.store()  # for the settings that Sophia keeps
+    return FinetuneService(house.dispatcher.call, house.settings)
+
+
 async def _jobs(house: House) -> Any:
     from sophia_tui.services.jobs import JobsService
 
@@ -385,6 +392,7 @@ FACTORIES: dict[str, Factory] = {
     "PrepareService": _prepare,
     "DatasetsService": _datasets,
     "TrainService": _train,
+    "FinetuneService": _finetune,
     "JobsService": _jobs,
     "EvaluateService": _evaluate,
     "ModelsService": _models,

@@ -18,7 +18,7 @@ from sophia_tui import __version__
 from sophia_tui.api import openapi, problems
 from sophia_tui.api.auth import Tokens
 from sophia_tui.api.guard import Guard
-from sophia_tui.api.routes import health, sophia
+from sophia_tui.api.routes import finetune, health, sophia
 from sophia_tui.errors import UnavailableError
 from sophia_tui.i18n import _
 
@@ -52,6 +52,8 @@ class SophiaAPI(FastAPI):
         problems.install(self)
         self.include_router(health.router(pulse))
         self.include_router(sophia.router(house, running))
+        if finetune.OPERATION in {each.name for each in house.registry}:
+            self.include_router(finetune.router(house, running))
         self._guard = Guard(super().__call__, house, Tokens(house.settings))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

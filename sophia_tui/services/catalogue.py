@@ -7,6 +7,7 @@ from sophia_tui.services.collect import CollectService
 from sophia_tui.services.datasets import DatasetsService
 from sophia_tui.services.demo import DemoService
 from sophia_tui.services.evaluate import EvaluateService
+from sophia_tui.services.finetune import FinetuneService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.models import ModelsService
 from sophia_tui.services.operations import Registry
@@ -26,6 +27,7 @@ SERVICES: tuple[type, ...] = (
     PrepareService,
     DatasetsService,
     TrainService,
+    FinetuneService,
     JobsService,
     EvaluateService,
     ModelsService,
