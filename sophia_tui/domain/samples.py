@@ -27,4 +27,4 @@ class SampleLoader(Protocol):
 #: The demo's base model below the folder of models; the installer puts it there.
 DEMO_BASE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 #: Held-out wordings that the demo asks before and after (ids of heldout_questions.jsonl).
-DEMO_QUESTIONS = ("heldout-03", "heldout-06", "heldout-14")
+DEMO_QUESTIONS = ("heldout-005", "heldout-011", "heldout-027")

@@ -9,12 +9,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import yaml
 
+from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.errors import ConflictError, RefusedError
 from sophia_tui.paths import Paths
+from sophia_tui.services.prepare import PrepareInput, PrepareService
 from sophia_tui.settings import Settings, load
 from sophia_tui.store.embedded import EmbeddedServer
 from sophia_tui.store.samples import MARK, TABLES, EmbeddedSamples, source_folder
+from tests.integration.collect_support import NOW as COLLECTED
+from tests.integration.collect_support import FixedClock, collect
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -171,3 +176,21 @@ async def test_a_broken_sample_changes_nothing(
     with psycopg.connect(url) as connection:
         row = connection.execute("SELECT count(*) > 2 FROM messages").fetchone()
     assert row == (True,)
+
+
+async def test_collect_and_prepare_reject_what_the_manifest_says(
+    home: Paths, url: str, bare: Settings, tmp_path: Path
+) -> None:
+    await EmbeddedSamples(bare, home).load(COLLECTED)
+    collected = await collect(url, tmp_path)
+    rejected = {each.name: each.rejected_by for each in collected.items}
+
+    settings = load({"FINETUNE_DIR": str(tmp_path)})
+    # a dry run records nothing, so the store's part is never touched
+    service = PrepareService(None, settings, home, FixedClock())  # type: ignore[arg-type]
+    context = Context("tester", Face.CLI, Role.OPERATOR, dry_run=True)
+    prepared = await service.run(context, PrepareInput())
+    rejected["prepare"] = {each.code: each.count for each in prepared.rejected}
+
+    manifest = yaml.safe_load((source_folder().parent / "manifest.yaml").read_text("utf-8"))
+    assert rejected == manifest["rejected"]
