@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 NO_KEY = "none"
 _SECONDS = 60.0
 _CONNECT_SECONDS = 10.0
+_EVENTS_SECONDS = 20.0  # a server may stream them until the job ends
 _PAGE = 100
 _LONGEST_WORD = 64
 _PAGES = 20  # of a list whose server says for ever that there is more
@@ -132,7 +133,7 @@ class OpenAITrainer:
             more: dict[str, Any] = {"after": after} if after else {}
             return self._ask(
                 lambda client: client.fine_tuning.jobs.with_raw_response.list_events(
-                    provider_job_id, limit=_PAGE, **more
+                    provider_job_id, limit=_PAGE, timeout=_EVENTS_SECONDS, **more
                 )
             )
 

@@ -1,5 +1,7 @@
 """Models: what Sophia knows of each, and where it came from."""
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from sophia_tui.domain.context import Context
@@ -38,7 +40,7 @@ class ModelsService:
     @operation("models.list", N_("List the models Sophia knows, newest first."))
     async def page(self, context: Context, request: Page) -> ModelList:
         found = await self._store.models.page(request.limit, request.offset)
-        prices = self._prices() if self._prices else None
+        prices = self._prices_for(found)
         return ModelList(items=[self._view(each, prices) for each in found])
 
     @operation(
@@ -51,7 +53,12 @@ class ModelsService:
         found = await self._store.models.get(request.model)
         if found is None:
             raise unknown_model(request.model)
-        return self._view(found, self._prices() if self._prices else None)
+        return self._view(found, self._prices_for([found]))
+
+    def _prices_for(self, models: Sequence[Model]) -> Prices | None:
+        """Dates are looked up for hosted models alone."""
+        hosted = any(each.kind is ModelKind.HOSTED for each in models)
+        return self._prices() if self._prices and hosted else None
 
     def _view(self, model: Model, prices: Prices | None) -> ModelView:
         """An operator's date goes before the one that was noted when the model was made."""

@@ -37,6 +37,7 @@ class Follower:
         self._finisher = finisher
         self._prices = prices
         self._known: dict[str, set[str]] = {}
+        self._silent: set[str] = set()  # jobs whose provider tells no events
 
     async def follow(self, store: Store, job: Job, trainer: HostedTrainer) -> bool:
         """One look; whether something changed. Raises JobError J528, J529 where the job failed."""
@@ -48,6 +49,7 @@ class Follower:
         if found.ended is not None:
             await self._end(store, job, found)
             self._known.pop(job.id, None)
+            self._silent.discard(job.id)
             return True
         figures = self._figures(job, found, told)
         due = self._clock.now() - (job.heartbeat_at or job.created_at) >= _HEARTBEAT_STEP
@@ -94,10 +96,7 @@ class Follower:
         known = self._known.get(job.id)
         if known is None:
             known = self._known[job.id] = await _stored_ids(store, job)
-        try:
-            new = await trainer.events(str(job.provider_job_id), known)
-        except (NotFoundError, JobError):  # a server without events, or not for us
-            new = []
+        new = await self._new_events(job, trainer, known)
         current = await store.jobs.get(job.id) or job
         entries = [(each.at, *_entry(each)) for each in new]
         if state != current.state:
@@ -111,6 +110,21 @@ class Follower:
             await store.jobs.append_events(job.id, events, current.event_offset)
         known.update(each.id for each in new)
         return new
+
+    async def _new_events(
+        self, job: Job, trainer: HostedTrainer, known: set[str]
+    ) -> list[HostedEvent]:
+        """Events are good to have, and nothing that a job waits for: some servers have none, some
+        answer with a stream."""
+        if job.id in self._silent:
+            return []
+        try:
+            return await trainer.events(str(job.provider_job_id), known)
+        except SophiaError as problem:
+            log.info("hosted job %s: no events: %s", job.id, problem.code)
+            if problem.code != "SOPHIA-J520":  # the one that passes
+                self._silent.add(job.id)
+            return []
 
     def _figures(self, job: Job, found: HostedJob, told: list[HostedEvent]) -> dict[str, Any]:
         """What the provider's events and its estimate change in the row."""

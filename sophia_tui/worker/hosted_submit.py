@@ -21,8 +21,10 @@ log = logging.getLogger("sophia.worker")
 #: A create that nobody answered may still be under way for so long.
 SETTLE_SECONDS = 30.0
 MOST_ATTEMPTS = 3
-#: Servers that never say that a file is ready do not hold us longer.
-FILE_SECONDS = 600.0
+#: Some servers never say that a file is ready, so it is tried after so many seconds; those that
+#: refuse it as not ready yet are asked again, until it is too long.
+FILE_SECONDS = 30.0
+LONGEST_FILE_SECONDS = 1800.0
 _NOT_READY = frozenset({"uploaded", "pending", "processing", "queued", "running", "in_progress"})
 
 
@@ -65,7 +67,15 @@ class Submitter:
         job, order = await self._note(
             store, job, order, attempts=order.attempts + 1, attempted_at=self._now()
         )
-        await self._take(store, job, await trainer.create(order, job.id))
+        try:
+            created = await trainer.create(order, job.id)
+        except JobError as problem:
+            too_long = self._age(order.uploaded_at) > LONGEST_FILE_SECONDS
+            if too_long or not _not_ready_yet(problem):
+                raise
+            await self._note(store, job, order, attempts=order.attempts - 1)  # it made no job
+            return False
+        await self._take(store, job, created)
         return True
 
     async def _files(
@@ -145,6 +155,12 @@ class Submitter:
         if at is None:
             return float("inf")
         return (self._clock.now() - datetime.fromisoformat(at)).total_seconds()
+
+
+def _not_ready_yet(problem: JobError) -> bool:
+    """Whether a create was refused because its file is still being looked at."""
+    told = problem.why.lower()
+    return any(each in told for each in ("being processed", "not ready", "not yet processed"))
 
 
 def _still_fit(job: Job, order: HostedOrder, path: Path) -> None:

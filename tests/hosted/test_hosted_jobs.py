@@ -238,6 +238,18 @@ async def test_files_are_waited_for_but_not_for_ever(
     assert (provider.count("file") > 4) == (status == "uploaded")
 
 
+async def test_a_create_that_came_before_the_file_was_ready_is_sent_again(
+    bench: Bench, provider: Provider
+) -> None:
+    early = "File 'file-1' is still being processed and is not ready to be used for fine-tuning."
+    provider.faults["create"] = [error(400, early)] * 5
+    await bench.prepare()
+    asked = await bench.start()
+    job = await bench.rounds_until(asked.id, "succeeded", "failed")
+    assert job.state == "succeeded" and len(provider.jobs) == 1
+    assert provider.count("create") == 6
+
+
 async def test_a_refused_file_fails_the_job_before_it_is_created(
     bench: Bench, provider: Provider
 ) -> None:
@@ -257,6 +269,20 @@ async def test_servers_without_files_and_events_are_enough(
     asked = await bench.start()
     job = await bench.rounds_until(asked.id, "succeeded", "failed")
     assert job.state == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "answer", ['data: {"id": "ftevent-1"}\n\ndata: {"id": "ftevent-2"}\n\n', "<html></html>", "[]"]
+)
+async def test_events_that_can_not_be_read_keep_no_job_from_its_end(
+    bench: Bench, provider: Provider, answer: str
+) -> None:
+    provider.faults["events"] = [answer] * 100
+    await bench.prepare()
+    asked = await bench.start()
+    job = await bench.rounds_until(asked.id, "succeeded", "failed")
+    assert (job.state, job.error) == ("succeeded", None)
+    assert provider.count("events") == 1
 
 
 # --- what people want ---
