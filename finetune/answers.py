@@ -1,22 +1,66 @@
-"""Greedy answers to prompts, by the base and by the base with an adapter in one process."""
+"""Greedy answers to prompts, by the base and by the base with an adapter in one process.
+
+Prompts are answered many at a time: a small model's step costs on a processor nearly the same for
+one as for thirty (measured: 135M parameters, two cores, 36 questions: 70 s one by one, 8 s at
+once, the same answers). In bfloat16 it would take half of that, but 16 of the 36 answers changed.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from finetune import schema
 from finetune.bases import Base
 from finetune.failures import Unavailable, WorkFailure
+from finetune.grading import is_right
+from finetune.provenance import file_records
 from finetune.runner import RunContext
 from finetune.templates import Template, TemplateRefuses, render
 
 log = logging.getLogger(__name__)
+
+Side = Literal["before", "after"]
+#: Prompts answered at once at most, and tokens that their caches hold at most.
+MOST_PROMPTS, MOST_TOKENS = 48, 8192
+#: Tokens that all prompts of a batch begin with, from which on they are read once.
+_WORTH_SHARING = 4
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question, and how far its answer goes. `number` is its place among all of a run.
+
+    `earlier` are the messages of the chat before it, if there are any.
+    """
+
+    number: int
+    text: str
+    max_new_tokens: int
+    sides: tuple[Side, ...] = ("before", "after")
+    set: str | None = None
+    id: str | None = None
+    accepted: tuple[str, ...] = ()
+    stop: schema.StopAt = "end"
+    earlier: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer, its tokens, and the seconds from the question to its end."""
+
+    text: str
+    tokens: int
+    seconds: float
 
 
 def with_adapter(context: RunContext, base: Base) -> Any:
@@ -79,20 +123,141 @@ def without_adapter(model: Any) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def answer(context: RunContext, base: Base, model: Any, prompt: str) -> str:
-    """The greedy answer to one prompt as a user's first turn."""
-    from transformers import StoppingCriteria, StoppingCriteriaList
+@dataclass
+class _Row:
+    """A prompt while it is answered."""
 
-    class Asked(StoppingCriteria):  # type: ignore[misc]
-        """Ends the generation when the run is to end; asked at every token."""
+    prompt: Prompt
+    place: int
+    ids: list[int]
+    new: list[int]
 
-        def __call__(self, input_ids: Any, scores: Any, **more: Any) -> Any:
-            stop = context.ears.requested() is not None
-            return torch.full((input_ids.shape[0],), stop, device=input_ids.device)
+    def ended(self, tokenizer: Any) -> bool:
+        """Whether this answer needs no further token."""
+        if len(self.new) >= self.prompt.max_new_tokens:
+            return True
+        if self.prompt.stop == "end":
+            return False
+        text = str(tokenizer.decode(self.new, skip_special_tokens=True)).lstrip()
+        if self.prompt.stop == "line":
+            return "\n" in text
+        # Without the last word, which may still grow into another.
+        whole = (
+            text[: len(text) - len(text.split()[-1])] if text and text == text.rstrip() else text
+        )
+        return is_right(whole, self.prompt.accepted)
 
+
+def reply_to(context: RunContext, base: Base, model: Any, prompts: Sequence[Prompt]) -> list[Reply]:
+    """The greedy answers to prompts as users' first turns, all at once, in the order given.
+
+    Asks between two tokens whether the run is to end, and raises Stopped then.
+    """
     tokenizer = base.tokenizer
+    rows = [
+        _Row(prompt, place, prompt_tokens(tokenizer, prompt), [])
+        for place, prompt in enumerate(prompts)
+    ]
+    replies: dict[int, Reply] = {}
+    started = time.monotonic()
+
+    def end(row: _Row) -> None:
+        text = str(tokenizer.decode(row.new, skip_special_tokens=True)).strip()
+        if row.prompt.stop == "line":
+            text = text.split("\n", 1)[0].rstrip()
+        replies[row.place] = Reply(text, len(row.new), time.monotonic() - started)
+
+    ends = frozenset(end_tokens(base))
+    with torch.inference_mode():
+        for living, chosen in _steps(context, base, model, rows):
+            for row, token in zip(living, chosen, strict=True):
+                row.new.append(token)
+                if token in ends or row.ended(tokenizer):
+                    end(row)
+            living[:] = [row for row in living if row.place not in replies]
+    return [replies[place] for place in range(len(rows))]
+
+
+def _steps(
+    context: RunContext, base: Base, model: Any, rows: list[_Row]
+) -> Iterator[tuple[list[_Row], list[int]]]:
+    """Token by token: the rows still answering and the likeliest next token of each.
+
+    The receiver takes the rows that ended out of the list; they leave the batch and its cache.
+    """
+    from transformers import DynamicCache
+
+    living = list(rows)
+    cache = DynamicCache(config=base.model.config)
+    shared = _read_once(model, base, living, cache)
+    ids, mask = _padded_left([row.ids[shared:] for row in living], base)
+    mask = torch.cat([mask.new_ones(len(living), shared), mask], dim=1)
+    named = inspect.signature(base.model.forward).parameters
+    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
+    more: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in named else {}
+    while True:
+        context.ears.check()
+        if "position_ids" in named:
+            more["position_ids"] = positions
+        output = model(
+            input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **more
+        )
+        chosen = output.logits[:, -1].argmax(-1)
+        before = list(living)
+        yield living, chosen.tolist()
+        if not living:
+            return
+        positions = positions[:, -1:] + 1
+        if len(living) < len(before):
+            staying = {row.place for row in living}
+            kept = torch.tensor(
+                [index for index, row in enumerate(before) if row.place in staying],
+                device=base.device,
+            )
+            chosen, mask, positions = chosen[kept], mask[kept], positions[kept]
+            cache.batch_select_indices(kept)
+        ids = chosen[:, None]
+        mask = torch.cat([mask, mask.new_ones(len(living), 1)], dim=1)
+
+
+def _read_once(model: Any, base: Base, rows: list[_Row], cache: Any) -> int:
+    """Read into the cache what all prompts begin with (a template's opening); returns its tokens.
+
+    Reading prompts is half of the work where answers are short.
+    """
+    if len(rows) == 1:
+        return 0
+    shared = 0
+    for column in zip(*(row.ids[:-1] for row in rows), strict=False):
+        if len(set(column)) > 1:
+            break
+        shared += 1
+    window = getattr(base.model.config, "sliding_window", None)
+    longest = max(len(row.ids) + row.prompt.max_new_tokens for row in rows)
+    if shared < _WORTH_SHARING or (window and longest >= window):
+        return 0
+    opening = torch.tensor([rows[0].ids[:shared]], device=base.device)
+    model(input_ids=opening, past_key_values=cache, use_cache=True)
+    cache.batch_repeat_interleave(len(rows))
+    return shared
+
+
+def _padded_left(prompts: list[list[int]], base: Base) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and attention mask [prompts, longest]; all end at the same column."""
+    length = max(len(each) for each in prompts)
+    ids = torch.full((len(prompts), length), base.tokenizer.pad_token_id, dtype=torch.long)
+    mask = torch.zeros((len(prompts), length), dtype=torch.long)
+    for index, each in enumerate(prompts):
+        ids[index, length - len(each) :] = torch.tensor(each, dtype=torch.long)
+        mask[index, length - len(each) :] = 1
+    return ids.to(base.device), mask.to(base.device)
+
+
+def prompt_tokens(tokenizer: Any, prompt: Prompt) -> list[int]:
+    """The tokens of a question, with what came before it and the opening of the answer."""
+    messages = [*prompt.earlier, {"role": "user", "content": prompt.text}]
     try:
-        text = render(tokenizer, [{"role": "user", "content": prompt}], prompt=True)
+        text = render(tokenizer, messages, prompt=True)
     except TemplateRefuses as error:
         raise WorkFailure(
             303,
@@ -100,24 +265,7 @@ def answer(context: RunContext, base: Base, model: Any, prompt: str) -> str:
             str(error),
             "Set prompt_form: plain in the recipe.",
         ) from error
-    encoded = tokenizer(text, add_special_tokens=False, return_tensors="pt").to(base.device)
-    with torch.no_grad():
-        output = model.generate(
-            input_ids=encoded["input_ids"],
-            attention_mask=encoded["attention_mask"],
-            max_new_tokens=context.spec.evaluation.max_new_tokens,
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            use_cache=True,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=end_tokens(base),
-            stopping_criteria=StoppingCriteriaList([Asked()]),
-        )
-    context.ears.check()
-    new = output[0, encoded["input_ids"].shape[1] :]
-    return str(tokenizer.decode(new, skip_special_tokens=True)).strip()
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def end_tokens(base: Base) -> list[int]:
@@ -127,18 +275,118 @@ def end_tokens(base: Base) -> list[int]:
     return sorted(ends | {int(base.tokenizer.eos_token_id)})
 
 
+def sides_of(context: RunContext, grade: Literal["before", "after", "both"]) -> tuple[Side, ...]:
+    """Who answers: without an adapter there is the base alone."""
+    if context.spec.adapter_path is None or grade == "before":
+        return ("before",)
+    return ("after",) if grade == "after" else ("before", "after")
+
+
+def plain_prompts(context: RunContext, texts: Sequence[str]) -> list[Prompt]:
+    """Questions whose answers are shown and not graded, numbered from 1."""
+    most, sides = context.spec.evaluation.max_new_tokens, sides_of(context, "both")
+    return [Prompt(number, text, most, sides) for number, text in enumerate(texts, start=1)]
+
+
+def weights_of(context: RunContext, base: Base, template: Template) -> str:
+    """A fingerprint of what answers: base, template and the adapter's weights."""
+    digest = hashlib.sha256(f"{base.fingerprint} {template.fingerprint}".encode())
+    if context.spec.adapter_path is not None:
+        folder = Path(context.spec.adapter_path).expanduser()
+        for record in file_records(sorted(folder.glob("adapter_model.*"))).values():
+            digest.update(record.sha256.encode())
+    return digest.hexdigest()[:16]
+
+
+def batches(tokenizer: Any, prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
+    """Prompts of alike length, of the same sides, as many at once as their caches may hold."""
+    sized = [(len(prompt_tokens(tokenizer, each)), each) for each in prompts]
+    for sides in dict.fromkeys(each.sides for each in prompts):
+        batch: list[Prompt] = []
+        longest = 0
+        for length, prompt in sorted(
+            ((length, each) for length, each in sized if each.sides == sides),
+            key=lambda pair: (pair[1].max_new_tokens, pair[0]),
+        ):
+            most = max(longest, length + prompt.max_new_tokens)
+            if batch and (len(batch) >= MOST_PROMPTS or most * (len(batch) + 1) > MOST_TOKENS):
+                yield batch
+                batch, most = [], length + prompt.max_new_tokens
+            batch.append(prompt)
+            longest = most
+        if batch:
+            yield batch
+
+
+def answer_alone(
+    context: RunContext, base: Base, model: Any, prompts: Sequence[Prompt]
+) -> dict[Side, list[Reply]]:
+    """Each prompt answered by itself, as a person would wait for it; no events."""
+    found: dict[Side, list[Reply]] = {}
+    for side in dict.fromkeys(side for each in prompts for side in each.sides):
+        for each in prompts:
+            context.progress("latency", len(found.get(side, [])), len(prompts))
+            with without_adapter(model) if side == "before" else nullcontext():
+                found.setdefault(side, []).extend(reply_to(context, base, model, [each]))
+    return found
+
+
 def answers(
-    context: RunContext, base: Base, model: Any, prompts: list[str]
-) -> Iterator[schema.Answer]:
-    """Each prompt answered before and, with an adapter, after; an answer event for each."""
-    for number, prompt in enumerate(prompts, start=1):
-        context.progress("answer", number - 1, len(prompts))
-        with without_adapter(model):
-            before = answer(context, base, model, prompt)
-        after = answer(context, base, model, prompt) if context.spec.adapter_path else None
-        given = schema.Answer(prompt=prompt, before=before, after=after)
-        context.journal.write(
-            "answer", {"index": number, **given.model_dump(exclude={"format_version"})}
-        )
-        yield given
+    context: RunContext, base: Base, model: Any, prompts: Sequence[Prompt]
+) -> dict[int, schema.Answer]:
+    """Each prompt answered on its sides, by number; an answer event for each.
+
+    Answers of an attempt that was cut off stand in the events and are not asked again.
+    """
+    given = earlier_answers(context, prompts)
+    missing = [each for each in prompts if each.number not in given]
+    for batch in batches(base.tokenizer, missing):
+        context.progress("answer", len(given), len(prompts))
+        replies: dict[Side, list[Reply]] = {}
+        if "before" in batch[0].sides:
+            with without_adapter(model):
+                replies["before"] = reply_to(context, base, model, batch)
+        if "after" in batch[0].sides:
+            replies["after"] = reply_to(context, base, model, batch)
+        for place, prompt in enumerate(batch):
+            answer = _answer(prompt, {side: found[place] for side, found in replies.items()})
+            context.journal.write("answer", {"index": prompt.number, **_plain(answer)})
+            given[prompt.number] = answer
     context.progress("answer", len(prompts), len(prompts), force=True)
+    return given
+
+
+def _plain(answer: schema.Answer) -> dict[str, Any]:
+    return answer.model_dump(exclude={"format_version"})
+
+
+def _answer(prompt: Prompt, replies: dict[Side, Reply]) -> schema.Answer:
+    return schema.Answer(
+        set=prompt.set,
+        id=prompt.id,
+        prompt=prompt.text,
+        before=replies["before"].text if "before" in replies else None,
+        after=replies["after"].text if "after" in replies else None,
+        tokens={side: reply.tokens for side, reply in replies.items()},
+    )
+
+
+def earlier_answers(context: RunContext, prompts: Sequence[Prompt]) -> dict[int, schema.Answer]:
+    """Answers to these prompts in the events, of the last attempts with the same weights."""
+    wanted = {(each.number, each.set, each.id, each.text) for each in prompts}
+    found: dict[int, schema.Answer] = {}
+    weights: object = None
+    if not context.spec.resume:
+        return found
+    for event in schema.read_events(context.folder / schema.EVENTS_FILE).events:
+        if event.kind == "state" and event.data.get("state") == "running":
+            if event.data.get("weights") != weights:
+                found.clear()
+            weights = event.data.get("weights")
+        elif event.kind == "answer":
+            data = dict(event.data)
+            number = data.pop("index")
+            answer = schema.Answer.model_validate(data)
+            if (number, answer.set, answer.id, answer.prompt) in wanted:
+                found[number] = answer
+    return found

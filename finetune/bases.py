@@ -34,15 +34,18 @@ class Base:
     device: torch.device
 
 
-def load_base(context: RunContext) -> Base:
-    """Load what run.yaml names; raises RunFailure that says whether it is missing or broken."""
+def load_base(context: RunContext, *, exact: bool = False) -> Base:
+    """Load what run.yaml names; raises RunFailure that says whether it is missing or broken.
+
+    `exact`: in 32 bits, on the processor, whatever else there is.
+    """
     name = read_base_name(context.spec.base)
     if name.kind != "hub":
         os.environ["HF_HUB_OFFLINE"] = "1"  # read at import: a local base asks no network
     folder, digest, revision = _resolve(context, name)
     context.ears.check()
     try:
-        tokenizer, model, device = _load(folder)
+        tokenizer, model, device = _load(folder, exact)
     except (RunFailure, MemoryError, ImportError):
         raise
     except Exception as error:
@@ -111,13 +114,13 @@ def _download(hub_id: str, revision: str | None) -> Path:
         ) from error
 
 
-def _load(folder: Path) -> tuple[Any, Any, torch.device]:
+def _load(folder: Path, exact: bool) -> tuple[Any, Any, torch.device]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() and not exact else "cpu")
     half = device.type == "cuda" and torch.cuda.is_bf16_supported()
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     model = AutoModelForCausalLM.from_pretrained(

@@ -16,6 +16,7 @@ _KINDS: dict[schema.RunKind, str] = {
     "train": "train a LoRA adapter",
     "evaluate": "loss and perplexity on the held-out part and chosen questions, before and after",
     "generate": "answer the prompts of run.yaml into answers.jsonl",
+    "merge": "the base with the adapter in it, in 16 bits, into merged/",
 }
 
 
@@ -41,6 +42,10 @@ def _load_work(kind: schema.RunKind) -> Work:
         from finetune.evaluate import evaluate
 
         return evaluate
+    if kind == "merge":
+        from finetune.merge import merge
+
+        return merge
     from finetune.generate import generate
 
     return generate

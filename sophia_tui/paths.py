@@ -34,6 +34,16 @@ class Paths:
         return self.data / "models"
 
     @property
+    def deployments(self) -> Path:
+        """A folder for each served model: its engine's log."""
+        return self.data / "deployments"
+
+    @property
+    def model_token(self) -> Path:
+        """The key for served models that Sophia made, where SOPHIA_MODEL_TOKEN is not set."""
+        return self.data / "model-token"
+
+    @property
     def promotions(self) -> Path:
         return self.data / "promotions"
 
@@ -41,6 +51,11 @@ class Paths:
     def prices(self) -> Path:
         """The operator's prices and shutdown dates, where no other file is named."""
         return self.data / "prices.yaml"
+
+    @property
+    def reports(self) -> Path:
+        """Reports of evaluations, to be opened in a browser."""
+        return self.data / "reports"
 
     @property
     def logs(self) -> Path:

@@ -13,8 +13,11 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sophia_tui import envfile, paths
+from sophia_tui.domain.targets import DEFAULT as DEFAULT_TARGETS
+from sophia_tui.domain.targets import read_targets
 from sophia_tui.errors import UsageError
 from sophia_tui.i18n import N_, _
+from sophia_tui.paths import Paths
 from sophia_tui.validation import where_and_what
 
 #: Keys that may never be stored in the settings table: they say where the table is, or are secret.
@@ -113,6 +116,11 @@ class Settings(BaseSettings):
     operator_token: SecretStr | None = _setting(
         "SOPHIA_OPERATOR_TOKEN", None, N_("A third token for the HTTP API with the role operator.")
     )
+    model_token: SecretStr | None = _setting(
+        "SOPHIA_MODEL_TOKEN",
+        None,
+        N_("The key for served models (/v1) and nothing else: what clients send as their API key."),
+    )
     api_url: str = _setting("API_URL", "http://localhost:8000", N_("Where the HTTP API answers."))
     openai_api_key: SecretStr | None = _setting(
         "OPENAI_API_KEY", None, N_("The key for the OpenAI-compatible service.")
@@ -174,6 +182,43 @@ class Settings(BaseSettings):
     training_threads: str = _setting(
         "SOPHIA_TRAINING_THREADS", "auto", N_("Processor threads of a training, or auto.")
     )
+    serving_engine: Literal["transformers"] = _setting(
+        "SOPHIA_SERVING_ENGINE", "transformers", N_("The program that serves models.")
+    )
+    serving_ready_seconds: int = _setting(
+        "SOPHIA_SERVING_READY_SECONDS",
+        600,
+        N_("How many seconds a served model may take until it answers."),
+        ge=5,
+        le=86400,
+    )
+    serving_restarts: int = _setting(
+        "SOPHIA_SERVING_RESTARTS",
+        3,
+        N_("How often the vanished engine of a served model is started again by itself."),
+        ge=0,
+        le=1000,
+    )
+    probe_seconds: float = _setting(
+        "SOPHIA_PROBE_SECONDS",
+        30.0,
+        N_("How many seconds a model may take to answer the probe of a promotion."),
+        gt=0,
+        le=3600,
+    )
+    targets: str = _setting(
+        "SOPHIA_TARGETS",
+        DEFAULT_TARGETS,
+        N_("What a model should reach: name<target(baseline) or name>target, with commas between."),
+    )
+    machine_usd_per_hour: float | None = _setting(
+        "SOPHIA_MACHINE_USD_PER_HOUR",
+        None,
+        N_("What an hour of the machine that answers costs, for the cost of local models."),
+        ge=0,
+        le=100_000,
+        allow_inf_nan=False,
+    )
     prices_file: str | None = _setting(
         "SOPHIA_PRICES_FILE",
         None,
@@ -206,6 +251,17 @@ class Settings(BaseSettings):
             raise PydanticCustomError(
                 "no_zone", _("must be a time zone, e.g. America/Sao_Paulo or UTC")
             ) from None
+
+    @field_validator("targets")
+    @classmethod
+    def _are_targets(cls, value: str) -> str:
+        try:
+            read_targets(value)
+        except ValueError:
+            raise PydanticCustomError(
+                "no_targets", _("must be parts like perplexity<2.5(3.0), each name once")
+            ) from None
+        return value
 
     @field_validator("training_threads")
     @classmethod
@@ -333,13 +389,30 @@ def read_sources(environment: Mapping[str, str]) -> tuple[Path | None, dict[str,
     return path, merged
 
 
+def made_values(paths: Paths) -> dict[str, str]:
+    """What Sophia made itself and keeps in its data folder: the key for served models."""
+    try:
+        token = paths.model_token.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return {"SOPHIA_MODEL_TOKEN": token} if token else {}
+
+
 def load(
     environment: Mapping[str, str],
     table: Mapping[str, str] | None = None,
     flags: Mapping[str, str] | None = None,
+    made: Mapping[str, str] | None = None,
 ) -> Settings:
-    """The settings in force. Raises UsageError T422 naming each wrong key, never its value."""
+    """The settings in force; `made` are values that Sophia made itself, where nothing else is set.
+
+    Raises UsageError T422 naming each wrong key, never its value.
+    """
     path, merged = read_sources(environment)
+    # a key that is set to nothing counts as not set
+    merged.update(
+        {key: each for key, each in (made or {}).items() if not merged.get(key, "").strip()}
+    )
     merged.update({key: value for key, value in (table or {}).items() if storable(key)})
     merged.update(flags or {})
     known = keys()

@@ -16,7 +16,7 @@ from sophia_tui.audit_spool import AuditSpool
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Role
 from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.models import AuditEntry
-from sophia_tui.domain.protocols import RunLauncher, Source, Store
+from sophia_tui.domain.protocols import EngineHost, RunLauncher, Source, Store
 from sophia_tui.errors import SophiaError, UsageError
 from sophia_tui.i18n import _
 from sophia_tui.paths import Paths, data_folder, system_user
@@ -24,6 +24,8 @@ from sophia_tui.services.catalogue import registry
 from sophia_tui.services.operations import Dispatcher, Registry
 
 if TYPE_CHECKING:
+    from sophia_tui.domain.serving import Probe
+    from sophia_tui.services.deployments import Deployments
     from sophia_tui.services.prices import Prices
     from sophia_tui.settings import Settings
 
@@ -67,9 +69,9 @@ class House:
     def settings(self) -> "Settings":
         """The settings in force; Sophia's own table counts once the store is open."""
         if self._settings is None:
-            from sophia_tui.settings import load
+            from sophia_tui.settings import load, made_values
 
-            self._settings = load(self.environment)
+            self._settings = load(self.environment, made=made_values(self.paths))
         return self._settings
 
     @cached_property
@@ -147,6 +149,25 @@ class House:
 
         return LocalLauncher(self.paths, self.settings)
 
+    def engines(self) -> EngineHost:
+        from sophia_tui.providers.engines import LocalEngines
+
+        return LocalEngines()
+
+    async def deployments(self) -> "Deployments":
+        """What brings served models to life and watches them."""
+        from sophia_tui.services.deployments import Deployments
+
+        store = await self.store()
+        return Deployments(store, self.engines(), self.settings, self.paths, self.clock)
+
+    async def prober(
+        self, base_url: str | None, api_key: str | None, model: str, seconds: float
+    ) -> "Probe":
+        from sophia_tui.providers.model_probe import probe
+
+        return await probe(base_url, api_key, model, seconds)
+
     async def wake(self) -> None:
         """Make sure that somebody takes queued jobs: a living worker, else one of our own."""
         from sophia_tui.worker.spawn import ensure_worker
@@ -204,9 +225,10 @@ class House:
         self._spool.add(entry)
 
     async def _refresh_settings(self, store: Store) -> None:
-        from sophia_tui.settings import load
+        from sophia_tui.settings import load, made_values
 
-        fresh = load(self.environment, await store.settings.all())
+        table = await store.settings.all()
+        fresh = load(self.environment, table, made=made_values(self.paths))
         if fresh != self._settings:
             self._settings = fresh
             self._services.clear()
@@ -337,17 +359,58 @@ async def _evaluate(house: House) -> Any:
     return EvaluateService(store, house.settings, house.paths, house.clock, house.wake)
 
 
+async def _evaluations(house: House) -> Any:
+    from sophia_tui.services.evaluations import EvaluationsService
+
+    return EvaluationsService(
+        await house.store(), house.settings, house.paths, house.prices, house.clock
+    )
+
+
 async def _models(house: House) -> Any:
     from sophia_tui.services.models import ModelsService
 
     return ModelsService(await house.store(), house.prices, house.clock)
 
 
+async def _merge(house: House) -> Any:
+    from sophia_tui.services.merge import MergeService
+
+    return MergeService(await house.store(), house.settings, house.clock, house.wake)
+
+
+async def _serving(house: House) -> Any:
+    from sophia_tui.providers.api_process import DetachedApi
+    from sophia_tui.services.serving import ServingService
+
+    return ServingService(
+        await house.store(),
+        house.settings,
+        house.engines(),
+        await house.deployments(),
+        await _merge(house),
+        DetachedApi(house.paths, house.settings, house.environment),
+    )
+
+
+async def _ask(house: House) -> Any:
+    from sophia_tui.providers.chat import ask
+    from sophia_tui.services.ask import AskService
+
+    await house.store()  # for the settings that Sophia keeps
+    return AskService(house.settings, ask)
+
+
 async def _promote(house: House) -> Any:
     from sophia_tui.services.promote import PromoteService
 
     return PromoteService(
-        await house.store(), house.settings, house.paths, house.clock, house.prices
+        await house.store(),
+        house.settings,
+        house.paths,
+        house.clock,
+        house.prober,
+        house.prices,
     )
 
 
@@ -357,10 +420,16 @@ async def _prices(house: House) -> Any:
     return PricesService(house.prices, house.clock)
 
 
+async def _monitor(house: House) -> Any:
+    from sophia_tui.services.monitor import MonitorService
+
+    return MonitorService(await house.store(), house.source, house.settings, house.clock)
+
+
 async def _settings(house: House) -> Any:
     from sophia_tui.services.settings import SettingsService
 
-    return SettingsService(await house.store(), house.environment)
+    return SettingsService(await house.store(), house.environment, house.paths)
 
 
 async def _audit(house: House) -> Any:
@@ -395,9 +464,14 @@ FACTORIES: dict[str, Factory] = {
     "FinetuneService": _finetune,
     "JobsService": _jobs,
     "EvaluateService": _evaluate,
+    "EvaluationsService": _evaluations,
     "ModelsService": _models,
+    "MergeService": _merge,
+    "ServingService": _serving,
+    "AskService": _ask,
     "PromoteService": _promote,
     "PricesService": _prices,
+    "MonitorService": _monitor,
     "SettingsService": _settings,
     "AuditService": _audit,
     "StoreService": _store,

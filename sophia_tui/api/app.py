@@ -17,8 +17,11 @@ from starlette.types import Receive, Scope, Send
 from sophia_tui import __version__
 from sophia_tui.api import openapi, problems
 from sophia_tui.api.auth import Tokens
+from sophia_tui.api.counting import Counter
+from sophia_tui.api.front import Front
 from sophia_tui.api.guard import Guard
-from sophia_tui.api.routes import finetune, health, sophia
+from sophia_tui.api.routes import finetune, health, openai, sophia
+from sophia_tui.api.watch import Watch
 from sophia_tui.errors import UnavailableError
 from sophia_tui.i18n import _
 
@@ -34,11 +37,19 @@ class SophiaAPI(FastAPI):
 
     def __init__(self, house: "House", running: sophia.Running) -> None:
         pulse = health.Pulse(house)
+        counter = Counter(house)
+        front = Front(house, counter)
+        watch = Watch(house)
 
         @contextlib.asynccontextmanager
         async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+            counter.start()
+            watch.start()
             yield
+            await watch.stop()
             await pulse.stop()
+            await front.close()
+            await counter.stop()
             await house.close()
 
         super().__init__(
@@ -54,6 +65,7 @@ class SophiaAPI(FastAPI):
         self.include_router(sophia.router(house, running))
         if finetune.OPERATION in {each.name for each in house.registry}:
             self.include_router(finetune.router(house, running))
+        self.include_router(openai.router(front))
         self._guard = Guard(super().__call__, house, Tokens(house.settings))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -26,8 +26,11 @@ def _digest(token: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class _Known:
+    """`models_only`: good for /v1 and nothing else, where it stands for an operator."""
+
     digest: bytes
     role: Role
+    models_only: bool = False
 
 
 def _encodings(token: str) -> set[bytes]:
@@ -47,35 +50,42 @@ class Tokens:
 
     def __init__(self, settings: "Settings") -> None:
         granted = (
-            (settings.viewer_token, Role.VIEWER),
-            (settings.operator_token, Role.OPERATOR),
-            (settings.finetune_token, as_role(settings.api_role, "SOPHIA_API_ROLE")),
+            (settings.viewer_token, Role.VIEWER, False),
+            (settings.operator_token, Role.OPERATOR, False),
+            (settings.model_token, Role.OPERATOR, True),
+            (settings.finetune_token, as_role(settings.api_role, "SOPHIA_API_ROLE"), False),
         )
         self._known = tuple(
-            _Known(_digest(encoded), role)
-            for token, role in sorted(granted, key=lambda pair: list(Role).index(pair[1]))
+            _Known(_digest(encoded), role, models_only)
+            for token, role, models_only in sorted(granted, key=lambda g: list(Role).index(g[1]))
             if token is not None and token.get_secret_value().strip()
             for encoded in _encodings(token.get_secret_value().strip())
         )
 
-    def role_of(self, headers: Iterable[tuple[bytes, bytes]]) -> Role:
-        """The role of the request with these raw headers. Raises UnauthenticatedError R401."""
+    def role_of(self, headers: Iterable[tuple[bytes, bytes]], asks_model: bool = False) -> Role:
+        """The role of the request with these raw headers; `asks_model`: it is for /v1.
+
+        Raises UnauthenticatedError R401.
+        """
         given = [_digest(token) for token in _given(headers)]
         found: Role | None = None
         for digest in given:
             for known in self._known:  # every one is looked at: the time tells nothing
                 same = hmac.compare_digest(digest, known.digest)
+                same = same and (asks_model or not known.models_only)
                 found = known.role if same and found is None else found
         if found is None:
-            raise self._unknown()
+            raise self._unknown(asks_model)
         return found
 
-    def _unknown(self) -> UnauthenticatedError:
+    def _unknown(self, asks_model: bool) -> UnauthenticatedError:
         why = _("No token came with the request, or not the right one.")
         remedy = _("Send the token in the header x-admin-token, or as Authorization: Bearer.")
         if not self._known:
             why = _("No token is set on this server.")
             remedy = _("Set FINETUNE_TOKEN in Sophia's .env and restart the API.")
+        elif asks_model:
+            remedy = _("Send SOPHIA_MODEL_TOKEN as the API key (Authorization: Bearer).")
         return UnauthenticatedError("R401", _("The API needs a token."), why, remedy)
 
 

@@ -79,7 +79,7 @@ class Guard:
         except Exception as problem:
             error = logged_error(problem, visible(scope["path"]))
             if not status:
-                await problems.answer(error)(scope, receive, sending)
+                await problems.answer(error, scope["path"])(scope, receive, sending)
         finally:
             self._tell(scope, status, time.monotonic() - started)
 
@@ -87,10 +87,11 @@ class Guard:
         try:
             state = scope.setdefault("state", {})
             if scope["path"] not in OPEN_PATHS:
-                state["role"] = self._tokens.role_of(scope["headers"])
+                asks_model = problems.is_openai(scope["path"])
+                state["role"] = self._tokens.role_of(scope["headers"], asks_model)
             receive = await _within_limit(scope, receive)
         except SophiaError as problem:
-            await problems.answer(problem)(scope, receive, send)
+            await problems.answer(problem, scope["path"])(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

@@ -37,13 +37,36 @@ class Problem(BaseModel):
     error: ErrorBody
 
 
-def answer(problem: SophiaError) -> Response:
+def is_openai(path: str) -> bool:
+    """Whether the path is of the OpenAI protocol, whose clients know its form of errors alone."""
+    return path == "/v1" or path.startswith("/v1/")
+
+
+def openai_status(problem: SophiaError) -> int:
+    """A wrong request is 400 there."""
+    return 400 if problem.http_status == 422 else problem.http_status
+
+
+def answer(problem: SophiaError, path: str) -> Response:
     """The HTTP answer for an error, in the active language (its texts are translated already)."""
-    body = json.dumps({"error": problem.as_dict()}, default=str)
     headers = {}
     if isinstance(problem, UnauthenticatedError):
         headers["www-authenticate"] = "Bearer"
-    return Response(body, problem.http_status, headers, media_type="application/json")
+    status, content = problem.http_status, problem.as_dict()
+    if is_openai(path):
+        status = openai_status(problem)
+        content = _as_openai(problem, status)
+    body = json.dumps({"error": content}, default=str)
+    return Response(body, status, headers, media_type="application/json")
+
+
+def _as_openai(problem: SophiaError, status: int) -> dict[str, Any]:
+    """OpenAI's form; `details["openai"]` of the error may give code and param."""
+    own: dict[str, Any] = problem.details.get("openai") or {}
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    code = "invalid_api_key" if status == 401 else own.get("code", problem.code)
+    message = " ".join(part for part in (problem.what, problem.why, problem.remedy) if part)
+    return {"message": message, "type": kind, "param": own.get("param"), "code": code}
 
 
 def _of_starlette(problem: HTTPException, path: str) -> SophiaError:
@@ -67,11 +90,12 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(SophiaError)
     async def _ours(request: Request, problem: SophiaError) -> Response:
-        return answer(problem)
+        return answer(problem, request.url.path)
 
     @app.exception_handler(HTTPException)
     async def _starlettes(request: Request, problem: HTTPException) -> Response:
-        response = answer(_of_starlette(problem, request.url.path))
+        path = request.url.path
+        response = answer(_of_starlette(problem, path), path)
         response.headers.update(problem.headers or {})
         return response
 
@@ -82,4 +106,5 @@ def install(app: FastAPI) -> None:
             f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}"
             for each in problem.errors()
         )
-        return answer(UsageError("U464", _("The request does not fit this route."), where))
+        wrong = UsageError("U464", _("The request does not fit this route."), where)
+        return answer(wrong, request.url.path)

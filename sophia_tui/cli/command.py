@@ -75,7 +75,7 @@ def overview() -> str:
         "",
     ]
     names = [(_typed(each), _(each.help)) for each in catalogue.registry()]
-    names.append(("serve api|worker", _("Run the HTTP API or the worker in the foreground.")))
+    names.append(_foreground())
     space = max(len(name) for name, _help in names)
     lines += [f"  {name:<{space}}  {help_}" for name, help_ in names]
     lines += ["", _("Options of every command:"), ""]
@@ -91,12 +91,19 @@ def overview() -> str:
     return "\n".join(lines)
 
 
+def _foreground() -> tuple[str, str]:
+    """The two words of `serve` that are no operations."""
+    return "serve api|worker", _("Run the HTTP API or the worker in the foreground.")
+
+
 def _typed(operation: Operation) -> str:
     return operation.subject if operation.verb == "run" else f"{operation.subject} {operation.verb}"
 
 
 def _subject_help(operations: "Registry", subject: str) -> str:
     mine = [(_typed(each), _(each.help)) for each in operations if each.subject == subject]
+    if subject == "serve":
+        mine.append(_foreground())
     space = max(len(name) for name, _help in mine)
     lines = [f"  sophia {name:<{space}}  {help_}" for name, help_ in mine]
     for each in operations:

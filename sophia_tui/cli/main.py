@@ -57,7 +57,7 @@ def _run(options: Globals) -> int:
     words = options.words
     if not words and not options.help:
         return _console(options)
-    if words[:1] == ["serve"]:
+    if words[:1] == ["serve"] and words[1:2] in (["api"], ["worker"]):
         gc.enable()
         from sophia_tui.cli.serve import serve
 

@@ -128,7 +128,10 @@ def _fits(value: Any) -> bool:
 
 def _fields(result: BaseModel, plain: bool) -> list[str]:
     lines: list[str] = []
+    hidden = getattr(type(result), "machine_only", ())
     for name in type(result).model_fields:
+        if name in hidden:
+            continue
         value = getattr(result, name)
         title = _title(type(result), name)
         if _is_rows(value):

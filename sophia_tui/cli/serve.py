@@ -1,10 +1,13 @@
-"""`sophia serve api|worker`: long-running processes in the foreground, opened lazily."""
+"""`sophia serve api|worker`: long-running processes in the foreground, opened lazily.
+
+The other words behind `serve` are operations.
+"""
 
 import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from sophia_tui.errors import RefusedError, UnavailableError, UsageError
+from sophia_tui.errors import RefusedError, UnavailableError
 from sophia_tui.i18n import _, get_language
 
 if TYPE_CHECKING:
@@ -12,20 +15,18 @@ if TYPE_CHECKING:
 
 
 def serve(words: list[str], options: "Globals") -> int:
-    """Run what `words` name until it is told to stop; the exit code.
+    """Run the `api` or `worker` that `words` begin with until told to stop; the exit code.
 
-    Raises UsageError U005 for anything else than `api` or `worker`, RefusedError R405 for a
-    worker with --readonly.
+    Raises RefusedError R405 for a worker with --readonly.
     """
-    if options.help or words[:1] not in (["api"], ["worker"]):
-        text = _(
-            "sophia serve api [--host 127.0.0.1] [--port 8000]   the HTTP API\n"
-            "sophia serve worker [--idle-exit SECONDS]           the process that runs jobs"
+    if options.help:
+        print(
+            _(
+                "sophia serve api [--host 127.0.0.1] [--port 8000]   the HTTP API\n"
+                "sophia serve worker [--idle-exit SECONDS]           the process that runs jobs"
+            )
         )
-        if options.help:
-            print(text)
-            return 0
-        raise UsageError("U005", _("`sophia serve` needs api or worker."), remedy=text)
+        return 0
     if words[0] == "worker" and options.readonly:
         verb = "serve worker"
         raise RefusedError(

@@ -1,4 +1,4 @@
-"""Jobs: a training or an evaluation, from its draft on, and what it tells while it runs."""
+"""Jobs: a training, evaluation or merge, from its draft on, and what it tells while it runs."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +9,7 @@ from typing import Any
 class JobKind(StrEnum):
     TRAIN = "train"
     EVALUATE = "evaluate"
+    MERGE = "merge"
 
 
 class JobState(StrEnum):

@@ -31,6 +31,11 @@ class Model:
     version: int = 1
 
 
+def merged_id(adapter_id: str) -> str:
+    """The id of the model that merging an adapter makes."""
+    return f"{adapter_id}-merged"
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One evaluation of a model, kept for good; `id` is the job's."""

@@ -24,11 +24,13 @@ class Output(BaseModel):
 
     `table_columns` are the fields that a table of many shows, in order, the last one of any length;
     empty: those that hold something. `--json` always has all. `as_is` are fields that are
-    shown by `plainly`.
+    shown by `plainly`. `machine_only` are fields that people read elsewhere in the same output, in
+    another form.
     """
 
     table_columns: ClassVar[tuple[str, ...]] = ()
     as_is: ClassVar[frozenset[str]] = frozenset()
+    machine_only: ClassVar[frozenset[str]] = frozenset()
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 

@@ -7,9 +7,16 @@ from typing import Any, Protocol
 
 from sophia_tui.domain.context import Context
 from sophia_tui.domain.datasets import DatasetVersion
+from sophia_tui.domain.feedback import FeedbackDay, FeedbackReport
 from sophia_tui.domain.jobs import Job, JobEvent, RunIdentity
 from sophia_tui.domain.models import AuditEntry, Evaluation, Model, Promotion
-from sophia_tui.domain.serving import Deployment, ServedRequest, TrafficSummary
+from sophia_tui.domain.serving import (
+    Deployment,
+    EngineProcess,
+    Probe,
+    ServedRequest,
+    TrafficSummary,
+)
 
 
 class Clock(Protocol):
@@ -141,6 +148,20 @@ class TrafficStore(Protocol):
     ) -> list[TrafficSummary]:
         """One summary for each model over the whole period; `start` is `since`."""
 
+    async def first_at(self) -> datetime | None:
+        """When the oldest request that is counted was answered; None before the first one."""
+
+
+class FeedbackStore(Protocol):
+    """People's reactions and ratings that Sophia keeps."""
+
+    async def by_day(self, since: datetime, until: datetime, zone: str) -> list[FeedbackDay]:
+        """Reactions and ratings of a half-open period by day of `zone`, only days that have some.
+        A rating of 4 or 5 is positive, of 1 or 2 negative."""
+
+    async def first_at(self) -> datetime | None:
+        """When the oldest one was given; None where there is none."""
+
 
 class PromotionStore(Protocol):
     async def add(self, promotion: Promotion) -> None:
@@ -174,6 +195,7 @@ class Store(Protocol):
     evaluations: EvaluationStore
     deployments: DeploymentStore
     traffic: TrafficStore
+    feedback: FeedbackStore
     promotions: PromotionStore
     settings: SettingsStore
     audit: AuditStore
@@ -318,6 +340,9 @@ class Source(Protocol):
     async def export(self, request: ExportRequest, context: Context) -> list[ExportResult]:
         """Read all asked exports from one state of the database; write all of them or nothing."""
 
+    async def feedback_by_day(self, since: datetime, until: datetime, zone: str) -> FeedbackReport:
+        """The signals of `feedback` in a half-open period, counted by day of `zone`."""
+
     async def close(self) -> None: ...
 
 
@@ -329,3 +354,70 @@ class RunLauncher(Protocol):
     def alive(self, identity: RunIdentity) -> bool: ...
 
     def signal(self, identity: RunIdentity, signal_number: int) -> bool: ...
+
+
+class EngineHost(Protocol):
+    """The engines of this machine: each nobody's child, on a loopback port of its own."""
+
+    @property
+    def host(self) -> str: ...
+
+    def missing(self, engine: str) -> tuple[str, ...]:
+        """Packages that the engine needs and that are not installed."""
+
+    async def start(self, engine: str, model_folder: str, folder: str) -> EngineProcess:
+        """Start it; its log is in `folder`. Raises JobError J502."""
+
+    async def answers(self, engine: str, model_folder: str, port: int) -> bool:
+        """Whether it answers a real, tiny request."""
+
+    def model_name(self, engine: str, model_folder: str) -> str:
+        """What requests to the engine itself must name."""
+
+    def same_boot(self, identity: RunIdentity) -> bool: ...
+
+    def alive(self, identity: RunIdentity) -> bool: ...
+
+    async def stop(self, identity: RunIdentity) -> None:
+        """End it and what it started: asked first, then by force. Does nothing where it is gone."""
+
+    def last_cause(self, folder: str) -> str:
+        """What its log says of its end: the kind of an error, never a text; '' for nothing."""
+
+    def trim_log(self, folder: str) -> None:
+        """Empty a log that has grown large."""
+
+
+class ApiProcess(Protocol):
+    """The HTTP API at API_URL, which `serve model` starts where none answers."""
+
+    address: str
+
+    async def answers(self) -> bool:
+        """Whether a Sophia API answers there."""
+
+    async def serves(self, name: str) -> int:
+        """The status of its answer about a served name; 0 for none."""
+
+    def startable(self) -> bool:
+        """Whether API_URL is this machine's own loopback."""
+
+    def make_key(self) -> str:
+        """Make a key for served models where none is set, and keep it; the path of its file."""
+
+    async def start(self) -> bool:
+        """Start it as nobody's child; whether it answers now."""
+
+    def identity(self) -> RunIdentity | None:
+        """The living process that `start` started, by whichever process of ours."""
+
+    async def stop(self) -> bool:
+        """End the one that `start` started; whether there was one."""
+
+
+class Prober(Protocol):
+    """Asks a model for a token by its name, at an OpenAI-compatible address."""
+
+    async def __call__(
+        self, base_url: str | None, api_key: str | None, model: str, seconds: float
+    ) -> Probe: ...

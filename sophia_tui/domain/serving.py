@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from sophia_tui.domain.jobs import RunIdentity
 
@@ -46,6 +46,51 @@ class Deployment:
     restarts: int = 0
     error: dict[str, Any] | None = None
     version: int = 1
+
+
+class Engine(Protocol):
+    """A program that serves one model folder with an OpenAI-compatible protocol on loopback."""
+
+    name: str
+    #: Python packages it needs.
+    packages: tuple[str, ...]
+
+    def command(self, model_folder: str, port: int) -> tuple[str, ...]:
+        """What is started, so that it serves the folder on 127.0.0.1 and this port."""
+
+    def environment(self) -> dict[str, str]:
+        """What it needs beside the clean environment of a run."""
+
+    def model_name(self, model_folder: str) -> str:
+        """What its requests must name as their model."""
+
+
+@dataclass(frozen=True)
+class EngineProcess:
+    """An engine that was started: which process it is, and its port on loopback."""
+
+    identity: RunIdentity
+    port: int
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Whether a model answered by its name. `why` says what came instead, without secrets."""
+
+    answered: bool
+    address: str
+    why: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class ChatAnswer:
+    """What a model answered, and how long that took until the last word."""
+
+    text: str
+    seconds: float
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
 
 @dataclass(frozen=True)

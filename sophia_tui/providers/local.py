@@ -1,4 +1,4 @@
-"""Training on this machine: starts `python -m finetune` as nobody's child, and finds it again.
+"""Work on this machine: starts programs as nobody's child, runs of `python -m finetune` above all.
 
 Where lingering is on, a run is a user unit of its own; else it is a process with a session of its
 own whose parents are gone. Either way it outlives console, worker, terminal and database.
@@ -124,6 +124,58 @@ def not_started(why: str) -> JobError:
     )
 
 
+async def start_apart(
+    command: Sequence[str], label: str, log: Path, environment: Mapping[str, str], background: bool
+) -> tuple[int, int]:
+    """Start `command` so that it outlives the person's session: a user unit, else nobody's child.
+
+    Returns its pid and start time; it is in a process group of its own. Raises JobError J502.
+    """
+    if await _has_user_units():
+        return await _launch_unit(command, label, log, environment, background)
+    return await start_detached(command, log, environment, background)
+
+
+async def _has_user_units() -> bool:
+    """Whether a user unit would outlive the person's last session."""
+    user = user_name()
+    if not user or not (LINGER_FOLDER / user).exists() or not shutil.which("systemd-run"):
+        return False
+    status, _said = await _ask("systemctl", "--user", "show", "--property=Version")
+    return status == 0
+
+
+async def _launch_unit(
+    command: Sequence[str], label: str, log: Path, environment: Mapping[str, str], background: bool
+) -> tuple[int, int]:
+    unit = f"sophia-{label}-{os.getpid()}-{os.urandom(3).hex()}.service"
+    behind = [f"--property=Nice={detach.NICE}", "--property=IOSchedulingClass=idle"]
+    status, said = await _ask(
+        "systemd-run",
+        "--user",
+        "--quiet",
+        "--collect",
+        f"--unit={unit}",
+        "--property=UMask=0077",
+        *(behind if background else []),
+        "--property=WorkingDirectory=/",
+        "--property=StandardInput=null",
+        f"--property=StandardOutput=append:{log}",
+        f"--property=StandardError=append:{log}",
+        # by name alone: values are taken from systemd-run's own environment, never from argv
+        *(f"--setenv={key}" for key in environment),
+        "--",
+        *command,
+        environment=environment,
+    )
+    if status:
+        raise not_started(said.strip().splitlines()[-1] if said.strip() else "systemd-run")
+    _status, said = await _ask("systemctl", "--user", "show", "--property=MainPID", unit)
+    pid = int(said.strip().rpartition("=")[2] or 0)
+    # a run that has ended already keeps an identity that no living process has
+    return pid, (start_time(pid) or 0) if pid else 0
+
+
 class LocalLauncher:
     """Starts, finds and signals the runs of this machine."""
 
@@ -139,14 +191,10 @@ class LocalLauncher:
     async def launch(self, verb: str, run_folder: str) -> RunIdentity:
         """Start the run's program. Raises JobError J502."""
         folder = Path(run_folder)
-        environment = self._environment(folder)
         command = [*self.program, verb, str(folder)]
-        if await self._has_user_units():
-            pid, started = await self._launch_unit(folder, command, environment)
-        else:
-            pid, started = await start_detached(
-                command, folder / LOG_FILE, environment, background=True
-            )
+        environment = self._environment(folder)
+        label, log = f"run-{folder.name}", folder / LOG_FILE
+        pid, started = await start_apart(command, label, log, environment, background=True)
         return self.machine.identity(pid, started)
 
     def alive(self, identity: RunIdentity) -> bool:
@@ -163,45 +211,6 @@ class LocalLauncher:
         if token is not None and _from_the_hub(folder):
             environment["HF_TOKEN"] = token.get_secret_value()
         return environment
-
-    async def _has_user_units(self) -> bool:
-        """Whether a user unit would outlive the person's last session."""
-        user = user_name()
-        if not user or not (LINGER_FOLDER / user).exists() or not shutil.which("systemd-run"):
-            return False
-        status, _said = await _ask("systemctl", "--user", "show", "--property=Version")
-        return status == 0
-
-    async def _launch_unit(
-        self, folder: Path, command: Sequence[str], environment: Mapping[str, str]
-    ) -> tuple[int, int]:
-        unit = f"sophia-run-{folder.name}-{os.getpid()}-{os.urandom(3).hex()}.service"
-        log = folder / LOG_FILE
-        status, said = await _ask(
-            "systemd-run",
-            "--user",
-            "--quiet",
-            "--collect",
-            f"--unit={unit}",
-            "--property=UMask=0077",
-            f"--property=Nice={detach.NICE}",
-            "--property=IOSchedulingClass=idle",
-            "--property=WorkingDirectory=/",
-            "--property=StandardInput=null",
-            f"--property=StandardOutput=append:{log}",
-            f"--property=StandardError=append:{log}",
-            # by name alone: values are taken from systemd-run's own environment, never from argv
-            *(f"--setenv={key}" for key in environment),
-            "--",
-            *command,
-            environment=environment,
-        )
-        if status:
-            raise not_started(said.strip().splitlines()[-1] if said.strip() else "systemd-run")
-        _status, said = await _ask("systemctl", "--user", "show", "--property=MainPID", unit)
-        pid = int(said.strip().rpartition("=")[2] or 0)
-        # a run that has ended already keeps an identity that no living process has
-        return pid, (start_time(pid) or 0) if pid else 0
 
 
 def user_name() -> str:

@@ -2,19 +2,24 @@
 
 from functools import cache
 
+from sophia_tui.services.ask import AskService
 from sophia_tui.services.audit import AuditService
 from sophia_tui.services.collect import CollectService
 from sophia_tui.services.datasets import DatasetsService
 from sophia_tui.services.demo import DemoService
 from sophia_tui.services.evaluate import EvaluateService
+from sophia_tui.services.evaluations import EvaluationsService
 from sophia_tui.services.finetune import FinetuneService
 from sophia_tui.services.jobs import JobsService
+from sophia_tui.services.merge import MergeService
 from sophia_tui.services.models import ModelsService
+from sophia_tui.services.monitor import MonitorService
 from sophia_tui.services.operations import Registry
 from sophia_tui.services.overview import OverviewService
 from sophia_tui.services.prepare import PrepareService
 from sophia_tui.services.prices import PricesService
 from sophia_tui.services.promote import PromoteService
+from sophia_tui.services.serving import ServingService
 from sophia_tui.services.settings import SettingsService
 from sophia_tui.services.setup import SetupService
 from sophia_tui.services.store import StoreService
@@ -30,9 +35,14 @@ SERVICES: tuple[type, ...] = (
     FinetuneService,
     JobsService,
     EvaluateService,
+    EvaluationsService,
     ModelsService,
+    MergeService,
+    ServingService,
+    AskService,
     PromoteService,
     PricesService,
+    MonitorService,
     SettingsService,
     AuditService,
     StoreService,

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -18,10 +19,17 @@ from sophia_tui.domain.jobs import JobState
 from sophia_tui.domain.operations import Input, NoInput, Output
 from sophia_tui.domain.protocols import Clock
 from sophia_tui.domain.samples import SampleLoader
-from sophia_tui.errors import CancelledError, ConflictError, JobError, NotFoundError
+from sophia_tui.errors import CancelledError, ConflictError, JobError
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
-from sophia_tui.services.demo_folder import DemoFolder, DemoState, Question
+from sophia_tui.services.demo_folder import GENERAL, HELDOUT, DemoFolder, DemoState, Question
+from sophia_tui.services.demo_summary import (
+    DemoSummary,
+    DurationView,
+    collected,
+    learned,
+    prepared,
+)
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import JobView
 
@@ -32,7 +40,10 @@ Call = Callable[[str, Mapping[str, Any], Context], Awaitable[Any]]
 
 _DATASET = "demo"
 _RECIPE = "demo"
-_STEPS = 6
+_STEPS = 8
+#: The demo's part of the sample: what was asked in so many days (see the samples' README).
+_WINDOW_DAYS = 7
+_EXPORT = "qa_cache.jsonl"
 
 
 class SampleView(Output):
@@ -51,52 +62,6 @@ class DemoRequest(Input):
     )
 
 
-class CountView(Output):
-    """How often one reason occurred."""
-
-    reason: str = Field(title=N_("Reason"))
-    rows: int = Field(title=N_("Rows"))
-
-
-class ScoresView(Output):
-    """On the held-out part, answer tokens only; loss in nats a token."""
-
-    measure: str = Field(title=N_("Measure"))
-    before: float = Field(title=N_("Before"))
-    after: float = Field(title=N_("After"))
-
-
-class DemoAnswer(Output):
-    question: str = Field(title=N_("Question"))
-    expected: str = Field(title=N_("Expected"))
-    before: str = Field(title=N_("Before"))
-    after: str = Field(title=N_("After"))
-
-
-class DurationView(Output):
-    step: str = Field(title=N_("Step"))
-    seconds: int = Field(title=N_("Seconds"))
-
-
-class DemoSummary(Output):
-    rows_collected: int = Field(title=N_("Rows collected"))
-    not_collected: list[CountView] = Field(title=N_("Rows that could not be used"))
-    dataset: str = Field(title=N_("Data set"))
-    rows_in: int = Field(title=N_("Rows read"))
-    rows_kept: int = Field(title=N_("Rows kept"))
-    rows_rejected: int = Field(title=N_("Rows rejected"))
-    rejected: list[CountView] = Field(title=N_("Rejected, by reason"))
-    job: str = Field(title=N_("Job"))
-    model: str = Field(title=N_("Model"))
-    scores: list[ScoresView] = Field(title=N_("On the held-out part"))
-    answers: list[DemoAnswer] = Field(title=N_("Three questions, worded as in no training row"))
-    promotion: str = Field(title=N_("Promotion"))
-    env_file: str = Field(title=N_("Env file of the demo"))
-    diff: list[str] = Field(title=N_("What was promoted"))
-    durations: list[DurationView] = Field(title=N_("Durations"))
-    notes: list[str] = Field(title=N_("Good to know"))
-
-
 class DemoService:
     """Runs the loop on the sample. `call` is the dispatcher's: role, audit and errors as ever."""
 
@@ -110,7 +75,7 @@ class DemoService:
     ) -> None:
         self._call = call
         self._samples = samples
-        self._settings = settings
+        self._address = f"{settings.api_url.rstrip('/')}/v1"
         self._folder = DemoFolder(paths)
         self._clock = clock
 
@@ -129,7 +94,7 @@ class DemoService:
 
     @operation(
         "demo.run",
-        N_("Run the whole loop on sample data: collect, prepare, train, evaluate, promote."),
+        N_("Run the whole loop on sample data: collect, prepare, train, evaluate, serve, promote."),
         role=Role.ADMIN,  # it ends with a promotion
         writes=True,
         trains=True,
@@ -142,36 +107,82 @@ class DemoService:
         require_training_packages()
         base = request.base or self._folder.base()
         with self._folder.locked():
-            return await _Loop(self._call, context, self._folder, base).run()
+            now = self._clock.now()
+            return await _Loop(self._call, context, self._folder, base, self._address, now).run()
 
 
 class _Loop:
     """One pass through the loop."""
 
-    def __init__(self, call: Call, context: Context, folder: DemoFolder, base: str) -> None:
+    def __init__(
+        self,
+        call: Call,
+        context: Context,
+        folder: DemoFolder,
+        base: str,
+        address: str,
+        now: datetime,
+    ) -> None:
         # the promotion goes into the demo's own env file, so there is nothing to confirm
         self._context = replace(context, confirmed=True)
         self._call = call
         self._folder = folder
         self._base = base
-        self._state = folder.read_state()
+        self._address = address
+        found = folder.read_state()
+        self._state = found if found.began else replace(found, began=now.isoformat())
         self._durations: list[DurationView] = []
 
     async def run(self) -> DemoSummary:
         folder = self._folder
-        folder.make()
+        folder.make(self._address)
+        folder.write_state(self._state)
         await self._step(_("sample data"), "samples.load", {})
-        collected = await self._step(_("collect"), "collect.run", {"folder": str(folder.finetune)})
-        prepared = await self._step(
-            _("prepare"), "prepare.run", {"folder": str(folder.finetune), "name": _DATASET}
+        exported = await self._step(
+            _("collect"),
+            "collect.run",
+            {"folder": str(folder.finetune), "window_days": _WINDOW_DAYS},
         )
-        job = await self._timed(_("train"), self._train(prepared.dataset.id))
+        version = await self._step(
+            _("prepare"),
+            "prepare.run",
+            {
+                "folder": str(folder.finetune),
+                "files": [_EXPORT],
+                "name": _DATASET,
+                "split": "90/10",
+            },
+        )
+        job = await self._timed(_("train"), self._train(version.dataset.id))
         model = str(job.resulting_model)
         questions = folder.questions()
         evaluation = await self._timed(_("evaluate"), self._evaluate(model, questions))
+        await self._step(_("serve"), "serve.model", {"model": model})
         promotion = await self._timed(_("promote"), self._promote(model))
-        folder.write_state(DemoState())
-        return self._summary(collected, prepared, job, evaluation, promotion, questions)
+        asked = {"name": model, "question": questions[0].question}
+        answer = await self._step(_("ask"), "serve.ask", asked)
+        await self._retire(model)
+        folder.write_state(DemoState(served=model))
+        return DemoSummary(
+            **collected(exported),
+            **prepared(version),
+            **learned(job, evaluation, questions),
+            promotion=promotion.id,
+            env_file=str(folder.env_file),
+            diff=[line for each in promotion.files for line in each.diff],
+            served_at=self._address,
+            served_question=answer.question,
+            served_answer=answer.answer,
+            durations=self._durations,
+            notes=[
+                _("Look at it in the console: `sophia`."),
+                _("Ask it yourself: `sophia serve ask {model} QUESTION`.").format(model=model),
+                _("It is served until `sophia serve stop {model} --api --yes`.").format(
+                    model=model
+                ),
+                _("The way back: `sophia promote rollback {id} --yes`.").format(id=promotion.id),
+            ],
+        )
 
     async def _step(self, label: str, name: str, request: Mapping[str, Any]) -> Any:
         return await self._timed(label, self._ask(name, request))
@@ -204,10 +215,7 @@ class _Loop:
             self._durations.append(DurationView(step=label, seconds=seconds))
 
     async def _train(self, dataset: str) -> JobView:
-        """Go on with the training that an interrupted demo began, else begin one."""
-        if self._state.dataset != dataset or self._state.base != self._base:
-            self._state = DemoState(dataset=dataset, base=self._base)
-        job = await self._continued(self._state.training)
+        job = await self._continued(kind="train", dataset=dataset, base=self._base)
         if job is None:
             job = await self._ask(
                 "train.start",
@@ -218,19 +226,31 @@ class _Loop:
                     "history": str(self._folder.history),
                 },
             )
-            self._state = replace(self._state, training=job.id, evaluation=None)
-            self._folder.write_state(self._state)
         return await self._followed(job)
 
     async def _evaluate(self, model: str, questions: list[Question]) -> Any:
-        job = await self._continued(self._state.evaluation)
+        job = await self._continued(kind="evaluate", model=model)
         if job is None:
-            prompts = [each.question for each in questions]
-            job = await self._ask("evaluate.run", {"model": model, "prompts": prompts})
-            self._state = replace(self._state, evaluation=job.id)
-            self._folder.write_state(self._state)
+            files = self._folder.question_sets()
+            request = {
+                "model": model,
+                "prompts": [each.question for each in questions],
+                "questions": [f"{HELDOUT}={files[HELDOUT]}"],
+                # listed because the base answers them rightly: what is left of that now
+                "questions_after": [f"{GENERAL}={files[GENERAL]}"],
+            }
+            job = await self._ask("evaluate.run", request)
         await self._followed(job)
         return await self._ask("evaluate.show", {"model": model})
+
+    async def _retire(self, model: str) -> None:
+        """The model that an earlier demo served gives its memory back."""
+        earlier = self._state.served
+        if earlier is None or earlier == model:
+            return
+        found = await self._ask("serve.list", {})
+        if any(each.name == earlier for each in found.items):
+            await self._ask("serve.stop", {"name": earlier})
 
     async def _promote(self, model: str) -> Any:
         request = {
@@ -247,18 +267,26 @@ class _Loop:
         found = await self._ask("promote.history", {})
         return next(each for each in found.items if each.model == model)
 
-    async def _continued(self, job_id: str | None) -> JobView | None:
-        """The job of an interrupted demo, living again; None where a new one is needed."""
-        if job_id is None:
-            return None
-        try:
-            job: JobView = await self._ask("jobs.show", {"job": job_id})
-        except NotFoundError:
-            return None
-        if job.status in (JobState.FAILED, JobState.CANCELLED):
+    async def _continued(self, **wanted: str) -> JobView | None:
+        """The job that an interrupted demo began, living again; None where a new one is needed.
+
+        Looked for in the store: a demo that was killed had no time to note its job.
+        """
+        listed = await self._ask("jobs.list", {})
+        since = datetime.fromisoformat(str(self._state.began))
+        job: JobView | None = next(
+            (
+                each
+                for each in listed.items
+                if each.created_at >= since
+                and all(getattr(each, name) == value for name, value in wanted.items())
+            ),
+            None,
+        )
+        if job is None or job.status in (JobState.FAILED, JobState.CANCELLED):
             return None
         if job.status in (JobState.PAUSED, JobState.INTERRUPTED):
-            job = await self._ask("jobs.resume", {"job": job_id})
+            job = await self._ask("jobs.resume", {"job": job.id})
         return job
 
     async def _followed(self, job: JobView) -> JobView:
@@ -279,40 +307,6 @@ class _Loop:
             _("See `sophia jobs log {job}`, then run the demo again.").format(job=job.id),
         )
 
-    def _summary(
-        self,
-        collected: Any,
-        prepared: Any,
-        job: JobView,
-        evaluation: Any,
-        promotion: Any,
-        questions: list[Question],
-    ) -> DemoSummary:
-        exported, unusable = _collected(collected)
-        counts: dict[str, int] = prepared.dataset.counts
-        return DemoSummary(
-            rows_collected=exported,
-            not_collected=_reasons(unusable),
-            dataset=prepared.dataset.id,
-            rows_in=counts["rows_in"],
-            rows_kept=counts["rows_kept"],
-            rows_rejected=counts["rows_rejected"],
-            rejected=_reasons({each.reason: each.count for each in prepared.rejected}),
-            job=job.id,
-            model=str(job.resulting_model),
-            scores=_scores(evaluation),
-            answers=_answers(evaluation, questions),
-            promotion=promotion.id,
-            env_file=str(self._folder.env_file),
-            diff=[line for each in promotion.files for line in each.diff],
-            durations=self._durations,
-            notes=[
-                _("Nothing serves the model's name yet: serving comes in a later version."),
-                _("Look at it in the console: `sophia`."),
-                _("The way back: `sophia promote rollback {id} --yes`.").format(id=promotion.id),
-            ],
-        )
-
 
 def _stopped(why: str) -> CancelledError:
     return CancelledError(
@@ -321,38 +315,3 @@ def _stopped(why: str) -> CancelledError:
         why,
         _("Run it again: it goes on where it was."),
     )
-
-
-def _collected(result: Any) -> tuple[int, dict[str, int]]:
-    """How many rows all exports wrote, and the reasons of those that none could use."""
-    reasons: dict[str, int] = {}
-    for each in result.items:
-        for reason, rows in each.rejected_by.items():
-            reasons[reason] = reasons.get(reason, 0) + rows
-    return sum(each.exported for each in result.items), reasons
-
-
-def _reasons(counts: Mapping[str, int]) -> list[CountView]:
-    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
-    return [CountView(reason=reason, rows=rows) for reason, rows in ordered]
-
-
-def _scores(evaluation: Any) -> list[ScoresView]:
-    before, after = evaluation.before, evaluation.after
-    return [
-        ScoresView(measure=_("loss"), before=before.loss, after=after.loss),
-        ScoresView(measure=_("perplexity"), before=before.perplexity, after=after.perplexity),
-    ]
-
-
-def _answers(evaluation: Any, questions: list[Question]) -> list[DemoAnswer]:
-    expected = {each.question: each.expected for each in questions}
-    return [
-        DemoAnswer(
-            question=each.prompt,
-            expected=expected.get(each.prompt, ""),
-            before=each.before or "",
-            after=each.after or "",
-        )
-        for each in evaluation.answers
-    ]

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from sophia_tui import envfile
 from sophia_tui.domain.samples import DEMO_BASE, DEMO_QUESTIONS
 from sophia_tui.errors import ConflictError, NotFoundError
 from sophia_tui.files import write_problem, write_whole
@@ -21,6 +23,9 @@ GEN_MODEL=gpt-4o-mini
 EXPANSION_MODEL=gpt-4o-mini
 SUMMARY_MODEL=gpt-4o-mini
 """
+_ADDRESS = "OPENAI_BASE_URL"
+#: Sets of graded questions, by the file's name in the samples.
+HELDOUT, GENERAL = "heldout_questions", "general_questions"
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,11 @@ class Question:
 
 @dataclass(frozen=True)
 class DemoState:
-    """How far a demo came, so that the next one goes on. All None: it came to its end."""
+    """Since when a demo is under way (ISO 8601; None: the last one came to its end), and the model
+    that the last one left behind as served."""
 
-    dataset: str | None = None
-    base: str | None = None
-    training: str | None = None
-    evaluation: str | None = None
+    began: str | None = None
+    served: str | None = None
 
 
 class DemoFolder:
@@ -63,11 +67,18 @@ class DemoFolder:
             )
         return str(path)
 
-    def make(self) -> None:
-        """The folders, and the env file where there is none. Raises SetupError S101."""
+    def make(self, address: str) -> None:
+        """The folders, and the env file where there is none; it names where served models answer.
+
+        Raises SetupError S101.
+        """
         self._make_folder(self.finetune)
-        if not self.env_file.exists():
-            write_whole(self.env_file, _ENV.encode("utf-8"))
+        text = self.env_file.read_text(encoding="utf-8") if self.env_file.exists() else _ENV
+        changed = text
+        if envfile.values(text).get(_ADDRESS) != address:
+            changed = envfile.change(text, {_ADDRESS: address})
+        if changed != text or not self.env_file.exists():
+            write_whole(self.env_file, changed.encode("utf-8"))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -97,13 +108,30 @@ class DemoFolder:
         write_whole(self.path / "state.json", json.dumps(asdict(state)).encode("utf-8"))
 
     def questions(self) -> list[Question]:
-        """The held-out questions that the demo asks, in order."""
+        """The held-out questions that the demo shows with their answers, in order."""
+        found = {
+            row["id"]: Question(row["question"], row["accepted"][0]) for row in self._rows(HELDOUT)
+        }
+        return [found[each] for each in DEMO_QUESTIONS]
+
+    def question_sets(self) -> dict[str, str]:
+        """Files of graded questions by name: wordings that training never saw, of the part that the
+        demo learns; and general questions, which show what was forgotten. Raises SetupError S101.
+        """
+        files = {}
+        for name in (HELDOUT, GENERAL):
+            rows = [row for row in self._rows(name) if row.get("demo", True)]
+            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            path = self.path / f"{name}.jsonl"
+            write_whole(path, "".join(lines).encode("utf-8"))
+            files[name] = str(path)
+        return files
+
+    def _rows(self, name: str) -> list[dict[str, Any]]:
         from finetune.schema import RECIPES_FOLDER
 
-        path = RECIPES_FOLDER.parent / "samples" / "heldout_questions.jsonl"
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        found = {row["id"]: Question(row["question"], row["accepted"][0]) for row in rows}
-        return [found[each] for each in DEMO_QUESTIONS]
+        path = RECIPES_FOLDER.parent / "samples" / f"{name}.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
     def _make_folder(self, folder: Path) -> None:
         try:

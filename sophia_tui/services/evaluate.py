@@ -1,7 +1,6 @@
 """Evaluate: the base before and after training, on the held-out part and on chosen questions."""
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +8,10 @@ from pydantic import Field
 
 from sophia_tui import textsafe
 from sophia_tui.domain.context import Context, Role
+from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobKind, JobState
-from sophia_tui.domain.models import Model
-from sophia_tui.domain.operations import Input, Output
+from sophia_tui.domain.models import Model, ModelKind
+from sophia_tui.domain.operations import Input
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import NotFoundError, UsageError
 from sophia_tui.i18n import N_, _
@@ -26,14 +26,20 @@ from sophia_tui.services.train import (
 from sophia_tui.services.views import JobView
 
 if TYPE_CHECKING:
+    from finetune.schema import EvaluationSettings, QuestionSet
     from sophia_tui.settings import Settings
+
+#: Held-out questions whose answers are shown where nothing else is asked.
+_SHOWN = 4
 
 
 class EvaluateRequest(Input):
     model: str = Field(description=N_("The model's id, e.g. sophia-v1."))
     prompts: list[str] = Field(
         default_factory=list,
-        description=N_("Questions for both; default: some of the held-out part."),
+        description=N_(
+            "Questions for both; default: some of the held-out part, where none are graded."
+        ),
     )
     limit: int | None = Field(
         default=None,
@@ -44,47 +50,40 @@ class EvaluateRequest(Input):
     max_new_tokens: int = Field(
         default=64, ge=1, le=4096, description=N_("How long an answer may be, in tokens.")
     )
-
-
-class EvaluationReference(Input):
-    model: str = Field(description=N_("The model's id, e.g. sophia-v1."))
-
-
-class ScoreView(Output):
-    """Loss in nats for each answer token, and perplexity, with their 95 % intervals."""
-
-    loss: float = Field(title=N_("Loss"))
-    loss_low: float = Field(title=N_("Loss, at least"))
-    loss_high: float = Field(title=N_("Loss, at most"))
-    perplexity: float = Field(title=N_("Perplexity"))
-    perplexity_low: float = Field(title=N_("Perplexity, at least"))
-    perplexity_high: float = Field(title=N_("Perplexity, at most"))
-
-
-class AnswerView(Output):
-    prompt: str = Field(title=N_("Question"))
-    before: str | None = Field(default=None, title=N_("Before"))
-    after: str | None = Field(default=None, title=N_("After"))
-
-
-class EvaluationView(Output):
-    model: str = Field(title=N_("Model"))
-    base: str = Field(title=N_("Base"))
-    dataset: str | None = Field(default=None, title=N_("Data set"))
-    job: str | None = Field(default=None, title=N_("Job"))
-    at: datetime | None = Field(default=None, title=N_("Time"))
-    examples: int = Field(title=N_("Examples"))
-    answer_tokens: int = Field(title=N_("Answer tokens"))
-    before: ScoreView = Field(title=N_("Before"))
-    after: ScoreView | None = Field(default=None, title=N_("After"))
-    loss_difference: float | None = Field(default=None, title=N_("Difference of the loss"))
-    loss_difference_low: float | None = Field(default=None, title=N_("Difference, at least"))
-    loss_difference_high: float | None = Field(default=None, title=N_("Difference, at most"))
-    answers: list[AnswerView] = Field(default_factory=list, title=N_("Answers"))
+    questions: list[str] = Field(
+        default_factory=list,
+        description=N_("Questions graded before and after: a JSON Lines file, or NAME=FILE."),
+    )
+    questions_after: list[str] = Field(
+        default_factory=list,
+        description=N_(
+            "Questions graded after alone (what was not forgotten), each answer only as far as "
+            "its verdict needs: a JSON Lines file, or NAME=FILE."
+        ),
+    )
+    question_tokens: int = Field(
+        default=48, ge=1, le=4096, description=N_("How long a graded answer may be, in tokens.")
+    )
+    text_sample: int = Field(
+        default=16,
+        ge=0,
+        le=100_000,
+        description=N_("Held-out questions answered for BLEU, chrF and similarity; 0: none."),
+    )
+    bleu: bool = Field(default=True, description=N_("Whether BLEU and chrF are computed."))
+    similarity: bool = Field(
+        default=True, description=N_("Whether the similarity of meaning is computed.")
+    )
+    latency_sample: int = Field(
+        default=3,
+        ge=0,
+        le=10_000,
+        description=N_("Held-out questions asked one by one for the seconds; 0: none."),
+    )
 
 
 class EvaluateService:
-    """Queues evaluations and shows their outcome."""
+    """Queues evaluations; services/evaluations.py tells what came of them."""
 
     def __init__(
         self,
@@ -108,9 +107,11 @@ class EvaluateService:
         positional=("model",),
     )
     async def run(self, context: Context, request: EvaluateRequest) -> JobView:
-        """Raises NotFoundError M404, J442, UsageError J440, J441, UnavailableError J501."""
+        """Raises NotFoundError M404, J442, UsageError J440, J441, J444-J446, UnavailableError
+        J501; nothing is queued then."""
         model = await self._model(request.model)
         adapter = _adapter(model)
+        evaluation = _settings_of(request)
         if model.dataset is None:
             raise UsageError(
                 "J441",
@@ -120,26 +121,10 @@ class EvaluateService:
         version = await dataset_version(self._store, model.dataset)
         require_training_packages()
         recipe = await self._recipe_of(model)
-        job = self._job(context, request, model, adapter, version.folder, version.hash, recipe)
+        job = self._job(context, evaluation, model, adapter, version, recipe)
         await self._store.jobs.add(job)
         await self._wake()
         return JobView.of(job)
-
-    @operation(
-        "evaluate.show",
-        N_("Show how a model did against its base."),
-        target="model",
-        positional=("model",),
-    )
-    async def show(self, context: Context, request: EvaluationReference) -> EvaluationView:
-        model = await self._model(request.model)
-        if model.evaluation is None:
-            raise NotFoundError(
-                "J443",
-                _("Model {model} was not evaluated yet.").format(model=model.id),
-                remedy=_("Run `sophia evaluate run {model}`.").format(model=model.id),
-            )
-        return _view(model, model.evaluation)
 
     async def _model(self, model_id: str) -> Model:
         from sophia_tui.services.models import unknown_model
@@ -158,30 +143,25 @@ class EvaluateService:
     def _job(
         self,
         context: Context,
-        request: EvaluateRequest,
+        evaluation: "EvaluationSettings",
         model: Model,
         adapter: str,
-        dataset_path: str,
-        dataset_hash: str,
+        version: DatasetVersion,
         recipe: dict[str, Any],
     ) -> Job:
-        from finetune.schema import EvaluationSettings, Recipe, RunSpec
+        from finetune.schema import Recipe, RunSpec
 
         job_id = new_job_id()
         run = RunSpec(
             job_id=job_id,
             kind="evaluate",
             base=model.base,
-            dataset_path=dataset_path,
-            dataset_hash=dataset_hash,
+            dataset_path=version.folder,
+            dataset_hash=version.hash,
             recipe=Recipe.model_validate(recipe),
             threads=chosen_threads(self._settings),
             adapter_path=adapter,
-            evaluation=EvaluationSettings(
-                sample_limit=request.limit,
-                prompts=request.prompts,
-                max_new_tokens=request.max_new_tokens,
-            ),
+            evaluation=evaluation,
         )
         return Job(
             id=job_id,
@@ -196,7 +176,79 @@ class EvaluateService:
         )
 
 
+def _settings_of(request: EvaluateRequest) -> "EvaluationSettings":
+    """The request as run.yaml takes it, the questions of files in it: the run needs no file of
+    the person's. Raises UsageError J444, J445."""
+    from finetune.schema import EvaluationSettings, TextMeasure
+
+    measures: list[TextMeasure] = []
+    if request.bleu:
+        measures += ["bleu", "chrf"]
+    if request.similarity:
+        measures.append("similarity")
+    sets = [_question_set(each, request.question_tokens, True) for each in request.questions]
+    sets += [
+        _question_set(each, request.question_tokens, False) for each in request.questions_after
+    ]
+    names = [each.name for each in sets]
+    if len(set(names)) < len(names):
+        raise UsageError(
+            "J445",
+            _("Two sets of questions have the same name."),
+            ", ".join(map(textsafe.visible, names)),
+            _("Name them: NAME=FILE."),
+        )
+    return EvaluationSettings(
+        sample_limit=request.limit,
+        prompts=request.prompts,
+        prompt_count=0 if sets else _SHOWN,
+        max_new_tokens=request.max_new_tokens,
+        question_sets=sets,
+        text_sample=request.text_sample if measures else 0,
+        text_measures=measures,
+        latency_sample=request.latency_sample,
+    )
+
+
+def _question_set(text: str, tokens: int, both: bool) -> "QuestionSet":
+    from finetune.grading import read_questions
+    from finetune.schema import ContractError, QuestionSet
+
+    name, sign, file = text.partition("=")
+    if not sign or Path(text).expanduser().is_file():  # a file's name may hold the sign itself
+        name, file = Path(text).stem, text
+    try:
+        questions = read_questions(Path(file).expanduser().absolute())
+    except ContractError as problem:
+        raise UsageError(
+            "J444",
+            _("The questions can't be used."),
+            textsafe.visible(str(problem)),
+            _(
+                "Each line is an object with `id`, `question` and `accepted`, a list of texts of "
+                "which an answer must contain one; `language` and `fact` may stand beside them."
+            ),
+        ) from problem
+    return QuestionSet(
+        name=name or Path(file).stem,
+        questions=questions,
+        max_new_tokens=tokens,
+        grade="both" if both else "after",
+        stop="end" if both else "answered",
+    )
+
+
 def _adapter(model: Model) -> str:
+    if model.kind is ModelKind.MERGED:
+        raise UsageError(
+            "J446",
+            _("Model {model} is merged, and can't be measured against its base.").format(
+                model=model.id
+            ),
+            remedy=_("Evaluate the adapter that it was made of: {model}.").format(
+                model=model.parent or "?"
+            ),
+        )
     if model.path is None:
         raise UsageError(
             "J440",
@@ -211,35 +263,3 @@ def _adapter(model: Model) -> str:
             _("Put the folder back, or train again."),
         )
     return model.path
-
-
-def _view(model: Model, report: dict[str, Any]) -> EvaluationView:
-    difference = report.get("difference") or {}
-    return EvaluationView(
-        model=model.id,
-        base=model.base,
-        dataset=model.dataset,
-        job=report.get("job_id"),
-        at=report.get("at"),
-        examples=report["examples"],
-        answer_tokens=report["answer_tokens"],
-        before=ScoreView(**report["before"]),
-        after=ScoreView(**report["after"]) if report.get("after") else None,
-        loss_difference=difference.get("loss"),
-        loss_difference_low=difference.get("loss_low"),
-        loss_difference_high=difference.get("loss_high"),
-        answers=[_safe_answer(each) for each in report.get("answers", [])],
-    )
-
-
-def _safe_answer(answer: dict[str, Any]) -> AnswerView:
-    """What a model says may hold anything; a terminal must not act on it."""
-
-    def safe(text: str | None) -> str | None:
-        return None if text is None else textsafe.visible_lines(text)
-
-    return AnswerView(
-        prompt=textsafe.visible_lines(str(answer["prompt"])),
-        before=safe(answer.get("before")),
-        after=safe(answer.get("after")),
-    )

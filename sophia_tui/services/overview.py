@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from sophia_tui.domain.context import Context
-from sophia_tui.domain.jobs import Job, JobKind, JobState
+from sophia_tui.domain.jobs import Job, JobState
 from sophia_tui.domain.models import Promotion, PromotionState
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import Clock, Source, Store
@@ -19,8 +19,9 @@ from sophia_tui.paths import Paths
 from sophia_tui.services import stages
 from sophia_tui.services.job_states import Caretaker, JobEyes
 from sophia_tui.services.operations import operation
+from sophia_tui.services.quality import Targets
 from sophia_tui.services.stages import Health, StageView, Standing, Step
-from sophia_tui.services.views import JobView
+from sophia_tui.services.views import KIND_WORDS, JobView
 
 if TYPE_CHECKING:
     import asyncio
@@ -58,6 +59,7 @@ class UsedModelView(Output):
     model: str = Field(title=N_("Model"))
     kind: str = Field(title=N_("Kind"))
     used_as: list[str] = Field(default_factory=list, title=N_("Used as"))
+    served_as: list[str] = Field(default_factory=list, title=N_("Served as"))
     ends: datetime | None = Field(default=None, title=N_("Ends"))
 
 
@@ -124,6 +126,7 @@ class OverviewService:
             promotions=promotions,
             uses=stages.used_models(_env_files(self._settings.managed_files, promotions)),
             base=self._settings.finetune_base,
+            served=await self._served(),
         )
         return OverviewView(
             stages=stages.all_stages(standing),
@@ -133,6 +136,15 @@ class OverviewService:
             next=_next(stages.next_step(standing)),
             store_milliseconds=round(milliseconds, 1),
         )
+
+    async def _served(self) -> stages.Served:
+        now = self._clock.now()
+        living = tuple(await self._store.deployments.page(limit=20, living=True))
+        for hours in (1, 24):
+            traffic = await self._store.traffic.totals(now - timedelta(hours=hours), now)
+            if traffic:
+                break
+        return stages.Served(Targets.of(self._settings), living, hours, tuple(traffic))
 
     def _aware(self, at: datetime) -> datetime:
         """A time without zone is read in the zone of the settings."""
@@ -208,13 +220,19 @@ def _living(standing: Standing) -> list[Job]:
 
 
 def _models(standing: Standing) -> list[UsedModelView]:
+    """What production names comes first, then what is served, then the newest."""
     known = {each.id: each for each in standing.models}
-    names = [*standing.uses, *(each for each in known if each not in standing.uses)][:_RUNNING]
+    living = standing.served.living if standing.served else ()
+    served: dict[str, list[str]] = {}
+    for deployment in living:
+        served.setdefault(deployment.model_id, []).append(deployment.name)
+    names = list(dict.fromkeys([*standing.uses, *served, *known]))[:_RUNNING]
     return [
         UsedModelView(
             model=name,
             kind=known[name].kind.value if name in known else _("not from here"),
             used_as=list(standing.uses.get(name, ())),
+            served_as=served.get(name, []),
             ends=known[name].shutdown_at if name in known else None,
         )
         for name in names
@@ -236,7 +254,7 @@ def _lately(standing: Standing, since: datetime) -> list[HappenedView]:
     found = []
     for job, state in standing.jobs:
         if job.finished_at and job.finished_at >= since:
-            kind = _("training") if job.kind is JobKind.TRAIN else _("evaluation")
+            kind = _(KIND_WORDS[job.kind.value])
             text = _("{kind} {job}: {state}").format(kind=kind, job=job.id, state=_(state))
             health: Health = "ok" if state == JobState.SUCCEEDED else "problem"
             found.append(HappenedView(at=job.finished_at, text=text, health=health))

@@ -19,7 +19,7 @@ from sophia_tui import envfile
 from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.models import FileChange, Model, ModelKind, Promotion, PromotionState
 from sophia_tui.domain.operations import Danger
-from sophia_tui.domain.protocols import Clock, Store
+from sophia_tui.domain.protocols import Clock, Prober, Store
 from sophia_tui.errors import (
     ConflictError,
     NotFoundError,
@@ -42,6 +42,7 @@ from sophia_tui.services.managed_env import (
 from sophia_tui.services.models import unknown_model
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prices import Load, ending_warning
+from sophia_tui.services.promotion_probe import SKIPPED, Probing, probe_notes
 from sophia_tui.services.promotion_views import (
     FileDiff,
     PromoteRollback,
@@ -71,10 +72,12 @@ class PromoteService:
         settings: "Settings",
         paths: Paths,
         clock: Clock,
+        prober: Prober,
         prices: Load | None = None,
     ) -> None:
         self._prices = prices
         self._store = store
+        self._probing = Probing(prober, settings)
         self._settings = settings
         self._paths = paths
         self._clock = clock
@@ -99,8 +102,12 @@ class PromoteService:
             promotion = self._draft(context, model.id, changes)
             endings = self._endings(model)
             if context.dry_run:
-                plan = [*endings, _("Nothing was changed: this is the plan.")]
-                return self._view(promotion, plan)
+                notes = [*endings, _("Nothing was changed: this is the plan.")]
+                if request.probe:
+                    notes += await self._probing.foretold(model, changes)
+                return self._view(promotion, notes)
+            told = await self._probing.required(model, changes) if request.probe else SKIPPED
+            promotion = replace(promotion, notes={"probe": told})
             history = self._history(request.history)
             view = await self._carry_out(promotion, history, model.job_id)
             return view.model_copy(update={"notes": [*endings, *view.notes]})
@@ -233,7 +240,8 @@ class PromoteService:
     async def _carry_out(
         self, promotion: Promotion, history: Path, job_id: str | None
     ) -> PromotionView:
-        promotion = self._snapshot(replace(promotion, notes={"history": str(history)}))
+        notes = {**promotion.notes, "history": str(history)}
+        promotion = self._snapshot(replace(promotion, notes=notes))
         await self._store.promotions.add(promotion)
         try:
             for change in promotion.changes:
@@ -255,7 +263,7 @@ class PromoteService:
             done,
             [
                 _("Restart the services that read these files; this version does not do it."),
-                _("The name was not probed: this version does not serve models yet."),
+                *probe_notes(done),
                 _("The way back: `sophia promote rollback {id}`.").format(id=promotion.id),
             ],
         )
@@ -381,6 +389,8 @@ def _history_line(promotion: Promotion, job_id: str | None) -> bytes:
     }
     if promotion.rolls_back:
         line["rolls_back"] = promotion.rolls_back
+    if "probe" in promotion.notes:
+        line["probe"] = promotion.notes["probe"]
     return json.dumps(line, ensure_ascii=False).encode("utf-8")
 
 

@@ -10,6 +10,7 @@ from sophia_tui.domain.operations import Input, NoInput, Output
 from sophia_tui.domain.protocols import Store
 from sophia_tui.errors import NotFoundError, RefusedError, UsageError
 from sophia_tui.i18n import N_, _
+from sophia_tui.paths import Paths
 from sophia_tui.services.operations import operation
 
 
@@ -41,9 +42,10 @@ class SettingKey(Input):
 class SettingsService:
     """Shows and changes settings. `environment` is what the process was started with."""
 
-    def __init__(self, store: Store, environment: Mapping[str, str]) -> None:
+    def __init__(self, store: Store, environment: Mapping[str, str], paths: Paths) -> None:
         self._store = store
         self._environment = environment
+        self._paths = paths
 
     @operation("settings.list", N_("Show every setting in force and where it comes from."))
     async def page(self, context: Context, request: NoInput) -> SettingList:
@@ -51,7 +53,8 @@ class SettingsService:
 
         env_file, _merged = settings.read_sources(self._environment)
         table = await self._store.settings.all()
-        in_force = settings.load(self._environment, table)
+        made = settings.made_values(self._paths)
+        in_force = settings.load(self._environment, table, made=made)
         items = []
         for key, name in settings.keys().items():
             if key == "SOPHIA_ENV_FILE":
@@ -64,7 +67,7 @@ class SettingsService:
                 SettingView(
                     key=key,
                     value=("***" if secret else str(value)) if value is not None else None,
-                    source=self._source(key, table, _merged),
+                    source=self._source(key, table, _merged, made),
                     default=None if field.default is None else str(field.default),
                     changeable=settings.storable(key),
                     help=_(described),
@@ -72,14 +75,22 @@ class SettingsService:
             )
         return SettingList(env_file=str(env_file) if env_file else None, items=items)
 
-    def _source(self, key: str, table: Mapping[str, str], merged: Mapping[str, str]) -> str:
+    def _source(
+        self,
+        key: str,
+        table: Mapping[str, str],
+        merged: Mapping[str, str],
+        made: Mapping[str, str],
+    ) -> str:
         from sophia_tui import settings
 
         if key in table and settings.storable(key):
             return "sophia"
         if key in self._environment:
             return "environment"
-        return "env file" if key in merged else "default"
+        if key in merged:
+            return "env file"
+        return "data folder" if key in made else "default"
 
     @operation(
         "settings.set",

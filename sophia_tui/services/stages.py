@@ -14,10 +14,12 @@ from pydantic import Field
 from sophia_tui import envfile
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobKind, JobState
-from sophia_tui.domain.models import Model, Promotion, PromotionState
+from sophia_tui.domain.models import Model, ModelKind, Promotion, PromotionState
 from sophia_tui.domain.operations import Output
+from sophia_tui.domain.serving import Deployment, DeploymentState, TrafficSummary
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import N_, _, ngettext, number
+from sophia_tui.services.quality import Quality, Targets, percent
 
 Health = Literal["ok", "attention", "problem", "empty", "unknown"]
 #: Keys that name what training starts from: never a use of a model in production.
@@ -55,6 +57,22 @@ class Collected:
 
 
 @dataclass(frozen=True)
+class Served:
+    """Models served now, and the figures of the last `hours` hours (an hour, or a day where nobody
+    asked in the last one)."""
+
+    targets: Targets
+    living: tuple[Deployment, ...] = ()
+    hours: int = 24
+    traffic: tuple[TrafficSummary, ...] = ()
+
+    @property
+    def complaints(self) -> list[str]:
+        """What misses its target, each as a sentence."""
+        return Quality.of(self.traffic).complaints(self.targets)
+
+
+@dataclass(frozen=True)
 class Standing:
     """Everything the stages are judged from. `jobs` newest first, each with its true state."""
 
@@ -67,9 +85,23 @@ class Standing:
     promotions: tuple[Promotion, ...] = ()
     uses: Mapping[str, Sequence[str]] = field(default_factory=dict)
     base: str | None = None
+    served: Served | None = None
 
     def newest(self, kind: JobKind) -> tuple[Job, str] | None:
         return next(((job, state) for job, state in self.jobs if job.kind is kind), None)
+
+    @property
+    def trained(self) -> Model | None:
+        """The newest model that a job made; a merged one is the adapter it was made of, again."""
+        made = (each for each in self.models if each.job_id and each.kind is not ModelKind.MERGED)
+        return next(made, None)
+
+    def answers(self, model: Model) -> bool:
+        """Whether it is served, or what was made of it, or answers elsewhere."""
+        if model.kind is not ModelKind.ADAPTER or self.served is None:
+            return True
+        ids = {model.id, *(each.id for each in self.models if each.parent == model.id)}
+        return any(each.model_id in ids for each in self.served.living)
 
     @property
     def promoted(self) -> Promotion | None:
@@ -125,7 +157,7 @@ def all_stages(standing: Standing) -> list[StageView]:
         _train(standing),
         _evaluate(standing),
         _promote(standing),
-        StageView(stage="monitor", health="unknown", figure=_("nothing yet"), detail=_("measured")),
+        _monitor(standing.served),
     ]
 
 
@@ -262,10 +294,62 @@ def _promote(standing: Standing) -> StageView:
     )
 
 
+def _monitor(served: Served | None) -> StageView:
+    """The last hour's figures, or the last day's; a word where they miss a target."""
+    if served is None:
+        return StageView(stage="monitor", health="unknown", figure=_("not known"))
+    quality = Quality.of(served.traffic)
+    ready = [each for each in served.living if each.state is DeploymentState.READY]
+    if not quality.requests:
+        return _unasked(served, ready)
+    rate = quality.error_rate or 0.0
+    p95 = None if quality.p95 is None else f"p95 {number(quality.p95, 1)} s"
+    errors = _("{rate} errors").format(rate=percent(rate))
+    complaints = served.complaints
+    if quality.slow(served.targets):
+        figure, detail = _("slow"), p95 or ""
+    elif quality.failing(served.targets):
+        figure, detail = _("failing"), errors
+    else:
+        figure, detail = p95 or _("no answer"), errors
+    told = _("In the last hour: {what}") if served.hours == 1 else _("In the last 24 hours: {what}")
+    blocked = told.format(what=" ".join(complaints)) if complaints else ""
+    if not ready:
+        blocked = " ".join(filter(None, (blocked, _("No served model is ready now."))))
+    return StageView(
+        stage="monitor",
+        health="attention" if blocked else "ok",
+        figure=figure,
+        detail=detail,
+        blocked=blocked,
+    )
+
+
+def _unasked(served: Served, ready: Sequence[Deployment]) -> StageView:
+    """Nobody asked a served model in the last day."""
+    if not served.living:
+        return StageView(
+            stage="monitor",
+            health="empty",
+            figure=_("not served"),
+            blocked=_("Nothing is served: `sophia serve model` serves a model."),
+        )
+    if not ready:
+        state = served.living[0].state.value
+        return StageView(stage="monitor", health="attention", figure=_(state))
+    return StageView(
+        stage="monitor",
+        health="ok",
+        figure=_("no requests"),
+        detail=_("in 24 hours"),
+        at=ready[0].ready_at,
+    )
+
+
 def next_step(standing: Standing) -> Step:
     """What a sensible person would do now: the first stage that waits for somebody."""
     train = standing.newest(JobKind.TRAIN)
-    model = next((each for each in standing.models if each.job_id), None)
+    model = standing.trained
     for job, state in standing.jobs[:1]:
         if state in (JobState.PAUSED, JobState.INTERRUPTED):
             return Step(
@@ -284,15 +368,23 @@ def next_step(standing: Standing) -> Step:
         request = {"dataset": version.id, "base": standing.base}
         text = _("Train on {dataset}.").format(dataset=version.id)
         return Step(text, "train.start", {key: value for key, value in request.items() if value})
-    if model is not None and not model.evaluation:
+    if model is not None and not model.evaluation and model.kind is ModelKind.ADAPTER:
         return Step(
             _("Evaluate {model}.").format(model=model.id), "evaluate.run", {"model": model.id}
         )
     promoted = standing.promoted
     if model is not None and (promoted is None or promoted.created_at < model.created_at):
+        if not standing.answers(model):
+            return Step(
+                _("Serve {model}.").format(model=model.id), "serve.model", {"model": model.id}
+            )
         return Step(
             _("Promote {model}.").format(model=model.id), "promote.run", {"model": model.id}
         )
+    complaints = standing.served.complaints if standing.served else []
+    if complaints:
+        text = _("Look at the monitor: {what}").format(what=complaints[0])
+        return Step(text, "monitor.show", {"hours": 24})
     return Step(_("All is done; collect again when there is something new."), "collect.run")
 
 

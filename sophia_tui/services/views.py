@@ -45,16 +45,33 @@ VALUE_WORDS = (
     N_("server"),
     N_("environment"),
     N_("env file"),
+    N_("data folder"),
     N_("default"),
+    N_("starting"),
+    N_("ready"),
+    N_("stopping"),
+    N_("stopped"),
+    N_("met"),
+    N_("not met"),
+    N_("not measured"),
+    N_("right"),
+    N_("wrong"),
+    N_("counted"),
+    N_("missing"),
+    N_("unreachable"),
+    N_("starting"),
+    N_("ready"),
+    N_("stopping"),
 )
 
 #: Fields whose values are such words; everything else is shown as it stands.
 WORD_FIELDS = frozenset(
     {"status", "state", "kind", "outcome", "stage", "health", "source", "verdict", "copy_export"}
+    | {"met", "before_verdict", "after_verdict"}
 )
 
 #: Words that mean several things: what they mean here. English keeps the words of `--json`.
-_KINDS = {"train": N_("training"), "evaluate": N_("evaluation")}
+KIND_WORDS = {"train": N_("training"), "evaluate": N_("evaluation"), "merge": N_("merging")}
 #: Keys of counts, likewise; rejection codes stay as they are, since people type them.
 _COUNTS = {
     "rows_in": N_("rows read"),
@@ -71,7 +88,7 @@ def worded(name: str, value: Any) -> Any:
     """The value of a field called `name`, in the active language where it is a word of ours."""
     if name not in WORD_FIELDS or not isinstance(value, str) or get_language() == DEFAULT_LANGUAGE:
         return value
-    return _(_KINDS.get(value, value))
+    return _(KIND_WORDS.get(value, value))
 
 
 def key_word(key: Any) -> str:
@@ -120,7 +137,7 @@ class JobView(Output):
     loss: float | None = Field(default=None, title=N_("Loss"))
     seconds_left: float | None = Field(default=None, title=N_("Seconds left"))
     resulting_model: str | None = Field(default=None, title=N_("Resulting model"))
-    model: str | None = Field(default=None, title=N_("Evaluated model"))
+    model: str | None = Field(default=None, title=N_("Of the model"))
     files: list[str] = Field(default_factory=list, title=N_("Files"))
     run_folder: str | None = Field(default=None, title=N_("Run folder"))
     created_by: str = Field(title=N_("Created by"))

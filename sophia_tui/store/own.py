@@ -15,6 +15,7 @@ from sophia_tui.domain.protocols import (
     DatasetStore,
     DeploymentStore,
     EvaluationStore,
+    FeedbackStore,
     JobStore,
     ModelStore,
     PromotionStore,
@@ -29,6 +30,7 @@ from sophia_tui.store import rows
 from sophia_tui.store.connection import Database, ending_error
 from sophia_tui.store.embedded import EmbeddedServer
 from sophia_tui.store.migrate import ensure
+from sophia_tui.store.own_feedback import PostgresFeedback
 from sophia_tui.store.own_jobs import PostgresJobs
 from sophia_tui.store.own_rows import update_row
 from sophia_tui.store.own_serving import PostgresDeployments, PostgresEvaluations, PostgresTraffic
@@ -198,6 +200,7 @@ class OwnStore:
     evaluations: EvaluationStore
     deployments: DeploymentStore
     traffic: TrafficStore
+    feedback: FeedbackStore
     promotions: PromotionStore
     settings: SettingsStore
     audit: AuditStore
@@ -211,6 +214,7 @@ class OwnStore:
         self.evaluations = PostgresEvaluations(database)
         self.deployments = PostgresDeployments(database)
         self.traffic = PostgresTraffic(database)
+        self.feedback = PostgresFeedback(database)
         self.promotions = PostgresPromotions(database)
         self.settings = PostgresSettings(database)
         self.audit = PostgresAudit(database)

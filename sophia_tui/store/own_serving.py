@@ -135,3 +135,6 @@ class PostgresTraffic:
         }
         found = await self._database.rows(query("traffic_totals"), parameters)
         return [rows.traffic(each) for each in found]
+
+    async def first_at(self) -> datetime | None:
+        return rows.first(await self._database.row(query("traffic_first")))

@@ -227,6 +227,28 @@ FROM sophia.served_requests
 WHERE at >= %(since)s AND at < %(until)s AND (%(model)s::text IS NULL OR model = %(model)s)
 GROUP BY model ORDER BY model
 
+-- traffic_first --
+SELECT min(at) AS first FROM sophia.served_requests
+
+-- feedback_by_day --
+SELECT (at AT TIME ZONE %(zone)s::text)::date AS day,
+    count(*) FILTER (WHERE mark > 0) AS positive, count(*) FILTER (WHERE mark < 0) AS negative,
+    count(*) FILTER (WHERE mark = 0) AS other
+FROM (
+    SELECT created_at AS at, CASE reaction WHEN 'up' THEN 1 ELSE -1 END AS mark
+    FROM sophia.message_reactions WHERE created_at >= %(since)s AND created_at < %(until)s
+    UNION ALL
+    SELECT created_at, rating - 3
+    FROM sophia.conversation_ratings WHERE created_at >= %(since)s AND created_at < %(until)s
+) AS given
+GROUP BY 1 ORDER BY 1
+
+-- feedback_first --
+SELECT least(
+    (SELECT min(created_at) FROM sophia.message_reactions),
+    (SELECT min(created_at) FROM sophia.conversation_ratings)
+) AS first
+
 -- add_promotion --
 INSERT INTO sophia.promotions (
     id, model_id, previous_model, state, changes, created_by, created_at, finished_at, rolls_back,

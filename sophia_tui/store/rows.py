@@ -9,6 +9,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from sophia_tui.domain.datasets import DatasetVersion
+from sophia_tui.domain.feedback import FeedbackDay
 from sophia_tui.domain.jobs import Job, JobEvent, JobKind, RunIdentity
 from sophia_tui.domain.models import (
     AuditEntry,
@@ -155,6 +156,15 @@ def deployment_columns(deployment: Deployment) -> dict[str, Any]:
 
 def traffic(row: Row) -> TrafficSummary:
     return TrafficSummary(**{**row, "start": _moment(row["start"])})
+
+
+def first(row: Row | None) -> datetime | None:
+    """The only column of a query for an oldest time."""
+    return _utc(row["first"]) if row else None
+
+
+def feedback_day(row: Row) -> FeedbackDay:
+    return FeedbackDay(**row)
 
 
 def promotion(row: Row) -> Promotion:

@@ -1,6 +1,9 @@
 """The owner's database: looked at and exported, never altered. Connects anew for each question."""
 
+from datetime import datetime
+
 from sophia_tui.domain.context import Context
+from sophia_tui.domain.feedback import FeedbackReport
 from sophia_tui.domain.protocols import ExportRequest, ExportResult, TableReport
 from sophia_tui.paths import Paths
 from sophia_tui.settings import Settings
@@ -29,6 +32,15 @@ class PostgresSource:
         async with self._address.transaction() as connection:
             tables = await find_tables(connection, self._schema)
             return await Exporter(connection, tables, request, context).run()
+
+    async def feedback_by_day(self, since: datetime, until: datetime, zone: str) -> FeedbackReport:
+        """Signals of a half-open period, counted by day of `zone`. Raises UnavailableError D102 to
+        D109, SetupError D107."""
+        from sophia_tui.store.source_feedback import feedback_by_day
+
+        async with self._address.transaction() as connection:
+            tables = await find_tables(connection, self._schema)
+            return await feedback_by_day(connection, tables, since, until, zone)
 
     async def close(self) -> None:
         """Nothing is kept open."""

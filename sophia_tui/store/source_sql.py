@@ -37,7 +37,8 @@ def _text(expression: sql.Composable) -> sql.Composed:
     return sql.SQL("{}::text").format(expression)
 
 
-def _of(alias: str, column: FoundColumn) -> sql.Identifier:
+def of_column(alias: str, column: FoundColumn) -> sql.Identifier:
+    """The column by its table's alias."""
     return sql.Identifier(alias, column.name)
 
 
@@ -48,11 +49,11 @@ def _key(table: FoundTable, names: tuple[str, ...]) -> tuple[KeyPart, ...]:
 def _order(alias: str, column: FoundColumn) -> sql.Composable:
     """An order that is the same on every server, whatever its collation."""
     if column.kind in (Kind.NUMBER, Kind.UUID):
-        return _of(alias, column)
-    return sql.SQL('{}::text COLLATE "C"').format(_of(alias, column))
+        return of_column(alias, column)
+    return sql.SQL('{}::text COLLATE "C"').format(of_column(alias, column))
 
 
-def _moment(column: FoundColumn, at: datetime, zone: str) -> sql.Composed:
+def moment(column: FoundColumn, at: datetime, zone: str) -> sql.Composed:
     """A literal to compare a time column with; times without zone are read in `zone`."""
     if column.kind is Kind.ZONED:
         return sql.SQL("{}::timestamptz").format(sql.Literal(at.isoformat()))
@@ -63,8 +64,10 @@ def _moment(column: FoundColumn, at: datetime, zone: str) -> sql.Composed:
 def _instant(alias: str, column: FoundColumn, zone: str) -> sql.Composable:
     """The column as an instant."""
     if column.kind is Kind.ZONED:
-        return _of(alias, column)
-    return sql.SQL("({}::timestamp AT TIME ZONE {})").format(_of(alias, column), sql.Literal(zone))
+        return of_column(alias, column)
+    return sql.SQL("({}::timestamp AT TIME ZONE {})").format(
+        of_column(alias, column), sql.Literal(zone)
+    )
 
 
 def _row(*columns: tuple[sql.Composable, bool]) -> sql.Composed:
@@ -87,8 +90,8 @@ def json_text(alias: str, column: FoundColumn | None) -> sql.Composed:
     if column is None:
         return sql.SQL("NULL::text").format()
     if column.kind in (Kind.JSON, Kind.JSONB, Kind.TEXT):
-        return _text(_of(alias, column))  # text is made a JSON string by the client
-    return _text(sql.SQL("pg_catalog.to_json({})").format(_of(alias, column)))
+        return _text(of_column(alias, column))  # text is made a JSON string by the client
+    return _text(sql.SQL("pg_catalog.to_json({})").format(of_column(alias, column)))
 
 
 def qa_cache(tables: Tables, request: ExportRequest) -> Query:
@@ -98,26 +101,26 @@ def qa_cache(tables: Tables, request: ExportRequest) -> Query:
     columns = table.columns
     created = columns["created_at"]
     window = sql.SQL("{created} >= {start} AND {created} < {end}").format(
-        created=_of("q", created),
-        start=_moment(created, request.start, request.zone),
-        end=_moment(created, request.end, request.zone),
+        created=of_column("q", created),
+        start=moment(created, request.start, request.zone),
+        end=moment(created, request.end, request.zone),
     )
     hindrance: list[tuple[sql.Composable, bool]] = []
     if not created.not_null:  # a row without a time can't be placed: it is listed
-        missing = sql.SQL("CASE WHEN {} IS NULL THEN 'no_time' END").format(_of("q", created))
+        missing = sql.SQL("CASE WHEN {} IS NULL THEN 'no_time' END").format(of_column("q", created))
         hindrance.append((missing, True))
-        window = sql.SQL("({}) OR {} IS NULL").format(window, _of("q", created))
+        window = sql.SQL("({}) OR {} IS NULL").format(window, of_column("q", created))
     citations = columns["citations"] if table.usable("citations") else None
     texts = ("qhash", "question", "answer")
     query = sql.SQL(
         "SELECT {row} FROM {table} q WHERE {window} ORDER BY {created}, {order}"
     ).format(
         row=_row(
-            *((_text(_of("q", columns[name])), not columns[name].not_null) for name in texts),
+            *((_text(of_column("q", columns[name])), not columns[name].not_null) for name in texts),
             (json_text("q", citations), True),
             *hindrance,
         ),
-        created=_of("q", created),
+        created=of_column("q", created),
         table=table.sql,
         window=window,
         order=_order("q", columns["qhash"]),
@@ -131,22 +134,34 @@ def _equal(left: str, one: FoundColumn, right: str, two: FoundColumn) -> sql.Com
     if one.kind is two.kind:
         plain = one.kind is not Kind.TEXT or one.type == two.type
         form = "{} = {}" if plain else "{}::text = {}::text"
-    return sql.SQL(form).format(_of(left, one), _of(right, two))
+    return sql.SQL(form).format(of_column(left, one), of_column(right, two))
+
+
+def signal_marks(alias: str, column: FoundColumn) -> tuple[sql.Composable, sql.Composable]:
+    """Whether a signal is positive, and whether it is negative (below zero, or false); what is
+    neither may be NULL in both."""
+    signal = of_column(alias, column)
+    if column.kind is Kind.BOOLEAN:
+        return signal, sql.SQL("NOT {}").format(signal)
+    if column.kind is Kind.TEXT:
+        word = sql.SQL("lower(btrim({}::text))").format(signal)
+        positive = sql.SQL("{} IN ('1', '+1', '1.0', 'true', 't')").format(word)
+        below = sql.SQL("({word} IN ('false', 'f') OR ({word} ~ {form} AND {word} ~ '[1-9]'))")
+        return positive, below.format(word=word, form=sql.Literal("^-[0-9]+([.][0-9]+)?$"))
+    return sql.SQL("{} = 1").format(signal), sql.SQL("{} < 0").format(signal)
 
 
 def _signal(column: FoundColumn) -> tuple[sql.Composable, sql.Composable]:
     """Whether a feedback is positive, and whether its signal can't be understood."""
-    signal = _of("f", column)
-    if column.kind is Kind.BOOLEAN:
-        return signal, sql.SQL("{} IS NULL").format(signal)
+    signal = of_column("f", column)
+    positive, _negative = signal_marks("f", column)
     if column.kind is Kind.TEXT:
         word = sql.SQL("lower(btrim({}::text))").format(signal)
-        positive = sql.SQL("{} IN ('1', '+1', '1.0', 'true', 't')").format(word)
         unknown = sql.SQL(
             "({word} IS NULL OR {word} !~ '^([+-]?[0-9]+([.][0-9]+)?|t|f|true|false)$')"
         ).format(word=word)
         return positive, unknown
-    return sql.SQL("{} = 1").format(signal), sql.SQL("{} IS NULL").format(signal)
+    return positive, sql.SQL("{} IS NULL").format(signal)
 
 
 def time_without_zone(name: str, tables: Tables) -> tuple[FoundTable, FoundColumn] | None:
@@ -170,8 +185,8 @@ def count_after(name: str, table: FoundTable, column: FoundColumn, request: Expo
     query = sql.SQL("SELECT count({counted}) FROM {table} q WHERE {column} >= {end}").format(
         counted=counted,
         table=table.sql,
-        column=_of("q", column),
-        end=_moment(column, end, request.zone),
+        column=of_column("q", column),
+        end=moment(column, end, request.zone),
     )
     return _bytes(query)
 
@@ -184,7 +199,7 @@ def feedback_pairs(tables: Tables) -> Query:
     columns = feedback.columns
     positive, unknown = _signal(columns["signal"])
     order: list[sql.Composable] = [
-        _of("f", columns[name]) if name == "created_at" else _order("f", columns[name])
+        of_column("f", columns[name]) if name == "created_at" else _order("f", columns[name])
         for name in (("created_at",) if feedback.usable("created_at") else ()) + names
     ]
     hindrance = sql.SQL(
@@ -192,8 +207,8 @@ def feedback_pairs(tables: Tables) -> Query:
         " WHEN {id} IS NULL THEN 'dangling_document' END"
     ).format(
         unknown=unknown,
-        qhash=_of("q", cache.columns["qhash"]),
-        id=_of("d", docs.columns["id"]),
+        qhash=of_column("q", cache.columns["qhash"]),
+        id=of_column("d", docs.columns["id"]),
     )
     query = sql.SQL(
         "SELECT {row} FROM {feedback} f LEFT JOIN {cache} q ON {same_question}"
@@ -201,10 +216,10 @@ def feedback_pairs(tables: Tables) -> Query:
         " WHERE {positive} OR {unknown} ORDER BY {order}"
     ).format(
         row=_row(
-            *((_text(_of("f", columns[name])), True) for name in names),
-            (_text(_of("q", cache.columns["question"])), True),
-            (_text(_of("d", docs.columns["content"])), True),
-            (_text(_of("f", columns["doc_id"])), True),
+            *((_text(of_column("f", columns[name])), True) for name in names),
+            (_text(of_column("q", cache.columns["question"])), True),
+            (_text(of_column("d", docs.columns["content"])), True),
+            (_text(of_column("f", columns["doc_id"])), True),
             (hindrance, True),
         ),
         unknown=unknown,
@@ -228,7 +243,7 @@ def _word_in(text: sql.Composable, words: Iterable[str]) -> sql.Composed:
 def _channel(request: ExportRequest, talks: FoundTable) -> sql.Composed:
     if not request.conversations.channels:
         return sql.SQL("true").format()
-    return _word_in(_text(_of("c", talks.columns["channel"])), request.conversations.channels)
+    return _word_in(_text(of_column("c", talks.columns["channel"])), request.conversations.channels)
 
 
 def _closed(request: ExportRequest, status: sql.Composable) -> sql.Composed:
@@ -262,31 +277,31 @@ def conversations(tables: Tables, request: ExportRequest) -> Query:
     assert talks is not None and messages is not None
     wanted, columns = request.conversations, messages.columns
     talk, message = talks.columns["id"], columns["conversation_id"]
-    sender = _text(_of("m", columns["sender_type"]))
+    sender = _text(of_column("m", columns["sender_type"]))
     hindrance = sql.SQL(
         "CASE WHEN {} IS NULL THEN 'dangling_conversation' WHEN {} IS NULL THEN 'no_time' END"
-    ).format(_of("c", talk), _of("m", columns["created_at"]))
+    ).format(of_column("c", talk), of_column("m", columns["created_at"]))
     query = sql.SQL(_CONVERSATIONS).format(
         row=_row(
-            (_text(_of("e", message)), True),
-            (_text(_of("m", columns["id"])), True),
+            (_text(of_column("e", message)), True),
+            (_text(of_column("m", columns["id"])), True),
             (sender, True),
-            (_text(_of("m", columns["content"])), True),
+            (_text(of_column("m", columns["content"])), True),
             (hindrance, True),
         ),
         sender=sender,
-        own_id=_of("c", talk),
-        own_conversation=_of("m", message),
-        time=_of("m", columns["created_at"]),
+        own_id=of_column("c", talk),
+        own_conversation=of_column("m", message),
+        time=of_column("m", columns["created_at"]),
         ended=_instant("m", columns["created_at"], request.zone),
         message_order=_order("m", columns["id"]),
         messages=messages.sql,
         talks=talks.sql,
         same=_equal("c", talk, "e", message),
-        same_message=sql.SQL("{} = {}").format(_of("m", message), _of("e", message)),
+        same_message=sql.SQL("{} = {}").format(of_column("m", message), of_column("e", message)),
         start=sql.Literal(wanted.start.isoformat()),
         end=sql.Literal(wanted.end.isoformat()),
-        complete=_complete(request, _text(_of("c", talks.columns["status"]))),
+        complete=_complete(request, _text(of_column("c", talks.columns["status"]))),
         channel=_channel(request, talks),
         order=_order("e", message),
     )
@@ -305,12 +320,12 @@ def empty_conversations(tables: Tables, request: ExportRequest) -> Query:
         " AND NOT EXISTS (SELECT FROM {messages} m WHERE {same}) ORDER BY {order}"
     ).format(
         row=_row(
-            (_text(_of("c", talk)), True),
+            (_text(of_column("c", talk)), True),
             *((sql.SQL("NULL::text"), True),) * 3,
             (sql.SQL("'no_messages'::text"), False),
         ),
         talks=talks.sql,
-        closed=_closed(request, _text(_of("c", talks.columns["status"]))),
+        closed=_closed(request, _text(of_column("c", talks.columns["status"]))),
         channel=_channel(request, talks),
         messages=messages.sql,
         same=_equal("c", talk, "m", message),

@@ -118,6 +118,15 @@ def hosted_lost(job: Job) -> JobError:
     )
 
 
+def merged_missing(job: Job) -> JobError:
+    return JobError(
+        "M430",
+        _("Job {job} ended well, but the merged model is not there.").format(job=job.id),
+        job.run_folder or "",
+        _("Merge again: `sophia models merge {model}`.").format(model=job.model_id or "MODEL"),
+    )
+
+
 def _see_log(job: Job) -> str:
     return _("Read `sophia jobs log {job}`; then `sophia jobs resume {job}` goes on.").format(
         job=job.id

@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from finetune.schema import ADAPTER_FOLDER, ContractError
+from finetune.schema import ADAPTER_FOLDER, MERGED_FOLDER, ContractError
 from sophia_tui.domain.jobs import Job, JobKind, JobState
-from sophia_tui.domain.models import Model, ModelKind
+from sophia_tui.domain.models import Evaluation, Model, ModelKind, merged_id
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import SophiaError
 from sophia_tui.providers.run_folder import drop_heartbeat, evaluation_report
@@ -20,6 +20,9 @@ from sophia_tui.worker import errors
 from sophia_tui.worker.observe import Observed
 
 log = logging.getLogger("sophia.worker")
+
+#: What an evaluation says of each question; it stands with the evaluation and nowhere else.
+_LONG_PARTS = frozenset({"graded_answers", "samples", "losses"})
 
 
 class Finisher:
@@ -37,6 +40,8 @@ class Finisher:
         try:
             if job.kind is JobKind.TRAIN:
                 job = await self._add_model(store, job, result)
+            elif job.kind is JobKind.MERGE:
+                job = await self._add_merged(store, job)
             else:
                 await self._add_scores(store, job, result, now)
         except (SophiaError, ContractError) as problem:
@@ -129,13 +134,43 @@ class Finisher:
             )
         return job
 
+    async def _add_merged(self, store: Store, job: Job) -> Job:
+        """The merged model, under the adapter's name; one that went lost gets its new folder."""
+        folder = Path(job.run_folder or "") / MERGED_FOLDER
+        parent = await store.models.get(job.model_id or "")
+        if parent is None or not (folder / "config.json").is_file():
+            raise errors.merged_missing(job)
+        model_id = merged_id(parent.id)
+        if await store.models.get(model_id) is None:
+            await store.models.add(
+                Model(
+                    id=model_id,
+                    kind=ModelKind.MERGED,
+                    base=job.base,
+                    created_at=self._clock.now(),
+                    job_id=job.id,
+                    dataset=job.dataset,
+                    path=str(folder),
+                    parent=parent.id,
+                )
+            )
+        else:
+            await store.models.update(model_id, path=str(folder), job_id=job.id)
+        return await store.jobs.update(job.id, version=job.version, resulting_model=model_id)
+
     async def _add_scores(
         self, store: Store, job: Job, result: dict[str, Any], now: datetime
     ) -> None:
         report = evaluation_report(job.run_folder or "")
         if job.model_id is not None:
-            await store.models.update(job.model_id, evaluation={**report, "at": now.isoformat()})
-        result.update({key: value for key, value in report.items() if key != "answers"})
+            await store.evaluations.add(
+                Evaluation(job.id, job.model_id, job.dataset, report, created_at=now)
+            )
+            newest = {key: value for key, value in report.items() if key not in _LONG_PARTS}
+            await store.models.update(job.model_id, evaluation={**newest, "at": now.isoformat()})
+        result.update(
+            {key: value for key, value in report.items() if key not in _LONG_PARTS | {"answers"}}
+        )
 
     def _history(self, job: Job, ended: JobState, at: datetime, result: dict[str, Any]) -> None:
         """A history that can't be written doesn't undo what was made; the job tells of it."""

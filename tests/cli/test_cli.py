@@ -111,7 +111,7 @@ def test_what_a_subject_does_alone_has_help_in_every_spelling(
         (["nothing"], 4, "SOPHIA-U006"),
         (["--lang", "fr", "acts", "unplug"], 2, "SOPHIA-U003"),
         (["acts", "unplug", "--lang"], 2, "SOPHIA-U001"),
-        (["serve", "nothing"], 2, "SOPHIA-U005"),
+        (["serve", "nothing"], 4, "SOPHIA-U006"),
         (["serve", "worker", "--readonly", "--idle-exit", "0.1"], 3, "SOPHIA-R405"),
         ([], 2, "SOPHIA-U004"),
     ],

@@ -10,6 +10,8 @@ from sophia_tui.cli.output import render
 from sophia_tui.i18n import set_language
 from sophia_tui.services.collect import CollectResult
 from sophia_tui.services.datasets import DatasetDetails, RejectedRecord
+from sophia_tui.services.evaluation_rows import MeasureRow
+from sophia_tui.services.evaluation_views import EvaluationView, ScoreView
 from sophia_tui.services.overview import NextView, OverviewView
 from sophia_tui.services.settings import SettingView
 from sophia_tui.services.stages import StageView
@@ -115,3 +117,30 @@ def test_events_are_told_in_the_persons_language() -> None:
     shown = events_text([told]).plain
     assert "estado" in shown and "pausada" in shown and "step: 1204" in shown
     assert "control file" not in shown
+
+
+def test_what_only_machines_need_is_not_shown_twice() -> None:
+    score = dict.fromkeys(ScoreView.model_fields, 1.25)
+    view = EvaluationView(
+        model="sophia-v1",
+        base="b",
+        examples=4,
+        answer_tokens=40,
+        rows=[
+            MeasureRow(label="Loss", measure="loss", before=1.25, after=0.5, met="not met"),
+            MeasureRow(label="BLEU", measure="bleu", target="> 0.6", met="not measured"),
+        ],
+        before=ScoreView(**score),
+    )
+    set_language("pt_BR")
+    try:
+        lines = render(view, False).splitlines()
+    finally:
+        set_language("en")
+    begin = lines.index("Medidas")
+    assert [line.split() for line in lines[begin + 1 :]] == [
+        ["Medida", "Antes", "Depois", "Meta", "Atingida"],
+        ["Loss", "1,2500", "0,5000", "-", "não", "atingida"],
+        ["BLEU", "-", "-", ">", "0.6", "não", "medida"],
+    ]
+    assert view.model_dump()["before"]["loss"] == 1.25

@@ -684,9 +684,15 @@ async def test_promoting_a_model_that_ends_says_when(
     asked = await bench.start()
     job = await bench.rounds_until(asked.id, "succeeded")
     (tmp_path / "rag.env").write_text("GEN_MODEL=old\n")
+
+    async def nobody(*_given: object) -> Any:
+        raise AssertionError("not asked for")
+
     service = PromoteService(
-        bench.store, bench.settings, bench.paths, SystemClock(), bench.house.prices
+        bench.store, bench.settings, bench.paths, SystemClock(), nobody, bench.house.prices
     )
-    request = PromoteRun(model=str(job.resulting_model), env_file=[str(tmp_path / "rag.env")])
+    request = PromoteRun(
+        model=str(job.resulting_model), env_file=[str(tmp_path / "rag.env")], probe=False
+    )
     view = await service.run(replace(CONTEXT, dry_run=True), request)
     assert "2027-01-14" in view.notes[0]

@@ -8,12 +8,20 @@ import pytest
 
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.datasets import DatasetVersion
-from sophia_tui.domain.models import Model, ModelKind
+from sophia_tui.domain.models import Evaluation, Model, ModelKind
 from sophia_tui.domain.protocols import Store
 from sophia_tui.errors import NotFoundError, SophiaError, UnavailableError
 from sophia_tui.paths import Paths
 from sophia_tui.services import train
-from sophia_tui.services.evaluate import EvaluateRequest, EvaluateService, EvaluationReference
+from sophia_tui.services.evaluate import EvaluateRequest, EvaluateService
+from sophia_tui.services.evaluations import (
+    CompareRequest,
+    EvaluationPage,
+    EvaluationReference,
+    EvaluationsService,
+    ReportRequest,
+)
+from sophia_tui.services.prices import load_prices
 from sophia_tui.services.train import TrainRequest, TrainService
 from sophia_tui.settings import Settings, load
 from tests.integration.worker_house import SystemClock
@@ -29,6 +37,9 @@ class Desk:
         self.woken = 0
         self.train = TrainService(store, settings, paths, SystemClock(), self._wake)
         self.evaluate = EvaluateService(store, settings, paths, SystemClock(), self._wake)
+        self.evaluations = EvaluationsService(
+            store, settings, paths, lambda: load_prices(settings, paths), SystemClock()
+        )
 
     async def _wake(self) -> None:
         self.woken += 1
@@ -208,6 +219,130 @@ async def test_an_evaluation_is_queued_for_a_model_and_its_data(
     assert caught.value.code == "SOPHIA-J442"
 
 
+async def test_questions_travel_with_the_job(
+    desk: Desk, version: DatasetVersion, base: Path, tmp_path: Path
+) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    model = Model(
+        "sophia-v1",
+        ModelKind.ADAPTER,
+        str(base),
+        datetime.now(UTC),
+        dataset=version.id,
+        path=str(adapter),
+    )
+    await desk.store.models.add(model)
+    facts, general = tmp_path / "facts.jsonl", tmp_path / "a=b.jsonl"
+    line = '{"id": "1", "question": "What is Brovik?", "accepted": ["a town"]}\n'
+    facts.write_text(line)
+    general.write_text(line)
+    request = EvaluateRequest(
+        model="sophia-v1",
+        questions=[str(facts)],
+        questions_after=[str(general)],
+        question_tokens=12,
+        similarity=False,
+        latency_sample=0,
+    )
+    view = await desk.evaluate.run(CONTEXT, request)
+    facts.unlink()
+    job = await desk.store.jobs.get(view.id)
+    assert job is not None
+    settings = job.request["run"]["evaluation"]
+    first, second = settings["question_sets"]
+    assert (first["name"], first["grade"], first["stop"]) == ("facts", "both", "end")
+    assert (second["name"], second["grade"], second["stop"]) == ("a=b", "after", "answered")
+    assert first["questions"][0]["accepted"] == ["a town"] and first["max_new_tokens"] == 12
+    assert (settings["text_measures"], settings["latency_sample"]) == (["bleu", "chrf"], 0)
+    for wrong, code in (
+        ({"questions": [str(facts)]}, "J444"),
+        ({"questions": [str(general)], "questions_after": [str(general)]}, "J445"),
+    ):
+        with pytest.raises(SophiaError) as caught:
+            await desk.evaluate.run(CONTEXT, EvaluateRequest(model="sophia-v1", **wrong))
+        assert caught.value.code == f"SOPHIA-{code}"
+    merged = replace(model, id="sophia-v2", kind=ModelKind.MERGED, parent="sophia-v1")
+    await desk.store.models.add(merged)
+    with pytest.raises(SophiaError) as caught:
+        await desk.evaluate.run(CONTEXT, EvaluateRequest(model="sophia-v2"))
+    assert caught.value.code == "SOPHIA-J446" and "sophia-v1" in caught.value.remedy
+
+
+async def test_kept_evaluations_are_listed_compared_and_written(desk: Desk, tmp_path: Path) -> None:
+    score = dict.fromkeys(
+        ("loss", "loss_low", "loss_high", "perplexity", "perplexity_low", "perplexity_high"), 1.5
+    )
+    report = {
+        "base": "b",
+        "dataset_hash": "h",
+        "examples": 4,
+        "answer_tokens": 40,
+        "before": score,
+        "conversations": {"count": 4, "answers": 2.0, "tokens_in": 1000.0},
+        "measures": [
+            {"name": "latency_median", "count": 3, "before": 1.8},
+            {"name": "answer_tokens", "count": 3, "before": 500.0},
+        ],
+    }
+    at = datetime(2026, 11, 25, tzinfo=UTC)
+    for number in (1, 2):
+        await desk.store.models.add(Model(f"sophia-v{number}", ModelKind.ADAPTER, "b", at))
+        await desk.store.evaluations.add(
+            Evaluation(f"ftjob-{number}", f"sophia-v{number}", None, report, at)
+        )
+    found = await desk.evaluations.page(CONTEXT, EvaluationPage(model="sophia-v2"))
+    assert [each.id for each in found.items] == ["ftjob-2"]
+    view = await desk.evaluations.show(CONTEXT, EvaluationReference(model="ftjob-1"))
+    # 1,000 tokens in and twice 500 out
+    mini = next(each for each in view.hosted_costs if each.name == "gpt-4o-mini")
+    assert mini.usd == pytest.approx((1000 * 0.15 + 1000 * 0.60) / 1e3)
+    assert any("SOPHIA_MACHINE_USD_PER_HOUR" in note for note in view.notes)
+    both = CompareRequest(first="sophia-v1", second="ftjob-2")
+    assert (await desk.evaluations.compare(CONTEXT, both)).fair
+    for reference, code in (("ftjob-9", "M461"), ("sophia-v9", "M404")):
+        with pytest.raises(NotFoundError) as caught:
+            await desk.evaluations.show(CONTEXT, EvaluationReference(model=reference))
+        assert caught.value.code == f"SOPHIA-{code}"
+
+    written = await desk.evaluations.report(
+        CONTEXT, ReportRequest(model="sophia-v1", second="sophia-v2")
+    )
+    assert "sophia-v2" in Path(written.path).read_text() and "/reports/" in written.path
+    path = tmp_path / "page.html"
+    for _each in range(2):  # our own may be written over
+        await desk.evaluations.report(CONTEXT, ReportRequest(model="sophia-v1", path=str(path)))
+    path.write_text("somebody's own")
+    for context, code in ((CONTEXT, "M462"), (replace(CONTEXT, face=Face.API), "M463")):
+        with pytest.raises(SophiaError) as refused:
+            await desk.evaluations.report(context, ReportRequest(model="sophia-v1", path=str(path)))
+        assert refused.value.code == f"SOPHIA-{code}"
+    assert path.read_text() == "somebody's own"
+
+
+async def test_an_hour_of_the_machine_has_a_price(store: Store, paths: Paths) -> None:
+    settings = load({"SOPHIA_MACHINE_USD_PER_HOUR": "2.0"})
+    service = Desk(store, settings, paths).evaluations
+    report = {
+        "base": "b",
+        "examples": 4,
+        "answer_tokens": 40,
+        "before": dict.fromkeys(
+            ("loss", "loss_low", "loss_high", "perplexity", "perplexity_low", "perplexity_high"), 1
+        ),
+        "conversations": {"count": 4, "answers": 3.0, "tokens_in": 1000.0},
+        "measures": [{"name": "latency_median", "count": 3, "before": 6.0, "after": 3.0}],
+    }
+    await store.models.add(Model("v", ModelKind.ADAPTER, "b", datetime.now(UTC)))
+    await store.evaluations.add(Evaluation("ftjob-1", "v", None, report, datetime.now(UTC)))
+    view = await service.show(CONTEXT, EvaluationReference(model="ftjob-1"))
+    row = next(each for each in view.rows if each.measure == "conversations_usd")
+    assert (row.before, row.after) == pytest.approx(
+        (1000 * 3 * 6 / 3600 * 2, 1000 * 3 * 3 / 3600 * 2)
+    )
+
+
 async def test_an_unknown_model_is_not_found(desk: Desk) -> None:
     with pytest.raises(NotFoundError) as caught:
         await desk.evaluate.run(CONTEXT, EvaluateRequest(model="sophia-v9"))
@@ -222,7 +357,7 @@ async def test_what_models_say_is_shown_harmless(desk: Desk, version: DatasetVer
     await desk.store.models.add(model)
     reference = EvaluationReference(model="sophia-v1")
     with pytest.raises(NotFoundError) as caught:
-        await desk.evaluate.show(CONTEXT, reference)
+        await desk.evaluations.show(CONTEXT, reference)
     assert caught.value.code == "SOPHIA-J443"
     report = {
         "examples": 4,
@@ -233,6 +368,6 @@ async def test_what_models_say_is_shown_harmless(desk: Desk, version: DatasetVer
         "answers": [{"prompt": "Q\x1b[2J", "before": "B\u202e", "after": None}],
     }
     await desk.store.models.update("sophia-v1", evaluation=report)
-    view = await desk.evaluate.show(CONTEXT, reference)
+    view = await desk.evaluations.show(CONTEXT, reference)
     assert view.loss_difference == -0.5 and view.before.perplexity == 1.5
     assert view.answers[0].prompt == "Q\u241b[2J" and view.answers[0].before == "B<U+202E>"

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobEvent, JobKind
 from sophia_tui.domain.models import FileChange, Model, ModelKind, Promotion, PromotionState
 from sophia_tui.domain.protocols import ColumnReport, Store, TableReport
+from sophia_tui.domain.serving import Deployment, DeploymentState, ServedRequest
 from sophia_tui.errors import UnavailableError
 from sophia_tui.paths import Paths
 from sophia_tui.services.overview import OverviewRequest, OverviewService, OverviewView
+from sophia_tui.services.views import KIND_WORDS
 from sophia_tui.settings import Settings
 
 NOW = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)
@@ -97,8 +100,30 @@ def training(state: str, at: datetime, **changes: Any) -> Job:
     return Job(**{**given, **changes})
 
 
+async def serve(store: Store, model: str, state: str = "ready") -> None:
+    made = Deployment(
+        "deploy-1", model, model, "transformers", DeploymentState(state), "ana", NOW, ready_at=NOW
+    )
+    await store.deployments.add(made)
+
+
+async def ask(store: Store, seconds: float, minutes_ago: float, failed: int = 0) -> None:
+    """100 requests for sophia-v1, so many of them failed."""
+    at = NOW - timedelta(minutes=minutes_ago)
+    await store.traffic.add(
+        [
+            ServedRequest(at, "sophia-v1", 502 if number < failed else 200, seconds)
+            for number in range(100)
+        ]
+    )
+
+
 def stage(view: OverviewView, name: str) -> Any:
     return next(each for each in view.stages if each.stage == name)
+
+
+def test_every_kind_of_job_has_a_word() -> None:
+    assert {kind.value for kind in JobKind} <= set(KIND_WORDS)
 
 
 async def test_an_empty_house_says_collect_first(
@@ -107,7 +132,7 @@ async def test_an_empty_house_says_collect_first(
     view = await look(service(store, chosen, paths))
     names = [each.stage for each in view.stages]
     assert names == ["collect", "prepare", "train", "evaluate", "promote", "monitor"]
-    assert {each.health for each in view.stages} == {"empty", "unknown"}
+    assert {each.health for each in view.stages} <= {"empty", "unknown"}
     assert view.next.operation == "collect.run"
     assert view.store_milliseconds > 0
 
@@ -170,7 +195,7 @@ async def test_a_failed_job_is_a_problem_and_its_log_the_next_step(
     assert [each.health for each in view.lately] == ["problem"]
 
 
-async def test_after_training_comes_evaluation_then_promotion_then_rest(
+async def test_after_training_comes_evaluation_then_serving_then_promotion_then_rest(
     store: Store, chosen: Settings, paths: Paths, folder: Path
 ) -> None:
     collect_one(folder, NOW - timedelta(hours=3))
@@ -185,13 +210,84 @@ async def test_after_training_comes_evaluation_then_promotion_then_rest(
     assert (await look(made)).next.operation == "evaluate.run"
     await store.models.update("sophia-v1", evaluation=EVALUATION)
     view = await look(made)
-    assert view.next.operation == "promote.run"
+    # a promotion asks whether the model answers, so it is served first
+    assert (view.next.operation, view.next.request) == ("serve.model", {"model": "sophia-v1"})
     assert stage(view, "evaluate").figure == "12.0 > 6.0"
+    merged = Model("sophia-v1-merged", ModelKind.MERGED, "base", NOW, model.job_id, None, "/m")
+    await store.models.add(replace(merged, parent="sophia-v1"))
+    await serve(store, "sophia-v1-merged")
+    assert (await look(made)).next.request == {"model": "sophia-v1"}
+    assert (await look(made)).next.operation == "promote.run"
     promotion = Promotion("promo-1", "sophia-v1", None, PromotionState.DONE, (), "ana", NOW)
     await store.promotions.add(promotion)
     view = await look(made)
     assert view.next.operation == "collect.run"
     assert stage(view, "promote").figure == "sophia-v1"
+    assert [(each.model, each.served_as) for each in view.models] == [
+        ("sophia-v1-merged", ["sophia-v1-merged"]),
+        ("sophia-v1", []),
+    ]
+    await ask(store, 2.4, 5)
+    view = await look(made)
+    assert view.next.operation == "monitor.show"
+    assert "the target is 2 s" in view.next.text
+
+
+async def test_a_house_that_serves_nothing_says_so(
+    store: Store, chosen: Settings, paths: Paths
+) -> None:
+    found = stage(await look(service(store, chosen, paths)), "monitor")
+    assert (found.health, found.figure) == ("empty", "not served")
+    assert "sophia serve model" in found.blocked
+
+
+@pytest.mark.parametrize(
+    ("seconds", "minutes_ago", "failed", "health", "figure", "detail"),
+    [
+        (1.2, 5, 0, "ok", "p95 1.2 s", "0 % errors"),
+        (1.2, 300, 1, "ok", "p95 1.2 s", "1 % errors"),
+        (2.4, 5, 0, "attention", "slow", "p95 2.4 s"),
+        (1.2, 5, 3, "attention", "failing", "3 % errors"),
+        (1.2, 1500, 3, "ok", "no requests", "in 24 hours"),
+    ],
+)
+async def test_the_monitor_stage_shows_the_last_hours_figures_and_what_misses_its_target(
+    store: Store,
+    chosen: Settings,
+    paths: Paths,
+    seconds: float,
+    minutes_ago: float,
+    failed: int,
+    health: str,
+    figure: str,
+    detail: str,
+) -> None:
+    await store.models.add(Model("sophia-v1", ModelKind.ADAPTER, "base", NOW))
+    await serve(store, "sophia-v1")
+    await ask(store, seconds, minutes_ago, failed)
+    found = stage(await look(service(store, chosen, paths)), "monitor")
+    assert (found.health, found.figure, found.detail) == (health, figure, detail)
+    assert bool(found.blocked) == (health == "attention")
+
+
+async def test_a_target_of_the_settings_counts(
+    store: Store, chosen: Settings, paths: Paths
+) -> None:
+    await store.models.add(Model("sophia-v1", ModelKind.ADAPTER, "base", NOW))
+    await serve(store, "sophia-v1")
+    await ask(store, 2.4, 5, 3)
+    patient = {"targets": "latency<3, errors<0.05"}
+    found = await look(service(store, chosen.model_copy(update=patient), paths))
+    assert stage(found, "monitor").health == "ok"
+
+
+async def test_figures_of_an_engine_that_is_gone_are_shown_with_that(
+    store: Store, chosen: Settings, paths: Paths
+) -> None:
+    await ask(store, 1.0, 5)
+    found = stage(await look(service(store, chosen, paths)), "monitor")
+    assert (found.health, found.figure) == ("attention", "p95 1.0 s")
+    assert "No served model is ready now." in found.blocked
 
 
 async def test_a_time_without_zone_is_read_in_the_zone_of_the_settings(

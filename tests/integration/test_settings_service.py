@@ -1,10 +1,13 @@
 """Settings that Sophia keeps: what is refused, so that nothing stored can break a later command."""
 
+from pathlib import Path
+
 import pytest
 
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.protocols import Store
 from sophia_tui.errors import UsageError
+from sophia_tui.paths import Paths
 from sophia_tui.services.settings import SettingChange, SettingKey, SettingsService
 
 CONTEXT = Context("ana", Face.CLI, Role.ADMIN)
@@ -12,7 +15,9 @@ CONTEXT = Context("ana", Face.CLI, Role.ADMIN)
 
 async def change(store: Store, key: str, value: str) -> str | None:
     request = SettingChange(key=key, value=value)
-    return (await SettingsService(store, {}).set(CONTEXT, request)).value
+    return (
+        await SettingsService(store, {}, Paths(Path("/nonexistent"))).set(CONTEXT, request)
+    ).value
 
 
 async def test_a_value_that_would_break_a_later_command_is_not_stored(store: Store) -> None:
@@ -30,5 +35,7 @@ async def test_nothing_is_no_value_and_unset_is_named(store: Store, blank: str) 
         await change(store, "SOPHIA_TIMEZONE", blank)
     assert "sophia settings unset SOPHIA_TIMEZONE" in told.value.remedy
     assert await store.settings.all() == {"SOPHIA_TIMEZONE": "UTC"}
-    unset = await SettingsService(store, {}).unset(CONTEXT, SettingKey(key="SOPHIA_TIMEZONE"))
+    unset = await SettingsService(store, {}, Paths(Path("/nonexistent"))).unset(
+        CONTEXT, SettingKey(key="SOPHIA_TIMEZONE")
+    )
     assert (unset.value, unset.source) == ("America/Sao_Paulo", "default")

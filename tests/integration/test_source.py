@@ -185,7 +185,8 @@ async def test_a_limit_of_the_server_ends_in_one_clear_error(
         "CREATE TABLE kept (x int)",
         "INSERT INTO kept VALUES (1)",
         "CREATE VIEW qa_cache AS SELECT 'h'::text AS qhash, pg_sleep(30)::text AS question,"
-        " 'a'::text AS answer, now() - interval '1 day' * x AS created_at FROM kept",
+        " 'a'::text AS answer, '2026-11-20Z'::timestamptz - interval '1 day' * x AS created_at"
+        " FROM kept",
         f"ALTER DATABASE {database} SET statement_timeout = '300ms'",
     )
     with pytest.raises(UnavailableError, match="SOPHIA-D108"):

@@ -21,7 +21,9 @@ from sophia_tui.paths import Paths
 from sophia_tui.providers import run_folder
 from sophia_tui.providers.local import LocalLauncher
 from sophia_tui.providers.machine import ThisMachine, start_time
-from sophia_tui.services.evaluate import EvaluateRequest, EvaluateService, EvaluationReference
+from sophia_tui.services.evaluate import EvaluateRequest, EvaluateService
+from sophia_tui.services.evaluations import EvaluationReference, EvaluationsService
+from sophia_tui.services.prices import load_prices
 from sophia_tui.services.train import TrainRequest, TrainService
 from sophia_tui.settings import Settings, load
 from sophia_tui.store.embedded import EmbeddedServer
@@ -230,12 +232,25 @@ async def test_the_real_program_trains_is_killed_goes_on_and_is_evaluated(
     evaluating = EvaluateService(store, settings, tidy, SystemClock(), nobody)
     model = done.resulting_model or ""
     question = "What is Brovik famous for?"
-    queued = await evaluating.run(CONTEXT, EvaluateRequest(model=model, prompts=[question]))
+    questions = tmp_path / "facts.jsonl"
+    questions.write_text(
+        '{"id": "1", "question": "What is Brovik famous for?", "accepted": ["lanterns"]}\n'
+    )
+    request = EvaluateRequest(
+        model=model, prompts=[question], questions=[str(questions)], text_sample=2
+    )
+    queued = await evaluating.run(CONTEXT, request)
     scored = await _rounds(
         store, worker, queued.id, lambda job: job.state in ("succeeded", "failed")
     )
     assert scored.state == "succeeded", scored.error
-    view = await evaluating.show(CONTEXT, EvaluationReference(model=model))
+    kept = EvaluationsService(
+        store, settings, tidy, lambda: load_prices(settings, tidy), SystemClock()
+    )
+    view = await kept.show(CONTEXT, EvaluationReference(model=model, answers=True))
+    assert view == await kept.show(CONTEXT, EvaluationReference(model=queued.id, answers=True))
+    assert [each.after_verdict for each in view.graded_answers] == ["right"]
+    assert {"bleu", "similarity", "latency_median"} <= {row.measure for row in view.rows}
     assert view.after is not None and view.after.perplexity < view.before.perplexity
     assert view.loss_difference_high is not None and view.loss_difference_high < 0
     assert [each.prompt for each in view.answers] == [question]

@@ -1,0 +1,276 @@
+"""The front of the served models: which engine answers to a name, and the way to it and back.
+
+Names are ours: what a client asked for stands in every answer, whatever the engine calls itself.
+Bodies pass through and are never logged.
+"""
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from sophia_tui.domain.serving import Deployment, DeploymentState, ServedRequest
+from sophia_tui.errors import SophiaError, UnavailableError
+from sophia_tui.i18n import _
+
+if TYPE_CHECKING:
+    from sophia_tui.api.counting import Counter
+    from sophia_tui.wiring import House
+
+#: How long a look at the store counts; a name that was just served is known after that.
+_FRESH_SECONDS = 1.0
+#: An engine answers one request after the other, so a client may wait for those before it.
+_ANSWER_SECONDS = 600.0
+_CONNECT_SECONDS = 5.0
+_DONE = b"data: [DONE]\n\n"
+
+_log = logging.getLogger("sophia.api")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A living deployment, and what its engine calls the model."""
+
+    deployment: Deployment
+    engine_name: str
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self.deployment.port}/v1"
+
+
+@dataclass
+class Figures:
+    """What is known of one request while it is answered; becomes a ServedRequest."""
+
+    model: str
+    deployment_id: str | None = None
+    streamed: bool = False
+    begun: float = field(default_factory=time.monotonic)
+    status: int = 200
+    error: str | None = None
+    first_token_seconds: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+    def usage(self, usage: Any) -> None:
+        """Take the engine's own count of tokens."""
+        if isinstance(usage, dict):
+            self.prompt_tokens = _count(usage.get("prompt_tokens"))
+            self.completion_tokens = _count(usage.get("completion_tokens"))
+
+    def first_token(self) -> None:
+        if self.first_token_seconds is None:
+            self.first_token_seconds = time.monotonic() - self.begun
+
+    def failed(self, status: int, error: str) -> None:
+        self.status, self.error = status, error
+
+
+def _count(value: Any) -> int | None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and 0 <= value < 2**31 else None
+
+
+class EngineRefused(Exception):
+    """The engine answered with an error; `detail` is for the client alone."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(status)
+        self.status = status
+        self.detail = detail
+
+
+class Front:
+    """Names, engines and the counting of what passes."""
+
+    def __init__(self, house: "House", counter: "Counter") -> None:
+        self._house = house
+        self._counter = counter
+        self._engines = house.engines()
+        self._targets: dict[str, Target] = {}
+        self._looked = float("-inf")
+        self._client: httpx.AsyncClient | None = None
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def targets(self) -> dict[str, Target]:
+        """What is served on this machine, by name. While the store is away, what it said last.
+
+        Raises UnavailableError where it never said anything.
+        """
+        now = time.monotonic()
+        if now - self._looked >= _FRESH_SECONDS:
+            try:
+                self._targets = await self._look()
+            except UnavailableError as problem:
+                if self._looked == float("-inf"):
+                    raise
+                _log.warning("served names are from memory: %s", problem.code)
+            self._looked = now
+        return self._targets
+
+    async def _look(self) -> dict[str, Target]:
+        store = await self._house.store()
+        found: dict[str, Target] = {}
+        for deployment in await store.deployments.page(limit=500, living=True):
+            identity = deployment.identity
+            if identity is not None and identity.host != self._engines.host:
+                continue
+            known = self._targets.get(deployment.name)
+            if known is not None and known.deployment.id == deployment.id:
+                found[deployment.name] = Target(deployment, known.engine_name)
+                continue
+            model = await store.models.get(deployment.model_id)
+            name = self._engines.model_name(deployment.engine, (model and model.path) or "")
+            found[deployment.name] = Target(deployment, name)
+        return found
+
+    def count(self, figures: Figures) -> None:
+        """Hand the figures of a request that has ended on to the counter."""
+        self._counter.take(
+            ServedRequest(
+                at=self._house.clock.now(),
+                model=figures.model,
+                status=figures.status,
+                seconds=time.monotonic() - figures.begun,
+                deployment_id=figures.deployment_id,
+                streamed=figures.streamed,
+                first_token_seconds=figures.first_token_seconds,
+                prompt_tokens=figures.prompt_tokens,
+                completion_tokens=figures.completion_tokens,
+                error=figures.error,
+            )
+        )
+
+    async def whole(
+        self, target: Target, path: str, body: dict[str, Any], figures: Figures
+    ) -> dict[str, Any]:
+        """The engine's answer under the client's name. Raises EngineRefused, UnavailableError."""
+        async with self._reached(target):
+            response = await self._http().post(
+                f"{target.base}/{path}", json={**body, "model": target.engine_name}
+            )
+            answer = _json(response.content)
+            if response.status_code != 200 or not isinstance(answer, dict):
+                raise _refused(response.status_code, answer)
+        figures.usage(answer.get("usage"))
+        return {**answer, "model": figures.model}
+
+    async def open(self, target: Target, path: str, body: dict[str, Any]) -> httpx.Response:
+        """A stream that the engine has begun; closing it tells the engine to stop.
+
+        Raises EngineRefused, UnavailableError.
+        """
+        asked = {**body, "model": target.engine_name, "stream_options": {"include_usage": True}}
+        async with self._reached(target):
+            request = self._http().build_request("POST", f"{target.base}/{path}", json=asked)
+            response = await self._http().send(request, stream=True)
+            if response.status_code != 200:
+                content = await response.aread()  # which closes it
+                raise _refused(response.status_code, _json(content))
+            return response
+
+    async def chunks(
+        self, response: httpx.Response, figures: Figures, wants_usage: bool
+    ) -> AsyncIterator[bytes]:
+        """The engine's events as they come, under the client's name, with usage as OpenAI gives it:
+        in an event of its own, for those who asked. Always ends in [DONE], or in an error event."""
+        last: dict[str, Any] | None = None
+        usage: Any = None
+        try:
+            async for line in response.aiter_lines():
+                chunk = _json(line[5:].strip().encode()) if line.startswith("data:") else None
+                if not isinstance(chunk, dict):
+                    continue
+                if chunk.get("error"):
+                    raise EngineRefused(500, "")
+                usage = chunk.pop("usage", None) or usage
+                last = {**chunk, "model": figures.model}
+                if _has_text(chunk):
+                    figures.first_token()
+                if chunk.get("choices"):
+                    yield _event(last)
+        except (httpx.HTTPError, EngineRefused) as problem:
+            code = "M446" if isinstance(problem, EngineRefused) else "M447"
+            figures.failed(502, code)
+            what = _("The engine broke off in the middle of the answer.")
+            error = {"message": what, "type": "server_error", "param": None}
+            yield _event({"error": {**error, "code": f"SOPHIA-{code}"}})
+            return
+        figures.usage(usage)
+        if wants_usage and last is not None:
+            yield _event({**last, "choices": [], "usage": usage})
+        yield _DONE
+
+    @contextlib.asynccontextmanager
+    async def _reached(self, target: Target) -> AsyncIterator[None]:
+        name = target.deployment.name
+        if target.deployment.state is not DeploymentState.READY or target.deployment.port is None:
+            raise UnavailableError(
+                "M448",
+                _("The model {name} is not ready yet.").format(name=name),
+                _("Its engine is starting."),
+                _("Ask again in some seconds."),
+            )
+        try:
+            yield
+        except httpx.TimeoutException as problem:
+            raise UnavailableError(
+                "M449",
+                _("The model {name} did not answer in time.").format(name=name),
+                type(problem).__name__,
+                _("It answers one request after the other; ask for fewer tokens, or later."),
+            ) from None
+        except httpx.HTTPError as problem:
+            raise UnavailableError(
+                "M447",
+                _("The engine of {name} does not answer.").format(name=name),
+                type(problem).__name__,
+                _("It is started again by itself; ask again in some seconds."),
+            ) from None
+
+    def _http(self) -> httpx.AsyncClient:
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+                trust_env=False,  # a proxy has no business between us and our own loopback
+            )
+        return self._client
+
+
+def error_code(problem: SophiaError) -> str:
+    return problem.code.removeprefix("SOPHIA-")
+
+
+def _event(content: dict[str, Any]) -> bytes:
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return b"data: " + text.encode("utf-8", "replace") + b"\n\n"
+
+
+def _json(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+def _has_text(chunk: dict[str, Any]) -> bool:
+    for choice in chunk.get("choices") or []:
+        delta = choice.get("delta") or {}
+        if choice.get("text") or any(value for key, value in delta.items() if key != "role"):
+            return True
+    return False
+
+
+def _refused(status: int, answer: Any) -> EngineRefused:
+    detail = answer.get("detail") if isinstance(answer, dict) else None
+    return EngineRefused(status, detail if isinstance(detail, str) else "")

@@ -1,0 +1,304 @@
+"""The life of a served model: its engine started, waited for, started again, stopped; and the truth
+about it, which a stored state alone can't tell."""
+
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sophia_tui.domain.context import CancelSignal
+from sophia_tui.domain.models import Model
+from sophia_tui.domain.protocols import Clock, EngineHost, Store
+from sophia_tui.domain.serving import Deployment, DeploymentState
+from sophia_tui.errors import ConflictError, JobError, SophiaError, UnavailableError
+from sophia_tui.i18n import _
+from sophia_tui.paths import Paths
+
+if TYPE_CHECKING:
+    from sophia_tui.settings import Settings
+
+_log = logging.getLogger("sophia")
+
+#: Between the row and the engine's process its starter may die; after that long it is believed to.
+_START_SECONDS = 60.0
+_LOOK_SECONDS = 0.3
+_CHECKED_EVERY = timedelta(seconds=30)
+#: An engine that did well for so long gets its restarts anew.
+_STEADY = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a deployment really is now, and why, where that is not what stands in the store."""
+
+    state: DeploymentState
+    error: dict[str, Any] | None = None
+
+
+class Deployments:
+    """Brings deployments to life, watches them and ends them; each change is one of the store."""
+
+    def __init__(
+        self, store: Store, engines: EngineHost, settings: "Settings", paths: Paths, clock: Clock
+    ) -> None:
+        self._store = store
+        self._engines = engines
+        self._settings = settings
+        self._paths = paths
+        self._clock = clock
+
+    def truth(self, deployment: Deployment) -> Truth:
+        """The state, held against the process. Of another machine we know what it last wrote."""
+        if deployment.state.ended:
+            return Truth(deployment.state, deployment.error)
+        identity = deployment.identity
+        if identity is None:
+            begun = deployment.checked_at or deployment.created_at
+            if self._clock.now() - begun > timedelta(seconds=_START_SECONDS):
+                return Truth(DeploymentState.FAILED, _starter_died(deployment).as_dict())
+            return Truth(deployment.state)
+        if identity.host != self._engines.host or self._engines.alive(identity):
+            return Truth(deployment.state)
+        if deployment.state is DeploymentState.STOPPING or not self._engines.same_boot(identity):
+            return Truth(DeploymentState.STOPPED)
+        return Truth(DeploymentState.FAILED, self._vanished(deployment).as_dict())
+
+    async def begin(self, model: Model, name: str, actor: str) -> Deployment:
+        """A new row and its engine. Raises ConflictError M420, JobError J502."""
+        identifier = f"deployment-{secrets.token_hex(4)}"
+        deployment = Deployment(
+            id=identifier,
+            model_id=model.id,
+            name=name,
+            engine=self._settings.serving_engine,
+            state=DeploymentState.STARTING,
+            created_by=actor,
+            created_at=self._clock.now(),
+            folder=str(self._paths.deployments / identifier),
+        )
+        await self._store.deployments.add(deployment)
+        try:
+            return await self._start_engine(deployment, model)
+        except SophiaError as problem:
+            await self._end(deployment, DeploymentState.FAILED, problem.as_dict())
+            raise
+
+    async def until_ready(
+        self,
+        deployment: Deployment,
+        model: Model,
+        cancel: CancelSignal,
+        tell: Callable[[int], None],
+    ) -> Deployment:
+        """Wait until it answers; `tell` gets the seconds. Raises UnavailableError M441, M442,
+        ConflictError M443, CancelledError; the engine is ended then."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        limit = self._settings.serving_ready_seconds
+        try:
+            while True:
+                cancel.check()
+                deployment = await self._store.deployments.get(deployment.id) or deployment
+                if deployment.state in (DeploymentState.STOPPING, DeploymentState.STOPPED):
+                    raise _stopped_meanwhile(deployment)
+                if await self._answers(deployment, model):
+                    return await self._ready(deployment)
+                truth = self.truth(deployment)
+                if truth.state.ended:
+                    raise self._vanished(deployment)
+                if loop.time() - begun > limit:
+                    raise _too_slow(deployment, limit)
+                tell(round(loop.time() - begun))
+                await asyncio.sleep(_LOOK_SECONDS)
+        except SophiaError as problem:
+            state = DeploymentState.FAILED
+            error: dict[str, Any] | None = problem.as_dict()
+            if not isinstance(problem, UnavailableError):
+                state, error = DeploymentState.STOPPED, None
+            await self._kill(deployment)
+            await self._end(deployment, state, error)
+            raise
+
+    async def stop(self, deployment: Deployment) -> Deployment:
+        """End its engine; what has ended already stays as it is."""
+        if deployment.state.ended:
+            return deployment
+        identity = deployment.identity
+        if identity is not None and identity.host != self._engines.host:
+            raise served_elsewhere(deployment)
+        deployment = await self._store.deployments.update(
+            deployment.id, state=DeploymentState.STOPPING
+        )
+        await self._kill(deployment)
+        return await self._end(deployment, DeploymentState.STOPPED, None)
+
+    async def look(self) -> None:
+        """One look of the watcher at what lives on this machine and in this data folder."""
+        for deployment in await self._store.deployments.page(limit=500, living=True):
+            if Path(deployment.folder or "").parent != self._paths.deployments:
+                continue
+            host = deployment.identity.host if deployment.identity else self._engines.host
+            if host == self._engines.host:
+                await self._look_at(deployment)
+
+    async def _look_at(self, deployment: Deployment) -> None:
+        truth = self.truth(deployment)
+        model = await self._store.models.get(deployment.model_id)
+        vanished = truth.state is DeploymentState.FAILED and deployment.identity is not None
+        if vanished and model and (deployment.ready_at or deployment.restarts):
+            await self._revive(deployment, model)
+        elif truth.state.ended:
+            await self._end(deployment, truth.state, truth.error)
+        elif truth.state is DeploymentState.STARTING and model:
+            if await self._answers(deployment, model):
+                await self._ready(deployment)
+        elif truth.state is DeploymentState.READY:
+            now = self._clock.now()
+            if deployment.checked_at is None or now - deployment.checked_at > _CHECKED_EVERY:
+                self._engines.trim_log(deployment.folder or "")
+                await self._store.deployments.update(deployment.id, checked_at=now)
+
+    async def _revive(self, deployment: Deployment, model: Model) -> None:
+        current = await self._store.deployments.get(deployment.id)
+        if current is None or current.version != deployment.version:
+            return  # somebody else was faster: look again
+        steady = deployment.ready_at and self._clock.now() - deployment.ready_at > _STEADY
+        restarts = 0 if steady else deployment.restarts
+        if restarts >= self._settings.serving_restarts:
+            error = self._vanished(deployment).as_dict()
+            await self._end(deployment, DeploymentState.FAILED, error)
+            _log.error("the engine of %s is gone for good", deployment.name)
+            return
+        _log.warning("the engine of %s vanished; starting it again", deployment.name)
+        deployment = await self._store.deployments.update(
+            deployment.id,
+            state=DeploymentState.STARTING,
+            identity=None,
+            port=None,
+            restarts=restarts + 1,
+            ready_at=None,
+            checked_at=self._clock.now(),
+        )
+        try:
+            await self._start_engine(deployment, model)
+        except SophiaError as problem:
+            await self._end(deployment, DeploymentState.FAILED, problem.as_dict())
+
+    async def _start_engine(self, deployment: Deployment, model: Model) -> Deployment:
+        if not (Path(model.path or "") / "config.json").is_file():
+            raise weights_missing(model)
+        started = await self._engines.start(
+            deployment.engine, model.path or "", deployment.folder or ""
+        )
+        try:
+            current = await self._store.deployments.update(
+                deployment.id, identity=started.identity, port=started.port
+            )
+        except SophiaError:  # an engine that stands in no row would never be found again
+            await self._engines.stop(started.identity)
+            raise
+        if current.state.ended or current.state is DeploymentState.STOPPING:
+            await self._engines.stop(started.identity)  # it was stopped meanwhile
+        return current
+
+    async def _answers(self, deployment: Deployment, model: Model) -> bool:
+        if deployment.port is None or deployment.identity is None:
+            return False
+        # the port could be another program's by now: only our living process counts
+        return self._engines.alive(deployment.identity) and await self._engines.answers(
+            deployment.engine, model.path or "", deployment.port
+        )
+
+    async def _ready(self, deployment: Deployment) -> Deployment:
+        now = self._clock.now()
+        return await self._store.deployments.update(
+            deployment.id,
+            state=DeploymentState.READY,
+            ready_at=deployment.ready_at or now,
+            checked_at=now,
+            error=None,
+        )
+
+    async def _kill(self, deployment: Deployment) -> None:
+        # read once more: the engine may have been started a moment ago
+        current = await self._store.deployments.get(deployment.id) or deployment
+        if current.identity is not None:
+            await self._engines.stop(current.identity)
+
+    async def _end(
+        self, deployment: Deployment, state: DeploymentState, error: dict[str, Any] | None
+    ) -> Deployment:
+        return await self._store.deployments.update(
+            deployment.id, state=state, stopped_at=self._clock.now(), error=error
+        )
+
+    def _vanished(self, deployment: Deployment) -> UnavailableError:
+        cause = self._engines.last_cause(deployment.folder or "")
+        why = _("Its log ends with: {cause}.").format(cause=cause)
+        if not cause:
+            why = _("It ended without a word: killed, or out of memory.")
+        return UnavailableError(
+            "M441",
+            _("The engine of {name} is gone.").format(name=deployment.name),
+            why,
+            _("Read {folder}/log.txt; then serve the model again.").format(
+                folder=deployment.folder
+            ),
+        )
+
+
+def seen(deployment: Deployment, truth: Truth) -> Deployment:
+    """The deployment as it is to be shown."""
+    return replace(deployment, state=truth.state, error=truth.error)
+
+
+def weights_missing(model: Model) -> UnavailableError:
+    return UnavailableError(
+        "M440",
+        _("The folder of model {model} is not there.").format(model=model.id),
+        model.path or "",
+        _("Put the folder back, or merge the adapter again."),
+    )
+
+
+def _too_slow(deployment: Deployment, seconds: int) -> UnavailableError:
+    return UnavailableError(
+        "M442",
+        _("{name} did not answer in time.").format(name=deployment.name),
+        _("Its engine had {seconds} seconds.").format(seconds=seconds),
+        _("Read {folder}/log.txt, or raise SOPHIA_SERVING_READY_SECONDS.").format(
+            folder=deployment.folder
+        ),
+    )
+
+
+def _stopped_meanwhile(deployment: Deployment) -> ConflictError:
+    return ConflictError(
+        "M443",
+        _("{name} was stopped while it started.").format(name=deployment.name),
+        remedy=_("Serve it again if you want it."),
+    )
+
+
+def served_elsewhere(deployment: Deployment) -> ConflictError:
+    host = deployment.identity.host if deployment.identity else ""
+    return ConflictError(
+        "M444",
+        _("{name} is served by another machine.").format(name=deployment.name),
+        _("Its engine runs on {host}.").format(host=host),
+        _("Stop it there."),
+    )
+
+
+def _starter_died(deployment: Deployment) -> JobError:
+    return JobError(
+        "M445",
+        _("The engine of {name} was never started.").format(name=deployment.name),
+        _("Who started it was cut off."),
+        _("Serve the model again."),
+    )

@@ -1,0 +1,351 @@
+"""Serving: a model under a name, answered by an engine that Sophia starts, watches and stops."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from sophia_tui import textsafe
+from sophia_tui.domain.context import Context, Face, Progress, Role
+from sophia_tui.domain.models import Model, ModelKind
+from sophia_tui.domain.operations import Danger, Input, Output
+from sophia_tui.domain.protocols import ApiProcess, EngineHost, Store
+from sophia_tui.domain.serving import Deployment, DeploymentState
+from sophia_tui.errors import ConflictError, NotFoundError, UnavailableError, UsageError
+from sophia_tui.i18n import N_, _
+from sophia_tui.services.deployments import (
+    Deployments,
+    Truth,
+    seen,
+    served_elsewhere,
+    weights_missing,
+)
+from sophia_tui.services.merge import MergeService, whole_merged
+from sophia_tui.services.models import unknown_model
+from sophia_tui.services.operations import operation
+from sophia_tui.services.views import Page
+
+if TYPE_CHECKING:
+    from sophia_tui.settings import Settings
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.:@-]{0,127}", re.ASCII)
+_SEEN_TRIES = 10  # the front looks at the store once a second
+
+
+class ServeRequest(Input):
+    model: str = Field(description=N_("The model's id, e.g. sophia-v1."))
+    name: str | None = Field(
+        default=None, description=N_("What clients ask for; default the model's id.")
+    )
+
+
+class ServePage(Page):
+    all: bool = Field(default=False, description=N_("Also those that have ended."))
+
+
+class ServedName(Input):
+    name: str = Field(description=N_("The name that is served, or the deployment's id."))
+
+
+class ServeStop(Input):
+    name: str | None = Field(
+        default=None, description=N_("The name that is served, or the deployment's id.")
+    )
+    api: bool = Field(
+        default=False, description=N_("Also the HTTP API that `serve model` started.")
+    )
+
+
+class DeploymentView(Output):
+    table_columns: ClassVar[tuple[str, ...]] = ("name", "state", "model", "restarts", "created_at")
+    as_is: ClassVar[frozenset[str]] = frozenset({"pid", "port"})
+
+    id: str = Field(title=N_("Deployment"))
+    name: str = Field(title=N_("Name"))
+    model: str = Field(title=N_("Model"))
+    state: str = Field(title=N_("State"))
+    address: str | None = Field(default=None, title=N_("Address for clients"))
+    engine: str = Field(title=N_("Engine"))
+    pid: int | None = Field(default=None, title=N_("Process"))
+    port: int | None = Field(default=None, title=N_("The engine's port"))
+    folder: str | None = Field(default=None, title=N_("Folder"))
+    created_by: str = Field(title=N_("Created by"))
+    created_at: datetime = Field(title=N_("Created"))
+    ready_at: datetime | None = Field(default=None, title=N_("Ready since"))
+    stopped_at: datetime | None = Field(default=None, title=N_("Ended"))
+    checked_at: datetime | None = Field(default=None, title=N_("Last looked at"))
+    restarts: int = Field(default=0, title=N_("Restarts"))
+    error: dict[str, Any] | None = Field(default=None, title=N_("Error"))
+    notes: list[str] = Field(default_factory=list, title=N_("Notes"))
+
+    @classmethod
+    def of(
+        cls, deployment: Deployment, address: str | None = None, notes: Sequence[str] = ()
+    ) -> "DeploymentView":
+        lives = not deployment.state.ended
+        return cls(
+            id=deployment.id,
+            name=deployment.name,
+            model=deployment.model_id,
+            state=deployment.state.value,
+            address=address if lives else None,
+            engine=deployment.engine,
+            pid=deployment.identity.pid if deployment.identity and lives else None,
+            port=deployment.port if lives else None,
+            folder=deployment.folder,
+            created_by=deployment.created_by,
+            created_at=deployment.created_at,
+            ready_at=deployment.ready_at,
+            stopped_at=deployment.stopped_at,
+            checked_at=deployment.checked_at,
+            restarts=deployment.restarts,
+            error=deployment.error,
+            notes=list(notes),
+        )
+
+
+class ApiView(Output):
+    """The HTTP API in front of the engines. `pid` only where `serve model` started it."""
+
+    as_is: ClassVar[frozenset[str]] = frozenset({"pid"})
+
+    address: str = Field(title=N_("Address"))
+    answers: bool = Field(title=N_("Answers"))
+    pid: int | None = Field(default=None, title=N_("Process"))
+
+
+class ServeList(Output):
+    items: list[DeploymentView] = Field(title=N_("Served models"))
+    api: ApiView | None = Field(default=None, title=N_("HTTP API"))
+
+
+class ServingService:
+    """Serves models under names. The front that clients ask is the HTTP API's."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: "Settings",
+        engines: EngineHost,
+        deployments: Deployments,
+        merges: MergeService,
+        api: ApiProcess,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._engines = engines
+        self._deployments = deployments
+        self._merges = merges
+        self._api = api
+
+    @operation(
+        "serve.model",
+        N_("Serve a model under a name by the OpenAI protocol; an adapter is merged first."),
+        role=Role.OPERATOR,
+        writes=True,
+        target="model",
+        positional=("model",),
+    )
+    async def model(self, context: Context, request: ServeRequest) -> DeploymentView:
+        """Raises NotFoundError M404, M432, UsageError M431, M435, M436, ConflictError M420, M443,
+        JobError M434, J502, UnavailableError J501, M437, M440, M441, M442."""
+        asked = await self._store.models.get(request.model)
+        if asked is None:
+            raise unknown_model(textsafe.visible(request.model))
+        name = _checked_name(request.name or asked.id)
+        self._require_engine()
+        model = await self._servable(context, asked)
+        deployment = await self._living(name, model)
+        if deployment is None:
+            deployment = await self._deployments.begin(model, name, context.actor)
+
+        def tell(seconds: int) -> None:
+            stage = _("starting {name}").format(name=name)
+            context.progress(Progress(stage, seconds, None, _("seconds")))
+
+        deployment = await self._deployments.until_ready(deployment, model, context.cancel, tell)
+        return DeploymentView.of(deployment, self._address, await self._front(context, name))
+
+    @operation("serve.list", N_("List the served models, newest first, and whether they live."))
+    async def page(self, context: Context, request: ServePage) -> ServeList:
+        found = await self._store.deployments.page(
+            request.limit, request.offset, living=not request.all
+        )
+        return ServeList(items=[self._view(each) for each in found], api=await self._api_view())
+
+    @operation(
+        "serve.show",
+        N_("Show one served model as it really is now."),
+        target="name",
+        positional=("name",),
+    )
+    async def show(self, context: Context, request: ServedName) -> DeploymentView:
+        return self._view(await self._find(request.name))
+
+    @operation(
+        "serve.stop",
+        N_("Stop serving a model: its engine ends and its name is unknown."),
+        role=Role.OPERATOR,
+        writes=True,
+        danger=Danger.CONFIRM,
+        target="name",
+        positional=("name",),
+    )
+    async def stop(self, context: Context, request: ServeStop) -> ServeList:
+        """Raises UsageError M438, NotFoundError M439, ConflictError M444."""
+        if request.name is None and not request.api:
+            raise UsageError(
+                "M438",
+                _("Nothing is named to be stopped."),
+                remedy=_("Give the name of a served model, or --api."),
+            )
+        stopped = []
+        if request.name is not None:
+            stopped.append(await self._deployments.stop(await self._find(request.name)))
+        if request.api:
+            await self._api.stop()
+        items = [DeploymentView.of(each) for each in stopped]
+        return ServeList(items=items, api=await self._api_view())
+
+    @property
+    def _address(self) -> str:
+        return f"{self._api.address}/v1"
+
+    def _view(self, deployment: Deployment) -> DeploymentView:
+        truth = self._deployments.truth(deployment)
+        return DeploymentView.of(seen(deployment, truth), self._address)
+
+    async def _api_view(self) -> ApiView:
+        identity = self._api.identity()
+        return ApiView(
+            address=self._api.address,
+            answers=await self._api.answers(),
+            pid=identity.pid if identity else None,
+        )
+
+    async def _find(self, reference: str) -> Deployment:
+        found = await self._store.deployments.get(reference)
+        if found is None:
+            raise NotFoundError(
+                "M439",
+                _("No model is served as {name}.").format(name=textsafe.visible(reference)),
+                remedy=_("`sophia serve list` lists them."),
+            )
+        return found
+
+    def _require_engine(self) -> None:
+        missing = self._engines.missing(self._settings.serving_engine)
+        if missing:
+            raise UnavailableError(
+                "M437",
+                _("The engine {engine} is not installed.").format(
+                    engine=self._settings.serving_engine
+                ),
+                _("Missing: {packages}.").format(packages=", ".join(missing)),
+                _('In the checkout: pip install -c requirements.lock ".[serving,training,api]"'),
+            )
+
+    async def _servable(self, context: Context, asked: Model) -> Model:
+        """The model whose folder an engine can load: of an adapter, the merged one."""
+        if asked.kind is ModelKind.ADAPTER:
+            merged = await whole_merged(self._store, asked.id)
+            if merged is None:
+                job = await self._merges.begin(context, asked)
+                merged = await self._merges.finished(context, job.id)
+            return merged
+        if asked.kind is ModelKind.HOSTED:
+            raise UsageError(
+                "M435",
+                _("{model} is served by its provider.").format(model=asked.id),
+                _("Its weights are not on this machine."),
+                _("Promote it as it is; OPENAI_BASE_URL says where it answers."),
+            )
+        if not (Path(asked.path or "") / "config.json").is_file():
+            raise weights_missing(asked)
+        return asked
+
+    async def _living(self, name: str, model: Model) -> Deployment | None:
+        """The deployment that has this name now, if it is this model's and really lives.
+
+        Raises ConflictError M420 where another model has the name.
+        """
+        found = await self._store.deployments.get(name)
+        if found is None or found.name != name or found.state.ended:
+            return None
+        truth: Truth = self._deployments.truth(found)
+        if truth.state.ended or truth.state is DeploymentState.STOPPING:
+            await self._deployments.stop(found)
+            return None
+        if found.identity is not None and found.identity.host != self._engines.host:
+            raise served_elsewhere(found)
+        if found.model_id != model.id:
+            raise ConflictError(
+                "M420",
+                _("The name {name} is served already.").format(name=name),
+                _("It stands for {model}.").format(model=found.model_id),
+                _("Stop it first, or serve the model under another name."),
+            )
+        return found
+
+    async def _front(self, context: Context, name: str) -> list[str]:
+        """See to it that clients can ask; what the person should know about it."""
+        notes: list[str] = []
+        if context.face is not Face.API and not await self._api.answers():
+            tokens = (
+                self._settings.model_token,
+                self._settings.operator_token,
+                self._settings.finetune_token,
+            )
+            if not self._api.startable():
+                return [
+                    _("Clients can't ask yet: no API answers at {address}.").format(
+                        address=self._api.address
+                    ),
+                    _("API_URL is not this machine's own address: start `sophia serve api` there."),
+                ]
+            if not any(tokens):
+                key = _("The key for clients is in {path}; SOPHIA_MODEL_TOKEN sets another.")
+                notes.append(key.format(path=self._api.make_key()))
+            if not await self._api.start():
+                return [
+                    _("The HTTP API could not be started at {address}.").format(
+                        address=self._api.address
+                    ),
+                    _("Its log is logs/api.log in the data folder."),
+                ]
+        asks = _("Clients ask for {name} at OPENAI_BASE_URL={address}.").format(
+            name=name, address=self._address
+        )
+        status = 200 if context.face is Face.API else await self._status(name)
+        if status == 200:
+            return [asks, *notes]
+        return [
+            _("The HTTP API at {address} does not know {name} (status {status}).").format(
+                address=self._api.address, name=name, status=status
+            ),
+            _("It may be another Sophia's, or an older one: restart it with these settings."),
+        ]
+
+    async def _status(self, name: str) -> int:
+        import asyncio
+
+        status = 0
+        for _try in range(_SEEN_TRIES):
+            status = await self._api.serves(name)
+            if status == 200:
+                break
+            await asyncio.sleep(0.3)
+        return status
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            "M436",
+            _("{name} can't be a served name.").format(name=textsafe.visible(name)),
+            _("Letters, digits and . : @ _ - are allowed, at most 128."),
+        )
+    return name

@@ -1,0 +1,95 @@
+"""A sensible request for each operation, on the store that tests/seeded.py makes.
+
+An operation without an entry fails test_every_operation.py: whoever adds one adds its case here.
+Times are said, so that an answer does not depend on when it is asked for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests import seeded
+
+
+@dataclass(frozen=True)
+class Case:
+    """`error` is the code that is the right answer on this store; `changes` names the tables whose
+    rows change, the audit aside. `left_out` is the reason why the operation is not performed here,
+    and says where it is."""
+
+    request: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+    changes: tuple[str, ...] = ()
+    left_out: str = ""
+
+
+PERIOD = {"since": "2026-11-20T00:00:00-03:00", "until": "2026-11-25T12:00:00-03:00"}
+
+CASES: dict[str, Case] = {
+    "overview.show": Case(),
+    "setup.check": Case(),
+    "collect.run": Case({**PERIOD, "what": ["qa_cache", "feedback_pairs"]}),
+    "source.inspect": Case(),
+    "prepare.run": Case({"name": "town", "seed": 5}, changes=("dataset_versions",)),
+    "prepare.repair": Case({"suspected": True}),
+    "datasets.list": Case(),
+    "datasets.show": Case({"dataset": "town"}),
+    "datasets.rejected": Case({"dataset": "town", "code": "duplicate", "limit": 1}),
+    "datasets.rows": Case({"dataset": "town", "part": "valid", "text": "office 5", "limit": 2}),
+    "train.start": Case(
+        {"dataset": "town", "base": seeded.BASE, "max_steps": 5, "learning_rate": 0.0003},
+        changes=("jobs",),
+    ),
+    "jobs.list": Case(),
+    "jobs.show": Case({"job": seeded.SUCCEEDED}),
+    "jobs.events": Case({"job": seeded.RUNNING, "after": 3, "limit": 5}),
+    "jobs.log": Case({"job": seeded.FAILED}),
+    "jobs.watch": Case({"job": seeded.PAUSED}),
+    "jobs.cancel": Case({"job": seeded.PAUSED}, changes=("jobs",)),
+    "jobs.pause": Case({"job": seeded.QUEUED}, changes=("jobs",)),
+    "jobs.resume": Case({"job": seeded.PAUSED}, changes=("jobs",)),
+    "evaluate.run": Case(
+        {"model": seeded.NEWEST_MODEL, "prompts": ["When do you open?", "Where?"], "limit": 4},
+        changes=("jobs",),
+    ),
+    "evaluate.show": Case({"model": seeded.OLDER_MODEL}),
+    "evaluate.list": Case({"model": seeded.NEWEST_MODEL, "limit": 5}),
+    "evaluate.compare": Case({"first": seeded.OLDER_MODEL, "second": seeded.NEWEST_MODEL}),
+    "evaluate.report": Case({"model": seeded.NEWEST_MODEL, "second": seeded.OLDER_MODEL}),
+    "evaluate.roi": Case(
+        {
+            "messages": 10_000,
+            "tokens_in_before": 500,
+            "tokens_out_before": 300,
+            "tokens_in_after": 400,
+            "tokens_out_after": 250,
+            "price_in_before": 0.03,
+            "price_out_before": 0.06,
+            "price_in_after": 0.012,
+            "price_out_after": 0.016,
+        }
+    ),
+    "prices.list": Case(),
+    "models.list": Case(),
+    "models.show": Case({"model": seeded.MERGED_MODEL}),
+    "models.merge": Case({"model": seeded.OLDER_MODEL}, changes=("jobs",)),
+    # a model that can be served would start an engine: the tests of serving do that
+    "serve.model": Case({"model": seeded.HOSTED_MODEL}, error="SOPHIA-M435"),
+    "serve.list": Case({"all": True, "limit": 2}),
+    "serve.show": Case({"name": seeded.NEWEST_MODEL}),
+    "serve.stop": Case({"name": seeded.NEWEST_MODEL}, changes=("deployments",)),
+    "promote.run": Case({"model": seeded.OLDER_MODEL}, changes=("promotions",)),
+    "promote.rollback": Case({"promotion": "promo-3"}, changes=("promotions",)),
+    "promote.history": Case({"limit": 2}),
+    "monitor.show": Case({**PERIOD, "model": seeded.NEWEST_MODEL}),
+    "settings.list": Case(),
+    "settings.set": Case({"key": "SOPHIA_WINDOW_DAYS", "value": "14"}, changes=("settings",)),
+    "settings.unset": Case({"key": "SOPHIA_IDLE_HOURS"}, changes=("settings",)),
+    "audit.list": Case(),
+    "store.status": Case(),
+    "store.start": Case(),
+    "store.stop": Case(error="SOPHIA-S032"),  # a server that is not Sophia's own
+    "store.migrate": Case(),
+    "samples.load": Case(error="SOPHIA-S320"),
+    "demo.run": Case(left_out="It trains for minutes; tests/unit/test_demo.py performs it."),
+}

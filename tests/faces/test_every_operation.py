@@ -1,0 +1,452 @@
+"""Every operation by console, command line and HTTP: the same answer, and the same rows.
+
+Each face finds the same seeded store and the same folder of files, in the state of before any other
+face came. Nobody works on what is queued: no worker is started.
+"""
+
+import asyncio
+import json
+import re
+import shlex
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from psycopg import sql
+from pydantic import BaseModel
+from textual.pilot import Pilot
+from textual.widgets import Button, Input, OptionList
+
+from sophia_tui.api.routes.sophia import method_of, path_of
+from sophia_tui.cli.main import main
+from sophia_tui.domain.context import Face
+from sophia_tui.domain.operations import Danger, Operation
+from sophia_tui.errors import SophiaError
+from sophia_tui.paths import Paths
+from sophia_tui.services import fields
+from sophia_tui.services.catalogue import registry
+from sophia_tui.settings import load
+from sophia_tui.store.embedded import EmbeddedServer
+from sophia_tui.store.own import open_store
+from sophia_tui.tui.app import SophiaApp
+from sophia_tui.tui.console import keys
+from sophia_tui.tui.screens.confirm import ConfirmScreen
+from sophia_tui.tui.screens.form import FormScreen, typed_text
+from sophia_tui.tui.screens.live import LiveScreen
+from sophia_tui.tui.screens.palette import PaletteScreen
+from sophia_tui.tui.screens.result import ResultScreen
+from sophia_tui.tui.widgets.choice import Choice
+from sophia_tui.wiring import House
+from tests import seeded
+from tests.api.server import serving
+from tests.conftest import administer, reachable_folder
+from tests.faces.cases import CASES
+
+NAMES = [each.name for each in registry()]
+TOKEN = "a-token-for-this-test"
+STORE = "every_operation"
+PERSON = "ana"
+
+
+@dataclass
+class Town:
+    """A seeded store and the folder that each face works in; the folder's untouched copy and the
+    store's rows by table, as they were seeded. `touched`: something may be otherwise now."""
+
+    server: EmbeddedServer
+    folder: Path
+    untouched: Path
+    rows: dict[str, list[str]]
+    touched: bool = False
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "SOPHIA_STORE_URL": self.url,
+            "DATABASE_URL": self.url,
+            "SOPHIA_DATA_DIR": str(self.folder / "data"),
+            "FINETUNE_DIR": str(self.folder / "finetune"),
+            "FINETUNE_TOKEN": TOKEN,
+            "ALLOW_FINETUNE": "true",
+            "SOPHIA_MANAGED_ENV_FILES": str(self.folder / "rag.env"),
+            "API_URL": "http://127.0.0.1:9",  # nobody answers there
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+        }
+
+    @property
+    def url(self) -> str:
+        return self.server.url(STORE)
+
+    def reset(self) -> None:
+        """Store and files as they were seeded. What changed is written back: a new copy of the
+        template takes a quarter of a second."""
+        found = rows_of(self.url)
+        changed = [table for table, rows in found.items() if rows != self.rows[table]]
+        with psycopg.connect(self.url) as connection:
+            connection.execute("SET session_replication_role = replica")  # the audit is for good
+            for table in changed:
+                _write_back(connection, table, self.rows[table])
+        assert rows_of(self.url) == self.rows
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.copytree(self.untouched, self.folder)
+
+
+def _write_back(connection: psycopg.Connection, table: str, rows: list[str]) -> None:
+    """The rows and the numbers that come next."""
+    name = sql.Identifier("sophia", table)
+    connection.execute(sql.SQL("DELETE FROM {}").format(name))
+    connection.execute(
+        sql.SQL(
+            "INSERT INTO {name} OVERRIDING SYSTEM VALUE"
+            " SELECT * FROM jsonb_populate_recordset(NULL::{name}, %s)"
+        ).format(name=name),
+        [f"[{','.join(rows)}]"],
+    )
+    columns = connection.execute(
+        "SELECT column_name FROM information_schema.columns WHERE is_identity = 'YES'"
+        " AND table_schema = 'sophia' AND table_name = %s",
+        [table],
+    )
+    for (column,) in columns.fetchall():
+        connection.execute(
+            sql.SQL(
+                "SELECT setval(pg_get_serial_sequence({name}, {column}),"
+                " coalesce(max({identifier}), 1), max({identifier}) IS NOT NULL) FROM {table}"
+            ).format(
+                name=sql.Literal(f"sophia.{table}"),
+                column=sql.Literal(column),
+                identifier=sql.Identifier(column),
+                table=name,
+            )
+        )
+
+
+@pytest.fixture(scope="module")
+def town(postgres: EmbeddedServer, migrated_template: str) -> Iterator[Town]:
+    place = reachable_folder()
+    folder = place / "town"
+    administer(postgres, "CREATE DATABASE {} TEMPLATE {}", STORE, migrated_template)
+    url = postgres.url(STORE)
+    asyncio.run(_seed(url, folder))
+    seeded.fill_source(url)
+    (folder / "finetune").mkdir()
+    pairs = [{"question": f"Who runs office {n}?", "answer": f"Dona {n}."} for n in range(30)]
+    lines = "".join(json.dumps(each) + "\n" for each in [*pairs, {"question": "", "answer": "x"}])
+    (folder / "finetune" / "pairs.jsonl").write_text(lines)
+    (folder / "data").mkdir()
+    shutil.copytree(folder, place / "untouched")
+    yield Town(postgres, folder, place / "untouched", rows_of(url))
+    administer(postgres, "DROP DATABASE {} WITH (FORCE)", STORE)
+    shutil.rmtree(place)
+
+
+async def _seed(url: str, folder: Path) -> None:
+    store = await open_store(load({"SOPHIA_STORE_URL": url}), Paths(folder / "data"))
+    folder.mkdir()
+    await seeded.fill(store, folder)
+    await store.settings.set("SOPHIA_IDLE_HOURS", "12", PERSON)
+    await store.close()
+
+
+@pytest.fixture(autouse=True)
+def surroundings(town: Town, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What every face finds: the same environment and person, and nobody who starts a worker."""
+    for key, value in town.environment.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setattr("sophia_tui.wiring.system_user", lambda environment: PERSON)
+    woken: list[str] = []
+    monkeypatch.setattr("sophia_tui.worker.spawn.ensure_worker", lambda *_given: woken.append("w"))
+    monkeypatch.chdir(town.folder.parent)
+    return woken
+
+
+# -- what is compared
+
+
+def rows_of(url: str) -> dict[str, list[str]]:
+    """Every row of every table of schema sophia, as JSON."""
+    with psycopg.connect(url) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'sophia'")
+        found = {}
+        for (table,) in tables.fetchall():
+            name = sql.Identifier("sophia", table)
+            query = sql.SQL("SELECT to_jsonb(t)::text FROM {} t ORDER BY 1").format(name)
+            found[table] = [row[0] for row in connection.execute(query).fetchall()]
+        return found
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The answer, or the error's code; and what changed in each table."""
+
+    answer: Any
+    error: str
+    changes: dict[str, list[str]]
+
+
+class Plain:
+    """Takes out what differs between two runs of the same: new times and ids, who asked by which
+    face, what was measured. What was seeded is left as it is."""
+
+    #: Values of these keys are measured, or say where the request came from.
+    MEASURED = frozenset({"seconds", "milliseconds", "store_milliseconds", "face", "heartbeat_at"})
+    _ID = re.compile(r"\b[a-z]+-[a-z0-9]{12}\b")
+    _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.]*(?:Z|[+-]\d\d:?\d\d)?")
+    _MEASURE = re.compile(r"\b[\d.,]+ (ms|GB)\b")
+
+    def __init__(self, seeded_rows: Mapping[str, list[str]]) -> None:
+        self._text = "\n".join(row for rows in seeded_rows.values() for row in rows)
+        self._times = {self._moment(each) for each in self._TIME.findall(self._text)}
+
+    @staticmethod
+    def _moment(text: str) -> datetime:
+        found = datetime.fromisoformat(text)
+        return found if found.tzinfo else found.astimezone()
+
+    def __call__(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {
+                self(key): "<measured>" if key in self.MEASURED and each is not None else self(each)
+                for key, each in value.items()
+            }
+        if isinstance(value, list):
+            return [self(each) for each in value]
+        if not isinstance(value, str):
+            return value
+        text = self._ID.sub(self._id, value)
+        text = self._TIME.sub(self._time, text)
+        return "<actor>" if text in (PERSON, "api:admin") else self._MEASURE.sub(r"<n> \1", text)
+
+    def _id(self, found: re.Match[str]) -> str:
+        return found.group() if found.group() in self._text else "<id>"
+
+    def _time(self, found: re.Match[str]) -> str:
+        moment = self._moment(found.group())
+        return moment.astimezone().isoformat() if moment in self._times else "<time>"
+
+    def changes(
+        self, before: Mapping[str, list[str]], after: Mapping[str, list[str]]
+    ) -> dict[str, list[str]]:
+        """The rows that are new (+) and gone (-), by table."""
+        found = {}
+        for table, rows in after.items():
+            was, now = Counter(before[table]), Counter(rows)
+            lines = [f"+ {self._row(each)}" for each in (now - was).elements()]
+            lines += [f"- {self._row(each)}" for each in (was - now).elements()]
+            if lines:
+                found[table] = sorted(lines)
+        return found
+
+    def _row(self, text: str) -> str:
+        return json.dumps(self(json.loads(text)), sort_keys=True, ensure_ascii=False)
+
+
+def changes_now(town: Town, plain: Plain) -> dict[str, list[str]]:
+    """What changed in the store, with the audit of an operation that left no store open (those on
+    the store itself): it lies in the spool until the next one opens the store."""
+    house = House(town.environment)
+    if house.paths.audit_spool.exists():
+        asyncio.run(_open_and_close(house))
+    return plain.changes(town.rows, rows_of(town.url))
+
+
+async def _open_and_close(house: House) -> None:
+    await house.store()
+    await house.close()
+
+
+# -- the three faces
+
+
+def by_command_line(
+    chosen: Operation, request: Mapping[str, Any], capsys: pytest.CaptureFixture[str]
+) -> tuple[Any, str]:
+    words = shlex.split(fields.equivalent(chosen, request))[1:]
+    with pytest.raises(SystemExit) as ended:
+        main(["--json", *words])
+    told = capsys.readouterr()
+    if ended.value.code:
+        return None, json.loads(told.err.splitlines()[-1])["error"]["code"]
+    return json.loads(told.out), ""
+
+
+@pytest.fixture(scope="module")
+def http(town: Town) -> Iterator[httpx.Client]:
+    """A client of the real server on loopback."""
+    with (
+        serving(House(town.environment)) as address,
+        httpx.Client(
+            base_url=address, headers={"x-admin-token": TOKEN}, timeout=60, verify=False
+        ) as client,
+    ):
+        yield client
+
+
+def by_http(chosen: Operation, request: Mapping[str, Any], http: httpx.Client) -> tuple[Any, str]:
+    asked: dict[str, Any] = {"params": dict(request)}
+    if method_of(chosen) == "POST":
+        asked = {"json": {**request, "confirm": True}}
+    found = http.request(method_of(chosen), path_of(chosen), **asked)
+    if found.is_success:
+        return found.json(), ""
+    return None, found.json()["error"]["code"]
+
+
+async def until(pilot: Pilot[Any], condition: Callable[[], bool], what: str) -> None:
+    for _attempt in range(600):
+        if condition():
+            return
+        await pilot.pause(0.02)
+    raise AssertionError(f"never happened: {what}")
+
+
+class Person:
+    """Sits at the console and knows the palette."""
+
+    def __init__(self, app: Any, pilot: Pilot[Any]) -> None:
+        self.app = app
+        self.pilot = pilot
+        self.asked: dict[str, dict[str, Any]] = {}
+        self.told: dict[str, BaseModel | SophiaError] = {}
+        call = app.call
+
+        async def overheard(operation: str, request: Any, **given: Any) -> BaseModel:
+            try:
+                answer: BaseModel = await call(operation, request, **given)
+            except SophiaError as problem:
+                self.told[operation] = problem
+                raise
+            self.asked[operation], self.told[operation] = dict(request), answer
+            return answer
+
+        app.call = overheard
+
+    async def arrive(self) -> None:
+        """At a screen that fills in no form of this test: Overview would, for its next step."""
+        seen = ("full", "empty")
+        await self._wait(lambda: getattr(self.app.screen, "state", "") in seen, "the first screen")
+        await self.pilot.press("7")
+        await self._wait(lambda: self.app.state.screen == "settings", "the settings")
+
+    async def perform(self, chosen: Operation, request: Mapping[str, Any]) -> dict[str, Any]:
+        """From the palette to the answer on the screen; what was asked. A screen of its own asks
+        as it does (a page as long as possible, say), a form what is filled in."""
+        await self._choose(chosen)
+        if asks := chosen.writes or _asks(chosen):
+            await self._wait(lambda: isinstance(self.app.screen, FormScreen), "the form")
+            await self._fill(self.app.screen, request)
+            await self._run(chosen, request)
+        await self._wait(lambda: chosen.name in self.told, "the answer")
+        if not isinstance(self.told[chosen.name], SophiaError):
+            shown = LiveScreen if not asks and chosen.name in keys.SHOWN_BY else ResultScreen
+            await self._wait(lambda: isinstance(self.app.screen, shown), "the answer on the screen")
+        return dict(request) if asks else self.asked[chosen.name]
+
+    async def _choose(self, chosen: Operation) -> None:
+        await self.pilot.press("colon")
+        await self._wait(lambda: isinstance(self.app.screen, PaletteScreen), "the palette")
+        self.app.screen.query_one("#wanted", Input).value = chosen.name
+        await self.pilot.pause()
+        found = self.app.screen.query_one("#found", OptionList)
+        for _attempt in range(found.option_count):
+            if found.get_option_at_index(found.highlighted or 0).id == chosen.name:
+                break
+            await self.pilot.press("down")
+        self.told.clear()
+        await self.pilot.press("enter")
+        await self._wait(lambda: not isinstance(self.app.screen, PaletteScreen), "a choice")
+
+    async def _fill(self, form: FormScreen, request: Mapping[str, Any]) -> None:
+        for name, value in request.items():
+            field = form.query_one(f"#field-{name}")
+            assert isinstance(field, Input | Choice)
+            field.value = typed_text(value)
+        await self.pilot.pause()  # the form learns of it by a message
+
+    async def _run(self, chosen: Operation, request: Mapping[str, Any]) -> None:
+        await self.pilot.press("f2")
+        if chosen.danger is Danger.NONE:
+            return
+        await self._wait(lambda: isinstance(self.app.screen, ConfirmScreen), "the question")
+        if chosen.danger is Danger.TYPE_NAME:
+            target = str(request.get(chosen.target or "", chosen.name))
+            self.app.screen.query_one("#name", Input).value = target
+        yes = self.app.screen.query_one("#yes", Button)
+        await self._wait(lambda: not yes.disabled, "the right to go on")
+        yes.focus()
+        await self.pilot.press("enter")
+
+    async def _wait(self, condition: Callable[[], bool], what: str) -> None:
+        await until(self.pilot, condition, what)
+
+
+def _asks(chosen: Operation) -> bool:
+    """Whether a reading operation opens a form: a screen of its own only asks for what it needs."""
+    needed = [each.is_required() for each in chosen.input.model_fields.values()]
+    return any(needed) or (bool(needed) and chosen.name not in keys.SHOWN_BY)
+
+
+async def by_console(
+    chosen: Operation, request: Mapping[str, Any], town: Town
+) -> tuple[Any, str, dict[str, Any]]:
+    """The answer, the error's code, and what was asked."""
+    house = House(town.environment)
+    app = SophiaApp(
+        house.dispatcher,
+        lambda **given: house.context(Face.CONSOLE, **given),
+        paths=house.paths,
+        actor=house.actor,
+    )
+    async with app.run_test(size=(100, 40)) as pilot:
+        person = Person(app, pilot)
+        await person.arrive()
+        asked = await person.perform(chosen, request)
+    await house.close()
+    told = person.told[chosen.name]
+    if isinstance(told, SophiaError):
+        return None, told.code, asked
+    return told.model_dump(mode="json"), "", asked
+
+
+# -- the tests
+
+
+def test_every_operation_has_its_case() -> None:
+    assert [name for name in NAMES if name not in CASES] == [], "see tests/faces/cases.py"
+
+
+PERFORMED = [each for each in NAMES if each in CASES and not CASES[each].left_out]
+
+
+@pytest.mark.parametrize("name", PERFORMED)
+def test_console_command_line_and_http_do_the_same(
+    name: str, town: Town, http: httpx.Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen, case = registry().get(name), CASES[name]
+    plain = Plain(town.rows)
+    outcomes, request = {}, dict(case.request)
+    for face in ("console", "command line", "http"):
+        if town.touched:
+            town.reset()
+        town.touched = chosen.writes
+        if face == "console":
+            answer, error, request = asyncio.run(by_console(chosen, request, town))
+        elif face == "http":
+            answer, error = by_http(chosen, request, http)
+        else:
+            answer, error = by_command_line(chosen, request, capsys)
+        outcomes[face] = Outcome(plain(answer), error, changes_now(town, plain))
+    first = outcomes["console"]
+    assert outcomes == dict.fromkeys(outcomes, first)
+    assert first.error == case.error
+    audited = ("audit",) if chosen.writes else ()
+    assert set(first.changes) == {*case.changes, *audited}
+    if not case.error:
+        assert first.answer
