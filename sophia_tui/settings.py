@@ -128,6 +128,27 @@ class Settings(BaseSettings):
     openai_base_url: str | None = _setting(
         "OPENAI_BASE_URL", None, N_("The address of the OpenAI-compatible service.")
     )
+    training_provider: Literal["auto", "local", "openai"] = _setting(
+        "SOPHIA_TRAINING_PROVIDER",
+        "auto",
+        N_("Where a base trains whose name could be either: local, openai, or auto."),
+    )
+    provider_poll_seconds: float = _setting(
+        "SOPHIA_PROVIDER_POLL_SECONDS",
+        30.0,
+        N_("The longest wait between two looks at a hosted job."),
+        ge=0.05,
+        le=3600,
+        allow_inf_nan=False,
+    )
+    watch_seconds: float = _setting(
+        "SOPHIA_WATCH_SECONDS",
+        3600.0,
+        N_("How long POST /finetune holds its answer while it watches a job."),
+        gt=0,
+        le=604800,
+        allow_inf_nan=False,
+    )
     huggingface_token: SecretStr | None = _setting(
         "HUGGINGFACE_TOKEN", None, N_("The token for gated base models on the hub.")
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sophia_tui.audit_spool import AuditSpool
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Role
+from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.models import AuditEntry
 from sophia_tui.domain.protocols import EngineHost, RunLauncher, Source, Store
 from sophia_tui.errors import SophiaError, UsageError
@@ -175,6 +176,14 @@ class House:
         living = await store.jobs.living_workers(within_seconds=20)
         ensure_worker(self.paths, self.environment, living)
 
+    def trainer(self, base_url: str | None) -> HostedTrainer:
+        """The OpenAI-compatible service at that address; None is the provider's own. Raises
+        UnavailableError J533 where the settings are for another one."""
+        from sophia_tui.providers.openai_jobs import OpenAITrainer
+        from sophia_tui.services.train_hosted import key_for
+
+        return OpenAITrainer(base_url, key_for(self.settings, base_url))
+
     def prices(self) -> "Prices":
         """Prices and shutdown dates in force, read anew: an operator may have changed the file.
 
@@ -319,14 +328,28 @@ async def _train(house: House) -> Any:
     from sophia_tui.services.train import TrainService
 
     store = await house.store()
-    return TrainService(store, house.settings, house.paths, house.clock, house.wake)
+    return TrainService(store, house.settings, house.paths, house.clock, house.wake, house.prices)
+
+
+async def _finetune(house: House) -> Any:
+    from sophia_tui.services.finetune import FinetuneService
+
+    await house.store()  # for the settings that Sophia keeps
+    return FinetuneService(house.dispatcher.call, house.settings)
 
 
 async def _jobs(house: House) -> Any:
     from sophia_tui.services.jobs import JobsService
 
     store = await house.store()
-    return JobsService(store, house.settings, house.paths, house.clock, house.wake)
+    return JobsService(
+        store,
+        house.settings,
+        house.paths,
+        house.clock,
+        house.wake,
+        open_trainer=house.trainer,
+    )
 
 
 async def _evaluate(house: House) -> Any:
@@ -347,7 +370,7 @@ async def _evaluations(house: House) -> Any:
 async def _models(house: House) -> Any:
     from sophia_tui.services.models import ModelsService
 
-    return ModelsService(await house.store())
+    return ModelsService(await house.store(), house.prices, house.clock)
 
 
 async def _merge(house: House) -> Any:
@@ -382,7 +405,12 @@ async def _promote(house: House) -> Any:
     from sophia_tui.services.promote import PromoteService
 
     return PromoteService(
-        await house.store(), house.settings, house.paths, house.clock, house.prober
+        await house.store(),
+        house.settings,
+        house.paths,
+        house.clock,
+        house.prober,
+        house.prices,
     )
 
 
@@ -433,6 +461,7 @@ FACTORIES: dict[str, Factory] = {
     "PrepareService": _prepare,
     "DatasetsService": _datasets,
     "TrainService": _train,
+    "FinetuneService": _finetune,
     "JobsService": _jobs,
     "EvaluateService": _evaluate,
     "EvaluationsService": _evaluations,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sophia_tui import envfile
 from sophia_tui.domain.context import Context, Role
-from sophia_tui.domain.models import FileChange, Promotion, PromotionState
+from sophia_tui.domain.models import FileChange, Model, ModelKind, Promotion, PromotionState
 from sophia_tui.domain.operations import Danger
 from sophia_tui.domain.protocols import Clock, Prober, Store
 from sophia_tui.errors import (
@@ -41,6 +41,7 @@ from sophia_tui.services.managed_env import (
 )
 from sophia_tui.services.models import unknown_model
 from sophia_tui.services.operations import operation
+from sophia_tui.services.prices import Load, ending_warning
 from sophia_tui.services.promotion_probe import SKIPPED, Probing, probe_notes
 from sophia_tui.services.promotion_views import (
     FileDiff,
@@ -66,8 +67,15 @@ class PromoteService:
     """Puts a model's name into the managed env files, and takes it out again."""
 
     def __init__(
-        self, store: Store, settings: "Settings", paths: Paths, clock: Clock, prober: Prober
+        self,
+        store: Store,
+        settings: "Settings",
+        paths: Paths,
+        clock: Clock,
+        prober: Prober,
+        prices: Load | None = None,
     ) -> None:
+        self._prices = prices
         self._store = store
         self._probing = Probing(prober, settings)
         self._settings = settings
@@ -92,15 +100,26 @@ class PromoteService:
             await self._recover(write=not context.dry_run)
             changes = self._plan(model.id, self._files(request.env_file))
             promotion = self._draft(context, model.id, changes)
+            endings = self._endings(model)
             if context.dry_run:
-                notes = [_("Nothing was changed: this is the plan.")]
+                notes = [*endings, _("Nothing was changed: this is the plan.")]
                 if request.probe:
                     notes += await self._probing.foretold(model, changes)
                 return self._view(promotion, notes)
             told = await self._probing.required(model, changes) if request.probe else SKIPPED
             promotion = replace(promotion, notes={"probe": told})
             history = self._history(request.history)
-            return await self._carry_out(promotion, history, model.job_id)
+            view = await self._carry_out(promotion, history, model.job_id)
+            return view.model_copy(update={"notes": [*endings, *view.notes]})
+
+    def _endings(self, model: Model) -> list[str]:
+        """A hosted model that ends takes production with it: say when."""
+        if self._prices is None or model.kind is not ModelKind.HOSTED:
+            return []
+        prices = self._prices()
+        ending = prices.shutdown(model.id) or prices.shutdown(model.base)
+        warning = ending_warning(model.id, ending, self._clock.now())
+        return [warning] if warning else []
 
     @operation(
         "promote.rollback",

@@ -67,6 +67,8 @@ SUBJECTS = {
     "evaluate": N_("evaluation"),
     "models": N_("models"),
     "promote": N_("promotion"),
+    "prices": N_("prices"),
+    "finetune": N_("fine-tuning"),
     "monitor": N_("figures in use"),
     "settings": N_("settings"),
     "audit": N_("log of actions"),
@@ -98,6 +100,7 @@ EVENTS = {
     "metric": N_("metric"),
     "warning": N_("warning"),
     "checkpoint": N_("checkpoint"),
+    "message": N_("message"),
     "answer": N_("answer"),
     "result": N_("result"),
 }

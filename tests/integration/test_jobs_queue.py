@@ -129,11 +129,11 @@ async def test_the_base_of_the_settings_is_the_default(
     [
         ("/nowhere/at/all", "SOPHIA-J431", 4),
         ("./not-here.gguf", "SOPHIA-J431", 4),
-        ("gpt-4o-mini", "SOPHIA-J433", 3),
-        ("ft:gpt-4.1-mini:acme::abc", "SOPHIA-J433", 3),
+        ("gpt-4o-mini", "SOPHIA-J510", 2),
+        ("ft:gpt-4.1-mini:acme::abc", "SOPHIA-J510", 2),
     ],
 )
-async def test_a_base_that_can_not_be_trained_here_is_refused(
+async def test_a_base_that_can_not_be_trained_is_refused(
     desk: Desk, version: DatasetVersion, base: str, code: str, exit_code: int
 ) -> None:
     error = await desk.refused(base=base)
