@@ -73,7 +73,7 @@ class SophiaApp(App[None]):
         self.painted = asyncio.Event()
         self._make = _maker(context)
         self._basis: Context | None = None
-        self._store_word = ""
+        self._store_word = self._store_last = ""
         self._remembered = 0.0
 
     # -- start and end
@@ -158,9 +158,11 @@ class SophiaApp(App[None]):
         """Take note of a round trip to the store, in words that change seldom."""
         slow = [limit for limit in _SLOW_MILLISECONDS if milliseconds >= limit]
         word = _("db > {ms} ms").format(ms=round(slow[-1])) if slow else _("db < 50 ms")
-        if word != self._store_word:
+        # one slow look is no news: a word changes when two looks say the same
+        if word != self._store_word and (word == self._store_last or not self._store_word):
             self._store_word = word
             self.redraw()
+        self._store_last = word
         if time.monotonic() - self._remembered > _REMEMBER_SECONDS:
             self.remember()
 

@@ -586,3 +586,17 @@ async def test_what_a_screen_forgot_to_make_harmless_is_made_so_when_drawn() -> 
         app.screen.query_one("#board", Plate).draw(stub.HOSTILE)
         await pilot.pause()
         assert "␛" in screen_text(app) and "\x1b" not in screen_text(app)
+
+
+async def test_one_slow_answer_of_the_store_is_no_news_and_two_are() -> None:
+    app = stub.make_app(stub.full_world())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        for milliseconds, shown in ((300.0, "db < 50 ms"), (3.0, "db < 50 ms")):
+            app.measured(milliseconds)
+            await pilot.pause()
+            assert shown in screen_text(app)
+        for _look in range(2):
+            app.measured(300.0)
+        await pilot.pause()
+        assert "db > 200 ms" in screen_text(app)
