@@ -163,11 +163,17 @@ def load_examples(
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded token ids [batch, time], attention mask, and targets shifted by one [batch, time]."""
+    """Padded token ids [batch, time], attention mask, and targets shifted by one [batch, time].
+
+    A packed row says its positions [batch, time] itself; `embeddings` [batch, time, width] stand
+    in for the ids where lower layers are computed already.
+    """
 
     ids: torch.Tensor
     attention: torch.Tensor
     targets: torch.Tensor
+    positions: torch.Tensor | None = None
+    embeddings: torch.Tensor | None = None
 
 
 def collate(examples: list[Example], pad: int, device: torch.device) -> Batch:

@@ -5,7 +5,7 @@ RunFailure
   Refused        FINETUNE-102  another process works on this folder               exit 3
                  FINETUNE-103  the checkpoints belong to other data or settings   exit 3
   DataFailure    FINETUNE-201  data set not there        202 a line is not canonical
-                 FINETUNE-203  nothing to learn from                              exit 1
+                 FINETUNE-203  nothing to learn from    204 rehearsal file        exit 1
   Unavailable    FINETUNE-301  base not found            302 hub not reached
                  FINETUNE-304  adapter not found         501 packages missing     exit 5
   WorkFailure    FINETUNE-303  base cannot be loaded     401 disk full

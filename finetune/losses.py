@@ -25,7 +25,13 @@ def answer_losses(model: Any, batch: Batch) -> torch.Tensor:
         columns = (targets != IGNORED).any(dim=0).nonzero().squeeze(1)
         more["logits_to_keep"] = columns
         targets = targets[:, columns]
-    output = model(input_ids=batch.ids, attention_mask=batch.attention, use_cache=False, **more)
+    if batch.positions is not None:
+        more["position_ids"] = batch.positions
+    if batch.embeddings is None:
+        more["input_ids"] = batch.ids
+    else:
+        more["inputs_embeds"] = batch.embeddings
+    output = model(attention_mask=batch.attention, use_cache=False, **more)
     logits = output.logits.float()
     losses = torch.nn.functional.cross_entropy(
         logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"

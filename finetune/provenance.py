@@ -47,5 +47,7 @@ def run_fingerprint(
         "template": template.fingerprint,
         "train": data[schema.TRAIN_FILE].sha256,
     }
+    if (rehearsal := schema.rehearsal_path(spec.recipe)) is not None:
+        content["rehearsal"] = data[rehearsal.name].sha256
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -95,6 +95,9 @@ class LoraSettings(Document):
     dropout: Number = Field(0.05, ge=0, lt=1)
     target_modules: Literal["all-linear"] | list[str] = "all-linear"
     bias: Literal["none"] = "none"
+    frozen_share: Number = Field(
+        0.0, ge=0, lt=1, description="of the layers, from the lowest on: these get no adapter"
+    )
 
 
 class Recipe(Document):
@@ -109,11 +112,27 @@ class Recipe(Document):
     learning_rate: Number = Field(2e-4, gt=0)
     scheduler: Literal["constant", "linear", "cosine"] = "linear"
     warmup_ratio: Number = Field(0.0, ge=0, lt=1)
+    decay_ratio: Number = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="last share of the steps, over which a constant rate falls to 0",
+    )
     weight_decay: Number = Field(0.0, ge=0)
     max_grad_norm: Number = Field(1.0, gt=0)
     sequence_length: int = Field(1024, ge=8)
     batch_size: int = Field(2, ge=1)
     gradient_accumulation: int = Field(8, ge=1)
+    packing: bool = Field(
+        False,
+        description="a batch's examples end to end in one row, what all begin with once, frozen "
+        "layers once for the whole training: the same losses in less time where examples are short",
+    )
+    rehearsal: str | None = Field(
+        None,
+        description="file of general questions with the base's own answers, trained on beside the "
+        "data set against forgetting; relative to the folder of this program",
+    )
     save_steps: int = Field(200, ge=1)
     save_total_limit: int = Field(2, ge=1)
     logging_steps: int = Field(20, ge=1)
@@ -201,6 +220,9 @@ class RunSpec(VersionedDocument):
     fitted_max_steps: int | None = Field(
         None, ge=1, description="written by the program when it fits steps to the time budget"
     )
+    fitted_threads: int | None = Field(
+        None, ge=1, description="written by a training that chose its threads; a resume keeps them"
+    )
 
 
 class RunEvent(Document):
@@ -274,6 +296,9 @@ class RunManifest(VersionedDocument):
     total_steps: int = 0
     resumed_from_step: int | None = None
     examples: int = 0
+    rehearsal_examples: int = Field(0, description="of the recipe's rehearsal file, beside those")
+    packed: bool = Field(False, description="whether batches were packed into one row")
+    kept_examples: int = Field(0, description="whose frozen layers were computed once")
     answer_tokens: int = 0
     tokens_per_second: float | None = None
     train_loss: float | None = Field(None, description="mean of the last logging window")
@@ -552,6 +577,13 @@ def describe(error: ValidationError) -> str:
         for item in error.errors(include_url=False, include_input=False, include_context=False)
     ]
     return "; ".join(parts)
+
+
+def rehearsal_path(recipe: Recipe) -> Path | None:
+    """Where the recipe's rehearsal file lies."""
+    if recipe.rehearsal is None:
+        return None
+    return Path(__file__).parent / Path(recipe.rehearsal).expanduser()
 
 
 def recipe_names() -> list[str]:

@@ -35,10 +35,18 @@ def prepare_threads() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000" if busy else "10000")
 
 
-def choose_threads(wanted: int | Literal["auto"], device: torch.device) -> dict[str, Any]:
-    """Set torch's threads; returns what was chosen, with the probe's speeds where one ran."""
+def choose_threads(
+    wanted: int | Literal["auto"], device: torch.device, chosen: int | None = None
+) -> dict[str, Any]:
+    """Set torch's threads; returns what was chosen, with the probe's speeds where one ran.
+
+    What was `chosen` before is kept while there are cores for it: a sum's order, and so its last
+    digits, go by the number of threads.
+    """
     import torch
 
+    if wanted == "auto" and chosen is not None and chosen <= cores():
+        wanted = chosen
     if wanted != "auto":
         torch.set_num_threads(max(1, wanted))
         return {"threads": torch.get_num_threads()}

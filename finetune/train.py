@@ -16,6 +16,7 @@ from finetune.bases import Base, load_base
 from finetune.checkpoints import CheckpointStore, records_of, write_folder
 from finetune.examples import Example, ExampleSet
 from finetune.failures import BadRequest, DataFailure, Refused, Stopped
+from finetune.packing import Packed, Way
 from finetune.provenance import file_records, package_versions, run_fingerprint
 from finetune.runner import RunContext
 from finetune.scoring import mean_loss, read_part
@@ -35,6 +36,7 @@ _REPORTED = {
     "seconds",
     "tokens_per_second",
     "examples",
+    "rehearsal_examples",
     "answer_tokens",
     "threads",
 }
@@ -43,7 +45,9 @@ _REPORTED = {
 def train(context: RunContext) -> dict[str, Any]:
     """Train as run.yaml says; returns the data of the result event."""
     folder = dataset_folder(context.spec)
-    data_files = file_records([folder / schema.TRAIN_FILE, folder / schema.VALID_FILE])
+    files = [folder / schema.TRAIN_FILE, folder / schema.VALID_FILE]
+    rehearsal = rehearsal_file(context.spec.recipe)
+    data_files = file_records([*files, *([rehearsal] if rehearsal else [])])
     context.progress("load", 0, 0, force=True)
     base = load_base(context)
     template = set_template(base.tokenizer, context.spec.recipe.prompt_form)
@@ -64,10 +68,13 @@ def train(context: RunContext) -> dict[str, Any]:
         limit = context.spec.evaluation.sample_limit or VALID_LOOK
         part = read_part(context, base.tokenizer, folder / schema.VALID_FILE, limit=limit)
         valid = part.examples
-    threads = choose_threads(context.spec.threads, base.device)
-    trainer = Trainer(base, context.spec.recipe, examples.examples, context.ears.check)
+    rehearsed = read_part(context, base.tokenizer, rehearsal).examples if rehearsal else []
+    threads = _threads(context, base)
+    trainer = Trainer(
+        base, context.spec.recipe, [*examples.examples, *rehearsed], context.ears.check
+    )
     fingerprint = run_fingerprint(context.spec, base, template, data_files)
-    session = Session(context, trainer, valid, fingerprint)
+    session = Session(context, trainer, valid, fingerprint, len(rehearsed))
     session.begin(threads)
     session.train()
     return _finish(session, base, template, examples, data_files)
@@ -85,6 +92,29 @@ def dataset_folder(spec: schema.RunSpec) -> Path:
     return Path(spec.dataset_path).expanduser()
 
 
+def rehearsal_file(recipe: schema.Recipe) -> Path | None:
+    """The file of the recipe's rehearsal; raises DataFailure where it is not there."""
+    path = schema.rehearsal_path(recipe)
+    if path is not None and not path.is_file():
+        raise DataFailure(
+            204,
+            "The recipe's rehearsal file is not there.",
+            f"{path} is no file.",
+            "Correct `rehearsal` in the recipe, or leave it out: then more is forgotten.",
+        )
+    return path
+
+
+def _threads(context: RunContext, base: Base) -> dict[str, Any]:
+    """Choose the threads, once for all sittings of a run: the number goes into run.yaml."""
+    spec = context.spec
+    threads = choose_threads(spec.threads, base.device, spec.fitted_threads)
+    if spec.threads == "auto" and spec.fitted_threads != threads["threads"]:
+        spec.fitted_threads = threads["threads"]
+        schema.write_run_spec(context.folder, spec)
+    return threads
+
+
 @dataclass
 class Session:
     """One sitting of a training: from start or last good checkpoint to the end, or to a stop."""
@@ -93,6 +123,8 @@ class Session:
     trainer: Trainer
     valid: list[Example]
     fingerprint: str
+    rehearsed: int = 0
+    way: Way = field(init=False)
     store: CheckpointStore = field(init=False)
     clock: Clock = field(default_factory=Clock)
     total: int = 0
@@ -112,6 +144,7 @@ class Session:
 
     def begin(self, threads: dict[str, Any]) -> None:
         """Resume if there is something to resume from, and say that the training runs."""
+        self._prepare()
         if self.context.spec.resume:
             self._resume()
         elif names := self.store.set_aside_all():
@@ -126,12 +159,28 @@ class Session:
         self.context.journal.state(
             "running",
             total_steps=self.total,
-            examples=len(self.trainer.examples),
+            examples=len(self.trainer.examples) - self.rehearsed,
+            rehearsal_examples=self.rehearsed,
+            packed=isinstance(self.way.feed, Packed),
+            kept_examples=self.way.kept,
             device=str(self.trainer.base.device),
             trainable_parameters=trainable,
             **threads,
             **more,
         )
+
+    def _prepare(self) -> None:
+        count = len(self.trainer.examples)
+
+        def on_example(done: int) -> None:
+            self.context.ears.check()
+            self.context.progress("prepare", 0, 0, examples=done, of=count)
+
+        self.way = self.trainer.prepare(on_example)
+        if self.way.refused:
+            self.context.journal.warning(
+                f"batches are padded, not packed: {self.way.refused}", reason="not_packed"
+            )
 
     def _resume(self) -> None:
         def on_corrupt(step: int, reason: str, name: str) -> None:
@@ -297,6 +346,9 @@ def _finish(
         total_steps=session.total,
         resumed_from_step=session.resumed_from,
         examples=len(examples.examples),
+        rehearsal_examples=session.rehearsed,
+        packed=isinstance(session.way.feed, Packed),
+        kept_examples=session.way.kept,
         answer_tokens=examples.answer_tokens,
         tokens_per_second=round(speed, 1) if speed else None,
         train_loss=loss if math.isfinite(loss) else None,

@@ -27,9 +27,9 @@ from safetensors.torch import save as save_tensors
 
 from finetune import schema
 from finetune.bases import Base
-from finetune.examples import Example, collate
+from finetune.examples import Example
 from finetune.failures import Stopped, WorkFailure
-from finetune.losses import answer_losses
+from finetune.packing import Packed, Padded, Way, packed_or_padded
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -75,7 +75,8 @@ def rate_at(recipe: schema.Recipe, step: int, total: int) -> float:
     if step < warmup:
         return recipe.learning_rate * step / warmup
     if recipe.scheduler == "constant":
-        return recipe.learning_rate
+        decay = recipe.decay_ratio * total
+        return recipe.learning_rate * (min(1.0, (total - step) / decay) if decay else 1.0)
     share = (step - warmup) / max(1, total - warmup)
     if recipe.scheduler == "linear":
         return recipe.learning_rate * max(0.0, 1 - share)
@@ -100,10 +101,11 @@ class Trainer:
             r=lora.r,
             lora_alpha=lora.alpha,
             lora_dropout=lora.dropout,
-            target_modules=lora.target_modules,
             bias=lora.bias,
+            **_places(self.base.model, lora),
         )
         self.model: Any = get_peft_model(self.base.model, config)
+        self.feed = Padded(self.model, self.base.tokenizer.pad_token_id, self.base.device)
         self.parameters = [item for item in self.model.parameters() if item.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
@@ -114,6 +116,19 @@ class Trainer:
     def epoch(self) -> float:
         """Passes over the examples so far."""
         return self.counters.step / steps_per_epoch(self.recipe, len(self.examples))
+
+    def prepare(self, on_example: Callable[[int], None]) -> Way:
+        """Choose the way that batches go, where the recipe asks for packing; before the first step.
+
+        Deterministic, so a resume goes the same way. `on_example` may raise.
+        """
+        way = Way(self.feed)
+        if self.recipe.packing:
+            first = first_layer(self.base.model, self.recipe.lora)
+            packed = Packed(self.model, self.feed.pad, self.feed.device, first)
+            way = packed_or_padded(packed, self.examples, self.recipe.batch_size, on_example)
+        self.feed = way.feed
+        return way
 
     def _examples_of(self, step: int) -> list[Example]:
         """The examples of a step: a pure function of seed and step, so a resume sees the same."""
@@ -150,8 +165,7 @@ class Trainer:
         return loss
 
     def _backward(self, batch: list[Example], step_tokens: int) -> float:
-        tensors = collate(batch, self.base.tokenizer.pad_token_id, self.base.device)
-        loss = answer_losses(self.model, tensors).sum() / step_tokens
+        loss = self.feed.losses(batch).sum() / step_tokens
         loss.backward()
         return float(loss.detach())
 
@@ -234,6 +248,30 @@ class Trainer:
         torch.set_rng_state(states["cpu"])
         if "cuda" in states and self.base.device.type == "cuda":
             torch.cuda.set_rng_state(states["cuda"], self.base.device)
+
+
+def first_layer(model: Any, lora: schema.LoraSettings) -> int:
+    """The lowest layer that gets an adapter, from 0."""
+    return math.floor(lora.frozen_share * int(getattr(model.config, "num_hidden_layers", 0)))
+
+
+def _places(model: Any, lora: schema.LoraSettings) -> dict[str, Any]:
+    """Which modules of which layers get an adapter, in peft's words."""
+    first = first_layer(model, lora)
+    if first == 0:
+        return {"target_modules": lora.target_modules}
+    names: str | list[str] = lora.target_modules
+    if isinstance(names, str):  # peft takes no single layers together with `all-linear`
+        head = model.get_output_embeddings()
+        names = sorted(
+            {
+                name.rpartition(".")[2]
+                for name, module in model.named_modules()
+                if isinstance(module, torch.nn.Linear) and module is not head
+            }
+        )
+    layers = list(range(first, model.config.num_hidden_layers))
+    return {"target_modules": names, "layers_to_transform": layers}
 
 
 def _as_json(value: object) -> Any:

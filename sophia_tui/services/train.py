@@ -248,6 +248,11 @@ class TrainService:
 
 def estimate_steps(recipe: "Recipe", examples: int) -> int:
     """Optimizer steps that the recipe plans; a time budget may fit them down later."""
+    from finetune.schema import rehearsal_path
+
+    rehearsal = rehearsal_path(recipe)
+    if rehearsal is not None and rehearsal.is_file():  # else the run itself refuses, with a remedy
+        examples += sum(1 for line in rehearsal.read_text("utf-8").split("\n") if line.strip())
     passes = math.ceil(examples / (recipe.batch_size * recipe.gradient_accumulation))
     return recipe.max_steps or math.ceil(recipe.epochs * passes)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from finetune import schema
 from finetune.files import sha256_of
 from tests.finetune.conftest import MakeRun
@@ -76,6 +78,37 @@ def test_steps_are_fitted_once_to_a_time_budget(make_run: MakeRun) -> None:
     assert manifest(run).steps == fitted
     assert [e.data.get("fitted_max_steps") for e in events(run, "state")][2] == fitted
     assert manifest(run).seconds < 10
+
+
+def test_the_threads_chosen_go_into_run_yaml_and_into_an_event(make_run: MakeRun) -> None:
+    run = make_run(recipe={"max_steps": 2}, threads="auto")
+    assert finetune("train", run) == 0
+    spec = schema.load_run_spec(run)
+    assert spec.threads == "auto"
+    assert spec.fitted_threads == events(run, "state")[1].data["threads"] == manifest(run).threads
+
+
+def test_a_resume_keeps_the_threads_that_were_chosen() -> None:
+    import torch
+
+    from finetune.speed import choose_threads, cores
+
+    before = torch.get_num_threads()
+    try:
+        device = torch.device("cpu")
+        assert choose_threads("auto", device, chosen=1) == {"threads": 1}
+        assert choose_threads("auto", device, chosen=cores() + 1)["threads"] <= cores()
+        assert choose_threads(1, device, chosen=2) == {"threads": 1}
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("step", "rate"), [(0, 1.0), (5, 1.0), (6, 1.0), (8, 0.5), (9, 0.25)])
+def test_a_constant_rate_may_fall_at_the_end(step: int, rate: float) -> None:
+    from finetune.training import rate_at
+
+    recipe = schema.Recipe(learning_rate=1.0, scheduler="constant", decay_ratio=0.4)
+    assert rate_at(recipe, step, total=10) == pytest.approx(rate)
 
 
 def test_a_line_that_is_not_canonical_is_named_without_its_text(

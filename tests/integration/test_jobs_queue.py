@@ -96,7 +96,7 @@ async def test_a_training_is_queued_with_all_that_the_run_needs(
     run = job.request["run"]
     assert run["dataset_path"] == version.folder and run["dataset_hash"] == version.hash
     assert run["recipe"]["epochs"] == 3 and run["recipe"]["learning_rate"] == 1e-4
-    assert run["recipe"]["seed"] == 7 and run["recipe"]["batch_size"] == 4  # the demo recipe's
+    assert run["recipe"]["seed"] == 7 and run["recipe"]["batch_size"] == 8  # the demo recipe's
     assert Path(job.request["history_file"]).is_absolute()
     assert desk.woken == 1
 
@@ -106,7 +106,10 @@ async def test_a_dry_run_shows_the_run_and_its_steps_and_queues_nothing(
 ) -> None:
     context = replace(CONTEXT, dry_run=True)
     view = await desk.train.start(context, TrainRequest(base=str(base), recipe="demo"))
-    assert (view.status, view.total_steps) == ("draft", 20)  # 4 epochs of 20 / 4
+    assert (view.status, view.total_steps) == (
+        "draft",
+        48,
+    )  # 4 epochs of (20 + 74 of rehearsal) / 8
     assert view.result is not None and view.result["base"] == str(base)
     assert await desk.store.jobs.page() == [] and desk.woken == 0
 
