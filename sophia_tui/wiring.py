@@ -265,6 +265,7 @@ class House:
         if self._source is not None:
             source, self._source = self._source, None
             await source.close()
+        _log.propagate = True
         for handler in list(_log.handlers):
             _log.removeHandler(handler)
             with contextlib.suppress(OSError):
