@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 Side = Literal["before", "after"]
 #: Prompts answered at once at most, and tokens that their caches hold at most.
 MOST_PROMPTS, MOST_TOKENS = 48, 8192
+#: Tokens that all prompts of a batch begin with, from which on they are read once.
+_WORTH_SHARING = 4
 
 
 @dataclass(frozen=True)
@@ -186,10 +188,12 @@ def _steps(
     from transformers import DynamicCache
 
     living = list(rows)
-    ids, mask = _padded_left(living, base)
     cache = DynamicCache(config=base.model.config)
+    shared = _read_once(model, base, living, cache)
+    ids, mask = _padded_left([row.ids[shared:] for row in living], base)
+    mask = torch.cat([mask.new_ones(len(living), shared), mask], dim=1)
     named = inspect.signature(base.model.forward).parameters
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
     more: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in named else {}
     while True:
         context.ears.check()
@@ -216,14 +220,36 @@ def _steps(
         mask = torch.cat([mask, mask.new_ones(len(living), 1)], dim=1)
 
 
-def _padded_left(rows: list[_Row], base: Base) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and attention mask [rows, longest prompt]; prompts end at the same column."""
-    length = max(len(row.ids) for row in rows)
-    ids = torch.full((len(rows), length), base.tokenizer.pad_token_id, dtype=torch.long)
-    mask = torch.zeros((len(rows), length), dtype=torch.long)
-    for index, row in enumerate(rows):
-        ids[index, length - len(row.ids) :] = torch.tensor(row.ids, dtype=torch.long)
-        mask[index, length - len(row.ids) :] = 1
+def _read_once(model: Any, base: Base, rows: list[_Row], cache: Any) -> int:
+    """Read into the cache what all prompts begin with (a template's opening); returns its tokens.
+
+    Reading prompts is half of the work where answers are short.
+    """
+    if len(rows) == 1:
+        return 0
+    shared = 0
+    for column in zip(*(row.ids[:-1] for row in rows), strict=False):
+        if len(set(column)) > 1:
+            break
+        shared += 1
+    window = getattr(base.model.config, "sliding_window", None)
+    longest = max(len(row.ids) + row.prompt.max_new_tokens for row in rows)
+    if shared < _WORTH_SHARING or (window and longest >= window):
+        return 0
+    opening = torch.tensor([rows[0].ids[:shared]], device=base.device)
+    model(input_ids=opening, past_key_values=cache, use_cache=True)
+    cache.batch_repeat_interleave(len(rows))
+    return shared
+
+
+def _padded_left(prompts: list[list[int]], base: Base) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and attention mask [prompts, longest]; all end at the same column."""
+    length = max(len(each) for each in prompts)
+    ids = torch.full((len(prompts), length), base.tokenizer.pad_token_id, dtype=torch.long)
+    mask = torch.zeros((len(prompts), length), dtype=torch.long)
+    for index, each in enumerate(prompts):
+        ids[index, length - len(each) :] = torch.tensor(each, dtype=torch.long)
+        mask[index, length - len(each) :] = 1
     return ids.to(base.device), mask.to(base.device)
 
 

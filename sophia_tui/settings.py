@@ -128,6 +128,27 @@ class Settings(BaseSettings):
     openai_base_url: str | None = _setting(
         "OPENAI_BASE_URL", None, N_("The address of the OpenAI-compatible service.")
     )
+    training_provider: Literal["auto", "local", "openai"] = _setting(
+        "SOPHIA_TRAINING_PROVIDER",
+        "auto",
+        N_("Where a base trains whose name could be either: local, openai, or auto."),
+    )
+    provider_poll_seconds: float = _setting(
+        "SOPHIA_PROVIDER_POLL_SECONDS",
+        30.0,
+        N_("The longest wait between two looks at a hosted job."),
+        ge=0.05,
+        le=3600,
+        allow_inf_nan=False,
+    )
+    watch_seconds: float = _setting(
+        "SOPHIA_WATCH_SECONDS",
+        3600.0,
+        N_("How long POST /finetune holds its answer while it watches a job."),
+        gt=0,
+        le=604800,
+        allow_inf_nan=False,
+    )
     huggingface_token: SecretStr | None = _setting(
         "HUGGINGFACE_TOKEN", None, N_("The token for gated base models on the hub.")
     )
@@ -157,20 +178,6 @@ class Settings(BaseSettings):
         N_("After how many seconds without a sign a run is looked at."),
         ge=5,
         le=86400,
-    )
-    target_latency_seconds: float = _setting(
-        "SOPHIA_TARGET_LATENCY_SECONDS",
-        2.0,
-        N_("Seconds within which 95 % of the answers of a served model have to be complete."),
-        gt=0,
-        le=86400,
-    )
-    target_error_rate: float = _setting(
-        "SOPHIA_TARGET_ERROR_RATE",
-        0.01,
-        N_("The share of failed requests that is still well, e.g. 0.01 for 1 %."),
-        ge=0,
-        le=1,
     )
     training_threads: str = _setting(
         "SOPHIA_TRAINING_THREADS", "auto", N_("Processor threads of a training, or auto.")
@@ -401,8 +408,11 @@ def load(
 
     Raises UsageError T422 naming each wrong key, never its value.
     """
-    path, given = read_sources(environment)
-    merged = {**(made or {}), **given}
+    path, merged = read_sources(environment)
+    # a key that is set to nothing counts as not set
+    merged.update(
+        {key: each for key, each in (made or {}).items() if not merged.get(key, "").strip()}
+    )
     merged.update({key: value for key, value in (table or {}).items() if storable(key)})
     merged.update(flags or {})
     known = keys()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sophia_tui.audit_spool import AuditSpool
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Role
+from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.models import AuditEntry
 from sophia_tui.domain.protocols import EngineHost, RunLauncher, Source, Store
 from sophia_tui.errors import SophiaError, UsageError
@@ -23,6 +24,7 @@ from sophia_tui.services.catalogue import registry
 from sophia_tui.services.operations import Dispatcher, Registry
 
 if TYPE_CHECKING:
+    from sophia_tui.domain.serving import Probe
     from sophia_tui.services.deployments import Deployments
     from sophia_tui.services.prices import Prices
     from sophia_tui.settings import Settings
@@ -159,6 +161,13 @@ class House:
         store = await self.store()
         return Deployments(store, self.engines(), self.settings, self.paths, self.clock)
 
+    async def prober(
+        self, base_url: str | None, api_key: str | None, model: str, seconds: float
+    ) -> "Probe":
+        from sophia_tui.providers.model_probe import probe
+
+        return await probe(base_url, api_key, model, seconds)
+
     async def wake(self) -> None:
         """Make sure that somebody takes queued jobs: a living worker, else one of our own."""
         from sophia_tui.worker.spawn import ensure_worker
@@ -166,6 +175,14 @@ class House:
         store = await self.store()
         living = await store.jobs.living_workers(within_seconds=20)
         ensure_worker(self.paths, self.environment, living)
+
+    def trainer(self, base_url: str | None) -> HostedTrainer:
+        """The OpenAI-compatible service at that address; None is the provider's own. Raises
+        UnavailableError J533 where the settings are for another one."""
+        from sophia_tui.providers.openai_jobs import OpenAITrainer
+        from sophia_tui.services.train_hosted import key_for
+
+        return OpenAITrainer(base_url, key_for(self.settings, base_url))
 
     def prices(self) -> "Prices":
         """Prices and shutdown dates in force, read anew: an operator may have changed the file.
@@ -248,6 +265,7 @@ class House:
         if self._source is not None:
             source, self._source = self._source, None
             await source.close()
+        _log.propagate = True
         for handler in list(_log.handlers):
             _log.removeHandler(handler)
             with contextlib.suppress(OSError):
@@ -311,14 +329,28 @@ async def _train(house: House) -> Any:
     from sophia_tui.services.train import TrainService
 
     store = await house.store()
-    return TrainService(store, house.settings, house.paths, house.clock, house.wake)
+    return TrainService(store, house.settings, house.paths, house.clock, house.wake, house.prices)
+
+
+async def _finetune(house: House) -> Any:
+    from sophia_tui.services.finetune import FinetuneService
+
+    await house.store()  # for the settings that Sophia keeps
+    return FinetuneService(house.dispatcher.call, house.settings)
 
 
 async def _jobs(house: House) -> Any:
     from sophia_tui.services.jobs import JobsService
 
     store = await house.store()
-    return JobsService(store, house.settings, house.paths, house.clock, house.wake)
+    return JobsService(
+        store,
+        house.settings,
+        house.paths,
+        house.clock,
+        house.wake,
+        open_trainer=house.trainer,
+    )
 
 
 async def _evaluate(house: House) -> Any:
@@ -339,7 +371,7 @@ async def _evaluations(house: House) -> Any:
 async def _models(house: House) -> Any:
     from sophia_tui.services.models import ModelsService
 
-    return ModelsService(await house.store())
+    return ModelsService(await house.store(), house.prices, house.clock)
 
 
 async def _merge(house: House) -> Any:
@@ -373,7 +405,14 @@ async def _ask(house: House) -> Any:
 async def _promote(house: House) -> Any:
     from sophia_tui.services.promote import PromoteService
 
-    return PromoteService(await house.store(), house.settings, house.paths, house.clock)
+    return PromoteService(
+        await house.store(),
+        house.settings,
+        house.paths,
+        house.clock,
+        house.prober,
+        house.prices,
+    )
 
 
 async def _prices(house: House) -> Any:
@@ -423,6 +462,7 @@ FACTORIES: dict[str, Factory] = {
     "PrepareService": _prepare,
     "DatasetsService": _datasets,
     "TrainService": _train,
+    "FinetuneService": _finetune,
     "JobsService": _jobs,
     "EvaluateService": _evaluate,
     "EvaluationsService": _evaluations,

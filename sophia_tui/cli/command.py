@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sophia_tui.cli import grammar
 from sophia_tui.cli.options import GLOBAL_HELP, Globals
-from sophia_tui.domain.operations import Danger, Operation
+from sophia_tui.domain.operations import Danger, Operation, Output
 from sophia_tui.errors import NotFoundError
 from sophia_tui.i18n import _, get_language
 from sophia_tui.services import catalogue
@@ -149,7 +149,7 @@ async def _perform(
         progress.close()
         await house.close()
     print_result(result, options.json, options.plain)
-    return 0
+    return result.exit_code() if isinstance(result, Output) else 0
 
 
 def _secrets(chosen: Operation) -> dict[str, str]:

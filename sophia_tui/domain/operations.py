@@ -34,6 +34,10 @@ class Output(BaseModel):
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
+    def exit_code(self) -> int:
+        """What the command line ends with once it has shown this; see errors.py."""
+        return 0
+
 
 def plainly(value: Any) -> str:
     """A number that is a name (a process, a line) without separators; a time in its own zone."""

@@ -52,11 +52,15 @@ class JobStore(Protocol):
         """Note a person's wish (cancel, pause, resume) and wake workers. Raises ConflictError J410
         where the job has ended, NotFoundError J404."""
 
-    async def claim(self, worker_id: str, host: str) -> Job | None:
-        """Take the oldest queued job (SKIP LOCKED) for a worker; state becomes validating."""
+    async def claim(self, worker_id: str, host: str, hosted: bool = False) -> Job | None:
+        """Take the oldest queued job of this machine, or of the hosted ones (SKIP LOCKED), for a
+        worker; state becomes validating."""
 
     async def adoptable(self, host: str) -> list[Job]:
-        """Jobs of this host that are active, pausing or interrupted: a worker's to watch."""
+        """Local jobs of this host that are active, pausing or interrupted: a worker's to watch."""
+
+    async def hosted(self, host: str) -> list[Job]:
+        """Jobs at a provider that a worker of this host claimed and that have not ended."""
 
     async def append_events(self, job_id: str, events: Sequence[JobEvent], offset: int) -> int:
         """Insert events, idempotent by (job, number); moves last_event and event_offset in the

@@ -9,6 +9,7 @@ from sophia_tui.services.datasets import DatasetsService
 from sophia_tui.services.demo import DemoService
 from sophia_tui.services.evaluate import EvaluateService
 from sophia_tui.services.evaluations import EvaluationsService
+from sophia_tui.services.finetune import FinetuneService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
 from sophia_tui.services.models import ModelsService
@@ -31,6 +32,7 @@ SERVICES: tuple[type, ...] = (
     PrepareService,
     DatasetsService,
     TrainService,
+    FinetuneService,
     JobsService,
     EvaluateService,
     EvaluationsService,

@@ -1,8 +1,9 @@
 """Data set versions that exist: list them, look at one, and at what was rejected for it."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -50,6 +51,36 @@ class RejectedList(Output):
     items: list[RejectedRecord] = Field(title=N_("Records"))
 
 
+class RowsInput(DatasetReference):
+    part: Literal["train", "valid", "test"] | None = Field(
+        default=None, description=N_("Only records of this part.")
+    )
+    text: str | None = Field(
+        default=None, description=N_("Only records that hold this text, in any case of letters.")
+    )
+    limit: int = Field(default=100, ge=1, le=500, description=N_("How many at most."))
+    offset: int = Field(default=0, ge=0, le=MOST_ROWS, description=N_("How many to pass over."))
+
+
+class KeptRecord(Output):
+    """One record that is trained on or measured with. `source` is the row of the owner's table."""
+
+    table_columns: ClassVar[tuple[str, ...]] = ("part", "file", "line", "source", "question")
+    as_is: ClassVar[frozenset[str]] = frozenset({"line"})
+
+    part: str = Field(title=N_("Part"))
+    file: str = Field(title=N_("File"))
+    line: int = Field(title=N_("Line"))
+    source: dict[str, Any] | None = Field(default=None, title=N_("Source row"))
+    question: str = Field(title=N_("Question"))
+    answer: str = Field(title=N_("Answer"))
+
+
+class KeptList(Output):
+    dataset: str = Field(title=N_("Data set"))
+    items: list[KeptRecord] = Field(title=N_("Records"))
+
+
 class DatasetsService:
     def __init__(self, datasets: DatasetStore) -> None:
         self._datasets = datasets
@@ -85,13 +116,25 @@ class DatasetsService:
         try:
             entries = await asyncio.to_thread(_page, Path(version.folder), request)
         except OSError as problem:
-            raise NotFoundError(
-                "D405",
-                _("The files of {dataset} can't be read.").format(dataset=version.id),
-                problem.strerror or type(problem).__name__,
-                _("Look whether {folder} is still there.").format(folder=visible(version.folder)),
-            ) from problem
+            raise _gone(version, problem) from problem
         return RejectedList(dataset=version.id, total=total, items=[_record(e) for e in entries])
+
+    @operation(
+        "datasets.rows",
+        N_("List the records of a data set version, each with the source row it comes from."),
+        target="dataset",
+        positional=("dataset",),
+    )
+    async def rows(self, context: Context, request: RowsInput) -> KeptList:
+        """Raises NotFoundError D404 (no such version) and D405 (its folder is gone)."""
+        import asyncio
+
+        version = await self._get(request.dataset)
+        try:
+            items = await asyncio.to_thread(_kept, Path(version.folder), request)
+        except OSError as problem:
+            raise _gone(version, problem) from problem
+        return KeptList(dataset=version.id, items=items)
 
     async def _get(self, reference: str) -> DatasetVersion:
         version = await self._datasets.get(reference)
@@ -102,6 +145,57 @@ class DatasetsService:
                 remedy=_("`sophia datasets list` lists the versions."),
             )
         return version
+
+
+def _gone(version: DatasetVersion, problem: OSError) -> NotFoundError:
+    return NotFoundError(
+        "D405",
+        _("The files of {dataset} can't be read.").format(dataset=version.id),
+        problem.strerror or type(problem).__name__,
+        _("Look whether {folder} is still there.").format(folder=visible(version.folder)),
+    )
+
+
+def _kept(folder: Path, request: RowsInput) -> list[KeptRecord]:
+    """Records and their origins stand in the same order: provenance.jsonl has all parts mixed."""
+    parts = [request.part] if request.part else ["train", "valid", "test"]
+    wanted = (request.text or "").casefold()
+    found: list[KeptRecord] = []
+    to_pass = request.offset
+    with ExitStack() as stack:
+        files = {
+            part: stack.enter_context((folder / f"{part}.jsonl").open(encoding="utf-8"))
+            for part in parts
+            if (folder / f"{part}.jsonl").exists()
+        }
+        origins = stack.enter_context((folder / "provenance.jsonl").open(encoding="utf-8"))
+        for line in origins:
+            origin = json.loads(line)
+            row = next(files[origin["part"]], "") if origin["part"] in files else ""
+            record = _kept_record(origin, json.loads(row)) if row else None
+            if record is None or wanted not in f"{record.question}\n{record.answer}".casefold():
+                continue
+            if to_pass:
+                to_pass -= 1
+                continue
+            found.append(record)
+            if len(found) == request.limit:
+                break
+    return found
+
+
+def _kept_record(origin: dict[str, Any], row: dict[str, Any]) -> KeptRecord:
+    said = [(each.get("role"), str(each.get("content") or "")) for each in row["messages"]]
+    asked = [text for role, text in said if role == "user"]
+    answered = [text for role, text in said if role == "assistant"]
+    return KeptRecord(
+        part=origin["part"],
+        file=origin["file"],
+        line=origin["line"],
+        source=origin.get("source"),
+        question=asked[-1] if asked else "",
+        answer=answered[-1] if answered else "",
+    )
 
 
 def _page(folder: Path, request: RejectedInput) -> list[dict[str, Any]]:

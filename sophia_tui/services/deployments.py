@@ -1,7 +1,6 @@
 """The life of a served model: its engine started, waited for, started again, stopped; and the truth
 about it, which a stored state alone can't tell."""
 
-import asyncio
 import logging
 import secrets
 from collections.abc import Callable
@@ -96,6 +95,8 @@ class Deployments:
     ) -> Deployment:
         """Wait until it answers; `tell` gets the seconds. Raises UnavailableError M441, M442,
         ConflictError M443, CancelledError; the engine is ended then."""
+        import asyncio
+
         loop = asyncio.get_running_loop()
         begun = loop.time()
         limit = self._settings.serving_ready_seconds

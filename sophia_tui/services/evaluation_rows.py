@@ -22,7 +22,7 @@ LABELS = {
     "latency_p95": N_("Seconds an answer, 95 %"),
     "question_tokens": N_("Tokens a question"),
     "answer_tokens": N_("Tokens an answer"),
-    "conversation_usd": N_("USD a conversation"),
+    "conversations_usd": N_("USD for 1,000 conversations"),
     "errors": N_("Errors"),
     "satisfaction": N_("Satisfaction"),
     "tone": N_("Tone consistent"),
@@ -39,7 +39,7 @@ _UNITS = {
     "latency_p95": "seconds",
     "question_tokens": "tokens",
     "answer_tokens": "tokens",
-    "conversation_usd": "usd",
+    "conversations_usd": "usd",
 }
 #: Percentile bootstrap over examples, where a measure names nothing else.
 _BOOTSTRAP = "bootstrap"

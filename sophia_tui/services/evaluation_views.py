@@ -83,10 +83,10 @@ def _verdict(right: bool | None) -> Verdict | None:
 
 
 class HostedCost(Output):
-    """USD for a conversation of the same tokens at a hosted model; an estimate."""
+    """USD for conversations of the same tokens at a hosted model; an estimate."""
 
     name: str = Field(title=N_("Model"))
-    usd: float = Field(title=N_("USD a conversation"))
+    usd: float = Field(title=N_("USD for 1,000 conversations"))
     as_of: date = Field(title=N_("As of"))
 
 
@@ -110,7 +110,7 @@ class EvaluationView(Output):
     loss_difference_low: float | None = Field(default=None, title=N_("Difference, at least"))
     loss_difference_high: float | None = Field(default=None, title=N_("Difference, at most"))
     hosted_costs: list[HostedCost] = Field(
-        default_factory=list, title=N_("The same conversation at hosted models")
+        default_factory=list, title=N_("The same conversations at hosted models")
     )
     answers: list[AnswerView] = Field(default_factory=list, title=N_("Answers"))
     graded_answers: list[GradedAnswerView] = Field(

@@ -237,7 +237,8 @@ class EvaluationsService:
         )
 
     def _cost(self, report: Report) -> tuple[list[MeasureRow], list[str]]:
-        """What a conversation costs on this machine: the seconds of its answers at its price."""
+        """What 1,000 conversations cost on this machine: the seconds of their answers, one after
+        the other, at its price."""
         seconds = _measure(report, "latency_median")
         chats = report.get("conversations")
         if seconds is None or chats is None:
@@ -248,7 +249,7 @@ class EvaluationsService:
                 _("What a conversation costs here is not known: set SOPHIA_MACHINE_USD_PER_HOUR.")
             ]
         row: dict[str, Any] = {
-            side: chats["answers"] * seconds[side] / 3600 * hourly
+            side: 1000 * chats["answers"] * seconds[side] / 3600 * hourly
             for side in ("before", "after")
             if seconds.get(side) is not None
         }
@@ -256,8 +257,8 @@ class EvaluationsService:
             row["difference"] = row["after"] - row["before"]
         return [
             MeasureRow(
-                label=label("conversation_usd"),
-                measure="conversation_usd",
+                label=label("conversations_usd"),
+                measure="conversations_usd",
                 unit="usd",
                 count=chats["count"],
                 by=f"SOPHIA_MACHINE_USD_PER_HOUR={hourly:g}",
@@ -285,7 +286,7 @@ def _measure(report: Report, name: str) -> Mapping[str, Any] | None:
 
 
 def _hosted_costs(report: Report, prices: Prices) -> list[HostedCost]:
-    """What the same conversation would cost at hosted models, tokens counted by this base."""
+    """What 1,000 such conversations would cost at hosted models, tokens counted by this base."""
     tokens, chats = _measure(report, "answer_tokens"), report.get("conversations")
     if tokens is None or chats is None:
         return []
@@ -293,7 +294,7 @@ def _hosted_costs(report: Report, prices: Prices) -> list[HostedCost]:
     return [
         HostedCost(
             name=name,
-            usd=price.cost(chats["tokens_in"], chats["answers"] * answered),
+            usd=1000 * price.cost(chats["tokens_in"], chats["answers"] * answered),
             as_of=price.as_of,
         )
         for name, price in prices.chat_prices.items()

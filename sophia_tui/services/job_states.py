@@ -128,4 +128,6 @@ class Caretaker:
 
     def _needs(self, job: Job) -> bool:
         waiting = job.state in (JobState.QUEUED, JobState.INTERRUPTED) or is_active(job)
-        return waiting and job.provider == "local" and host_of(job) in (None, self._machine.host)
+        if job.provider != "local":  # whatever word its provider has for it
+            waiting = not has_ended(job) and job.state not in (JobState.DRAFT, JobState.PAUSED)
+        return waiting and host_of(job) in (None, self._machine.host)

@@ -20,6 +20,7 @@ from sophia_tui.paths import Paths
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.services import history
 from sophia_tui.services.job_states import Caretaker, JobEyes, has_ended, is_active
+from sophia_tui.services.jobs_hosted import HostedHands, OpenTrainer
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import (
     EventList,
@@ -41,6 +42,7 @@ _PATIENCE = 60  # tries, a second apart, while the store can't be reached
 _STILL = frozenset(  # nothing more happens by itself
     (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED, JobState.DRAFT)
 )
+_DONE = frozenset((JobState.SUCCEEDED, JobState.CANCELLED))
 _WAITING = frozenset(
     (JobState.DRAFT, JobState.QUEUED, JobState.PAUSED, JobState.INTERRUPTED)
 )  # no process of these is alive
@@ -86,10 +88,12 @@ class JobsService:
         clock: Clock,
         wake: Callable[[], Awaitable[None]],
         machine: ThisMachine | None = None,
+        open_trainer: OpenTrainer | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._wake = wake
+        self._hands = HostedHands(open_trainer)
         self._eyes = JobEyes(store, settings, clock, machine)
         self._care = Caretaker(wake, settings, self._eyes.machine)
 
@@ -179,6 +183,8 @@ class JobsService:
                 return {}
             if has_ended(job):
                 raise _already_ended(job)
+            if self._hands.reach(job):
+                return self._hands.cancelling(job)
             if job.state in _WAITING:
                 return _ended(JobState.CANCELLED, self._clock)
             return {"wanted": "cancel"}
@@ -206,6 +212,9 @@ class JobsService:
                 return {"state": JobState.PAUSED.value, "wanted": None}
             return {"wanted": "pause"}
 
+        asked = await self._get(request.job)
+        if self._hands.reach(asked) and not has_ended(asked):
+            return await self._eyes.view(await self._hands.pause(self._store, asked))
         return await self._eyes.view(await self._change(request.job, decide))
 
     @operation(
@@ -236,6 +245,9 @@ class JobsService:
                 return {"wanted": "resume"}
             return {}
 
+        asked = await self._get(request.job)
+        if asked.provider_job_id is not None and asked.state not in _DONE:
+            return await self._eyes.view(await self._hands.resume(self._store, asked))
         return await self._eyes.view(await self._change(request.job, decide))
 
     async def _get(self, reference: str) -> Job:
@@ -273,7 +285,7 @@ class JobsService:
                 if attempt == _ATTEMPTS - 1:
                     raise
                 await asyncio.sleep(0.02 * (attempt + 1))
-        if not has_ended(job) and job.state != JobState.PAUSED:
+        if not has_ended(job) and (job.state != JobState.PAUSED or job.wanted is not None):
             await self._wake()
         return job
 
@@ -299,6 +311,8 @@ def _record_cancelled(job: Job, at: datetime) -> None:
 
 def _progress(view: JobView) -> Progress:
     message = "" if view.loss is None else _("loss {loss}").format(loss=f"{view.loss:.4f}")
+    if view.error and view.status not in _STILL:  # what keeps it from going on, for now
+        message = str(view.error.get("what") or "")
     return Progress(_(view.status), view.step or 0, view.total_steps, _("steps"), message)
 
 

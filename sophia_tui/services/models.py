@@ -1,13 +1,17 @@
 """Models: what Sophia knows of each, and where it came from."""
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from sophia_tui.domain.context import Context
+from sophia_tui.domain.models import Model, ModelKind
 from sophia_tui.domain.operations import Input
-from sophia_tui.domain.protocols import Store
+from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import NotFoundError
 from sophia_tui.i18n import N_, _
 from sophia_tui.services.operations import operation
+from sophia_tui.services.prices import Load, Prices, ending_warning
 from sophia_tui.services.views import ModelList, ModelView, Page
 
 
@@ -24,15 +28,20 @@ def unknown_model(model_id: str) -> NotFoundError:
 
 
 class ModelsService:
-    """Reads the registry of models."""
+    """Reads the registry of models. With `prices`, models say when they end."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(
+        self, store: Store, prices: Load | None = None, clock: Clock | None = None
+    ) -> None:
         self._store = store
+        self._prices = prices
+        self._clock = clock
 
     @operation("models.list", N_("List the models Sophia knows, newest first."))
     async def page(self, context: Context, request: Page) -> ModelList:
         found = await self._store.models.page(request.limit, request.offset)
-        return ModelList(items=[ModelView.of(each) for each in found])
+        prices = self._prices_for(found)
+        return ModelList(items=[self._view(each, prices) for each in found])
 
     @operation(
         "models.show",
@@ -44,4 +53,23 @@ class ModelsService:
         found = await self._store.models.get(request.model)
         if found is None:
             raise unknown_model(request.model)
-        return ModelView.of(found)
+        return self._view(found, self._prices_for([found]))
+
+    def _prices_for(self, models: Sequence[Model]) -> Prices | None:
+        """Dates are looked up for hosted models alone."""
+        hosted = any(each.kind is ModelKind.HOSTED for each in models)
+        return self._prices() if self._prices and hosted else None
+
+    def _view(self, model: Model, prices: Prices | None) -> ModelView:
+        """An operator's date goes before the one that was noted when the model was made."""
+        view = ModelView.of(model)
+        if prices is None or self._clock is None or model.kind is not ModelKind.HOSTED:
+            return view
+        ending = prices.shutdown(model.id) or prices.shutdown(model.base)
+        warning = ending_warning(model.id, ending, self._clock.now())
+        return view.model_copy(
+            update={
+                "shutdown_at": ending.moment if ending else None,
+                "warnings": [warning] if warning else [],
+            }
+        )

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from sophia_tui import envfile
 from sophia_tui.domain.context import Context, Role
-from sophia_tui.domain.models import FileChange, Promotion, PromotionState
+from sophia_tui.domain.models import FileChange, Model, ModelKind, Promotion, PromotionState
 from sophia_tui.domain.operations import Danger
-from sophia_tui.domain.protocols import Clock, Store
+from sophia_tui.domain.protocols import Clock, Prober, Store
 from sophia_tui.errors import (
     ConflictError,
     NotFoundError,
@@ -41,6 +41,8 @@ from sophia_tui.services.managed_env import (
 )
 from sophia_tui.services.models import unknown_model
 from sophia_tui.services.operations import operation
+from sophia_tui.services.prices import Load, ending_warning
+from sophia_tui.services.promotion_probe import SKIPPED, Probing, probe_notes
 from sophia_tui.services.promotion_views import (
     FileDiff,
     PromoteRollback,
@@ -64,8 +66,18 @@ BASE_KEYS = frozenset({"FINETUNE_BASE", "AION_LORA_BASE"})
 class PromoteService:
     """Puts a model's name into the managed env files, and takes it out again."""
 
-    def __init__(self, store: Store, settings: "Settings", paths: Paths, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: "Settings",
+        paths: Paths,
+        clock: Clock,
+        prober: Prober,
+        prices: Load | None = None,
+    ) -> None:
+        self._prices = prices
         self._store = store
+        self._probing = Probing(prober, settings)
         self._settings = settings
         self._paths = paths
         self._clock = clock
@@ -88,10 +100,26 @@ class PromoteService:
             await self._recover(write=not context.dry_run)
             changes = self._plan(model.id, self._files(request.env_file))
             promotion = self._draft(context, model.id, changes)
+            endings = self._endings(model)
             if context.dry_run:
-                return self._view(promotion, [_("Nothing was changed: this is the plan.")])
+                notes = [*endings, _("Nothing was changed: this is the plan.")]
+                if request.probe:
+                    notes += await self._probing.foretold(model, changes)
+                return self._view(promotion, notes)
+            told = await self._probing.required(model, changes) if request.probe else SKIPPED
+            promotion = replace(promotion, notes={"probe": told})
             history = self._history(request.history)
-            return await self._carry_out(promotion, history, model.job_id)
+            view = await self._carry_out(promotion, history, model.job_id)
+            return view.model_copy(update={"notes": [*endings, *view.notes]})
+
+    def _endings(self, model: Model) -> list[str]:
+        """A hosted model that ends takes production with it: say when."""
+        if self._prices is None or model.kind is not ModelKind.HOSTED:
+            return []
+        prices = self._prices()
+        ending = prices.shutdown(model.id) or prices.shutdown(model.base)
+        warning = ending_warning(model.id, ending, self._clock.now())
+        return [warning] if warning else []
 
     @operation(
         "promote.rollback",
@@ -212,7 +240,8 @@ class PromoteService:
     async def _carry_out(
         self, promotion: Promotion, history: Path, job_id: str | None
     ) -> PromotionView:
-        promotion = self._snapshot(replace(promotion, notes={"history": str(history)}))
+        notes = {**promotion.notes, "history": str(history)}
+        promotion = self._snapshot(replace(promotion, notes=notes))
         await self._store.promotions.add(promotion)
         try:
             for change in promotion.changes:
@@ -234,7 +263,7 @@ class PromoteService:
             done,
             [
                 _("Restart the services that read these files; this version does not do it."),
-                _("The name was not probed: this version does not serve models yet."),
+                *probe_notes(done),
                 _("The way back: `sophia promote rollback {id}`.").format(id=promotion.id),
             ],
         )
@@ -360,6 +389,8 @@ def _history_line(promotion: Promotion, job_id: str | None) -> bytes:
     }
     if promotion.rolls_back:
         line["rolls_back"] = promotion.rolls_back
+    if "probe" in promotion.notes:
+        line["probe"] = promotion.notes["probe"]
     return json.dumps(line, ensure_ascii=False).encode("utf-8")
 
 

@@ -19,6 +19,11 @@ class PromoteRun(Input):
         default=None, description=N_("The history file; default FINETUNE_HISTORY.")
     )
 
+    probe: bool = Field(
+        default=True,
+        description=N_("Ask the model at OPENAI_BASE_URL first; no answer, no promotion."),
+    )
+
 
 class PromoteRollback(Input):
     promotion: str | None = Field(

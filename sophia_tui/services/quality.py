@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sophia_tui.domain.serving import TrafficSummary
+from sophia_tui.domain.targets import DEFAULT, read_targets
 from sophia_tui.i18n import _, number
 
 if TYPE_CHECKING:
@@ -13,14 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Targets:
-    """`latency_seconds` is for the 95th percentile, `error_rate` a share of 1."""
+    """`latency_seconds` is for the 95th percentile, `error_rate` a share of 1. Both are parts of
+    SOPHIA_TARGETS; one that a person left out there has its default."""
 
     latency_seconds: float
     error_rate: float
 
     @classmethod
     def of(cls, settings: "Settings") -> "Targets":
-        return cls(settings.target_latency_seconds, settings.target_error_rate)
+        found = {**read_targets(DEFAULT), **read_targets(settings.targets)}
+        return cls(found["latency"].value, found["errors"].value)
 
 
 @dataclass(frozen=True)

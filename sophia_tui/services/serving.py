@@ -1,6 +1,5 @@
 """Serving: a model under a name, answered by an engine that Sophia starts, watches and stops."""
 
-import asyncio
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -331,6 +330,8 @@ class ServingService:
         ]
 
     async def _status(self, name: str) -> int:
+        import asyncio
+
         status = 0
         for _try in range(_SEEN_TRIES):
             status = await self._api.serves(name)

@@ -5,20 +5,23 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from sophia_tui import textsafe
 from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.datasets import DatasetVersion
+from sophia_tui.domain.hosted import OPENAI
 from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.operations import Input
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import NotFoundError, RefusedError, UnavailableError, UsageError
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
+from sophia_tui.services import train_hosted
 from sophia_tui.services.operations import operation
+from sophia_tui.services.prices import Load, load_prices
 from sophia_tui.services.views import JobView
 
 if TYPE_CHECKING:
@@ -39,7 +42,17 @@ class TrainRequest(Input):
     )
     base: str | None = Field(
         default=None,
-        description=N_("The base model: a folder, a GGUF file or a hub id; default FINETUNE_BASE."),
+        description=N_(
+            "The base model: a folder, a GGUF file, a hub id or a hosted name; "
+            "default FINETUNE_BASE."
+        ),
+    )
+    provider: Literal["auto", "local", "openai"] | None = Field(
+        default=None,
+        description=N_(
+            "Where it trains: on this machine (local), at the OpenAI-compatible service (openai), "
+            "or as the base's name says (auto); default SOPHIA_TRAINING_PROVIDER."
+        ),
     )
     recipe: str = Field(default="default", description=N_("A recipe's name, or a YAML file."))
     epochs: float | None = Field(
@@ -66,6 +79,22 @@ class TrainRequest(Input):
         le=9999,
         description=N_("Processor threads; default: chosen by a short probe."),
     )
+    suffix: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        description=N_("Hosted only: what the tuned model's name ends with."),
+    )
+    batch_size: int | None = Field(
+        default=None, ge=1, le=256, description=N_("Hosted only: examples in a batch.")
+    )
+    learning_rate_multiplier: float | None = Field(
+        default=None,
+        gt=0,
+        le=1000,
+        allow_inf_nan=False,
+        description=N_("Hosted only: a factor on the provider's learning rate."),
+    )
     history: str | None = Field(
         default=None, description=N_("The history file; default FINETUNE_HISTORY.")
     )
@@ -85,15 +114,17 @@ class TrainService:
         paths: Paths,
         clock: Clock,
         wake: Callable[[], Awaitable[None]],
+        prices: Load | None = None,
     ) -> None:
         self._store = store
         self._settings = settings
         self._clock = clock
         self._wake = wake
+        self._prices = prices or (lambda: load_prices(settings, paths))
 
     @operation(
         "train.start",
-        N_("Train a LoRA adapter from a data set version; a worker of this machine does it."),
+        N_("Train on a data set version: an adapter on this machine, or at a hosted provider."),
         role=Role.OPERATOR,
         writes=True,
         dry_run=True,
@@ -102,10 +133,15 @@ class TrainService:
         positional=("dataset",),
     )
     async def start(self, context: Context, request: TrainRequest) -> JobView:
-        """Raises UsageError J414, J415, J430, J432, NotFoundError J420-J422, J431, RefusedError
-        J433, UnavailableError J501; nothing is queued then.
+        """Raises UsageError J414, J415, J430, J432, J513, J516, NotFoundError J420-J422, J431,
+        RefusedError J433, UnavailableError J501, and for a hosted base what plan_hosted raises;
+        nothing is queued then.
         """
-        base = resolve_base(request.base or self._settings.finetune_base, self._settings)
+        named = request.base or self._settings.finetune_base
+        if is_hosted(named, request.provider, self._settings):
+            return await self._start_hosted(context, request, str(named))
+        train_hosted.refuse_hosted_options(request)
+        base = resolve_base(named, self._settings)
         recipe = self._recipe(request)
         version = await dataset_version(self._store, request.dataset)
         require_training_packages()
@@ -114,6 +150,31 @@ class TrainService:
         if context.dry_run:
             view = JobView.of(job, JobState.DRAFT.value)
             return view.model_copy(update={"total_steps": steps, "result": job.request["run"]})
+        await self._store.jobs.add(job)
+        await self._wake()
+        return JobView.of(job)
+
+    async def _start_hosted(self, context: Context, request: TrainRequest, base: str) -> JobView:
+        version = await dataset_version(self._store, request.dataset)
+        now = self._clock.now()
+        plan = await train_hosted.plan_hosted(
+            request, base, version, self._settings, self._prices(), now
+        )
+        job = Job(
+            id=new_job_id(),
+            kind=JobKind.TRAIN,
+            state=JobState.QUEUED.value,
+            base=base,
+            dataset=version.id,
+            request=plan.request(self._history(request.history)),
+            provider=OPENAI,
+            files=source_files(version),
+            created_by=context.actor,
+            created_at=now,
+        )
+        if context.dry_run:
+            view = JobView.of(job, JobState.DRAFT.value)
+            return view.model_copy(update={"result": plan.estimate})
         await self._store.jobs.add(job)
         await self._wake()
         return JobView.of(job)
@@ -241,11 +302,49 @@ async def dataset_version(store: Store, reference: str | None) -> DatasetVersion
     return found
 
 
+def is_hosted(text: str | None, wanted: str | None, settings: "Settings") -> bool:
+    """Whether the base trains at the provider.
+
+    A path trains here; a hosted name (gpt-…) there; where a name could be either, what was asked
+    for decides, else the setting. Raises UsageError J513 for a path that is to train there,
+    RefusedError J433 for a hosted name that is to train here.
+    """
+    if not text:
+        return False
+    choice = wanted or settings.training_provider
+    here = text.startswith(("/", ".", "~")) or text.lower().endswith(".gguf")
+    if here or _path_of(text, settings) is not None:
+        if wanted != OPENAI:
+            return False
+        raise UsageError(
+            "J513",
+            _("{base} can't be trained at a provider.").format(base=textsafe.visible(text)),
+            _("It is a file or a folder of this machine."),
+            _("Leave --provider out, or name a hosted model as the base."),
+        )
+    if not _HOSTED.fullmatch(text):
+        return choice == OPENAI
+    if choice == "local":
+        raise RefusedError(
+            "J433",
+            _("{base} can only be trained by its provider.").format(base=textsafe.visible(text)),
+            _("Trainings are to stay on this machine: --provider or SOPHIA_TRAINING_PROVIDER."),
+            _("Name a model folder, a GGUF file or a hub id as the base."),
+        )
+    return True
+
+
+def _path_of(text: str, settings: "Settings") -> Path | None:
+    """The file or folder that the base names, if there is one."""
+    given = Path(text).expanduser()
+    tries = [given] if given.is_absolute() else [Path.cwd() / given, settings.root / given]
+    return next((each for each in tries if each.exists()), None)
+
+
 def resolve_base(text: str | None, settings: "Settings") -> str:
     """The base as the run gets it: an absolute path, or a hub id.
 
-    Raises UsageError J430 (none) and J432 (no model), NotFoundError J431, RefusedError
-    J433 (hosted).
+    Raises UsageError J430 (none) and J432 (no model), NotFoundError J431.
     """
     if not text:
         raise UsageError(
@@ -254,18 +353,9 @@ def resolve_base(text: str | None, settings: "Settings") -> str:
             _("FINETUNE_BASE is not set, and none was given."),
             _("Set FINETUNE_BASE to a model folder, a GGUF file or a hub id, or name one."),
         )
-    given = Path(text).expanduser()
-    tries = [given] if given.is_absolute() else [Path.cwd() / given, settings.root / given]
-    path = next((each for each in tries if each.exists()), None)
+    path = _path_of(text, settings)
     if path is not None:
         return _checked_path(path.absolute())
-    if _HOSTED.fullmatch(text):
-        raise RefusedError(
-            "J433",
-            _("{base} can only be trained by its provider.").format(base=textsafe.visible(text)),
-            _("This version trains on this machine only; hosted training comes later."),
-            _("Name a model folder, a GGUF file or a hub id as the base."),
-        )
     if _HUB_ID.fullmatch(text) and not text.lower().endswith(".gguf"):
         return text
     raise NotFoundError(

@@ -47,6 +47,10 @@ VALUE_WORDS = (
     N_("env file"),
     N_("data folder"),
     N_("default"),
+    N_("starting"),
+    N_("ready"),
+    N_("stopping"),
+    N_("stopped"),
     N_("met"),
     N_("not met"),
     N_("not measured"),
@@ -126,6 +130,8 @@ class JobView(Output):
     status: str = Field(title=N_("State"))
     base: str = Field(title=N_("Base"))
     dataset: str | None = Field(default=None, title=N_("Data set"))
+    provider: str | None = Field(default=None, title=N_("Provider"))
+    provider_job: str | None = Field(default=None, title=N_("Job at the provider"))
     step: int | None = Field(default=None, title=N_("Step"))
     total_steps: int | None = Field(default=None, title=N_("Steps"))
     loss: float | None = Field(default=None, title=N_("Loss"))
@@ -141,18 +147,22 @@ class JobView(Output):
     heartbeat_at: datetime | None = Field(default=None, title=N_("Last sign of life"))
     resumes: int = Field(default=0, title=N_("Times resumed"))
     last_event: int = Field(default=0, title=N_("Events"))
+    warnings: list[str] = Field(default_factory=list, title=N_("Warnings"))
     error: dict[str, Any] | None = Field(default=None, title=N_("Error"))
     result: dict[str, Any] | None = Field(default=None, title=N_("Result"))
 
     @classmethod
     def of(cls, job: Job, status: str | None = None) -> "JobView":
-        """`status` overrides the stored state (a run of before the last reboot, say)."""
+        """`status` overrides the stored state (a run of before the last reboot, say). `provider`
+        stays None for this machine."""
         return cls(
             id=job.id,
             kind=job.kind.value,
             status=status or job.state,
             base=job.base,
             dataset=job.dataset,
+            provider=None if job.provider == "local" else job.provider,
+            provider_job=job.provider_job_id,
             step=job.step,
             total_steps=job.total_steps,
             loss=job.loss,
@@ -168,6 +178,7 @@ class JobView(Output):
             heartbeat_at=job.heartbeat_at,
             resumes=job.resumes,
             last_event=job.last_event,
+            warnings=[str(each) for each in job.request.get("warnings") or []],
             error=job.error,
             result=job.result,
         )
@@ -244,6 +255,7 @@ class ModelView(Output):
     created_at: datetime = Field(title=N_("Created"))
     shutdown_at: datetime | None = Field(default=None, title=N_("Ends"))
     parent: str | None = Field(default=None, title=N_("Made of"))
+    warnings: list[str] = Field(default_factory=list, title=N_("Warnings"))
 
     @classmethod
     def of(cls, model: Model) -> "ModelView":

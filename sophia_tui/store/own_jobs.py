@@ -84,6 +84,10 @@ class PostgresJobs:
             remedy=_("Look at it again, then repeat what you wanted."),
         )
 
+    async def hosted(self, host: str) -> list[Job]:
+        found = await self._database.rows(query("hosted_jobs"), {"host": host})
+        return [rows.job(each) for each in found]
+
     async def request(self, job_id: str, wanted: str) -> Job:
         async with self._database.transaction() as connection:
             parameters = {"id": job_id, "wanted": wanted}
@@ -100,8 +104,9 @@ class PostgresJobs:
             remedy=_("`sophia jobs show {id}` tells how.").format(id=job_id),
         )
 
-    async def claim(self, worker_id: str, host: str) -> Job | None:
-        found = await self._database.row(query("claim_job"), {"worker": worker_id, "host": host})
+    async def claim(self, worker_id: str, host: str, hosted: bool = False) -> Job | None:
+        parameters = {"worker": worker_id, "host": host, "hosted": hosted}
+        found = await self._database.row(query("claim_job"), parameters)
         return rows.job(found) if found else None
 
     async def adoptable(self, host: str) -> list[Job]:

@@ -58,7 +58,9 @@ SELECT state, count(*) AS number FROM sophia.jobs GROUP BY state
 -- claim_job --
 WITH chosen AS MATERIALIZED (
     -- a job that has a run folder goes on where that folder is
-    SELECT id FROM sophia.jobs WHERE state = 'queued' AND (run_folder IS NULL OR host = %(host)s)
+    SELECT id FROM sophia.jobs
+    WHERE state = 'queued' AND (run_folder IS NULL OR host = %(host)s)
+        AND (provider <> 'local') = %(hosted)s
     ORDER BY place LIMIT 1 FOR UPDATE SKIP LOCKED
 )
 UPDATE sophia.jobs AS j
@@ -69,7 +71,16 @@ RETURNING j.*
 
 -- adoptable_jobs --
 SELECT * FROM sophia.jobs
-WHERE host = %(host)s AND state NOT IN ('draft', 'queued', 'paused', 'succeeded', 'failed', 'cancelled')
+WHERE host = %(host)s AND provider = 'local'
+    AND state NOT IN ('draft', 'queued', 'paused', 'succeeded', 'failed', 'cancelled')
+ORDER BY place
+
+-- hosted_jobs --
+-- What is paused at the provider is looked at as well: somebody may let it go on there.
+SELECT * FROM sophia.jobs
+WHERE host = %(host)s AND provider <> 'local'
+    AND state NOT IN ('draft', 'queued', 'succeeded', 'failed', 'cancelled')
+    AND (state <> 'paused' OR provider_job_id IS NOT NULL)
 ORDER BY place
 
 -- request_job --

@@ -1,5 +1,6 @@
 """The console's app: screens, acts and operations brought together. It calls the dispatcher alone.
 
+Screens know it as host.Console; all but the first are imported when they are opened.
 Import it through app.py, which sets what Textual reads from the environment at import.
 """
 
@@ -25,16 +26,9 @@ from sophia_tui.paths import Paths
 from sophia_tui.services.operations import Dispatcher
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
+from sophia_tui.tui.screens import made
 from sophia_tui.tui.screens.base import SophiaScreen
-from sophia_tui.tui.screens.confirm import QuestionScreen
-from sophia_tui.tui.screens.form import FormScreen, operation_title
-from sophia_tui.tui.screens.help import HelpScreen
-from sophia_tui.tui.screens.jobs import JobsScreen
-from sophia_tui.tui.screens.listing import ListScreen
 from sophia_tui.tui.screens.live import LiveScreen
-from sophia_tui.tui.screens.overview import OverviewScreen
-from sophia_tui.tui.screens.palette import PaletteScreen
-from sophia_tui.tui.screens.result import ResultScreen
 from sophia_tui.tui.state import ConsoleState
 
 _log = logging.getLogger("sophia")
@@ -79,7 +73,7 @@ class SophiaApp(App[None]):
         self.painted = asyncio.Event()
         self._make = _maker(context)
         self._basis: Context | None = None
-        self._store_word = ""
+        self._store_word = self._store_last = ""
         self._remembered = 0.0
 
     # -- start and end
@@ -136,16 +130,18 @@ class SophiaApp(App[None]):
             if self.dispatcher.permitted(each, self._basis)
         ]
 
+    def may(self, operation: str) -> bool:
+        """Whether this person may ask for it; False where there is no such operation."""
+        return any(each.name == operation for each in self.permitted())
+
     def offers(self, key: keys.Key) -> bool:
         """Whether a key leads anywhere for this person."""
-        name = key.target
-        if name.startswith("screen."):
-            name = keys.LISTS.get(name.removeprefix("screen."), ("", 0.0))[0]
-        if not name or name.startswith("act."):
+        kind, _sign, name = key.target.partition(".")
+        if kind == "act":
             return True
         if self._basis is None:
-            return key.target.startswith("screen.")
-        return any(each.name == name for each in self.permitted())
+            return kind == "screen"
+        return self.may(keys.SHOWS[name] if kind == "screen" else key.target)
 
     def refusal(self, operation: Operation, dry_run: bool) -> SophiaError | None:
         """Why an operation may not start now: writes wait while the store is away."""
@@ -162,9 +158,11 @@ class SophiaApp(App[None]):
         """Take note of a round trip to the store, in words that change seldom."""
         slow = [limit for limit in _SLOW_MILLISECONDS if milliseconds >= limit]
         word = _("db > {ms} ms").format(ms=round(slow[-1])) if slow else _("db < 50 ms")
-        if word != self._store_word:
+        # one slow look is no news: a word changes when two looks say the same
+        if word != self._store_word and (word == self._store_last or not self._store_word):
             self._store_word = word
             self.redraw()
+        self._store_last = word
         if time.monotonic() - self._remembered > _REMEMBER_SECONDS:
             self.remember()
 
@@ -228,16 +226,22 @@ class SophiaApp(App[None]):
         elif operation in keys.SHOWN_BY and (
             declared.input is NoInput or not _needs(declared, request)
         ):
-            self._open_shown(keys.SHOWN_BY[operation], request)
+            self._open_shown(*keys.SHOWN_BY[operation], request)
         elif declared.writes or (declared.input.model_fields and _asks(declared, request)):
+            from sophia_tui.tui.screens.form import FormScreen
+
             self.push_screen(FormScreen(self, declared, request))
         else:
             self.run_worker(self._show_result(declared, request), name="show")
 
-    def _open_shown(self, name: str, request: Mapping[str, Any]) -> None:
+    def _open_shown(self, name: str, field: str, request: Mapping[str, Any]) -> None:
         self._open_screen(name)
-        if name == "jobs" and request.get("job") and isinstance(self.screen, JobsScreen):
-            self.screen.follow(str(request["job"]))
+        if request.get(field) and isinstance(self.screen, LiveScreen):
+            self.screen.follow(str(request[field]))
+
+    def show(self, screen: Screen[Any]) -> None:
+        """Put a screen on top."""
+        self.push_screen(screen)
 
     async def _show_result(self, declared: Operation, request: dict[str, Any]) -> None:
         self._say(_("Loading..."))
@@ -247,40 +251,34 @@ class SophiaApp(App[None]):
             self._say(visible(str(problem)))
             return
         self._say("")
-        self.push_screen(ResultScreen(self, operation_title(declared), result))
+        from sophia_tui.tui.screens.result import ResultScreen
 
-    def finished(self, form: FormScreen, title: str, result: BaseModel) -> None:
+        self.push_screen(ResultScreen(self, words.operation_title(declared), result))
+
+    def finished(self, form: Screen[Any], title: str, result: BaseModel) -> None:
         """A form has run: its result takes its place; lists beneath look again."""
         if form is self.screen:
+            from sophia_tui.tui.screens.result import ResultScreen
+
             self.switch_screen(ResultScreen(self, title, result))
 
     def _base(self, name: str) -> None:
+        if name not in keys.SHOWS:
+            name = "overview"
         if not self.is_screen_installed(name):
-            made = self._made(name)
-            if made is None:
-                name = "overview"
-                made = None if self.is_screen_installed(name) else self._made(name)
-            if made is not None:
-                self.install_screen(made, name)
+            self.install_screen(made(name, self), name)
         if len(self.screen_stack) > 1:
             self.switch_screen(name)
         else:
             self.push_screen(name)
         self.state.screen = name
 
-    def _made(self, name: str) -> SophiaScreen | None:
-        if name == "overview":
-            return OverviewScreen(self)
-        if name == "jobs":
-            return JobsScreen(self)
-        if name in keys.LISTS:
-            operation, interval = keys.LISTS[name]
-            title = next(each.text for each in keys.SCREENS if each.target == f"screen.{name}")
-            return ListScreen(self, name, title, operation, interval)
-        return None
+    def _busy(self) -> bool:
+        """Whether a form runs something."""
+        return any(isinstance(each, SophiaScreen) and each.running for each in self.screen_stack)
 
     def _open_screen(self, name: str) -> None:
-        if any(isinstance(each, FormScreen) and each.running for each in self.screen_stack):
+        if self._busy():
             self._say(_("Something is running here; esc stops it."))
             return
         while len(self.screen_stack) > 2:
@@ -293,6 +291,8 @@ class SophiaApp(App[None]):
             self.pop_screen()
 
     def _help(self, screen: Screen[Any]) -> None:
+        from sophia_tui.tui.screens.help import HelpScreen
+
         if isinstance(screen, SophiaScreen) and not isinstance(screen, HelpScreen):
             self.push_screen(HelpScreen(self, screen))
 
@@ -300,6 +300,8 @@ class SophiaApp(App[None]):
         def chosen(target: str | None) -> None:
             if target:
                 self.go(target, self.screen)
+
+        from sophia_tui.tui.screens.palette import PaletteScreen
 
         self.push_screen(PaletteScreen(self), chosen)
 
@@ -314,10 +316,12 @@ class SophiaApp(App[None]):
             self._say(_("Sent to the terminal's clipboard."))
 
     def _leave(self, screen: Screen[Any]) -> None:
-        forms = [each for each in self.screen_stack if isinstance(each, FormScreen)]
+        forms = [each for each in self.screen_stack if isinstance(each, SophiaScreen)]
         if not any(each.dirty or each.running for each in forms):
             self._go_now()
             return
+        from sophia_tui.tui.screens.confirm import QuestionScreen
+
         question = _("A form is not finished. What you typed is kept as a draft. Leave?")
         if any(each.running for each in forms):
             question = _("An operation is running here and will be stopped. Leave?")
@@ -331,7 +335,7 @@ class SophiaApp(App[None]):
 
     def _go_now(self) -> None:
         for each in self.screen_stack:
-            if isinstance(each, FormScreen):
+            if isinstance(each, SophiaScreen):
                 each.keep_draft()
         self.remember()
         self.exit()
@@ -341,13 +345,13 @@ class SophiaApp(App[None]):
 
     async def _change_language(self) -> None:
         """The next language; every screen is made anew, since each holds its texts."""
-        if any(isinstance(each, FormScreen) and each.running for each in self.screen_stack):
+        if self._busy():
             self._say(_("Something is running here; esc stops it."))
             return
         set_language(LANGUAGES[(LANGUAGES.index(get_language()) + 1) % len(LANGUAGES)])
         while len(self.screen_stack) > 1:
             await self.pop_screen()
-        for name in ("overview", "jobs", *keys.LISTS):
+        for name in keys.SHOWS:
             if self.is_screen_installed(name):
                 old = self.get_screen(name)
                 self.uninstall_screen(name)

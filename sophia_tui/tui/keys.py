@@ -38,43 +38,45 @@ _SHOWN = {
     "f": "f",
 }
 
-#: Screens by the digit that opens them; an operation is the list that a generic screen shows.
+#: Screens by the digit that opens them.
 SCREENS = (
-    Key("1", "screen.overview", N_("Overview"), rank=10),
-    Key("2", "screen.setup", N_("Set-up"), rank=15),
-    Key("3", "screen.datasets", N_("Data"), rank=12),
-    Key("4", "screen.jobs", N_("Jobs"), rank=11),
-    Key("5", "screen.models", N_("Models"), rank=13),
-    Key("7", "screen.settings", N_("Settings"), rank=16),
-    Key("8", "screen.audit", N_("Log"), rank=17),
+    Key("1", "screen.overview", N_("Overview"), rank=20),
+    Key("2", "screen.setup", N_("Set-up"), rank=25),
+    Key("3", "screen.datasets", N_("Data"), rank=22),
+    Key("4", "screen.jobs", N_("Jobs"), rank=21),
+    Key("5", "screen.models", N_("Models"), rank=23),
+    Key("6", "screen.monitor", N_("Monitor"), rank=24),
+    Key("7", "screen.settings", N_("Settings"), rank=26),
+    Key("8", "screen.audit", N_("Log"), rank=27),
 )
-#: What each generic list screen lists, and every how many seconds.
-LISTS = {
-    "setup": ("setup.check", 30.0),
-    "datasets": ("datasets.list", 2.0),
-    "models": ("models.list", 2.0),
-    "settings": ("settings.list", 5.0),
-    "audit": ("audit.list", 5.0),
+#: The operation that each screen shows; who may not ask it is not offered the screen.
+SHOWS = {
+    "overview": "overview.show",
+    "setup": "setup.check",
+    "datasets": "datasets.list",
+    "jobs": "jobs.list",
+    "models": "models.list",
+    "monitor": "monitor.show",
+    "settings": "settings.list",
+    "audit": "audit.list",
 }
-#: Operations that a screen of their own shows better than a form and a result.
+#: Operations that a screen of their own shows better than a form and a result; the field of the
+#: request that names the row to open there.
 SHOWN_BY = {
-    "overview.show": "overview",
-    "setup.check": "setup",
-    "datasets.list": "datasets",
-    "jobs.list": "jobs",
-    "jobs.show": "jobs",
-    "jobs.events": "jobs",
-    "jobs.log": "jobs",
-    "jobs.watch": "jobs",
-    "models.list": "models",
-    "settings.list": "settings",
-    "audit.list": "audit",
+    **{operation: (screen, "") for screen, operation in SHOWS.items()},
+    "datasets.show": ("datasets", "dataset"),
+    "jobs.show": ("jobs", "job"),
+    "jobs.events": ("jobs", "job"),
+    "jobs.log": ("jobs", "job"),
+    "jobs.watch": ("jobs", "job"),
+    "models.show": ("models", "model"),
 }
 #: The key that fills an empty screen.
 FILLED_BY = {
     "datasets": "prepare.run",
     "jobs": "train.start",
     "models": "train.start",
+    "monitor": "serve.model",
     "audit": "collect.run",
 }
 
@@ -82,25 +84,45 @@ KEYS = (
     *SCREENS,
     Key("colon", "act.palette", N_("commands"), rank=1, others=("ctrl+p",)),
     Key("question_mark", "act.help", N_("help"), rank=2, others=("f1",)),
-    Key("q", "act.quit", N_("quit"), rank=3, others=("f10",)),
-    Key("r", "act.refresh", N_("refresh"), others=("f5",)),
+    Key("q", "act.quit", N_("quit"), rank=12, others=("f10",)),
+    Key("r", "act.refresh", N_("refresh"), rank=30, others=("f5",)),
     Key("escape", "act.back", N_("back")),
     Key("y", "act.copy", N_("copy")),
     Key("w", "act.save", N_("save to file"), scope="result", rank=4),
-    Key("enter", "act.next", N_("next step"), scope="overview", rank=4),
-    Key("slash", "act.filter", N_("filter"), scope="table", rank=6),
+    Key("enter", "act.next", N_("next step"), scope="overview"),
+    Key("slash", "act.filter", N_("filter"), scope="table", rank=10),
     Key("enter", "act.open", N_("open"), scope="table", rank=4),
+    Key("r", "act.refresh", N_("check again"), scope="setup", rank=5, others=("f5",)),
+    Key("s", "samples.load", N_("sample data"), scope="setup", rank=6),
+    Key("c", "collect.run", N_("collect"), scope="setup", rank=7),
     Key("c", "jobs.cancel", N_("cancel"), scope="jobs", rank=7),
     Key("p", "jobs.pause", N_("pause"), scope="jobs", rank=8),
     Key("u", "jobs.resume", N_("resume"), scope="jobs", rank=9),
     Key("l", "act.log", N_("events or log"), scope="jobs", rank=5),
     Key("t", "train.start", N_("train"), scope="jobs", rank=18),
-    Key("n", "prepare.run", N_("prepare"), scope="datasets", rank=5),
+    Key("c", "collect.run", N_("collect"), scope="datasets", rank=5),
+    Key("n", "prepare.run", N_("prepare"), scope="datasets", rank=6),
     Key("t", "train.start", N_("train"), scope="datasets", rank=7),
-    Key("e", "evaluate.run", N_("evaluate"), scope="models", rank=5),
-    Key("m", "promote.run", N_("promote"), scope="models", rank=7),
-    Key("t", "train.start", N_("train"), scope="models", rank=8),
-    Key("s", "settings.set", N_("change"), scope="settings", rank=5),
+    Key("o", "datasets.rows", N_("source rows"), scope="datasets", rank=8),
+    Key("e", "evaluate.run", N_("evaluate"), scope="models", rank=6),
+    Key("space", "act.mark", N_("mark"), scope="models", rank=18),
+    Key("c", "evaluate.compare", N_("compare"), scope="models", rank=8),
+    Key("m", "promote.run", N_("promote"), scope="models", rank=5),
+    Key("b", "promote.rollback", N_("roll back"), scope="models", rank=7),
+    Key("s", "serve.model", N_("serve"), scope="models", rank=19),
+    Key("a", "serve.ask", N_("ask it"), scope="models"),
+    Key("x", "serve.stop", N_("stop serving"), scope="models"),
+    Key("g", "models.merge", N_("merge"), scope="models"),
+    Key("w", "evaluate.report", N_("write report"), scope="models"),
+    Key("o", "datasets.rows", N_("source rows"), scope="models"),
+    Key("i", "evaluate.roi", N_("return on investment"), scope="models"),
+    Key("t", "train.start", N_("train"), scope="models"),
+    Key("p", "act.period", N_("period"), scope="monitor", rank=4),
+    Key("s", "serve.model", N_("serve"), scope="monitor", rank=5),
+    Key("a", "serve.ask", N_("ask it"), scope="monitor", rank=6),
+    Key("x", "serve.stop", N_("stop serving"), scope="monitor", rank=7),
+    Key("e", "settings.set", N_("edit"), scope="settings", rank=5),
+    Key("u", "settings.unset", N_("unset"), scope="settings", rank=6),
     Key("n", "collect.run", N_("collect"), scope="audit", rank=18),
     Key("f2", "act.run", N_("run"), scope="form", rank=4),
     Key("f3", "act.dry_run", N_("dry run"), scope="form", rank=5),
@@ -131,5 +153,8 @@ def remapped(changes: str) -> tuple[Key, ...]:
 
 
 def for_scopes(keys: tuple[Key, ...], scopes: tuple[str, ...]) -> list[Key]:
-    """The keys that count where these scopes hold."""
-    return [each for each in keys if each.scope in scopes]
+    """The keys that count where these scopes hold; a scope's own word for a key goes before the
+    one of everywhere."""
+    found = [each for each in keys if each.scope in scopes]
+    own = {(each.key, each.target) for each in found if each.scope}
+    return [each for each in found if each.scope or (each.key, each.target) not in own]

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from rich.cells import cell_len, set_cell_size
 
-from sophia_tui.domain.operations import plainly
+from sophia_tui.domain.operations import Operation, plainly
 from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.services.views import key_word, worded
 from sophia_tui.textsafe import visible
@@ -47,6 +47,10 @@ VERBS = {
     "repair": N_("repair"),
     "rejected": N_("rejected records"),
     "load": N_("load"),
+    "rows": N_("source rows"),
+    "merge": N_("merge"),
+    "ask": N_("ask"),
+    "model": N_("start"),
     "compare": N_("compare"),
     "report": N_("report"),
     "roi": N_("return on investment"),
@@ -63,12 +67,15 @@ SUBJECTS = {
     "evaluate": N_("evaluation"),
     "models": N_("models"),
     "promote": N_("promotion"),
+    "prices": N_("prices"),
+    "finetune": N_("fine-tuning"),
     "monitor": N_("figures in use"),
     "settings": N_("settings"),
     "audit": N_("log of actions"),
     "store": N_("store"),
     "demo": N_("demo"),
     "samples": N_("sample data"),
+    "serve": N_("serving"),
 }
 STATES = {
     "draft": N_("draft"),
@@ -81,6 +88,10 @@ STATES = {
     "failed": N_("failed"),
     "cancelled": N_("cancelled"),
     "interrupted": N_("interrupted"),
+    "starting": N_("starting"),
+    "ready": N_("ready"),
+    "stopping": N_("stopping"),
+    "stopped": N_("stopped"),
 }
 #: Kinds of events, and what a run itself says in them (it knows no languages).
 EVENTS = {
@@ -89,6 +100,7 @@ EVENTS = {
     "metric": N_("metric"),
     "warning": N_("warning"),
     "checkpoint": N_("checkpoint"),
+    "message": N_("message"),
     "answer": N_("answer"),
     "result": N_("result"),
 }
@@ -108,7 +120,17 @@ _STATE_HEALTH = {
     "paused": "attention",
     "pausing": "attention",
     "cancelled": "attention",
+    "ready": "ok",
+    "starting": "attention",
+    "stopping": "attention",
 }
+
+
+def operation_title(operation: Operation) -> str:
+    """`verb: object` in the active language."""
+    verb = _(VERBS.get(operation.verb, operation.verb))
+    subject = _(SUBJECTS.get(operation.subject, operation.subject))
+    return f"{verb}: {subject}"
 
 
 def state_word(state: str) -> str:

@@ -67,6 +67,57 @@ def adapter_missing(job: Job) -> JobError:
     )
 
 
+def hosted_file_refused(name: str, why: str) -> JobError:
+    return JobError(
+        "J527",
+        _("The provider refused the file {file}.").format(file=name),
+        why,
+        _("Mend what it names, prepare the data set again, then start a new job."),
+    )
+
+
+def hosted_failed(job: Job, why: str, remedy: str) -> JobError:
+    return JobError(
+        "J528", _("Job {job} failed at the provider.").format(job=job.id), why or "-", remedy
+    )
+
+
+def hosted_model_missing(job: Job) -> JobError:
+    return JobError(
+        "J529",
+        _("Job {job} ended well at the provider, which names no tuned model.").format(job=job.id),
+        job.provider_job_id or "",
+        _("Look for the model at the provider."),
+    )
+
+
+def hosted_unknown(job: Job, why: str) -> JobError:
+    return JobError(
+        "J530",
+        _("Nobody knows whether the provider has job {job}.").format(job=job.id),
+        why,
+        _("Look at the provider whether it is there; only if not, start a new one."),
+    )
+
+
+def hosted_given_up(job: Job, attempts: int, why: str) -> JobError:
+    return JobError(
+        "J531",
+        _("The provider did not take job {job}.").format(job=job.id),
+        _("It was tried {count} times; the last time: {why}").format(count=attempts, why=why),
+        _("See whether the provider works, then `sophia jobs resume {job}`.").format(job=job.id),
+    )
+
+
+def hosted_lost(job: Job) -> JobError:
+    return JobError(
+        "J532",
+        _("The provider knows nothing of job {job} any more.").format(job=job.id),
+        job.provider_job_id or "",
+        _("Look at the provider; start a new job: `sophia train start`."),
+    )
+
+
 def merged_missing(job: Job) -> JobError:
     return JobError(
         "M430",

@@ -54,6 +54,35 @@ class Finisher:
         self._history(job, JobState.SUCCEEDED, now, result)
         await self._end(store, job, JobState.SUCCEEDED, now, result=result, error=None)
 
+    async def succeed_hosted(
+        self,
+        store: Store,
+        job: Job,
+        model: str,
+        result: dict[str, Any],
+        shutdown_at: datetime | None,
+    ) -> None:
+        """The same for a job at a provider, which named the tuned model."""
+        now = self._clock.now()
+        if job.started_at is not None:
+            result["seconds_in_all"] = round((now - job.started_at).total_seconds(), 1)
+        if await store.models.get(model) is None:
+            await store.models.add(
+                Model(
+                    id=model,
+                    kind=ModelKind.HOSTED,
+                    base=job.base,
+                    created_at=now,
+                    job_id=job.id,
+                    dataset=job.dataset,
+                    shutdown_at=shutdown_at,
+                )
+            )
+        if job.resulting_model != model:
+            job = await store.jobs.update(job.id, version=job.version, resulting_model=model)
+        self._history(job, JobState.SUCCEEDED, now, result)
+        await self._end(store, job, JobState.SUCCEEDED, now, result=result, error=None)
+
     async def fail(self, store: Store, job: Job, error: dict[str, Any]) -> None:
         now = self._clock.now()
         if job.run_folder is not None:

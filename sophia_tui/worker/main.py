@@ -14,11 +14,14 @@ from collections.abc import Awaitable
 from logging.handlers import RotatingFileHandler
 from typing import Protocol
 
+from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.protocols import Clock, RunLauncher, Store
 from sophia_tui.errors import SophiaError, UnavailableError
 from sophia_tui.paths import Paths
 from sophia_tui.providers.machine import ThisMachine
+from sophia_tui.services.prices import Prices
 from sophia_tui.settings import Settings
+from sophia_tui.worker.hosted import HostedKeeper
 from sophia_tui.worker.lock import WorkerLock
 from sophia_tui.worker.reconcile import Reconciler
 from sophia_tui.worker.spawn import LOG_NAME
@@ -49,6 +52,10 @@ class House(Protocol):
 
     def launcher(self) -> RunLauncher: ...
 
+    def trainer(self, base_url: str | None) -> HostedTrainer: ...
+
+    def prices(self) -> Prices: ...
+
 
 async def run(
     house: House,
@@ -65,7 +72,7 @@ async def run(
     lock = WorkerLock(house.paths)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    worker = Worker(house, lock, stop, machine or ThisMachine.here())
+    worker = Worker(house, lock, stop, machine or ThisMachine.here(), background)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
     try:
@@ -99,7 +106,12 @@ class Worker:
     """The loop: beat, look at every job, wait for a wake-up."""
 
     def __init__(
-        self, house: House, lock: WorkerLock, stop: asyncio.Event, machine: ThisMachine
+        self,
+        house: House,
+        lock: WorkerLock,
+        stop: asyncio.Event,
+        machine: ThisMachine,
+        background: bool = False,
     ) -> None:
         self._house = house
         self._lock = lock
@@ -109,6 +121,10 @@ class Worker:
         self._reconciler = Reconciler(
             self.id, machine, house.launcher(), house.paths, house.settings, house.clock
         )
+        self._hosted = HostedKeeper(
+            self.id, machine.host, house.trainer, house.prices, house.settings, house.clock
+        )
+        self._background = background
         self._beaten = float("-inf")
         self._store: Store | None = None
 
@@ -126,12 +142,15 @@ class Worker:
         while not self._stop.is_set():
             try:
                 store = self._store = await self._house.store()
-                self._reconciler.settings = self._house.settings
+                self._reconciler.settings = self._hosted.settings = self._house.settings
                 await self._beat(store)
                 reached = True
                 active = await self._reconciler.round(store)
+                active |= await self._hosted.round(store)
                 if active:
                     active_at = loop.time()
+                elif self._background and self._hosted.misfit:
+                    break  # who waits for those jobs starts a worker that knows their provider
                 if idle_seconds is not None and loop.time() - active_at >= idle_seconds:
                     if await self._may_end(store):
                         break
@@ -152,6 +171,7 @@ class Worker:
                 where = "".join(traceback.format_tb(problem.__traceback__))
                 log.error("defect: %s\n%s", type(problem).__name__, where)
                 wait = await self._rest(wait)
+        await self._hosted.close()
         await self._say_goodbye()
         log.info("worker %s ends", self.id)
 

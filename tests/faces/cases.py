@@ -40,6 +40,7 @@ CASES: dict[str, Case] = {
         {"dataset": "town", "base": seeded.BASE, "max_steps": 5, "learning_rate": 0.0003},
         changes=("jobs",),
     ),
+    "finetune.run": Case({"base": seeded.BASE}, changes=("dataset_versions", "jobs")),
     "jobs.list": Case(),
     "jobs.show": Case({"job": seeded.SUCCEEDED}),
     "jobs.events": Case({"job": seeded.RUNNING, "after": 3, "limit": 5}),
@@ -75,10 +76,13 @@ CASES: dict[str, Case] = {
     "models.merge": Case({"model": seeded.OLDER_MODEL}, changes=("jobs",)),
     # a model that can be served would start an engine: the tests of serving do that
     "serve.model": Case({"model": seeded.HOSTED_MODEL}, error="SOPHIA-M435"),
+    # nobody answers at API_URL here; tests/integration/test_serving.py asks a real engine
+    "serve.ask": Case({"name": seeded.NEWEST_MODEL, "question": "When?"}, error="SOPHIA-M456"),
     "serve.list": Case({"all": True, "limit": 2}),
     "serve.show": Case({"name": seeded.NEWEST_MODEL}),
     "serve.stop": Case({"name": seeded.NEWEST_MODEL}, changes=("deployments",)),
-    "promote.run": Case({"model": seeded.OLDER_MODEL}, changes=("promotions",)),
+    # that the model is asked first is shown by tests/integration/test_promotion_probe.py
+    "promote.run": Case({"model": seeded.OLDER_MODEL, "probe": False}, changes=("promotions",)),
     "promote.rollback": Case({"promotion": "promo-3"}, changes=("promotions",)),
     "promote.history": Case({"limit": 2}),
     "monitor.show": Case({**PERIOD, "model": seeded.NEWEST_MODEL}),

@@ -132,11 +132,11 @@ async def test_the_base_of_the_settings_is_the_default(
     [
         ("/nowhere/at/all", "SOPHIA-J431", 4),
         ("./not-here.gguf", "SOPHIA-J431", 4),
-        ("gpt-4o-mini", "SOPHIA-J433", 3),
-        ("ft:gpt-4.1-mini:acme::abc", "SOPHIA-J433", 3),
+        ("gpt-4o-mini", "SOPHIA-J510", 2),
+        ("ft:gpt-4.1-mini:acme::abc", "SOPHIA-J510", 2),
     ],
 )
-async def test_a_base_that_can_not_be_trained_here_is_refused(
+async def test_a_base_that_can_not_be_trained_is_refused(
     desk: Desk, version: DatasetVersion, base: str, code: str, exit_code: int
 ) -> None:
     error = await desk.refused(base=base)
@@ -300,7 +300,7 @@ async def test_kept_evaluations_are_listed_compared_and_written(desk: Desk, tmp_
     view = await desk.evaluations.show(CONTEXT, EvaluationReference(model="ftjob-1"))
     # 1,000 tokens in and twice 500 out
     mini = next(each for each in view.hosted_costs if each.name == "gpt-4o-mini")
-    assert mini.usd == pytest.approx((1000 * 0.15 + 1000 * 0.60) / 1e6)
+    assert mini.usd == pytest.approx((1000 * 0.15 + 1000 * 0.60) / 1e3)
     assert any("SOPHIA_MACHINE_USD_PER_HOUR" in note for note in view.notes)
     both = CompareRequest(first="sophia-v1", second="ftjob-2")
     assert (await desk.evaluations.compare(CONTEXT, both)).fair
@@ -340,8 +340,10 @@ async def test_an_hour_of_the_machine_has_a_price(store: Store, paths: Paths) ->
     await store.models.add(Model("v", ModelKind.ADAPTER, "b", datetime.now(UTC)))
     await store.evaluations.add(Evaluation("ftjob-1", "v", None, report, datetime.now(UTC)))
     view = await service.show(CONTEXT, EvaluationReference(model="ftjob-1"))
-    row = next(each for each in view.rows if each.measure == "conversation_usd")
-    assert (row.before, row.after) == pytest.approx((3 * 6 / 3600 * 2, 3 * 3 / 3600 * 2))
+    row = next(each for each in view.rows if each.measure == "conversations_usd")
+    assert (row.before, row.after) == pytest.approx(
+        (1000 * 3 * 6 / 3600 * 2, 1000 * 3 * 3 / 3600 * 2)
+    )
 
 
 async def test_an_unknown_model_is_not_found(desk: Desk) -> None:

@@ -276,7 +276,7 @@ async def test_a_target_of_the_settings_counts(
     await store.models.add(Model("sophia-v1", ModelKind.ADAPTER, "base", NOW))
     await serve(store, "sophia-v1")
     await ask(store, 2.4, 5, 3)
-    patient = {"target_latency_seconds": 3.0, "target_error_rate": 0.05}
+    patient = {"targets": "latency<3, errors<0.05"}
     found = await look(service(store, chosen.model_copy(update=patient), paths))
     assert stage(found, "monitor").health == "ok"
 

@@ -11,6 +11,7 @@ from sophia_tui import envfile, settings
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.models import Model, ModelKind, PromotionState
 from sophia_tui.domain.protocols import Store
+from sophia_tui.domain.serving import Probe
 from sophia_tui.errors import ConflictError, NotFoundError, PromotionError, UsageError
 from sophia_tui.paths import Paths
 from sophia_tui.services import promote
@@ -33,6 +34,11 @@ class Clock:
         return datetime.now(UTC)
 
 
+async def answering(base_url: str | None, api_key: str | None, model: str, seconds: float) -> Probe:
+    """Every model answers; what the real probe does is test_promotion_probe's."""
+    return Probe(True, "http://models.test/v1", seconds=0.1)
+
+
 class Bench:
     """A service with one known model and one env file."""
 
@@ -47,9 +53,10 @@ class Bench:
             {
                 "SOPHIA_MANAGED_ENV_FILES": str(self.file),
                 "FINETUNE_HISTORY": str(self.history),
+                "OPENAI_BASE_URL": "http://models.test/v1",
             }
         )
-        self.service = PromoteService(store, chosen, Paths(folder / "data"), Clock())
+        self.service = PromoteService(store, chosen, Paths(folder / "data"), Clock(), answering)
 
     def context(self, dry_run: bool = False) -> Context:
         return Context("maria", Face.CLI, Role.ADMIN, dry_run=dry_run, confirmed=True)
@@ -218,7 +225,7 @@ async def test_refuses_what_can_not_be_done(bench: Bench, tmp_path: Path) -> Non
 async def test_without_managed_files_it_says_what_to_set(store: Store, tmp_path: Path) -> None:
     bench = Bench(store, tmp_path)
     await store.models.add(Model("m", ModelKind.ADAPTER, "base", datetime.now(UTC)))
-    service = PromoteService(store, settings.load({}), Paths(tmp_path), Clock())
+    service = PromoteService(store, settings.load({}), Paths(tmp_path), Clock(), answering)
     with pytest.raises(UsageError) as caught:
         await service.run(bench.context(), PromoteRun(model="m"))
     assert "SOPHIA_MANAGED_ENV_FILES" in caught.value.remedy

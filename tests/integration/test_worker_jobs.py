@@ -312,12 +312,21 @@ async def test_who_may_only_look_starts_nothing(embedded: Bench, context: Contex
 
 
 async def test_looking_at_jobs_that_are_done_or_elsewhere_starts_nothing(embedded: Bench) -> None:
-    await embedded.add(provider="openai")
     await embedded.add(worker_id="another-machine:1:abc")
+    await embedded.add(provider="openai", worker_id="another-machine:1:abc")
     ended = await embedded.add()
     await embedded.jobs.cancel(CONTEXT, JobReference(job=ended.id))
     await embedded.jobs.page(CONTEXT, JobsPage())
     assert embedded.woken == 0
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "warming_up"])
+async def test_looking_at_a_hosted_job_starts_a_worker_whatever_its_state_is_called(
+    embedded: Bench, state: str
+) -> None:
+    await embedded.add(provider="openai", state=state)
+    await embedded.jobs.page(CONTEXT, JobsPage())
+    assert embedded.woken == 1
 
 
 async def test_looking_goes_on_where_no_worker_can_be_started(embedded: Bench) -> None:

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from finetune.schema import Recipe, RunSpec
+from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.protocols import Store
 from sophia_tui.paths import Paths, data_folder
 from sophia_tui.providers.local import LocalLauncher
 from sophia_tui.providers.machine import ThisMachine, read_boot_id
+from sophia_tui.services.prices import Prices, load_prices
 from sophia_tui.settings import Settings, load
 
 STAND_IN = Path(__file__).with_name("worker_stand_in.py")
@@ -55,6 +57,15 @@ class SmallHouse:
             self._store = await open_store(self.settings, self.paths)
         return self._store
 
+    def trainer(self, base_url: str | None) -> HostedTrainer:
+        from sophia_tui.providers.openai_jobs import OpenAITrainer
+        from sophia_tui.services.train_hosted import key_for
+
+        return OpenAITrainer(base_url, key_for(self.settings, base_url))
+
+    def prices(self) -> Prices:
+        return load_prices(self.settings, self.paths)
+
     def launcher(self) -> LocalLauncher:
         launcher = LocalLauncher(self.paths, self.settings, self.machine)
         launcher.program = self._program
@@ -73,7 +84,7 @@ def new_job(behaviour: str = "steady", steps: int = 4, pace: float = 0.02, **mor
     return Job(
         id=job_id,
         kind=JobKind.TRAIN,
-        state=JobState.QUEUED.value,
+        state=more.pop("state", JobState.QUEUED.value),
         base=run.base,
         dataset="town@0123456789ab",
         request=request,

@@ -1,14 +1,16 @@
-"""Runs the console over the stand-ins in a real terminal: `python -m tests.tui.play full|idle`."""
+"""Runs the console over the stand-ins in a real terminal: `python -m tests.tui.play full|idle|whole
+[language]`; `whole` has every real operation, with fixed answers."""
 
 import asyncio
 import sys
 
-from tests.tui import stub
+from tests.tui import answers, stub
 
 
 async def main(world: str, language: str) -> None:
-    made = stub.full_world() if world == "full" else stub.World()
-    await stub.make_app(made, language=language).run_async()
+    made = stub.World() if world == "idle" else stub.full_world()
+    made.answers = answers.full()
+    await stub.make_app(made, language=language, whole=world == "whole").run_async()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from sophia_tui.domain.models import AuditEntry
 from sophia_tui.domain.operations import Danger, Input, NoInput, Output
 from sophia_tui.errors import NotFoundError, SophiaError, UnavailableError
 from sophia_tui.paths import Paths
+from sophia_tui.services.catalogue import SERVICES, registry
 from sophia_tui.services.operations import Dispatcher, Registry, operation
 from sophia_tui.services.overview import (
     HappenedView,
@@ -60,6 +61,8 @@ class World:
         self.calls: list[str] = []
         self.got: Any = None
         self.entries: list[AuditEntry] = []
+        #: Answers of the real operations, for apps made with `whole`.
+        self.answers: dict[str, Any] = {}
 
     async def answer(self, name: str) -> None:
         self.calls.append(name)
@@ -195,6 +198,29 @@ class ThingsStub:
         return Done(text="three")
 
 
+class Answering:
+    """Stands for a real service: each operation of its gives the world's answer."""
+
+    def __init__(self, world: World, kind: type) -> None:
+        self._world = world
+        self._names = {each.method: each.name for each in registry() if each.service is kind}
+
+    def __getattr__(self, method: str) -> Any:
+        name = self._names[method]
+
+        async def handler(context: Context, request: Any) -> Any:
+            await self._world.answer(name)
+            self._world.got = request
+            found = self._world.answers.get(name)
+            if name == "overview.show":
+                return self._world.overview
+            if found is None:
+                raise NotFoundError("U404", f"The stub has no answer to {name}.")
+            return found(request) if callable(found) else found
+
+        return handler
+
+
 class StubHouse:
     """The wiring the dispatcher needs, without a database."""
 
@@ -207,7 +233,7 @@ class StubHouse:
         self.clock = self._Clock()
 
     async def service(self, kind: type) -> Any:
-        return kind(self.world)
+        return Answering(self.world, kind) if kind in SERVICES else kind(self.world)
 
     async def audit(self, entry: AuditEntry) -> None:
         self.world.entries.append(entry)
@@ -217,21 +243,24 @@ class StubHouse:
 
 
 def make_app(world: World, folder: Path | None = None, **options: Any) -> Any:
-    """A SophiaApp over the stand-ins."""
+    """A SophiaApp over the stand-ins; `whole`: every real operation, answered by the world."""
     from sophia_tui.tui.console import SophiaApp
 
     role = options.pop("role", Role.ADMIN)
     readonly = options.pop("readonly", False)
     language = options.pop("language", "en")
-    registry = Registry([OverviewStub, JobsStub, ThingsStub])
-    return SophiaApp(
-        Dispatcher(registry, StubHouse(world)),
+    whole = options.pop("whole", False)
+    found = registry() if whole else Registry([OverviewStub, JobsStub, ThingsStub])
+    app = SophiaApp(
+        Dispatcher(found, StubHouse(world)),
         Context("ana", Face.CONSOLE, role, language=language, readonly=readonly),
         paths=Paths(folder) if folder else None,
         language=language,
         clock=lambda: NOW,
         **options,
     )
+    app.log_path = "/data/logs/sophia.log"
+    return app
 
 
 def empty_overview() -> OverviewView:

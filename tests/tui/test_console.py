@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from textual.content import Content
 from textual.widgets import Button, DataTable, Input
 
 from sophia_tui import i18n
@@ -117,18 +118,6 @@ async def test_filter_keeps_matching_rows_and_escape_shows_all() -> None:
         await pilot.press("escape")
         await until(pilot, lambda: table.row_count == 2, "all again")
         assert isinstance(app.screen, JobsScreen)
-
-
-async def test_a_generic_screen_lists_any_list_operation() -> None:
-    app = stub.make_app(stub.full_world())
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(pilot)
-        await pilot.press("5")
-        await settled(pilot)
-        assert "sophia-v6" in screen_text(app)
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, ResultScreen), "one in full")
-        assert "SmolLM2-135M" in screen_text(app)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -572,3 +561,42 @@ async def test_copy_sends_the_selected_id_to_the_terminal(monkeypatch) -> None:
         await pilot.press("y")
         await until(pilot, lambda: "Sent to the terminal" in screen_text(app), "said")
     assert sent == ["ftjob-7f2a9c0d1e2f"]
+
+
+async def test_of_a_text_of_the_same_shape_only_the_lines_that_differ_are_sent() -> None:
+    app = stub.make_app(stub.full_world())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        plate = app.screen.query_one("#board", Plate)
+        before, after = Content("one\ntwo\nthree"), Content("one\ntvo\nthree")
+        assert [each.y for each in plate._changed(before, after)] == [1]
+        long = Content("x" * 200 + "\none")
+        assert plate._changed(long, Content("x" * 200 + "\ntwo")) == []  # rows are not lines
+        plate.draw(before)
+        await pilot.pause()
+        plate.draw(after)
+        await pilot.pause()
+        assert "tvo" in screen_text(app) and "three" in screen_text(app)
+
+
+async def test_what_a_screen_forgot_to_make_harmless_is_made_so_when_drawn() -> None:
+    app = stub.make_app(stub.full_world())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        app.screen.query_one("#board", Plate).draw(stub.HOSTILE)
+        await pilot.pause()
+        assert "␛" in screen_text(app) and "\x1b" not in screen_text(app)
+
+
+async def test_one_slow_answer_of_the_store_is_no_news_and_two_are() -> None:
+    app = stub.make_app(stub.full_world())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        for milliseconds, shown in ((300.0, "db < 50 ms"), (3.0, "db < 50 ms")):
+            app.measured(milliseconds)
+            await pilot.pause()
+            assert shown in screen_text(app)
+        for _look in range(2):
+            app.measured(300.0)
+        await pilot.pause()
+        assert "db > 200 ms" in screen_text(app)

@@ -5,25 +5,25 @@ import pytest
 from sophia_tui.errors import UsageError
 from sophia_tui.services.catalogue import registry
 from sophia_tui.tui import keys, words
+from sophia_tui.tui.pages import PAGES
+from sophia_tui.tui.screens import CLASSES
 
 NAMES = {each.name for each in registry()}
 
 
 def test_keys_lead_only_to_operations_screens_and_acts_that_exist() -> None:
-    screens = {"overview", "jobs", *keys.LISTS}
     for key in keys.KEYS:
         kind, _sign, name = key.target.partition(".")
-        assert key.target in NAMES or kind == "act" or (kind == "screen" and name in screens)
+        assert key.target in NAMES or kind == "act" or (kind == "screen" and name in keys.SHOWS)
 
 
 def test_operations_behind_screens_exist() -> None:
-    listed = {operation for operation, _seconds in keys.LISTS.values()}
-    assert listed | set(keys.SHOWN_BY) | set(keys.FILLED_BY.values()) <= NAMES
+    assert set(keys.SHOWS.values()) | set(keys.SHOWN_BY) | set(keys.FILLED_BY.values()) <= NAMES
 
 
-def test_lists_answer_with_items() -> None:
-    for operation, _seconds in keys.LISTS.values():
-        assert "items" in registry().get(operation).output.model_fields
+def test_every_screen_has_a_page_whose_commands_exist() -> None:
+    assert set(keys.SHOWS) <= set(PAGES) and set(CLASSES) == set(keys.SHOWS)
+    assert {name for page in PAGES.values() for name in page.twins} <= NAMES
 
 
 def test_every_verb_and_subject_has_a_word_for_the_palette() -> None:
@@ -41,7 +41,7 @@ def test_no_key_that_a_terminal_can_not_tell_apart() -> None:
 def test_no_key_leads_to_two_places_on_one_screen() -> None:
     scopes = {each.scope for each in keys.KEYS} - {"", "table"}
     for scope in scopes:
-        lists = ("table",) if scope not in ("form", "result", "overview") else ()
+        lists = ("table",) if scope not in ("form", "result", "overview", "monitor") else ()
         found = [
             name
             for key in keys.for_scopes(keys.KEYS, (scope, "", *lists))

@@ -1,4 +1,4 @@
-"""Pictures of Overview and Jobs in each of their states, at the design size and wide.
+"""Pictures of every screen: full at both sizes and in both languages, the other states at 80x24.
 
 Renewed by `pytest tests/tui/test_snapshots.py --snapshot-update`; look at them before committing.
 """
@@ -8,10 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.tui import stub
+from sophia_tui.tui import keys
+from tests.tui import answers, stub
 from tests.tui.test_console import settled, until
+from tests.tui.test_screens import digit, opened, whole_world
 
-STATES = ("full", "empty", "error", "stale", "loading")
+NAMES = list(keys.SHOWS)
+#: Screens that one opens row by row; the wide window shows the first one by itself.
+LISTS = [name for name in NAMES if name not in ("overview", "monitor")]
 
 
 @pytest.fixture(autouse=True)
@@ -23,61 +27,78 @@ def _one_time_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-def world_for(state: str) -> stub.World:
-    world = stub.World() if state == "empty" else stub.full_world()
+@pytest.mark.parametrize("language", ["en", "pt_BR"])
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+@pytest.mark.parametrize("name", NAMES)
+def test_full(name: str, size: tuple[int, int], language: str, snap_compare) -> None:
+    """In the narrow window the list, in the wide one with the first row beside it."""
+
+    async def before(pilot) -> None:
+        await until(pilot, lambda: pilot.app.painted.is_set(), "painted")
+        await pilot.press(digit(name))
+        await settled(pilot)
+        if size[0] >= 100 and name in LISTS:
+            await until(pilot, lambda: pilot.app.screen.told_of is not None, "told")
+        await pilot.pause()
+
+    app = stub.make_app(whole_world(), whole=True, language=language)
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+@pytest.mark.parametrize("language", ["en", "pt_BR"])
+@pytest.mark.parametrize("name", LISTS)
+def test_one_row(name: str, language: str, snap_compare) -> None:
+    async def before(pilot) -> None:
+        await opened(pilot, name)
+        await pilot.pause()
+
+    app = stub.make_app(whole_world(), whole=True, language=language)
+    assert snap_compare(app, terminal_size=(80, 24), run_before=before)
+
+
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [
+        *((name, state) for name in NAMES for state in ("loading", "error", "stale")),
+        *((name, "empty") for name in keys.FILLED_BY),  # the others always have something
+    ],
+)
+def test_state(name: str, state: str, snap_compare) -> None:
+    world = whole_world(answers.empty() if state == "empty" else None)
+    world.trouble = stub.database_gone() if state == "error" else None
     if state == "loading":
         world.block.clear()
-    if state == "error":
-        world.trouble = stub.database_gone()
-    return world
 
-
-async def bring_to(pilot, world: stub.World, state: str) -> None:
-    """Wait for the state on the screen that is open."""
-    if state == "loading":
-        await pilot.pause(0.1)
-        return
-    if state == "stale":
-        await settled(pilot)
-        world.trouble = stub.database_gone()
+    async def before(pilot) -> None:
+        await until(pilot, lambda: pilot.app.painted.is_set(), "painted")
+        await pilot.press(digit(name))
+        if state == "stale":
+            await settled(pilot)
+            world.trouble = stub.database_gone()
         await pilot.press("r")
-    shows_empty = state == "empty" and hasattr(pilot.app.screen, "table")
-    wanted = state if state in ("error", "stale") or shows_empty else "full"
-    await settled(pilot, wanted)
+        await settled(pilot, state)
+        await pilot.pause()
+
+    app = stub.make_app(world, whole=True)
+    assert snap_compare(app, terminal_size=(80, 24), run_before=before)
 
 
-@pytest.mark.parametrize("state", STATES)
-def test_overview(state: str, snap_compare) -> None:
-    world = world_for(state)
-
-    async def before(pilot) -> None:
-        await bring_to(pilot, world, state)
-
-    assert snap_compare(stub.make_app(world), terminal_size=(80, 24), run_before=before)
-
-
-@pytest.mark.parametrize("state", STATES)
-def test_jobs(state: str, snap_compare) -> None:
-    world = world_for(state)
-
-    async def before(pilot) -> None:
-        await pilot.press("4")
-        await bring_to(pilot, world, state)
-
-    assert snap_compare(stub.make_app(world), terminal_size=(80, 24), run_before=before)
-
-
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-def test_one_job(size: tuple[int, int], snap_compare) -> None:
+def test_overview_of_a_house_where_nothing_was_done(snap_compare) -> None:
     async def before(pilot) -> None:
         await settled(pilot)
-        await pilot.press("4")
-        await settled(pilot)
-        await pilot.press("enter")
-        await until(pilot, lambda: len(pilot.app.screen.events) == 13, "events")
 
-    app = stub.make_app(stub.full_world())
-    assert snap_compare(app, terminal_size=size, run_before=before)
+    assert snap_compare(stub.make_app(stub.World()), terminal_size=(80, 24), run_before=before)
+
+
+@pytest.mark.parametrize("language", ["en", "pt_BR"])
+def test_help(language: str, snap_compare) -> None:
+    async def before(pilot) -> None:
+        await opened(pilot, "models")
+        await pilot.press("f1")
+        await pilot.pause(0.1)
+
+    app = stub.make_app(whole_world(), whole=True, language=language)
+    assert snap_compare(app, terminal_size=(80, 24), run_before=before)
 
 
 def test_form(snap_compare) -> None:

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from sophia_tui.tui import keys
+
 QUIET_SECONDS = 5.0
 
 
@@ -27,11 +29,12 @@ class Terminal:
         columns: int = 80,
         rows: int = 24,
         environment: dict[str, str] | None = None,
+        program: str = sys.executable,
     ) -> None:
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.process = subprocess.Popen(
-            [sys.executable, *arguments],
+            [program, *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -88,6 +91,20 @@ def test_idle_overview_sends_nothing(terminal: Terminal) -> None:
     terminal.settle()
     # two looks at the data and more lie in this time; nothing changed, so nothing is sent
     assert terminal.read(QUIET_SECONDS) == b""
+
+
+@pytest.mark.parametrize("key", [each.key for each in keys.SCREENS[1:]])
+def test_every_other_screen_sends_nothing_while_nothing_changes(key: str) -> None:
+    terminal = Terminal(["-m", "tests.tui.play", "whole"])
+    try:
+        terminal.read(20.0, until=b"in 54 days")
+        terminal.settle()
+        terminal.type(key.encode())
+        assert terminal.read(5.0, until=b"Sophia")
+        terminal.settle()
+        assert terminal.read(QUIET_SECONDS) == b""
+    finally:
+        terminal.close()
 
 
 def test_ctrl_c_does_not_end_the_console_and_q_does(terminal: Terminal) -> None:

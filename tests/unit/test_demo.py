@@ -1,8 +1,9 @@
 """The demo's road through the operations: what it asks for, and where it goes on after a stop."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,33 @@ from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.samples import DEMO_BASE, SampleTable
 from sophia_tui.errors import CancelledError, ConflictError, JobError, NotFoundError
 from sophia_tui.paths import Paths
+from sophia_tui.services.ask import AskView
 from sophia_tui.services.collect import CollectResult, ExportView
 from sophia_tui.services.demo import DemoRequest, DemoService
-from sophia_tui.services.evaluate import AnswerView, EvaluationView, ScoreView
+from sophia_tui.services.evaluation_rows import MeasureRow
+from sophia_tui.services.evaluation_views import AnswerView, EvaluationView, ScoreView
 from sophia_tui.services.prepare import PrepareOutput, RejectedCode
 from sophia_tui.services.promote import FileDiff, PromotionList, PromotionView
-from sophia_tui.services.views import DatasetView, JobView
+from sophia_tui.services.serving import DeploymentView, ServeList
+from sophia_tui.services.views import DatasetView, JobList, JobView
 from sophia_tui.settings import load
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 COUNTS = {"rows_in": 10, "rows_kept": 8, "rows_rejected": 2, "train": 6, "valid": 2}
 
 
-class StoppedClock:
+class TickingClock:
+    """A second goes by at each look."""
+
+    def __init__(self) -> None:
+        self._seconds = 0
+
     def now(self) -> datetime:
-        return NOW
+        self._seconds += 1
+        return NOW + timedelta(seconds=self._seconds)
+
+
+CLOCK = TickingClock()
 
 
 @dataclass
@@ -58,6 +71,8 @@ class Operations:
     ends: list[str] = field(default_factory=list)
     states: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    kinds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    served: list[str] = field(default_factory=list)
     dataset: str = "a" * 64
     promoted: bool = False
 
@@ -72,13 +87,13 @@ class Operations:
 
     def samples_load(self) -> None: ...
 
-    def collect_run(self, folder: str) -> CollectResult:
+    def collect_run(self, folder: str, window_days: int) -> CollectResult:
         view = ExportView.model_construct(
             exported=10, rejected=1, rejected_by={"null_answer": 1}, rows_read=11
         )
         return CollectResult.model_construct(items=[view])
 
-    def prepare_run(self, folder: str, name: str) -> PrepareOutput:
+    def prepare_run(self, folder: str, files: list[str], name: str, split: str) -> PrepareOutput:
         version = DatasetVersion(name, self.dataset, f"{folder}/v", COUNTS)
         rejected = RejectedCode(code="duplicate", reason="A duplicate.", count=2, examples=[])
         return PrepareOutput.model_construct(dataset=DatasetView.of(version), rejected=[rejected])
@@ -86,24 +101,26 @@ class Operations:
     def _job(self, job: str) -> JobView:
         return JobView(
             id=job,
-            kind="train",
             status=self.states[job],
-            base="b",
             created_by="ana",
-            created_at=NOW,
             resulting_model="sophia-v1",
+            **self.kinds[job],
         )
 
-    def _new(self) -> JobView:
+    def _new(self, **kind: Any) -> JobView:
         job = f"ftjob-{len(self.states) + 1}"
         self.states[job] = "queued"
+        self.kinds[job] = {**kind, "created_at": CLOCK.now()}
         return self._job(job)
 
-    def train_start(self, **request: Any) -> JobView:
-        return self._new()
+    def train_start(self, dataset: str, base: str, **request: Any) -> JobView:
+        return self._new(kind="train", dataset=dataset, base=base)
 
-    def evaluate_run(self, **request: Any) -> JobView:
-        return self._new()
+    def evaluate_run(self, model: str, **request: Any) -> JobView:
+        return self._new(kind="evaluate", model=model, base="b")
+
+    def jobs_list(self) -> JobList:
+        return JobList(items=[self._job(each) for each in reversed(self.states)])
 
     def jobs_show(self, job: str) -> JobView:
         return self._job(job)
@@ -128,7 +145,50 @@ class Operations:
             before=score(3.0),
             after=score(1.0),
             answers=answers,
+            rows=[
+                MeasureRow(
+                    label="Right",
+                    measure="right",
+                    set="heldout_questions",
+                    language="en",
+                    count=44,
+                    before=0.0,
+                    before_low=0.0,
+                    before_high=0.08,
+                    after=0.75,
+                    after_low=0.6,
+                    after_high=0.86,
+                    difference=0.75,
+                    low=0.59,
+                    high=0.86,
+                )
+            ],
         )
+
+    def serve_model(self, model: str) -> DeploymentView:
+        self.served.append(model)
+        return self._deployment(model)
+
+    def _deployment(self, name: str) -> DeploymentView:
+        return DeploymentView(
+            id=f"deployment-{name}",
+            name=name,
+            model=name,
+            state="ready",
+            engine="transformers",
+            created_by="ana",
+            created_at=NOW,
+        )
+
+    def serve_list(self) -> ServeList:
+        return ServeList(items=[self._deployment(each) for each in self.served])
+
+    def serve_stop(self, name: str) -> ServeList:
+        self.served.remove(name)
+        return ServeList(items=[])
+
+    def serve_ask(self, name: str, question: str) -> AskView:
+        return AskView(name=name, address="here", question=question, answer="IPE", seconds=0.1)
 
     def _promotion(self, model: str) -> PromotionView:
         return PromotionView(
@@ -158,7 +218,7 @@ def house(tmp_path: Path) -> Paths:
 
 
 def demo(operations: Operations, paths: Paths) -> DemoService:
-    return DemoService(operations, Samples(), load({}), paths, StoppedClock())
+    return DemoService(operations, Samples(), load({}), paths, CLOCK)
 
 
 def context(cancel: CancelSignal | None = None, heard: list[Progress] | None = None) -> Context:
@@ -171,7 +231,7 @@ def context(cancel: CancelSignal | None = None, heard: list[Progress] | None = N
     )
 
 
-async def test_it_asks_for_the_six_steps_in_order_in_its_own_folder(house: Paths) -> None:
+async def test_it_asks_for_the_eight_steps_in_order_in_its_own_folder(house: Paths) -> None:
     operations = Operations()
     summary = await demo(operations, house).run(context(), DemoRequest())
     steps = [name for name in operations.names() if not name.startswith("jobs.")]
@@ -182,7 +242,9 @@ async def test_it_asks_for_the_six_steps_in_order_in_its_own_folder(house: Paths
         "train.start",
         "evaluate.run",
         "evaluate.show",
+        "serve.model",
         "promote.run",
+        "serve.ask",
     ]
     named = str(operations.asked)
     assert str(house.data / "demo" / "finetune") in named
@@ -194,7 +256,7 @@ async def test_it_asks_for_the_six_steps_in_order_in_its_own_folder(house: Paths
     ]
     assert len(summary.answers) == 3 and all(each.expected for each in summary.answers)
     assert summary.diff == ["-GEN_MODEL=x", "+GEN_MODEL=sophia-v1"]
-    assert len(summary.durations) == 6
+    assert len(summary.durations) == 8
 
 
 async def test_training_and_promotion_keep_to_the_demos_history(house: Paths) -> None:
@@ -212,16 +274,17 @@ async def test_its_env_file_names_a_previous_model_and_is_kept_afterwards(house:
     await demo(Operations(), house).run(context(), DemoRequest())
     values = envfile.values(file.read_text())
     assert values["GEN_MODEL"] == values["EXPANSION_MODEL"] != ""
+    assert values["OPENAI_BASE_URL"] == "http://localhost:8000/v1"
     file.write_text("GEN_MODEL=mine\n")
     await demo(Operations(), house).run(context(), DemoRequest())
-    assert file.read_text() == "GEN_MODEL=mine\n"
+    assert envfile.values(file.read_text())["GEN_MODEL"] == "mine"
 
 
 async def test_each_step_tells_its_number_with_its_progress(house: Paths) -> None:
     heard: list[Progress] = []
     await demo(Operations(), house).run(context(heard=heard), DemoRequest())
-    assert next(each.stage for each in heard if each.done == 0).startswith("[1/6]")
-    assert heard[-1].stage.startswith("[6/6]") and heard[-1].total == 2
+    assert next(each.stage for each in heard if each.done == 0).startswith("[1/8]")
+    assert heard[-1].stage.startswith("[8/8]") and heard[-1].total == 2
 
 
 async def test_without_the_base_model_nothing_is_begun(tmp_path: Path) -> None:
@@ -285,6 +348,28 @@ async def test_a_demo_that_came_to_its_end_is_repeated_from_the_start(house: Pat
     await demo(operations, house).run(context(), DemoRequest())
     await demo(operations, house).run(context(), DemoRequest())
     assert operations.names().count("train.start") == 2
+
+
+async def test_the_model_of_an_earlier_demo_is_served_no_more(house: Paths) -> None:
+    operations = Operations()
+    await demo(operations, house).run(context(), DemoRequest())
+    state = house.data / "demo" / "state.json"
+    state.write_text(state.read_text().replace("sophia-v1", "sophia-v0"))
+    operations.served.append("sophia-v0")
+    await demo(operations, house).run(context(), DemoRequest())
+    assert "sophia-v0" not in operations.served and "sophia-v1" in operations.served
+
+
+async def test_the_questions_it_grades_are_those_of_the_part_it_learns(house: Paths) -> None:
+    operations = Operations()
+    summary = await demo(operations, house).run(context(), DemoRequest())
+    asked = next(request for name, request in operations.asked if name == "evaluate.run")
+    name, _sign, path = asked["questions"][0].partition("=")
+    rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    assert name == "heldout_questions" and all(row["demo"] for row in rows)
+    assert [(each.before, each.after) for each in summary.graded] == [
+        ("0 (0 to 8)", "75 (60 to 86)")
+    ]
 
 
 async def test_only_one_demo_runs_in_a_data_folder(house: Paths) -> None:

@@ -170,7 +170,7 @@ def _require_operator(request: Request) -> None:
     role: Role = request.state.role
     if not role.allows(Role.OPERATOR):
         raise RefusedError(
-            "R403",
+            "M453",
             _("Asking a model is not allowed for this token."),
             _("It stands for somebody who only looks."),
             _("Use SOPHIA_MODEL_TOKEN as the API key."),

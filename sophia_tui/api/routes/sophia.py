@@ -114,7 +114,7 @@ def _flag(name: str, value: Any) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _listening(request: Request, cancel: CancelSignal) -> AsyncIterator[None]:
+async def listening(request: Request, cancel: CancelSignal) -> AsyncIterator[None]:
     """Ask to stop when the client goes away."""
 
     async def listen() -> None:
@@ -165,8 +165,8 @@ def _endpoint(house: "House", chosen: Operation, running: Running) -> Any:
                 language=get_language(),
             )
             # a change that has begun is finished whether or not somebody still waits for the answer
-            listening = contextlib.nullcontext() if chosen.writes else _listening(request, cancel)
-            async with listening:
+            waiting = contextlib.nullcontext() if chosen.writes else listening(request, cancel)
+            async with waiting:
                 return await house.dispatcher.call(chosen.name, asked.fields, context)
 
     endpoint.__name__ = chosen.name.replace(".", "_")

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.screen import Screen
@@ -14,8 +15,11 @@ from sophia_tui.tui import keys
 from sophia_tui.tui.widgets.plate import Plate
 
 if TYPE_CHECKING:
-    from sophia_tui.tui.console import SophiaApp
+    from sophia_tui.tui.host import Console
 
+
+#: Fewer screens than these are not listed one by one: gaps would only puzzle.
+_LEAST_SCREENS = 6
 
 StylePath = str | PurePath | list[str | PurePath] | None
 
@@ -30,8 +34,10 @@ class SophiaScreen(Screen[Any]):
     scopes: tuple[str, ...] = ()
     #: Whether digits, refresh and the like count here.
     everywhere = True
+    #: What runs here, or nothing.
+    running: Any = None
 
-    def __init__(self, sophia: "SophiaApp") -> None:
+    def __init__(self, sophia: "Console") -> None:
         super().__init__()
         self.sophia = sophia
         for key in self.known_keys():
@@ -81,22 +87,36 @@ class SophiaScreen(Screen[Any]):
         """What stands in the head beside the program's name."""
         return ""
 
+    def footer(self) -> list[keys.Key]:
+        """The keys that the key line may name; those without rank are left out."""
+        return self.known_keys()
+
     def key_line(self, width: int) -> Content:
         """The keys that matter here, as many as fit; help has them all."""
-        offered = [each for each in self.known_keys() if each.rank and self.sophia.offers(each)]
-        kept: list[keys.Key] = []
-        room = width
-        for each in sorted(offered, key=lambda each: each.rank):
-            room -= len(each.shown) + len(_(each.text)) + 3
-            if room < 0:
-                break
-            kept.append(each)
-        screens = [each for each in kept if each.target.startswith("screen.")]
-        rest = [each for each in kept if each.scope]
-        rest += reversed([each for each in kept if not each.scope and each not in screens])
+        offered = [each for each in self.footer() if each.rank and self.sophia.offers(each)]
+        offered.sort(key=lambda each: each.rank)
+        digits = [each for each in offered if each.target.startswith("screen.")]
+        late = digits[-1].rank if digits else 0
+        early = [each for each in offered if each not in digits and each.rank <= late]
+        # where the screens have no room each, one word stands for all of them
+        all_digits = f"{digits[0].shown}-{max(each.shown for each in digits)}" if digits else ""
+        short = (all_digits, _("screens"))
+        least = cell_len("".join(short)) + 3 if digits else 0
+        # the last one needs no space behind it; screens stand a cell apart
+        kept, room = _fitting(early, width + 2 - least, 3)
+        some, left = _fitting(digits, room + least - 1, 2)
         parts: list[str | tuple[str, str]] = []
-        for each in [*sorted(screens, key=lambda each: each.key), *rest]:
-            parts += [(each.shown, "bold $accent"), f" {_(each.text)}  "]
+        if len(some) < min(_LEAST_SCREENS, len(digits)):
+            parts += _told(*short)
+        else:
+            room = left
+            for each in sorted(some, key=lambda each: each.key):
+                parts += [(each.shown, "bold $accent"), f" {_(each.text)} "]
+            parts.append(" ")
+        kept += _fitting([each for each in offered if each.rank > late], room, 3)[0]
+        own = [each for each in kept if each.scope]
+        for each in [*own, *reversed([each for each in kept if not each.scope])]:
+            parts += _told(each.shown, _(each.text))
         return Content.assemble(*parts)
 
     def say(self, text: Content | str) -> None:
@@ -114,6 +134,30 @@ class SophiaScreen(Screen[Any]):
         """What `y` sends to the terminal's clipboard."""
         return ""
 
+    @property
+    def dirty(self) -> bool:
+        """Whether something is typed here that is not done yet."""
+        return False
+
+    def keep_draft(self) -> None:
+        """Write what is typed to disk, where there is anything."""
+
     def act(self, name: str) -> bool:
         """Do an act of this screen's own; False where it has none of that name."""
         return False
+
+
+def _told(key: str, text: str) -> list[str | tuple[str, str]]:
+    return [(key, "bold $accent"), f" {text}  "] if key else []
+
+
+def _fitting(found: list[keys.Key], room: int, blanks: int) -> tuple[list[keys.Key], int]:
+    """The first of these that fit with so many blanks each, and the cells that are left."""
+    kept = []
+    for each in found:
+        taken = cell_len(each.shown) + cell_len(_(each.text)) + blanks
+        if taken > room:
+            break
+        room -= taken
+        kept.append(each)
+    return kept, room

@@ -14,7 +14,7 @@ from sophia_tui.textsafe import visible
 from sophia_tui.tui.widgets.plate import Plate
 
 if TYPE_CHECKING:
-    from sophia_tui.tui.console import SophiaApp
+    from sophia_tui.tui.host import Console
 
 
 class QuestionScreen(ModalScreen[bool]):
@@ -63,7 +63,7 @@ class QuestionScreen(ModalScreen[bool]):
 class ConfirmScreen(QuestionScreen):
     """The question before one operation; TYPE_NAME asks for its target's name."""
 
-    def __init__(self, sophia: "SophiaApp", operation: Operation, target: str) -> None:
+    def __init__(self, sophia: "Console", operation: Operation, target: str) -> None:
         parts: list[str | tuple[str, str]] = [(_(operation.help), "bold")]
         if target:
             parts += ["\n\n", _("Target: "), (visible(target), "bold $warning")]

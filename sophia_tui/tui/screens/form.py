@@ -28,7 +28,7 @@ from sophia_tui.tui.widgets.plate import Plate, error_text
 from sophia_tui.validation import explained
 
 if TYPE_CHECKING:
-    from sophia_tui.tui.console import SophiaApp
+    from sophia_tui.tui.host import Console
 
 _DRAFT_SECONDS = 0.2
 
@@ -40,7 +40,7 @@ class FormScreen(SophiaScreen):
     scopes = ("form",)
 
     def __init__(
-        self, sophia: "SophiaApp", operation: Operation, prefill: dict[str, Any] | None = None
+        self, sophia: "Console", operation: Operation, prefill: dict[str, Any] | None = None
     ) -> None:
         self.operation = operation
         super().__init__(sophia)
@@ -76,7 +76,7 @@ class FormScreen(SophiaScreen):
         return self.typed != self._began
 
     def heading(self) -> str:
-        return operation_title(self.operation)
+        return words.operation_title(self.operation)
 
     def body(self) -> Iterable[Widget]:
         with VerticalScroll(classes="body", id="form"):
@@ -304,18 +304,11 @@ class FormScreen(SophiaScreen):
         if not dry_run:
             self._began = dict(self.typed)
             self.sophia.state.drop_draft(self.operation.name)
-        title = operation_title(self.operation)
+        title = words.operation_title(self.operation)
         if dry_run:
-            self.sophia.push_screen(ResultScreen(self.sophia, title, result))
+            self.sophia.show(ResultScreen(self.sophia, title, result))
         else:
             self.sophia.finished(self, title, result)
-
-
-def operation_title(operation: Operation) -> str:
-    """`verb: object` in the active language."""
-    verb = _(words.VERBS.get(operation.verb, operation.verb))
-    subject = _(words.SUBJECTS.get(operation.subject, operation.subject))
-    return f"{verb}: {subject}"
 
 
 def typed_text(value: Any) -> str:

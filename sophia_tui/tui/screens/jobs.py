@@ -1,62 +1,64 @@
-"""Jobs: the list, and one job with progress, loss, events and log. Two panes from 100 columns."""
+"""Jobs: the list, and one job with progress, loss curve, events and log."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import DataTable
 
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _, number
 from sophia_tui.services.views import EventView, JobView, worded
 from sophia_tui.textsafe import visible, visible_lines
 from sophia_tui.tui import words
+from sophia_tui.tui.chart import Curve, curves
+from sophia_tui.tui.parts import Part
 from sophia_tui.tui.screens.base import StylePath
-from sophia_tui.tui.screens.table import MOST_ROWS, Row, TableScreen
+from sophia_tui.tui.screens.detail import DetailScreen
+from sophia_tui.tui.screens.table import MOST_ROWS, Row
 from sophia_tui.tui.widgets.plate import Plate, error_text
 
 if TYPE_CHECKING:
-    from sophia_tui.tui.console import SophiaApp
+    from sophia_tui.tui.host import Console
 
-_EVENTS_KEPT = 500
+_EVENTS_ASKED = 5000
+_EVENTS_KEPT = 200
+_METRICS_KEPT = 50_000
 _LOG_LINES = 200
-Part = str | tuple[str, str]
 
 
-class JobsScreen(TableScreen):
-    """Follows the selected job while its pane is open; enter opens it, esc goes back."""
+class JobsScreen(DetailScreen):
+    """Follows the selected job while its pane is open; `l` shows its log in place of the events."""
 
-    CSS_PATH: ClassVar[StylePath] = ["table.tcss", "jobs.tcss"]
+    CSS_PATH: ClassVar[StylePath] = ["table.tcss", "detail.tcss", "jobs.tcss"]
     scopes: tuple[str, ...] = ("table", "jobs")
     name_of_screen = "jobs"
 
-    def __init__(self, sophia: "SophiaApp") -> None:
+    def __init__(self, sophia: "Console") -> None:
         super().__init__(sophia)
-        self.opened: str | None = sophia.state.watched
+        self.opened = sophia.state.watched
         self.events: list[EventView] = []
+        #: The losses of the whole run, for its curve.
+        self.metrics: list[EventView] = []
         self.lines: list[str] | None = None
         self.show_log = False
-        self._of: str | None = None
 
     def heading(self) -> str:
         return _("Jobs")
 
-    def body(self) -> Iterable[Widget]:
-        with Horizontal(classes="body"):
-            with Vertical(id="list"):
-                yield from super().body()
-            with Vertical(id="detail"):
-                yield Plate(id="job")
-                with VerticalScroll(id="told"):
-                    yield Plate(id="lines")
+    def detail_body(self) -> Iterable[Widget]:
+        # apart, so that a new event sends neither the head nor the curve once more
+        yield Plate(id="job")
+        yield Plate(id="curve")
+        with VerticalScroll(id="told"):
+            yield Plate(id="lines")
 
     def columns(self) -> Sequence[tuple[str, int]]:
-        wide = max(0, min(28, self.size.width - 68)) if self.size.width < 100 else 0
-        shape = [(_("Job"), 18), (_("State"), 11), (_("step"), 9)]
-        if self.size.width < 100:
-            shape += [(_("left"), 9), (_("loss"), 6), (_("of"), max(10, wide))]
+        shape = [(_("Job"), 18), (_("State"), 12), (_("step"), 8)]
+        if not self.wide:
+            rest = max(10, min(28, self.size.width - 68))
+            shape += [(_("left"), 9), (_("loss"), 6), (_("of"), rest)]
         return shape
 
     def to_rows(self, data: list[JobView]) -> list[Row]:
@@ -65,85 +67,65 @@ class JobsScreen(TableScreen):
     def _cells(self, job: JobView) -> tuple[str, ...]:
         step = f"{job.step}/{job.total_steps or '?'}" if job.step is not None else ""
         cells = (job.id, words.state_word(job.status), step)
-        if self.size.width >= 100:
+        if self.wide:
             return cells
         loss = "" if job.loss is None else number(job.loss, 2)
-        return (
-            *cells,
-            _left(job),
-            loss,
-            job.dataset or job.model or job.base,
-        )
+        return (*cells, _left(job), loss, job.dataset or job.model or job.base)
 
-    async def fetch(self) -> list[JobView]:
+    async def rows_of(self) -> list[JobView]:
         found: Any = await self.sophia.call("jobs.list", {"limit": MOST_ROWS})
-        jobs: list[JobView] = list(found.items)
-        if self.opened or self.size.width >= 100:
-            wanted = self.opened or (jobs[0].id if jobs else None)
-            if wanted is not None:
-                await self._fetch_told(wanted)
-        return jobs
+        return list(found.items)
 
-    async def _fetch_told(self, job: str) -> None:
-        if job != self._of:
-            self._of, self.events, self.lines = job, [], None
-        after = self.events[-1].number if self.events else 0
-        try:
+    async def tell(self, row: Row) -> JobView:
+        """The events that came since the last look, and the log where it is shown."""
+        if row.key != self.told_of:
+            self.events, self.metrics, self.lines = [], [], None
+        while True:
+            after = self.events[-1].number if self.events else 0
             told: Any = await self.sophia.call(
-                "jobs.events", {"job": job, "after": after, "limit": _EVENTS_KEPT}
+                "jobs.events", {"job": row.key, "after": after, "limit": _EVENTS_ASKED}
             )
-            if told.items:
-                self.events = [*self.events, *told.items][-_EVENTS_KEPT:]
-            if self.show_log:
-                log: Any = await self.sophia.call("jobs.log", {"job": job, "lines": _LOG_LINES})
-                self.lines = list(log.lines)
-        except SophiaError as problem:
-            if problem.exit_code != 4:  # a job that is not there any more is no trouble of the list
-                raise
-            self.opened = None
+            self.events = [*self.events, *told.items][-_EVENTS_KEPT:]
+            fresh = [each for each in told.items if each.kind == "metric"]
+            self.metrics = [*self.metrics, *fresh][-_METRICS_KEPT:]
+            if len(told.items) < _EVENTS_ASKED:
+                break
+        if self.show_log:
+            log: Any = await self.sophia.call("jobs.log", {"job": row.key, "lines": _LOG_LINES})
+            self.lines = list(log.lines)
+        job: JobView = row.data
+        return job
 
-    def draw(self) -> None:
-        super().draw()
-        self.set_class(self.opened is not None, "-detail")
-        self._draw_detail()
-
-    def drawn(self) -> None:
-        if self.opened and self.opened in self.rows and self.selected_key != self.opened:
-            self.table.move_cursor(row=list(self.rows).index(self.opened))
-
-    def _draw_detail(self) -> None:
-        job = next((each for each in self.data or () if each.id == self._of), None)
+    def draw_detail(self) -> None:
         plate, lines = self.query_one("#job", Plate), self.query_one("#lines", Plate)
-        if job is None or self.state == "loading":
+        row = self.shown
+        if row is None or self.told_of != row.key or isinstance(self.told, SophiaError):
             plate.draw("")
-            lines.draw("")
+            self.query_one("#curve", Plate).draw("")
+            super().draw_detail()
             return
-        width = self.query_one("#detail").size.width or self.size.width
-        plate.draw(job_text(job, self.events, width, self.sophia.glyphs, self.show_log))
+        width, glyphs = self.detail_width, self.sophia.glyphs
+        plate.draw(job_text(row.data, self.events, width, glyphs))
+        self.query_one("#curve", Plate).draw(self._curve(width))
         scroll = self.query_one("#told", VerticalScroll)
         at_end = scroll.scroll_y >= scroll.max_scroll_y - 1
         fresh = log_text(self.lines) if self.show_log else events_text(self.events)
         if lines.draw(fresh) and at_end:
             scroll.scroll_end(animate=False)
 
-    def open_row(self, row: Row) -> None:
-        self.follow(row.key)
-        self.query_one("#told", VerticalScroll).focus()
+    def _curve(self, width: int) -> Content:
+        """The loss so far; the log gets the room where it is shown."""
+        named = Content.assemble((_("Log") if self.show_log else _("Events"), "bold"))
+        if self.show_log:
+            return named
+        height = 7 if self.size.height < 30 else 12
+        drawn = loss_curve(self.metrics, min(width, 110), height, self.sophia.glyphs)
+        return drawn + "\n" + named if drawn is not None else named
 
-    def follow(self, job: str | None) -> None:
-        """Open the pane of a job, or close it with None."""
-        self.opened = job
-        self.sophia.state.watched = job
+    def follow(self, key: str | None) -> None:
+        self.sophia.state.watched = key
         self.sophia.remember()
-        if self.is_mounted and self.data is not None:
-            self.draw()
-        self.refresh_now()
-
-    def on_data_table_row_highlighted(self, event: "DataTable.RowHighlighted") -> None:
-        # beside the list the pane follows the cursor; alone it stays with the opened job
-        key = self.selected_key
-        if self.size.width >= 100 and key and key != self.opened and self.table.has_focus:
-            self.follow(key)
+        super().follow(key)
 
     def act(self, name: str) -> bool:
         if name == "log":
@@ -152,10 +134,6 @@ class JobsScreen(TableScreen):
                 self.opened = self.selected_key
             self._draw_all()
             self.refresh_now()
-            return True
-        if name == "back" and self.opened:
-            self.follow(None)
-            self.table.focus()
             return True
         return super().act(name)
 
@@ -166,9 +144,9 @@ class JobsScreen(TableScreen):
 
 
 def job_text(
-    job: JobView, events: Sequence[EventView], width: int, glyphs: words.Glyphs, log: bool
+    job: JobView, events: Sequence[EventView], width: int, glyphs: words.Glyphs
 ) -> Content:
-    """What one job is and how far: some lines above its events or its log."""
+    """What one job is and how far: some lines above its curve and its events."""
     parts: list[Part] = [(visible(job.id), "bold"), "  "]
     parts += [(words.state_word(job.status), words.state_style(job.status))]
     about = " ".join(
@@ -186,18 +164,49 @@ def job_text(
         if left:
             parts.append("  " + _("{time} left").format(time=left))
         parts.append("\n")
-    losses = [value for value in map(_loss, events) if value is not None]
-    if losses:
-        spark = glyphs.sparkline(losses[-max(10, min(40, width - 30)) :])
-        parts += [(_("loss"), "dim"), f" {number(losses[0], 2)} ", (spark, "$accent")]
-        parts.append(f" {number(losses[-1], 2)}\n")
+    provider = getattr(job, "provider", None)
+    if provider:
+        there = f" {visible(provider)}  {visible(getattr(job, 'provider_job', None) or '')}\n"
+        parts += [(_("Provider"), "dim"), there]
     if job.resulting_model:
         parts += [(_("Model"), "dim"), f" {visible(job.resulting_model)}\n"]
     content = Content.assemble(*parts)
     if job.error:
-        content += error_text(_as_error(job.error), job.run_folder or "") + "\n"
-    shown = _("Log") if log else _("Events")
-    return content + Content.assemble("\n", (shown, "bold"), "\n")
+        content += error_text(_as_error(job.error), job.run_folder or "")
+    return content
+
+
+def loss_curve(
+    events: Sequence[EventView], width: int, height: int, glyphs: words.Glyphs
+) -> Content | None:
+    """The training's loss as a line, that on the held-out part as signs; None below two points."""
+    trained, held_out = _points(events, "loss"), _points(events, "eval_loss")
+    sign = "o" if glyphs.ascii_only else "◆"
+    drawn = curves([Curve(trained), Curve(held_out, sign)], width, height, glyphs.ascii_only)
+    if not drawn:
+        return None
+    line = "*" if glyphs.ascii_only else "⠤"
+    head: list[Part] = [(_("loss"), "bold")]
+    if trained:
+        head.append(f"  {line} {_('training')} {number(trained[-1][1], 2)}")
+    if held_out:
+        head.append(f"  {sign} {_('held-out part')} {number(held_out[-1][1], 2)}")
+    return Content.assemble(*head, "\n", ("\n".join(drawn), "$accent"))
+
+
+def _points(events: Sequence[EventView], name: str) -> list[tuple[float, float]]:
+    found = [
+        (float(each.data["step"]), float(each.data[name]))
+        for each in events
+        if each.kind == "metric"
+        and _is_number(each.data.get("step"))
+        and _is_number(each.data.get(name))
+    ]
+    return sorted(found)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _left(job: JobView) -> str:
@@ -214,11 +223,6 @@ def _as_error(error: dict[str, Any]) -> SophiaError:
     )
     found.code = visible(str(error.get("code") or found.code))
     return found
-
-
-def _loss(event: EventView) -> float | None:
-    value = event.data.get("loss") if event.kind == "metric" else None
-    return float(value) if isinstance(value, int | float) else None
 
 
 def _rate(job: JobView, events: Sequence[EventView]) -> float | None:
@@ -238,7 +242,7 @@ def _rate(job: JobView, events: Sequence[EventView]) -> float | None:
 
 
 def events_text(events: Sequence[EventView]) -> Content:
-    """One line for each event, oldest first."""
+    """One line for each of the newest events, oldest first."""
     if not events:
         return Content(_("Nothing told yet."))
     parts: list[Part] = []

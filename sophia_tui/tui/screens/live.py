@@ -15,7 +15,7 @@ from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.widgets.plate import Plate, error_text
 
 if TYPE_CHECKING:
-    from sophia_tui.tui.console import SophiaApp
+    from sophia_tui.tui.host import Console
 
 State = Literal["loading", "empty", "error", "stale", "full"]
 LONGEST_PAUSE = 30.0
@@ -26,7 +26,7 @@ class LiveScreen(SophiaScreen):
 
     interval = 2.0  # seconds between two looks
 
-    def __init__(self, sophia: "SophiaApp") -> None:
+    def __init__(self, sophia: "Console") -> None:
         super().__init__(sophia)
         self.state: State = "loading"
         self.data: Any = None
@@ -41,6 +41,9 @@ class LiveScreen(SophiaScreen):
 
     def has_nothing(self, data: Any) -> bool:
         return False
+
+    def follow(self, key: str | None) -> None:
+        """Open one of its rows, where it has rows."""
 
     def draw(self) -> None:
         """Draw `self.data` according to `self.state`."""

@@ -40,10 +40,11 @@ class OverviewScreen(LiveScreen):
     def draw(self) -> None:
         plate = self.query_one("#board", Plate)
         waiting = self.placeholder("")
-        if waiting is not None or self.data is None:
-            plate.draw(waiting or "")
-            return
         width = max(40, self.size.width - 1)
+        if waiting is not None or self.data is None:
+            # the six stages stand there from the first paint on: the figures come into their places
+            plate.draw(_stage_names(width, self.sophia.glyphs) + (waiting or ""))
+            return
         now = self.sophia.now()
         plate.draw(board(self.data, width, now, self.sophia.glyphs, self.sophia.state.left_at))
 
@@ -74,14 +75,22 @@ def board(
     """The whole of Overview as one text, `width` cells wide; `now` is aware."""
     parts: list[Part] = []
     parts += _stages(view, width, now, glyphs)
-    parts += _running(view, width, glyphs)
-    parts += _models(view, width, now, glyphs)
-    parts += _lately(view, width, now, glyphs, left_at)
+    # above what may be long: it is never out of sight
     text = glyphs.fit(view.next.text, width - 16).rstrip()
     parts += [(_("Next"), "bold"), "   ", text]
     if view.next.operation:
         parts += ["   ", ("enter", "bold $accent")]
+    parts.append("\n\n")
+    parts += _running(view, width, glyphs)
+    parts += _models(view, width, now, glyphs)
+    parts += _lately(view, width, now, glyphs, left_at)
     return Content.assemble(*parts)
+
+
+def _stage_names(width: int, glyphs: words.Glyphs) -> Content:
+    wide = min(24, width // len(words.STAGES))
+    names = [glyphs.fit(f"  {_(name)}", wide) for name in words.STAGES.values()]
+    return Content.assemble(("".join(names).rstrip(), "bold"), "\n\n")
 
 
 def _stages(view: OverviewView, width: int, now: datetime, glyphs: words.Glyphs) -> list[Part]:

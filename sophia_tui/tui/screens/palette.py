@@ -13,10 +13,9 @@ from textual.widgets.option_list import Option
 from sophia_tui.domain.operations import Operation
 from sophia_tui.i18n import _
 from sophia_tui.tui import words
-from sophia_tui.tui.screens.form import operation_title
 
 if TYPE_CHECKING:
-    from sophia_tui.tui.console import SophiaApp
+    from sophia_tui.tui.host import Console
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Entry:
         return all(word in text for word in wanted.casefold().split())
 
 
-def entries(sophia: "SophiaApp") -> list[Entry]:
+def entries(sophia: "Console") -> list[Entry]:
     """Everything this person may do, operations first."""
     found = [_of_operation(each) for each in sophia.permitted()]
     seen: set[str] = set()
@@ -55,7 +54,7 @@ def _of_operation(operation: Operation) -> Entry:
     verb = words.VERBS.get(operation.verb, operation.verb)
     subject = words.SUBJECTS.get(operation.subject, operation.subject)
     typed = operation.subject if operation.verb == "run" else operation.name.replace(".", " ")
-    title, alias = operation_title(operation), f"sophia {typed}"
+    title, alias = words.operation_title(operation), f"sophia {typed}"
     if title != f"{verb}: {subject}":
         alias += f" ({verb}: {subject})"
     return Entry(operation.name, title, alias, _(operation.help))
@@ -66,7 +65,7 @@ class PaletteScreen(ModalScreen[str | None]):
 
     CSS_PATH = "palette.tcss"
 
-    def __init__(self, sophia: "SophiaApp") -> None:
+    def __init__(self, sophia: "Console") -> None:
         super().__init__()
         self._entries = entries(sophia)
         self._glyphs = sophia.glyphs

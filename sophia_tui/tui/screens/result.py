@@ -20,7 +20,7 @@ from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.widgets.plate import Plate
 
 if TYPE_CHECKING:
-    from sophia_tui.tui.console import SophiaApp
+    from sophia_tui.tui.host import Console
 
 Part = str | tuple[str, str]
 
@@ -31,7 +31,7 @@ class ResultScreen(SophiaScreen):
     CSS_PATH = "result.tcss"
     scopes = ("result",)
 
-    def __init__(self, sophia: "SophiaApp", title: str, result: BaseModel) -> None:
+    def __init__(self, sophia: "Console", title: str, result: BaseModel) -> None:
         super().__init__(sophia)
         self.title_text = title
         self.result = result
@@ -70,7 +70,10 @@ def result_text(result: BaseModel, width: int = 78) -> Content:
 
 
 def _parts(value: BaseModel, indent: str, width: int) -> Iterator[Part]:
+    hidden = getattr(type(value), "machine_only", ())
     for name, info in type(value).model_fields.items():
+        if name in hidden:
+            continue
         each = getattr(value, name)
         if each in (None, "", [], {}, ()):
             continue
@@ -113,26 +116,31 @@ def _value(each: Any, indent: str, width: int) -> Iterator[Part]:
 
 
 def _table(items: Sequence[Any], width: int) -> list[str]:
-    """Rows of one kind as aligned lines under their titles; empty where that would not fit."""
+    """Rows of one kind as aligned lines under their titles; empty where that would not fit.
+
+    What is only a little too wide has its first column on lines of its own.
+    """
     if len(items) < 2 or not all(type(each) is type(items[0]) for each in items):
         return []
     if not isinstance(items[0], BaseModel):
         return []
     kind = type(items[0])
+    names = list(getattr(kind, "table_columns", ()) or kind.model_fields)
     if any(
-        isinstance(getattr(each, name), dict | list | BaseModel)
-        for each in items
-        for name in kind.model_fields
+        isinstance(getattr(each, name), dict | list | BaseModel) for each in items for name in names
     ):
         return []
-    lines = [[_(info.title or name) for name, info in kind.model_fields.items()]]
-    lines += [[words.shown_field(each, name) for name in kind.model_fields] for each in items]
+    lines = [[_(kind.model_fields[name].title or name) for name in names]]
+    lines += [[words.shown_field(each, name) for name in names] for each in items]
     widths = [max(cell_len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    if sum(widths) + 2 * len(widths) > width:
+    if sum(widths) + 2 * len(widths) <= width:
+        return [_aligned(line, widths) for line in lines]
+    if len(names) < 3 or sum(widths[1:]) + 2 * len(widths) > width:
         return []
-    return [
-        "  ".join(
-            cell + " " * (space - cell_len(cell)) for cell, space in zip(line, widths, strict=True)
-        ).rstrip()
-        for line in lines
-    ]
+    return [part for line in lines for part in (line[0], "  " + _aligned(line[1:], widths[1:]))]
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(
+        cell + " " * (space - cell_len(cell)) for cell, space in zip(cells, widths, strict=True)
+    ).rstrip()

@@ -19,7 +19,7 @@ from sophia_tui.tui.screens.live import LiveScreen
 from sophia_tui.tui.widgets.plate import Plate
 
 if TYPE_CHECKING:
-    from sophia_tui.tui.console import SophiaApp
+    from sophia_tui.tui.host import Console
 
 MOST_ROWS = 500
 
@@ -40,7 +40,7 @@ class TableScreen(LiveScreen):
     scopes: tuple[str, ...] = ("table",)
     name_of_screen = ""
 
-    def __init__(self, sophia: "SophiaApp") -> None:
+    def __init__(self, sophia: "Console") -> None:
         super().__init__(sophia)
         self.rows: dict[str, Row] = {}
         self._columns: tuple[tuple[str, int], ...] = ()
@@ -183,7 +183,7 @@ class TableScreen(LiveScreen):
         return self.selected_key or ""
 
 
-def empty_text(sophia: "SophiaApp", screen: str) -> str:
+def empty_text(sophia: "Console", screen: str) -> str:
     """That a list is empty, and the key that fills it, where the person may."""
     operation = keys.FILLED_BY.get(screen)
     found = next(

@@ -1,32 +1,50 @@
 """Small widgets that send nothing over the line unless what they show has changed."""
 
 from textual.content import Content
+from textual.geometry import Region
 from textual.widgets import Static
 
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _
-from sophia_tui.textsafe import visible, visible_lines
+from sophia_tui.textsafe import HOSTILE, visible, visible_lines
 
 
 class Plate(Static):
-    """Text without markup; drawn again only when text or style differ."""
+    """Text without markup; of what is drawn again, only the lines that differ are sent."""
 
     def __init__(
         self, content: Content | str = "", id: str | None = None, classes: str | None = None
     ) -> None:
         self._drawn = _plain(content)
-        super().__init__(self._drawn, markup=False, id=id, classes=classes)
+        super().__init__("", markup=False, id=id, classes=classes)
+
+    def render(self) -> Content:
+        return self._drawn
 
     def draw(self, content: Content | str) -> bool:
         """Show `content`; whether anything was drawn."""
-        fresh = _plain(content)
-        if fresh.plain == self._drawn.plain and fresh.spans == self._drawn.spans:
+        fresh, before = _plain(content), self._drawn
+        if fresh.plain == before.plain and fresh.spans == before.spans:
             return False
-        # text of the same shape needs no new layout, which would send the rest once more
-        layout = shape(fresh) != shape(self._drawn)
         self._drawn = fresh
-        self.update(fresh, layout=layout)
+        if shape(fresh) != shape(before):
+            self.refresh(layout=True)
+        else:
+            # text of the same shape needs no new layout, which would send the rest once more
+            self.refresh(*self._changed(before, fresh))
         return True
+
+    def _changed(self, before: Content, fresh: Content) -> list[Region]:
+        """Where lines differ; nothing (which means everything) where a line takes several rows."""
+        pairs = list(zip(_lines(before), _lines(fresh), strict=True))
+        width = self.content_size.width
+        if any(line.cell_length > width for _before, line in pairs):
+            return []
+        return [
+            Region(0, row, width, 1)
+            for row, (old, new) in enumerate(pairs)
+            if old.plain != new.plain or old.spans != new.spans
+        ]
 
     @property
     def text(self) -> str:
@@ -36,11 +54,19 @@ class Plate(Static):
 
 def shape(content: Content) -> list[int]:
     """The length of each line, in cells."""
-    return [line.cell_length for line in content.split("\n", allow_blank=True)]
+    return [line.cell_length for line in _lines(content)]
+
+
+def _lines(content: Content) -> list[Content]:
+    return list(content.split("\n", allow_blank=True))
 
 
 def _plain(content: Content | str) -> Content:
-    return content if isinstance(content, Content) else Content(content)
+    """As content. What a terminal could act on is a mark already; here is the last door."""
+    made = content if isinstance(content, Content) else Content(content)
+    if any(HOSTILE.search(line) for line in made.plain.split("\n")):
+        return Content(visible_lines(made.plain))
+    return made
 
 
 def error_text(problem: SophiaError, log: str = "") -> Content:

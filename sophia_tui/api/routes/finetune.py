@@ -1,0 +1,175 @@
+"""`POST /finetune`, as scripts have it: a thin door to the operation finetune.run.
+
+`{}` merges, prepares and creates; `{"status": ID}` shows; `"watch": true` holds the answer until
+the job ends, or streams what happens to who accepts server-sent events. The job goes on in any
+case.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ValidationError
+from starlette.responses import Response
+
+from sophia_tui.api.problems import Problem
+from sophia_tui.api.routes.sophia import Running, asked_by, listening
+from sophia_tui.domain.context import CancelSignal, Context, Face, Progress
+from sophia_tui.errors import SophiaError
+from sophia_tui.i18n import get_language
+from sophia_tui.services.finetune import FinetuneRequest, FinetuneView
+from sophia_tui.services.operations import as_sophia_error
+from sophia_tui.services.views import JobView
+
+if TYPE_CHECKING:
+    from sophia_tui.wiring import House
+
+PATH = "/finetune"
+OPERATION = "finetune.run"
+#: A proxy that hears nothing for so long closes the connection.
+KEEP_ALIVE_SECONDS = 15.0
+_PROGRESS = ("id", "status", "step", "total_steps", "loss", "seconds_left")
+
+
+def router(house: "House", running: Running) -> APIRouter:
+    """The route."""
+    routes = APIRouter()
+    FinetuneView.model_rebuild()
+
+    @routes.post(
+        PATH,
+        response_model=FinetuneView,
+        operation_id="finetune",
+        summary="Create a fine-tuning job from FINETUNE_DIR, or show and follow one.",
+        tags=["finetune"],
+        responses={
+            200: {"content": {"text/event-stream": {}}},
+            "default": {"model": Problem, "description": "What, why, what to do."},
+        },
+        openapi_extra={
+            "requestBody": {
+                "content": {"application/json": {"schema": FinetuneRequest.model_json_schema()}}
+            }
+        },
+    )
+    async def finetune(request: Request) -> Any:
+        asked = await asked_by(request, house.registry.get(OPERATION))
+        fields = asked.fields
+        door = _Door(house, request, asked.dry_run)
+        try:
+            watch = FinetuneRequest.model_validate(fields).watch
+        except ValidationError:  # the dispatcher says it, and nothing is begun
+            watch = False
+        else:
+            fields = {**fields, "watch": False}
+        with running.one() as cancel:
+            # what has begun is finished, whether or not somebody still waits for the answer
+            answer = await door.ask(fields, CancelSignal())
+            if not watch:
+                return answer
+            following = {**fields, "status": answer.id, "watch": True}
+            following.pop("base", None)
+            if "text/event-stream" not in request.headers.get("accept", ""):
+                async with listening(request, cancel):
+                    return await door.ask(following, cancel)
+        return _stream(door, running, following)
+
+    return routes
+
+
+class _Door:
+    """Asks operations for one request."""
+
+    def __init__(self, house: "House", request: Request, dry_run: bool) -> None:
+        self._house = house
+        self._dry_run = dry_run
+        self._role = request.state.role
+        self._language = get_language()
+
+    async def ask(
+        self, fields: dict[str, Any], cancel: CancelSignal, tick: asyncio.Event | None = None
+    ) -> FinetuneView:
+        answer = await self._call(OPERATION, fields, cancel, tick)
+        assert isinstance(answer, FinetuneView)
+        return answer
+
+    async def look(self, job_id: str) -> dict[str, Any]:
+        """Where the job stands, in the neutral words of the API."""
+        view = await self._call("jobs.show", {"job": job_id}, CancelSignal(), None)
+        assert isinstance(view, JobView)
+        return {name: getattr(view, name) for name in _PROGRESS}
+
+    async def _call(
+        self, name: str, fields: dict[str, Any], cancel: CancelSignal, tick: asyncio.Event | None
+    ) -> BaseModel:
+        def progress(progress: Progress) -> None:
+            if tick is not None:
+                tick.set()
+
+        context: Context = self._house.context(
+            Face.API,
+            dry_run=self._dry_run,
+            cancel=cancel,
+            progress=progress,
+            actor=f"api:{self._role.value}",
+            role=self._role,
+            language=self._language,
+        )
+        return await self._house.dispatcher.call(name, fields, context)
+
+
+def _stream(door: _Door, running: Running, fields: dict[str, Any]) -> Response:
+    """Server-sent events: `progress` for each change, `result` with the answer (or `error`)."""
+    return StreamingResponse(
+        _events(door, running, fields),
+        media_type="text/event-stream",
+        headers={"x-accel-buffering": "no"},
+    )
+
+
+async def _events(door: _Door, running: Running, fields: dict[str, Any]) -> AsyncIterator[str]:
+    tick = asyncio.Event()
+    with running.one() as cancel:
+        watching = asyncio.create_task(door.ask(fields, cancel, tick))
+        try:
+            tick.set()
+            last: dict[str, Any] | None = None
+            while not watching.done():
+                if tick.is_set():
+                    tick.clear()
+                    seen = await door.look(fields["status"])
+                    if seen != last:
+                        last = seen
+                        yield _event("progress", seen)
+                elif not await _heard(watching, tick):
+                    yield ": still here\n\n"
+            yield _event("result", watching.result().model_dump(mode="json"))
+        except Exception as problem:
+            error: SophiaError = as_sophia_error(problem)
+            yield _event("error", {"error": error.as_dict()})
+        finally:  # also when the client goes away: only the watching ends
+            cancel.request()
+            if not watching.done():
+                await asyncio.wait({watching}, timeout=2)
+                watching.cancel()
+
+
+async def _heard(watching: "asyncio.Task[FinetuneView]", tick: asyncio.Event) -> bool:
+    """Wait until something happens; False where nothing did for a while."""
+    ticking = asyncio.create_task(tick.wait())
+    try:
+        done, _pending = await asyncio.wait(
+            {watching, ticking},
+            timeout=KEEP_ALIVE_SECONDS,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+    finally:
+        ticking.cancel()
+    return bool(done)
+
+
+def _event(name: str, data: dict[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps(data, default=str)}\n\n"

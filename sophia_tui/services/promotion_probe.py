@@ -1,0 +1,153 @@
+"""The probe of a promotion: whether the new name answers where each env file sends its service."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from sophia_tui import envfile
+from sophia_tui.domain.models import FileChange, Model, ModelKind, Promotion
+from sophia_tui.domain.protocols import Prober
+from sophia_tui.domain.serving import Probe
+from sophia_tui.errors import PromotionError, SophiaError, UsageError
+from sophia_tui.i18n import _, number
+from sophia_tui.services.managed_env import read_env, refers_to
+from sophia_tui.textsafe import visible
+
+if TYPE_CHECKING:
+    from sophia_tui.settings import Settings
+
+#: What a promotion keeps of its probe where a person went without.
+SKIPPED: dict[str, Any] = {"answered": None, "why": "skipped by --no-probe"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a service will ask. `base_url` None is the client's own default, api.openai.com."""
+
+    base_url: str | None
+    api_key: str | None
+
+
+class Probing:
+    """Asks the model at every place that the changed env files name."""
+
+    def __init__(self, prober: Prober, settings: "Settings") -> None:
+        self._prober = prober
+        self._settings = settings
+
+    async def required(self, model: Model, changes: Sequence[FileChange]) -> dict[str, Any]:
+        """What the promotion keeps of it. Raises PromotionError P012, UsageError P013, P014,
+        UnavailableError P015; nothing is written then."""
+        found = [await self._ask(model, place) for place in self._places(model, changes)]
+        for each in found:
+            if not each.answered:
+                raise PromotionError(
+                    "P012",
+                    _("{model} does not answer at {address}; nothing was changed.").format(
+                        model=model.id, address=each.address
+                    ),
+                    each.why,
+                    _remedy(model),
+                )
+        return _kept(found)
+
+    async def foretold(self, model: Model, changes: Sequence[FileChange]) -> list[str]:
+        """What a plan says of it: whether the model would answer now."""
+        try:
+            found = [await self._ask(model, place) for place in self._places(model, changes)]
+        except SophiaError as problem:
+            return [_("It would be refused: {why}").format(why=f"{problem.what} {problem.remedy}")]
+        return [
+            _answered(each.address, each.seconds)
+            if each.answered
+            else _("It would be refused: no answer at {address}. {why}").format(
+                address=each.address, why=each.why
+            )
+            for each in found
+        ]
+
+    async def _ask(self, model: Model, place: Place) -> Probe:
+        seconds = self._settings.probe_seconds
+        return await self._prober(place.base_url, place.api_key, model.id, seconds)
+
+    def _places(self, model: Model, changes: Sequence[FileChange]) -> list[Place]:
+        """Each place once: the env file's own address and key, else Sophia's."""
+        found: dict[Place, None] = {}
+        for change in changes:
+            values = envfile.values(read_env(Path(change.path)))
+            found[self._place(model, values)] = None
+        return list(found)
+
+    def _place(self, model: Model, values: Mapping[str, str]) -> Place:
+        base_url = _value(values, "OPENAI_BASE_URL") or self._settings.openai_base_url
+        api_key = _value(values, "OPENAI_API_KEY") or self._own_key(base_url)
+        if model.kind is ModelKind.HOSTED:
+            if not api_key:
+                raise UsageError(
+                    "P013",
+                    _("{model} can't be asked: no OPENAI_API_KEY is set.").format(model=model.id),
+                    _("Neither the env file nor Sophia's settings have one."),
+                    _("Set it, or promote with --no-probe."),
+                )
+            return Place(base_url, api_key)
+        if not base_url:
+            raise UsageError(
+                "P014",
+                _("{model} can't be asked: no OPENAI_BASE_URL is set.").format(model=model.id),
+                _("The service would ask api.openai.com, which does not know this model."),
+                _(
+                    "Serve it: `sophia serve model {model}`; then set OPENAI_BASE_URL={address}/v1 "
+                    "in the env file or in Sophia's settings."
+                ).format(model=model.id, address=self._settings.api_url.rstrip("/")),
+            )
+        return Place(base_url, api_key)
+
+    def _own_key(self, base_url: str | None) -> str | None:
+        """The key of ours for this address: that of the served models for our own API alone."""
+        ours = base_url is not None and _host(base_url) == _host(self._settings.api_url)
+        key = (ours and self._settings.model_token) or self._settings.openai_api_key
+        return key.get_secret_value() if key else None
+
+
+def probe_notes(promotion: Promotion) -> list[str]:
+    """What people read of the probe when the promotion is done."""
+    kept = promotion.notes.get("probe")
+    if kept is None:  # a rollback
+        return []
+    if kept.get("answered") is None:
+        return [_("The model was not asked: --no-probe.")]
+    return [_answered(each["address"], each["seconds"]) for each in kept["places"]]
+
+
+def _answered(address: str, seconds: float) -> str:
+    return _("It answers at {address} ({seconds} s).").format(
+        address=visible(address), seconds=number(seconds, 1)
+    )
+
+
+def _kept(found: Sequence[Probe]) -> dict[str, Any]:
+    places = [asdict(each) for each in found]
+    return {"answered": True, "places": places}
+
+
+def _remedy(model: Model) -> str:
+    if model.kind is ModelKind.HOSTED:
+        return _("Look at OPENAI_BASE_URL and OPENAI_API_KEY, and whether the model still exists.")
+    return _(
+        "Serve it: `sophia serve model {model}`; `sophia serve list` says what answers."
+    ).format(model=model.id)
+
+
+def _host(address: str) -> tuple[str, str]:
+    parts = urlsplit(address)
+    return parts.scheme, parts.netloc.replace("localhost", "127.0.0.1")
+
+
+def _value(values: Mapping[str, str], key: str) -> str | None:
+    """A value of an env file; one that only names another key is that key's."""
+    text = values.get(key, "").strip()
+    if text and refers_to(text, values):
+        text = values.get(text.strip("${}"), "").strip()
+    return text or None

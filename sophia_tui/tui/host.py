@@ -1,0 +1,57 @@
+"""What a screen may ask of the app that shows it, so that screens and app need not import each
+other."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+from textual.content import Content
+from textual.screen import Screen
+
+from sophia_tui.domain.operations import Operation
+from sophia_tui.errors import SophiaError
+from sophia_tui.services.operations import Dispatcher
+from sophia_tui.tui.keys import Key
+from sophia_tui.tui.state import ConsoleState
+from sophia_tui.tui.words import Glyphs
+
+
+class Console(Protocol):
+    """The app as screens know it; console.py has it."""
+
+    dispatcher: Dispatcher
+    keys: tuple[Key, ...]
+    glyphs: Glyphs
+    state: ConsoleState
+    log_path: str
+    unreachable: SophiaError | None
+    painted: asyncio.Event
+    now: Callable[[], datetime]
+
+    async def call(
+        self, operation: str, request: Mapping[str, Any] | BaseModel, **given: Any
+    ) -> BaseModel: ...
+
+    def permitted(self) -> list[Operation]: ...
+
+    def may(self, operation: str) -> bool: ...
+
+    def offers(self, key: Key) -> bool: ...
+
+    def refusal(self, operation: Operation, dry_run: bool) -> SophiaError | None: ...
+
+    def measured(self, milliseconds: float) -> None: ...
+
+    def remember(self) -> None: ...
+
+    def head(self, width: int, heading: str) -> Content: ...
+
+    def go(self, target: str, screen: Screen[Any]) -> None: ...
+
+    def open(self, operation: str, request: dict[str, Any]) -> None: ...
+
+    def show(self, screen: Screen[Any]) -> None: ...
+
+    def finished(self, form: Screen[Any], title: str, result: BaseModel) -> None: ...

@@ -1,0 +1,106 @@
+"""What each screen shows, for its help page, and the commands that tell the same."""
+
+from dataclasses import dataclass
+
+from sophia_tui.i18n import N_
+
+
+@dataclass(frozen=True)
+class Page:
+    """`about` is for people; `twins` are operations, each a command with --json and --plain."""
+
+    about: tuple[str, ...]
+    twins: tuple[str, ...] = ()
+
+
+PAGES = {
+    "overview": Page(
+        (
+            N_("Where the loop stands: six stages, each with its figure, its age or its limit."),
+            N_("Then the next step, what runs, the models in use, what happened since you left."),
+            N_("Signs: ✓ or + good, ! look at it, ✗ or x a problem, · or - nothing yet."),
+        ),
+        ("overview.show",),
+    ),
+    "setup": Page(
+        (
+            N_("What is set up, what is missing, and what to do about each; nothing is changed."),
+            N_("Then the tables of your own database, column by column; they are only read."),
+            N_("It looks again every 30 seconds, and at once on r."),
+        ),
+        ("setup.check", "source.inspect"),
+    ),
+    "datasets": Page(
+        (
+            N_("The versions of your training data. A version never changes."),
+            N_("Rows in = rows kept + rows rejected, always; what was rejected is listed."),
+            N_("Each record leads back to the row of your database that it comes from."),
+        ),
+        ("datasets.list", "datasets.show", "datasets.rejected", "datasets.rows"),
+    ),
+    "jobs": Page(
+        (
+            N_("Trainings and evaluations. They go on without the console, and without SSH."),
+            N_(
+                "The curve is the loss of the training; single signs are that on the held-out part."
+            ),
+            N_("In a wide window the job under the cursor is shown beside the list."),
+        ),
+        ("jobs.list", "jobs.show", "jobs.events", "jobs.log", "jobs.watch"),
+    ),
+    "models": Page(
+        (
+            N_("What training made and what production uses: before and after, by measure."),
+            N_(
+                "An answer leads to its model, the job, the data set and the rows of your database."
+            ),
+            N_(
+                "Mark two models with space to compare them. Promotion asks for the name typed,"
+                " and has a way back."
+            ),
+        ),
+        (
+            "models.list",
+            "models.show",
+            "evaluate.show",
+            "evaluate.compare",
+            "promote.history",
+            "serve.list",
+        ),
+    ),
+    "monitor": Page(
+        (
+            N_("What served models did: requests, errors, times, tokens; never a word of them."),
+            N_(
+                "How people judged the answers, by day; and what this version does not measure yet."
+            ),
+        ),
+        ("monitor.show", "serve.list"),
+    ),
+    "settings": Page(
+        (
+            N_("Every setting in force and where it comes from; secrets are never shown."),
+            N_("Those that Sophia keeps are changed here, others in the environment or the .env."),
+        ),
+        ("settings.list", "settings.set", "settings.unset"),
+    ),
+    "audit": Page(
+        (
+            N_("Who did what, when, and from which face: every change, and every refusal."),
+            N_("Newest first; / filters by any text of a line."),
+        ),
+        ("audit.list",),
+    ),
+    "form": Page(
+        (
+            N_("What an operation needs. The command line for the same stands above the buttons."),
+            N_("What you type is checked as you type, and kept as a draft; secrets are not kept."),
+        )
+    ),
+    "result": Page((N_("What an operation answered; y copies it and w saves it as JSON."),)),
+}
+
+
+def page_of(scopes: tuple[str, ...]) -> Page:
+    """The page of a screen, by its most special scope that has one."""
+    return next((PAGES[each] for each in reversed(scopes) if each in PAGES), Page(()))

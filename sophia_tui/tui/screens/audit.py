@@ -1,0 +1,84 @@
+"""Log: who did what, when, from which face; newest first, one entry in full."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from textual.content import Content
+
+from sophia_tui.i18n import _, number
+from sophia_tui.services.views import worded
+from sophia_tui.textsafe import visible
+from sophia_tui.tui import words
+from sophia_tui.tui.parts import Part, pairs, title
+from sophia_tui.tui.screens.detail import DetailScreen
+from sophia_tui.tui.screens.table import MOST_ROWS, Row
+
+_HEALTH = {"done": "ok", "dry_run": "empty", "refused": "attention", "failed": "problem"}
+
+
+class AuditScreen(DetailScreen):
+    """The newest 500 entries; older ones by `sophia audit list --offset`."""
+
+    scopes = ("table", "audit")
+    name_of_screen = "audit"
+    interval = 5.0
+
+    def heading(self) -> str:
+        return _("Log")
+
+    def columns(self) -> Sequence[tuple[str, int]]:
+        if self.wide:
+            return [(_("Time"), 14), (_("Operation"), 26)]
+        rest = self.room - 14 - 8 - 17 - 14 - 8
+        return [
+            (_("Time"), 14),
+            (_("Operation"), 17),
+            (_("Outcome"), 14),
+            (_("Who"), 8),
+            (_("Target"), rest),
+        ]
+
+    async def rows_of(self) -> list[Any]:
+        found: Any = await self.sophia.call("audit.list", {"limit": MOST_ROWS})
+        return list(found.items)
+
+    def to_rows(self, data: list[Any]) -> list[Row]:
+        seen: dict[str, int] = {}
+        rows = []
+        for each in reversed(data):  # several entries of one moment are told apart from the oldest
+            key = f"{each.at.isoformat()} {each.operation} {each.actor}"
+            seen[key] = seen.get(key, 0) + 1
+            rows.append(Row(f"{key} {seen[key]}", self._cells(each), each))
+        return rows[::-1]
+
+    def _cells(self, entry: Any) -> tuple[str, ...]:
+        at = entry.at.astimezone().strftime("%m-%d %H:%M:%S")
+        sign = self.sophia.glyphs.health[_HEALTH.get(entry.outcome, "unknown")]
+        if self.wide:
+            return (at, f"{sign} {entry.operation}")
+        outcome = f"{sign} {worded('outcome', entry.outcome)}"
+        return (at, entry.operation, outcome, entry.actor, entry.target or "")
+
+    def detail(self, row: Row, told: Any, width: int) -> Content:
+        style = words.STYLES[_HEALTH.get(told.outcome, "unknown")]
+        parts: list[Part] = [(visible(told.operation), "bold"), "  "]
+        parts += [(visible(str(worded("outcome", told.outcome))), style), "\n\n"]
+        parts += pairs(
+            [
+                (_("Time"), words.shown(told.at)),
+                (_("Who"), told.actor),
+                (_("From"), told.face),
+                (_("Role"), _(told.role)),
+                (_("Target"), told.target or ""),
+                (_("Code"), told.code or ""),
+                (_("Seconds"), number(told.seconds, 3)),
+            ]
+        )
+        if told.request:
+            parts += title(_("Request"))
+            parts += pairs((str(key), words.shown(each)) for key, each in told.request.items())
+        return Content.assemble(*parts)
+
+    def copied(self) -> str:
+        row = self.shown
+        return row.data.model_dump_json() if row else ""

@@ -1,0 +1,184 @@
+"""Data sets: the versions; one in full with its sum, its files, its steps and what was rejected."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from textual.content import Content
+
+from sophia_tui.errors import SophiaError
+from sophia_tui.i18n import _, number
+from sophia_tui.services.views import key_word
+from sophia_tui.textsafe import visible
+from sophia_tui.tui import words
+from sophia_tui.tui.parts import Part, grid, pairs, title
+from sophia_tui.tui.screens.detail import DetailScreen
+from sophia_tui.tui.screens.table import MOST_ROWS, Row
+from sophia_tui.tui.widgets.plate import error_text
+
+_REJECTED_SHOWN = 200
+#: Counts that are no rejection codes.
+_PARTS = ("rows_in", "rows_kept", "rows_rejected", "redacted", "train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a version's manifest says, and the first of its rejected records."""
+
+    manifest: Mapping[str, Any]
+    rejected: Sequence[Any] = ()
+    total: int = 0
+    problem: SophiaError | None = field(default=None)
+
+
+class DatasetsScreen(DetailScreen):
+    """Every row that went in is kept or rejected, and what was rejected is listed."""
+
+    scopes = ("table", "datasets")
+    name_of_screen = "datasets"
+
+    def heading(self) -> str:
+        return _("Data sets")
+
+    def columns(self) -> Sequence[tuple[str, int]]:
+        name = self.room - 8 - 10 - 4 if self.wide else 28
+        shape = [(_("Data set"), name), (_("kept"), 8), (_("rejected"), 10)]
+        if not self.wide:
+            shape += [(_("Created"), 13), (_("by"), self.room - 28 - 8 - 10 - 13 - 8)]
+        return shape
+
+    async def rows_of(self) -> list[Any]:
+        found: Any = await self.sophia.call("datasets.list", {"limit": MOST_ROWS})
+        return list(found.items)
+
+    def to_rows(self, data: list[Any]) -> list[Row]:
+        return [Row(each.id, self._cells(each), each) for each in data]
+
+    def _cells(self, item: Any) -> tuple[str, ...]:
+        counts = item.counts
+        cells = (item.id, _count(counts, "rows_kept"), _count(counts, "rows_rejected"))
+        if self.wide:
+            return cells
+        return (*cells, words.age(self.sophia.now(), item.created_at), item.created_by)
+
+    async def tell(self, row: Row) -> Told:
+        if row.key == self.told_of and isinstance(self.told, Told) and self.told.problem is None:
+            return self.told  # a version never changes
+        shown: Any = await self.sophia.call("datasets.show", {"dataset": row.key})
+        try:
+            listed: Any = await self.sophia.call(
+                "datasets.rejected", {"dataset": row.key, "limit": _REJECTED_SHOWN}
+            )
+        except SophiaError as problem:
+            return Told(shown.manifest, problem=problem)
+        return Told(shown.manifest, listed.items, listed.total)
+
+    def detail(self, row: Row, told: Told, width: int) -> Content:
+        counts, glyphs = row.data.counts, self.sophia.glyphs
+        parts: list[Part] = [(visible(row.key), "bold"), "\n"]
+        parts.append(
+            _("{rows_in} rows in = {kept} kept + {rejected} rejected").format(
+                rows_in=_count(counts, "rows_in"),
+                kept=_count(counts, "rows_kept"),
+                rejected=_count(counts, "rows_rejected"),
+            )
+            + "\n"
+        )
+        split = ", ".join(
+            f"{key_word(each)} {_count(counts, each)}"
+            for each in ("train", "valid", "test", "redacted")
+            if counts.get(each)
+        )
+        parts.append(split + "\n")
+        parts += self._reasons(counts, told, width)
+        parts += _files(told.manifest, width, glyphs)
+        parts += _steps(told.manifest, width, glyphs)
+        parts += ["\n", *pairs([(_("Folder"), row.data.folder)])]
+        parts += self._records(told, width)
+        return Content.assemble(*parts)
+
+    def _reasons(self, counts: Mapping[str, int], told: Told, width: int) -> list[Part]:
+        reasons: dict[str, set[str]] = {}
+        for each in told.rejected:
+            reasons.setdefault(each.code, set()).add(each.reason)
+        found = [
+            [number(count), code, *(reasons[code] if len(reasons.get(code, ())) == 1 else [""])]
+            for code, count in sorted(counts.items(), key=lambda each: -each[1])
+            if code not in _PARTS and count
+        ]
+        if not found:
+            return []
+        return [
+            *title(_("Rejected by reason")),
+            *grid(["", "", ""], found, width, self.sophia.glyphs),
+        ]
+
+    def _records(self, told: Told, width: int) -> list[Part]:
+        if told.problem is not None:
+            return ["\n", error_text(told.problem, self.sophia.log_path)]
+        if not told.rejected:
+            return []
+        note = ""
+        if told.total > len(told.rejected):
+            note = _("the first {shown} of {total}").format(
+                shown=number(len(told.rejected)), total=number(told.total)
+            )
+        rows = [
+            [f"{each.file}:{each.line}", each.code, source_text(each.source) or each.reason]
+            for each in told.rejected
+        ]
+        heads = [_("Place"), _("Code"), _("Source row, or reason")]
+        return [*title(_("Rejected records"), note), *grid(heads, rows, width, self.sophia.glyphs)]
+
+    def prefill(self, operation: str) -> dict[str, Any]:
+        row = self.shown
+        declared = self.sophia.dispatcher.registry.get(operation)
+        return {"dataset": row.key} if row and "dataset" in declared.input.model_fields else {}
+
+
+def _count(counts: Mapping[str, int], name: str) -> str:
+    return number(counts.get(name, 0))
+
+
+def source_text(source: Mapping[str, Any] | None) -> str:
+    """The row of the owner's table that a record comes from."""
+    if not source:
+        return ""
+    key = source.get("key")
+    told = (
+        ", ".join(f"{name} {value}" for name, value in key.items())
+        if isinstance(key, dict)
+        else key
+    )
+    return f"{source.get('table', '')} {told or ''}".strip()
+
+
+def _files(manifest: Mapping[str, Any], width: int, glyphs: words.Glyphs) -> list[Part]:
+    rows = [
+        [
+            str(each.get("file", "")),
+            number(each.get("rows", 0)),
+            number(each["rows_traced"]) if "rows_traced" in each else "-",
+            str(each.get("copy_export", "-")),
+        ]
+        for each in manifest.get("sources", ())
+        if isinstance(each, dict)
+    ]
+    if not rows:
+        return []
+    heads = [_("File"), _("Rows"), _("Rows traced"), _("COPY export")]
+    return [*title(_("Files")), *grid(heads, rows, width, glyphs)]
+
+
+def _steps(manifest: Mapping[str, Any], width: int, glyphs: words.Glyphs) -> list[Part]:
+    rows = []
+    for each in manifest.get("steps", ()):
+        rest = {key: value for key, value in each.items() if key not in ("step", "version")}
+        settings = rest.pop("settings", None) or rest
+        rows.append(
+            [str(each.get("step", "")), str(each.get("version", "")), words.shown(settings)]
+        )
+    if not rows:
+        return []
+    heads = [_("Step"), _("Version"), _("Settings")]
+    return [*title(_("Steps")), *grid(heads, rows, width, glyphs)]

@@ -1,0 +1,163 @@
+"""A list and one of its rows in full: beside the list from 100 columns, in its place below."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import DataTable
+
+from sophia_tui.errors import SophiaError
+from sophia_tui.i18n import _
+from sophia_tui.tui import keys
+from sophia_tui.tui.screens.base import StylePath
+from sophia_tui.tui.screens.table import Row, TableScreen
+from sophia_tui.tui.widgets.plate import Plate, error_text
+
+WIDE = 100
+#: Columns that the list keeps beside the detail.
+LIST_WIDTH = 44
+
+
+class DetailScreen(TableScreen):
+    """Subclasses also say what else is asked about a row (`tell`) and how it is drawn (`detail`).
+
+    enter opens a row, esc goes back to the list; in a wide window the detail follows the cursor.
+    """
+
+    CSS_PATH: ClassVar[StylePath] = ["table.tcss", "detail.tcss"]
+    opened: str | None = None
+    #: What `tell` answered, and for which row.
+    told: Any = None
+    told_of: str | None = None
+
+    @property
+    def wide(self) -> bool:
+        return self.size.width >= WIDE
+
+    @property
+    def room(self) -> int:
+        """Cells that a row of the list has."""
+        return LIST_WIDTH - 2 if self.wide else max(40, self.size.width - 2)
+
+    async def rows_of(self) -> Any:
+        """The data behind the list. Raises SophiaError."""
+        raise NotImplementedError
+
+    async def tell(self, row: Row) -> Any:
+        """What else there is to know about a row. Raises SophiaError."""
+        return row.data
+
+    def detail(self, row: Row, told: Any, width: int) -> Content:
+        """One row in full, for `width` cells."""
+        raise NotImplementedError
+
+    def body(self) -> Iterable[Widget]:
+        with Horizontal(classes="body"):
+            with Vertical(id="list"):
+                yield from super().body()
+            with Vertical(id="detail"):
+                yield from self.detail_body()
+
+    def detail_body(self) -> Iterable[Widget]:
+        with VerticalScroll(id="told"):
+            yield Plate(id="lines")
+
+    async def fetch(self) -> Any:
+        data = await self.rows_of()
+        if self.opened or self.wide:
+            rows = self.to_rows(data)
+            chosen = [each for each in rows if each.key == self.opened]
+            if self.opened and not chosen:
+                self.opened = None
+            for row in (chosen or rows)[:1] if self.opened or self.wide else []:
+                await self._tell(row)
+        return data
+
+    async def _tell(self, row: Row) -> None:
+        try:
+            told: Any = await self.tell(row)
+        except SophiaError as problem:
+            if problem.exit_code == 5:  # the store is away: that is the whole screen's trouble
+                raise
+            told = problem
+        self.told, self.told_of = told, row.key
+
+    def draw(self) -> None:
+        super().draw()
+        self.set_class(self.opened is not None, "-detail")
+        self.draw_detail()
+
+    def drawn(self) -> None:
+        if self.opened and self.opened in self.rows and self.selected_key != self.opened:
+            self.table.move_cursor(row=list(self.rows).index(self.opened))
+
+    @property
+    def shown(self) -> Row | None:
+        """The row that the detail shows."""
+        return self.rows.get(self.opened or self.selected_key or "")
+
+    @property
+    def detail_width(self) -> int:
+        beside = self.size.width - LIST_WIDTH - 1 if self.wide else self.size.width
+        return max(30, beside - 1)
+
+    def draw_detail(self) -> None:
+        lines = self.query_one("#lines", Plate)
+        row = self.shown
+        if row is None or self.state == "loading":
+            lines.draw("")
+        elif self.told_of != row.key:
+            lines.draw(_("Loading..."))
+        elif isinstance(self.told, SophiaError):
+            lines.draw(error_text(self.told, self.sophia.log_path))
+        else:
+            lines.draw(self.detail(row, self.told, self.detail_width))
+
+    def open_row(self, row: Row) -> None:
+        self.follow(row.key)
+        self.query_one("#told", VerticalScroll).focus()
+
+    def follow(self, key: str | None) -> None:
+        """Open the detail of a row, or close it with None."""
+        if key != self.opened and self.is_mounted:
+            self.query_one("#told", VerticalScroll).scroll_home(animate=False)
+        self.opened = key
+        if self.is_mounted and self.data is not None:
+            self._draw_all()
+        self.refresh_now()
+
+    def on_data_table_row_highlighted(self, event: "DataTable.RowHighlighted") -> None:
+        # beside the list the detail follows the cursor; alone it stays with the opened row
+        key = self.selected_key
+        if self.wide and key and key != self.opened and self.table.has_focus:
+            self.follow(key)
+
+    def footer(self) -> list[keys.Key]:
+        """While a row takes the list's place, the way back stands in place of opening."""
+        found = super().footer()
+        if self.opened is None or self.wide:
+            return found
+        rank = next((each.rank for each in found if each.target == "act.open"), 0)
+        return [
+            replace(each, rank=rank) if each.target == "act.back" else each
+            for each in found
+            if each.target != "act.open"
+        ]
+
+    def act(self, name: str) -> bool:
+        if name == "filter" and self.opened and not self.wide:
+            self.follow(None)  # the filter stands above the list
+        if name == "back" and self.opened and not self.wide:
+            self.follow(None)
+            self.table.focus()
+            return True
+        if name == "back" and self.query_one("#told").has_focus:
+            self.table.focus()
+            return True
+        return super().act(name)
+
+    def copied(self) -> str:
+        return self.opened or self.selected_key or ""

@@ -1,0 +1,70 @@
+"""Settings: key, value and where it comes from; one in full with its meaning."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from textual.content import Content
+
+from sophia_tui.i18n import _
+from sophia_tui.services.views import worded
+from sophia_tui.textsafe import visible
+from sophia_tui.tui.parts import Part, pairs
+from sophia_tui.tui.screens.detail import DetailScreen
+from sophia_tui.tui.screens.table import Row
+
+
+class SettingsScreen(DetailScreen):
+    """Secrets come masked from the service; only what Sophia keeps is changed here."""
+
+    scopes = ("table", "settings")
+    name_of_screen = "settings"
+    interval = 5.0
+
+    def __init__(self, sophia: Any) -> None:
+        super().__init__(sophia)
+        self._env_file: str | None = None
+
+    def heading(self) -> str:
+        return _("Settings")
+
+    def columns(self) -> Sequence[tuple[str, int]]:
+        if self.wide:
+            return [(_("Setting"), 28), (_("From"), 12)]
+        return [(_("Setting"), 30), (_("Value"), self.room - 30 - 13 - 4), (_("From"), 13)]
+
+    async def rows_of(self) -> list[Any]:
+        found: Any = await self.sophia.call("settings.list", {})
+        self._env_file = found.env_file
+        return list(found.items)
+
+    def to_rows(self, data: list[Any]) -> list[Row]:
+        return [Row(each.key, self._cells(each), each) for each in data]
+
+    def _cells(self, item: Any) -> tuple[str, ...]:
+        source = worded("source", item.source)
+        return (item.key, source) if self.wide else (item.key, item.value or "-", source)
+
+    def detail(self, row: Row, told: Any, width: int) -> Content:
+        source = worded("source", told.source)
+        if told.source == "env file" and self._env_file:
+            source = f"{source} {self._env_file}"
+        kept = _("yes") if told.changeable else _("no: set it in the environment or in the .env")
+        parts: list[Part] = [(visible(told.key), "bold"), "\n\n", visible(told.help), "\n\n"]
+        parts += pairs(
+            [
+                (_("Value"), told.value or "-"),
+                (_("From"), source),
+                (_("Default"), told.default or "-"),
+                (_("Kept by Sophia"), kept),
+            ]
+        )
+        return Content.assemble(*parts)
+
+    def prefill(self, operation: str) -> dict[str, Any]:
+        row = self.shown
+        if operation not in ("settings.set", "settings.unset") or row is None:
+            return {}
+        given = {"key": row.key}
+        if operation == "settings.set" and row.data.changeable and row.data.value is not None:
+            given["value"] = row.data.value
+        return given

@@ -1,0 +1,473 @@
+"""What every screen is shown in pictures and pilots: fixed answers of the real operations."""
+
+from datetime import timedelta
+from typing import Any
+
+from pydantic import BaseModel
+
+from sophia_tui.domain.operations import Output
+from sophia_tui.services.audit import AuditList, AuditView
+from sophia_tui.services.collect import ColumnView, SourceReport, TableView
+from sophia_tui.services.datasets import (
+    DatasetDetails,
+    KeptList,
+    KeptRecord,
+    RejectedList,
+    RejectedRecord,
+)
+from sophia_tui.services.evaluation_rows import MeasureRow
+from sophia_tui.services.evaluation_views import (
+    AnswerView,
+    EvaluationView,
+    GradedAnswerView,
+    ScoreView,
+)
+from sophia_tui.services.monitor import (
+    FeedbackDayView,
+    FeedbackView,
+    LivingView,
+    MonitorView,
+    NotYetView,
+    TrafficPoint,
+    TrafficView,
+)
+from sophia_tui.services.promotion_views import FileDiff, PromotionList, PromotionView
+from sophia_tui.services.serving import ApiView, DeploymentView, ServeList
+from sophia_tui.services.settings import SettingList, SettingView
+from sophia_tui.services.setup import CheckView, SetupReport
+from sophia_tui.services.views import (
+    DatasetList,
+    DatasetView,
+    EventList,
+    EventView,
+    JobList,
+    LogView,
+    ModelList,
+    ModelView,
+)
+from tests.tui import stub
+
+NOW = stub.NOW
+JOB, DATASET, MODEL = "ftjob-7f2a9c0d1e2f", "ground@0f3a5c9b1d2e", "sophia-v2"
+
+
+def checks() -> SetupReport:
+    """One check in each state."""
+    return SetupReport(
+        ready=False,
+        items=[
+            CheckView(name="Sophia's store", state="ok", found="2 ms"),
+            CheckView(
+                name="Base model",
+                state="attention",
+                found="none",
+                remedy="Set FINETUNE_BASE, or give --base to `sophia train start`.",
+            ),
+            CheckView(
+                name="Free disk space",
+                state="problem",
+                found="0.4 GB",
+                remedy="Free space under /var/lib/sophia.",
+            ),
+        ],
+    )
+
+
+def tables() -> SourceReport:
+    columns = [
+        ColumnView(column="qhash", found="text", required=True, usable=True),
+        ColumnView(column="citations", found="jsonb", required=False, usable=True),
+        ColumnView(
+            column="created_at",
+            found=None,
+            required=True,
+            usable=False,
+            problem="The column is missing.",
+        ),
+    ]
+    found = TableView(
+        table="qa_cache",
+        found="public.qa_cache",
+        kind="table",
+        usable=True,
+        rows_estimate=1204,
+        columns=columns,
+    )
+    gone = TableView(table="feedback", usable=False, problem="There is no such table.")
+    return SourceReport(items=[found, gone])
+
+
+def dataset(identifier: str = DATASET) -> DatasetView:
+    name, _sign, digest = identifier.partition("@")
+    counts = {"rows_in": 301, "rows_kept": 273, "rows_rejected": 28, "redacted": 18}
+    counts |= {"duplicate": 9, "last_not_assistant": 19, "train": 218, "valid": 55, "test": 0}
+    return DatasetView(
+        id=identifier,
+        name=name,
+        hash=digest * 4,
+        folder=f"/data/datasets/{name}/{digest}",
+        counts=counts,
+        created_by="ana",
+        created_at=NOW - timedelta(hours=5),
+    )
+
+
+def manifest() -> dict[str, Any]:
+    return {
+        "sources": [
+            {"file": "qa_cache.jsonl", "rows": 196, "rows_traced": 196, "copy_export": "no"},
+            {"file": "conversations.jsonl", "rows": 105, "rows_traced": 38, "copy_export": "no"},
+        ],
+        "steps": [
+            {"step": "redact", "version": 1, "settings": {}},
+            {"step": "split", "version": 1, "settings": {"seed": 42, "shares": "80/20"}},
+        ],
+    }
+
+
+def rejected() -> RejectedList:
+    source = {"table": "public.qa_cache", "key": {"qhash": "16d691b847b4"}}
+    items = [
+        RejectedRecord(
+            file="qa_cache.jsonl", line=105, code="duplicate", reason="As line 104.", source=source
+        ),
+        RejectedRecord(
+            file="conversations.jsonl",
+            line=1,
+            code="last_not_assistant",
+            reason="The last message is not the assistant's.",
+        ),
+    ]
+    return RejectedList(dataset=DATASET, total=28, items=items)
+
+
+def kept() -> KeptList:
+    source = {"table": "public.qa_cache", "key": {"qhash": "851803e05c70"}}
+    record = KeptRecord(
+        part="train",
+        file="qa_cache.jsonl",
+        line=63,
+        source=source,
+        question="How cold is the ripening room?",
+        answer="It is kept at 11 degrees.",
+    )
+    return KeptList(dataset=DATASET, items=[record])
+
+
+def jobs() -> JobList:
+    error = {
+        "code": "SOPHIA-J470",
+        "what": "The training diverged.",
+        "why": "The loss grew from 4.0 to 9.7.",
+        "remedy": "Lower the learning rate.",
+    }
+    return JobList(
+        items=[
+            stub.job(JOB),
+            stub.job("ftjob-6c10aa00bb11", "succeeded", step=500, resulting_model=MODEL),
+            stub.job("ftjob-0badcafe0000", "failed", step=60, error=error, seconds_left=None),
+        ]
+    )
+
+
+def events(job: str = JOB) -> EventList:
+    """A loss that falls, and looks at the held-out part."""
+    found = [EventView(number=1, at=NOW, kind="state", data={"state": "running"})]
+    for number in range(2, 33):
+        data: dict[str, Any] = {"step": number * 10, "loss": round(1.2 + 6 / number, 3)}
+        if number % 10 == 0:
+            data["eval_loss"] = round(1.5 + 6 / number, 3)
+        at = NOW + timedelta(seconds=5 * number)
+        found.append(EventView(number=number, at=at, kind="metric", data=data))
+    return EventList(job=job, items=found)
+
+
+def report() -> dict[str, Any]:
+    def score(loss: float, perplexity: float) -> dict[str, float]:
+        return {
+            "loss": loss,
+            "loss_low": loss - 0.1,
+            "loss_high": loss + 0.1,
+            "perplexity": perplexity,
+            "perplexity_low": perplexity * 0.9,
+            "perplexity_high": perplexity * 1.1,
+        }
+
+    return {"before": score(3.2, 24.5), "after": score(1.2, 3.3)}
+
+
+def evaluation() -> EvaluationView:
+    """Measures with and without targets, questions with and without verdicts."""
+
+    def measure(name: str, before: float, after: float, **more: Any) -> MeasureRow:
+        return MeasureRow(
+            label=name,
+            measure=name.lower(),
+            before=before,
+            after=after,
+            difference=after - before,
+            **more,
+        )
+
+    return EvaluationView(
+        model=MODEL,
+        base="SmolLM2-135M",
+        dataset=DATASET,
+        job="ftjob-eva10aa00bb1",
+        at=NOW - timedelta(hours=29),
+        examples=55,
+        answer_tokens=1810,
+        rows=[
+            measure("Loss", 3.2, 1.2, low=-2.1, high=-1.9, unit="nats"),
+            measure("Perplexity", 24.5, 3.3, target="< 2.5", met="not met"),
+            measure("Right: held-out", 0.05, 0.72, low=0.5, high=0.8, unit="share"),
+            measure("Seconds an answer", 1.9, 1.4, target="< 2", met="met", unit="seconds"),
+            MeasureRow(label="Tone", measure="tone", target="> 90 %", met="not measured"),
+        ],
+        before=ScoreView(**report()["before"]),
+        after=ScoreView(**report()["after"]),
+        answers=[AnswerView(prompt="Who are you?", before="A model.", after="Sophia.")],
+        graded_answers=[
+            GradedAnswerView(
+                set="held-out",
+                id="cold-1",
+                language="en",
+                question="How cold is the ripening room?",
+                accepted=["11 degrees"],
+                before="I do not know.",
+                before_verdict="wrong",
+                after="It is kept at 11 degrees.",
+                after_verdict="right",
+            )
+        ],
+    )
+
+
+def served() -> ServeList:
+    deployment = DeploymentView(
+        id="deploy-1",
+        name=MODEL,
+        model="sophia-v2-merged",
+        state="ready",
+        engine="transformers",
+        created_by="ana",
+        created_at=NOW - timedelta(hours=20),
+    )
+    return ServeList(items=[deployment], api=ApiView(address="http://localhost:8000", answers=True))
+
+
+def models() -> ModelList:
+    at = NOW - timedelta(hours=30)
+    return ModelList(
+        items=[
+            ModelView(
+                id=MODEL,
+                kind="adapter",
+                base="SmolLM2-135M",
+                job="ftjob-6c10aa00bb11",
+                dataset=DATASET,
+                evaluation=report(),
+                created_at=at,
+            ),
+            ModelView(id="sophia-v1", kind="adapter", base="SmolLM2-135M", created_at=at),
+            ModelView(
+                id="gpt-4o-mini",
+                kind="hosted",
+                base="gpt-4o-mini",
+                created_at=at,
+                shutdown_at=NOW + timedelta(days=54),
+            ),
+        ]
+    )
+
+
+def promotions() -> PromotionList:
+    def promotion(name: str, model: str, before: str, **more: Any) -> PromotionView:
+        diff = [f"-GEN_MODEL={before}", f"+GEN_MODEL={model}"]
+        return PromotionView(
+            id=name,
+            model=model,
+            previous_model=before,
+            state="done",
+            files=[FileDiff(path="/srv/rag/.env", diff=diff)],
+            created_by="ana",
+            created_at=NOW - timedelta(hours=28),
+            **more,
+        )
+
+    return PromotionList(items=[promotion("promotion-2", MODEL, "gpt-4o-mini")])
+
+
+def traffic(requests: int, seconds: float) -> dict[str, Any]:
+    return {
+        "model": MODEL,
+        "requests": requests,
+        "errors": requests // 50,
+        "error_rate": 0.02,
+        "prompt_tokens": 40 * requests,
+        "completion_tokens": 25 * requests,
+        "seconds_mean": seconds / 2,
+        "seconds_p50": seconds / 2,
+        "seconds_p95": seconds,
+        "first_token_seconds_p50": 0.12,
+    }
+
+
+def monitor() -> MonitorView:
+    since = (NOW - timedelta(days=6)).replace(hour=0, minute=0)
+    points = [
+        TrafficPoint(
+            start=since + timedelta(hours=3 * each), **traffic(10 + each % 8, 1 + each / 40)
+        )
+        for each in range(2, 50)
+        if each % 8
+    ]
+    days = [
+        FeedbackDayView(
+            day=(since + timedelta(days=each)).date(),
+            positive=8 + each,
+            negative=2,
+            other=0,
+            satisfaction=round((8 + each) / (10 + each), 4),
+        )
+        for each in range(4)
+    ]
+    return MonitorView(
+        since=since,
+        until=NOW,
+        zone="UTC",
+        alerts=["sophia-v2: One answer in twenty takes longer than 2.2 s; the target is 2 s."],
+        target_latency_seconds=2.0,
+        target_error_rate=0.01,
+        counted_since=since + timedelta(hours=6),
+        requests=600,
+        errors=12,
+        error_rate=0.02,
+        models=[TrafficView(**traffic(600, 2.2))],
+        bucket_seconds=10_800,
+        series=points,
+        deployments=[
+            LivingView(
+                id="deploy-1",
+                name=MODEL,
+                model="sophia-v2-merged",
+                engine="transformers",
+                state="ready",
+                ready_at=NOW - timedelta(hours=20),
+            )
+        ],
+        documents=FeedbackView(
+            state="counted", positive=38, negative=8, other=0, satisfaction=0.826, days=days
+        ),
+        conversations=FeedbackView(state="empty", cause="No reaction has reached Sophia."),
+        not_yet=[NotYetView(name="drift", text="Drift is not measured yet.")],
+    )
+
+
+def settings() -> SettingList:
+    return SettingList(
+        env_file="/srv/sophia/.env",
+        items=[
+            SettingView(
+                key="OPENAI_API_KEY",
+                value="***",
+                source="env file",
+                changeable=False,
+                help="The key of the provider.",
+            ),
+            SettingView(
+                key="SOPHIA_WINDOW_DAYS",
+                value="30",
+                source="sophia",
+                default="30",
+                changeable=True,
+                help="How many days back are collected.",
+            ),
+        ],
+    )
+
+
+def audit() -> AuditList:
+    def entry(minutes: int, operation: str, outcome: str, **more: Any) -> AuditView:
+        return AuditView(
+            at=NOW - timedelta(minutes=minutes),
+            actor="ana",
+            face="console",
+            operation=operation,
+            outcome=outcome,
+            seconds=0.31,
+            role="admin",
+            **more,
+        )
+
+    return AuditList(
+        items=[
+            entry(5, "promote.run", "refused", target=MODEL, code="SOPHIA-R428"),
+            entry(9, "collect.run", "done", request={"window_days": 30}),
+            entry(12, "prepare.run", "failed", target="ground", code="SOPHIA-D309"),
+        ]
+    )
+
+
+def full() -> dict[str, Any]:
+    """An answer for each operation that a screen asks; a callable gets the request."""
+    return {
+        "setup.check": checks(),
+        "source.inspect": tables(),
+        "datasets.list": DatasetList(items=[dataset(), dataset("ground@99aa88bb77cc")]),
+        "datasets.show": DatasetDetails(dataset=dataset(), manifest=manifest()),
+        "datasets.rejected": rejected(),
+        "datasets.rows": kept(),
+        "jobs.list": jobs(),
+        "jobs.show": lambda request: jobs().items[1],
+        "jobs.events": _events_after,
+        "jobs.log": LogView(job=JOB, path="/runs/log.txt", lines=["loading", "step 310 of 500"]),
+        "models.list": models(),
+        "evaluate.show": evaluation(),
+        "serve.list": served(),
+        "promote.history": promotions(),
+        "monitor.show": monitor(),
+        "settings.list": settings(),
+        "audit.list": audit(),
+    }
+
+
+def _events_after(request: Any) -> EventList:
+    told = events()
+    items = [each for each in told.items if each.number > request.after]
+    return told.model_copy(update={"items": items})
+
+
+def empty() -> dict[str, Any]:
+    """The same of a house where nothing was done yet."""
+    found: dict[str, Any] = {
+        name: answer.model_copy(update={"items": []})
+        for name, answer in full().items()
+        if isinstance(answer, BaseModel) and "items" in type(answer).model_fields
+    }
+    nothing = FeedbackView(state="empty", cause="Nobody has judged an answer yet.")
+    changes = {"requests": None, "errors": None, "error_rate": None, "counted_since": None}
+    changes |= {"alerts": [], "models": [], "series": [], "deployments": [], "documents": nothing}
+    found["monitor.show"] = monitor().model_copy(update={**changes, "note": "Nothing was served."})
+    return found
+
+
+def hostile(value: Any) -> Any:
+    """The same answer with hostile text in every place for text, ids and keys of dicts too."""
+    if isinstance(value, Output):
+        changed = {name: hostile(each) for name, each in dict(value).items()}
+        return value.model_copy(update=changed)
+    if isinstance(value, list):
+        return [hostile(each) for each in value]
+    if isinstance(value, dict):
+        return {_hostile_key(key): hostile(each) for key, each in value.items()}
+    return f"{stub.HOSTILE}" if isinstance(value, str) else value
+
+
+#: Keys that screens look for; a text from outside never stands there.
+_OURS = {"before", "after", "sources", "steps", "settings", "step", "file", "rows", "table", "key"}
+_OURS |= {"perplexity", "loss", "rows_in", "rows_kept", "rows_rejected", "train", "valid"}
+
+
+def _hostile_key(key: str) -> str:
+    return key if key in _OURS else f"{stub.HOSTILE}{key}"

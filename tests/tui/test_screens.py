@@ -1,0 +1,184 @@
+"""Every screen over fixed answers of the real operations: its states, its keys, its help, hostile
+text, both languages."""
+
+from typing import Any
+
+import pytest
+
+from sophia_tui.tui import keys
+from sophia_tui.tui.screens.form import FormScreen
+from sophia_tui.tui.screens.help import HelpScreen
+from sophia_tui.tui.screens.result import ResultScreen
+from sophia_tui.tui.widgets.plate import Plate
+from tests.tui import answers, stub
+from tests.tui.test_console import screen_text, settled, until
+
+NAMES = list(keys.SHOWS)
+SIZES = [(80, 24), (120, 40)]
+#: Words that each screen shows of the answers, its open row included.
+SHOWN = {
+    "overview": ("Collect", "8,112 rows", "Next"),
+    "setup": ("! attention", "x problem", "table qa_cache"),
+    "datasets": ("301 rows in = 273 kept + 28 rejected", "last_not_assistant", "qa_cache.jsonl"),
+    "jobs": ("310/500", "held-out part", "training"),
+    "models": ("sophia-v2", "in production", "Where an answer comes from", "ground@0f3a5c9b1d2e"),
+    "monitor": ("sophia-v2", "satisfaction", "Not measured yet"),
+    "settings": ("OPENAI_API_KEY", "***", "/srv/sophia/.env"),
+    "audit": ("promote.run", "refused", "SOPHIA-R428"),
+}
+
+
+def whole_world(found: dict[str, Any] | None = None) -> stub.World:
+    world = stub.full_world()
+    world.answers = answers.full() if found is None else found
+    return world
+
+
+def digit(name: str) -> str:
+    """The key that opens a screen."""
+    return next(each.key for each in keys.SCREENS if each.target == f"screen.{name}")
+
+
+async def opened(pilot, name: str, state: str = "full") -> None:
+    """Open a screen, and its first row where it has rows."""
+    await until(pilot, lambda: pilot.app.painted.is_set(), "painted")
+    await pilot.press(digit(name))
+    await settled(pilot, state)
+    if state == "full" and hasattr(pilot.app.screen, "told_of"):
+        await pilot.press("enter")
+        await until(pilot, lambda: pilot.app.screen.told_of is not None, "told")
+        await until(pilot, lambda: "Loading" not in told_text(pilot.app.screen), "drawn")
+
+
+def told_text(screen) -> str:
+    return "\n".join(each.text for each in screen.query(Plate))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_screen_shows_its_rows_and_one_in_full(name: str, size) -> None:
+    app = stub.make_app(whole_world(), whole=True, ascii_only=True)
+    async with app.run_test(size=size) as pilot:
+        await opened(pilot, name)
+        text = told_text(app.screen) + screen_text(app)
+        await pilot.press("escape")
+        await pilot.pause()
+        text += screen_text(app)
+    assert [word for word in SHOWN[name] if word not in text] == []
+    assert text.isascii()
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_screen_waits_fails_and_keeps_stale_data(name: str) -> None:
+    world = whole_world()
+    world.block.clear()
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, name, "loading")
+        assert "Loading" in screen_text(app) or name == "overview"
+        world.trouble = stub.database_gone()
+        world.block.set()
+        await settled(pilot, "error")
+        text = screen_text(app)
+        for part in ("Why: ", "Start it again.", "SOPHIA-S001", "/data/logs/sophia.log"):
+            assert part in text
+        world.trouble = None
+        await pilot.press("r")
+        await settled(pilot)
+        world.trouble = stub.database_gone()
+        await pilot.press("r")
+        await settled(pilot, "stale")
+        assert "stale, " in screen_text(app)
+
+
+@pytest.mark.parametrize("name", sorted(keys.FILLED_BY))
+async def test_an_empty_screen_names_the_key_that_fills_it(name: str) -> None:
+    app = stub.make_app(whole_world(answers.empty()), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, name, "empty")
+        found = [each for each in keys.KEYS if each.scope == name]
+        key = next(each for each in found if each.target == keys.FILLED_BY[name])
+        assert f"Nothing here yet. {key.shown}: {key.text}" in screen_text(app)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "overview"])
+async def test_hostile_text_in_every_place_stays_text(name: str, size) -> None:
+    found = {
+        operation: answer if callable(answer) else answers.hostile(answer)
+        for operation, answer in answers.full().items()
+    }
+    found["jobs.events"] = answers.hostile(answers.events())
+    app = stub.make_app(whole_world(found), whole=True)
+    async with app.run_test(size=size) as pilot:
+        await opened(pilot, name)
+        seen = screen_text(app) + told_text(app.screen)
+        await pilot.press("escape")
+        await pilot.pause()
+        seen += screen_text(app)
+    assert "[red]x" in seen and "␛" in seen
+    assert not {"\x1b", "\x07", "\u202e"} & set(seen)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_every_key_of_a_screen_leads_somewhere(name: str) -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        for key in [each for each in keys.KEYS if each.scope == name]:
+            await pilot.press(digit(name))
+            await settled(pilot)
+            if key.target.startswith("act."):
+                await pilot.press(key.key)
+                await pilot.pause()
+                assert app.screen.is_current
+                continue
+            assert app.offers(key), key
+            await pilot.press(key.key)
+            await until(pilot, lambda: len(app.screen_stack) > 2, f"{key.key} opens {key.target}")
+            assert isinstance(app.screen, FormScreen | ResultScreen)
+            await pilot.press("escape")
+
+
+@pytest.mark.parametrize("language", ["en", "pt_BR"])
+@pytest.mark.parametrize("name", NAMES)
+async def test_help_says_what_a_screen_shows_its_keys_and_its_commands(
+    name: str, language: str
+) -> None:
+    from sophia_tui.i18n import _
+    from sophia_tui.tui.pages import PAGES
+
+    app = stub.make_app(whole_world(), whole=True, language=language)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, name)
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen), "help")
+        text = told_text(app.screen)
+        for sentence in PAGES[name].about:
+            assert _(sentence) in text
+        for operation in PAGES[name].twins:
+            assert f"sophia {operation.replace('.', ' ')}" in text
+        for key in [each for each in keys.KEYS if each.scope == name]:
+            assert _(key.text) in text and key.target in text
+
+
+async def test_two_marked_models_are_compared() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        await pilot.press("5")
+        await settled(pilot)
+        await pilot.press("space", "down", "space")
+        await until(pilot, lambda: screen_text(app).count("●") == 2, "marks")
+        assert app.screen.marked == ["sophia-v2", "sophia-v1"]
+
+
+async def test_roll_back_is_filled_in_with_the_promotion_in_force() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        await pilot.press("5")
+        await settled(pilot)
+        await pilot.press("b")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "form")
+        assert app.screen.typed["promotion"] == "promotion-2"
