@@ -12,7 +12,7 @@ import inspect
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -268,6 +268,21 @@ def prompt_tokens(tokenizer: Any, prompt: Prompt) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+@contextmanager
+def _adapter_merged(model: Any) -> Iterator[None]:
+    """The adapter inside the base's weights while it answers: a fifth less work, measured, and the
+    same answers. In fewer bits than 32 the weights would be rounded twice, so there it stays apart.
+    """
+    merges = hasattr(model, "merge_adapter") and model.dtype == torch.float32
+    if merges:
+        model.merge_adapter()
+    try:
+        yield
+    finally:
+        if merges:
+            model.unmerge_adapter()
+
+
 def end_tokens(base: Base) -> list[int]:
     """Token ids that end an answer: the base's own and the tokenizer's."""
     named = getattr(base.model.generation_config, "eos_token_id", None)
@@ -326,7 +341,7 @@ def answer_alone(
     for side in dict.fromkeys(side for each in prompts for side in each.sides):
         for each in prompts:
             context.progress("latency", len(found.get(side, [])), len(prompts))
-            with without_adapter(model) if side == "before" else nullcontext():
+            with without_adapter(model) if side == "before" else _adapter_merged(model):
                 found.setdefault(side, []).extend(reply_to(context, base, model, [each]))
     return found
 
@@ -347,7 +362,8 @@ def answers(
             with without_adapter(model):
                 replies["before"] = reply_to(context, base, model, batch)
         if "after" in batch[0].sides:
-            replies["after"] = reply_to(context, base, model, batch)
+            with _adapter_merged(model):
+                replies["after"] = reply_to(context, base, model, batch)
         for place, prompt in enumerate(batch):
             answer = _answer(prompt, {side: found[place] for side, found in replies.items()})
             context.journal.write("answer", {"index": prompt.number, **_plain(answer)})

@@ -179,6 +179,9 @@ class Settings(BaseSettings):
         ge=5,
         le=86400,
     )
+    training_recipe: str = _setting(
+        "SOPHIA_RECIPE", "default", N_("The recipe of a training: a name, or a YAML file.")
+    )
     training_threads: str = _setting(
         "SOPHIA_TRAINING_THREADS", "auto", N_("Processor threads of a training, or auto.")
     )

@@ -45,6 +45,9 @@ class FinetuneRequest(Input):
         default=None,
         description=N_("The base model of a new job; default FINETUNE_BASE."),
     )
+    recipe: str | None = Field(
+        default=None, description=N_("A recipe's name, or a YAML file; default SOPHIA_RECIPE.")
+    )
 
 
 class FinetuneView(Output):
@@ -118,8 +121,9 @@ class FinetuneService:
         ]:
             context.progress(Progress(warning, 0))
         asked: dict[str, Any] = {"dataset": prepared.dataset.id}
-        if request.base is not None:
-            asked["base"] = request.base
+        for name in ("base", "recipe"):
+            if getattr(request, name) is not None:
+                asked[name] = getattr(request, name)
         job: JobView = await self._call("train.start", asked, context)
         for warning in job.warnings:
             context.progress(Progress(warning, 0))

@@ -54,7 +54,9 @@ class TrainRequest(Input):
             "or as the base's name says (auto); default SOPHIA_TRAINING_PROVIDER."
         ),
     )
-    recipe: str = Field(default="default", description=N_("A recipe's name, or a YAML file."))
+    recipe: str | None = Field(
+        default=None, description=N_("A recipe's name, or a YAML file; default SOPHIA_RECIPE.")
+    )
     epochs: float | None = Field(
         default=None, gt=0, le=10_000, description=N_("Passes over the data.")
     )
@@ -222,14 +224,13 @@ class TrainService:
 
         from finetune.schema import ContractError, Recipe, describe, load_recipe
 
+        named = request.recipe or self._settings.training_recipe
         try:
-            recipe = load_recipe(request.recipe)
+            recipe = load_recipe(named)
         except ContractError as problem:
             raise UsageError(
                 "J414",
-                _("The recipe {recipe} can't be used.").format(
-                    recipe=textsafe.visible(request.recipe)
-                ),
+                _("The recipe {recipe} can't be used.").format(recipe=textsafe.visible(named)),
                 str(problem),
                 _("Name one of the recipes that come along, or a YAML file."),
             ) from problem
