@@ -173,7 +173,7 @@ def _table(heads: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> str:
         "" if heads is None else "<tr>" + "".join(f"<th>{_text(h)}</th>" for h in heads) + "</tr>"
     )
     body = "\n".join("<tr>" + "".join(row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><tr>{head}</tr>\n{body}</table></div>'
+    return f'<div class="scroll"><table>{head}\n{body}</table></div>'
 
 
 def _cell(value: object) -> str:
@@ -197,8 +197,11 @@ def _figure(
 def _short(value: float) -> str:
     if isinstance(value, int):
         return number(value)
+    value = round(value, 6) + 0.0  # no minus before a zero
     size = abs(value)
-    return number(value, 1 if size >= 100 else 2 if size >= 10 else 3 if size >= 0.01 else 6)
+    return number(
+        value, 1 if size >= 100 else 2 if size >= 10 else 3 if size >= 0.01 or not size else 6
+    )
 
 
 def _bars(row: BaseModel) -> str:

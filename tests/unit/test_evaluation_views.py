@@ -212,6 +212,7 @@ def test_hostile_text_stays_text_in_the_page() -> None:
     found = Reader(text)
     assert "script" not in found.tags and found.links == []
     assert "\x1b" not in text and "\u202e" not in text
+    assert "<tr><tr>" not in text and "</tr></tr>" not in text
     shown = "".join(found.texts)
     assert shown.count("<script>alert(1)</script>&␛[2J<U+202E>\"'") >= 5
     assert MARK in text and "default-src 'none'" in text
