@@ -23,7 +23,7 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding
 table{border-collapse:collapse;margin:.5rem 0 1.5rem}
 th,td{padding:.2rem .7rem;text-align:left;vertical-align:top;border-bottom:1px solid #ddd}
 td.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
-td.t{white-space:pre-wrap;overflow-wrap:anywhere}
+td.t{white-space:pre-wrap;overflow-wrap:break-word}
 small{color:#666}
 .scroll{overflow-x:auto}
 @media (prefers-color-scheme:dark){body{background:#181818;color:#ddd}th,td{border-color:#444}}
