@@ -92,12 +92,14 @@ def test_overview_of_a_house_where_nothing_was_done(snap_compare) -> None:
 
 @pytest.mark.parametrize("language", ["en", "pt_BR"])
 def test_help(language: str, snap_compare) -> None:
+    """Over the stand-ins' few operations: the page does not grow with Sophia."""
+
     async def before(pilot) -> None:
-        await opened(pilot, "models")
+        await opened(pilot, "jobs")
         await pilot.press("f1")
         await pilot.pause(0.1)
 
-    app = stub.make_app(whole_world(), whole=True, language=language)
+    app = stub.make_app(stub.full_world(), language=language)
     assert snap_compare(app, terminal_size=(80, 24), run_before=before)
 
 

@@ -164,9 +164,8 @@ def job_text(
         if left:
             parts.append("  " + _("{time} left").format(time=left))
         parts.append("\n")
-    provider = getattr(job, "provider", None)
-    if provider:
-        there = f" {visible(provider)}  {visible(getattr(job, 'provider_job', None) or '')}\n"
+    if job.provider:
+        there = f" {visible(job.provider)}  {visible(job.provider_job or '')}\n"
         parts += [(_("Provider"), "dim"), there]
     if job.resulting_model:
         parts += [(_("Model"), "dim"), f" {visible(job.resulting_model)}\n"]
