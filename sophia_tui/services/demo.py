@@ -238,6 +238,9 @@ class _Loop:
                 "questions": [f"{HELDOUT}={files[HELDOUT]}"],
                 # listed because the base answers them rightly: what is left of that now
                 "questions_after": [f"{GENERAL}={files[GENERAL]}"],
+                "question_tokens": 32,
+                "text_sample": 8,
+                "latency_sample": 2,
             }
             job = await self._ask("evaluate.run", request)
         await self._followed(job)
