@@ -108,7 +108,7 @@ def learned(job: JobView, evaluation: Any, questions: list[Question]) -> dict[st
             _share(each)
             for each in evaluation.rows
             # held-out wordings by language; the sum of both says less
-            if each.measure == "right" and (each.language or each.set != HELDOUT)
+            if each.measure == "right" and (each.language is not None) == (each.set == HELDOUT)
         ],
         "scores": _scores(evaluation),
         "answers": _answers(evaluation, questions),
