@@ -22,7 +22,7 @@ from finetune.losses import answer_losses
 MOST_KEPT = 1 << 29
 #: Relative difference of a batch's loss between the two ways that rounding explains.
 _ROUNDING = {torch.float32: 1e-3, torch.bfloat16: 3e-2, torch.float16: 1e-2}
-_KEPT_TOGETHER = 16
+_KEPT_TOGETHER = 8
 
 
 @dataclass
@@ -55,16 +55,15 @@ class Packed(Padded):
         if not self.first_layer or sum(len(each.ids) for each in examples) * width > MOST_KEPT:
             return 0
         decoder = self.model.get_base_model().get_decoder()
-        # Alike lengths together: less padding to compute.
-        order = sorted(examples, key=lambda example: len(example.ids))
-        for start in range(0, len(order), _KEPT_TOGETHER):
+        for start in range(0, len(examples), _KEPT_TOGETHER):
             on_example(start)
-            some = order[start : start + _KEPT_TOGETHER]
-            batch = collate(some, self.pad, self.device)
-            for example, row in zip(
-                some, _inputs_of(decoder, self.first_layer, batch), strict=True
-            ):
-                self._kept[id(example)] = row[: len(example.ids)].clone()
+            some = examples[start : start + _KEPT_TOGETHER]
+            shared = shared_start(some)
+            row = pack(some, shared, self.device, self.model.dtype)
+            hidden = _inputs_of(decoder, self.first_layer, row)[0]
+            rest = hidden[shared:].split([len(example.ids) - shared for example in some])
+            for example, part in zip(some, rest, strict=True):
+                self._kept[id(example)] = torch.cat([hidden[:shared], part])
         return len(self._kept)
 
     def losses(self, examples: Sequence[Example]) -> torch.Tensor:
@@ -163,7 +162,12 @@ def _inputs_of(decoder: Any, layer: int, batch: Batch) -> torch.Tensor:
 
     hook = decoder.layers[layer].register_forward_pre_hook(reached, with_kwargs=True)
     try:
-        decoder(input_ids=batch.ids, attention_mask=batch.attention, use_cache=False)
+        decoder(
+            input_ids=batch.ids,
+            attention_mask=batch.attention,
+            position_ids=batch.positions,
+            use_cache=False,
+        )
     except _Reached as found:
         return found.hidden
     finally:
