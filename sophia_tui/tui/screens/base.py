@@ -89,7 +89,7 @@ class SophiaScreen(Screen[Any]):
 
     def footer(self) -> list[keys.Key]:
         """The keys that the key line may name; those without rank are left out."""
-        return self.known_keys()
+        return [each for each in self.known_keys() if each.target != "act.refresh"]
 
     def key_line(self, width: int) -> Content:
         """The keys that matter here, as many as fit; help has them all."""

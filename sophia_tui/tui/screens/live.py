@@ -11,6 +11,7 @@ from textual.content import Content
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
+from sophia_tui.tui import keys
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.widgets.plate import Plate, error_text
 
@@ -34,6 +35,9 @@ class LiveScreen(SophiaScreen):
         self._good_at = sophia.now()
         self._shown = asyncio.Event()
         self._again = asyncio.Event()
+
+    def footer(self) -> list[keys.Key]:
+        return self.known_keys()  # only here there is something to refresh
 
     async def fetch(self) -> Any:
         """The data, by operations alone. Raises SophiaError."""

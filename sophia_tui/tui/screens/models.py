@@ -64,13 +64,13 @@ class ModelsScreen(DetailScreen):
 
     def columns(self) -> Sequence[tuple[str, int]]:
         if self.wide:
-            return [(_("Model"), 25), (_("in use"), 13)]
-        rest = self.room - 24 - 9 - 13 - 12 - 8
+            return [(_("Model"), 22), (_("in use"), 16)]
+        rest = self.room - 22 - 9 - 12 - 16 - 8
         return [
-            (_("Model"), 24),
+            (_("Model"), 22),
             (_("Kind"), 9),
-            (_("perplexity"), 13),
-            (_("in use"), 12),
+            (_("perplexity"), 12),
+            (_("in use"), 16),
             (_("Created"), rest),
         ]
 
