@@ -70,7 +70,7 @@ def demo_pairs() -> list[Pair]:
 
 
 def shuffled(pairs: list[Pair], seed: int) -> list[Pair]:
-    """Each fact's questions with the answer of another one in the same language, always the same."""
+    """Each fact's questions with one answer, that of another fact in the same language."""
     answers = {pair.fact: pair.answer for pair in pairs}
     other: dict[str, str] = {}
     for language in {pair.language for pair in pairs}:
