@@ -78,6 +78,8 @@ class TransformersServe:
             "TRANSFORMERS_OFFLINE": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "TOKENIZERS_PARALLELISM": "false",
+            # on busy cores threads that spin as long as they do by default wait for each other
+            "GOMP_SPINCOUNT": "1000",
         }
 
     def model_name(self, model_folder: str) -> str:
