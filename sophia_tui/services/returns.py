@@ -153,7 +153,7 @@ def _notes(request: ReturnRequest, prices: Prices, saving: float, rate: float | 
     exchange = prices.exchange.get("usd_to_brl")
     if request.usd_to_brl is None and exchange is not None:
         notes.append(
-            _("Exchange rate as of {date}: {source}").format(
+            _("Exchange rate as of {date}; source: {source}").format(
                 date=exchange.as_of, source=visible(exchange.source)
             )
         )

@@ -72,7 +72,7 @@ WORD_FIELDS = frozenset(
 
 #: Words that mean several things: what they mean here. English keeps the words of `--json`.
 KIND_WORDS = {"train": N_("training"), "evaluate": N_("evaluation"), "merge": N_("merging")}
-#: Keys of counts, likewise; rejection codes stay as they are, since people type them.
+#: Keys of counts, likewise.
 _COUNTS = {
     "rows_in": N_("rows read"),
     "rows_kept": N_("rows kept"),
@@ -85,7 +85,11 @@ _COUNTS = {
 
 
 def worded(name: str, value: Any) -> Any:
-    """The value of a field called `name`, in the active language where it is a word of ours."""
+    """The value of a field called `name`, in the active language where it is a word of ours; codes
+    of rejected rows are sentences for people in any."""
+    if name in ("counts", "rejected_by") and isinstance(value, dict):
+        said = collect_reason if name == "rejected_by" else prepare_reason
+        return {said(key): each for key, each in value.items()}
     if name not in WORD_FIELDS or not isinstance(value, str) or get_language() == DEFAULT_LANGUAGE:
         return value
     return _(KIND_WORDS.get(value, value))
@@ -95,6 +99,20 @@ def key_word(key: Any) -> str:
     """A key of a dict for people: a count's name in the active language, others as they are."""
     known = isinstance(key, str) and key in _COUNTS and get_language() != DEFAULT_LANGUAGE
     return _(_COUNTS[key]) if known else visible(str(key))
+
+
+def collect_reason(code: str) -> str:
+    """Why collect left rows out, in the active language and without a full stop."""
+    from sophia_tui.store.export_lines import REASONS
+
+    return _(REASONS.get(code, code)).rstrip(".")
+
+
+def prepare_reason(code: str) -> str:
+    """Why prepare left rows out, likewise; other keys of its counts are left as they are."""
+    from sophia_tui.datasets.codes import summary
+
+    return summary(code).rstrip(".")
 
 
 class Page(Input):
