@@ -204,7 +204,7 @@ def _prepare(standing: Standing) -> StageView:
     return StageView(
         stage="prepare",
         health="problem" if not kept else "attention" if behind else "ok",
-        figure=_("{count} rows").format(count=number(kept)),
+        figure=ngettext("{count} row", "{count} rows", kept).format(count=number(kept)),
         detail=_("{count} rejected").format(count=number(rejected)),
         at=version.created_at,
         blocked=_("Files in FINETUNE_DIR are newer than the version.") if behind else "",
