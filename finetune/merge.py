@@ -116,7 +116,12 @@ def _checked(base: Base, folder: Path, wanted: torch.Tensor) -> float:
 
 
 def _give_ends(base: Base, merged: Any) -> None:
-    """A server must end answers where the training did, and knows only the generation config."""
+    """A server must end answers where the training did, and knows only the generation config.
+
+    It counts a client's temperature only where the config says that the model samples; Sophia's
+    front asks for temperature 0, the most probable answer, where a client names none.
+    """
+    merged.generation_config.do_sample = True
     merged.generation_config._from_model_config = False
     merged.generation_config.eos_token_id = end_tokens(base)
     merged.generation_config.pad_token_id = base.tokenizer.pad_token_id

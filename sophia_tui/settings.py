@@ -202,6 +202,14 @@ class Settings(BaseSettings):
         ge=0,
         le=1000,
     )
+    serving_stuck_seconds: float = _setting(
+        "SOPHIA_SERVING_STUCK_SECONDS",
+        120.0,
+        N_("After how many seconds an engine that nobody waits for and that is silent restarts."),
+        gt=0,
+        le=86400,
+        allow_inf_nan=False,
+    )
     probe_seconds: float = _setting(
         "SOPHIA_PROBE_SECONDS",
         30.0,

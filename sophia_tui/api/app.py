@@ -39,7 +39,7 @@ class SophiaAPI(FastAPI):
         pulse = health.Pulse(house)
         counter = Counter(house)
         front = Front(house, counter)
-        watch = Watch(house)
+        watch = Watch(house, front)
 
         @contextlib.asynccontextmanager
         async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -4,16 +4,18 @@ Names are ours: what a client asked for stands in every answer, whatever the eng
 Bodies pass through and are never logged.
 """
 
+import asyncio
 import contextlib
 import json
 import logging
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from sophia_tui.api.engine_use import EngineUse, Turn
 from sophia_tui.domain.serving import Deployment, DeploymentState, ServedRequest
 from sophia_tui.errors import SophiaError, UnavailableError
 from sophia_tui.i18n import _
@@ -34,10 +36,11 @@ _log = logging.getLogger("sophia.api")
 
 @dataclass(frozen=True)
 class Target:
-    """A living deployment, and what its engine calls the model."""
+    """A living deployment, what its engine calls the model, and how many tokens that holds."""
 
     deployment: Deployment
     engine_name: str
+    context: int | None = None
 
     @property
     def base(self) -> str:
@@ -95,6 +98,10 @@ class Front:
         self._engines = house.engines()
         self._targets: dict[str, Target] = {}
         self._looked = float("-inf")
+        #: By deployment: the watcher must know who waits for an engine.
+        self.uses: dict[str, EngineUse] = {}
+        #: Whether the watcher of this process is the one that looks after the engines.
+        self.watched = False
         self._client: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
@@ -126,11 +133,14 @@ class Front:
                 continue
             known = self._targets.get(deployment.name)
             if known is not None and known.deployment.id == deployment.id:
-                found[deployment.name] = Target(deployment, known.engine_name)
+                found[deployment.name] = replace(known, deployment=deployment)
                 continue
             model = await store.models.get(deployment.model_id)
-            name = self._engines.model_name(deployment.engine, (model and model.path) or "")
-            found[deployment.name] = Target(deployment, name)
+            path = (model and model.path) or ""
+            name = self._engines.model_name(deployment.engine, path)
+            found[deployment.name] = Target(deployment, name, self._engines.context(path))
+        living = {each.deployment.id for each in found.values()}
+        self.uses = {key: use for key, use in self.uses.items() if key in living or use.under_way}
         return found
 
     def count(self, figures: Figures) -> None:
@@ -154,32 +164,45 @@ class Front:
         self, target: Target, path: str, body: dict[str, Any], figures: Figures
     ) -> dict[str, Any]:
         """The engine's answer under the client's name. Raises EngineRefused, UnavailableError."""
-        async with self._reached(target):
-            response = await self._http().post(
-                f"{target.base}/{path}", json={**body, "model": target.engine_name}
-            )
-            answer = _json(response.content)
-            if response.status_code != 200 or not isinstance(answer, dict):
-                raise _refused(response.status_code, answer)
+        turn = self._turn(target)
+        try:
+            async with self._reached(target, turn):
+                response = await self._http().post(
+                    f"{target.base}/{path}", json={**body, "model": target.engine_name}
+                )
+                answer = _json(response.content)
+                if response.status_code != 200 or not isinstance(answer, dict):
+                    raise _refused(response.status_code, answer)
+            turn.heard()
+        finally:
+            turn.end()
         figures.usage(answer.get("usage"))
         return {**answer, "model": figures.model}
 
-    async def open(self, target: Target, path: str, body: dict[str, Any]) -> httpx.Response:
-        """A stream that the engine has begun; closing it tells the engine to stop.
+    async def open(
+        self, target: Target, path: str, body: dict[str, Any]
+    ) -> tuple[httpx.Response, Turn]:
+        """A stream that the engine has begun; closing it tells the engine to stop. Who closes it
+        ends the turn too.
 
         Raises EngineRefused, UnavailableError.
         """
         asked = {**body, "model": target.engine_name, "stream_options": {"include_usage": True}}
-        async with self._reached(target):
-            request = self._http().build_request("POST", f"{target.base}/{path}", json=asked)
-            response = await self._http().send(request, stream=True)
-            if response.status_code != 200:
-                content = await response.aread()  # which closes it
-                raise _refused(response.status_code, _json(content))
-            return response
+        turn = self._turn(target)
+        try:
+            async with self._reached(target, turn):
+                request = self._http().build_request("POST", f"{target.base}/{path}", json=asked)
+                response = await self._http().send(request, stream=True)
+                if response.status_code != 200:
+                    content = await response.aread()  # which closes it
+                    raise _refused(response.status_code, _json(content))
+                return response, turn
+        except BaseException:
+            turn.end()
+            raise
 
     async def chunks(
-        self, response: httpx.Response, figures: Figures, wants_usage: bool
+        self, response: httpx.Response, turn: Turn, figures: Figures, wants_usage: bool
     ) -> AsyncIterator[bytes]:
         """The engine's events as they come, under the client's name, with usage as OpenAI gives it:
         in an event of its own, for those who asked. Always ends in [DONE], or in an error event."""
@@ -196,10 +219,13 @@ class Front:
                 last = {**chunk, "model": figures.model}
                 if _has_text(chunk):
                     figures.first_token()
+                    turn.heard()
                 if chunk.get("choices"):
                     yield _event(last)
         except (httpx.HTTPError, EngineRefused) as problem:
             code = "M446" if isinstance(problem, EngineRefused) else "M447"
+            if isinstance(problem, httpx.TimeoutException):
+                turn.left()
             figures.failed(502, code)
             what = _("The engine broke off in the middle of the answer.")
             error = {"message": what, "type": "server_error", "param": None}
@@ -210,9 +236,9 @@ class Front:
             yield _event({**last, "choices": [], "usage": usage})
         yield _DONE
 
-    @contextlib.asynccontextmanager
-    async def _reached(self, target: Target) -> AsyncIterator[None]:
-        name = target.deployment.name
+    def _turn(self, target: Target) -> Turn:
+        """Raises UnavailableError M448, M497 where it can't be asked now."""
+        name, identifier = target.deployment.name, target.deployment.id
         if target.deployment.state is not DeploymentState.READY or target.deployment.port is None:
             raise UnavailableError(
                 "M448",
@@ -220,9 +246,27 @@ class Front:
                 _("Its engine is starting."),
                 _("Ask again in some seconds."),
             )
+        use = self.uses.setdefault(identifier, EngineUse())
+        # or there would always be somebody who waits in vain, and it could never be started again
+        if self.watched and use.silent_for() > self._house.settings.serving_stuck_seconds:
+            raise UnavailableError(
+                "M497",
+                _("The model {name} is busy and has not answered for long.").format(name=name),
+                _("Its engine works at a request whose client has gone."),
+                _("It is started again by itself if it does not recover; ask again in a minute."),
+            )
+        return use.begin()
+
+    @contextlib.asynccontextmanager
+    async def _reached(self, target: Target, turn: Turn) -> AsyncIterator[None]:
+        name = target.deployment.name
         try:
             yield
+        except asyncio.CancelledError:  # the client went away
+            turn.left()
+            raise
         except httpx.TimeoutException as problem:
+            turn.left()
             raise UnavailableError(
                 "M449",
                 _("The model {name} did not answer in time.").format(name=name),
@@ -234,14 +278,25 @@ class Front:
                 "M447",
                 _("The engine of {name} does not answer.").format(name=name),
                 type(problem).__name__,
-                _("It is started again by itself; ask again in some seconds."),
+                self._way_out(target.deployment),
             ) from None
+
+    def _way_out(self, deployment: Deployment) -> str:
+        """What becomes of an engine that broke off: only one that is gone is started again."""
+        identity = deployment.identity
+        gone = identity is not None and not self._engines.alive(identity)
+        left = deployment.restarts < self._house.settings.serving_restarts
+        if gone and left and not self._house.readonly:
+            return _("It is started again by itself; ask again in some seconds.")
+        return _("Ask again; if it stays so, `sophia serve model` starts it again.")
 
     def _http(self) -> httpx.AsyncClient:
         if self._client is None:
             self._client = httpx.AsyncClient(
                 timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+                # Each request gets a connection of its own: an engine closes an idle one when it
+                # likes, and on loopback a new one costs nothing beside an answer.
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
                 trust_env=False,  # a proxy has no business between us and our own loopback
             )
         return self._client

@@ -18,6 +18,7 @@ from sophia_tui.errors import (
     UsageError,
 )
 from sophia_tui.i18n import _
+from sophia_tui.services.operations import as_sophia_error
 from sophia_tui.textsafe import visible
 
 
@@ -98,6 +99,11 @@ def install(app: FastAPI) -> None:
         response = answer(_of_starlette(problem, path), path)
         response.headers.update(problem.headers or {})
         return response
+
+    @app.exception_handler(Exception)
+    async def _defects(request: Request, problem: Exception) -> Response:
+        # it is raised once more after this, and the guard leaves its frames in the log
+        return answer(as_sophia_error(problem), request.url.path)
 
     @app.exception_handler(RequestValidationError)
     async def _fastapis(request: Request, problem: RequestValidationError) -> Response:

@@ -1,4 +1,5 @@
-"""Looks at the served models while the API lives: an engine that vanished is started again."""
+"""Looks at the served models while the API lives: an engine that vanished is started again, and so
+is one that lives but is at work for nobody and silent."""
 
 import asyncio
 import contextlib
@@ -11,19 +12,28 @@ from sophia_tui.errors import SophiaError
 from sophia_tui.services.operations import logged_error
 
 if TYPE_CHECKING:
+    from sophia_tui.api.front import Front
+    from sophia_tui.services.deployments import Deployments
     from sophia_tui.wiring import House
 
 EVERY_SECONDS = 2.0
 _LONGEST_PAUSE = 30.0
+#: For a single token, of an engine that has nothing else to do.
+_PROBE_SECONDS = 30.0
 
 _log = logging.getLogger("sophia.api")
 
 
 class Watch:
-    """One watches in each data folder; the others stand by. A --readonly API only answers."""
+    """One watches in each data folder; the others stand by. A --readonly API only answers.
 
-    def __init__(self, house: "House") -> None:
+    Whether somebody waits for an engine is known of the requests through this API alone.
+    """
+
+    def __init__(self, house: "House", front: "Front") -> None:
         self._house = house
+        self._front = front
+        self._probes: dict[str, asyncio.Task[bool]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -32,8 +42,10 @@ class Watch:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            tasks = [self._task, *self._probes.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     async def _work(self) -> None:
         pause = EVERY_SECONDS
@@ -41,8 +53,11 @@ class Watch:
             await asyncio.sleep(pause)
             try:
                 with self._turn() as ours:
+                    self._front.watched = ours
                     if ours:
-                        await (await self._house.deployments()).look()
+                        deployments = await self._house.deployments()
+                        await deployments.look()
+                        await self._look_for_stuck(deployments)
                 pause = EVERY_SECONDS
             except SophiaError as problem:
                 _log.warning("served models can't be watched: %s", problem.code)
@@ -50,6 +65,23 @@ class Watch:
             except Exception as problem:  # a defect must not leave engines unwatched
                 logged_error(problem, "watch")
                 pause = min(_LONGEST_PAUSE, pause * 2)
+
+    async def _look_for_stuck(self, deployments: "Deployments") -> None:
+        """Probe what a client has left, beside the other looks; restart what stays silent."""
+        limit = self._house.settings.serving_stuck_seconds
+        for identifier, use in list(self._front.uses.items()):
+            idle = use.idle_in_doubt()
+            probe = self._probes.get(identifier)
+            if probe is not None and probe.done():
+                del self._probes[identifier]
+                if not probe.result():
+                    use.trust()
+                elif idle is not None and idle > limit:  # the whole probe was in that time
+                    await deployments.restart_stuck(identifier, limit)
+                    use.trust()
+            if use.idle_in_doubt() is not None and identifier not in self._probes:
+                work = deployments.silent(identifier, min(_PROBE_SECONDS, limit))
+                self._probes[identifier] = asyncio.create_task(work)
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[bool]:

@@ -40,11 +40,11 @@ class CancelSignal:
     def requested(self) -> bool:
         return self._requested
 
-    def check(self) -> None:
-        """Raise CancelledError U499 once stopping was asked for."""
+    def check(self, left: str = "") -> None:
+        """Raise CancelledError U499 once stopping was asked for; `left` says what remains of it."""
         if self._requested:
             raise CancelledError(
-                "U499", _("Stopped on request."), _("Everything is as it was before.")
+                "U499", _("Stopped on request."), left or _("Everything is as it was before.")
             )
 
 

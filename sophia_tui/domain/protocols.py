@@ -368,8 +368,13 @@ class EngineHost(Protocol):
     async def start(self, engine: str, model_folder: str, folder: str) -> EngineProcess:
         """Start it; its log is in `folder`. Raises JobError J502."""
 
-    async def answers(self, engine: str, model_folder: str, port: int) -> bool:
-        """Whether it answers a real, tiny request."""
+    async def answers(
+        self, engine: str, model_folder: str, port: int, seconds: float = 60.0
+    ) -> bool:
+        """Whether it answers a real, tiny request within so many seconds."""
+
+    def context(self, model_folder: str) -> int | None:
+        """How many tokens the model's context holds, where its folder says so."""
 
     def model_name(self, engine: str, model_folder: str) -> str:
         """What requests to the engine itself must name."""
@@ -401,6 +406,9 @@ class ApiProcess(Protocol):
 
     def startable(self) -> bool:
         """Whether API_URL is this machine's own loopback."""
+
+    async def taken(self) -> bool:
+        """Whether another program listens at that address."""
 
     def make_key(self) -> str:
         """Make a key for served models where none is set, and keep it; the path of its file."""

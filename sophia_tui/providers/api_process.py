@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -56,6 +57,11 @@ class DetachedApi:
         parts = urlsplit(self.address)
         return parts.scheme == "http" and (parts.hostname or "") in _LOCAL
 
+    async def taken(self) -> bool:
+        if self.identity() is not None:
+            return False
+        return await asyncio.to_thread(self._listened)
+
     def make_key(self) -> str:
         path = self._paths.model_token
         self._token = SecretStr(f"sophia-{secrets.token_urlsafe(32)}")
@@ -104,6 +110,15 @@ class DetachedApi:
         await stop_group(self._machine, identity)
         self._record.unlink(missing_ok=True)
         return True
+
+    def _listened(self) -> bool:
+        parts = urlsplit(self.address)
+        place = (_LOCAL[parts.hostname or "localhost"], parts.port or 80)
+        try:
+            with socket.create_connection(place, timeout=_ANSWER_SECONDS):
+                return True
+        except OSError:
+            return False
 
     def _own_environment(self) -> dict[str, str]:
         """Ours, with what a process that stands in / would not find by itself."""

@@ -118,13 +118,27 @@ class LocalEngines:
     def model_name(self, engine: str, model_folder: str) -> str:
         return ENGINES[engine].model_name(model_folder)
 
-    async def answers(self, engine: str, model_folder: str, port: int) -> bool:
+    def context(self, model_folder: str) -> int | None:
+        try:
+            config = json.loads((Path(model_folder) / "config.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        inner = config.get("text_config") if isinstance(config, dict) else None
+        for each in (config, inner):
+            size = each.get("max_position_embeddings") if isinstance(each, dict) else None
+            if isinstance(size, int) and size > 0:
+                return size
+        return None
+
+    async def answers(
+        self, engine: str, model_folder: str, port: int, seconds: float = _PROBE_SECONDS
+    ) -> bool:
         body = {
             "model": ENGINES[engine].model_name(model_folder),
             "messages": [{"role": "user", "content": "."}],
             "max_tokens": 1,
         }
-        answer = await asyncio.to_thread(_post, port, "/v1/chat/completions", body)
+        answer = await asyncio.to_thread(_post, port, "/v1/chat/completions", body, seconds)
         return isinstance(answer, dict) and bool(answer.get("choices"))
 
     def same_boot(self, identity: RunIdentity) -> bool:
@@ -214,9 +228,9 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _post(port: int, path: str, body: dict[str, Any]) -> Any:
+def _post(port: int, path: str, body: dict[str, Any], seconds: float) -> Any:
     """The JSON that an engine answers with status 200, else None."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_PROBE_SECONDS)
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=seconds)
     try:
         connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
         response = connection.getresponse()

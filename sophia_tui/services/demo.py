@@ -19,7 +19,7 @@ from sophia_tui.domain.jobs import JobState
 from sophia_tui.domain.operations import Input, NoInput, Output
 from sophia_tui.domain.protocols import Clock
 from sophia_tui.domain.samples import SampleLoader
-from sophia_tui.errors import CancelledError, ConflictError, JobError
+from sophia_tui.errors import CancelledError, ConflictError, JobError, UnavailableError
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.services.demo_folder import GENERAL, HELDOUT, DemoFolder, DemoState, Question
@@ -138,6 +138,7 @@ class _Loop:
         folder = self._folder
         folder.make(self._address)
         folder.write_state(self._state)
+        await self._check_address()
         await self._step(_("sample data"), "samples.load", {})
         exported = await self._step(
             _("collect"),
@@ -258,6 +259,14 @@ class _Loop:
             job = await self._ask("evaluate.run", request)
         await self._followed(job)
         return await self._ask("evaluate.show", {"model": model})
+
+    async def _check_address(self) -> None:
+        """Fail before the training with what would keep its model from being asked after it."""
+        api = (await self._ask("serve.list", {})).api
+        if api is not None and api.error:
+            told = api.error
+            code = told["code"].removeprefix("SOPHIA-")
+            raise UnavailableError(code, told["what"], told["why"], told["remedy"])
 
     async def _retire(self, model: str) -> None:
         """The model that an earlier demo served gives its memory back."""

@@ -1,6 +1,7 @@
 """The life of a served model: its engine started, waited for, started again, stopped; and the truth
 about it, which a stored state alone can't tell."""
 
+import contextlib
 import logging
 import secrets
 from collections.abc import Callable
@@ -25,6 +26,7 @@ _log = logging.getLogger("sophia")
 #: Between the row and the engine's process its starter may die; after that long it is believed to.
 _START_SECONDS = 60.0
 _LOOK_SECONDS = 0.3
+_PROBE_SECONDS = 60.0
 _CHECKED_EVERY = timedelta(seconds=30)
 #: An engine that did well for so long gets its restarts anew.
 _STEADY = timedelta(hours=1)
@@ -92,9 +94,10 @@ class Deployments:
         model: Model,
         cancel: CancelSignal,
         tell: Callable[[int], None],
+        left: str = "",
     ) -> Deployment:
         """Wait until it answers; `tell` gets the seconds. Raises UnavailableError M441, M442,
-        ConflictError M443, CancelledError; the engine is ended then."""
+        ConflictError M443, CancelledError; the engine is ended then. `left` says what remains."""
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -102,11 +105,11 @@ class Deployments:
         limit = self._settings.serving_ready_seconds
         try:
             while True:
-                cancel.check()
+                cancel.check(left)
                 deployment = await self._store.deployments.get(deployment.id) or deployment
                 if deployment.state in (DeploymentState.STOPPING, DeploymentState.STOPPED):
                     raise _stopped_meanwhile(deployment)
-                if await self._answers(deployment, model):
+                if await self.answers(deployment, model):
                     return await self._ready(deployment)
                 truth = self.truth(deployment)
                 if truth.state.ended:
@@ -140,22 +143,59 @@ class Deployments:
     async def look(self) -> None:
         """One look of the watcher at what lives on this machine and in this data folder."""
         for deployment in await self._store.deployments.page(limit=500, living=True):
-            if Path(deployment.folder or "").parent != self._paths.deployments:
-                continue
-            host = deployment.identity.host if deployment.identity else self._engines.host
-            if host == self._engines.host:
+            if self._is_ours(deployment):
                 await self._look_at(deployment)
+
+    async def silent(self, deployment_id: str, seconds: float) -> bool:
+        """Whether an engine that nobody waits for keeps silent for that long, though it lives."""
+        found = await self._ready_one(deployment_id)
+        return found is not None and not await self.answers(*found, seconds)
+
+    async def restart_stuck(self, deployment_id: str, seconds: float) -> None:
+        """End an engine that lives and has been silent for that long, and start it again."""
+        found = await self._ready_one(deployment_id)
+        if found is None:
+            return
+        deployment, model = found
+        _log.warning("the engine of %s does not answer any more; it is ended", deployment.name)
+        await self._kill(deployment)
+        await self._revive(deployment, model, _stuck(deployment, seconds))
+
+    async def restart(self, deployment: Deployment, model: Model) -> Deployment:
+        """End its engine and start it again because a person wants it: no limit counts.
+
+        Raises JobError J502, UnavailableError M440.
+        """
+        await self._kill(deployment)
+        current = await self._store.deployments.get(deployment.id)
+        if current is None or current.version != deployment.version:
+            return current or deployment  # a watcher saw it gone and starts it already
+        return await self._start_again(current, model, current.restarts + 1)
+
+    async def _ready_one(self, deployment_id: str) -> tuple[Deployment, Model] | None:
+        deployment = await self._store.deployments.get(deployment_id)
+        if deployment is None or not self._is_ours(deployment):
+            return None
+        if self.truth(deployment).state is not DeploymentState.READY:
+            return None
+        model = await self._store.models.get(deployment.model_id)
+        return None if model is None else (deployment, model)
+
+    def _is_ours(self, deployment: Deployment) -> bool:
+        host = deployment.identity.host if deployment.identity else self._engines.host
+        in_folder = Path(deployment.folder or "").parent == self._paths.deployments
+        return in_folder and host == self._engines.host
 
     async def _look_at(self, deployment: Deployment) -> None:
         truth = self.truth(deployment)
         model = await self._store.models.get(deployment.model_id)
         vanished = truth.state is DeploymentState.FAILED and deployment.identity is not None
         if vanished and model and (deployment.ready_at or deployment.restarts):
-            await self._revive(deployment, model)
+            await self._revive(deployment, model, self._vanished(deployment))
         elif truth.state.ended:
             await self._end(deployment, truth.state, truth.error)
         elif truth.state is DeploymentState.STARTING and model:
-            if await self._answers(deployment, model):
+            if await self.answers(deployment, model):
                 await self._ready(deployment)
         elif truth.state is DeploymentState.READY:
             now = self._clock.now()
@@ -163,31 +203,35 @@ class Deployments:
                 self._engines.trim_log(deployment.folder or "")
                 await self._store.deployments.update(deployment.id, checked_at=now)
 
-    async def _revive(self, deployment: Deployment, model: Model) -> None:
+    async def _revive(self, deployment: Deployment, model: Model, cause: SophiaError) -> None:
         current = await self._store.deployments.get(deployment.id)
         if current is None or current.version != deployment.version:
             return  # somebody else was faster: look again
         steady = deployment.ready_at and self._clock.now() - deployment.ready_at > _STEADY
         restarts = 0 if steady else deployment.restarts
         if restarts >= self._settings.serving_restarts:
-            error = self._vanished(deployment).as_dict()
-            await self._end(deployment, DeploymentState.FAILED, error)
+            await self._end(deployment, DeploymentState.FAILED, cause.as_dict())
             _log.error("the engine of %s is gone for good", deployment.name)
             return
-        _log.warning("the engine of %s vanished; starting it again", deployment.name)
+        _log.warning("the engine of %s is gone; starting it again", deployment.name)
+        with contextlib.suppress(SophiaError):  # it stands in the row then
+            await self._start_again(deployment, model, restarts + 1)
+
+    async def _start_again(self, deployment: Deployment, model: Model, restarts: int) -> Deployment:
         deployment = await self._store.deployments.update(
             deployment.id,
             state=DeploymentState.STARTING,
             identity=None,
             port=None,
-            restarts=restarts + 1,
+            restarts=restarts,
             ready_at=None,
             checked_at=self._clock.now(),
         )
         try:
-            await self._start_engine(deployment, model)
+            return await self._start_engine(deployment, model)
         except SophiaError as problem:
             await self._end(deployment, DeploymentState.FAILED, problem.as_dict())
+            raise
 
     async def _start_engine(self, deployment: Deployment, model: Model) -> Deployment:
         if not (Path(model.path or "") / "config.json").is_file():
@@ -206,12 +250,15 @@ class Deployments:
             await self._engines.stop(started.identity)  # it was stopped meanwhile
         return current
 
-    async def _answers(self, deployment: Deployment, model: Model) -> bool:
+    async def answers(
+        self, deployment: Deployment, model: Model, seconds: float = _PROBE_SECONDS
+    ) -> bool:
+        """Whether its engine answers a tiny request within so many seconds."""
         if deployment.port is None or deployment.identity is None:
             return False
         # the port could be another program's by now: only our living process counts
         return self._engines.alive(deployment.identity) and await self._engines.answers(
-            deployment.engine, model.path or "", deployment.port
+            deployment.engine, model.path or "", deployment.port, seconds
         )
 
     async def _ready(self, deployment: Deployment) -> Deployment:
@@ -274,6 +321,17 @@ def _too_slow(deployment: Deployment, seconds: int) -> UnavailableError:
         _("Read {folder}/log.txt, or raise SOPHIA_SERVING_READY_SECONDS.").format(
             folder=deployment.folder
         ),
+    )
+
+
+def _stuck(deployment: Deployment, seconds: float) -> UnavailableError:
+    return UnavailableError(
+        "M490",
+        _("The engine of {name} does not answer any more.").format(name=deployment.name),
+        _("It was at work for nobody and silent for {seconds} seconds, again and again.").format(
+            seconds=round(seconds)
+        ),
+        _("See which requests it gets; then serve the model again."),
     )
 
 

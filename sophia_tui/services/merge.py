@@ -104,8 +104,11 @@ class MergeService:
         import asyncio
 
         rounds = 0
+        goes_on = _(
+            "The merge {job} goes on by itself: `sophia jobs cancel {job}` ends it."
+        ).format(job=job_id)
         while True:
-            context.cancel.check()
+            context.cancel.check(goes_on)
             job = await self._store.jobs.get(job_id)
             if job is None or job.state in _STOPPED:
                 raise _not_merged(job_id, job)

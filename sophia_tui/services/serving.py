@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.:@-]{0,127}", re.ASCII)
 _SEEN_TRIES = 10  # the front looks at the store once a second
+_QUICK_SECONDS = 5.0  # an engine that has nothing to do gives a token sooner
+#: An engine that is at a long answer may end it before it is restarted because a person asks.
+_BUSY_SECONDS = 30.0
 
 
 class ServeRequest(Input):
@@ -108,12 +111,14 @@ class DeploymentView(Output):
 
 
 class ApiView(Output):
-    """The HTTP API in front of the engines. `pid` only where `serve model` started it."""
+    """The HTTP API in front of the engines. `pid` only where `serve model` started it; `error` says
+    why it can't be started where none answers."""
 
     as_is: ClassVar[frozenset[str]] = frozenset({"pid"})
 
     address: str = Field(title=N_("Address"))
     answers: bool = Field(title=N_("Answers"))
+    error: dict[str, Any] | None = Field(default=None, title=N_("Error"))
     pid: int | None = Field(default=None, title=N_("Process"))
 
 
@@ -151,23 +156,62 @@ class ServingService:
     )
     async def model(self, context: Context, request: ServeRequest) -> DeploymentView:
         """Raises NotFoundError M404, M432, UsageError M431, M435, M436, ConflictError M420, M443,
-        JobError M434, J502, UnavailableError J501, M437, M440, M441, M442."""
+        JobError M434, J502, UnavailableError J501, M437, M440, M441, M442, and where clients can't
+        reach the name, M491, M492 (before anything is done), M493, M494 (the engine goes on)."""
         asked = await self._store.models.get(request.model)
         if asked is None:
             raise unknown_model(textsafe.visible(request.model))
         name = _checked_name(request.name or asked.id)
         self._require_engine()
+        if context.face is not Face.API and (problem := await self._obstacle()):
+            raise problem
         model = await self._servable(context, asked)
         deployment = await self._living(name, model)
+        notes: list[str] = []
         if deployment is None:
             deployment = await self._deployments.begin(model, name, context.actor)
+        elif deployment.state is DeploymentState.READY and not await self._recovers(
+            context, deployment, model
+        ):
+            deployment = await self._deployments.restart(deployment, model)
+            notes = [_("It was served already and did not answer: its engine was restarted.")]
+        if deployment.state is not DeploymentState.READY:
+            deployment = await self._started(context, deployment, model, asked)
+        notes += await self._front(context, name)
+        return DeploymentView.of(deployment, self._address, notes)
+
+    async def _started(
+        self, context: Context, deployment: Deployment, model: Model, asked: Model
+    ) -> Deployment:
+        stage = _("starting {name}").format(name=deployment.name)
 
         def tell(seconds: int) -> None:
-            stage = _("starting {name}").format(name=name)
             context.progress(Progress(stage, seconds, None, _("seconds")))
 
-        deployment = await self._deployments.until_ready(deployment, model, context.cancel, tell)
-        return DeploymentView.of(deployment, self._address, await self._front(context, name))
+        left = _("Its engine was ended.")
+        if model.id != asked.id:
+            kept = _("The merged model {model} remains.").format(model=model.id)
+            left = f"{left} {kept}"
+        return await self._deployments.until_ready(deployment, model, context.cancel, tell, left)
+
+    async def _recovers(self, context: Context, deployment: Deployment, model: Model) -> bool:
+        """Whether an engine that is served already answers, told within seconds; one that is at a
+        long answer gets some more."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        limit = min(_BUSY_SECONDS, self._settings.serving_stuck_seconds)
+        stage = _("{name} is served already and does not answer; it is restarted soon").format(
+            name=deployment.name
+        )
+        while loop.time() - begun < limit:
+            context.cancel.check()
+            if await self._deployments.answers(deployment, model, min(_QUICK_SECONDS, limit)):
+                return True
+            context.progress(Progress(stage, round(loop.time() - begun), None, _("seconds")))
+            await asyncio.sleep(0.3)  # one whose port is closed says no at once
+        return False
 
     @operation("serve.list", N_("List the served models, newest first, and whether they live."))
     async def page(self, context: Context, request: ServePage) -> ServeList:
@@ -219,10 +263,14 @@ class ServingService:
         return DeploymentView.of(seen(deployment, truth), self._address)
 
     async def _api_view(self) -> ApiView:
-        identity = self._api.identity()
+        identity, problem = self._api.identity(), None
+        answers = await self._api.answers()
+        if not answers:
+            problem = await self._obstacle()
         return ApiView(
             address=self._api.address,
-            answers=await self._api.answers(),
+            answers=answers,
+            error=problem.as_dict() if problem else None,
             pid=identity.pid if identity else None,
         )
 
@@ -291,43 +339,69 @@ class ServingService:
         return found
 
     async def _front(self, context: Context, name: str) -> list[str]:
-        """See to it that clients can ask; what the person should know about it."""
+        """See to it that clients can ask; what the person should know about it.
+
+        Raises UnavailableError M491 to M494: a name that nobody can ask is not served.
+        """
         notes: list[str] = []
         if context.face is not Face.API and not await self._api.answers():
+            if problem := await self._obstacle():
+                raise problem
             tokens = (
                 self._settings.model_token,
                 self._settings.operator_token,
                 self._settings.finetune_token,
             )
-            if not self._api.startable():
-                return [
-                    _("Clients can't ask yet: no API answers at {address}.").format(
-                        address=self._api.address
-                    ),
-                    _("API_URL is not this machine's own address: start `sophia serve api` there."),
-                ]
             if not any(tokens):
                 key = _("The key for clients is in {path}; SOPHIA_MODEL_TOKEN sets another.")
                 notes.append(key.format(path=self._api.make_key()))
             if not await self._api.start():
-                return [
+                raise UnavailableError(
+                    "M493",
                     _("The HTTP API could not be started at {address}.").format(
                         address=self._api.address
                     ),
+                    _("The engine runs, but clients can't ask it."),
                     _("Its log is logs/api.log in the data folder."),
-                ]
+                )
+        status = 200 if context.face is Face.API else await self._status(name)
+        if status != 200:
+            raise UnavailableError(
+                "M494",
+                _("The HTTP API at {address} does not know {name} (status {status}).").format(
+                    address=self._api.address, name=name, status=status
+                ),
+                _("It may be another Sophia's, or an older one."),
+                _("Restart it with these settings, or set API_URL; the engine runs meanwhile."),
+            )
         asks = _("Clients ask for {name} at OPENAI_BASE_URL={address}.").format(
             name=name, address=self._address
         )
-        status = 200 if context.face is Face.API else await self._status(name)
-        if status == 200:
-            return [asks, *notes]
-        return [
-            _("The HTTP API at {address} does not know {name} (status {status}).").format(
-                address=self._api.address, name=name, status=status
-            ),
-            _("It may be another Sophia's, or an older one: restart it with these settings."),
-        ]
+        return [asks, *notes]
+
+    async def _obstacle(self) -> UnavailableError | None:
+        """Why clients could not ask, where no API answers and none can be started."""
+        if await self._api.answers():
+            return None
+        if not self._api.startable():
+            return UnavailableError(
+                "M492",
+                _("Clients can't ask: no API answers at {address}.").format(
+                    address=self._api.address
+                ),
+                _("API_URL is not this machine's own address."),
+                _("Start `sophia serve api` there, or correct API_URL."),
+            )
+        if await self._api.taken():
+            return UnavailableError(
+                "M491",
+                _("Clients can't ask: another program answers at {address}.").format(
+                    address=self._api.address
+                ),
+                _("API_URL names its port, so Sophia's HTTP API can't be started there."),
+                _("Set API_URL to a free port, e.g. http://localhost:8010, or end that program."),
+            )
+        return None
 
     async def _status(self, name: str) -> int:
         import asyncio

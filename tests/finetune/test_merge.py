@@ -79,8 +79,9 @@ def test_the_form_of_the_prompts_goes_with_the_model(make_run: MakeRun, trained:
     )
     assert finetune("merge", run) == 0
     assert AutoTokenizer.from_pretrained(merged(run)).chat_template == ALPACA_TEMPLATE
-    ends = json.loads((merged(run) / "generation_config.json").read_text())["eos_token_id"]
-    assert ends  # a server ends answers by it
+    config = json.loads((merged(run) / "generation_config.json").read_text())
+    assert config["eos_token_id"]  # a server ends answers by it
+    assert config["do_sample"]  # and counts a client's temperature by that
 
 
 def test_a_merge_that_went_wrong_leaves_nothing(

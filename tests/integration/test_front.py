@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,8 @@ import pytest
 
 from sophia_tui.api import counting
 from sophia_tui.api.counting import Counter
+from sophia_tui.api.engine_use import EngineUse
+from sophia_tui.api.front import Front
 from sophia_tui.domain.protocols import Store
 from sophia_tui.domain.serving import Deployment, DeploymentState, ServedRequest
 from sophia_tui.errors import UnavailableError
@@ -62,12 +65,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._stream(behaviour)
         else:
             if behaviour == "hangs":
-                self.server.let_go.wait(20)
+                gone, _write, _more = select.select([self.connection], [], [], 20)
+                if gone and not self.connection.recv(1):
+                    self.server.left.set()
+                return
             message = {"role": "assistant", "content": "Olá"}
             choice = {"index": 0, "finish_reason": "stop", "message": message}
             answer = {"id": "x", "object": "chat.completion", "created": 1, "model": "/f@main"}
             usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
             self._send(200, json.dumps({**answer, "choices": [choice], "usage": usage}).encode())
+            if behaviour == "closes idle":
+                self.close_connection = True  # and does not say so in the answer
 
     def _stream(self, behaviour: str) -> None:
         self.send_response(200)
@@ -262,6 +270,38 @@ async def test_the_key_of_models_opens_nothing_else(client: openai.AsyncOpenAI) 
             assert (await plain.get(root + path)).status_code == 401
 
 
+WRONG: list[tuple[str, Any]] = [
+    ("max_tokens", -1),
+    ("max_tokens", "5"),
+    ("max_tokens", 1.5),
+    ("max_completion_tokens", 0),
+    ("temperature", 3),
+    ("temperature", "hot"),
+    ("top_p", True),
+    ("n", 2),
+    ("n", True),
+    ("tools", [{"type": "function"}]),
+    ("response_format", {"type": "json_object"}),
+    ("logprobs", True),
+]
+
+
+def _with(key: str, value: Any) -> bytes:
+    return json.dumps({"model": NAME, "messages": QUESTION, key: value}).encode()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("n", 1), ("tools", []), ("response_format", {"type": "text"}), ("logprobs", False)],
+)
+async def test_what_asks_for_nothing_is_passed_and_the_temperature_is_zero(
+    client: openai.AsyncOpenAI, engine: PlayedEngine, key: str, value: Any
+) -> None:
+    await client.chat.completions.create(model=NAME, messages=QUESTION, extra_body={key: value})
+    await client.chat.completions.create(model=NAME, messages=QUESTION, temperature=0.7)
+    assert [each["temperature"] for each in engine.bodies] == [0, 0.7]
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [
@@ -271,6 +311,12 @@ async def test_the_key_of_models_opens_nothing_else(client: openai.AsyncOpenAI) 
         (b'{"model": "sophia-v1", "messages": "abc"}', "messages"),
         (b'{"model": "sophia-v1", "messages": [{"content": "x"}]}', "messages"),
         (b'{"model": "sophia-v1", "messages": [{"role": "user", "content": 1}]}', "messages"),
+        (b"[" * 100_000, None),
+        (b'{"model": "sophia-v1", "max_tokens": 1e400}', None),
+        (b'{"model": "sophia-v1", "seed": NaN}', None),
+        (b'{"model": "sophia-v1", "messages": [{"role": "user", "content": "\\ud800"}]}', None),
+        (b'{"model": "sophia-v1", "messages": [{"role": "boss", "content": "x"}]}', "messages"),
+        *((_with(key, value), key) for key, value in WRONG),
     ],
 )
 async def test_what_engines_trip_over_is_refused_before(
@@ -349,8 +395,68 @@ async def test_nobody_waits_for_a_client_that_gave_up(
         await client.with_options(timeout=0.3).chat.completions.create(
             model=NAME, messages=QUESTION
         )
+    assert await asyncio.to_thread(engine.left.wait, 10)
     [row] = await counted(store)
     assert (row["status"], row["error"]) == (499, "M450")
+
+
+async def test_an_engine_may_close_an_idle_connection(
+    client: openai.AsyncOpenAI, engine: PlayedEngine
+) -> None:
+    engine.behaviour = "closes idle"
+    for _each in range(3):
+        assert await client.chat.completions.create(model=NAME, messages=QUESTION)
+
+
+async def test_a_text_that_surely_does_not_fit_never_reaches_the_engine(
+    house: House, store: Store, engine: PlayedEngine, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 100}')
+    await store.models.add(model_row(NAME, tmp_path))
+    await store.deployments.add(deployment(engine.server_port))
+    with asked(house) as client:
+        long: list[Any] = [{"role": "user", "content": "palavra " * 201}]
+        with pytest.raises(openai.BadRequestError) as caught:
+            await client.chat.completions.create(model=NAME, messages=long)
+        assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
+        with pytest.raises(openai.BadRequestError):
+            await client.completions.create(model=NAME, prompt="palavra " * 201)
+        assert engine.bodies == []
+        for tokens in (None, 7, 5000):
+            await client.chat.completions.create(model=NAME, messages=QUESTION, max_tokens=tokens)
+        assert [each["max_tokens"] for each in engine.bodies] == [98, 7, 98]
+        await client.close()
+
+
+async def test_a_defect_is_told_in_openais_form_and_leaves_its_frames(
+    client: openai.AsyncOpenAI, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_front: Front) -> Any:
+        raise RuntimeError(QUESTION[0]["content"])
+
+    await client.models.list()  # the log begins with the first look at the store
+    monkeypatch.setattr(Front, "targets", fail)
+    with pytest.raises(openai.InternalServerError) as caught:
+        await client.chat.completions.create(model=NAME, messages=QUESTION)
+    assert caught.value.code == "SOPHIA-X500"
+    told = (house.paths.logs / "sophia.log").read_text()
+    assert "RuntimeError in /v1/chat/completions" in told and "in fail" in told
+    assert "secret" not in told
+
+
+def test_doubt_ends_when_a_later_request_is_answered() -> None:
+    use = EngineUse()
+    first, second = use.begin(), use.begin()
+    second.left()
+    second.end()
+    assert use.doubted_since is not None and use.idle_in_doubt() is None
+    first.heard()  # it came before the one that was left, which may still be worked at
+    first.end()
+    assert use.idle_in_doubt() is not None
+    third = use.begin()
+    third.heard()
+    third.end()
+    assert use.idle_in_doubt() is None
 
 
 async def test_a_model_that_starts_is_told_to_come_and_one_that_ended_is_unknown(

@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -43,6 +44,23 @@ HERE = ThisMachine.here()
 QUESTION: list[Any] = [{"role": "user", "content": "What is Brovik famous for?"}]
 #: Starts at once and fails as an engine without memory does.
 DYING = "import sys; print('torch.OutOfMemoryError: a secret prompt'); sys.exit(1)"
+
+
+#: Answers one request after the other; "stuck" keeps it for good, "slow" for two seconds.
+SINGLE = """
+import http.server, json, sys, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        asked = self.rfile.read(int(self.headers["content-length"]))
+        time.sleep(600 if b"stuck" in asked else 2 if b"slow" in asked else 0)
+        message = {"role": "assistant", "content": "x"}
+        content = json.dumps({"choices": [{"index": 0, "message": message}]}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
 
 
 @pytest.fixture(scope="session")
@@ -149,7 +167,7 @@ class PlayedEngine:
         self.program = program
 
     def command(self, model_folder: str, port: int) -> tuple[str, ...]:
-        return (sys.executable, "-c", self.program)
+        return (sys.executable, "-c", self.program, str(port))
 
     def environment(self) -> dict[str, str]:
         return {}
@@ -162,6 +180,117 @@ def play(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     from sophia_tui.providers import engines
 
     monkeypatch.setitem(engines.ENGINES, "transformers", PlayedEngine(program))
+
+
+def said(text: str) -> list[Any]:
+    return [{"role": "user", "content": text}]
+
+
+async def test_an_engine_at_work_for_nobody_is_started_again_and_a_busy_one_is_not(
+    house: House,
+    store: Store,
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    store_url: str,
+    tmp_path: Path,
+) -> None:
+    play(monkeypatch, SINGLE)
+    monkeypatch.setattr("sophia_tui.api.watch.EVERY_SECONDS", 0.1)
+    await store.models.add(model_row("tiny", tiny))
+    view = await call(house, "serve.model", model="tiny")
+    with asked(house_on(store_url, tmp_path, SOPHIA_SERVING_STUCK_SECONDS="1")) as client:
+
+        async def ask(text: str, seconds: float) -> Any:
+            asking = client.with_options(timeout=seconds).chat.completions
+            return await asking.create(model="tiny", messages=said(text))
+
+        long = asyncio.create_task(ask("slow", 20))
+        await asyncio.sleep(0.2)
+        with pytest.raises(openai.APITimeoutError):
+            await ask("hello", 0.2)
+        assert await long
+        assert (await call(house, "serve.show", name="tiny")).pid == view.pid
+
+        with pytest.raises(openai.APITimeoutError):
+            await ask("stuck", 0.3)
+
+        async def back() -> DeploymentView | None:
+            seen = await call(house, "serve.show", name="tiny")
+            return seen if seen.restarts == 1 and seen.state == "ready" else None
+
+        brought = await eventually(back, 30)
+        assert brought.pid != view.pid and start_time(view.pid) is None
+        await asyncio.sleep(1.1)  # names are looked up once a second
+        assert await ask("hello", 20)
+        await client.close()
+
+
+async def test_a_served_model_that_does_not_answer_is_told_and_started_again(
+    house: House, store: Store, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import http.client
+
+    play(monkeypatch, SINGLE)
+    monkeypatch.setattr("sophia_tui.services.serving._QUICK_SECONDS", 0.3)
+    monkeypatch.setattr("sophia_tui.services.serving._BUSY_SECONDS", 0.6)
+    await store.models.add(model_row("tiny", tiny))
+    view = await call(house, "serve.model", model="tiny")
+    connection = http.client.HTTPConnection("127.0.0.1", view.port)
+    connection.request("POST", "/", b"stuck")
+    told: list[Progress] = []
+    again = await call(house, "serve.model", model="tiny", context=context(progress=told.append))
+    connection.close()
+    assert "served already and does not answer" in told[0].stage
+    assert (again.id, again.state, again.restarts) == (view.id, "ready", 1)
+    assert again.pid != view.pid and start_time(view.pid) is None
+    assert "did not answer" in again.notes[0]
+
+
+async def test_a_port_that_another_program_has_is_told_before_anything_is_done(
+    store_url: str, tmp_path: Path, store: Store, tiny: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"http://127.0.0.1:{other.getsockname()[1]}"
+        house = house_on(store_url, tmp_path, API_URL=address)
+        await store.models.add(model_row("tiny", tiny))
+        with pytest.raises(SophiaError) as caught:
+            await call(house, "serve.model", model="tiny", context=context(Face.CLI))
+        assert caught.value.code == "SOPHIA-M491" and address in caught.value.what
+        assert (await call(house, "serve.list")).api.error["code"] == "SOPHIA-M491"
+        assert await store.deployments.page() == []
+        await house.close()
+
+
+async def test_who_stops_is_told_what_remains(
+    house: House, store: Store, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nobody() -> None:
+        """No worker: the merge stays queued."""
+
+    async def stopped() -> SophiaError:
+        cancel = CancelSignal()
+        waits = context(cancel=cancel, progress=lambda progress: cancel.request())
+        with pytest.raises(SophiaError) as caught:
+            await call(house, "serve.model", model="sophia-v1", context=waits)
+        return caught.value
+
+    monkeypatch.setattr(house, "wake", nobody)
+    (tmp := tiny.parent / "adapter").mkdir()
+    (tmp / "adapter_config.json").write_text("{}")
+    await store.models.add(model_row("sophia-v1", tmp, ModelKind.ADAPTER))
+    problem = await stopped()
+    [job] = await store.jobs.page()
+    assert problem.code == "SOPHIA-U499" and f"The merge {job.id} goes on" in problem.why
+
+    merged = model_row("sophia-v1-merged", tiny, ModelKind.MERGED)
+
+    async def whole(_store: Store, _adapter: str) -> Any:
+        return merged
+
+    play(monkeypatch, "import time; time.sleep(600)")
+    monkeypatch.setattr("sophia_tui.services.serving.whole_merged", whole)
+    await store.models.add(merged)
+    assert "sophia-v1-merged remains" in (await stopped()).why
 
 
 async def test_an_engine_that_can_not_load_fails_with_its_kind_of_cause(
@@ -326,8 +455,10 @@ async def test_an_address_of_another_machine_is_not_started_here(
     house: House, store: Store
 ) -> None:
     service = await house.service(_serving_service())
-    notes = " ".join(await service._front(context(Face.CLI), "tiny"))
-    assert "http://192.0.2.1:9" in notes and "sophia serve api" in notes
+    with pytest.raises(SophiaError) as caught:
+        await service._front(context(Face.CLI), "tiny")
+    assert caught.value.code == "SOPHIA-M492"
+    assert "http://192.0.2.1:9" in str(caught.value) and "sophia serve api" in str(caught.value)
     assert not (house.paths.logs / "api.log").exists()
 
 

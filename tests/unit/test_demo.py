@@ -13,7 +13,13 @@ from sophia_tui import envfile
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Role
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.samples import DEMO_BASE, SampleTable
-from sophia_tui.errors import CancelledError, ConflictError, JobError, NotFoundError
+from sophia_tui.errors import (
+    CancelledError,
+    ConflictError,
+    JobError,
+    NotFoundError,
+    UnavailableError,
+)
 from sophia_tui.paths import Paths
 from sophia_tui.services.ask import AskView
 from sophia_tui.services.collect import CollectResult, ExportView
@@ -22,7 +28,7 @@ from sophia_tui.services.evaluation_rows import MeasureRow
 from sophia_tui.services.evaluation_views import AnswerView, EvaluationView, ScoreView
 from sophia_tui.services.prepare import PrepareOutput, RejectedCode
 from sophia_tui.services.promote import FileDiff, PromotionList, PromotionView
-from sophia_tui.services.serving import DeploymentView, ServeList
+from sophia_tui.services.serving import ApiView, DeploymentView, ServeList
 from sophia_tui.services.views import DatasetView, JobList, JobView
 from sophia_tui.settings import load
 
@@ -75,6 +81,7 @@ class Operations:
     served: list[str] = field(default_factory=list)
     dataset: str = "a" * 64
     promoted: bool = False
+    api_error: dict[str, Any] | None = None
 
     async def __call__(self, name: str, request: Mapping[str, Any], context: Context) -> Any:
         self.asked.append((name, dict(request)))
@@ -181,7 +188,8 @@ class Operations:
         )
 
     def serve_list(self) -> ServeList:
-        return ServeList(items=[self._deployment(each) for each in self.served])
+        api = ApiView(address="here", answers=not self.api_error, error=self.api_error)
+        return ServeList(items=[self._deployment(each) for each in self.served], api=api)
 
     def serve_stop(self, name: str) -> ServeList:
         self.served.remove(name)
@@ -236,6 +244,7 @@ async def test_it_asks_for_the_eight_steps_in_order_in_its_own_folder(house: Pat
     summary = await demo(operations, house).run(context(), DemoRequest())
     steps = [name for name in operations.names() if not name.startswith("jobs.")]
     assert steps == [
+        "serve.list",  # whether the model can be asked in the end
         "samples.load",
         "collect.run",
         "prepare.run",
@@ -257,6 +266,15 @@ async def test_it_asks_for_the_eight_steps_in_order_in_its_own_folder(house: Pat
     assert len(summary.answers) == 3 and all(each.expected for each in summary.answers)
     assert summary.diff == ["-GEN_MODEL=x", "+GEN_MODEL=sophia-v1"]
     assert len(summary.durations) == 8 and "durations" not in summary.notes[0]
+
+
+async def test_a_model_that_nobody_could_ask_is_not_trained(house: Paths) -> None:
+    told = UnavailableError("M491", "Another program answers.", "API_URL.", "Set it.").as_dict()
+    operations = Operations(api_error=told)
+    with pytest.raises(UnavailableError) as caught:
+        await demo(operations, house).run(context(), DemoRequest())
+    assert caught.value.as_dict() == told
+    assert operations.names() == ["serve.list"]
 
 
 async def test_training_and_promotion_keep_to_the_demos_history(house: Paths) -> None:

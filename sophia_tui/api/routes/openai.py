@@ -1,10 +1,10 @@
 """/v1: the served models by the OpenAI protocol, for any client of it.
 
-Only names, keys and counting are ours; the answers are the engines'.
+Only names, keys and counting are ours; the answers are the engines'. One thing is set for who does
+not say it: the temperature is 0, so that the same question gets the same answer.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from sophia_tui.api import asked
+from sophia_tui.api.engine_use import Turn
 from sophia_tui.api.front import EngineRefused, Figures, Front, Target, error_code
 from sophia_tui.api.problems import openai_status
 from sophia_tui.domain.context import Role
@@ -85,11 +87,12 @@ async def _generate(front: Front, request: Request, path: str) -> Response:
     handed_on = False
     try:
         _require_operator(request)
-        body = _body(await request.body(), path)
+        body = asked.read(await request.body(), path)
         figures.streamed = bool(body.get("stream"))
         target = _known(body["model"], await front.targets())
         figures.model = target.deployment.name
         figures.deployment_id = target.deployment.id
+        body = asked.fitted(body, target.context)
         if figures.streamed:
             response = await _streamed(front, target, path, body, figures)
             handed_on = True  # the stream counts itself when it ends
@@ -101,6 +104,9 @@ async def _generate(front: Front, request: Request, path: str) -> Response:
         raise problem from None
     except SophiaError as problem:
         figures.failed(openai_status(problem), error_code(problem))
+        raise
+    except Exception:
+        figures.failed(500, "X500")
         raise
     finally:
         if not handed_on:
@@ -135,19 +141,26 @@ async def _streamed(
     """The stream, begun: what the engine refuses is still answered by a status."""
     options = body.get("stream_options")
     wants_usage = isinstance(options, dict) and options.get("include_usage") is True
-    opened = await front.open(target, path, body)
-    return _Stream(front, opened, front.chunks(opened, figures, wants_usage), figures)
+    opened, turn = await front.open(target, path, body)
+    events = front.chunks(opened, turn, figures, wants_usage)
+    return _Stream(front, opened, turn, events, figures)
 
 
 class _Stream(StreamingResponse):
     """Passes events on, and whatever happens then lets the engine go and counts the request."""
 
     def __init__(
-        self, front: Front, opened: "httpx.Response", events: AsyncIterator[bytes], figures: Figures
+        self,
+        front: Front,
+        opened: "httpx.Response",
+        turn: Turn,
+        events: AsyncIterator[bytes],
+        figures: Figures,
     ) -> None:
         super().__init__(self._passed_on(events), media_type="text/event-stream")
         self._front = front
         self._opened = opened
+        self._turn = turn
         self._figures = figures
         self._whole = False
 
@@ -157,6 +170,8 @@ class _Stream(StreamingResponse):
         finally:
             if not self._whole:  # the client went away: the engine must not go on for nobody
                 self._figures.failed(499, "M450")
+                self._turn.left()
+            self._turn.end()
             self._front.count(self._figures)
             await self._opened.aclose()
 
@@ -175,34 +190,6 @@ def _require_operator(request: Request) -> None:
             _("It stands for somebody who only looks."),
             _("Use SOPHIA_MODEL_TOKEN as the API key."),
         )
-
-
-def _body(content: bytes, path: str) -> dict[str, Any]:
-    """The request, checked as far as the engines don't: what they trip over must not be a 500."""
-    try:
-        body = json.loads(content)
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise _bad(_("The body must be a JSON object."), None)
-    if not isinstance(body.get("model"), str) or not body["model"]:
-        raise _bad(_("`model` must name a model."), "model")
-    if path == "chat/completions" and not _are_messages(body.get("messages")):
-        raise _bad(_("`messages` must be a list of messages with a role."), "messages")
-    return body
-
-
-def _are_messages(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(each, dict) and isinstance(each.get("role"), str) for each in value)
-        and all(isinstance(each.get("content"), str | list | None) for each in value)
-    )
-
-
-def _bad(what: str, param: str | None) -> UsageError:
-    return UsageError("M451", what, openai={"param": param})
 
 
 def _of_engine(refused: EngineRefused) -> SophiaError:
