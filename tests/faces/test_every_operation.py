@@ -352,6 +352,9 @@ class Person:
             if asks and chosen.writes and chosen.output in (JobView, FinetuneView):
                 shown = LiveScreen  # the job's own panel
             await self._wait(lambda: isinstance(self.app.screen, shown), "the answer on the screen")
+            await self._wait(
+                lambda: getattr(self.app.screen, "state", "") != "loading", "its own data"
+            )
         return dict(request) if asks else self.asked[chosen.name]
 
     async def _choose(self, chosen: Operation) -> None:
