@@ -349,7 +349,7 @@ class Person:
         await self._wait(lambda: chosen.name in self.told, "the answer")
         if not isinstance(self.told[chosen.name], SophiaError):
             shown = LiveScreen if not asks and chosen.name in keys.SHOWN_BY else ResultScreen
-            if asks and chosen.writes and chosen.output in (JobView, FinetuneView):
+            if asks and chosen.output in (JobView, FinetuneView):
                 shown = LiveScreen  # the job's own panel
             await self._wait(lambda: isinstance(self.app.screen, shown), "the answer on the screen")
             await self._wait(
