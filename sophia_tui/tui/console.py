@@ -235,10 +235,6 @@ class SophiaApp(App[None]):
         if kind == "screen":
             self._open_screen(name)
         elif kind != "act":
-            why = screen.not_now(target) if isinstance(screen, SophiaScreen) else ""
-            if why:
-                self._say(why)
-                return
             given = screen.prefill(target) if isinstance(screen, SophiaScreen) else {}
             self.open(target, given)
         elif not (isinstance(screen, SophiaScreen) and screen.act(name)):

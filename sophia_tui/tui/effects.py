@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sophia_tui.domain.operations import Operation
-from sophia_tui.errors import NotFoundError, RefusedError
+from sophia_tui.errors import RefusedError
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
@@ -62,16 +62,9 @@ async def _promotion(
 
 async def _stop(sophia: "Console", name: str) -> list[str]:
     """What is served under the name, and whether production names it."""
-    if not sophia.may("serve.list"):
+    if not sophia.may("serve.show"):
         return []
-    listed: Any = await sophia.call("serve.list", {})
-    found = next((each for each in listed.items if name in (each.name, each.id)), None)
-    if found is None:
-        raise NotFoundError(
-            "U490",
-            _("No model is served as {name}.").format(name=visible(name)),
-            remedy=_("Models and Monitor show what is served."),
-        )
+    found: Any = await sophia.call("serve.show", {"name": name})
     told = [
         _("Served as {name}: {model}, {state}").format(
             name=visible(found.name),

@@ -32,6 +32,8 @@ from sophia_tui.errors import SophiaError
 from sophia_tui.paths import Paths
 from sophia_tui.services import fields
 from sophia_tui.services.catalogue import registry
+from sophia_tui.services.finetune import FinetuneView
+from sophia_tui.services.views import JobView
 from sophia_tui.settings import load
 from sophia_tui.store.embedded import EmbeddedServer
 from sophia_tui.store.own import open_store
@@ -323,7 +325,8 @@ class Person:
             except SophiaError as problem:
                 self.told[operation] = problem
                 raise
-            self.asked[operation], self.told[operation] = dict(request), answer
+            if not given.get("dry_run"):  # what a dialog asks before the person does
+                self.asked[operation], self.told[operation] = dict(request), answer
             return answer
 
         app.call = overheard
@@ -346,6 +349,8 @@ class Person:
         await self._wait(lambda: chosen.name in self.told, "the answer")
         if not isinstance(self.told[chosen.name], SophiaError):
             shown = LiveScreen if not asks and chosen.name in keys.SHOWN_BY else ResultScreen
+            if asks and chosen.writes and chosen.output in (JobView, FinetuneView):
+                shown = LiveScreen  # the job's own panel
             await self._wait(lambda: isinstance(self.app.screen, shown), "the answer on the screen")
         return dict(request) if asks else self.asked[chosen.name]
 
@@ -374,7 +379,12 @@ class Person:
         await self.pilot.press("f2")
         if chosen.danger is Danger.NONE:
             return
-        await self._wait(lambda: isinstance(self.app.screen, ConfirmScreen), "the question")
+        refused = lambda: isinstance(self.told.get(chosen.name), SophiaError)  # noqa: E731
+        await self._wait(
+            lambda: isinstance(self.app.screen, ConfirmScreen) or refused(), "the question"
+        )
+        if refused():
+            return
         if chosen.danger is Danger.TYPE_NAME:
             target = str(request.get(chosen.target or "", chosen.name))
             self.app.screen.query_one("#name", Input).value = target

@@ -425,6 +425,7 @@ def full() -> dict[str, Any]:
         "models.list": models(),
         "evaluate.show": evaluation(),
         "serve.list": served(),
+        "serve.show": served().items[0],
         "promote.history": promotions(),
         "monitor.show": monitor(),
         "settings.list": settings(),

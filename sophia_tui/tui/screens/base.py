@@ -135,7 +135,12 @@ class SophiaScreen(Screen[Any]):
         self.query_one("#message", Plate).draw(text)
 
     def action_go(self, target: str) -> None:
-        self.sophia.go(target, self)
+        # a key acts on what is selected; who opens the same from the palette may mean another
+        why = self.not_now(target)
+        if why:
+            self.say(why)
+        else:
+            self.sophia.go(target, self)
 
     def prefill(self, operation: str) -> dict[str, Any]:
         """What this screen knows for the input of an operation (the selected job, say)."""
