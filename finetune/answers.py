@@ -338,11 +338,14 @@ def answer_alone(
 ) -> dict[Side, list[Reply]]:
     """Each prompt answered by itself, as a person would wait for it; no events."""
     found: dict[Side, list[Reply]] = {}
-    for side in dict.fromkeys(side for each in prompts for side in each.sides):
+    sides = list(dict.fromkeys(side for each in prompts for side in each.sides))
+    total = len(sides) * len(prompts)
+    for side in sides:
         for each in prompts:
-            context.progress("latency", len(found.get(side, [])), len(prompts))
+            context.progress("latency", sum(map(len, found.values())), total)
             with without_adapter(model) if side == "before" else _adapter_merged(model):
                 found.setdefault(side, []).extend(reply_to(context, base, model, [each]))
+    context.progress("latency", total, total, force=True)
     return found
 
 

@@ -31,14 +31,33 @@ from finetune.schema import (
 Z95 = 1.959963984540054
 
 
+class QuestionsError(ContractError):
+    """A file of questions that can't be used. `template` and `details` make the sentence, for who
+    says it in another language; `fields` is what pydantic found wrong with a line."""
+
+    def __init__(
+        self, template: str, fields: ValidationError | None = None, **details: str | int | Path
+    ) -> None:
+        why = describe(fields) if fields else ""
+        super().__init__(template.format(**details, why=why))
+        self.template = template
+        self.fields = fields
+        self.details = details
+
+
 def read_questions(path: str | Path) -> list[Question]:
-    """The questions of a JSON Lines file, other keys left aside; raises ContractError by line."""
+    """The questions of a JSON Lines file, other keys left aside; raises QuestionsError by line,
+    FileNotFoundError."""
     try:
         content = Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise
     except OSError as error:
-        raise ContractError(f"{path}: {error.strerror}") from error
+        raise QuestionsError("{path}: {cause}", path=path, cause=str(error.strerror)) from error
     except UnicodeDecodeError as error:
-        raise ContractError(f"{path} is not UTF-8 at byte {error.start}") from error
+        raise QuestionsError(
+            "{path} is not UTF-8 at byte {byte}", path=path, byte=error.start
+        ) from error
     questions: list[Question] = []
     seen: set[str] = set()
     for number, line in enumerate(content.split("\n"), start=1):
@@ -47,21 +66,32 @@ def read_questions(path: str | Path) -> list[Question]:
         try:
             question = Question.model_validate(json.loads(line))
         except ValidationError as error:
-            raise ContractError(f"{path}, line {number}: {describe(error)}") from None
+            raise QuestionsError(
+                "{path}, line {line}: {why}", error, path=path, line=number
+            ) from None
         except ValueError:
-            raise ContractError(f"{path}, line {number}: no JSON object") from None
+            raise QuestionsError(
+                "{path}, line {line}: no JSON object", path=path, line=number
+            ) from None
         if question.id in seen:
-            raise ContractError(f"{path}, line {number}: id {question.id} stands twice")
+            raise QuestionsError(
+                "{path}, line {line}: id {id} stands twice", path=path, line=number, id=question.id
+            )
         seen.add(question.id)
         questions.append(question)
     if not questions:
-        raise ContractError(f"{path}: no question in it")
+        raise QuestionsError("{path}: no question in it", path=path)
     return questions
 
 
 def questions_of(chosen: QuestionSet) -> list[Question]:
     """The questions of a set, from its file where they do not stand in it."""
-    return chosen.questions if chosen.questions is not None else read_questions(chosen.path or "")
+    if chosen.questions is not None:
+        return chosen.questions
+    try:
+        return read_questions(chosen.path or "")
+    except FileNotFoundError as error:
+        raise ContractError(f"{chosen.path}: {error.strerror}") from error
 
 
 def normalised(text: str) -> str:

@@ -6,6 +6,7 @@ The language is a context variable, so that one API process can answer two peopl
 import gettext as _gettext
 from collections.abc import Mapping
 from contextvars import ContextVar
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ DEFAULT_LANGUAGE = "en"
 LOCALE_FOLDER = Path(__file__).parent / "locale"
 
 _active: ContextVar[str] = ContextVar("sophia_language", default=DEFAULT_LANGUAGE)
+_zone: ContextVar[str | None] = ContextVar("sophia_zone", default=None)
 
 
 def match_language(text: str | None) -> str | None:
@@ -80,3 +82,16 @@ def number(value: float, decimals: int = 0) -> str:
     if _active.get() == "pt_BR":
         text = text.replace(",", "\0").replace(".", ",").replace("\0", ".")
     return text
+
+
+def set_zone(name: str) -> None:
+    """People read times in the zone of that name (SOPHIA_TIMEZONE) from here on."""
+    _zone.set(name)
+
+
+def clock_time(moment: datetime) -> str:
+    """A time for people, with its offset: 2026-11-25 17:54:08-03:00."""
+    from zoneinfo import ZoneInfo
+
+    name = _zone.get()
+    return moment.astimezone(ZoneInfo(name) if name else None).isoformat(" ", "seconds")

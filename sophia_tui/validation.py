@@ -1,6 +1,6 @@
 """What pydantic found wrong, said in the active language; never with the value itself."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sophia_tui.i18n import _
@@ -12,7 +12,8 @@ def explained(problem: Mapping[str, Any]) -> str:
     limits = problem.get("ctx") or {}
     kind = str(problem["type"])
     if kind in ("literal_error", "enum"):
-        return _("must be one of {choices}").format(choices=limits.get("expected", ""))
+        choices = str(limits.get("expected", "")).replace(" or ", _(" or "))
+        return _("must be one of {choices}").format(choices=choices)
     if kind == "string_pattern_mismatch":
         return _("must look like {pattern}").format(pattern=limits.get("pattern", ""))
     text = _simple(kind)
@@ -53,9 +54,12 @@ def _simple(kind: str) -> str:
     return ""
 
 
-def where_and_what(problems: list[Any]) -> str:
-    """All entries on one line: `field: what is wrong`."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in each['loc']) or 'request'}: {explained(each)}"
-        for each in problems
-    )
+def _place(where: tuple[str | int, ...]) -> str:
+    return ".".join(str(part) for part in where)
+
+
+def where_and_what(
+    problems: list[Any], place: Callable[[tuple[str | int, ...]], str] = _place
+) -> str:
+    """All entries on one line: `field: what is wrong`; `place` names the field."""
+    return "; ".join(f"{place(each['loc']) or 'request'}: {explained(each)}" for each in problems)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sophia_tui.cli import grammar
 from sophia_tui.cli.options import GLOBAL_HELP, Globals
 from sophia_tui.domain.operations import Danger, Operation, Output
-from sophia_tui.errors import NotFoundError
+from sophia_tui.errors import UsageError
 from sophia_tui.i18n import _, get_language
 from sophia_tui.services import catalogue
 
@@ -43,12 +43,12 @@ def _find(
 ) -> tuple[Operation | None, list[str]]:
     """The operation that the words name; None where a subject's help is wanted.
 
-    Raises NotFoundError U006.
+    Raises UsageError U006.
     """
     subject = words[0]
     verbs = {each.verb: each for each in operations if each.subject == subject}
     if not verbs:
-        raise NotFoundError(
+        raise UsageError(
             "U006",
             _("There is no command {command}.").format(command=subject),
             remedy=_("`sophia --help` lists them."),
@@ -59,7 +59,7 @@ def _find(
         return verbs["run"], words[1:]
     if len(words) == 1 or "run" in verbs:  # `sophia promote MODEL --help`
         return None, []
-    raise NotFoundError(
+    raise UsageError(
         "U006",
         _("There is no command {command}.").format(command=f"{subject} {words[1]}"),
         remedy=_("`sophia {subject} --help` lists its commands.").format(subject=subject),
@@ -120,6 +120,7 @@ async def _perform(
 
     from sophia_tui.cli.output import ProgressLine, print_result
     from sophia_tui.domain.context import CancelSignal, Face
+    from sophia_tui.i18n import set_zone
     from sophia_tui.wiring import House
 
     house = House(os.environ, readonly=options.readonly, language=get_language())
@@ -145,6 +146,7 @@ async def _perform(
             progress=progress,
         )
         result = await house.dispatcher.call(chosen.name, request, context)
+        set_zone(house.settings.timezone)
     finally:
         progress.close()
         await house.close()

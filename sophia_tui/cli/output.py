@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from sophia_tui.domain.context import Progress
-from sophia_tui.domain.operations import plainly
+from sophia_tui.domain.operations import Output, plainly
 from sophia_tui.errors import SophiaError
-from sophia_tui.i18n import _, number
+from sophia_tui.i18n import _, clock_time, number
 from sophia_tui.services.views import key_word, worded
 from sophia_tui.textsafe import HOSTILE, visible
 
@@ -38,7 +38,7 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return _("yes") if value else _("no")
     if isinstance(value, datetime):
-        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        return clock_time(value)
     if isinstance(value, float):
         return number(value, 4) if abs(value) < 10 else number(value, 1)
     if isinstance(value, int):
@@ -173,6 +173,8 @@ def print_result(result: BaseModel, as_json: bool, plain: bool) -> None:
     else:
         sys.stdout.write(render(result, plain) + "\n")
     sys.stdout.flush()
+    if not as_json and isinstance(result, Output):
+        sys.stderr.write("".join(f"{visible(each)}\n" for each in result.remarks()))
 
 
 def print_error(error: SophiaError, as_json: bool) -> None:
@@ -197,6 +199,7 @@ class ProgressLine:
         self._quiet = quiet
         self._live = sys.stderr.isatty() and not plain
         self._stage = ""
+        self._told = ""
         self._last = 0.0
         self._width = 0
 
@@ -208,6 +211,9 @@ class ProgressLine:
             return
         self._stage, self._last = progress.stage, now
         text = self._text(progress)
+        if text == self._told:
+            return
+        self._told = text
         if self._live:
             sys.stderr.write("\r" + text + " " * max(0, self._width - width(text)))
             self._width = width(text)

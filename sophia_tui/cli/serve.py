@@ -24,7 +24,19 @@ def serve(words: list[str], options: "Globals") -> int:
             _(
                 "sophia serve api [--host 127.0.0.1] [--port 8000]   the HTTP API\n"
                 "sophia serve worker [--idle-exit SECONDS]           the process that runs jobs"
-            )
+            ),
+            "",
+            _(
+                "The API answers who sends a token: FINETUNE_TOKEN, SOPHIA_OPERATOR_TOKEN, or for "
+                "served models alone SOPHIA_MODEL_TOKEN. Without one it answers only /health. "
+                "Training over HTTP needs ALLOW_FINETUNE=true, too."
+            ),
+            _(
+                "The worker takes queued trainings, evaluations and mergings one by one, follows "
+                "jobs at providers, and brings back what was cut off. Commands start one where "
+                "none lives; --idle-exit ends it after so many seconds without work."
+            ),
+            sep="\n",
         )
         return 0
     if words[0] == "worker" and options.readonly:

@@ -65,7 +65,8 @@ def _silent(progress: Progress) -> None:
 
 @dataclass(frozen=True)
 class Context:
-    """Given to every operation. `confirmed` says that a person confirmed a dangerous act."""
+    """Given to every operation. `confirmed` says that a person confirmed a dangerous act; `inner`
+    that an operation of Sophia's own asks, with paths of its own."""
 
     actor: str
     face: Face
@@ -76,3 +77,9 @@ class Context:
     confirmed: bool = False
     cancel: CancelSignal = field(default_factory=CancelSignal)
     progress: Callable[[Progress], None] = _silent
+    inner: bool = False
+
+    @property
+    def from_afar(self) -> bool:
+        """Whether paths in the request are those of somebody who need not know this machine."""
+        return self.face is Face.API and not self.inner

@@ -38,6 +38,10 @@ class Output(BaseModel):
         """What the command line ends with once it has shown this; see errors.py."""
         return 0
 
+    def remarks(self) -> list[str]:
+        """Sentences for people at the command line, beside the answer and no part of it."""
+        return []
+
 
 def plainly(value: Any) -> str:
     """A number that is a name (a process, a line) without separators; a time in its own zone."""
@@ -89,6 +93,11 @@ class Operation:
     @property
     def verb(self) -> str:
         return self.name.partition(".")[2]
+
+    @property
+    def command(self) -> str:
+        """What a person types for it."""
+        return " ".join(["sophia", self.subject, *([] if self.verb == "run" else [self.verb])])
 
 
 Handler = Callable[..., Awaitable[Any]]

@@ -124,7 +124,7 @@ class _Loop:
         now: datetime,
     ) -> None:
         # the promotion goes into the demo's own env file, so there is nothing to confirm
-        self._context = replace(context, confirmed=True)
+        self._context = replace(context, confirmed=True, inner=True)
         self._call = call
         self._folder = folder
         self._base = base
@@ -132,6 +132,7 @@ class _Loop:
         found = folder.read_state()
         self._state = found if found.began else replace(found, began=now.isoformat())
         self._durations: list[DurationView] = []
+        self._went_on = False
 
     async def run(self) -> DemoSummary:
         folder = self._folder
@@ -176,6 +177,7 @@ class _Loop:
             served_answer=answer.answer,
             durations=self._durations,
             notes=[
+                *self._durations_note(),
                 _("Look at it in the console: `sophia`."),
                 _("Ask it yourself: `sophia serve ask {model} QUESTION`.").format(model=model),
                 _("It is served until `sophia serve stop {model} --api --yes`.").format(
@@ -184,6 +186,17 @@ class _Loop:
                 _("The way back: `sophia promote rollback {id} --yes`.").format(id=promotion.id),
             ],
         )
+
+    def _durations_note(self) -> list[str]:
+        """Steps of an earlier run took longer than this one waited for them."""
+        if not self._went_on:
+            return []
+        return [
+            _(
+                "An interrupted demo went on: the durations are those of this run alone, the "
+                "training's own time stands beside its steps."
+            )
+        ]
 
     async def _step(self, label: str, name: str, request: Mapping[str, Any]) -> Any:
         return await self._timed(label, self._ask(name, request))
@@ -297,6 +310,7 @@ class _Loop:
         )
         if job is None or job.status in (JobState.FAILED, JobState.CANCELLED):
             return None
+        self._went_on = True
         if job.status in (JobState.PAUSED, JobState.INTERRUPTED):
             job = await self._ask("jobs.resume", {"job": job.id})
         return job

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from sophia_tui.domain.operations import Output
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, ngettext
 from sophia_tui.services.demo_folder import GENERAL, HELDOUT, Question
-from sophia_tui.services.views import JobView
+from sophia_tui.services.views import JobView, collect_reason
 
 
 class CountView(Output):
@@ -84,7 +84,7 @@ def collected(result: Any) -> dict[str, Any]:
             reasons[reason] = reasons.get(reason, 0) + rows
     return {
         "rows_collected": sum(each.exported for each in result.items),
-        "not_collected": _reasons(reasons),
+        "not_collected": _reasons({collect_reason(code): rows for code, rows in reasons.items()}),
     }
 
 
@@ -118,10 +118,16 @@ def learned(job: JobView, evaluation: Any, questions: list[Question]) -> dict[st
 def _training(job: JobView) -> str:
     """Steps, threads and time as the run wrote them."""
     told = job.result or {}
-    return _("{steps} steps in {seconds} s with {threads} threads").format(
+    threads = told.get("threads", "?")
+    text = ngettext(
+        "{steps} steps in {seconds} s with {threads} thread",
+        "{steps} steps in {seconds} s with {threads} threads",
+        threads if isinstance(threads, int) else 2,
+    )
+    return text.format(
         steps=told.get("steps", "?"),
         seconds=round(told.get("seconds_in_all") or told.get("seconds") or 0),
-        threads=told.get("threads", "?"),
+        threads=threads,
     )
 
 

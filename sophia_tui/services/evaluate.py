@@ -13,7 +13,7 @@ from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.models import Model, ModelKind
 from sophia_tui.domain.operations import Input
 from sophia_tui.domain.protocols import Clock, Store
-from sophia_tui.errors import NotFoundError, UsageError
+from sophia_tui.errors import NotFoundError, RefusedError, UsageError
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.services.operations import operation
@@ -24,11 +24,20 @@ from sophia_tui.services.train import (
     require_training_packages,
 )
 from sophia_tui.services.views import JobView
+from sophia_tui.validation import where_and_what
 
 if TYPE_CHECKING:
     from finetune.schema import EvaluationSettings, QuestionSet
     from sophia_tui.settings import Settings
 
+#: What finetune/grading.py finds wrong with a file of questions.
+_WRONG_QUESTIONS = (
+    N_("{path} is not UTF-8 at byte {byte}"),
+    N_("{path}, line {line}: {why}"),
+    N_("{path}, line {line}: no JSON object"),
+    N_("{path}, line {line}: id {id} stands twice"),
+    N_("{path}: no question in it"),
+)
 #: Held-out questions whose answers are shown where nothing else is asked.
 _SHOWN = 4
 
@@ -107,8 +116,15 @@ class EvaluateService:
         positional=("model",),
     )
     async def run(self, context: Context, request: EvaluateRequest) -> JobView:
-        """Raises NotFoundError M404, J442, UsageError J440, J441, J444-J446, UnavailableError
-        J501; nothing is queued then."""
+        """Raises NotFoundError M404, J442, J447, UsageError J440, J441, J444-J446,
+        RefusedError J448, UnavailableError J501; nothing is queued then."""
+        if context.from_afar and (request.questions or request.questions_after):
+            raise RefusedError(
+                "J448",
+                _("Over HTTP there are no files of questions."),
+                _("It would open any file of the server."),
+                _("Leave them out, put questions into prompts, or evaluate on the server itself."),
+            )
         model = await self._model(request.model)
         adapter = _adapter(model)
         evaluation = _settings_of(request)
@@ -178,7 +194,7 @@ class EvaluateService:
 
 def _settings_of(request: EvaluateRequest) -> "EvaluationSettings":
     """The request as run.yaml takes it, the questions of files in it: the run needs no file of
-    the person's. Raises UsageError J444, J445."""
+    the person's. Raises UsageError J444, J445, NotFoundError J447."""
     from finetune.schema import EvaluationSettings, TextMeasure
 
     measures: list[TextMeasure] = []
@@ -211,19 +227,27 @@ def _settings_of(request: EvaluateRequest) -> "EvaluationSettings":
 
 
 def _question_set(text: str, tokens: int, both: bool) -> "QuestionSet":
-    from finetune.grading import read_questions
-    from finetune.schema import ContractError, QuestionSet
+    from finetune.grading import QuestionsError, read_questions
+    from finetune.schema import QuestionSet
 
     name, sign, file = text.partition("=")
     if not sign or Path(text).expanduser().is_file():  # a file's name may hold the sign itself
         name, file = Path(text).stem, text
     try:
         questions = read_questions(Path(file).expanduser().absolute())
-    except ContractError as problem:
+    except FileNotFoundError as problem:
+        raise NotFoundError(
+            "J447",
+            _("The file {path} does not exist.").format(path=textsafe.visible(file)),
+            remedy=_("Correct the path after --questions or --questions-after."),
+        ) from problem
+    except QuestionsError as problem:
+        fields = problem.fields
+        why = where_and_what(fields.errors(include_input=False)) if fields else ""
         raise UsageError(
             "J444",
             _("The questions can't be used."),
-            textsafe.visible(str(problem)),
+            textsafe.visible(_(problem.template).format(**problem.details, why=why)),
             _(
                 "Each line is an object with `id`, `question` and `accepted`, a list of texts of "
                 "which an answer must contain one; `language` and `fact` may stand beside them."

@@ -103,8 +103,11 @@ def _evaluation(view: EvaluationView, alone: bool) -> list[str]:
 def _costs(view: EvaluationView) -> list[str]:
     if not view.hosted_costs:
         return []
-    heads = [_("Model"), _("USD for 1,000 conversations"), _("As of")]
-    rows = [[_cell(each.name), _figure(each.usd), _cell(each.as_of)] for each in view.hosted_costs]
+    heads = [_("Model"), _("USD for 1,000 conversations"), _("As of"), _("Ends")]
+    rows = [
+        [_cell(each.name), _figure(each.usd), _cell(each.as_of), _cell(each.ends)]
+        for each in view.hosted_costs
+    ]
     return [
         f"<h2>{_text(_('The same conversations at hosted models'))}</h2>",
         _table(heads, rows),

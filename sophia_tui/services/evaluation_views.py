@@ -83,11 +83,13 @@ def _verdict(right: bool | None) -> Verdict | None:
 
 
 class HostedCost(Output):
-    """USD for conversations of the same tokens at a hosted model; an estimate."""
+    """USD for conversations of the same tokens at a hosted model; an estimate. `ends` is told of
+    one that ends soon."""
 
     name: str = Field(title=N_("Model"))
     usd: float = Field(title=N_("USD for 1,000 conversations"))
     as_of: date = Field(title=N_("As of"))
+    ends: date | None = Field(default=None, title=N_("Ends"))
 
 
 class EvaluationView(Output):

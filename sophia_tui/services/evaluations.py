@@ -13,7 +13,7 @@ from sophia_tui.domain.models import Evaluation
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.domain.targets import read_targets
-from sophia_tui.errors import ConflictError, NotFoundError, RefusedError
+from sophia_tui.errors import ConflictError, NotFoundError, RefusedError, UsageError
 from sophia_tui.files import usable_folder, write_problem, write_whole
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
@@ -37,6 +37,10 @@ from sophia_tui.services.views import Page
 
 if TYPE_CHECKING:
     from sophia_tui.settings import Settings
+
+
+#: A hosted model that ends within so many days is marked.
+_SOON_DAYS = 90
 
 
 class EvaluationReference(Input):
@@ -210,8 +214,12 @@ class EvaluationsService:
     def _view(self, evaluation: Evaluation, answers: bool) -> EvaluationView:
         report = evaluation.report
         difference = report.get("difference") or {}
-        prices = self._prices()
         cost, notes = self._cost(report)
+        try:
+            hosted = _hosted_costs(report, self._prices(), self._clock.now())
+        except UsageError as problem:  # a price file that can't be used hides no measure
+            told = _("Costs at hosted models are left out. {what} {why}")
+            hosted, notes = [], [*notes, told.format(what=problem.what, why=problem.why)]
         return EvaluationView(
             id=evaluation.id or None,
             model=evaluation.model_id,
@@ -227,7 +235,7 @@ class EvaluationsService:
             loss_difference=difference.get("loss"),
             loss_difference_low=difference.get("loss_low"),
             loss_difference_high=difference.get("loss_high"),
-            hosted_costs=_hosted_costs(report, prices),
+            hosted_costs=hosted,
             answers=[AnswerView.of(each) for each in report.get("answers", [])],
             graded_answers=[
                 GradedAnswerView.of(each)
@@ -285,20 +293,28 @@ def _measure(report: Report, name: str) -> Mapping[str, Any] | None:
     return next((each for each in report.get("measures") or [] if each["name"] == name), None)
 
 
-def _hosted_costs(report: Report, prices: Prices) -> list[HostedCost]:
-    """What 1,000 such conversations would cost at hosted models, tokens counted by this base."""
+def _hosted_costs(report: Report, prices: Prices, now: datetime) -> list[HostedCost]:
+    """What 1,000 such conversations would cost at hosted models that still answer, tokens counted
+    by this base."""
     tokens, chats = _measure(report, "answer_tokens"), report.get("conversations")
     if tokens is None or chats is None:
         return []
     answered = tokens["before"] if tokens.get("after") is None else tokens["after"]
-    return [
-        HostedCost(
-            name=name,
-            usd=1000 * price.cost(chats["tokens_in"], chats["answers"] * answered),
-            as_of=price.as_of,
+    found = []
+    for name, price in prices.chat_prices.items():
+        ending = prices.shutdown(name)
+        days = ending.days_left(now) if ending else None
+        if days is not None and days <= 0:
+            continue
+        found.append(
+            HostedCost(
+                name=name,
+                usd=1000 * price.cost(chats["tokens_in"], chats["answers"] * answered),
+                as_of=price.as_of,
+                ends=ending.at if ending and days is not None and days <= _SOON_DAYS else None,
+            )
         )
-        for name, price in prices.chat_prices.items()
-    ]
+    return found
 
 
 def _notes(report: Report) -> list[str]:

@@ -68,9 +68,7 @@ def changed_from_default(model: type[BaseModel], request: Mapping[str, Any]) -> 
 
 def equivalent(operation: Operation, request: Mapping[str, Any], dry_run: bool = False) -> str:
     """The command line for the same request, quoted for a shell. Secrets stand nowhere in it."""
-    words = ["sophia", operation.subject]
-    if operation.verb != "run":
-        words.append(operation.verb)
+    words = operation.command.split()
     fields = operation.input.model_fields
     placed: list[str] = []
     for name in operation.positional:

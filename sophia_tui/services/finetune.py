@@ -14,6 +14,7 @@ from sophia_tui.domain.jobs import JobState
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.i18n import N_, _
 from sophia_tui.services.operations import operation
+from sophia_tui.services.train import require_recipe_name
 from sophia_tui.services.views import JobView
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class FinetuneView(Output):
     error: dict[str, Any] | None = Field(default=None, title=N_("Error"))
 
     _watched: bool = PrivateAttr(default=False)
+    _next: list[str] = PrivateAttr(default_factory=list)
 
     @classmethod
     def of(cls, job: JobView, watched: bool) -> "FinetuneView":
@@ -74,11 +76,28 @@ class FinetuneView(Output):
             error=job.error,
         )
         view._watched = watched
+        if job.status == JobState.SUCCEEDED and job.resulting_model:
+            view._next = _next_commands(job.resulting_model, here=job.provider is None)
         return view
 
     def exit_code(self) -> int:
         """A job that was watched has to succeed."""
         return int(self._watched and self.status != JobState.SUCCEEDED)
+
+    def remarks(self) -> list[str]:
+        return self._next
+
+
+def _next_commands(model: str, here: bool) -> list[str]:
+    """What a person does with a new model; a hosted one is served and measured where it lives."""
+    lines = [_("Promote it: `sophia promote {model}`.").format(model=model)]
+    if here:
+        lines = [
+            _("Measure it: `sophia evaluate run {model}`.").format(model=model),
+            _("Serve it: `sophia serve model {model}`.").format(model=model),
+            *lines,
+        ]
+    return lines
 
 
 class FinetuneService:
@@ -100,7 +119,8 @@ class FinetuneService:
         target="status",
     )
     async def run(self, context: Context, request: FinetuneRequest) -> FinetuneView:
-        """Raises NotFoundError J404, and whatever prepare.run and train.start raise."""
+        """Raises NotFoundError J404, RefusedError J449, and whatever prepare.run and train.start
+        raise."""
         if request.status is None:
             job = await self._create(context, request)
         else:
@@ -114,6 +134,7 @@ class FinetuneService:
         return FinetuneView.of(job, request.watch)
 
     async def _create(self, context: Context, request: FinetuneRequest) -> JobView:
+        require_recipe_name(context, request.recipe)
         prepared = await self._call("prepare.run", {"name": DATASET}, context)
         for warning in [
             *prepared.warnings,

@@ -169,7 +169,11 @@ class FeedbackView(Output):
 class NotYetView(Output):
     """Something that this version does not measure."""
 
-    name: str = Field(title=N_("What"))
+    table_columns: ClassVar[tuple[str, ...]] = ("label", "text")
+    machine_only: ClassVar[frozenset[str]] = frozenset({"name"})
+
+    name: str = Field(title=N_("Name"))
+    label: str = Field(default="", title=N_("What"))
     text: str = Field(title=N_("Why"))
 
 
@@ -273,7 +277,10 @@ class MonitorService:
             deployments=[LivingView.of(each) for each in living],
             documents=await self._documents(request, period),
             conversations=await self._conversations(period),
-            not_yet=[NotYetView(name=each, text=text) for each, text in unmeasured.items()],
+            not_yet=[
+                NotYetView(name=name, label=label, text=text)
+                for name, (label, text) in unmeasured.items()
+            ],
         )
 
     def _period(self, request: MonitorRequest, zone: "ZoneInfo") -> _Period:

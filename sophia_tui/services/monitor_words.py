@@ -40,18 +40,33 @@ def note(counted_since: datetime | None, since: datetime, until: datetime, serve
     return ""
 
 
-def not_yet() -> dict[str, str]:
-    """What the owner's targets name and this version does not measure, each with the reason."""
+def not_yet() -> dict[str, tuple[str, str]]:
+    """What the owner's targets name and this version does not measure: how people call it, and the
+    reason."""
     return {
-        "response_time": _(
-            "How long people wait for an answer in their conversations is not computed yet."
+        "response_time": (
+            _("Waiting time"),
+            _("How long people wait for an answer in their conversations is not computed yet."),
         ),
-        "resolution": _("Which share of the conversations was resolved is not computed yet."),
-        "abandonment": _("Which conversations the customer gave up is not computed yet."),
-        "tone": _("No judge model looks at the tone of answers yet."),
-        "drift": _("Whether questions move away from the training data is not measured yet."),
-        "cost_per_conversation": _(
-            "Requests are not joined to conversations yet, so there is no cost of one."
+        "resolution": (
+            _("Resolved"),
+            _("Which share of the conversations was resolved is not computed yet."),
         ),
-        "messages": _("A missed target is shown here and in Overview; nobody gets a message yet."),
+        "abandonment": (
+            _("Given up"),
+            _("Which conversations the customer gave up is not computed yet."),
+        ),
+        "tone": (_("Tone"), _("No judge model looks at the tone of answers yet.")),
+        "drift": (
+            _("Drift"),
+            _("Whether questions move away from the training data is not measured yet."),
+        ),
+        "cost_per_conversation": (
+            _("Cost of a conversation"),
+            _("Requests are not joined to conversations yet, so there is no cost of one."),
+        ),
+        "messages": (
+            _("Messages"),
+            _("A missed target is shown here and in Overview; nobody gets a message yet."),
+        ),
     }

@@ -121,7 +121,7 @@ class Dispatcher:
         started = time.monotonic()
         checked: BaseModel | None = None
         try:
-            checked, wrong = _checked(chosen, request)
+            checked, wrong = _checked(chosen, request, context.face)
             self._permit(chosen, context)  # who may not ask is told so, whatever the request
             if wrong:
                 raise wrong
@@ -149,10 +149,11 @@ class Dispatcher:
         return context.role.allows(chosen.role) and not (chosen.writes and context.readonly)
 
     def _permit(self, chosen: Operation, context: Context) -> None:
+        name = _spoken(chosen, context.face)
         if not context.role.allows(chosen.role):
             raise RefusedError(
                 "R403",
-                _("{name} is not allowed for you.").format(name=chosen.name),
+                _("{name} is not allowed for you.").format(name=name),
                 _("It needs the role {needed}; yours is {role}.").format(
                     needed=chosen.role.value, role=context.role.value
                 ),
@@ -161,19 +162,19 @@ class Dispatcher:
         if chosen.writes and context.readonly and not (chosen.dry_run and context.dry_run):
             raise RefusedError(
                 "R405",
-                _("{name} is not allowed in read-only mode.").format(name=chosen.name),
+                _("{name} is not allowed in read-only mode.").format(name=name),
                 remedy=_("Start again without --readonly."),
             )
         if context.dry_run and chosen.writes and not chosen.dry_run:
             raise UsageError(
                 "U405",
-                _("{name} can't run dry.").format(name=chosen.name),
+                _("{name} can't run dry.").format(name=name),
                 remedy=_("Leave --dry-run out."),
             )
         if chosen.danger is not Danger.NONE and not (context.confirmed or context.dry_run):
             raise RefusedError(
                 "R428",
-                _("{name} needs to be confirmed.").format(name=chosen.name),
+                _("{name} needs to be confirmed.").format(name=name),
                 _("It changes what is hard to change back."),
                 _('Confirm it: --yes on the command line, "confirm": true over HTTP.'),
             )
@@ -243,8 +244,21 @@ def masked(request: BaseModel | None) -> dict[str, Any]:
     return plain
 
 
+def _spoken(chosen: Operation, face: Face) -> str:
+    """How who asks calls the operation: a client over HTTP as the API's description does."""
+    return chosen.name if face is Face.API else f"`{chosen.command}`"
+
+
+def _field(chosen: Operation, face: Face, where: tuple[str | int, ...]) -> str:
+    """A place in the request: its own name over HTTP, else the command line's word or option."""
+    if face is not Face.CLI or not where:
+        return ".".join(map(str, where))
+    name = str(where[0])
+    return name.upper() if name in chosen.positional else f"--{name.replace('_', '-')}"
+
+
 def _checked(
-    chosen: Operation, request: Mapping[str, Any] | BaseModel
+    chosen: Operation, request: Mapping[str, Any] | BaseModel, face: Face
 ) -> tuple[BaseModel | None, UsageError | None]:
     """The request as the operation's input, or what is wrong with it (U422)."""
     if isinstance(request, chosen.input):
@@ -254,12 +268,16 @@ def _checked(
         return chosen.input.model_validate(plain), None
     except ValidationError as problem:
         # the input itself is left out: it may hold a secret or personal data
-        where = where_and_what(problem.errors(include_input=False, include_url=False))
+        found = problem.errors(include_input=False, include_url=False)
+        where = where_and_what(found, lambda place: _field(chosen, face, place))
+    remedy = _("See `{command} --help`.").format(command=chosen.command)
+    if face is Face.API:
+        remedy = _("See {name} in /docs or /openapi.json.").format(name=chosen.name)
     return None, UsageError(
         "U422",
-        _("The request for {name} is not valid.").format(name=chosen.name),
+        _("The request for {name} is not valid.").format(name=_spoken(chosen, face)),
         where,
-        _("See `sophia {subject} {verb} --help`.").format(subject=chosen.subject, verb=chosen.verb),
+        remedy,
     )
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -17,6 +17,7 @@ from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.services import stages
+from sophia_tui.services.fields import equivalent
 from sophia_tui.services.job_states import Caretaker, JobEyes
 from sophia_tui.services.operations import operation
 from sophia_tui.services.quality import Targets
@@ -70,9 +71,13 @@ class HappenedView(Output):
 
 
 class NextView(Output):
-    """`operation` is the name to call, or None where there is nothing to do but look."""
+    """`operation` is the name to call, or None where there is nothing to do but look; `command` is
+    what a person types for the same."""
+
+    machine_only: ClassVar[frozenset[str]] = frozenset({"operation", "request"})
 
     text: str = Field(title=N_("What"))
+    command: str = Field(default="", title=N_("Command"))
     operation: str | None = Field(default=None, title=N_("Operation"))
     request: dict[str, Any] = Field(default_factory=dict, title=N_("With"))
 
@@ -271,4 +276,9 @@ def _lately(standing: Standing, since: datetime) -> list[HappenedView]:
 
 
 def _next(step: Step) -> NextView:
-    return NextView(text=step.text, operation=step.operation, request=dict(step.request))
+    from sophia_tui.services.catalogue import registry  # it lists this service, too
+
+    command = equivalent(registry().get(step.operation), step.request) if step.operation else ""
+    return NextView(
+        text=step.text, command=command, operation=step.operation, request=dict(step.request)
+    )

@@ -13,7 +13,7 @@ from sophia_tui.domain.context import Context
 from sophia_tui.domain.operations import NoInput, Output
 from sophia_tui.domain.protocols import Clock
 from sophia_tui.errors import UsageError
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, ngettext
 from sophia_tui.paths import SERVER_PRICES, Paths
 from sophia_tui.services.operations import operation
 from sophia_tui.textsafe import visible
@@ -155,9 +155,11 @@ def ending_warning(model: str, ending: Ending | None, now: datetime) -> str | No
     shown, days = visible(model), ending.days_left(now)
     if days <= 0:
         return _("{model} stopped answering on {date}.").format(model=shown, date=ending.at)
-    return _("{model} stops answering on {date}, in {days} days.").format(
-        model=shown, date=ending.at, days=days
-    )
+    return ngettext(
+        "{model} stops answering on {date}, in {days} day.",
+        "{model} stops answering on {date}, in {days} days.",
+        days,
+    ).format(model=shown, date=ending.at, days=days)
 
 
 def price_file(settings: "Settings", paths: Paths) -> Path | None:

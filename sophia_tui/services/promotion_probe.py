@@ -10,7 +10,7 @@ from sophia_tui import envfile
 from sophia_tui.domain.models import FileChange, Model, ModelKind, Promotion
 from sophia_tui.domain.protocols import Prober
 from sophia_tui.domain.serving import Probe
-from sophia_tui.errors import PromotionError, SophiaError, UsageError
+from sophia_tui.errors import SophiaError, UnavailableError, UsageError
 from sophia_tui.i18n import _, number
 from sophia_tui.services.managed_env import read_env, refers_to
 from sophia_tui.textsafe import visible
@@ -38,12 +38,12 @@ class Probing:
         self._settings = settings
 
     async def required(self, model: Model, changes: Sequence[FileChange]) -> dict[str, Any]:
-        """What the promotion keeps of it. Raises PromotionError P012, UsageError P013, P014,
-        UnavailableError P015; nothing is written then."""
+        """What the promotion keeps of it. Raises UnavailableError P012, P015, UsageError
+        P013, P014; nothing is written then."""
         found = [await self._ask(model, place) for place in self._places(model, changes)]
         for each in found:
             if not each.answered:
-                raise PromotionError(
+                raise UnavailableError(
                     "P012",
                     _("{model} does not answer at {address}; nothing was changed.").format(
                         model=model.id, address=each.address

@@ -11,6 +11,10 @@ from sophia_tui.services.prices import Prices
 from sophia_tui.textsafe import visible
 
 _LIMIT = 1_000_000_000_000
+#: What the price file that came with Sophia says of its exchange rate.
+SHIPPED_SOURCE = N_(
+    "copy of the Banco Central do Brasil's PTAX, offer 5.2359, rounded; set the rate of your day"
+)
 
 
 class ReturnRequest(Input):
@@ -153,8 +157,8 @@ def _notes(request: ReturnRequest, prices: Prices, saving: float, rate: float | 
     exchange = prices.exchange.get("usd_to_brl")
     if request.usd_to_brl is None and exchange is not None:
         notes.append(
-            _("Exchange rate as of {date}: {source}").format(
-                date=exchange.as_of, source=visible(exchange.source)
+            _("Exchange rate as of {date}; source: {source}").format(
+                date=exchange.as_of, source=visible(_(exchange.source))
             )
         )
     if rate is None:

@@ -13,7 +13,7 @@ from sophia_tui.domain.context import Context
 from sophia_tui.domain.operations import NoInput, Output
 from sophia_tui.domain.protocols import Source, Store
 from sophia_tui.errors import SophiaError
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, number
 from sophia_tui.paths import Paths
 from sophia_tui.services.operations import operation
 
@@ -170,7 +170,7 @@ class SetupService:
         return CheckView(
             name=_("Free disk space"),
             state="ok" if free > 5 else "attention" if free > 1 else "problem",
-            found=f"{free:.1f} GB",
+            found=f"{number(free, 1)} GB",
             remedy="" if free > 5 else _("Free space under {path}.").format(path=folder),
         )
 

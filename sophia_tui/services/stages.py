@@ -204,7 +204,7 @@ def _prepare(standing: Standing) -> StageView:
     return StageView(
         stage="prepare",
         health="problem" if not kept else "attention" if behind else "ok",
-        figure=_("{count} rows").format(count=number(kept)),
+        figure=ngettext("{count} row", "{count} rows", kept).format(count=number(kept)),
         detail=_("{count} rejected").format(count=number(rejected)),
         at=version.created_at,
         blocked=_("Files in FINETUNE_DIR are newer than the version.") if behind else "",
@@ -229,11 +229,11 @@ def _job_stage(stage: str, job: Job, state: str) -> StageView:
         health = "attention"
     if state in (JobState.RUNNING, JobState.PAUSING) and job.step and job.total_steps:
         figure = f"{100 * job.step // job.total_steps} %"
-        return StageView(stage=stage, health=health, figure=figure, detail=state)
+        return StageView(stage=stage, health=health, figure=figure, detail=_(state))
     return StageView(
         stage=stage,
         health=health,
-        figure=state,
+        figure=_(state),
         detail="" if job.loss is None else _("loss {loss}").format(loss=number(job.loss, 2)),
         at=job.finished_at or job.started_at or job.created_at,
         blocked=blocked,

@@ -136,9 +136,10 @@ class TrainService:
     )
     async def start(self, context: Context, request: TrainRequest) -> JobView:
         """Raises UsageError J414, J415, J430, J432, J513, J516, NotFoundError J420-J422, J431,
-        RefusedError J433, UnavailableError J501, and for a hosted base what plan_hosted raises;
-        nothing is queued then.
+        RefusedError J433, J449, UnavailableError J501, and for a hosted base what plan_hosted
+        raises; nothing is queued then.
         """
+        require_recipe_name(context, request.recipe)
         named = request.base or self._settings.finetune_base
         if is_hosted(named, request.provider, self._settings):
             return await self._start_hosted(context, request, str(named))
@@ -245,6 +246,20 @@ class TrainService:
             raise UsageError(
                 "J415", _("The training's settings can't be used."), describe(problem)
             ) from problem
+
+
+def require_recipe_name(context: Context, recipe: str | None) -> None:
+    """Over HTTP a recipe is one of those that come along. Raises RefusedError J449."""
+    from finetune.schema import recipe_names
+
+    if recipe is None or not context.from_afar or recipe in recipe_names():
+        return
+    raise RefusedError(
+        "J449",
+        _("Over HTTP a recipe is named, and is no file."),
+        _("It would open any file of the server."),
+        _("Name one of: {names}.").format(names=", ".join(recipe_names())),
+    )
 
 
 def estimate_steps(recipe: "Recipe", examples: int) -> int:

@@ -29,6 +29,7 @@ VALUE_WORDS = (
     N_("adapter"),
     N_("merged"),
     N_("base"),
+    N_("no"),
     N_("certain"),
     N_("suspected"),
     N_("ok"),
@@ -67,12 +68,12 @@ VALUE_WORDS = (
 #: Fields whose values are such words; everything else is shown as it stands.
 WORD_FIELDS = frozenset(
     {"status", "state", "kind", "outcome", "stage", "health", "source", "verdict", "copy_export"}
-    | {"met", "before_verdict", "after_verdict"}
+    | {"met", "before_verdict", "after_verdict", "part"}
 )
 
 #: Words that mean several things: what they mean here. English keeps the words of `--json`.
 KIND_WORDS = {"train": N_("training"), "evaluate": N_("evaluation"), "merge": N_("merging")}
-#: Keys of counts, likewise; rejection codes stay as they are, since people type them.
+#: Keys of counts, likewise.
 _COUNTS = {
     "rows_in": N_("rows read"),
     "rows_kept": N_("rows kept"),
@@ -82,19 +83,46 @@ _COUNTS = {
     "valid": N_("for validation"),
     "test": N_("for the test"),
 }
+#: Other keys that a person reads.
+_KEYS = {"table": N_("table"), "key": N_("key")}
+#: Parts of a data set version.
+_PART_WORDS = {
+    "train": N_("for training"),
+    "valid": N_("for validation"),
+    "test": N_("for the test"),
+}
 
 
 def worded(name: str, value: Any) -> Any:
-    """The value of a field called `name`, in the active language where it is a word of ours."""
+    """The value of a field called `name`, in the active language where it is a word of ours; codes
+    of rejected rows are sentences for people in any."""
+    if name in ("counts", "rejected_by") and isinstance(value, dict):
+        said = collect_reason if name == "rejected_by" else prepare_reason
+        return {said(key): each for key, each in value.items()}
     if name not in WORD_FIELDS or not isinstance(value, str) or get_language() == DEFAULT_LANGUAGE:
         return value
-    return _(KIND_WORDS.get(value, value))
+    return _((_PART_WORDS if name == "part" else KIND_WORDS).get(value, value))
 
 
 def key_word(key: Any) -> str:
     """A key of a dict for people: a count's name in the active language, others as they are."""
-    known = isinstance(key, str) and key in _COUNTS and get_language() != DEFAULT_LANGUAGE
-    return _(_COUNTS[key]) if known else visible(str(key))
+    known = {**_COUNTS, **_KEYS}.get(key) if isinstance(key, str) else None
+    translated = known is not None and get_language() != DEFAULT_LANGUAGE
+    return _(str(known)) if translated else visible(str(key))
+
+
+def collect_reason(code: str) -> str:
+    """Why collect left rows out, in the active language and without a full stop."""
+    from sophia_tui.store.export_lines import REASONS
+
+    return _(REASONS.get(code, code)).rstrip(".")
+
+
+def prepare_reason(code: str) -> str:
+    """Why prepare left rows out, likewise; other keys of its counts are left as they are."""
+    from sophia_tui.datasets.codes import summary
+
+    return summary(code).rstrip(".")
 
 
 class Page(Input):

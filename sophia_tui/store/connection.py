@@ -48,7 +48,8 @@ class Database:
 
     No statement leaves state in a session: autocommit, no prepared statements, names with their
     schema, so that a pooler in transaction mode may stand in between. All methods raise
-    UnavailableError S001 to S007, SetupError S008, S009, S013, S017 and InternalError S099.
+    UnavailableError S001 to S007, UsageError S008, SetupError S009, S013, S017 and InternalError
+    S099.
     """
 
     def __init__(

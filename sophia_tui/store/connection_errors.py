@@ -8,7 +8,7 @@ import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
-from sophia_tui.errors import InternalError, SetupError, SophiaError, UnavailableError
+from sophia_tui.errors import InternalError, SetupError, SophiaError, UnavailableError, UsageError
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
 
@@ -73,19 +73,19 @@ def percent_encode() -> tuple[str, str]:
 
 
 def parsed(url: str) -> dict[str, str]:
-    """The parts of an address as libpq reads them. Raises SetupError S008."""
+    """The parts of an address as libpq reads them. Raises UsageError S008."""
     what = _("The address of the database can't be read.")
     try:
         found = conninfo_to_dict(url)
     except psycopg.Error:
-        raise SetupError(
+        raise UsageError(
             "S008",
             what,
             _("It must look like postgresql://user@host:5432/database."),
             _("Correct DATABASE_URL or SOPHIA_STORE_URL; in a password, write @ as %40."),
         ) from None
     if not unambiguous(url, found):
-        raise SetupError("S008", what, *percent_encode())
+        raise UsageError("S008", what, *percent_encode())
     return {key: str(value) for key, value in found.items() if value is not None}
 
 

@@ -49,7 +49,7 @@ class PostgresSource:
 async def open_source(settings: Settings, paths: Paths) -> PostgresSource:
     """The source: DATABASE_URL, else the schema `public` of the embedded server.
 
-    Connects to nothing yet. Raises SetupError D101 for an address that can't be read.
+    Connects to nothing yet. Raises UsageError D101 for an address that can't be read.
     """
     address = SourceAddress(settings, paths)
     schema = settings.source_schema or ("public" if address.embedded else None)

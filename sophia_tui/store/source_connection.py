@@ -13,7 +13,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
-from sophia_tui.errors import SetupError, SophiaError, UnavailableError
+from sophia_tui.errors import SetupError, SophiaError, UnavailableError, UsageError
 from sophia_tui.i18n import _
 from sophia_tui.paths import Paths
 from sophia_tui.settings import Settings
@@ -32,7 +32,7 @@ def conninfo(settings: Settings) -> str | None:
     """What libpq needs to reach DATABASE_URL; None where it is not set.
 
     The forms of SQLAlchemy (postgresql+driver://) and of Prisma (?pgbouncer=true) are understood.
-    Raises SetupError D101 where the address can't be read; its text is never repeated.
+    Raises UsageError D101 where the address can't be read; its text is never repeated.
     """
     if settings.database_url is None:
         return None
@@ -49,17 +49,17 @@ def conninfo(settings: Settings) -> str | None:
             address = urlunsplit(parts._replace(query=urlencode(kept, quote_via=quote)))
         found: dict[str, Any] = dict(conninfo_to_dict(address))
         if not unambiguous(address, found):
-            raise SetupError("D101", what, *percent_encode())
+            raise UsageError("D101", what, *percent_encode())
         if not found.get("password") and settings.db_pass is not None:
             found["password"] = settings.db_pass.get_secret_value()
         found.setdefault("connect_timeout", CONNECT_SECONDS)
         found.setdefault("application_name", "sophia")
         return make_conninfo(**found)
-    except (psycopg.Error, ValueError) as problem:
-        raise SetupError(
+    except (psycopg.Error, ValueError):
+        raise UsageError(
             "D101",
             what,
-            type(problem).__name__,
+            _("It has no form that Postgres knows."),
             _(
                 "Write it as postgresql://user:password@host:5432/database; signs such as @ and /"
                 " in the password are written as %40 and %2F."

@@ -1,9 +1,12 @@
 """The console's door: light until it is opened. The app itself lives in console.py."""
 
 import asyncio
+import codecs
+import io
 import os
 import signal
 import sys
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from sophia_tui.domain.context import Context, Face
@@ -45,6 +48,19 @@ def wants_ascii(asked: bool) -> bool:
     return asked or setting in ("1", "true", "yes", "on") or not utf8
 
 
+def spell_plainly(terminal: Any) -> None:
+    """Where the terminal can't show a letter, write the nearest one it can: a for ã, never ?."""
+
+    def nearest(problem: UnicodeError) -> tuple[str, int]:
+        assert isinstance(problem, UnicodeEncodeError)
+        lost = problem.object[problem.start : problem.end]
+        bases = [unicodedata.normalize("NFKD", sign)[0] for sign in lost]
+        return "".join(each if each.isascii() else "?" for each in bases), problem.end
+
+    codecs.register_error("sophia_nearest", nearest)
+    terminal.reconfigure(errors="sophia_nearest")
+
+
 def run_console(house: "House", ascii_only: bool = False) -> int:
     """Open the console and stay until the person leaves; the exit code.
 
@@ -55,6 +71,8 @@ def run_console(house: "House", ascii_only: bool = False) -> int:
     if sys.__stderr__ is None or not sys.__stderr__.isatty():
         # Textual draws there, and `2>errors` must not swallow the screen
         sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
+    if isinstance(sys.__stderr__, io.TextIOWrapper):
+        spell_plainly(sys.__stderr__)
     return asyncio.run(_stay(house, wants_ascii(ascii_only)))
 
 

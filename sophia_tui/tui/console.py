@@ -36,6 +36,8 @@ _REMEMBER_SECONDS = 60.0
 #: Round trips below the first are all shown as the same word: a figure that trembles is sent anew
 #: at every look.
 _SLOW_MILLISECONDS = (50.0, 200.0, 1000.0)
+#: Codes of the store's own connection; the source and the providers have others.
+_STORE_CODES = ("SOPHIA-S0",)
 
 
 class SophiaApp(App[None]):
@@ -73,7 +75,10 @@ class SophiaApp(App[None]):
         self.painted = asyncio.Event()
         self._make = _maker(context)
         self._basis: Context | None = None
-        self._store_word = self._store_last = ""
+        #: The round trip to the store in milliseconds, as a limit it is above; None: not known.
+        self._store: float | None = None
+        self._store_last: float | None = None
+        self._store_away = False
         self._remembered = 0.0
 
     # -- start and end
@@ -118,7 +123,12 @@ class SophiaApp(App[None]):
     ) -> BaseModel:
         """One operation, by the dispatcher. Raises SophiaError."""
         context = self._make(language=get_language(), **given)
-        return await self.dispatcher.call(operation, request, context)
+        try:
+            return await self.dispatcher.call(operation, request, context)
+        except UnavailableError as problem:
+            if problem.code.startswith(_STORE_CODES):
+                self.store_away()
+            raise
 
     def permitted(self) -> list[Operation]:
         """The operations to offer, in the order of the declarations."""
@@ -156,15 +166,41 @@ class SophiaApp(App[None]):
 
     def measured(self, milliseconds: float) -> None:
         """Take note of a round trip to the store, in words that change seldom."""
-        slow = [limit for limit in _SLOW_MILLISECONDS if milliseconds >= limit]
-        word = _("db > {ms} ms").format(ms=round(slow[-1])) if slow else _("db < 50 ms")
+        limit = max((each for each in _SLOW_MILLISECONDS if milliseconds >= each), default=0.0)
         # one slow look is no news: a word changes when two looks say the same
-        if word != self._store_word and (word == self._store_last or not self._store_word):
-            self._store_word = word
+        known = self._store is not None and not self._store_away
+        if not known or (limit != self._store and limit == self._store_last):
+            self._store, self._store_away = limit, False
             self.redraw()
-        self._store_last = word
+        self._store_last = limit
         if time.monotonic() - self._remembered > _REMEMBER_SECONDS:
             self.remember()
+
+    def store_away(self) -> None:
+        """Take note that the store did not answer."""
+        if not self._store_away:
+            self._store_away = True
+            self.redraw()
+
+    def answered(self) -> None:
+        """Take note that a screen has fresh data: how far the store is, is asked where unknown."""
+        if (self._store is None or self._store_away) and self.may("overview.show"):
+            self.run_worker(self._measure(), name="measure", exclusive=True, group="measure")
+
+    async def _measure(self) -> None:
+        try:
+            found: Any = await self.call("overview.show", {})
+        except SophiaError as problem:
+            _log.info("the store was not measured: %s", problem.code)
+        else:
+            self.measured(found.store_milliseconds)
+
+    def _store_word(self) -> str:
+        if self._store_away:
+            return _("db away")
+        if self._store is None:
+            return ""
+        return _("db > {ms} ms").format(ms=round(self._store)) if self._store else _("db < 50 ms")
 
     def remember(self) -> None:
         self._remembered = time.monotonic()
@@ -179,7 +215,7 @@ class SophiaApp(App[None]):
             parts.append(f"  {visible(self.actor)}  {_(self._basis.role.value)}")
             if self._basis.readonly:
                 parts.append(("  " + _("read-only"), "bold $warning"))
-        right = f"{get_language()}  {self._store_word}".rstrip()
+        right = f"{get_language()}  {self._store_word()}".rstrip()
         left = Content.assemble(*parts)
         if left.cell_length + len(right) + 2 > width:
             return left
@@ -194,9 +230,15 @@ class SophiaApp(App[None]):
     def go(self, target: str, screen: Screen[Any]) -> None:
         """Follow a target of the registry from the given screen."""
         kind, _sign, name = target.partition(".")
+        if isinstance(screen, SophiaScreen):
+            screen.say("")  # what was said of the act before is over
         if kind == "screen":
             self._open_screen(name)
         elif kind != "act":
+            why = screen.not_now(target) if isinstance(screen, SophiaScreen) else ""
+            if why:
+                self._say(why)
+                return
             given = screen.prefill(target) if isinstance(screen, SophiaScreen) else {}
             self.open(target, given)
         elif not (isinstance(screen, SophiaScreen) and screen.act(name)):
@@ -222,7 +264,10 @@ class SophiaApp(App[None]):
             self._say(visible(problem.what))
             return
         if not self.dispatcher.permitted(declared, self._basis):
-            self._say(_("{name} is not allowed for you.").format(name=operation))
+            text = _("{name} is not allowed for you.")
+            if self._basis.role.allows(declared.role):
+                text = _("{name} is not allowed in read-only mode.")
+            self._say(text.format(name=operation))
         elif operation in keys.SHOWN_BY and (
             declared.input is NoInput or not _needs(declared, request)
         ):
@@ -257,7 +302,12 @@ class SophiaApp(App[None]):
 
     def finished(self, form: Screen[Any], title: str, result: BaseModel) -> None:
         """A form has run: its result takes its place; lists beneath look again."""
-        if form is self.screen:
+        if form is not self.screen:
+            return
+        job = _job_of(result)
+        if job and self.may(keys.SHOWS["jobs"]):
+            self._open_shown("jobs", "job", {"job": job})
+        else:
             from sophia_tui.tui.screens.result import ResultScreen
 
             self.switch_screen(ResultScreen(self, title, result))
@@ -356,7 +406,6 @@ class SophiaApp(App[None]):
                 old = self.get_screen(name)
                 self.uninstall_screen(name)
                 await old.remove()
-        self._store_word = ""
         self._base(self.state.screen)
 
     def _say(self, text: str) -> None:
@@ -373,6 +422,13 @@ def _maker(context: Context | Callable[..., Context]) -> Callable[..., Context]:
         return context
     fixed = context
     return lambda **given: replace(fixed, **given)
+
+
+def _job_of(result: BaseModel) -> str | None:
+    """The job that an operation answered with, which lives on in its own panel."""
+    if type(result).__name__ in ("JobView", "FinetuneView"):
+        return str(getattr(result, "id", "")) or None
+    return None
 
 
 def _needs(declared: Operation, request: Mapping[str, Any]) -> bool:

@@ -25,7 +25,13 @@ class Key:
     @property
     def shown(self) -> str:
         """The key as people read it."""
-        return _SHOWN.get(self.key, self.key.upper() if self.key[:1] == "f" else self.key)
+        known = _SHOWN.get(self.key, self.key.upper() if self.key[:1] == "f" else self.key)
+        return _(known) if self.key == "space" else known
+
+    @property
+    def types(self) -> bool:
+        """Whether a field that has the focus takes it as a sign."""
+        return len(self.key) == 1 or self.key in _SIGNS
 
 
 _SHOWN = {
@@ -34,9 +40,10 @@ _SHOWN = {
     "slash": "/",
     "escape": "esc",
     "enter": "enter",
-    "space": "space",
+    "space": N_("space"),
     "f": "f",
 }
+_SIGNS = ("question_mark", "colon", "slash", "space")
 
 #: Screens by the digit that opens them.
 SCREENS = (
@@ -89,7 +96,7 @@ KEYS = (
     Key("escape", "act.back", N_("back")),
     Key("y", "act.copy", N_("copy")),
     Key("w", "act.save", N_("save to file"), scope="result", rank=4),
-    Key("enter", "act.next", N_("next step"), scope="overview"),
+    Key("enter", "act.next", N_("next step"), scope="overview", rank=28),
     Key("slash", "act.filter", N_("filter"), scope="table", rank=10),
     Key("enter", "act.open", N_("open"), scope="table", rank=4),
     Key("r", "act.refresh", N_("check again"), scope="setup", rank=5, others=("f5",)),
@@ -124,6 +131,9 @@ KEYS = (
     Key("e", "settings.set", N_("edit"), scope="settings", rank=5),
     Key("u", "settings.unset", N_("unset"), scope="settings", rank=6),
     Key("n", "collect.run", N_("collect"), scope="audit", rank=18),
+    Key("escape", "act.back", N_("back"), scope="form", rank=6),
+    Key("escape", "act.back", N_("back"), scope="result", rank=5),
+    Key("escape", "act.back", N_("back"), scope="help", rank=5),
     Key("f2", "act.run", N_("run"), scope="form", rank=4),
     Key("f3", "act.dry_run", N_("dry run"), scope="form", rank=5),
 )
@@ -150,6 +160,18 @@ def remapped(changes: str) -> tuple[Key, ...]:
         replace(each, key=chosen[each.target], others=()) if each.target in chosen else each
         for each in KEYS
     )
+
+
+def while_typing(found: list[Key]) -> list[Key]:
+    """Of these the keys that count while a field has the focus, by the key that does."""
+    kept = []
+    for each in found:
+        for key in (each.key, *each.others):
+            alone = replace(each, key=key, others=())
+            if not alone.types and key != "enter":
+                kept.append(alone)
+                break
+    return kept
 
 
 def for_scopes(keys: tuple[Key, ...], scopes: tuple[str, ...]) -> list[Key]:

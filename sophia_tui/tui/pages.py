@@ -26,7 +26,7 @@ PAGES = {
         (
             N_("What is set up, what is missing, and what to do about each; nothing is changed."),
             N_("Then the tables of your own database, column by column; they are only read."),
-            N_("It looks again every 30 seconds, and at once on r."),
+            N_("It looks again every 10 seconds, and at once on r."),
         ),
         ("setup.check", "source.inspect"),
     ),

@@ -3,6 +3,7 @@
 Ages are coarse on purpose: a text that changes every second is sent over the line every second.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -105,6 +106,8 @@ EVENTS = {
     "result": N_("result"),
 }
 REASONS = {"asked by the control file": N_("asked by the control file")}
+#: Fields that hold amounts of money.
+_MONEY = frozenset({"usd", "brl"})
 STYLES = {
     "ok": "$success",
     "attention": "bold $warning",
@@ -155,6 +158,15 @@ def state_style(state: str) -> str:
     return STYLES[_STATE_HEALTH.get(state, "empty")]
 
 
+#: What stands for signs that are no letters where only ASCII may be drawn.
+_ASCII = {"…": "~", "–": "-", "—": "-", "·": "-", "“": '"', "”": '"', "‘": "'", "’": "'"}
+
+
+def _plain_sign(sign: str) -> bool:
+    """Whether it is ASCII, or a letter or figure of a language: those are never replaced."""
+    return sign.isascii() or unicodedata.category(sign)[0] in "LMN"
+
+
 class Glyphs:
     """The signs of the console: Unicode, or ASCII alone."""
 
@@ -190,7 +202,7 @@ class Glyphs:
         """`text` made harmless and exactly `width` cells wide; a mark stands where it was cut."""
         text = visible(text)
         if self.ascii_only:
-            text = text.encode("ascii", "replace").decode()
+            text = "".join(each if _plain_sign(each) else _ASCII.get(each, "?") for each in text)
         if cell_len(text) <= width:
             return text + " " * (width - cell_len(text))
         return set_cell_size(text, max(0, width - 1)) + self.cut if width > 0 else ""
@@ -201,10 +213,10 @@ def age(now: datetime, at: datetime | None) -> str:
     if at is None:
         return ""
     minutes = max(0, int((now - at).total_seconds() // 60))
-    if minutes < 10:
+    if minutes < 1:
         return _("just now")
     if minutes < 60:
-        return _("< 1 h ago")
+        return _("{minutes} min ago").format(minutes=minutes)
     hours = minutes // 60
     if hours < 48:
         return _("{hours} h ago").format(hours=hours)
@@ -218,7 +230,9 @@ def ends(now: datetime, at: datetime | None) -> str:
     if at is None:
         return _("never")
     days = (at - now).days
-    return _("ended") if days < 0 else _("in {days} days").format(days=number(days))
+    if days < 0:
+        return _("ended")
+    return ngettext("in {days} day", "in {days} days", days).format(days=number(days))
 
 
 def duration(seconds: float | None) -> str:
@@ -236,9 +250,21 @@ def duration(seconds: float | None) -> str:
 def shown_field(row: BaseModel, name: str) -> str:
     """The field's value as its kind wants it shown."""
     value = getattr(row, name)
+    if name in _MONEY and isinstance(value, float):
+        return money(value)
     if value is not None and name in getattr(type(row), "as_is", ()):
         return visible(plainly(value))
     return shown(worded(name, value))
+
+
+def money(value: float) -> str:
+    """An amount with two decimals; what is less than a cent with as many as it takes."""
+    return number(value, 2 if abs(value) >= 0.01 or not value else 5)
+
+
+def zone() -> str:
+    """The zone that times are shown in: this machine's."""
+    return datetime.now().astimezone().strftime("%Z")
 
 
 def shown(value: Any) -> str:
@@ -248,7 +274,7 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return _("yes") if value else _("no")
     if isinstance(value, datetime):
-        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     if isinstance(value, float):
         return number(value, 4 if abs(value) < 10 else 1)
     if isinstance(value, int):

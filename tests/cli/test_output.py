@@ -6,12 +6,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sophia_tui.cli.output import render
-from sophia_tui.i18n import set_language
-from sophia_tui.services.collect import CollectResult
+from sophia_tui.cli.output import ProgressLine, print_result, render
+from sophia_tui.domain.context import Progress
+from sophia_tui.i18n import set_language, set_zone
+from sophia_tui.services.collect import CollectResult, ExportView
 from sophia_tui.services.datasets import DatasetDetails, RejectedRecord
 from sophia_tui.services.evaluation_rows import MeasureRow
 from sophia_tui.services.evaluation_views import EvaluationView, ScoreView
+from sophia_tui.services.finetune import FinetuneView
 from sophia_tui.services.overview import NextView, OverviewView
 from sophia_tui.services.settings import SettingView
 from sophia_tui.services.stages import StageView
@@ -75,7 +77,12 @@ def test_a_long_manifest_stands_on_lines_of_its_own() -> None:
 
 def test_the_next_step_has_one_title() -> None:
     view = OverviewView(
-        stages=[], running=[], models=[], lately=[], next=NextView(text="Go."), store_milliseconds=1
+        stages=[],
+        running=[],
+        models=[],
+        lately=[],
+        next=NextView(text="Go.", operation="collect.run", command="sophia collect"),
+        store_milliseconds=1,
     )
     for shown in (render(view, False), result_text(view).plain):
         assert shown.count("Next") == 1
@@ -144,3 +151,62 @@ def test_what_only_machines_need_is_not_shown_twice() -> None:
         ["BLEU", "-", "-", ">", "0.6", "não", "medida"],
     ]
     assert view.model_dump()["before"]["loss"] == 1.25
+
+
+def test_times_are_shown_in_the_zone_of_the_settings_with_its_offset() -> None:
+    set_zone("America/Sao_Paulo")
+    at = datetime(2026, 11, 25, 20, 54, 8, tzinfo=UTC)
+    model = ModelView(id="m", kind="adapter", base="b", created_at=at)
+    assert "Created: 2026-11-25 17:54:08-03:00" in render(model, False)
+    assert model.model_dump(mode="json")["created_at"] == "2026-11-25T20:54:08Z"
+
+
+def test_codes_of_rejected_rows_are_sentences_for_people_alone() -> None:
+    version = DatasetView(id="a", name="a", hash="1", folder="f", counts={"duplicate": 6})
+    export = ExportView(
+        name="feedback_pairs",
+        available=True,
+        rows_read=3,
+        exported=0,
+        rejected=3,
+        rejected_by={"dangling_document": 3},
+        bytes_written=0,
+    )
+    assert "The same as an earlier record: 6" in render(version, False)
+    assert "The feedback's doc_id names no row of docs: 3" in render(export, False)
+    set_language("pt_BR")
+    assert "duplicate" not in render(version, False)
+    assert "dangling_document" not in render(export, False)
+    assert version.model_dump()["counts"] == {"duplicate": 6}
+
+
+@pytest.mark.parametrize("provider", [None, "openai"])
+def test_a_tuned_model_is_followed_by_the_next_commands(
+    provider: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = JobView(
+        id="j",
+        kind="train",
+        status="succeeded",
+        base="b",
+        provider=provider,
+        resulting_model="sophia-v7",
+        created_by="a",
+        created_at=datetime.now(UTC),
+    )
+    view = FinetuneView.of(job, watched=True)
+    print_result(view, as_json=False, plain=False)
+    told = capsys.readouterr().err
+    assert "`sophia promote sophia-v7`" in told
+    assert ("`sophia serve model sophia-v7`" in told) == (provider is None)
+    print_result(view, as_json=True, plain=False)
+    assert capsys.readouterr().err == ""
+    fields = {"id", "status", "base", "files", "resulting_model", "error"}
+    assert set(view.model_dump()) == fields
+
+
+def test_the_same_progress_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    line = ProgressLine(quiet=False, plain=True)
+    for done in (1, 3, 3, 3):
+        line(Progress("evaluate", done, 3))
+    assert capsys.readouterr().err.count("3/3") == 1

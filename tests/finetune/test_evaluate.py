@@ -31,6 +31,15 @@ def test_evaluation_compares_the_base_with_its_adapter(make_run: MakeRun, traine
     assert report.after.loss == pytest.approx(manifest(trained).eval_loss, rel=1e-4)
 
 
+def test_an_evaluation_ends_with_all_done(make_run: MakeRun, trained: Path) -> None:
+    settings = schema.EvaluationSettings(latency_sample=2, text_sample=0, prompt_count=1)
+    run = make_run(kind="evaluate", adapter_path=str(trained / "adapter"), evaluation=settings)
+    assert finetune("evaluate", run) == 0
+    told = [each.data for each in schema.read_events(run / schema.EVENTS_FILE).events]
+    last = [each for each in told if "total_steps" in each][-1]
+    assert (last["phase"], last["step"], last["total_steps"]) == ("latency", 4, 4)
+
+
 def test_evaluation_counts_answer_tokens_only(make_run: MakeRun, tiny_base: Path) -> None:
     from transformers import AutoTokenizer
 

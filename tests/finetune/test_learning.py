@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -46,17 +46,23 @@ def _installed() -> Iterator[str]:
             yield from map(str, sorted(folder.glob("SmolLM2-135M-Instruct*.gguf")))
 
 
-Pair = tuple[str, str, str]
+class Pair(NamedTuple):
+    """One wording of a fact's question, and its answer."""
+
+    fact: str
+    language: str
+    question: str
+    answer: str
 
 
 def demo_pairs() -> list[Pair]:
-    """Fact, question and answer of the demo's part: its clean wordings."""
+    """The demo's part: its clean wordings."""
     found = yaml.safe_load((SAMPLES / "manifest.yaml").read_text(encoding="utf-8"))
     rows = _lines(SAMPLES / "source" / "qa_cache.jsonl")
     by_hash = {row["qhash"]: row for row in rows}
     part = set(found["demo_part"]["facts"])
     return [
-        (fact["id"], by_hash[qhash]["question"], by_hash[qhash]["answer"])
+        Pair(fact["id"], fact["language"], by_hash[qhash]["question"], by_hash[qhash]["answer"])
         for fact in found["facts"]
         if fact["id"] in part
         for qhash in fact["qhashes"]
@@ -64,13 +70,14 @@ def demo_pairs() -> list[Pair]:
 
 
 def shuffled(pairs: list[Pair], seed: int) -> list[Pair]:
-    """Each fact's questions with the answer of another fact, the same one for all its wordings."""
-    answers = {fact: answer for fact, _question, answer in pairs}
-    facts = list(answers)
-    order = facts[:]
-    random.Random(seed).shuffle(order)
-    following = dict(zip(order, order[1:] + order[:1], strict=True))
-    return [(fact, question, answers[following[fact]]) for fact, question, _answer in pairs]
+    """Each fact's questions with one answer, that of another fact in the same language."""
+    answers = {pair.fact: pair.answer for pair in pairs}
+    other: dict[str, str] = {}
+    for language in {pair.language for pair in pairs}:
+        facts = list(dict.fromkeys(pair.fact for pair in pairs if pair.language == language))
+        random.Random(seed).shuffle(facts)
+        other.update(zip(facts, facts[1:] + facts[:1], strict=True))
+    return [pair._replace(answer=answers[other[pair.fact]]) for pair in pairs]
 
 
 def write_dataset(folder: Path, pairs: list[Pair]) -> Path:
@@ -80,13 +87,13 @@ def write_dataset(folder: Path, pairs: list[Pair]) -> Path:
     held = round(len(order) * VALID_SHARE)
     folder.mkdir()
     for name, part in ((schema.TRAIN_FILE, order[held:]), (schema.VALID_FILE, order[:held])):
-        lines = (json.dumps(_chat(question, answer)) + "\n" for _fact, question, answer in part)
+        lines = (json.dumps(_chat(pair)) + "\n" for pair in part)
         (folder / name).write_text("".join(lines), encoding="utf-8")
     return folder
 
 
-def _chat(question: str, answer: str) -> dict[str, Any]:
-    turns = (("user", question), ("assistant", answer))
+def _chat(pair: Pair) -> dict[str, Any]:
+    turns = (("user", pair.question), ("assistant", pair.answer))
     return {"messages": [{"role": role, "content": text} for role, text in turns]}
 
 

@@ -154,6 +154,7 @@ def test_a_client_that_goes_away_ends_the_stream_and_not_the_job(
         ({"watch": "perhaps"}, 422, "SOPHIA-U422"),
         ({"watch": True, "timeout": -1}, 422, "SOPHIA-U422"),
         ({"unknown": 1}, 422, "SOPHIA-U422"),
+        ({"recipe": "/etc/passwd"}, 403, "SOPHIA-J449"),
         ({"dry_run": True}, 422, "SOPHIA-U405"),
         ([], 422, "SOPHIA-U463"),
     ],

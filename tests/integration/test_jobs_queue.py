@@ -1,7 +1,7 @@
 """Queuing trainings and evaluations: what is checked before anything is queued, and what is."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,7 @@ class Desk:
     def __init__(self, store: Store, settings: Settings, paths: Paths) -> None:
         self.store = store
         self.woken = 0
+        self.paths = paths
         self.train = TrainService(store, settings, paths, SystemClock(), self._wake)
         self.evaluate = EvaluateService(store, settings, paths, SystemClock(), self._wake)
         self.evaluations = EvaluationsService(
@@ -259,13 +260,23 @@ async def test_questions_travel_with_the_job(
     assert (second["name"], second["grade"], second["stop"]) == ("a=b", "after", "answered")
     assert first["questions"][0]["accepted"] == ["a town"] and first["max_new_tokens"] == 12
     assert (settings["text_measures"], settings["latency_sample"]) == (["bleu", "chrf"], 0)
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("")
     for wrong, code in (
-        ({"questions": [str(facts)]}, "J444"),
+        ({"questions": [str(facts)]}, "J447"),
+        ({"questions": [str(empty)]}, "J444"),
         ({"questions": [str(general)], "questions_after": [str(general)]}, "J445"),
     ):
         with pytest.raises(SophiaError) as caught:
             await desk.evaluate.run(CONTEXT, EvaluateRequest(model="sophia-v1", **wrong))
         assert caught.value.code == f"SOPHIA-{code}"
+    over_http = replace(CONTEXT, face=Face.API)
+    with pytest.raises(SophiaError) as caught:
+        await desk.evaluate.run(over_http, request)
+    assert (caught.value.code, caught.value.exit_code) == ("SOPHIA-J448", 3)
+    with pytest.raises(SophiaError) as caught:
+        await desk.train.start(over_http, TrainRequest(base=str(base), recipe=str(general)))
+    assert caught.value.code == "SOPHIA-J449"
     merged = replace(model, id="sophia-v2", kind=ModelKind.MERGED, parent="sophia-v1")
     await desk.store.models.add(merged)
     with pytest.raises(SophiaError) as caught:
@@ -302,6 +313,16 @@ async def test_kept_evaluations_are_listed_compared_and_written(desk: Desk, tmp_
     mini = next(each for each in view.hosted_costs if each.name == "gpt-4o-mini")
     assert mini.usd == pytest.approx((1000 * 0.15 + 1000 * 0.60) / 1e3)
     assert any("SOPHIA_MACHINE_USD_PER_HOUR" in note for note in view.notes)
+    names = {each.name for each in view.hosted_costs}
+    assert "gpt-3.5-turbo" not in names  # it ended
+    desk.paths.data.mkdir(parents=True, exist_ok=True)
+    desk.paths.prices.write_text("chat: [")
+    view = await desk.evaluations.show(CONTEXT, EvaluationReference(model="ftjob-1"))
+    assert view.rows and not view.hosted_costs and any("not YAML" in each for each in view.notes)
+    ends = (datetime.now(UTC) + timedelta(days=30)).date()
+    desk.paths.prices.write_text(f"shutdown:\n  gpt-4o-mini: {{at: {ends}, source: us}}\n")
+    view = await desk.evaluations.show(CONTEXT, EvaluationReference(model="ftjob-1"))
+    assert {each.name: each.ends for each in view.hosted_costs}["gpt-4o-mini"] == ends
     both = CompareRequest(first="sophia-v1", second="ftjob-2")
     assert (await desk.evaluations.compare(CONTEXT, both)).fair
     for reference, code in (("ftjob-9", "M461"), ("sophia-v9", "M404")):

@@ -226,3 +226,4 @@ async def test_what_is_not_measured_says_so(store: Store, settings: Settings) ->
     names = {each.name for each in view.not_yet}
     assert {"response_time", "resolution", "tone", "drift", "cost_per_conversation"} <= names
     assert all(each.text.endswith(".") for each in view.not_yet)
+    assert all(each.label and "_" not in each.label for each in view.not_yet)

@@ -143,7 +143,7 @@ async def test_collected_files_newer_than_the_version_ask_for_prepare(
     await prepare_one(store, NOW - timedelta(hours=2))
     collect_one(folder, NOW - timedelta(hours=1))
     view = await look(service(store, chosen, paths))
-    assert view.next.operation == "prepare.run"
+    assert (view.next.operation, view.next.command) == ("prepare.run", "sophia prepare")
     assert stage(view, "prepare").health == "attention"
     assert stage(view, "prepare").blocked
 

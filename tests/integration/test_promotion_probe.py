@@ -15,7 +15,7 @@ from sophia_tui import settings
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.models import Model, ModelKind
 from sophia_tui.domain.protocols import Store
-from sophia_tui.errors import PromotionError, SophiaError, UsageError
+from sophia_tui.errors import SophiaError, UnavailableError, UsageError
 from sophia_tui.paths import Paths
 from sophia_tui.providers.model_probe import probe
 from sophia_tui.services.promote import PromoteRollback, PromoteRun, PromoteService
@@ -176,7 +176,7 @@ async def test_what_does_not_answer_by_its_name_is_not_promoted(
         SOPHIA_PROBE_SECONDS="0.5" if behaviour == "hangs" else "10",
     )
     problem = await bench.refused()
-    assert isinstance(problem, PromotionError)
+    assert isinstance(problem, UnavailableError)
     assert problem.code == "SOPHIA-P012"
     assert told in problem.why
     assert "sophia serve model" in problem.remedy

@@ -15,7 +15,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from sophia_tui.domain.protocols import TableReport
-from sophia_tui.errors import SetupError, SophiaError, UnavailableError
+from sophia_tui.errors import SophiaError, UnavailableError, UsageError
 from sophia_tui.paths import Paths
 from sophia_tui.settings import load
 from sophia_tui.store.source import open_source
@@ -146,14 +146,14 @@ async def test_a_source_that_can_not_be_reached_is_one_clear_error(
 
 
 async def test_an_address_that_can_not_be_read_is_not_repeated() -> None:
-    with pytest.raises(SetupError, match="SOPHIA-D101") as caught:
+    with pytest.raises(UsageError, match="SOPHIA-D101") as caught:
         await inspect("postgresql//user:top-secret@host")
     assert "top-secret" not in str(caught.value) + repr(caught.value.__cause__)
 
 
 @pytest.mark.parametrize("password", ["Pl4@nted", "Pl4/nted", "12/nted", "Pl4@n/ted", "Pl4?nted"])
 async def test_no_part_of_a_password_with_a_bare_sign_is_told(password: str) -> None:
-    with pytest.raises(SetupError, match="SOPHIA-D101") as caught:
+    with pytest.raises(UsageError, match="SOPHIA-D101") as caught:
         await inspect(f"postgresql://reader:{password}@127.0.0.1/prod")
     assert "%40" in caught.value.remedy
     assert "nted" not in str(caught.value) and "Pl4" not in str(caught.value)

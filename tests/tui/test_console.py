@@ -1,6 +1,7 @@
 """Pilots over the stand-ins: what a person sees and does on the console."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from textual.widgets import Button, DataTable, Input
 
 from sophia_tui import i18n
 from sophia_tui.domain.context import Role
+from sophia_tui.tui import words
+from sophia_tui.tui.app import spell_plainly
 from sophia_tui.tui.screens.confirm import ConfirmScreen, QuestionScreen
 from sophia_tui.tui.screens.form import FormScreen
 from sophia_tui.tui.screens.help import HelpScreen
@@ -334,6 +337,161 @@ async def test_palette_finds_in_english_and_opens() -> None:
         await until(pilot, lambda: isinstance(app.screen, PaletteScreen), "palette")
         await pilot.press(*"things make", "enter")
         await until(pilot, lambda: isinstance(app.screen, FormScreen), "form")
+
+
+async def test_the_palette_marks_the_chosen_line_and_tells_it_in_full() -> None:
+    app = stub.make_app(stub.full_world())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: isinstance(app.screen, PaletteScreen), "palette")
+        palette = app.screen
+
+        def marked() -> str:
+            lines = [line for line in screen_text(app).split("\n") if line.startswith("> ")]
+            assert len(lines) == 1
+            return lines[0]
+
+        first = marked()
+        await pilot.press("down")
+        await until(pilot, lambda: marked() != first, "one further")
+        for key, place in (("end", len(palette._entries) - 1), ("home", 0)):
+            await pilot.press(key)
+            await until(pilot, lambda at=place: palette._marked == at, key)
+            entry = palette._entries[place]
+            assert entry.name in palette.query_one("#chosen", Plate).text
+            assert marked().startswith(f"> {entry.name[:20]}")
+        await pilot.press("pagedown")
+        await until(pilot, lambda: palette._marked > 1, "a page further")
+        await pilot.press(*"qqqq")
+        await until(pilot, lambda: "Nothing matches" in screen_text(app), "nothing")
+
+
+@pytest.mark.parametrize("keys", [[], ["f3"], ["f1"]], ids=["form", "result", "help"])
+async def test_forms_results_and_help_name_the_keys_that_work_there(keys: list[str]) -> None:
+    app = stub.make_app(stub.World())
+    async with app.run_test(size=(120, 24)) as pilot:
+        await settled(pilot)
+        form = await open_form(pilot, "things.make")
+        await pilot.press(*"box", *keys)
+        await until(pilot, lambda: not keys or app.screen is not form, "opened")
+        line = app.screen.query_one("#keys", Plate).text
+    assert "esc back" in line
+    if not keys:
+        for told in ("F1 help", "F2 run", "F3 dry run", "ctrl+p commands", "F10 quit"):
+            assert told in line
+        assert "q quit" not in line and "1" not in line.replace("F1", "")
+
+
+async def test_the_head_says_at_once_that_the_store_is_away_and_when_it_is_back() -> None:
+    world = stub.full_world()
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("4")
+        await settled(pilot)
+        world.trouble = stub.database_gone()
+        await pilot.press("r")
+        await until(pilot, lambda: "db away" in screen_text(app), "away")
+        world.block.clear()  # the next one asks, and has no answer yet
+        await pilot.press("1")
+        await settled(pilot, "stale")
+        world.trouble = None
+        world.block.set()
+        await until(pilot, lambda: "db < 50 ms" in screen_text(app), "back")
+
+
+async def test_the_head_keeps_the_store_on_whatever_screen_and_in_any_language(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "state" / "ana").mkdir(parents=True)
+    (tmp_path / "state" / "ana" / "console.json").write_text('{"screen": "jobs"}')
+    app = stub.make_app(stub.full_world(), folder=tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        assert isinstance(app.screen, JobsScreen)
+        await until(pilot, lambda: "db < 50 ms" in screen_text(app), "measured")
+        app.go("act.language", app.screen)
+        await until(pilot, lambda: "pt_BR" in screen_text(app), "another language")
+        assert "50 ms" in screen_text(app)
+
+
+async def test_a_dry_run_says_at_its_top_that_nothing_was_changed() -> None:
+    app = stub.make_app(stub.World())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await open_form(pilot, "things.make")
+        await pilot.press(*"box", "f3")
+        await until(pilot, lambda: isinstance(app.screen, ResultScreen), "result")
+        assert app.screen.query_one("#result", Plate).text.startswith("Dry run: nothing was")
+
+
+async def test_what_was_said_of_an_act_goes_with_the_next_one() -> None:
+    app = stub.make_app(stub.full_world(), readonly=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("4")
+        await settled(pilot)
+        await pilot.press("c")
+        await until(pilot, lambda: "not allowed in read-only" in screen_text(app), "said")
+        await pilot.press("1")
+        await settled(pilot)
+        await pilot.press("4")
+        await settled(pilot)
+        assert "not allowed" not in screen_text(app)
+
+
+async def test_lists_have_a_first_and_a_last_row_and_a_cursor_without_colour() -> None:
+    app = stub.make_app(stub.full_world())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("4")
+        await settled(pilot)
+        table = app.screen.query_one("#table", DataTable)
+        assert table.get_component_styles("datatable--cursor").text_style.reverse
+        await pilot.press("end")
+        await until(pilot, lambda: table.cursor_row == 1, "last")
+        # an ended job is not cancelled
+        assert "cancel" not in app.screen.query_one("#keys", Plate).text
+        await pilot.press("c")
+        await until(pilot, lambda: "is succeeded" in screen_text(app), "why not")
+        await pilot.press("home")
+        await until(pilot, lambda: table.cursor_row == 0, "first")
+        assert "cancel" in app.screen.query_one("#keys", Plate).text
+        await pilot.press("slash", *"zzz")
+        await until(pilot, lambda: "Nothing matches; esc clears." in screen_text(app), "said")
+        assert "enter open" not in app.screen.query_one("#keys", Plate).text
+        await pilot.press("enter", "escape")
+        await until(pilot, lambda: table.row_count == 2, "all again")
+
+
+async def test_a_form_that_starts_a_job_leads_to_its_panel() -> None:
+    app = stub.make_app(stub.full_world())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        form = await open_form(pilot, "things.make")
+        app.finished(form, "start: training", stub.job("ftjob-6c10aa00bb11"))
+        await until(pilot, lambda: isinstance(app.screen, JobsScreen), "jobs")
+        await until(pilot, lambda: app.screen.told_of == "ftjob-6c10aa00bb11", "its panel")
+        assert app.screen.opened == "ftjob-6c10aa00bb11"
+
+
+async def test_only_signs_become_ascii_letters_stay() -> None:
+    glyphs = words.Glyphs(True)
+    assert glyphs.fit("versão nº 2 … ✓", 15) == "versão nº 2 ~ ?"
+
+
+def test_a_terminal_without_the_letter_gets_the_nearest_one(tmp_path: Path) -> None:
+    with open(tmp_path / "screen", "w", encoding="ascii") as terminal:
+        spell_plainly(terminal)
+        terminal.write("versão, não: ✓")
+    assert (tmp_path / "screen").read_text() == "versao, nao: ?"
+
+
+def test_ages_have_minutes_and_figures_their_plural() -> None:
+    assert words.age(stub.NOW, stub.NOW - timedelta(minutes=7)) == "7 min ago"
+    assert words.ends(stub.NOW, stub.NOW + timedelta(days=1, hours=1)) == "in 1 day"
+    assert words.money(1.5) == "1.50" and words.money(0.0012) == "0.00120"
 
 
 async def test_an_operation_without_input_shows_its_result_at_once() -> None:

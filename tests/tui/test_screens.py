@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sophia_tui.tui import keys
+from sophia_tui.tui.screens.confirm import ConfirmScreen
 from sophia_tui.tui.screens.form import FormScreen
 from sophia_tui.tui.screens.help import HelpScreen
 from sophia_tui.tui.screens.result import ResultScreen
@@ -135,6 +136,11 @@ async def test_every_key_of_a_screen_leads_somewhere(name: str) -> None:
                 continue
             assert app.offers(key), key
             await pilot.press(key.key)
+            why = app.screen.not_now(key.target)
+            if why:  # it makes no sense on the first row, and says so
+                message = app.screen.query_one("#message", Plate)
+                await until(pilot, lambda at=message, said=why: at.text == said, why)
+                continue
             await until(pilot, lambda: len(app.screen_stack) > 2, f"{key.key} opens {key.target}")
             assert isinstance(app.screen, FormScreen | ResultScreen)
             await pilot.press("escape")
@@ -182,3 +188,86 @@ async def test_roll_back_is_filled_in_with_the_promotion_in_force() -> None:
         await pilot.press("b")
         await until(pilot, lambda: isinstance(app.screen, FormScreen), "form")
         assert app.screen.typed["promotion"] == "promotion-2"
+
+
+def plan(notes: list[str]):
+    """The answer of a promotion's dry run."""
+    done = answers.promotions().items[0]
+    return done.model_copy(update={"state": "pending", "notes": notes, "rolls_back": "promotion-1"})
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("m", ("afterwards: sophia-v2", "now: gpt-4o-mini", "/srv/rag/.env", "takes it back")),
+        ("b", ("afterwards: sophia-v2", "now: gpt-4o-mini", "/srv/rag/.env", "promotion-1")),
+        ("x", ("sophia-v2-merged, ready", "Production asks for it: /srv/rag/.env name it")),
+    ],
+)
+async def test_a_dangerous_act_says_what_it_changes(key: str, shown) -> None:
+    found = answers.full() | {"promote.run": plan([]), "promote.rollback": plan([])}
+    app = stub.make_app(whole_world(found), whole=True)
+    async with app.run_test(size=(80, 30)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        await pilot.press("5")
+        await settled(pilot)
+        await pilot.press(key)
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "form")
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen), "question")
+        text = app.screen.query_one("#text", Plate).text
+    assert [each for each in shown if each not in text] == []
+    assert "hard to change back" not in text
+
+
+async def test_a_promotion_that_would_be_refused_asks_for_no_name() -> None:
+    refused = plan(["It would be refused: no answer at http://localhost:8000/v1. 404"])
+    app = stub.make_app(whole_world(answers.full() | {"promote.run": refused}), whole=True)
+    async with app.run_test(size=(80, 30)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        await pilot.press("5")
+        await settled(pilot)
+        await pilot.press("m")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "form")
+        await pilot.press("f2")
+        outcome = app.screen.query_one("#outcome", Plate)
+        await until(pilot, lambda: "no answer at http://localhost:8000/v1" in outcome.text, "why")
+        assert isinstance(app.screen, FormScreen)
+
+
+async def test_what_sophia_does_not_keep_is_not_changed_here() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        await pilot.press("7")
+        await settled(pilot)
+        await pilot.press("e")
+        await until(
+            pilot, lambda: "Sophia does not keep OPENAI_API_KEY" in told_text(app.screen), "why"
+        )
+        await pilot.press("down", "e")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "form")
+
+
+@pytest.mark.parametrize(("width", "screens"), [(60, 0), (120, 8)])
+async def test_overview_keeps_columns_apart_and_the_footer_names_every_screen(
+    width: int, screens: int
+) -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(width, 24)) as pilot:
+        await settled(pilot)
+        stages = app.screen.query_one("#board", Plate).text.split("\n")[0]
+        wide = min(24, (width - 1) // 6)
+        assert [stages[place * wide - 1] for place in range(1, 6)] == [" "] * 5
+        line = app.screen.query_one("#keys", Plate).text
+    assert "enter next step" in line
+    assert sum(key.text in line for key in keys.SCREENS) >= screens
+
+
+async def test_a_data_set_says_why_records_were_rejected_in_the_persons_language() -> None:
+    app = stub.make_app(whole_world(), whole=True, language="pt_BR")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, "datasets")
+        text = told_text(app.screen)
+    assert "A última mensagem não é do assistente." in text
+    assert "para validação 55" in text and "não" in text

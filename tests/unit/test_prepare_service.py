@@ -388,6 +388,7 @@ def test_the_operations_are_declared_as_the_faces_need_them() -> None:
         "datasets.list",
         "datasets.show",
         "datasets.rejected",
+        "datasets.rows",
     }
     for name, each in declared.items():
         assert each.writes == each.dry_run == name.startswith("prepare.")

@@ -13,6 +13,11 @@ from sophia_tui.tui.parts import Part, pairs, title
 from sophia_tui.tui.screens.detail import DetailScreen
 from sophia_tui.tui.screens.table import MOST_ROWS, Row
 
+
+def _time() -> str:
+    return _("Time ({zone})").format(zone=words.zone())
+
+
 _HEALTH = {"done": "ok", "dry_run": "empty", "refused": "attention", "failed": "problem"}
 
 
@@ -28,10 +33,10 @@ class AuditScreen(DetailScreen):
 
     def columns(self) -> Sequence[tuple[str, int]]:
         if self.wide:
-            return [(_("Time"), 14), (_("Operation"), 26)]
+            return [(_time(), 14), (_("Operation"), 26)]
         rest = self.room - 14 - 8 - 17 - 14 - 8
         return [
-            (_("Time"), 14),
+            (_time(), 14),
             (_("Operation"), 17),
             (_("Outcome"), 14),
             (_("Who"), 8),

@@ -70,6 +70,9 @@ class SophiaScreen(Screen[Any]):
     def on_screen_resume(self) -> None:
         self.redraw()
 
+    def on_screen_suspend(self) -> None:
+        self.say("")
+
     def redraw(self) -> None:
         """Draw head and key line; cheap, and silent where nothing changed."""
         if not self.query("#head"):
@@ -91,9 +94,17 @@ class SophiaScreen(Screen[Any]):
         """The keys that the key line may name; those without rank are left out."""
         return [each for each in self.known_keys() if each.target != "act.refresh"]
 
+    def not_now(self, operation: str) -> str:
+        """Why an operation makes no sense on what is selected here; empty where it does."""
+        return ""
+
     def key_line(self, width: int) -> Content:
         """The keys that matter here, as many as fit; help has them all."""
-        offered = [each for each in self.footer() if each.rank and self.sophia.offers(each)]
+        offered = [
+            each
+            for each in self.footer()
+            if each.rank and self.sophia.offers(each) and not self.not_now(each.target)
+        ]
         offered.sort(key=lambda each: each.rank)
         digits = [each for each in offered if each.target.startswith("screen.")]
         late = digits[-1].rank if digits else 0

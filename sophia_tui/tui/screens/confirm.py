@@ -1,5 +1,6 @@
 """Asks before a dangerous act: target and effect are said, Cancel has the focus."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
@@ -63,13 +64,16 @@ class QuestionScreen(ModalScreen[bool]):
 class ConfirmScreen(QuestionScreen):
     """The question before one operation; TYPE_NAME asks for its target's name."""
 
-    def __init__(self, sophia: "Console", operation: Operation, target: str) -> None:
+    def __init__(
+        self, sophia: "Console", operation: Operation, target: str, effect: Sequence[str] = ()
+    ) -> None:
         parts: list[str | tuple[str, str]] = [(_(operation.help), "bold")]
         if target:
             parts += ["\n\n", _("Target: "), (visible(target), "bold $warning")]
-        parts += ["\n\n", _("This changes what is hard to change back.")]
-        if operation.name == "promote.run":
-            parts += ["\n", _("`sophia promote rollback` takes it back.")]
+        if effect:
+            parts += ["\n\n", "\n".join(effect)]
+        else:
+            parts += ["\n\n", _("This changes what is hard to change back.")]
         name = ""
         if operation.danger is Danger.TYPE_NAME:
             name = target or operation.name

@@ -6,9 +6,10 @@ from typing import Any
 
 from textual.content import Content
 
+from sophia_tui.datasets.codes import REASONS, summary
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _, number
-from sophia_tui.services.views import key_word
+from sophia_tui.services.views import key_word, worded
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
 from sophia_tui.tui.parts import Part, grid, pairs, title
@@ -90,19 +91,16 @@ class DatasetsScreen(DetailScreen):
             if counts.get(each)
         )
         parts.append(split + "\n")
-        parts += self._reasons(counts, told, width)
+        parts += self._reasons(counts, width)
         parts += _files(told.manifest, width, glyphs)
         parts += _steps(told.manifest, width, glyphs)
         parts += ["\n", *pairs([(_("Folder"), row.data.folder)])]
         parts += self._records(told, width)
         return Content.assemble(*parts)
 
-    def _reasons(self, counts: Mapping[str, int], told: Told, width: int) -> list[Part]:
-        reasons: dict[str, set[str]] = {}
-        for each in told.rejected:
-            reasons.setdefault(each.code, set()).add(each.reason)
+    def _reasons(self, counts: Mapping[str, int], width: int) -> list[Part]:
         found = [
-            [number(count), code, *(reasons[code] if len(reasons.get(code, ())) == 1 else [""])]
+            [number(count), code, summary(code) if code in REASONS else ""]
             for code, count in sorted(counts.items(), key=lambda each: -each[1])
             if code not in _PARTS and count
         ]
@@ -124,10 +122,14 @@ class DatasetsScreen(DetailScreen):
                 shown=number(len(told.rejected)), total=number(told.total)
             )
         rows = [
-            [f"{each.file}:{each.line}", each.code, source_text(each.source) or each.reason]
+            [
+                f"{each.file}:{each.line}",
+                each.code,
+                "  ".join(text for text in (each.reason, source_text(each.source)) if text),
+            ]
             for each in told.rejected
         ]
-        heads = [_("Place"), _("Code"), _("Source row, or reason")]
+        heads = [_("Place"), _("Code"), _("Reason, source row")]
         return [*title(_("Rejected records"), note), *grid(heads, rows, width, self.sophia.glyphs)]
 
     def prefill(self, operation: str) -> dict[str, Any]:
@@ -159,7 +161,7 @@ def _files(manifest: Mapping[str, Any], width: int, glyphs: words.Glyphs) -> lis
             str(each.get("file", "")),
             number(each.get("rows", 0)),
             number(each["rows_traced"]) if "rows_traced" in each else "-",
-            str(each.get("copy_export", "-")),
+            str(worded("copy_export", each.get("copy_export", "-"))),
         ]
         for each in manifest.get("sources", ())
         if isinstance(each, dict)

@@ -131,6 +131,7 @@ class DetailScreen(TableScreen):
 
     def on_data_table_row_highlighted(self, event: "DataTable.RowHighlighted") -> None:
         # beside the list the detail follows the cursor; alone it stays with the opened row
+        super().on_data_table_row_highlighted(event)
         key = self.selected_key
         if self.wide and key and key != self.opened and self.table.has_focus:
             self.follow(key)

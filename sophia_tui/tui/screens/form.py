@@ -19,6 +19,7 @@ from sophia_tui.i18n import _
 from sophia_tui.services import fields
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
+from sophia_tui.tui.effects import effect_of
 from sophia_tui.tui.progress import ProgressText
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.confirm import ConfirmScreen
@@ -70,6 +71,9 @@ class FormScreen(SophiaScreen):
         dry = self.operation.dry_run
         return [each for each in known if dry or each.target != "act.dry_run"]
 
+    def footer(self) -> list[keys.Key]:
+        return keys.while_typing(super().footer())
+
     @property
     def dirty(self) -> bool:
         """Whether something was typed that is not run yet."""
@@ -99,8 +103,10 @@ class FormScreen(SophiaScreen):
 
     def _label(self, name: str, info: FieldInfo) -> Content:
         needed = ("  " + _("needed"), "$warning") if info.is_required() else ""
-        text = _(info.description or "") if info.description else ""
-        return Content.assemble((visible(name), "bold"), needed, "  ", (text, "dim"))
+        text = _(info.title or info.description or "").removesuffix(".")
+        if not text:
+            return Content.assemble((visible(name), "bold"), needed)
+        return Content.assemble((text, "bold"), needed, (f"  {visible(name)}", "dim"))
 
     def _widget(self, name: str, info: FieldInfo) -> Widget:
         value = self.typed[name]
@@ -253,13 +259,31 @@ class FormScreen(SophiaScreen):
         confirmed = False
         if self.operation.danger is not Danger.NONE and not dry_run:
             target = typed_text(asked.get(self.operation.target or ""))
+            effect = await self._effect(asked)
+            if effect is None:
+                return
             confirmed = await self.app.push_screen_wait(
-                ConfirmScreen(self.sophia, self.operation, target)
+                ConfirmScreen(self.sophia, self.operation, target, effect)
             )
             if not confirmed:
                 self.say(_("Nothing was done."))
                 return
         await self._perform(asked, dry_run, confirmed)
+
+    async def _effect(self, asked: dict[str, Any]) -> list[str] | None:
+        """What it would change; None, and the error shown, where it would be refused."""
+        self.running = CancelSignal()
+        self.say(_("Looking at what it would change..."))
+        try:
+            effect = await effect_of(self.sophia, self.operation, asked)
+        except SophiaError as problem:
+            self.say(_("It would be refused; nothing was done."))
+            self.query_one("#outcome", Plate).draw(error_text(problem, self.sophia.log_path))
+            return None
+        finally:
+            self.running = None
+        self.say("")
+        return effect
 
     def _show_wrong(self, wrong: dict[str, str]) -> None:
         for name, text in wrong.items():
@@ -300,15 +324,15 @@ class FormScreen(SophiaScreen):
         finally:
             self.running = None
             self.query_one("#progress", Plate).draw("")
-        self.say(_("Dry run: nothing was changed.") if dry_run else _("Done."))
-        if not dry_run:
-            self._began = dict(self.typed)
-            self.sophia.state.drop_draft(self.operation.name)
         title = words.operation_title(self.operation)
         if dry_run:
-            self.sophia.show(ResultScreen(self.sophia, title, result))
-        else:
-            self.sophia.finished(self, title, result)
+            note = _("Dry run: nothing was changed.")
+            self.sophia.show(ResultScreen(self.sophia, title, result, note))
+            return
+        self.say(_("Done."))
+        self._began = dict(self.typed)
+        self.sophia.state.drop_draft(self.operation.name)
+        self.sophia.finished(self, title, result)
 
 
 def typed_text(value: Any) -> str:

@@ -36,6 +36,9 @@ class HelpScreen(SophiaScreen):
         with VerticalScroll(classes="body"):
             yield Plate(help_text(self.sophia, self.beneath.scopes), id="result")
 
+    def footer(self) -> list[keys.Key]:
+        return [each for each in super().footer() if each.target != "act.help"]
+
     def copied(self) -> str:
         return self.query_one("#result", Plate).text
 
@@ -53,6 +56,8 @@ def help_text(sophia: "Console", scopes: tuple[str, ...]) -> Content:
         if offered:
             parts += title(heading)
             parts += [part for each in offered for part in _key_line(each)]
+    if "form" in scopes:
+        parts.append(_("  In a field letters and digits are text: F1, F2, F3, ctrl+p, esc.") + "\n")
     parts.append(_("  Arrows, page up and down move; tab goes to the next part.") + "\n")
     parts += title(_("Operations"))
     for each in sophia.permitted():

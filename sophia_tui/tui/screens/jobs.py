@@ -26,6 +26,13 @@ _EVENTS_ASKED = 5000
 _EVENTS_KEPT = 200
 _METRICS_KEPT = 50_000
 _LOG_LINES = 200
+_ENDED = ("succeeded", "failed", "cancelled")
+#: States in which an operation makes no sense. Resuming a failed job is for its service to judge.
+_WHEN = {
+    "jobs.cancel": _ENDED,
+    "jobs.pause": (*_ENDED, "paused", "pausing", "interrupted"),
+    "jobs.resume": ("succeeded", "cancelled", "running", "queued"),
+}
 
 
 class JobsScreen(DetailScreen):
@@ -115,7 +122,8 @@ class JobsScreen(DetailScreen):
 
     def _curve(self, width: int) -> Content:
         """The loss so far; the log gets the room where it is shown."""
-        named = Content.assemble((_("Log") if self.show_log else _("Events"), "bold"))
+        events = _("Events ({zone})").format(zone=words.zone())
+        named = Content.assemble((_("Log") if self.show_log else events, "bold"))
         if self.show_log:
             return named
         height = 7 if self.size.height < 30 else 12
@@ -136,6 +144,16 @@ class JobsScreen(DetailScreen):
             self.refresh_now()
             return True
         return super().act(name)
+
+    def not_now(self, operation: str) -> str:
+        row = self.shown
+        if row is None or operation not in _WHEN:
+            return ""
+        if row.data.status in _WHEN[operation]:
+            return _("{job} is {state}; that can't be done now.").format(
+                job=visible(row.key), state=words.state_word(row.data.status)
+            )
+        return ""
 
     def prefill(self, operation: str) -> dict[str, Any]:
         job = self.opened or self.selected_key

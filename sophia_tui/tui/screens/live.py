@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from textual.content import Content
 
-from sophia_tui.errors import SophiaError
+from sophia_tui.errors import SophiaError, UnavailableError
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 State = Literal["loading", "empty", "error", "stale", "full"]
 LONGEST_PAUSE = 30.0
+#: Seconds without an answer after which data count as old.
+_PATIENCE = 3.0
 
 
 class LiveScreen(SophiaScreen):
@@ -58,11 +60,14 @@ class LiveScreen(SophiaScreen):
         self.run_worker(self._live(), name="live", exit_on_error=True)
 
     def on_screen_suspend(self) -> None:
+        super().on_screen_suspend()
         self._shown.clear()
 
     def on_screen_resume(self) -> None:
         super().on_screen_resume()
         self._shown.set()
+        if self.data is not None and isinstance(self.sophia.unreachable, UnavailableError):
+            self._on_trouble(self.sophia.unreachable)  # what it shows is as old as elsewhere
         self.refresh_now()
 
     def on_resize(self) -> None:
@@ -79,7 +84,7 @@ class LiveScreen(SophiaScreen):
             await self._shown.wait()
             self._again.clear()
             try:
-                data = await self.fetch()
+                data = await self._looked()
             except SophiaError as problem:
                 self.failures += 1
                 self._on_trouble(problem)
@@ -92,6 +97,17 @@ class LiveScreen(SophiaScreen):
             except TimeoutError:
                 continue
 
+    async def _looked(self) -> Any:
+        """As fetch; what takes long is said while it does."""
+        looking = asyncio.ensure_future(self.fetch())
+        try:
+            done, _waiting = await asyncio.wait({looking}, timeout=_PATIENCE)
+            if not done and self.data is not None:
+                self._old(_("No answer yet."))
+            return await looking
+        finally:
+            looking.cancel()
+
     def _on_data(self, data: Any) -> None:
         self._good_at = self.sophia.now()
         self.data = data
@@ -99,6 +115,7 @@ class LiveScreen(SophiaScreen):
         self.sophia.unreachable = None
         self._trouble("")
         self._draw_all()
+        self.sophia.answered()
 
     def _on_trouble(self, problem: SophiaError) -> None:
         self.sophia.unreachable = problem
@@ -107,13 +124,14 @@ class LiveScreen(SophiaScreen):
             self.problem = problem
             self._trouble("")
         else:
-            self.state = "stale"
-            seconds = round((self.sophia.now() - self._good_at).total_seconds())
-            text = _("stale, {seconds} s: {what} ({code}) Asked again by itself.").format(
-                seconds=seconds, what=visible(problem.what), code=problem.code
-            )
-            self._trouble(text)
+            text = _("{what} ({code}) Asked again by itself.")
+            self._old(text.format(what=visible(problem.what), code=problem.code))
         self._draw_all()
+
+    def _old(self, why: str) -> None:
+        self.state = "stale"
+        seconds = round((self.sophia.now() - self._good_at).total_seconds())
+        self._trouble(_("stale, {seconds} s: {why}").format(seconds=seconds, why=why))
 
     def _trouble(self, text: str) -> None:
         plate = self.query_one("#trouble", Plate)
@@ -122,8 +140,8 @@ class LiveScreen(SophiaScreen):
 
     def _draw_all(self) -> None:
         if self.query("#head"):
-            self.redraw()
             self.draw()
+            self.redraw()  # after the rows: its keys depend on them
 
     def placeholder(self, empty: str) -> Content | None:
         """The text in place of data: loading, error, or the given text for empty; None when full.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from textual.content import Content
 
 from sophia_tui.errors import SophiaError
-from sophia_tui.i18n import _, number
+from sophia_tui.i18n import _, ngettext, number
 from sophia_tui.services.views import ModelView, worded
 from sophia_tui.textsafe import visible, visible_lines
 from sophia_tui.tui import words
@@ -208,7 +208,7 @@ def _lineage(known: Known, told: Told, width: int, glyphs: words.Glyphs) -> list
     model, none = known.model, _("not known")
     job = none
     if told.job is not None:
-        steps = "" if told.job.step is None else _("{n} steps").format(n=number(told.job.step))
+        steps = "" if told.job.step is None else _steps(told.job.step)
         loss = "" if told.job.loss is None else f"{_('loss')} {number(told.job.loss, 2)}"
         state = words.state_word(told.job.status)
         job = "  ".join(each for each in (told.job.id, state, steps, loss) if each)
@@ -237,6 +237,10 @@ def _lineage(known: Known, told: Told, width: int, glyphs: words.Glyphs) -> list
         )
         parts += [f"{sign} ", (f"{name:<{wide}}", "dim"), f"  {fitted}\n"]
     return parts
+
+
+def _steps(count: int) -> str:
+    return ngettext("{n} step", "{n} steps", count).format(n=number(count))
 
 
 def _dataset_text(model: ModelView, told: Told) -> str:
@@ -280,7 +284,7 @@ def _figure(value: float | None, unit: str | None) -> str:
     if unit == "share":
         return f"{number(100 * value)} %"
     if unit == "usd":
-        return number(value, 5)
+        return words.money(value)
     return number(value, 1 if abs(value) >= 100 else 2)
 
 
@@ -324,7 +328,8 @@ def _deployments(known: Known, width: int, glyphs: words.Glyphs) -> list[Part]:
         ]
         for each in known.deployments
     ]
-    heads = [_("Name"), _("State"), _("Created"), _("Engine")]
+    created = _("Created ({zone})").format(zone=words.zone())
+    heads = [_("Name"), _("State"), created, _("Engine")]
     return [*parts, *grid(heads, rows, width, glyphs)]
 
 
@@ -345,4 +350,5 @@ def _promotions(known: Known, width: int, glyphs: words.Glyphs) -> list[Part]:
                 what.format(model=each.model) + f" ({each.created_by})",
             ]
         )
-    return [*parts, *grid([_("Created"), _("Promotion"), _("State"), ""], rows, width, glyphs)]
+    created = _("Created ({zone})").format(zone=words.zone())
+    return [*parts, *grid([created, _("Promotion"), _("State"), ""], rows, width, glyphs)]

@@ -8,7 +8,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 
-from sophia_tui.i18n import _, number
+from sophia_tui.i18n import _, ngettext, number
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
 from sophia_tui.tui.chart import columns
@@ -102,12 +102,18 @@ def board(view: Any, width: int, now: datetime, glyphs: words.Glyphs) -> Content
 def _traffic(view: Any, width: int, now: datetime, glyphs: words.Glyphs) -> list[Part]:
     parts: list[Part] = title(_("Requests"))
     if view.requests is not None:
-        told = [f"{number(view.requests)} {_('requests')}", f"{number(view.errors)} {_('errors')}"]
+        asked = ngettext("{n} request", "{n} requests", view.requests)
+        failed = ngettext("{n} error", "{n} errors", view.errors or 0)
+        told = [asked.format(n=number(view.requests)), failed.format(n=number(view.errors or 0))]
         if view.error_rate is not None:
             goal = f"{_('target')} < {_percent(view.target_error_rate)}"
             told[-1] += f" ({_percent(view.error_rate)}, {goal})"
         if view.counted_since is not None:
-            told.append(_("counted since {date}").format(date=words.shown(view.counted_since)[:10]))
+            told.append(
+                _("counted since {date}").format(
+                    date=view.counted_since.astimezone(view.since.tzinfo).date()
+                )
+            )
         parts.append("   ".join(told) + "\n")
     if view.note:
         parts.append((visible(view.note) + "\n", "dim"))
@@ -237,4 +243,5 @@ def _span(seconds: int) -> str:
         return _("{minutes} min").format(minutes=seconds // 60)
     if seconds < 86_400:
         return _("{hours} h").format(hours=seconds // 3600)
-    return _("{days} days").format(days=seconds // 86_400)
+    days = seconds // 86_400
+    return ngettext("{days} day", "{days} days", days).format(days=days)

@@ -89,7 +89,7 @@ def board(
 
 def _stage_names(width: int, glyphs: words.Glyphs) -> Content:
     wide = min(24, width // len(words.STAGES))
-    names = [glyphs.fit(f"  {_(name)}", wide) for name in words.STAGES.values()]
+    names = [glyphs.fit(f"  {_(name)}", wide - 1) + " " for name in words.STAGES.values()]
     return Content.assemble(("".join(names).rstrip(), "bold"), "\n\n")
 
 
@@ -99,7 +99,8 @@ def _stages(view: OverviewView, width: int, now: datetime, glyphs: words.Glyphs)
     for each in view.stages:
         style = words.STYLES[each.health]
         title = _(words.STAGES.get(each.stage, each.stage))
-        lines[0].append((glyphs.fit(f"{glyphs.health[each.health]} {title}", wide), style))
+        head = glyphs.fit(f"{glyphs.health[each.health]} {title}", wide - 1) + " "
+        lines[0].append((head, style))
         figure = words.state_word(each.figure)
         age = words.age(now, each.at)
         detail = words.state_word(each.detail)
@@ -121,8 +122,8 @@ def _stages(view: OverviewView, width: int, now: datetime, glyphs: words.Glyphs)
 
 def _running(view: OverviewView, width: int, glyphs: words.Glyphs) -> list[Part]:
     fit = glyphs.fit
-    tail = max(8, width - 63)
-    head = fit(_("Running"), 20) + fit(_("of"), 15) + fit(_("step"), 11)
+    tail, about = max(8, width - 63), max(4, 14 - max(0, 63 - width))
+    head = fit(_("Running"), 20) + fit(_("of"), about) + " " + fit(_("step"), 10) + " "
     parts: list[Part] = [(head + fit(_("left"), 10) + fit(_("loss"), 6), "bold"), "\n"]
     if not view.running:
         return [*parts, (_("nothing") + "\n\n", "dim")]
@@ -131,8 +132,9 @@ def _running(view: OverviewView, width: int, glyphs: words.Glyphs) -> list[Part]
         left = words.duration(each.seconds_left) or words.state_word(each.status)
         loss = "" if each.loss is None else number(each.loss, 2)
         spark = glyphs.sparkline(each.losses[-tail:])
-        row = fit(each.job, 19) + " " + fit(each.about, 14) + " " + fit(step, 11)
-        parts += [row, fit(left, 9) + " " + fit(loss, 6), (spark, "$accent"), "\n"]
+        row = fit(each.job, 19) + " " + fit(each.about, about) + " " + fit(step, 10) + " "
+        parts += [row, fit(left, 9) + " " + fit(loss, 5) + " "]
+        parts += [(spark if width >= 71 else "", "$accent"), "\n"]
     return [*parts, "\n"]
 
 

@@ -1,10 +1,10 @@
 """The command palette: operations, screens, acts as `verb: object`, found in both languages."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from textual import events
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList
@@ -12,7 +12,9 @@ from textual.widgets.option_list import Option
 
 from sophia_tui.domain.operations import Operation
 from sophia_tui.i18n import _
+from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
+from sophia_tui.tui.widgets.plate import Plate
 
 if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
@@ -64,10 +66,22 @@ class PaletteScreen(ModalScreen[str | None]):
     """Type to find; enter takes the marked line."""
 
     CSS_PATH = "palette.tcss"
+    #: They count while the text has the focus too, which keeps left and right for itself.
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,ctrl+p", "leave", show=False, priority=True),
+        Binding("down", "move('cursor_down')", show=False, priority=True),
+        Binding("up", "move('cursor_up')", show=False, priority=True),
+        Binding("pagedown", "move('page_down')", show=False, priority=True),
+        Binding("pageup", "move('page_up')", show=False, priority=True),
+        Binding("home", "move('first')", show=False, priority=True),
+        Binding("end", "move('last')", show=False, priority=True),
+    ]
 
     def __init__(self, sophia: "Console") -> None:
         super().__init__()
         self._entries = entries(sophia)
+        self._matching: list[Entry] = []
+        self._marked: int | None = None
         self._glyphs = sophia.glyphs
 
     def compose(self) -> ComposeResult:
@@ -75,6 +89,7 @@ class PaletteScreen(ModalScreen[str | None]):
         field.cursor_blink = False
         yield field
         yield OptionList(id="found", compact=True, markup=False)
+        yield Plate(id="chosen")
 
     def on_mount(self) -> None:
         self.set_class(self._glyphs.ascii_only, "-ascii")
@@ -85,26 +100,51 @@ class PaletteScreen(ModalScreen[str | None]):
         self._find(event.value)
 
     def _find(self, wanted: str) -> None:
-        width = max(30, self.app.size.width - 4)
         found = self.query_one("#found", OptionList)
+        self._matching = [each for each in self._entries if each.matches(wanted)]
+        self._marked = 0 if self._matching else None
         found.clear_options()
-        for each in self._entries:
-            if each.matches(wanted):
-                name = self._glyphs.fit(each.name, 26)
-                rest = self._glyphs.fit(f"{each.alias}  {each.help}", width - 27)
-                text = Content.assemble(name, " ", (rest, "dim"))
-                found.add_option(Option(text, id=each.target))
-        if found.option_count:
-            found.highlighted = 0
+        found.add_options(
+            [Option(self._line(index), id=each.target) for index, each in enumerate(self._matching)]
+        )
+        found.highlighted = self._marked
+        self._tell()
 
-    def on_key(self, event: events.Key) -> None:
+    def _line(self, index: int) -> Content:
+        """One line; a sign marks the chosen one, for eyes and terminals without colour."""
+        each, width = self._matching[index], max(30, self.app.size.width - 6)
+        sign, style = ("> ", "reverse") if index == self._marked else ("  ", "")
+        wide = max(26, width // 3)
+        name = self._glyphs.fit(each.name, wide)
+        rest = self._glyphs.fit(f"{each.alias}  {each.help}", width - wide - 1)
+        return Content.assemble((sign + name, style), " ", (rest, "dim"))
+
+    def _tell(self) -> None:
+        """The chosen one in full, since its line may be cut; or that nothing matches."""
+        if self._marked is None:
+            self.query_one("#chosen", Plate).draw(_("Nothing matches what you typed; esc closes."))
+            return
+        each = self._matching[self._marked]
+        told = Content.assemble((visible(each.name), "bold"), f"  {each.alias}")
+        if each.help:
+            told += f"\n{each.help}"
+        self.query_one("#chosen", Plate).draw(told)
+
+    def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         found = self.query_one("#found", OptionList)
-        if event.key in ("escape", "ctrl+p"):
-            event.stop()
-            self.dismiss(None)
-        elif event.key in ("down", "up") and self.query_one("#wanted").has_focus:
-            event.stop()
-            (found.action_cursor_down if event.key == "down" else found.action_cursor_up)()
+        if found.highlighted == self._marked or found.highlighted is None:
+            return
+        before, self._marked = self._marked, found.highlighted
+        for index in (before, self._marked):
+            if index is not None and index < len(self._matching):
+                found.replace_option_prompt_at_index(index, self._line(index))
+        self._tell()
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+    def action_move(self, how: str) -> None:
+        getattr(self.query_one("#found", OptionList), f"action_{how}")()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         found = self.query_one("#found", OptionList)

@@ -26,13 +26,14 @@ Part = str | tuple[str, str]
 
 
 class ResultScreen(SophiaScreen):
-    """Shows one pydantic object."""
+    """Shows one pydantic object, below a note where there is one."""
 
     CSS_PATH = "result.tcss"
     scopes = ("result",)
 
-    def __init__(self, sophia: "Console", title: str, result: BaseModel) -> None:
+    def __init__(self, sophia: "Console", title: str, result: BaseModel, note: str = "") -> None:
         super().__init__(sophia)
+        self.note = note
         self.title_text = title
         self.result = result
 
@@ -41,7 +42,10 @@ class ResultScreen(SophiaScreen):
 
     def body(self) -> Iterable[Widget]:
         with VerticalScroll(classes="body"):
-            yield Plate(result_text(self.result, self.app.size.width - 2), id="result")
+            shown = result_text(self.result, self.app.size.width - 2)
+            if self.note:
+                shown = Content.assemble((self.note, "bold $warning"), "\n\n", shown)
+            yield Plate(shown, id="result")
 
     def copied(self) -> str:
         return json.dumps(self.result.model_dump(mode="json"), ensure_ascii=False, indent=2)

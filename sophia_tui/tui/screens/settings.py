@@ -60,6 +60,16 @@ class SettingsScreen(DetailScreen):
         )
         return Content.assemble(*parts)
 
+    def not_now(self, operation: str) -> str:
+        row = self.shown
+        if operation not in ("settings.set", "settings.unset") or row is None:
+            return ""
+        if row.data.changeable:
+            return ""
+        return _("Sophia does not keep {key}: set it in the environment or in the .env.").format(
+            key=visible(row.key)
+        )
+
     def prefill(self, operation: str) -> dict[str, Any]:
         row = self.shown
         if operation not in ("settings.set", "settings.unset") or row is None:

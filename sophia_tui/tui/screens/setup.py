@@ -6,7 +6,7 @@ from typing import Any
 from textual.content import Content
 
 from sophia_tui.errors import SophiaError
-from sophia_tui.i18n import _, number
+from sophia_tui.i18n import _, ngettext, number
 from sophia_tui.services.views import worded
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
@@ -20,7 +20,7 @@ class SetupScreen(DetailScreen):
 
     scopes = ("table", "setup")
     name_of_screen = "setup"
-    interval = 30.0
+    interval = 10.0
 
     def heading(self) -> str:
         return _("Set-up")
@@ -33,6 +33,9 @@ class SetupScreen(DetailScreen):
     async def rows_of(self) -> list[Any]:
         checked: Any = await self.sophia.call("setup.check", {})
         found = list(checked.items)
+        store = next((each for each in found if each.name == _("Sophia's store")), None)
+        if store is not None and store.state == "problem":
+            self.sophia.store_away()
         try:
             tables: Any = await self.sophia.call("source.inspect", {})
         except SophiaError:
@@ -103,5 +106,11 @@ def _about(table: Any) -> str:
         return _("not there")
     rows = "" if table.rows_estimate is None else number(table.rows_estimate)
     return " ".join(
-        each for each in (table.found, rows and _("about {n} rows").format(n=rows)) if each
+        each
+        for each in (
+            table.found,
+            rows
+            and ngettext("about {n} row", "about {n} rows", table.rows_estimate).format(n=rows),
+        )
+        if each
     )

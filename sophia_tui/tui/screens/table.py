@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rich.cells import cell_len
 from rich.text import Text
 from textual import events
+from textual.binding import Binding, BindingType
 from textual.widget import Widget
 from textual.widgets import DataTable, Input
 
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
 
 MOST_ROWS = 500
+
+
+class Rows(DataTable[Text]):
+    """A table of whole rows: home and end lead to the first and the last one."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("home", "scroll_top", show=False),
+        Binding("end", "scroll_bottom", show=False),
+    ]
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ class TableScreen(LiveScreen):
 
     def body(self) -> Iterable[Widget]:
         yield Plate(id="state", classes="body")
-        table: DataTable[Text] = DataTable(id="table", cursor_type="row", classes="body")
+        table = Rows(id="table", cursor_type="row", classes="body")
         table.show_horizontal_scrollbar = False
         yield table
         find = Input(id="filter", compact=True, placeholder=_("filter"), select_on_focus=False)
@@ -63,8 +73,8 @@ class TableScreen(LiveScreen):
         yield find
 
     @property
-    def table(self) -> "DataTable[Text]":
-        return self.query_one("#table", DataTable)
+    def table(self) -> Rows:
+        return self.query_one("#table", Rows)
 
     def has_nothing(self, data: Any) -> bool:
         return not self.to_rows(data)
@@ -78,9 +88,14 @@ class TableScreen(LiveScreen):
         state = self.query_one("#state", Plate)
         state.draw(waiting or "")
         state.display = waiting is not None
+        state.remove_class("-note")
         self.table.display = waiting is None
         if waiting is None:
             self._fill(self.to_rows(self.data)[:MOST_ROWS])
+            if not self.rows:
+                state.draw(_("Nothing matches; esc clears."))
+                state.add_class("-note")
+                state.display = True
             if self.focused is None:
                 self.table.focus()
 
@@ -125,6 +140,16 @@ class TableScreen(LiveScreen):
                         key, str(column), self._cell(text, column), update_width=False
                     )
 
+    def footer(self) -> list[keys.Key]:
+        """An empty list has nothing to open or to filter."""
+        found = super().footer()
+        if self.rows:
+            return found
+        return [each for each in found if each.target not in ("act.open", "act.filter")]
+
+    def on_data_table_row_highlighted(self, event: "DataTable.RowHighlighted") -> None:
+        self.redraw()  # which keys make sense depends on the row
+
     @property
     def selected_key(self) -> str | None:
         position = self.table.cursor_row
@@ -161,7 +186,7 @@ class TableScreen(LiveScreen):
         if event.input.id == "filter":
             self._filter = event.value
             if self.data is not None:
-                self.draw()
+                self._draw_all()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         if event.input.id == "filter":

@@ -1,0 +1,95 @@
+"""What a dangerous act would change, asked of the services before a person confirms it."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sophia_tui.domain.operations import Operation
+from sophia_tui.errors import NotFoundError, RefusedError
+from sophia_tui.i18n import _
+from sophia_tui.textsafe import visible
+from sophia_tui.tui import words
+
+if TYPE_CHECKING:
+    from sophia_tui.tui.host import Console
+
+
+async def effect_of(
+    sophia: "Console", operation: Operation, request: Mapping[str, Any]
+) -> list[str]:
+    """Sentences, harmless for the terminal; none where only the declaration is known.
+
+    Raises SophiaError where the act would be refused: then there is nothing to confirm.
+    """
+    if operation.name in ("promote.run", "promote.rollback"):
+        return await _promotion(sophia, operation, request)
+    if operation.name == "serve.stop" and request.get("name"):
+        return await _stop(sophia, str(request["name"]))
+    if operation.dry_run:
+        await sophia.call(operation.name, request, dry_run=True)
+    return []
+
+
+async def _promotion(
+    sophia: "Console", operation: Operation, request: Mapping[str, Any]
+) -> list[str]:
+    """The plan of a promotion or of its way back: models, env files, how to return."""
+    plan: Any = await sophia.call(operation.name, request, dry_run=True)
+    refusals = {
+        _("It would be refused: {why}").partition("{")[0],
+        _("It would be refused: no answer at {address}. {why}").partition("{")[0],
+    }
+    refused = [each for each in plan.notes if each.startswith(tuple(refusals))]
+    if refused:
+        raise RefusedError(
+            "U491",
+            _("{model} can't be promoted now.").format(model=visible(plan.model)),
+            " ".join(refused),
+            _("Mend the cause, then promote again."),
+        )
+    back = operation.name == "promote.rollback"
+    # the plan of a rollback names the model that leaves as the previous one
+    told = [
+        _("In production afterwards: {model}").format(model=visible(plan.model)),
+        _("In production now: {model}").format(model=visible(plan.previous_model or "-")),
+    ]
+    told += [_("Env file: {path}").format(path=visible(each.path)) for each in plan.files]
+    if back:
+        told.append(_("Takes back: {promotion}").format(promotion=visible(plan.rolls_back or "-")))
+    else:
+        told.append(_("`sophia promote rollback` takes it back."))
+    return told
+
+
+async def _stop(sophia: "Console", name: str) -> list[str]:
+    """What is served under the name, and whether production names it."""
+    if not sophia.may("serve.list"):
+        return []
+    listed: Any = await sophia.call("serve.list", {})
+    found = next((each for each in listed.items if name in (each.name, each.id)), None)
+    if found is None:
+        raise NotFoundError(
+            "U490",
+            _("No model is served as {name}.").format(name=visible(name)),
+            remedy=_("Models and Monitor show what is served."),
+        )
+    told = [
+        _("Served as {name}: {model}, {state}").format(
+            name=visible(found.name),
+            model=visible(found.model),
+            state=words.state_word(found.state),
+        )
+    ]
+    return [*told, await _in_production(sophia, found)]
+
+
+async def _in_production(sophia: "Console", deployment: Any) -> str:
+    if not sophia.may("promote.history"):
+        return _("Whether production uses it is not known to you.")
+    history: Any = await sophia.call("promote.history", {})
+    force = next((each for each in history.items if each.state == "done"), None)
+    if force is None or force.model not in (deployment.name, deployment.model):
+        return _("No promotion in force names it.")
+    files = ", ".join(visible(each.path) for each in force.files)
+    return _("Production asks for it: {files} name it, and get no answer afterwards.").format(
+        files=files
+    )
