@@ -87,9 +87,15 @@ class LiveScreen(SophiaScreen):
                 data = await self._looked()
             except SophiaError as problem:
                 self.failures += 1
-                self._on_trouble(problem)
+                told: SophiaError | None = problem
             else:
                 self.failures = 0
+                told = None
+            if not self.query("#trouble"):
+                return  # the screen was taken down while it looked
+            if told is not None:
+                self._on_trouble(told)
+            else:
                 self._on_data(data)
             pause = min(LONGEST_PAUSE, 2.0**self.failures) if self.failures else self.interval
             try:
