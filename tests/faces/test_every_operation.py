@@ -258,9 +258,11 @@ def changes_now(town: Town, plain: Plain) -> dict[str, list[str]]:
         asyncio.run(_open_and_close(house))
     found = plain.changes(town.rows, rows_of(town.url))
     if "audit" in found:
-        # the console looks at the plan of a dangerous act before it asks, and that is audited too
+        # the console looks at the plan of a dangerous act before it asks, and that is audited too;
+        # so the serial numbers of what follows differ
+        told = [json.loads(each[2:]) for each in found["audit"]]
         found["audit"] = [
-            each for each in found["audit"] if json.loads(each[2:])["outcome"] != "dry_run"
+            json.dumps({**each, "id": "<n>"}) for each in told if each["outcome"] != "dry_run"
         ]
     return found
 
