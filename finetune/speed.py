@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 PROBE_SECONDS = 2.0
 #: Steps to measure before the budget is fitted, after one that warms up.
-MEASURED_STEPS = 3
+MEASURED_STEPS = 8
 #: Share of the budget kept for the last checkpoint and the last look at valid.jsonl.
 _RESERVE = 0.05
 
