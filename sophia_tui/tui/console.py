@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
@@ -185,7 +186,8 @@ class SophiaApp(App[None]):
     def answered(self) -> None:
         """Take note that a screen has fresh data: how far the store is, is asked where unknown."""
         if (self._store is None or self._store_away) and self.may("overview.show"):
-            self.run_worker(self._measure(), name="measure", exclusive=True, group="measure")
+            work: Any = self._measure  # no coroutine yet: one of an app that ends is not awaited
+            self.run_worker(work, name="measure", exclusive=True, group="measure")
 
     async def _measure(self) -> None:
         try:
@@ -273,7 +275,8 @@ class SophiaApp(App[None]):
 
             self.push_screen(FormScreen(self, declared, request))
         else:
-            self.run_worker(self._show_result(declared, request), name="show")
+            work: Any = partial(self._show_result, declared, request)
+            self.run_worker(work, name="show")
 
     def _open_shown(self, name: str, field: str, request: Mapping[str, Any]) -> None:
         self._open_screen(name)

@@ -3,6 +3,7 @@ command line for the same beside it, what was typed kept as a draft."""
 
 import shlex
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -231,7 +232,8 @@ class FormScreen(SophiaScreen):
 
     def act(self, name: str) -> bool:
         if name in ("run", "dry_run"):
-            self.run_worker(self._run(dry_run=name == "dry_run"), name="run", group="run")
+            work: Any = partial(self._run, dry_run=name == "dry_run")
+            self.run_worker(work, name="run", group="run")
             return True
         if name == "back" and self.running is not None:
             self.running.request()

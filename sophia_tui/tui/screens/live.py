@@ -57,7 +57,8 @@ class LiveScreen(SophiaScreen):
     def on_mount(self) -> None:
         super().on_mount()
         self._draw_all()
-        self.run_worker(self._live(), name="live", exit_on_error=True)
+        work: Any = self._live
+        self.run_worker(work, name="live", exit_on_error=True)
 
     def on_screen_suspend(self) -> None:
         super().on_screen_suspend()
