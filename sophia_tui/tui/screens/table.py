@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
@@ -13,7 +12,6 @@ from textual.widgets import DataTable, Input
 
 from sophia_tui.i18n import _
 from sophia_tui.services.views import Page
-from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys
 from sophia_tui.tui.screens.base import StylePath
 from sophia_tui.tui.screens.live import LiveScreen
@@ -217,24 +215,6 @@ def empty_text(sophia: "Console", screen: str) -> str:
     if found is None or not sophia.offers(found):
         return _("Nothing here yet.")
     return _("Nothing here yet. {key}: {what}").format(key=found.shown, what=_(found.text))
-
-
-def widths_of(titles: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int]:
-    """Widths for columns, from the first page of rows; what does not fit in `room` gets 0.
-
-    A column has at most 32 cells and at least its title's; columns come in order, so that key
-    columns stay in a narrow window.
-    """
-    found = []
-    for column, title in enumerate(titles):
-        longest = max((cell_len(visible(row[column])) for row in rows), default=0)
-        width = min(32, max(cell_len(title), longest))
-        width = width if width + 2 <= room else max(0, room - 2)
-        if width < min(6, cell_len(title)):
-            width = 0
-        room -= width + 2 if width else 0
-        found.append(width)
-    return found
 
 
 PAGE = Page(limit=MOST_ROWS)
