@@ -152,6 +152,11 @@ class Recipe(Document):
     system_message: str | None = Field(
         None, description="opens every chat that has no system message of its own"
     )
+    rows_without_answer: Literal["refuse", "leave_out"] = Field(
+        "refuse",
+        description="examples of which no token would be learnt: the training is refused with "
+        "their lines, or goes on without them",
+    )
     try_one_step: bool = Field(
         False, description="one step and one validation, no adapter kept: a rehearsal of the run"
     )

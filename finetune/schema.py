@@ -23,6 +23,15 @@ from finetune.document import FORMAT_VERSION as FORMAT_VERSION
 from finetune.document import Document
 from finetune.document import VersionedDocument as VersionedDocument
 from finetune.files import write_whole
+from finetune.preview_documents import Lengths as Lengths
+from finetune.preview_documents import LineForm as LineForm
+from finetune.preview_documents import LineReason as LineReason
+from finetune.preview_documents import ListedLines as ListedLines
+from finetune.preview_documents import PartPreview as PartPreview
+from finetune.preview_documents import PreviewExample as PreviewExample
+from finetune.preview_documents import PreviewReport as PreviewReport
+from finetune.preview_documents import PreviewSettings as PreviewSettings
+from finetune.preview_documents import Segment as Segment
 from finetune.recipe import DpoSettings as DpoSettings
 from finetune.recipe import EarlyStopping as EarlyStopping
 from finetune.recipe import Hook as Hook
@@ -43,12 +52,13 @@ MERGED_FOLDER = "merged"
 MANIFEST_FILE = "manifest.json"
 EVALUATION_FILE = "evaluation.json"
 ANSWERS_FILE = "answers.jsonl"
+PREVIEW_FILE = "preview.json"
 CHECKPOINT_MANIFEST_FILE = "checkpoint.json"
 TRAIN_FILE = "train.jsonl"
 VALID_FILE = "valid.jsonl"
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
-RunKind = Literal["train", "evaluate", "generate", "merge"]
+RunKind = Literal["train", "evaluate", "generate", "merge", "preview"]
 RunState = Literal["starting", "running", "pausing", "paused", "succeeded", "failed", "cancelled"]
 EventKind = Literal["state", "progress", "metric", "warning", "checkpoint", "answer", "result"]
 StopAt = Literal["end", "line", "answered"]
@@ -143,6 +153,7 @@ class RunSpec(VersionedDocument):
     adapter_path: str | None = None
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
     merge: MergeSettings = Field(default_factory=MergeSettings)
+    preview: PreviewSettings = Field(default_factory=PreviewSettings)
     resume: bool = Field(True, description="go on from the last good checkpoint, if there is one")
     fitted_max_steps: int | None = Field(
         None, ge=1, description="written by the program when it fits steps to the time budget"
