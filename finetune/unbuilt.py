@@ -18,7 +18,6 @@ UNBUILT: Final = (
     "base_pull",
     "general_questions",
     "general_floor",
-    "eval_steps",
     "early_stopping",
     "keep_best",
     "hooks",
