@@ -33,6 +33,11 @@ class Example:
     mask: bytes
 
     @property
+    def tokens(self) -> int:
+        """Tokens, prompts included."""
+        return len(self.ids)
+
+    @property
     def answer_tokens(self) -> int:
         """Tokens that count in the loss; the first has nothing before it to be told from."""
         return self.mask.count(1, 1)
@@ -47,9 +52,9 @@ class Pair:
     rejected: Example
 
     @property
-    def ids(self) -> array[int]:
-        """Token ids of both, one after the other."""
-        return self.chosen.ids + self.rejected.ids
+    def tokens(self) -> int:
+        """Tokens of both chats."""
+        return self.chosen.tokens + self.rejected.tokens
 
     @property
     def answer_tokens(self) -> int:
@@ -99,6 +104,7 @@ class ExampleSet:
     unreadable: list[int] = field(default_factory=list)
     other_form: list[int] = field(default_factory=list)
     whys: Counter[str] = field(default_factory=Counter)
+    usable: int = 0
 
     @property
     def answer_tokens(self) -> int:
@@ -155,7 +161,9 @@ class ExampleSet:
             self.tokens_lost += lost
         if not all(each.answer_tokens for each in examples):
             self.without_answer.append(found.line)
-        elif len(examples) == 2:
+            return
+        self.usable += 1
+        if len(examples) == 2:
             self.pairs.append(Pair(found.line, *examples))
         else:
             self.examples.append(examples[0])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from finetune import schema
-from finetune.failures import DataFailure
+from finetune.failures import BadRequest, DataFailure
 
 Messages = list[dict[str, Any]]
 #: What stands around the critique in the answer of the critique form (mission section 4).
@@ -41,6 +41,18 @@ class Line:
     number: int
     row: Row | None = None
     why: str | None = None
+
+
+def dataset_folder(spec: schema.RunSpec) -> Path:
+    """The data set's folder; raises BadRequest where run.yaml names none."""
+    if spec.dataset_path is None:
+        raise BadRequest(
+            101,
+            "The run has no data set.",
+            "run.yaml has no dataset_path.",
+            "Name the folder that holds train.jsonl and valid.jsonl.",
+        )
+    return Path(spec.dataset_path).expanduser()
 
 
 def read_lines(path: Path, prompt_form: schema.PromptForm = "chat_template") -> Iterator[Line]:

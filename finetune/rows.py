@@ -6,7 +6,7 @@ from pathlib import Path
 
 from finetune import schema
 from finetune.examples import ExampleSet, named, unreadable
-from finetune.failures import DataFailure, Refused, RunFailure
+from finetune.failures import BadRequest, DataFailure, Refused, RunFailure
 from finetune.files import write_whole
 
 #: In the run folder: one file for each reason, a line number in each row.
@@ -33,7 +33,7 @@ def refusal(recipe: schema.Recipe, file_name: str, part: ExampleSet) -> RunFailu
     found = unusable(recipe, file_name, part)
     if found is None and recipe.rows_without_answer == "refuse":
         found = _without_answer(file_name, part)
-    if found is not None or part.examples or part.pairs:
+    if found is not None or part.usable:
         return found
     return DataFailure(
         203,
@@ -64,6 +64,17 @@ def unusable(recipe: schema.Recipe, file_name: str, part: ExampleSet) -> RunFail
         "Supervised training learns from chats with one answer.",
         "Take method: dpo in the recipe, or a data set of chats.",
     )
+
+
+def refuse_mixture(recipe: schema.Recipe) -> None:
+    """Raises BadRequest for a recipe whose parts learn from different kinds of examples."""
+    if recipe.method == "dpo" and recipe.rehearsal is not None:
+        raise BadRequest(
+            214,
+            "A training on preference pairs can't rehearse general questions.",
+            "`rehearsal` names chats, and method dpo learns from pairs alone.",
+            "Leave rehearsal out of the recipe.",
+        )
 
 
 def _without_answer(file_name: str, part: ExampleSet) -> RunFailure | None:

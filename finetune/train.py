@@ -12,16 +12,20 @@ import torch
 from finetune import schema
 from finetune.bases import Base, load_base
 from finetune.checkpoints import records_of, write_folder
-from finetune.examples import Example, ExampleSet
-from finetune.failures import BadRequest, DataFailure
+from finetune.examples import ExampleSet
+from finetune.failures import DataFailure
 from finetune.looks import Look, Validation
+from finetune.objective import Objective, Supervised
 from finetune.packing import Packed
+from finetune.preference import Preference
 from finetune.provenance import file_records, package_versions, run_fingerprint
+from finetune.readers import dataset_folder
+from finetune.rows import refusal, refuse_mixture
 from finetune.runner import RunContext
 from finetune.scoring import read_part
 from finetune.session import Session
 from finetune.speed import choose_threads
-from finetune.templates import Template, set_template
+from finetune.templates import Template, adapter_form_files, set_template
 from finetune.training import Trainer
 from finetune.unbuilt import refuse_unbuilt
 
@@ -46,34 +50,37 @@ _REPORTED = {
 def train(context: RunContext) -> dict[str, Any]:
     """Train as run.yaml says; returns the data of the result event."""
     refuse_unbuilt(context.spec.recipe)
+    refuse_mixture(context.spec.recipe)
     folder = dataset_folder(context.spec)
     files = [folder / schema.TRAIN_FILE, folder / schema.VALID_FILE]
     rehearsal = rehearsal_file(context.spec.recipe)
     data_files = file_records([*files, *([rehearsal] if rehearsal else [])])
     context.progress("load", 0, 0, force=True)
     base = load_base(context)
-    template = set_template(base.tokenizer, context.spec.recipe.prompt_form)
-    if template.source == "plain" and context.spec.recipe.prompt_form == "chat_template":
+    recipe = context.spec.recipe
+    template = set_template(base.tokenizer, recipe.prompt_form, recipe.opening)
+    if template.source == "plain" and recipe.prompt_form != "plain":
         context.journal.warning(
             "the base has no chat template; the plain one is used", reason="plain_template"
         )
-    examples = read_part(context, base.tokenizer, folder / schema.TRAIN_FILE)
-    if not examples.examples:
-        raise DataFailure(
-            203,
-            "There is nothing to learn in train.jsonl.",
-            "No line has an assistant's answer (with weight 1) within sequence_length.",
-            "Look at the warnings of this run, raise sequence_length, or prepare the data again.",
-        )
-    valid: list[Example] = []
+    takes = recipe.method
+    examples = read_part(context, base.tokenizer, folder / schema.TRAIN_FILE, takes=takes)
+    if refused := refusal(recipe, schema.TRAIN_FILE, examples):
+        raise refused
+    valid: list[Any] = []
     if (folder / schema.VALID_FILE).is_file():
         limit = context.spec.evaluation.sample_limit or VALID_LOOK
-        part = read_part(context, base.tokenizer, folder / schema.VALID_FILE, limit=limit)
-        valid = part.examples
+        path = folder / schema.VALID_FILE
+        part = read_part(context, base.tokenizer, path, limit=limit, takes=takes)
+        valid = [*part.examples, *part.pairs]
     rehearsed = read_part(context, base.tokenizer, rehearsal).examples if rehearsal else []
     threads = _threads(context, base)
     trainer = Trainer(
-        base, context.spec.recipe, [*examples.examples, *rehearsed], context.ears.check
+        base,
+        _way(context, recipe),
+        [*examples.examples, *examples.pairs, *rehearsed],
+        context.ears.check,
+        _objective(recipe),
     )
     fingerprint = run_fingerprint(context.spec, base, template, data_files)
     looks: list[Look] = [Validation(valid, context.spec.recipe.eval_steps)]
@@ -83,16 +90,21 @@ def train(context: RunContext) -> dict[str, Any]:
     return _finish(session, base, template, examples, data_files)
 
 
-def dataset_folder(spec: schema.RunSpec) -> Path:
-    """The data set's folder; raises BadRequest where run.yaml names none."""
-    if spec.dataset_path is None:
-        raise BadRequest(
-            101,
-            "The run has no data set.",
-            "run.yaml has no dataset_path.",
-            "Name the folder that holds train.jsonl and valid.jsonl.",
-        )
-    return Path(spec.dataset_path).expanduser()
+def _objective(recipe: schema.Recipe) -> Objective:
+    if recipe.method == "dpo":
+        return Preference(recipe.dpo.beta)
+    return Supervised()
+
+
+def _way(context: RunContext, recipe: schema.Recipe) -> schema.Recipe:
+    """The recipe without what pairs can't have."""
+    if recipe.method == "supervised" or not recipe.packing:
+        return recipe
+    context.journal.warning(
+        "batches are padded, not packed: preference pairs are compared row by row",
+        reason="not_packed",
+    )
+    return recipe.model_copy(update={"packing": False})
 
 
 def rehearsal_file(recipe: schema.Recipe) -> Path | None:
@@ -127,7 +139,7 @@ def _finish(
 ) -> dict[str, Any]:
     """Adapter and manifest; all may be done again after a kill."""
     context, trainer = session.context, session.trainer
-    files = trainer.adapter_files()
+    files = {**trainer.adapter_files(), **adapter_form_files(template)}
     write_folder(context.folder / schema.ADAPTER_FOLDER, files)
     speed = session.clock.tokens_per_second
     loss = trainer.counters.last_loss
@@ -138,7 +150,7 @@ def _finish(
         steps=trainer.counters.step,
         total_steps=session.total,
         resumed_from_step=session.resumed_from,
-        examples=len(examples.examples),
+        examples=len(examples.examples) + len(examples.pairs),
         rehearsal_examples=session.rehearsed,
         packed=isinstance(session.way.feed, Packed),
         kept_examples=session.way.kept,
@@ -173,7 +185,9 @@ def run_facts(context: RunContext, base: Base, template: Template) -> dict[str, 
         "dataset_hash": spec.dataset_hash,
         "template_fingerprint": template.fingerprint,
         "template_source": template.source,
-        "template": None if template.source == "base" else template.text,
+        "template": template.text if template.own else None,
+        "prompt_form": template.prompt_form,
+        "system_message": template.system_message,
         "packages": package_versions(),
         "seed": spec.recipe.seed,
         "device": str(base.device),
