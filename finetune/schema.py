@@ -12,7 +12,6 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -20,9 +19,17 @@ from pydantic import (
     model_validator,
 )
 
+from finetune.document import FORMAT_VERSION as FORMAT_VERSION
+from finetune.document import Document
+from finetune.document import VersionedDocument as VersionedDocument
 from finetune.files import write_whole
-
-FORMAT_VERSION: Final = 1
+from finetune.recipe import DpoSettings as DpoSettings
+from finetune.recipe import EarlyStopping as EarlyStopping
+from finetune.recipe import Hook as Hook
+from finetune.recipe import LoraSettings as LoraSettings
+from finetune.recipe import Number as Number
+from finetune.recipe import PromptForm as PromptForm
+from finetune.recipe import Recipe as Recipe
 
 RUN_FILE = "run.yaml"
 EVENTS_FILE = "events.jsonl"
@@ -44,8 +51,6 @@ RECIPES_FOLDER = Path(__file__).parent / "recipes"
 RunKind = Literal["train", "evaluate", "generate", "merge"]
 RunState = Literal["starting", "running", "pausing", "paused", "succeeded", "failed", "cancelled"]
 EventKind = Literal["state", "progress", "metric", "warning", "checkpoint", "answer", "result"]
-#: chat_template: the base's own, `plain` where it has none; the others are said in full here.
-PromptForm = Literal["chat_template", "plain", "alpaca"]
 StopAt = Literal["end", "line", "answered"]
 TextMeasure = Literal["bleu", "chrf", "similarity"]
 #: Examples whose losses stand in a report one by one, for a later comparison of two models.
@@ -59,85 +64,7 @@ class ContractError(Exception):
     """A document of a run folder is missing, unreadable or of another version."""
 
 
-class Document(BaseModel):
-    """A document of the contract: unknown keys are refused, values never appear in errors."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-
 D = TypeVar("D", bound=Document)
-
-
-class VersionedDocument(Document):
-    """A document that stands in a file of its own."""
-
-    format_version: Literal[1] = FORMAT_VERSION
-
-
-def _number_from_text(value: object) -> object:
-    """YAML 1.1 reads 2e-4 (no dot) as text; people write learning rates just so."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_number_from_text)]
-
-
-class LoraSettings(Document):
-    """Low-rank adapters; `all-linear` means every linear layer but the output head."""
-
-    r: int = Field(16, ge=1)
-    alpha: int = Field(16, ge=1)
-    dropout: Number = Field(0.05, ge=0, lt=1)
-    target_modules: Literal["all-linear"] | list[str] = "all-linear"
-    bias: Literal["none"] = "none"
-    frozen_share: Number = Field(
-        0.0, ge=0, lt=1, description="of the layers, from the lowest on: these get no adapter"
-    )
-
-
-class Recipe(Document):
-    """How to train. Defaults are those of the local training the owner described."""
-
-    lora: LoraSettings = Field(default_factory=LoraSettings)
-    epochs: Number = Field(2.0, gt=0)
-    max_steps: int | None = Field(None, ge=1, description="optimizer steps; overrides epochs")
-    time_budget_seconds: Number | None = Field(
-        None, gt=0, description="whole run, loading included; steps are fitted once, only down"
-    )
-    learning_rate: Number = Field(2e-4, gt=0)
-    scheduler: Literal["constant", "linear", "cosine"] = "linear"
-    warmup_ratio: Number = Field(0.0, ge=0, lt=1)
-    decay_ratio: Number = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="last share of the steps, over which a constant rate falls to 0",
-    )
-    weight_decay: Number = Field(0.0, ge=0)
-    max_grad_norm: Number = Field(1.0, gt=0)
-    sequence_length: int = Field(1024, ge=8)
-    batch_size: int = Field(2, ge=1)
-    gradient_accumulation: int = Field(8, ge=1)
-    packing: bool = Field(
-        False,
-        description="a batch's examples end to end in one row, what all begin with once, frozen "
-        "layers once for the whole training: the same losses in less time where examples are short",
-    )
-    rehearsal: str | None = Field(
-        None,
-        description="file of general questions with the base's own answers, trained on beside the "
-        "data set against forgetting; relative to the folder of this program",
-    )
-    save_steps: int = Field(200, ge=1)
-    save_total_limit: int = Field(2, ge=1)
-    logging_steps: int = Field(20, ge=1)
-    seed: int = Field(42, ge=0)
-    prompt_form: PromptForm = "chat_template"
 
 
 class Question(BaseModel):

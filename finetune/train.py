@@ -23,6 +23,7 @@ from finetune.scoring import mean_loss, read_part
 from finetune.speed import MEASURED_STEPS, choose_threads, fit_steps
 from finetune.templates import Template, set_template
 from finetune.training import Clock, Trainer, rate_at, total_steps
+from finetune.unbuilt import refuse_unbuilt
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ _REPORTED = {
 
 def train(context: RunContext) -> dict[str, Any]:
     """Train as run.yaml says; returns the data of the result event."""
+    refuse_unbuilt(context.spec.recipe)
     folder = dataset_folder(context.spec)
     files = [folder / schema.TRAIN_FILE, folder / schema.VALID_FILE]
     rehearsal = rehearsal_file(context.spec.recipe)

@@ -55,7 +55,9 @@ class Job:
     `last_event` is the number of the newest event copied into the store; `event_offset` the byte
     in events.jsonl behind it. `error` has code, what, why, remedy. `resumes` counts all times that
     the run was taken up again, `resumes_forgiven` those up to a person's last wish: the limit on
-    resumes by itself counts the ones after that.
+    resumes by itself counts the ones after that. `queue` names what a worker must be able to do for
+    it; `waiting` says in the words of an error why a job does not go on now. `cost_usd` is what it
+    has cost so far.
     """
 
     id: str
@@ -88,6 +90,10 @@ class Job:
     wanted: str | None = None  # what a person asked of a living job: cancel, pause, resume
     error: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
+    queue: str = "training"
+    not_before: datetime | None = None
+    waiting: dict[str, Any] | None = None
+    cost_usd: float | None = None
     version: int = 1
 
 

@@ -32,14 +32,16 @@ INSERT INTO sophia.jobs (
     id, kind, state, base, dataset, request, provider, provider_job_id, model_id, resulting_model,
     files, run_folder, host, boot_id, pid, process_started, worker_id, created_by, created_at,
     started_at, finished_at, heartbeat_at, last_event, event_offset, step, total_steps, loss,
-    seconds_left, resumes, resumes_forgiven, wanted, error, result, version
+    seconds_left, resumes, resumes_forgiven, wanted, error, result, queue, not_before, waiting,
+    cost_usd, version
 ) VALUES (
     %(id)s, %(kind)s, %(state)s, %(base)s, %(dataset)s, %(request)s, %(provider)s,
     %(provider_job_id)s, %(model_id)s, %(resulting_model)s, %(files)s, %(run_folder)s, %(host)s,
     %(boot_id)s, %(pid)s, %(process_started)s, %(worker_id)s, %(created_by)s, %(created_at)s,
     %(started_at)s, %(finished_at)s, %(heartbeat_at)s, %(last_event)s, %(event_offset)s, %(step)s,
     %(total_steps)s, %(loss)s, %(seconds_left)s, %(resumes)s,
-    %(resumes_forgiven)s, %(wanted)s, %(error)s, %(result)s, %(version)s
+    %(resumes_forgiven)s, %(wanted)s, %(error)s, %(result)s, %(queue)s, %(not_before)s, %(waiting)s,
+    %(cost_usd)s, %(version)s
 )
 
 -- get_job --

@@ -93,7 +93,7 @@ def job(row: Row) -> Job:
         identity = RunIdentity(**{name: row[name] for name in _IDENTITY})
     names = set(Job.__dataclass_fields__) - {"identity", "kind", "files"}
     values = {name: row[name] for name in names}
-    for name in ("created_at", "started_at", "finished_at", "heartbeat_at"):
+    for name in ("created_at", "started_at", "finished_at", "heartbeat_at", "not_before"):
         values[name] = _utc(row[name])
     return Job(kind=JobKind(row["kind"]), files=tuple(row["files"]), identity=identity, **values)
 
