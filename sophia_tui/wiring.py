@@ -329,7 +329,15 @@ async def _train(house: House) -> Any:
     from sophia_tui.services.train import TrainService
 
     store = await house.store()
-    return TrainService(store, house.settings, house.paths, house.clock, house.wake, house.prices)
+    return TrainService(
+        store,
+        house.settings,
+        house.paths,
+        house.clock,
+        house.wake,
+        house.prices,
+        open_trainer=house.trainer,
+    )
 
 
 async def _finetune(house: House) -> Any:

@@ -78,11 +78,12 @@ WHERE host = %(host)s AND provider = 'local'
 ORDER BY place
 
 -- hosted_jobs --
--- What is paused at the provider is looked at as well: somebody may let it go on there.
+-- What is paused at the provider is looked at as well: somebody may let it go on there; and what
+-- waits for its key (J525), which somebody may have mended.
 SELECT * FROM sophia.jobs
 WHERE host = %(host)s AND provider <> 'local'
     AND state NOT IN ('draft', 'queued', 'succeeded', 'failed', 'cancelled')
-    AND (state <> 'paused' OR provider_job_id IS NOT NULL)
+    AND (state <> 'paused' OR provider_job_id IS NOT NULL OR error ->> 'code' = 'SOPHIA-J525')
 ORDER BY place
 
 -- request_job --

@@ -69,6 +69,7 @@ class Provider:
         self.statuses = list(STATUSES)
         self.file_status: str | None = "processed"
         self.file_problem: str | None = None
+        self.trained_tokens = 12_345
         self.endless = False
         self.no_metadata = False
         self.gone: set[str] = set()  # routes that this server does not have
@@ -336,7 +337,7 @@ class Provider:
             suffix = job["suffix"] or ""
             job["fine_tuned_model"] = f"ft:{job['model']}:org-test:{suffix}:{job['id'][-6:]}"
             self.models[job["fine_tuned_model"]] = {"id": job["fine_tuned_model"]}
-            job["trained_tokens"] = 12_345
+            job["trained_tokens"] = self.trained_tokens
             job["result_files"] = ["file-results"]
             self._tell(job["id"], "The job has successfully completed")
         if status == "failed":
