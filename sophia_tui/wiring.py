@@ -382,6 +382,19 @@ async def _models(house: House) -> Any:
     return ModelsService(await house.store(), house.prices, house.clock)
 
 
+async def _provider(house: House) -> Any:
+    from sophia_tui.services.provider import ProviderService
+
+    store = await house.store()
+    return ProviderService(store, house.settings, house.trainer, house.prices, house.clock)
+
+
+async def _checkpoints(house: House) -> Any:
+    from sophia_tui.services.checkpoints import CheckpointsService
+
+    return CheckpointsService(await house.store())
+
+
 async def _merge(house: House) -> Any:
     from sophia_tui.services.merge import MergeService
 
@@ -476,6 +489,8 @@ FACTORIES: dict[str, Factory] = {
     "EvaluationsService": _evaluations,
     "ModelsService": _models,
     "MergeService": _merge,
+    "ProviderService": _provider,
+    "CheckpointsService": _checkpoints,
     "ServingService": _serving,
     "AskService": _ask,
     "PromoteService": _promote,

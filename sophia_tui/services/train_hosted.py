@@ -123,7 +123,7 @@ async def plan_hosted(
 
     _refuse_local_options(request)
     base_url = check_address(settings)
-    _require_client(settings, base_url)
+    require_client(settings, base_url)
     own = own_address(base_url)
     warnings = _endings(base, own, prices, now, version.id)
     require_redacted(version.id, version.manifest)
@@ -307,7 +307,8 @@ def _local_remedy(dataset: str) -> str:
     return f"{local_offer(dataset)} {date_remedy}"
 
 
-def _require_client(settings: "Settings", base_url: str | None) -> None:
+def require_client(settings: "Settings", base_url: str | None) -> None:
+    """Raises UsageError J510 (no key for the provider's own address), UnavailableError J512."""
     key = settings.openai_api_key
     if base_url is None and not (key and key.get_secret_value().strip()):
         raise UsageError(

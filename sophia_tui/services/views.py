@@ -63,12 +63,15 @@ VALUE_WORDS = (
     N_("starting"),
     N_("ready"),
     N_("stopping"),
+    N_("accepting"),
+    N_("closed"),
+    N_("deleted"),
 )
 
 #: Fields whose values are such words; everything else is shown as it stands.
 WORD_FIELDS = frozenset(
     {"status", "state", "kind", "outcome", "stage", "health", "source", "verdict", "copy_export"}
-    | {"met", "before_verdict", "after_verdict", "part"}
+    | {"met", "before_verdict", "after_verdict", "part", "training"}
 )
 
 #: Words that mean several things: what they mean here. English keeps the words of `--json`.
@@ -283,6 +286,7 @@ class ModelView(Output):
     created_at: datetime = Field(title=N_("Created"))
     shutdown_at: datetime | None = Field(default=None, title=N_("Ends"))
     parent: str | None = Field(default=None, title=N_("Made of"))
+    deleted_at: datetime | None = Field(default=None, title=N_("Deleted"))
     warnings: list[str] = Field(default_factory=list, title=N_("Warnings"))
 
     @classmethod
@@ -298,6 +302,7 @@ class ModelView(Output):
             created_at=model.created_at,
             shutdown_at=model.shutdown_at,
             parent=model.parent,
+            deleted_at=model.deleted_at,
         )
 
 

@@ -8,6 +8,9 @@ ALTER TABLE sophia.jobs ADD COLUMN waiting jsonb;
 ALTER TABLE sophia.jobs ADD COLUMN cost_usd double precision CHECK (cost_usd >= 0);
 CREATE INDEX jobs_states ON sophia.jobs (state, place);
 
+-- A hosted model that a person deleted at its provider; its lineage stays.
+ALTER TABLE sophia.models ADD COLUMN deleted_at timestamptz;
+
 ALTER TABLE sophia.workers ADD COLUMN queues text[] NOT NULL DEFAULT '{}';
 ALTER TABLE sophia.workers ADD COLUMN slots integer NOT NULL DEFAULT 1 CHECK (slots >= 0);
 ALTER TABLE sophia.workers ADD COLUMN folder text NOT NULL DEFAULT '';
