@@ -205,7 +205,8 @@ class ProviderService:
             )
         await self._require_unused(model)
         job = await self._store.jobs.get(model.job_id) if model.job_id else None
-        address = HostedOrder.of(job.request).base_url if job else self._address()
+        ordered = job is not None and "hosted" in job.request
+        address = HostedOrder.of(job.request).base_url if job and ordered else self._address()
         require_client(self._settings, address)
         if context.dry_run:
             return ModelView.of(model)
@@ -235,7 +236,7 @@ class ProviderService:
         while page := await self._store.jobs.page(_PAGE, offset):
             offset += len(page)
             for job in page:
-                order = HostedOrder.of(job.request) if job.provider == OPENAI else None
+                order = HostedOrder.of(job.request) if "hosted" in job.request else None
                 if order is None or order.base_url != address:
                     continue
                 for file in {order.training_file, order.validation_file} - {None}:

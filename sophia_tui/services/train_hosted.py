@@ -201,7 +201,8 @@ def with_local_offer(problem: SophiaError, dataset: str) -> SophiaError:
     """A closed door's error with the way to train the same data here; others as they are."""
     if problem.code != "SOPHIA-J523":
         return problem
-    return JobError("J523", problem.what, problem.why, local_offer(dataset))
+    problem.remedy = local_offer(dataset)
+    return problem
 
 
 def local_offer(dataset: str) -> str:

@@ -15,7 +15,7 @@ from sophia_tui.datasets.hosted_rules import write_hosted_pairs
 from sophia_tui.domain.hosted import DPO, HostedFile, HostedJob, HostedOrder, HostedTrainer, Sent
 from sophia_tui.domain.jobs import Job, JobState
 from sophia_tui.domain.protocols import Clock, Store
-from sophia_tui.errors import ConflictError, JobError, NotFoundError, UnavailableError
+from sophia_tui.errors import JobError, NotFoundError, UnavailableError
 from sophia_tui.services.jobs_hosted import HELD
 from sophia_tui.services.train_hosted import door_is_open, require_redacted
 from sophia_tui.worker import errors
@@ -118,7 +118,7 @@ class Submitter:
             log.info("hosted job %s: %s of %s bytes are there", job.id, done, size)
             now = await store.jobs.update(job.id, heartbeat_at=self._clock.now())
             if now.version != job.version:
-                raise ConflictError("J409", f"{job.id}: {now.version} > {job.version}")
+                await store.jobs.update(job.id, version=job.version, wanted=None)  # never arrives
 
         return sent
 
