@@ -16,8 +16,8 @@ class ModelKind(StrEnum):
 @dataclass(frozen=True)
 class Model:
     """A model Sophia knows, with its lineage (job, data set version). A merged one has the adapter
-    it was made of as `parent`; `evaluation` is the newest report. What was deleted at its provider
-    stays here with its lineage, and says when."""
+    it was made of as `parent`; `evaluation` is the newest report. One that was deleted stays as a
+    row for the lineage of others, and is found no more."""
 
     id: str
     kind: ModelKind

@@ -8,7 +8,7 @@ from sophia_tui.domain.context import Context
 from sophia_tui.domain.models import Model, ModelKind
 from sophia_tui.domain.operations import Input
 from sophia_tui.domain.protocols import Clock, Store
-from sophia_tui.errors import ConflictError, NotFoundError
+from sophia_tui.errors import NotFoundError
 from sophia_tui.i18n import N_, _
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prices import Load, Prices, ending_warning
@@ -25,17 +25,6 @@ def unknown_model(model_id: str) -> NotFoundError:
         _("There is no model {model}.").format(model=model_id),
         remedy=_("`sophia models list` lists the models Sophia knows."),
     )
-
-
-def require_existing(model: Model) -> None:
-    """Raises ConflictError J543 for a model that was deleted at its provider."""
-    if model.deleted_at is not None:
-        raise ConflictError(
-            "J543",
-            _("The model {model} was deleted at its provider.").format(model=model.id),
-            model.deleted_at.isoformat(" ", "seconds"),
-            _("Choose another one: `sophia models list`."),
-        )
 
 
 class ModelsService:

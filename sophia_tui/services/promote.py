@@ -39,7 +39,7 @@ from sophia_tui.services.managed_env import (
     replace_env,
     write_env,
 )
-from sophia_tui.services.models import require_existing, unknown_model
+from sophia_tui.services.models import unknown_model
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prices import Load, ending_warning
 from sophia_tui.services.promotion_probe import SKIPPED, Probing, probe_notes
@@ -96,7 +96,6 @@ class PromoteService:
         model = await self._store.models.get(request.model)
         if model is None:
             raise unknown_model(request.model)
-        require_existing(model)
         with self._locked():
             await self._recover(write=not context.dry_run)
             changes = self._plan(model.id, self._files(request.env_file))

@@ -11,7 +11,7 @@ from sophia_tui import envfile
 from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.hosted import OPENAI, HostedOrder, HostedTrainer
 from sophia_tui.domain.jobs import Job
-from sophia_tui.domain.models import Model, ModelKind, PromotionState
+from sophia_tui.domain.models import Model, ModelKind
 from sophia_tui.domain.operations import Danger, Input, NoInput, Output
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import NotFoundError, RefusedError, SophiaError
@@ -28,13 +28,19 @@ from sophia_tui.services.train_hosted import (
     own_address,
     require_client,
 )
-from sophia_tui.services.views import ModelView
 from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
     from sophia_tui.settings import Settings
 
 _PAGE = 500
+#: The kinds of use that the store tells.
+_USES = {
+    "served": N_("It is served as {who}."),
+    "promoted": N_("The promotion {who} leads to it, or back to it."),
+    "merged": N_("{who} was made of it."),
+    "worked on": N_("Job {who} works on it."),
+}
 _OPEN, _CLOSED, _UNKNOWN = N_("accepting"), N_("closed"), N_("unknown")
 
 
@@ -76,6 +82,15 @@ class HostedFileView(Output):
 class HostedFileList(Output):
     address: str = Field(title=N_("Address"))
     items: list[HostedFileView] = Field(title=N_("Files"))
+
+
+class DeletedModel(Output):
+    """What it was made of stays known."""
+
+    model: str = Field(title=N_("Model"))
+    deleted: bool = Field(default=False, title=N_("Deleted"))
+    job: str | None = Field(default=None, title=N_("Job"))
+    dataset: str | None = Field(default=None, title=N_("Data set"))
 
 
 class ProviderService:
@@ -181,7 +196,7 @@ class ProviderService:
         )
 
     @operation(
-        "models.delete",
+        "provider.delete",
         N_("Delete a tuned model at its hosted provider; what Sophia knows of it stays."),
         role=Role.ADMIN,
         writes=True,
@@ -190,7 +205,7 @@ class ProviderService:
         target="model",
         positional=("model",),
     )
-    async def delete(self, context: Context, request: ModelReference) -> ModelView:
+    async def delete(self, context: Context, request: ModelReference) -> DeletedModel:
         """Raises NotFoundError M404, RefusedError J541 (it lies on this machine), J542 (it is in
         use, or a way back), and what the provider raises."""
         model = await self._store.models.get(request.model)
@@ -208,13 +223,14 @@ class ProviderService:
         ordered = job is not None and "hosted" in job.request
         address = HostedOrder.of(job.request).base_url if job and ordered else self._address()
         require_client(self._settings, address)
+        view = DeletedModel(model=model.id, job=model.job_id, dataset=model.dataset)
         if context.dry_run:
-            return ModelView.of(model)
+            return view
         async with self._trainer(address) as trainer:
             with suppress(NotFoundError):  # gone already, which is what was wanted
                 await trainer.delete_model(model.id)
-        kept = await self._store.models.update(model.id, deleted_at=self._clock.now())
-        return ModelView.of(kept)
+        await self._store.models.update(model.id, deleted_at=self._clock.now())
+        return view.model_copy(update={"deleted": True})
 
     def _address(self) -> str | None:
         address = check_address(self._settings)
@@ -246,11 +262,9 @@ class ProviderService:
     async def _require_unused(self, model: Model) -> None:
         """Raises RefusedError J542 where an env file names the model, a promotion leads back to it,
         it is served, or a job trains on it."""
-        use = self._named_now(model.id) or await self._promoted(model.id)
-        if use is None:
-            served = await self._store.deployments.page(_PAGE, living=True)
-            if any(model.id in (each.model_id, each.name) for each in served):
-                use = _("It is served.")
+        use = self._named_now(model.id)
+        for kind, who in await self._store.models.uses(model.id) if use is None else ():
+            use = _(_USES[kind]).format(who=visible(who))
         if use is None:
             jobs = await self._store.jobs.page(_PAGE)
             on_it = [job for job in jobs if job.base == model.id and not has_ended(job)]
@@ -272,21 +286,6 @@ class ProviderService:
             named = [key for key, value in values.items() if value == model_id]
             if named:
                 return _("{key} in {path} names it.").format(key=named[0], path=path)
-        return None
-
-    async def _promoted(self, model_id: str) -> str | None:
-        offset = 0
-        while page := await self._store.promotions.page(_PAGE, offset):
-            offset += len(page)
-            for each in page:
-                in_force = each.state in (PromotionState.DONE, PromotionState.PENDING)
-                if not in_force or each.rolls_back is not None:
-                    continue
-                named = {each.model_id, each.previous_model}
-                for change in each.changes:
-                    named |= {*change.before.values(), *change.after.values()}
-                if model_id in named:
-                    return _("The promotion {id} leads to it, or back to it.").format(id=each.id)
         return None
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from sophia_tui.domain.models import Model, ModelKind, Promotion, PromotionState
 from sophia_tui.domain.operations import NoInput
-from sophia_tui.errors import ConflictError, NotFoundError, RefusedError, UsageError
+from sophia_tui.errors import NotFoundError, RefusedError, UsageError
 from sophia_tui.services.checkpoints import CheckpointsService
 from sophia_tui.services.models import ModelReference
 from sophia_tui.services.promote import PromoteService
@@ -41,12 +41,21 @@ async def test_a_model_is_deleted_at_its_provider_and_its_lineage_stays(
 ) -> None:
     name = await trained(bench)
     foretold = await service.delete(replace(CONTEXT, dry_run=True), ModelReference(model=name))
-    assert foretold.deleted_at is None and name in provider.models
+    assert not foretold.deleted and name in provider.models
     done = await service.delete(CONTEXT, ModelReference(model=name))
-    assert done.deleted_at is not None and done.job and done.dataset
+    assert done.deleted and done.job and done.dataset
     assert name not in provider.models
-    again = await service.delete(CONTEXT, ModelReference(model=name))  # it is gone: no error
-    assert again.deleted_at is not None
+    assert await bench.store.models.get(name) is None
+    job = await bench.job(done.job)
+    assert job.resulting_model == name
+
+
+async def test_a_model_that_is_gone_there_already_goes_here_as_well(
+    bench: Bench, provider: Provider, service: ProviderService
+) -> None:
+    name = await trained(bench)
+    provider.models.clear()
+    assert (await service.delete(CONTEXT, ModelReference(model=name))).deleted
 
 
 async def test_a_deleted_model_is_not_promoted(
@@ -62,11 +71,10 @@ async def test_a_deleted_model_is_not_promoted(
     promote = PromoteService(
         bench.store, bench.settings, bench.paths, SystemClock(), nobody, bench.prices
     )
-    with pytest.raises(ConflictError) as caught:
+    with pytest.raises(NotFoundError):
         await promote.run(
             CONTEXT, PromoteRun(model=name, env_file=[str(tmp_path / "rag.env")], probe=False)
         )
-    assert caught.value.code == "SOPHIA-J543"
     assert (tmp_path / "rag.env").read_text() == "GEN_MODEL=old\n"
 
 

@@ -8,9 +8,6 @@ ALTER TABLE sophia.jobs ADD COLUMN waiting jsonb;
 ALTER TABLE sophia.jobs ADD COLUMN cost_usd double precision CHECK (cost_usd >= 0);
 CREATE INDEX jobs_states ON sophia.jobs (state, place);
 
--- A hosted model that a person deleted at its provider; its lineage stays.
-ALTER TABLE sophia.models ADD COLUMN deleted_at timestamptz;
-
 ALTER TABLE sophia.workers ADD COLUMN queues text[] NOT NULL DEFAULT '{}';
 ALTER TABLE sophia.workers ADD COLUMN slots integer NOT NULL DEFAULT 1 CHECK (slots >= 0);
 ALTER TABLE sophia.workers ADD COLUMN folder text NOT NULL DEFAULT '';
@@ -64,3 +61,6 @@ CREATE TABLE sophia.uploaded_files (
     deleted_at timestamptz
 );
 CREATE INDEX uploaded_files_newest ON sophia.uploaded_files (created_at DESC, id DESC);
+
+-- A deleted model's weights are gone; its row stays for the lineage of what names it.
+ALTER TABLE sophia.models ADD COLUMN deleted_at timestamptz;
