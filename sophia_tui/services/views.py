@@ -63,12 +63,15 @@ VALUE_WORDS = (
     N_("starting"),
     N_("ready"),
     N_("stopping"),
+    N_("accepting"),
+    N_("closed"),
+    N_("deleted"),
 )
 
 #: Fields whose values are such words; everything else is shown as it stands.
 WORD_FIELDS = frozenset(
     {"status", "state", "kind", "outcome", "stage", "health", "source", "verdict", "copy_export"}
-    | {"met", "before_verdict", "after_verdict", "part"}
+    | {"met", "before_verdict", "after_verdict", "part", "training"}
 )
 
 #: Words that mean several things: what they mean here. English keeps the words of `--json`.

@@ -46,6 +46,7 @@ CASES: dict[str, Case] = {
     "jobs.list": Case(),
     "jobs.show": Case({"job": seeded.SUCCEEDED}),
     "jobs.events": Case({"job": seeded.RUNNING, "after": 3, "limit": 5}),
+    "jobs.checkpoints": Case({"job": seeded.SUCCEEDED}),
     "jobs.log": Case({"job": seeded.FAILED}),
     "jobs.watch": Case({"job": seeded.PAUSED}),
     "jobs.cancel": Case({"job": seeded.PAUSED}, changes=("jobs",)),
@@ -75,6 +76,11 @@ CASES: dict[str, Case] = {
     "prices.list": Case(),
     "models.list": Case(),
     "models.show": Case({"model": seeded.MERGED_MODEL}),
+    # no provider is named here; tests/hosted/test_provider_service.py asks one
+    "provider.delete": Case({"model": seeded.HOSTED_MODEL}, error="SOPHIA-J510"),
+    "provider.check": Case({"base": "gpt-4o-mini"}, error="SOPHIA-J510"),
+    "provider.files": Case(error="SOPHIA-J510"),
+    "provider.remove": Case({"file": "file-abc"}, error="SOPHIA-J510"),
     "models.merge": Case({"model": seeded.OLDER_MODEL}, changes=("jobs",)),
     # a model that can be served would start an engine: the tests of serving do that
     "serve.model": Case({"model": seeded.HOSTED_MODEL}, error="SOPHIA-M435"),
