@@ -19,6 +19,8 @@ from sophia_tui.services.overview import OverviewService
 from sophia_tui.services.prepare import PrepareService
 from sophia_tui.services.prices import PricesService
 from sophia_tui.services.promote import PromoteService
+from sophia_tui.services.queue import QueueService
+from sophia_tui.services.schedules import SchedulesService
 from sophia_tui.services.serving import ServingService
 from sophia_tui.services.settings import SettingsService
 from sophia_tui.services.setup import SetupService
@@ -34,6 +36,8 @@ SERVICES: tuple[type, ...] = (
     TrainService,
     FinetuneService,
     JobsService,
+    QueueService,
+    SchedulesService,
     EvaluateService,
     EvaluationsService,
     ModelsService,

@@ -97,6 +97,11 @@ class TrainRequest(Input):
         allow_inf_nan=False,
         description=N_("Hosted only: a factor on the provider's learning rate."),
     )
+    queue: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$",
+        description=N_("Only a worker that serves this queue takes it: gpu, or a name of yours."),
+    )
     history: str | None = Field(
         default=None, description=N_("The history file; default FINETUNE_HISTORY.")
     )
@@ -215,6 +220,7 @@ class TrainService:
             files=source_files(version),
             created_by=context.actor,
             created_at=self._clock.now(),
+            queue=request.queue or "",
         )
 
     def _history(self, given: str | None) -> Path:

@@ -19,6 +19,7 @@ from sophia_tui.domain.protocols import (
     JobStore,
     ModelStore,
     PromotionStore,
+    ScheduleStore,
     SettingsStore,
     TrafficStore,
 )
@@ -33,6 +34,7 @@ from sophia_tui.store.migrate import ensure
 from sophia_tui.store.own_feedback import PostgresFeedback
 from sophia_tui.store.own_jobs import PostgresJobs
 from sophia_tui.store.own_rows import update_row
+from sophia_tui.store.own_schedules import PostgresSchedules
 from sophia_tui.store.own_serving import PostgresDeployments, PostgresEvaluations, PostgresTraffic
 from sophia_tui.store.sql import query
 
@@ -195,6 +197,7 @@ class OwnStore:
     """Implements domain.protocols.Store."""
 
     jobs: JobStore
+    schedules: ScheduleStore
     datasets: DatasetStore
     models: ModelStore
     evaluations: EvaluationStore
@@ -209,6 +212,7 @@ class OwnStore:
         self.database = database
         self._jobs = PostgresJobs(database)
         self.jobs = self._jobs
+        self.schedules = PostgresSchedules(database)
         self.datasets = PostgresDatasets(database)
         self.models = PostgresModels(database)
         self.evaluations = PostgresEvaluations(database)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sophia_tui.domain.hosted import HostedOrder, HostedTrainer
-from sophia_tui.domain.jobs import Job, JobState
+from sophia_tui.domain.jobs import Claimer, Job, JobState
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import ConflictError, NotFoundError, SophiaError, UnavailableError
 from sophia_tui.services.job_states import WORKER_SECONDS, has_ended
@@ -63,6 +63,8 @@ class HostedKeeper:
     ) -> None:
         self.settings = settings
         self.misfit = False
+        #: Who takes jobs, as the queue knows them; None in queues is all.
+        self.claimer = Claimer(worker_id, host)
         self._worker_id = worker_id
         self._host = host
         self._open = open_trainer
@@ -77,7 +79,7 @@ class HostedKeeper:
 
         Raises UnavailableError where the store can't be reached.
         """
-        while claimed := await store.jobs.claim(self._worker_id, self._host, hosted=True):
+        while claimed := await store.jobs.claim(self.claimer, hosted=True):
             log.info("hosted job %s claimed", claimed.id)
         jobs = await store.jobs.hosted(self._host)
         others = await self._other_workers(store) if jobs else frozenset()
