@@ -7,7 +7,7 @@ up for by one run.
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -110,7 +110,9 @@ class ChangeRequest(ScheduleReference):
         default=None, description=N_("The operation's options as name=value, all of them anew.")
     )
     timezone: str | None = Field(default=None, description=N_("The time zone of the rule."))
-    enabled: bool | None = Field(default=None, description=N_("Whether it runs."))
+    runs: Literal["on", "off"] | None = Field(
+        default=None, description=N_("Switch it on or off.")
+    )
     seen_version: int | None = Field(
         default=None,
         ge=1,
@@ -247,8 +249,8 @@ class SchedulesService:
         changes |= {"every": every, "timezone": zone}
         if request.options is not None:
             changes["request"] = self._request(chosen, request.options)
-        if request.enabled is not None:
-            changes["enabled"] = request.enabled
+        if request.runs is not None:
+            changes["enabled"] = request.runs == "on"
         changes["next_at"] = _next(every, zone, self._clock.now())
         changed = await self._store.schedules.update(
             schedule.id, request.seen_version or schedule.version, **changes
@@ -288,7 +290,7 @@ class SchedulesService:
             raise UsageError(
                 "J596",
                 _("Schedule {name} is switched off.").format(name=schedule.id),
-                remedy=_("Switch it on: `sophia schedules change {name} --enabled`.").format(
+                remedy=_("Switch it on: `sophia schedules change {name} --runs on`.").format(
                     name=schedule.id
                 ),
             )

@@ -148,7 +148,7 @@ async def test_the_second_of_two_people_is_told(desk: Desk) -> None:
     await desk.service.change(
         CONTEXT, ChangeRequest(schedule=seen.name, every="monthly", seen_version=seen.version)
     )
-    late = ChangeRequest(schedule=seen.name, enabled=False, seen_version=seen.version)
+    late = ChangeRequest(schedule=seen.name, runs="off", seen_version=seen.version)
     with pytest.raises(ConflictError) as conflict:
         await desk.service.change(CONTEXT, late)
     assert conflict.value.code == "SOPHIA-J592"
