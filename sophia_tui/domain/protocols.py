@@ -8,8 +8,17 @@ from typing import Any, Protocol
 from sophia_tui.domain.context import Context
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.feedback import FeedbackDay, FeedbackReport
-from sophia_tui.domain.jobs import Claimer, Job, JobEvent, QueuedJob, RunIdentity, Schedule
+from sophia_tui.domain.jobs import (
+    Claimer,
+    EventsSize,
+    Job,
+    JobEvent,
+    QueuedJob,
+    RunIdentity,
+    Schedule,
+)
 from sophia_tui.domain.models import AuditEntry, Evaluation, Model, Promotion
+from sophia_tui.domain.notifications import NotificationStore
 from sophia_tui.domain.serving import (
     Deployment,
     EngineProcess,
@@ -93,6 +102,15 @@ class JobStore(Protocol):
         self, claimer: Claimer, pid: int, hindrance: Mapping[str, Any] | None = None
     ) -> None:
         """A worker's sign of life; `hindrance` is why it starts nothing now."""
+
+    async def figures(self, job_id: str) -> dict[str, Any]:
+        """The newest of each figure that the job's metric and progress events tell, and
+        `seconds_running`: the time in which a process of it worked."""
+
+    async def events_size(self) -> EventsSize: ...
+
+    async def drop_progress(self, before: datetime, dry_run: bool = False) -> int:
+        """Delete the progress events of jobs that ended before then; how many there were."""
 
     async def forget_worker(self, worker_id: str) -> None:
         """A worker that ends well takes its sign of life with it."""
@@ -255,6 +273,7 @@ class Store(Protocol):
     traffic: TrafficStore
     feedback: FeedbackStore
     promotions: PromotionStore
+    notifications: NotificationStore
     settings: SettingsStore
     audit: AuditStore
 

@@ -110,9 +110,7 @@ class ChangeRequest(ScheduleReference):
         default=None, description=N_("The operation's options as name=value, all of them anew.")
     )
     timezone: str | None = Field(default=None, description=N_("The time zone of the rule."))
-    runs: Literal["on", "off"] | None = Field(
-        default=None, description=N_("Switch it on or off.")
-    )
+    runs: Literal["on", "off"] | None = Field(default=None, description=N_("Switch it on or off."))
     seen_version: int | None = Field(
         default=None,
         ge=1,

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.jobs import GPU_QUEUE, HOSTED_QUEUE, QUEUES
+from sophia_tui.domain.notifications import Messenger
 from sophia_tui.domain.protocols import Clock, RunLauncher, Store
 from sophia_tui.errors import SophiaError, UnavailableError
 from sophia_tui.paths import Paths
@@ -28,6 +29,7 @@ from sophia_tui.settings import Settings, words
 from sophia_tui.worker.calendar import Calendar
 from sophia_tui.worker.hosted import HostedKeeper
 from sophia_tui.worker.lock import WorkerLock
+from sophia_tui.worker.notify import Notifier
 from sophia_tui.worker.reconcile import Reconciler
 from sophia_tui.worker.spawn import LOG_NAME
 
@@ -64,6 +66,8 @@ class House(Protocol):
     def trainer(self, base_url: str | None) -> HostedTrainer: ...
 
     def prices(self) -> Prices: ...
+
+    def messenger(self) -> Messenger: ...
 
 
 async def run(
@@ -144,6 +148,7 @@ class Worker:
         self._hosted = HostedKeeper(
             self.id, machine.host, house.trainer, house.prices, house.settings, house.clock
         )
+        self._notifier = Notifier(house.messenger)
         self._background = background
         self._beaten = float("-inf")
         self._store: Store | None = None
@@ -169,6 +174,7 @@ class Worker:
                 active = await self._reconciler.round(store)
                 active |= await self._look_at_hosted(store)
                 active |= await self._calendar.round(store)
+                self._notifier.look(store, self._house.settings)
                 if active:
                     active_at = busy_at = loop.time()
                 elif self._calendar.waits or self._reconciler.keeps_paused:
@@ -197,6 +203,7 @@ class Worker:
                 wait = await self._rest(wait)
         await self._calendar.close()
         await self._hosted.close()
+        await self._notifier.close()
         await self._say_goodbye()
         log.info("worker %s ends", self.id)
 
@@ -225,7 +232,10 @@ class Worker:
                 await (await self._house.store()).jobs.forget_worker(self.id)
 
     async def _may_end(self, store: Store) -> bool:
-        """Let the lock go, then look: who queues a job from now on starts a worker of their own."""
+        """Let the lock go, then look: who queues a job from now on starts a worker of their own.
+        While a message waits to be sent there is work."""
+        if await store.notifications.waiting():
+            return False
         self._lock.release()
         if not await store.jobs.page(limit=1, states=("queued",)):
             return True

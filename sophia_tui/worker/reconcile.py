@@ -66,7 +66,7 @@ class Reconciler:
         self._queues = queues
         self._folder = str(paths.data)
         self._observer = Observer()
-        self._finisher = Finisher(clock)
+        self._finisher = Finisher(clock, settings)
         self._starter = Starter(worker_id, launcher, paths, clock)
         self._starter.gpus = gpus
         self._strays = Strays()
@@ -110,6 +110,7 @@ class Reconciler:
         self._starter.slots = self.slots
         self._starter.memory_bytes = self._guard.limit = memory_limit(self.settings, self.slots)
         await self._take_over(store)
+        self._finisher.settings = self.settings
         jobs = await store.jobs.adoptable(self._machine.host)
         jobs.sort(key=lambda job: job.state == JobState.INTERRUPTED)  # the living ones first
         others = await self._other_workers(store) if jobs else frozenset()

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from finetune.schema import Recipe, RunSpec
 from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.jobs import Job, JobKind, JobState
+from sophia_tui.domain.notifications import Messenger
 from sophia_tui.domain.protocols import Store
 from sophia_tui.paths import Paths, data_folder
 from sophia_tui.providers.local import LocalLauncher
@@ -74,6 +75,11 @@ class SmallHouse:
     async def perform(self, operation: str, request: Mapping[str, Any], actor: str) -> BaseModel:
         self.performed.append((operation, dict(request), actor))
         return JobReference(job=f"ftjob-{len(self.performed):012d}")
+
+    def messenger(self) -> Messenger:
+        from sophia_tui.providers.messenger import LiveMessenger
+
+        return LiveMessenger(self.settings)
 
     def launcher(self) -> LocalLauncher:
         launcher = LocalLauncher(self.paths, self.settings, self.machine)
