@@ -23,6 +23,8 @@ from sophia_tui.services.prices import PricesService
 from sophia_tui.services.promote import PromoteService
 from sophia_tui.services.provider import ProviderService
 from sophia_tui.services.prune import PruneService
+from sophia_tui.services.queue import QueueService
+from sophia_tui.services.schedules import SchedulesService
 from sophia_tui.services.serving import ServingService
 from sophia_tui.services.settings import SettingsService
 from sophia_tui.services.setup import SetupService
@@ -40,6 +42,8 @@ SERVICES: tuple[type, ...] = (
     FinetuneService,
     JobsService,
     CheckpointsService,
+    QueueService,
+    SchedulesService,
     EvaluateService,
     EvaluationsService,
     ModelsService,

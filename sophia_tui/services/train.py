@@ -105,6 +105,11 @@ class TrainRequest(Input):
         allow_inf_nan=False,
         description=N_("For preference pairs (DPO): how far it may go from the base."),
     )
+    queue: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$",
+        description=N_("Only a worker that serves this queue takes it: gpu, or a name of yours."),
+    )
     history: str | None = Field(
         default=None, description=N_("The history file; default FINETUNE_HISTORY.")
     )
@@ -228,6 +233,7 @@ class TrainService:
             files=source_files(version),
             created_by=context.actor,
             created_at=self._clock.now(),
+            queue=request.queue or "",
         )
 
     def _history(self, given: str | None) -> Path:

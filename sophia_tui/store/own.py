@@ -20,6 +20,7 @@ from sophia_tui.domain.protocols import (
     JobStore,
     ModelStore,
     PromotionStore,
+    ScheduleStore,
     SettingsStore,
     TrafficStore,
 )
@@ -35,6 +36,7 @@ from sophia_tui.store.own_feedback import PostgresFeedback
 from sophia_tui.store.own_jobs import PostgresJobs
 from sophia_tui.store.own_notifications import PostgresNotifications
 from sophia_tui.store.own_rows import update_row
+from sophia_tui.store.own_schedules import PostgresSchedules
 from sophia_tui.store.own_serving import PostgresDeployments, PostgresEvaluations, PostgresTraffic
 from sophia_tui.store.sql import query
 
@@ -201,6 +203,7 @@ class OwnStore:
     """Implements domain.protocols.Store."""
 
     jobs: JobStore
+    schedules: ScheduleStore
     datasets: DatasetStore
     models: ModelStore
     evaluations: EvaluationStore
@@ -216,6 +219,7 @@ class OwnStore:
         self.database = database
         self._jobs = PostgresJobs(database)
         self.jobs = self._jobs
+        self.schedules = PostgresSchedules(database)
         self.datasets = PostgresDatasets(database)
         self.models = PostgresModels(database)
         self.evaluations = PostgresEvaluations(database)

@@ -49,6 +49,19 @@ def vanished_too_often(job: Job, limit: int) -> JobError:
     )
 
 
+def too_much_memory(job: Job, taken: int, limit: int) -> JobError:
+    return JobError(
+        "J587",
+        _("The run of job {job} took too much memory and was ended.").format(job=job.id),
+        _("It took {taken} MB; {limit} MB are its limit: SOPHIA_TRAINING_MEMORY_LIMIT.").format(
+            taken=taken >> 20, limit=limit >> 20
+        ),
+        _(
+            "Take a smaller batch or model, or a higher limit; then `sophia jobs resume {job}`."
+        ).format(job=job.id),
+    )
+
+
 def events_unreadable(job: Job, problem: Exception) -> JobError:
     return JobError(
         "J506",

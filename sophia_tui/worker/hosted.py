@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sophia_tui.domain.hosted import HostedOrder, HostedTrainer
-from sophia_tui.domain.jobs import Job, JobState
+from sophia_tui.domain.jobs import Claimer, Job, JobState
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import ConflictError, NotFoundError, SophiaError, UnavailableError
 from sophia_tui.services.job_states import WORKER_SECONDS, has_ended
@@ -64,6 +64,8 @@ class HostedKeeper:
     ) -> None:
         self.settings = settings
         self.misfit = False
+        #: Who takes jobs, as the queue knows them; None in queues is all.
+        self.claimer = Claimer(worker_id, host)
         self._worker_id = worker_id
         self._host = host
         self._open = open_trainer
@@ -79,7 +81,7 @@ class HostedKeeper:
         Raises UnavailableError where the store can't be reached.
         """
         self._finisher.settings = self.settings
-        while claimed := await store.jobs.claim(self._worker_id, self._host, hosted=True):
+        while claimed := await store.jobs.claim(self.claimer, hosted=True):
             log.info("hosted job %s claimed", claimed.id)
             if claimed.id in self._watches and self._idle(self._watches[claimed.id]):
                 del self._watches[claimed.id]  # resumed: it is looked at now

@@ -52,6 +52,24 @@ CASES: dict[str, Case] = {
     "jobs.cancel": Case({"job": seeded.PAUSED}, changes=("jobs",)),
     "jobs.pause": Case({"job": seeded.QUEUED}, changes=("jobs",)),
     "jobs.resume": Case({"job": seeded.PAUSED}, changes=("jobs",)),
+    "jobs.queue": Case({"limit": 3}),
+    "jobs.move": Case({"job": seeded.QUEUED, "to": "first"}),
+    "schedules.list": Case(),
+    "schedules.add": Case(
+        {
+            "operation": "prepare.run",
+            "every": "30 2 1 * *",
+            "options": ["name=town", "seed=5"],
+            "timezone": "UTC",
+            "name": "monthly-town",
+        },
+        changes=("schedules",),
+    ),
+    "schedules.change": Case(
+        {"schedule": seeded.SCHEDULE, "every": "monthly", "seen_version": 1}, changes=("schedules",)
+    ),
+    "schedules.remove": Case({"schedule": seeded.SCHEDULE}, changes=("schedules",)),
+    "schedules.run-now": Case({"schedule": seeded.SCHEDULE}, changes=("schedules",)),
     "evaluate.run": Case(
         {"model": seeded.NEWEST_MODEL, "prompts": ["When do you open?", "Where?"], "limit": 4},
         changes=("jobs",),

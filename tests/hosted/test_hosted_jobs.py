@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from sophia_tui.domain.jobs import JobState
+from sophia_tui.domain.jobs import Claimer, JobState
 from sophia_tui.domain.models import ModelKind
 from sophia_tui.errors import ConflictError, RefusedError, SophiaError, UsageError
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.services.evaluate import EvaluateRequest, EvaluateService
-from sophia_tui.services.jobs import WatchRequest
+from sophia_tui.services.jobs import ResumeRequest, WatchRequest
 from sophia_tui.services.models import ModelReference, ModelsService
 from sophia_tui.services.prepare import PrepareInput, PrepareService
 from sophia_tui.services.prices import load_prices
@@ -164,7 +164,7 @@ async def test_a_job_that_fails_there_says_why_and_what_to_do(
     assert job.error is not None and job.error["code"] == "SOPHIA-J528"
     assert "Flagged lines: 4, 13" in job.error["why"] and "lines" in job.error["remedy"]
     with pytest.raises(ConflictError) as caught:
-        await bench.jobs.resume(CONTEXT, JobReference(job=job.id))
+        await bench.jobs.resume(CONTEXT, ResumeRequest(job=job.id))
     assert caught.value.code == "SOPHIA-J535"
 
 
@@ -349,7 +349,7 @@ async def test_pause_and_resume_are_the_providers(bench: Bench, provider: Provid
     await bench.until(asked.id, lambda job: job.provider_job_id is not None)
     paused = await bench.jobs.pause(CONTEXT, JobReference(job=asked.id))
     assert paused.status == "paused"
-    resumed = await bench.jobs.resume(CONTEXT, JobReference(job=asked.id))
+    resumed = await bench.jobs.resume(CONTEXT, ResumeRequest(job=asked.id))
     assert resumed.status == "running"
     provider.held.clear()
     await bench.rounds_until(asked.id, "succeeded")
@@ -427,7 +427,7 @@ async def test_jobs_of_a_living_worker_are_left_to_it(bench: Bench, provider: Pr
     await bench.until(asked.id, lambda job: job.provider_job_id is not None)
     await bench.keeper.close()
     host = ThisMachine.here().host
-    await bench.store.jobs.beat(f"{host}:worker-1", host, 1)
+    await bench.store.jobs.beat(Claimer(f"{host}:worker-1", host), 1)
     bench.become("worker-2")
     assert await bench.keeper.round(bench.store) is False
     assert (await bench.job(asked.id)).worker_id == f"{host}:worker-1"
@@ -450,8 +450,8 @@ async def test_a_key_is_never_shown_to_another_address(bench: Bench, provider: P
 async def test_local_and_hosted_jobs_are_claimed_apart(bench: Bench, provider: Provider) -> None:
     await bench.prepare()
     asked = await bench.start()
-    assert await bench.store.jobs.claim("w", "here") is None
-    claimed = await bench.store.jobs.claim("w", "here", hosted=True)
+    assert await bench.store.jobs.claim(Claimer("w", "here")) is None
+    claimed = await bench.store.jobs.claim(Claimer("w", "here"), hosted=True)
     assert claimed is not None and claimed.id == asked.id
     assert await bench.store.jobs.adoptable("here") == []
     assert [each.id for each in await bench.store.jobs.hosted("here")] == [asked.id]
