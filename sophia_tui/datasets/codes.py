@@ -24,6 +24,12 @@ REASONS: dict[str, str] = {
     "no_answer": N_("No answer."),
     "question_type": N_("The question is not text."),
     "answer_type": N_("The answer is not text."),
+    # instruction and output
+    "no_instruction": N_("No instruction."),
+    "no_output": N_("No output."),
+    "instruction_type": N_("The instruction is not text."),
+    "input_type": N_("The input is not text."),
+    "output_type": N_("The output is not text."),
     # chat
     "messages_type": N_("The messages are not a list."),
     "no_messages": N_("The list of messages is empty."),

@@ -1,8 +1,8 @@
 """Turns the formats of training lines that this version knows into the canonical example.
 
-Known are question/answer lines, chat `messages` and preference pairs. Citations, metadata and every
-other field stay out of the training text. Texts are taken as they are; only white space alone
-counts as empty.
+Known are question/answer lines, instruction/output lines, chat `messages` and preference pairs.
+Citations, metadata and every other field stay out of the training text. Texts are taken as they
+are; only white space alone counts as empty.
 """
 
 import re
@@ -25,7 +25,6 @@ _SPECIAL_TOKEN = re.compile(
 #: Formats that are recognised only to be named: the fields that tell, and the name.
 _OTHER_FORMATS = (
     (("chosen", "rejected"), N_("preference pairs without a prompt")),
-    (("instruction", "output"), N_("instruction and output")),
     (("prompt", "completion"), N_("prompt and completion")),
     (("prompt", "response_revised"), N_("constitutional examples")),
     (("conversations",), N_("conversations")),
@@ -56,6 +55,13 @@ def convert(record: dict[str, Any], note: Noted = _nobody) -> Example | Pair:
             (
                 Message("user", _text(record.get("question"), "question")),
                 Message("assistant", _text(record.get("answer"), "answer")),
+            )
+        )
+    if "instruction" in record and "output" in record:
+        return Example(
+            (
+                Message("user", _instruction(record)),
+                Message("assistant", _text(record["output"], "output")),
             )
         )
     raise Unusable("unknown_format", format=_name_of(record))
@@ -97,6 +103,14 @@ def _name_of(record: dict[str, Any]) -> str:
     return N_("neither messages nor question and answer")
 
 
+def _instruction(record: dict[str, Any]) -> str:
+    """The instruction, and after a blank line what it is about (`input`), where there is any."""
+    asked, about = _text(record["instruction"], "instruction"), record.get("input")
+    if about is None or (isinstance(about, str) and not about.strip()):
+        return asked
+    return f"{asked}\n\n{_text(about, 'input')}"
+
+
 def _text(value: Any, field: str) -> str:
     if value is None:
         raise Unusable(f"no_{field}")
@@ -104,7 +118,7 @@ def _text(value: Any, field: str) -> str:
         raise Unusable(f"{field}_type")
     if not value.strip():
         raise Unusable(f"no_{field}")
-    refuse_special(value, 1 if field == "question" else 2)
+    refuse_special(value, 2 if field in ("answer", "output") else 1)
     return value
 
 
