@@ -174,10 +174,50 @@ class Settings(BaseSettings):
     )
     stalled_seconds: int = _setting(
         "SOPHIA_STALLED_SECONDS",
-        30,
-        N_("After how many seconds without a sign a run is looked at."),
+        25,
+        N_("After how many seconds without a sign a run counts as stuck, is ended and taken up."),
         ge=5,
         le=86400,
+    )
+    training_slots: str = _setting(
+        "SOPHIA_TRAINING_SLOTS",
+        "auto",
+        N_("How many runs a machine has at once; auto: one for each GPU, or one."),
+    )
+    worker_queues: str = _setting(
+        "SOPHIA_WORKER_QUEUES",
+        "auto",
+        N_(
+            "What a worker does: names with commas between (training, evaluation, merge, hosted, "
+            "gpu, or your own); auto: all that its machine can."
+        ),
+    )
+    training_memory_limit: str = _setting(
+        "SOPHIA_TRAINING_MEMORY_LIMIT",
+        "auto",
+        N_("The most memory of one run, e.g. 12G; auto: 80 % of the machine's by slots; or off."),
+    )
+    disk_floor_mb: int = _setting(
+        "SOPHIA_DISK_FLOOR_MB",
+        1024,
+        N_("Free disk in MB below which no run starts and trainings pause; 0: none."),
+        ge=0,
+        le=1_000_000_000,
+    )
+    memory_floor_mb: int = _setting(
+        "SOPHIA_MEMORY_FLOOR_MB",
+        256,
+        N_("Free memory in MB below which no run starts and trainings pause; 0: none."),
+        ge=0,
+        le=1_000_000_000,
+    )
+    quiet_hours: str = _setting(
+        "SOPHIA_QUIET_HOURS",
+        "",
+        N_(
+            "Hours in SOPHIA_TIMEZONE in which no training runs here, e.g. "
+            "08:00-12:00,13:00-18:00; a running one is paused and goes on by itself."
+        ),
     )
     training_recipe: str = _setting(
         "SOPHIA_RECIPE", "default", N_("The recipe of a training: a name, or a YAML file.")
@@ -238,6 +278,52 @@ class Settings(BaseSettings):
             "else prices.yaml in the data folder."
         ),
     )
+    notify_on: str = _setting(
+        "SOPHIA_NOTIFY_ON",
+        "succeeded,failed,paused",
+        N_("Of which ends of a job people are told: succeeded, failed, cancelled, paused."),
+    )
+    notification_language: Literal["en", "pt_BR"] = _setting(
+        "SOPHIA_NOTIFICATION_LANGUAGE", "pt_BR", N_("The language of notifications.")
+    )
+    webhook_url: SecretStr | None = _setting(
+        "SOPHIA_WEBHOOK_URL", None, N_("Where notifications are posted as JSON.")
+    )
+    webhook_secret: SecretStr | None = _setting(
+        "SOPHIA_WEBHOOK_SECRET",
+        None,
+        N_("Signs what is posted there: header x-sophia-signature, HMAC-SHA256 of time and body."),
+    )
+    smtp_url: SecretStr | None = _setting(
+        "SOPHIA_SMTP_URL",
+        None,
+        N_("The mail server: smtp://user:password@host:587 (STARTTLS) or smtps://…:465."),
+    )
+    email_from: str | None = _setting(
+        "SOPHIA_EMAIL_FROM", None, N_("The sender of notifications by e-mail.")
+    )
+    email_to: str = _setting(
+        "SOPHIA_EMAIL_TO", "", N_("Who gets notifications by e-mail, separated by commas.")
+    )
+    whatsapp_token: SecretStr | None = _setting(
+        "SOPHIA_WHATSAPP_TOKEN", None, N_("The key for WhatsApp's Cloud API.")
+    )
+    whatsapp_phone_id: str | None = _setting(
+        "SOPHIA_WHATSAPP_PHONE_ID", None, N_("The id of the sender's number at the Cloud API.")
+    )
+    whatsapp_to: str = _setting(
+        "SOPHIA_WHATSAPP_TO", "", N_("Numbers that get notifications, separated by commas.")
+    )
+    whatsapp_template: str | None = _setting(
+        "SOPHIA_WHATSAPP_TEMPLATE",
+        None,
+        N_("An approved template with one text parameter; without one plain text is sent."),
+    )
+    whatsapp_url: str = _setting(
+        "SOPHIA_WHATSAPP_URL",
+        "https://graph.facebook.com/v23.0",
+        N_("The address of WhatsApp's Cloud API."),
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting(
         "SOPHIA_LOG_LEVEL", "INFO", N_("How much the logs tell.")
     )
@@ -274,6 +360,39 @@ class Settings(BaseSettings):
             ) from None
         return value
 
+    @field_validator("training_slots")
+    @classmethod
+    def _are_slots(cls, value: str) -> str:
+        text = value.strip().lower()
+        if text == "auto" or (text.isdecimal() and len(text) <= 3 and int(text) >= 1):
+            return text
+        raise PydanticCustomError(
+            "no_slots", _("must be auto, or a whole number from 1 to {limit}").format(limit=999)
+        )
+
+    @field_validator("training_memory_limit")
+    @classmethod
+    def _is_a_size(cls, value: str) -> str:
+        from sophia_tui.domain.limits import read_size
+
+        text = value.strip().lower()
+        if text in ("auto", "off") or read_size(text) is not None:
+            return text
+        raise PydanticCustomError("no_size", _("must be auto, off, or a size like 12G or 800M"))
+
+    @field_validator("quiet_hours")
+    @classmethod
+    def _are_hours(cls, value: str) -> str:
+        from sophia_tui.domain.limits import read_hours
+
+        try:
+            read_hours(value)
+        except ValueError:
+            raise PydanticCustomError(
+                "no_hours", _("must be hours like 08:00-12:00,13:00-18:00")
+            ) from None
+        return value.strip()
+
     @field_validator("training_threads")
     @classmethod
     def _is_auto_or_a_count(cls, value: str) -> str:
@@ -294,6 +413,18 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)  # `load` merges the sources itself, with our env file parser
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels of notifications that are set up."""
+        ready = {
+            "webhook": self.webhook_url is not None,
+            "email": self.smtp_url is not None and bool(self.email_to.strip()),
+            "whatsapp": self.whatsapp_token is not None
+            and bool(self.whatsapp_phone_id)
+            and bool(self.whatsapp_to.strip()),
+        }
+        return tuple(name for name, is_set in ready.items() if is_set)
 
     @property
     def embedded(self) -> bool:

@@ -16,6 +16,7 @@ from sophia_tui.audit_spool import AuditSpool
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Role
 from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.models import AuditEntry
+from sophia_tui.domain.notifications import Messenger
 from sophia_tui.domain.protocols import EngineHost, RunLauncher, Source, Store
 from sophia_tui.errors import SophiaError, UsageError
 from sophia_tui.i18n import _
@@ -24,6 +25,8 @@ from sophia_tui.services.catalogue import registry
 from sophia_tui.services.operations import Dispatcher, Registry
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from sophia_tui.domain.serving import Probe
     from sophia_tui.services.deployments import Deployments
     from sophia_tui.services.prices import Prices
@@ -106,6 +109,7 @@ class House:
         confirmed: bool = False,
         cancel: CancelSignal | None = None,
         progress: Callable[[Progress], None] = lambda progress: None,
+        tell: Callable[[Any], None] = lambda part: None,
         actor: str | None = None,
         role: Role | None = None,
         language: str | None = None,
@@ -121,6 +125,7 @@ class House:
             confirmed=confirmed,
             cancel=cancel or CancelSignal(),
             progress=progress,
+            tell=tell,
         )
 
     async def store(self) -> Store:
@@ -143,6 +148,17 @@ class House:
 
                 self._source = await open_source(self.settings, self.paths)
         return self._source
+
+    async def perform(self, operation: str, request: Mapping[str, Any], actor: str) -> "BaseModel":
+        """Run what is due by the calendar, as who made the schedule: with their role of today, and
+        the limits of callers over HTTP where they are one."""
+        over_http = actor.startswith("api:")
+        context = self.context(
+            Face.API if over_http else Face.WORKER,
+            actor=actor,
+            role=as_role(actor.removeprefix("api:"), "SOPHIA_ROLES") if over_http else None,
+        )
+        return await self.dispatcher.call(operation, request, context)
 
     def launcher(self) -> RunLauncher:
         from sophia_tui.providers.local import LocalLauncher
@@ -183,6 +199,11 @@ class House:
         from sophia_tui.services.train_hosted import key_for
 
         return OpenAITrainer(base_url, key_for(self.settings, base_url))
+
+    def messenger(self) -> Messenger:
+        from sophia_tui.providers.messenger import LiveMessenger
+
+        return LiveMessenger(self.settings)
 
     def prices(self) -> "Prices":
         """Prices and shutdown dates in force, read anew: an operator may have changed the file.
@@ -329,7 +350,15 @@ async def _train(house: House) -> Any:
     from sophia_tui.services.train import TrainService
 
     store = await house.store()
-    return TrainService(store, house.settings, house.paths, house.clock, house.wake, house.prices)
+    return TrainService(
+        store,
+        house.settings,
+        house.paths,
+        house.clock,
+        house.wake,
+        house.prices,
+        open_trainer=house.trainer,
+    )
 
 
 async def _finetune(house: House) -> Any:
@@ -353,6 +382,20 @@ async def _jobs(house: House) -> Any:
     )
 
 
+async def _queue(house: House) -> Any:
+    from sophia_tui.services.queue import QueueService
+
+    store = await house.store()
+    return QueueService(store, house.settings, house.clock, house.wake)
+
+
+async def _schedules(house: House) -> Any:
+    from sophia_tui.services.schedules import SchedulesService
+
+    store = await house.store()
+    return SchedulesService(store, house.registry, house.settings, house.clock, house.wake)
+
+
 async def _evaluate(house: House) -> Any:
     from sophia_tui.services.evaluate import EvaluateService
 
@@ -372,6 +415,19 @@ async def _models(house: House) -> Any:
     from sophia_tui.services.models import ModelsService
 
     return ModelsService(await house.store(), house.prices, house.clock)
+
+
+async def _provider(house: House) -> Any:
+    from sophia_tui.services.provider import ProviderService
+
+    store = await house.store()
+    return ProviderService(store, house.settings, house.trainer, house.prices, house.clock)
+
+
+async def _checkpoints(house: House) -> Any:
+    from sophia_tui.services.checkpoints import CheckpointsService
+
+    return CheckpointsService(await house.store())
 
 
 async def _merge(house: House) -> Any:
@@ -427,6 +483,18 @@ async def _monitor(house: House) -> Any:
     return MonitorService(await house.store(), house.source, house.settings, house.clock)
 
 
+async def _notifications(house: House) -> Any:
+    from sophia_tui.services.notifications import NotificationsService
+
+    return NotificationsService(await house.store(), house.settings, house.messenger)
+
+
+async def _prune(house: House) -> Any:
+    from sophia_tui.services.prune import PruneService
+
+    return PruneService(await house.store(), house.paths, house.clock)
+
+
 async def _settings(house: House) -> Any:
     from sophia_tui.services.settings import SettingsService
 
@@ -464,15 +532,21 @@ FACTORIES: dict[str, Factory] = {
     "TrainService": _train,
     "FinetuneService": _finetune,
     "JobsService": _jobs,
+    "QueueService": _queue,
+    "SchedulesService": _schedules,
     "EvaluateService": _evaluate,
     "EvaluationsService": _evaluations,
     "ModelsService": _models,
     "MergeService": _merge,
+    "ProviderService": _provider,
+    "CheckpointsService": _checkpoints,
     "ServingService": _serving,
     "AskService": _ask,
     "PromoteService": _promote,
     "PricesService": _prices,
     "MonitorService": _monitor,
+    "NotificationsService": _notifications,
+    "PruneService": _prune,
     "SettingsService": _settings,
     "AuditService": _audit,
     "StoreService": _store,

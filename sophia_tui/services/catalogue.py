@@ -4,6 +4,7 @@ from functools import cache
 
 from sophia_tui.services.ask import AskService
 from sophia_tui.services.audit import AuditService
+from sophia_tui.services.checkpoints import CheckpointsService
 from sophia_tui.services.collect import CollectService
 from sophia_tui.services.datasets import DatasetsService
 from sophia_tui.services.demo import DemoService
@@ -14,11 +15,16 @@ from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
 from sophia_tui.services.models import ModelsService
 from sophia_tui.services.monitor import MonitorService
+from sophia_tui.services.notifications import NotificationsService
 from sophia_tui.services.operations import Registry
 from sophia_tui.services.overview import OverviewService
 from sophia_tui.services.prepare import PrepareService
 from sophia_tui.services.prices import PricesService
 from sophia_tui.services.promote import PromoteService
+from sophia_tui.services.provider import ProviderService
+from sophia_tui.services.prune import PruneService
+from sophia_tui.services.queue import QueueService
+from sophia_tui.services.schedules import SchedulesService
 from sophia_tui.services.serving import ServingService
 from sophia_tui.services.settings import SettingsService
 from sophia_tui.services.setup import SetupService
@@ -28,21 +34,27 @@ from sophia_tui.services.train import TrainService
 SERVICES: tuple[type, ...] = (
     OverviewService,
     SetupService,
+    PruneService,
     CollectService,
     PrepareService,
     DatasetsService,
     TrainService,
     FinetuneService,
     JobsService,
+    CheckpointsService,
+    QueueService,
+    SchedulesService,
     EvaluateService,
     EvaluationsService,
     ModelsService,
     MergeService,
+    ProviderService,
     ServingService,
     AskService,
     PromoteService,
     PricesService,
     MonitorService,
+    NotificationsService,
     SettingsService,
     AuditService,
     StoreService,

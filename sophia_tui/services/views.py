@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from sophia_tui.domain.datasets import DatasetVersion
-from sophia_tui.domain.jobs import Job, JobEvent
+from sophia_tui.domain.jobs import Job, JobEvent, JobState
 from sophia_tui.domain.models import Model
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.i18n import DEFAULT_LANGUAGE, N_, _, get_language
+from sophia_tui.services.waiting import told
 from sophia_tui.textsafe import visible
 
 #: No list of ours has more; a larger number would only fail in the database.
@@ -63,12 +64,15 @@ VALUE_WORDS = (
     N_("starting"),
     N_("ready"),
     N_("stopping"),
+    N_("accepting"),
+    N_("closed"),
+    N_("deleted"),
 )
 
 #: Fields whose values are such words; everything else is shown as it stands.
 WORD_FIELDS = frozenset(
     {"status", "state", "kind", "outcome", "stage", "health", "source", "verdict", "copy_export"}
-    | {"met", "before_verdict", "after_verdict", "part"}
+    | {"met", "before_verdict", "after_verdict", "part", "training"}
 )
 
 #: Words that mean several things: what they mean here. English keeps the words of `--json`.
@@ -164,6 +168,15 @@ class JobView(Output):
     total_steps: int | None = Field(default=None, title=N_("Steps"))
     loss: float | None = Field(default=None, title=N_("Loss"))
     seconds_left: float | None = Field(default=None, title=N_("Seconds left"))
+    eval_loss: float | None = Field(default=None, title=N_("Loss on the held-out part"))
+    learning_rate: float | None = Field(default=None, title=N_("Learning rate"))
+    tokens_per_second: float | None = Field(default=None, title=N_("Tokens per second"))
+    memory_bytes: int | None = Field(default=None, title=N_("Memory (bytes)"))
+    gpu_memory_bytes: int | None = Field(default=None, title=N_("GPU memory (bytes)"))
+    kept: int | None = Field(default=None, title=N_("General answers kept"))
+    kept_total: int | None = Field(default=None, title=N_("General questions asked"))
+    seconds_running: float | None = Field(default=None, title=N_("Seconds at work"))
+    cost_usd: float | None = Field(default=None, title=N_("Cost so far (USD)"))
     resulting_model: str | None = Field(default=None, title=N_("Resulting model"))
     model: str | None = Field(default=None, title=N_("Of the model"))
     files: list[str] = Field(default_factory=list, title=N_("Files"))
@@ -173,6 +186,8 @@ class JobView(Output):
     started_at: datetime | None = Field(default=None, title=N_("Started"))
     finished_at: datetime | None = Field(default=None, title=N_("Finished"))
     heartbeat_at: datetime | None = Field(default=None, title=N_("Last sign of life"))
+    queue: str = Field(default="", title=N_("Queue"))
+    waiting: dict[str, Any] | None = Field(default=None, title=N_("Waits because"))
     resumes: int = Field(default=0, title=N_("Times resumed"))
     last_event: int = Field(default=0, title=N_("Events"))
     warnings: list[str] = Field(default_factory=list, title=N_("Warnings"))
@@ -195,6 +210,7 @@ class JobView(Output):
             total_steps=job.total_steps,
             loss=job.loss,
             seconds_left=job.seconds_left,
+            cost_usd=job.cost_usd,
             resulting_model=job.resulting_model,
             model=job.model_id,
             files=list(job.files),
@@ -204,12 +220,21 @@ class JobView(Output):
             started_at=job.started_at,
             finished_at=job.finished_at,
             heartbeat_at=job.heartbeat_at,
+            queue=job.needs,
+            waiting=told(job.waiting),
             resumes=job.resumes,
             last_event=job.last_event,
             warnings=[str(each) for each in job.request.get("warnings") or []],
             error=job.error,
             result=job.result,
         )
+
+
+class WatchedJob(JobView):
+    """A job that was followed: the command line ends as the job did."""
+
+    def exit_code(self) -> int:
+        return int(self.status != JobState.SUCCEEDED)
 
 
 class JobList(Output):

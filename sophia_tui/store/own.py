@@ -10,6 +10,7 @@ from psycopg import errors
 
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.models import AuditEntry, Model, Promotion
+from sophia_tui.domain.notifications import NotificationStore
 from sophia_tui.domain.protocols import (
     AuditStore,
     DatasetStore,
@@ -19,6 +20,7 @@ from sophia_tui.domain.protocols import (
     JobStore,
     ModelStore,
     PromotionStore,
+    ScheduleStore,
     SettingsStore,
     TrafficStore,
 )
@@ -32,7 +34,9 @@ from sophia_tui.store.embedded import EmbeddedServer
 from sophia_tui.store.migrate import ensure
 from sophia_tui.store.own_feedback import PostgresFeedback
 from sophia_tui.store.own_jobs import PostgresJobs
+from sophia_tui.store.own_notifications import PostgresNotifications
 from sophia_tui.store.own_rows import update_row
+from sophia_tui.store.own_schedules import PostgresSchedules
 from sophia_tui.store.own_serving import PostgresDeployments, PostgresEvaluations, PostgresTraffic
 from sophia_tui.store.sql import query
 
@@ -98,8 +102,12 @@ class PostgresModels:
             if found is None:
                 raise InternalError("S092", "next_model_number gave no row")
             chosen = f"{prefix}-v{found['last']}"
-            if await self.get(chosen) is None:
+            if await self._database.row(query("model_exists"), {"id": chosen}) is None:
                 return chosen
+
+    async def uses(self, model_id: str) -> list[tuple[str, str]]:
+        found = await self._database.rows(query("uses_of_model"), {"id": rows.text(model_id)})
+        return [(each["use"], each["who"]) for each in found]
 
     async def update(self, model_id: str, **changes: Any) -> Model:
         columns = {name: rows.column(value) for name, value in changes.items()}
@@ -195,6 +203,7 @@ class OwnStore:
     """Implements domain.protocols.Store."""
 
     jobs: JobStore
+    schedules: ScheduleStore
     datasets: DatasetStore
     models: ModelStore
     evaluations: EvaluationStore
@@ -202,6 +211,7 @@ class OwnStore:
     traffic: TrafficStore
     feedback: FeedbackStore
     promotions: PromotionStore
+    notifications: NotificationStore
     settings: SettingsStore
     audit: AuditStore
 
@@ -209,6 +219,7 @@ class OwnStore:
         self.database = database
         self._jobs = PostgresJobs(database)
         self.jobs = self._jobs
+        self.schedules = PostgresSchedules(database)
         self.datasets = PostgresDatasets(database)
         self.models = PostgresModels(database)
         self.evaluations = PostgresEvaluations(database)
@@ -216,6 +227,7 @@ class OwnStore:
         self.traffic = PostgresTraffic(database)
         self.feedback = PostgresFeedback(database)
         self.promotions = PostgresPromotions(database)
+        self.notifications = PostgresNotifications(database)
         self.settings = PostgresSettings(database)
         self.audit = PostgresAudit(database)
 

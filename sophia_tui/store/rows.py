@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.feedback import FeedbackDay
-from sophia_tui.domain.jobs import Job, JobEvent, JobKind, RunIdentity
+from sophia_tui.domain.jobs import Job, JobEvent, JobKind, QueuedJob, RunIdentity, Schedule
 from sophia_tui.domain.models import (
     AuditEntry,
     Evaluation,
@@ -20,6 +20,7 @@ from sophia_tui.domain.models import (
     Promotion,
     PromotionState,
 )
+from sophia_tui.domain.notifications import Notification
 from sophia_tui.domain.serving import Deployment, DeploymentState, TrafficSummary
 
 Row = Mapping[str, Any]
@@ -84,6 +85,7 @@ def job_columns(job: Job) -> dict[str, Any]:
         if name not in ("identity", "files")
     }
     columns["files"] = [text(each) for each in job.files]
+    columns["queue"] = text(job.needs)
     return {"host": None, **columns, **identity_columns(job.identity)}
 
 
@@ -96,6 +98,20 @@ def job(row: Row) -> Job:
     for name in ("created_at", "started_at", "finished_at", "heartbeat_at", "not_before"):
         values[name] = _utc(row[name])
     return Job(kind=JobKind(row["kind"]), files=tuple(row["files"]), identity=identity, **values)
+
+
+def queued_job(row: Row) -> QueuedJob:
+    times = {name: _utc(row[name]) for name in ("created_at", "not_before")}
+    return QueuedJob(**{**row, **times, "kind": JobKind(row["kind"])})
+
+
+def schedule(row: Row) -> Schedule:
+    times = {name: _utc(row[name]) for name in ("created_at", "next_at", "last_at")}
+    return Schedule(**{**row, **times})
+
+
+def schedule_columns(schedule: Schedule) -> dict[str, Any]:
+    return {name: column(getattr(schedule, name)) for name in Schedule.__dataclass_fields__}
 
 
 def event(row: Row) -> JobEvent:
@@ -152,6 +168,12 @@ def deployment_columns(deployment: Deployment) -> dict[str, Any]:
     names = set(Deployment.__dataclass_fields__) - {"identity"}
     columns = {name: column(getattr(deployment, name)) for name in names}
     return {"host": None, **columns, **identity_columns(deployment.identity)}
+
+
+def notification(row: Row) -> Notification:
+    names = Notification.__dataclass_fields__
+    times = {name: _utc(row[name]) for name in ("next_at", "created_at", "sent_at")}
+    return Notification(**{**{name: row[name] for name in names}, **times})
 
 
 def traffic(row: Row) -> TrafficSummary:
