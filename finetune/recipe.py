@@ -133,8 +133,14 @@ class Recipe(Document):
         description="file of general questions, asked again at each validation to see forgetting; "
         "relative to the folder of this program",
     )
+    general_sample: int = Field(
+        32, ge=1, description="general questions asked again at most, of those the base knows"
+    )
     general_floor: Number | None = Field(
         None, ge=0, le=1, description="stop where the share of them still right falls below"
+    )
+    general_below: Literal["stop", "warn"] = Field(
+        "stop", description="what happens below general_floor; warn: it is told, and goes on"
     )
     eval_steps: int | None = Field(
         None, ge=1, description="steps between two validations; null: at each epoch's end"

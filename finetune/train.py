@@ -16,13 +16,15 @@ from finetune.bases import Base, load_base
 from finetune.checkpoints import CheckpointStore, records_of, write_folder
 from finetune.examples import Example, ExampleSet
 from finetune.failures import BadRequest, DataFailure, Refused, Stopped
+from finetune.forgetting import Kept, Memory, remember
 from finetune.packing import Packed, Way
 from finetune.provenance import file_records, package_versions, run_fingerprint
+from finetune.pull import pull_on
 from finetune.runner import RunContext
 from finetune.scoring import mean_loss, read_part
 from finetune.speed import MEASURED_STEPS, choose_threads, fit_steps
 from finetune.templates import Template, set_template
-from finetune.training import Clock, Trainer, rate_at, total_steps
+from finetune.training import Clock, Trainer, rate_at, steps_per_epoch, total_steps
 from finetune.unbuilt import refuse_unbuilt
 
 log = logging.getLogger(__name__)
@@ -75,8 +77,9 @@ def train(context: RunContext) -> dict[str, Any]:
     trainer = Trainer(
         base, context.spec.recipe, [*examples.examples, *rehearsed], context.ears.check
     )
+    memory = remember(context, base, trainer.model, template)
     fingerprint = run_fingerprint(context.spec, base, template, data_files)
-    session = Session(context, trainer, valid, fingerprint, len(rehearsed))
+    session = Session(context, trainer, valid, fingerprint, rehearsed, memory)
     session.begin(threads)
     session.train()
     return _finish(session, base, template, examples, data_files)
@@ -125,7 +128,8 @@ class Session:
     trainer: Trainer
     valid: list[Example]
     fingerprint: str
-    rehearsed: int = 0
+    rehearsed: list[Example] = field(default_factory=list)
+    memory: Memory | None = None
     way: Way = field(init=False)
     store: CheckpointStore = field(init=False)
     clock: Clock = field(default_factory=Clock)
@@ -133,6 +137,8 @@ class Session:
     resumed_from: int | None = None
     saved_step: int = -1
     eval_loss: float | None = None
+    kept: Kept | None = None
+    looked_step: int = -1
 
     def __post_init__(self) -> None:
         folder = self.context.folder / schema.CHECKPOINTS_FOLDER
@@ -161,8 +167,8 @@ class Session:
         self.context.journal.state(
             "running",
             total_steps=self.total,
-            examples=len(self.trainer.examples) - self.rehearsed,
-            rehearsal_examples=self.rehearsed,
+            examples=len(self.trainer.examples) - len(self.rehearsed),
+            rehearsal_examples=len(self.rehearsed),
             packed=isinstance(self.way.feed, Packed),
             kept_examples=self.way.kept,
             device=str(self.trainer.base.device),
@@ -183,6 +189,7 @@ class Session:
             self.context.journal.warning(
                 f"batches are padded, not packed: {self.way.refused}", reason="not_packed"
             )
+        self.trainer.pull = pull_on(self.context, self.way.feed, self.rehearsed)
 
     def _resume(self) -> None:
         def on_corrupt(step: int, reason: str, name: str) -> None:
@@ -207,6 +214,8 @@ class Session:
             )
         self.trainer.restore(manifest, path)
         self.resumed_from = self.saved_step = manifest.step
+        if manifest.total_steps <= manifest.step:  # it had come to its end, maybe before its time
+            self.total = manifest.step
 
     def train(self) -> None:
         """Take all steps that are left; raises Stopped after a checkpoint."""
@@ -231,8 +240,21 @@ class Session:
         if step % recipe.logging_steps == 0 or last:
             self._metric(step)
         self._progress(step, force=last)
+        if self._is_epochs_end(step) and not last:
+            self.look_at_valid()
+            if self._is_forgetting() and recipe.general_below == "stop":
+                self.total, last = step, True  # the checkpoint of this step says so too
         if step % recipe.save_steps == 0 or last:
             self._save()
+
+    def _is_epochs_end(self, step: int) -> bool:
+        recipe, examples = self.context.spec.recipe, self.trainer.examples
+        return step % steps_per_epoch(recipe, len(examples)) == 0
+
+    def _is_forgetting(self) -> bool:
+        """Whether the last look found less general knowledge than the recipe allows."""
+        floor = self.context.spec.recipe.general_floor
+        return floor is not None and self.kept is not None and self.kept.share < floor
 
     def _metric(self, step: int) -> None:
         loss = self.trainer.close_window()
@@ -309,21 +331,29 @@ class Session:
         )
 
     def look_at_valid(self) -> None:
-        """Loss on the held-out part, as a metric event."""
-        if not self.valid:
+        """Loss on the held-out part and what is left of general knowledge, as a metric event."""
+        step, model = self.trainer.counters.step, self.trainer.model
+        if step == self.looked_step:
             return
-        step = self.trainer.counters.step
+        found: dict[str, float] = {}
         try:
-            loss = mean_loss(self.context, self.trainer.base, self.trainer.model, self.valid)
+            if self.valid:
+                self.eval_loss = mean_loss(self.context, self.trainer.base, model, self.valid)
+                found["eval_loss"] = self.eval_loss
+            if self.memory is not None:
+                self.kept = self.memory.look(model)
+                found |= {"kept": self.kept.right, "kept_total": self.kept.total}
         except Stopped as stopped:
             stopped.step = step
             raise
-        self.eval_loss = loss
-        last = self.trainer.counters.last_loss
-        self.context.journal.write(
-            "metric",
-            {"step": step, "loss": last, "learning_rate": self._rate(), "eval_loss": loss},
-        )
+        if found:
+            last = self.trainer.counters.last_loss
+            self.context.journal.write(
+                "metric", {"step": step, "loss": last, "learning_rate": self._rate(), **found}
+            )
+        self.looked_step = step
+        if self.kept is not None and self._is_forgetting():
+            self.kept.warn(self.context.journal, self.context.spec.recipe, step)
 
 
 def _finish(
@@ -348,7 +378,7 @@ def _finish(
         total_steps=session.total,
         resumed_from_step=session.resumed_from,
         examples=len(examples.examples),
-        rehearsal_examples=session.rehearsed,
+        rehearsal_examples=len(session.rehearsed),
         packed=isinstance(session.way.feed, Packed),
         kept_examples=session.way.kept,
         answer_tokens=examples.answer_tokens,

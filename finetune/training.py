@@ -29,7 +29,9 @@ from finetune import schema
 from finetune.bases import Base
 from finetune.examples import Example
 from finetune.failures import Stopped, WorkFailure
+from finetune.losses import nats
 from finetune.packing import Packed, Padded, Way, packed_or_padded
+from finetune.pull import Pull
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -92,6 +94,7 @@ class Trainer:
     examples: list[Example]
     check_stop: Callable[[], None]
     counters: Counters = field(default_factory=Counters)
+    pull: Pull | None = None
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.recipe.seed)
@@ -165,8 +168,12 @@ class Trainer:
         return loss
 
     def _backward(self, batch: list[Example], step_tokens: int) -> float:
-        loss = self.feed.losses(batch).sum() / step_tokens
-        loss.backward()
+        logits, targets = self.feed.logits(batch)
+        loss = nats(logits, targets).sum() / step_tokens
+        whole = loss
+        if self.pull is not None:
+            whole = loss + self.pull.weight * self.pull.nats(batch, logits, targets) / step_tokens
+        whole.backward()
         return float(loss.detach())
 
     def _update(self, loss: float, total: int) -> None:
