@@ -11,16 +11,18 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finetune import schema
 from finetune.answers import Prompt, batches, reply_to, without_adapter
 from finetune.bases import Base
 from finetune.failures import DataFailure
 from finetune.grading import is_right, questions_of
-from finetune.journal import Journal
 from finetune.runner import RunContext
 from finetune.templates import Template
+
+if TYPE_CHECKING:
+    from finetune.training import Trainer
 
 #: Tokens of an answer; most right ones hold what is asked within the first ten.
 ANSWER_TOKENS = 24
@@ -37,19 +39,6 @@ class Kept:
     def share(self) -> float:
         """From 0 to 1."""
         return self.right / self.total
-
-    def warn(self, journal: Journal, recipe: schema.Recipe, step: int) -> None:
-        """Say that it is below the floor."""
-        journal.warning(
-            f"{self.right} of {self.total} general questions are still answered rightly, fewer "
-            "than general_floor allows",
-            reason="forgetting",
-            step=step,
-            kept=self.right,
-            kept_total=self.total,
-            general_floor=recipe.general_floor,
-            general_below=recipe.general_below,
-        )
 
 
 @dataclass(frozen=True)
@@ -68,6 +57,33 @@ class Memory:
         """
         right = _rightly_answered(self.context, self.base, model, self.questions)
         return Kept(len(right), len(self.questions))
+
+
+@dataclass(frozen=True)
+class GeneralLook:
+    """Asks at each validation, and warns where less is kept than the recipe allows."""
+
+    memory: Memory
+    every: int | None
+
+    def look(self, trainer: Trainer) -> dict[str, float]:
+        """`kept` and `kept_total`: questions still answered rightly, of those asked."""
+        kept = self.memory.look(trainer.model)
+        recipe, step = trainer.recipe, trainer.counters.step
+        if recipe.general_floor is not None and kept.share < recipe.general_floor:
+            self.memory.context.journal.warning(
+                f"{kept.right} of {kept.total} general questions are still answered rightly, fewer "
+                "than general_floor allows",
+                reason="forgetting",
+                step=step,
+                kept=kept.right,
+                kept_total=kept.total,
+                general_floor=recipe.general_floor,
+                general_below=recipe.general_below,
+            )
+            if recipe.general_below == "stop":
+                trainer.counters.ended = 1
+        return {"kept": kept.right, "kept_total": kept.total}
 
 
 def remember(context: RunContext, base: Base, model: Any, template: Template) -> Memory | None:

@@ -1,21 +1,21 @@
 """The pull towards the base: how far a tuned model's next tokens are from those of its base.
 
 The base is the same model with its adapter off. What it thinks of a text never changes, so it is
-asked once, before the training; of each place the likeliest tokens are kept, and all others as one.
+asked once; of each place the likeliest tokens are kept, and all others as one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from finetune.answers import without_adapter
 from finetune.examples import IGNORED, Example
-from finetune.failures import BadRequest
+from finetune.losses import nats
+from finetune.objective import BatchLoss, Supervised
 from finetune.packing import Padded
-from finetune.runner import RunContext
 
 #: Tokens of a place whose chances are kept one by one: on general answers all others together had
 #: less than a hundredth of the chance (measured, SmolLM2-135M-Instruct).
@@ -32,10 +32,8 @@ class BaseView:
     chances: torch.Tensor
 
 
-def views_of_base(
-    feed: Padded, examples: Sequence[Example], on_example: Callable[[int], None] = lambda done: None
-) -> dict[int, BaseView]:
-    """The base's view of each example, by the example's id(); `on_example` may raise.
+def views_of_base(feed: Padded, examples: Sequence[Example]) -> dict[int, BaseView]:
+    """The base's view of each example, by the example's id().
 
     It goes the way of the training's batches: where frozen layers are kept, only the others run.
     """
@@ -45,7 +43,6 @@ def views_of_base(
     try:
         with torch.no_grad(), without_adapter(feed.model):
             for start in range(0, len(examples), _TOGETHER):
-                on_example(start)
                 some = examples[start : start + _TOGETHER]
                 for example, logits in zip(some, _learnt(*feed.logits(some), some), strict=True):
                     found[id(example)] = _view(logits)
@@ -102,43 +99,27 @@ def mean_divergence(
     return total / places
 
 
-@dataclass(frozen=True)
-class Pull:
-    """The pull on some examples of a training, by the views that their base has of them."""
+class Pulled(Supervised):
+    """Nats on the answer tokens, and on some of the examples the pull towards the base.
 
-    weight: float
-    views: Mapping[int, BaseView]
+    The base is asked for its view of an example when that is met first.
+    """
 
-    def nats(
-        self, examples: Sequence[Example], logits: torch.Tensor, targets: torch.Tensor
-    ) -> torch.Tensor:
-        """The divergence summed over the learnt places of the pulled examples of a batch."""
-        pulled = [
-            (part, self.views[id(example)])
-            for example, part in zip(examples, _learnt(logits, targets, examples), strict=True)
-            if id(example) in self.views
-        ]
-        if not pulled:
-            return logits.new_zeros(())
-        parts, views = zip(*pulled, strict=True)
-        return divergence(torch.cat(parts), views).sum()
+    def __init__(self, weight: float, pulled: Sequence[Example]) -> None:
+        self._weight = weight
+        self._pulled = {id(each) for each in pulled}
+        self._views: dict[int, BaseView] = {}
 
-
-def pull_on(context: RunContext, feed: Padded, examples: Sequence[Example]) -> Pull | None:
-    """The pull that the recipe asks for, on these examples; None without one. May raise Stopped."""
-    weight = context.spec.recipe.base_pull
-    if not weight:
-        return None
-    if not examples:
-        raise BadRequest(
-            450,
-            "The recipe asks for a pull towards the base and has nothing to pull on.",
-            "base_pull works on the examples of `rehearsal`, and the recipe names none.",
-            "Name a file of general questions with answers as `rehearsal`, or leave base_pull out.",
-        )
-
-    def on_example(done: int) -> None:
-        context.ears.check()
-        context.progress("pull", 0, 0, examples=done, of=len(examples))
-
-    return Pull(weight, views_of_base(feed, examples, on_example))
+    def loss(self, feed: Padded, examples: Sequence[Example]) -> BatchLoss:
+        """The nats are told without the pull; `pull` is the divergence by token of the step."""
+        pulled = [each for each in examples if id(each) in self._pulled]
+        if unseen := [each for each in pulled if id(each) not in self._views]:
+            self._views |= views_of_base(feed, unseen)
+        logits, targets = feed.logits(examples)
+        learnt = nats(logits, targets).sum()
+        pull = logits.new_zeros(())
+        if pulled:
+            parts = zip(examples, _learnt(logits, targets, examples), strict=True)
+            some = [part for example, part in parts if id(example) in self._pulled]
+            pull = divergence(torch.cat(some), [self._views[id(each)] for each in pulled]).sum()
+        return BatchLoss(learnt + self._weight * pull, learnt.detach(), {"pull": pull.detach()})

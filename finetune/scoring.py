@@ -85,12 +85,6 @@ def _finite(nats: float) -> float:
     )
 
 
-def mean_loss(context: RunContext, base: Base, model: Any, examples: list[Example]) -> float:
-    """Nats per answer token over all examples."""
-    losses = score(base, model, examples, lambda _done: context.ears.check())
-    return sum(item.nats for item in losses) / sum(item.tokens for item in losses)
-
-
 def _resampled(losses: list[ExampleLoss], seed: int) -> torch.Tensor:
     """Loss per token of each resample [RESAMPLES]; the same seed draws the same examples."""
     generator = torch.Generator().manual_seed(seed)

@@ -15,7 +15,6 @@ UNBUILT: Final = (
     "activation_checkpointing",
     "neftune_alpha",
     "length_grouping",
-    "eval_steps",
     "early_stopping",
     "keep_best",
     "hooks",

@@ -93,7 +93,7 @@ def test_packed_it_pulls_as_it_does_padded(
 def test_a_model_that_is_its_base_has_no_divergence() -> None:
     import torch
 
-    from finetune.pull import Pull, _view, divergence
+    from finetune.pull import _view, divergence
 
     logits = torch.randn(5, 300, generator=torch.Generator().manual_seed(1)) * 3
     assert divergence(logits, [_view(logits)]).abs().max() < 1e-4
@@ -104,12 +104,15 @@ def test_a_model_that_is_its_base_has_no_divergence() -> None:
     found = divergence(other, [_view(logits)])
     assert (found > 0).all()
     assert (found <= exact + 1e-4).all()  # all others as one tell less than each by itself
-    example = Example(1, array("i", [1, 2, 3, 4, 5, 6]), bytes([0, 1, 1, 1, 1, 1]))
-    pull = Pull(1.0, {id(example): _view(logits)})
-    targets = torch.tensor([[2, 3, 4, 5, 6]])
-    assert float(pull.nats([example], other[None], targets)) == pytest.approx(float(found.sum()))
-    stranger = Example(1, example.ids, example.mask)
-    assert float(pull.nats([stranger], other[None], targets)) == 0
+
+
+def test_what_is_told_is_the_loss_without_the_pull(make_run: MakeRun, rehearsal: Path) -> None:
+    run = make_run(recipe={"max_steps": 1, "rehearsal": str(rehearsal), "base_pull": 5.0})
+    plain = make_run("plain", recipe={"max_steps": 1, "rehearsal": str(rehearsal)})
+    assert finetune("train", run) == finetune("train", plain) == 0
+    assert losses(run)[1] == pytest.approx(losses(plain)[1])
+    first = events(run, "metric")[0].data
+    assert first["pull"] == pytest.approx(0, abs=1e-4)  # at the first step it is its base
 
 
 def test_without_rehearsal_there_is_nothing_to_pull_on(make_run: MakeRun) -> None:

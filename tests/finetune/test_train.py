@@ -105,7 +105,7 @@ def test_a_resume_keeps_the_threads_that_were_chosen() -> None:
 
 @pytest.mark.parametrize(("step", "rate"), [(0, 1.0), (5, 1.0), (6, 1.0), (8, 0.5), (9, 0.25)])
 def test_a_constant_rate_may_fall_at_the_end(step: int, rate: float) -> None:
-    from finetune.training import rate_at
+    from finetune.schedule import rate_at
 
     recipe = schema.Recipe(learning_rate=1.0, scheduler="constant", decay_ratio=0.4)
     assert rate_at(recipe, step, total=10) == pytest.approx(rate)
