@@ -55,6 +55,7 @@ class Packed(Padded):
         None are where no layer is frozen or where they would take more than MOST_KEPT bytes.
         `on_example` gets the number done and may raise.
         """
+        examples = list({id(each): each for each in examples}.values())
         width = self.model.config.hidden_size * self.model.dtype.itemsize
         if not self.first_layer or sum(len(each.ids) for each in examples) * width > MOST_KEPT:
             return 0

@@ -55,8 +55,11 @@ def _learnt(
     logits: torch.Tensor, targets: torch.Tensor, examples: Sequence[Example]
 ) -> tuple[torch.Tensor, ...]:
     """The logits at the learnt places of each example [places, vocabulary]."""
-    counts = [each.answer_tokens for each in examples]
-    return logits[targets != IGNORED].split(counts)
+    return logits[targets != IGNORED].split(_counts(examples))
+
+
+def _counts(examples: Sequence[Example]) -> list[int]:
+    return [each.answer_tokens for each in examples]
 
 
 def _view(logits: torch.Tensor) -> BaseView:
@@ -100,9 +103,10 @@ def mean_divergence(
 
 
 class Pulled(Supervised):
-    """Nats on the answer tokens, and on some of the examples the pull towards the base.
+    """Nats on the answer tokens; but some examples are held where the base is, not learnt.
 
-    The base is asked for its view of an example when that is met first.
+    So it does not matter whose words their answers are. The base is asked for its view of an
+    example when that is met first.
     """
 
     def __init__(self, weight: float, pulled: Sequence[Example]) -> None:
@@ -111,15 +115,19 @@ class Pulled(Supervised):
         self._views: dict[int, BaseView] = {}
 
     def loss(self, feed: Padded, examples: Sequence[Example]) -> BatchLoss:
-        """The nats are told without the pull; `pull` is the divergence by token of the step."""
+        """What is told are the nats on all; `pull` is the divergence by token of the step."""
         pulled = [each for each in examples if id(each) in self._pulled]
         if unseen := [each for each in pulled if id(each) not in self._views]:
             self._views |= views_of_base(feed, unseen)
         logits, targets = feed.logits(examples)
-        learnt = nats(logits, targets).sum()
-        pull = logits.new_zeros(())
+        learnt = nats(logits, targets)[targets != IGNORED].split(_counts(examples))
+        whole = pull = logits.new_zeros(())
+        for example, part in zip(examples, learnt, strict=True):
+            if id(example) not in self._pulled:
+                whole = whole + part.sum()
         if pulled:
             parts = zip(examples, _learnt(logits, targets, examples), strict=True)
-            some = [part for example, part in parts if id(example) in self._pulled]
-            pull = divergence(torch.cat(some), [self._views[id(each)] for each in pulled]).sum()
-        return BatchLoss(learnt + self._weight * pull, learnt.detach(), {"pull": pull.detach()})
+            held = torch.cat([part for example, part in parts if id(example) in self._pulled])
+            pull = divergence(held, [self._views[id(each)] for each in pulled]).sum()
+        told = torch.cat(learnt).sum().detach()
+        return BatchLoss(whole + self._weight * pull, told, {"pull": pull.detach()})

@@ -125,8 +125,14 @@ class Recipe(Document):
         description="file of general questions with the base's own answers, trained on beside the "
         "data set against forgetting; relative to the folder of this program",
     )
+    dataset_repeats: int = Field(
+        1, ge=1, description="how often an epoch takes the data set beside what is rehearsed, once"
+    )
     base_pull: Number = Field(
-        0.0, ge=0, description="weight of the pull towards the base's own distribution"
+        0.0,
+        ge=0,
+        description="weight of the pull towards the base: what is rehearsed is not learnt then but "
+        "held to the chances that the base gives each next token of it",
     )
     general_questions: str | None = Field(
         None,

@@ -63,7 +63,7 @@ class Session:
         self.context.journal.state(
             "running",
             total_steps=self.total,
-            examples=len(self.trainer.examples) - self.rehearsed,
+            examples=len({id(each) for each in self.trainer.examples}) - self.rehearsed,
             rehearsal_examples=self.rehearsed,
             packed=isinstance(self.way.feed, Packed),
             kept_examples=self.way.kept,

@@ -78,7 +78,7 @@ def train(context: RunContext) -> dict[str, Any]:
     trainer = Trainer(
         base,
         context.spec.recipe,
-        [*examples.examples, *rehearsed],
+        [*examples.examples * context.spec.recipe.dataset_repeats, *rehearsed],
         context.ears.check,
         _objective(context.spec.recipe, rehearsed),
     )

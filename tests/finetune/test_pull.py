@@ -115,6 +115,28 @@ def test_what_is_told_is_the_loss_without_the_pull(make_run: MakeRun, rehearsal:
     assert first["pull"] == pytest.approx(0, abs=1e-4)  # at the first step it is its base
 
 
+def test_what_is_pulled_is_not_learnt(make_run: MakeRun, tiny_base: Path, tmp_path: Path) -> None:
+    """Whatever its answers say: the base's own view of them is what is kept."""
+    nonsense = tmp_path / "nonsense.jsonl"
+    write_lines(nonsense, [saying(text, "Blue blue blue blue.") for text, _reply in SAYINGS])
+    recipe = {"max_steps": 40, "batch_size": 8, "rehearsal": str(nonsense)}
+    pulled = make_run("pulled", recipe={**recipe, "base_pull": 1.0})
+    learnt = make_run("learnt", recipe=recipe)
+    assert finetune("train", pulled) == finetune("train", learnt) == 0
+    near, far = (divergence_on_held_out(run, tiny_base) for run in (pulled, learnt))
+    assert near < far / 2
+
+
+def test_the_data_set_can_stand_more_often_in_an_epoch(make_run: MakeRun, rehearsal: Path) -> None:
+    recipe = {"max_steps": None, "epochs": 1, "batch_size": 2, "dataset_repeats": 3}
+    run = make_run(recipe={**recipe, "rehearsal": str(rehearsal)})
+    assert finetune("train", run) == 0
+    found = manifest(run)
+    assert (found.examples, found.rehearsal_examples, found.steps) == (16, 6, 27)
+    running = events(run, "state")[1].data
+    assert (running["examples"], running["rehearsal_examples"]) == (16, 6)
+
+
 def test_without_rehearsal_there_is_nothing_to_pull_on(make_run: MakeRun) -> None:
     run = make_run(recipe={"base_pull": 1.0})
     assert finetune("train", run) == schema.EXIT_USAGE
