@@ -9,22 +9,10 @@ from finetune.failures import BadRequest
 
 UNBUILT: Final = (
     "method",
-    "quantization",
-    "precision",
-    "optimizer",
-    "activation_checkpointing",
-    "neftune_alpha",
-    "length_grouping",
     "base_pull",
     "general_questions",
     "general_floor",
-    "early_stopping",
-    "keep_best",
-    "hooks",
     "system_message",
-    "try_one_step",
-    "lora.rank_stabilized",
-    "lora.weight_decomposed",
 )
 
 
