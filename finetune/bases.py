@@ -137,6 +137,8 @@ def _load(folder: Path, exact: bool, means: Means | None) -> tuple[Any, Any, tor
         tokenizer.pad_token = tokenizer.eos_token
     if not more:  # a quantised one lies where it was made
         model.to(device)
+    elif device.type == "cpu":
+        _keep_as_quantised(model)
     model.eval()
     return tokenizer, model, device
 
@@ -156,6 +158,17 @@ def _quantised(means: Means, device: torch.device) -> dict[str, Any]:
     )
     place = _place_of(device)
     return {"quantization_config": settings, "device_map": {"": place}}
+
+
+def _keep_as_quantised(model: Any) -> None:
+    """Keep bitsandbytes from packing the weights anew, in bf16, at the first validation.
+
+    On a processor that computes in bf16 it does so in place, once a layer is run without training:
+    the steps after it would learn on another base than those before (and odd widths break).
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _place_of(device: torch.device) -> str | int:

@@ -26,6 +26,7 @@ from finetune.training import Trainer
 
 FOLDER_PREFIX = ".hook-"
 _SECRET = re.compile(r"TOKEN|SECRET|PASS|CREDENTIAL|(^|_)KEY($|_)|API_?KEY", re.IGNORECASE)
+_URL_WITH_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 _POLL_SECONDS = 0.1
 #: Bytes of a hook's output that are looked at, from the end.
 _HEARD = 1 << 16
@@ -146,8 +147,12 @@ def drop_left_folders(folder: Path) -> None:
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what looks like a token, key or password by its name."""
-    return {name: value for name, value in environment.items() if not _SECRET.search(name)}
+    """The environment without tokens, keys and passwords, by name, and URLs that hold one."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not _SECRET.search(name) and not _URL_WITH_PASSWORD.search(value)
+    }
 
 
 def _end_of(output: IO[bytes]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -314,14 +314,19 @@ def test_a_run_whose_checkpoints_are_all_broken_begins_anew(
 def test_a_broken_best_checkpoint_is_said_and_the_last_adapter_kept(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = make_run(recipe={**COMMON, "learning_rate": 0.3, "early_stopping": {"patience": 2}})
+    rule = {"measure": "judge.score", "higher_is_better": False, "patience": 9}
+    program = "import os; print('{\"score\": ' + os.environ['FINETUNE_HOOK_STEP'] + '}')"
+    judge = {"name": "judge", "command": [sys.executable, "-c", program]}
+    run = make_run(
+        recipe={"max_steps": 8, "keep_best": True, "hooks": [judge], "early_stopping": rule}
+    )
     proved = keeping.CheckpointStore.proved
 
     def spoiled(self: Any, step: int) -> Path | None:
-        shutil.rmtree(run / "checkpoints" / checkpoints.checkpoint_name(step))
+        cut_short(run / "checkpoints" / checkpoints.checkpoint_name(step))
         return proved(self, step)
 
     monkeypatch.setattr(keeping.CheckpointStore, "proved", spoiled)
     assert finetune("train", run) == 0
     assert "best_checkpoint_broken" in [e.data["reason"] for e in events(run, "warning")]
-    assert manifest(run).adapter_step == manifest(run).steps
+    assert manifest(run).adapter_step == manifest(run).steps == 8
