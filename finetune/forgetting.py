@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class GeneralLook:
-    """Asks at each validation, and warns where less is kept than the recipe allows."""
+    """Asks what the base knows at each validation."""
 
     memory: Memory
     every: int | None
@@ -69,21 +69,30 @@ class GeneralLook:
     def look(self, trainer: Trainer) -> dict[str, float]:
         """`kept` and `kept_total`: questions still answered rightly, of those asked."""
         kept = self.memory.look(trainer.model)
-        recipe, step = trainer.recipe, trainer.counters.step
-        if recipe.general_floor is not None and kept.share < recipe.general_floor:
-            self.memory.context.journal.warning(
-                f"{kept.right} of {kept.total} general questions are still answered rightly, fewer "
-                "than general_floor allows",
-                reason="forgetting",
-                step=step,
-                kept=kept.right,
-                kept_total=kept.total,
-                general_floor=recipe.general_floor,
-                general_below=recipe.general_below,
-            )
-            if recipe.general_below == "stop":
-                trainer.counters.ended = 1
         return {"kept": kept.right, "kept_total": kept.total}
+
+
+def forgets(recipe: schema.Recipe, seen: Mapping[str, float]) -> bool:
+    """Whether a validation found less general knowledge than the recipe allows."""
+    if recipe.general_floor is None or "kept" not in seen:
+        return False
+    return seen["kept"] / seen["kept_total"] < recipe.general_floor
+
+
+def warn_of_forgetting(context: RunContext, seen: Mapping[str, float], step: int) -> None:
+    """Say that too little is kept."""
+    recipe = context.spec.recipe
+    kept, total = int(seen["kept"]), int(seen["kept_total"])
+    context.journal.warning(
+        f"{kept} of {total} general questions are still answered rightly, fewer than general_floor "
+        "allows",
+        reason="forgetting",
+        step=step,
+        kept=kept,
+        kept_total=total,
+        general_floor=recipe.general_floor,
+        general_below=recipe.general_below,
+    )
 
 
 def remember(context: RunContext, base: Base, model: Any, template: Template) -> Memory | None:

@@ -9,19 +9,7 @@ from finetune.failures import BadRequest
 
 UNBUILT: Final = (
     "method",
-    "quantization",
-    "precision",
-    "optimizer",
-    "activation_checkpointing",
-    "neftune_alpha",
-    "length_grouping",
-    "early_stopping",
-    "keep_best",
-    "hooks",
     "system_message",
-    "try_one_step",
-    "lora.rank_stabilized",
-    "lora.weight_decomposed",
 )
 
 

@@ -116,6 +116,7 @@ def test_a_killed_training_with_pull_and_general_questions_resumes_exactly(
         "max_steps": 40,
         "rehearsal": str(rehearsal),
         "base_pull": 1.0,
+        "neftune_alpha": 5.0,
         "general_questions": str(general),
     }
     whole, run = (
@@ -208,6 +209,25 @@ def test_it_can_warn_and_go_on(make_run: MakeRun, taught: Path, general: Path, o
     assert finetune("train", run) == 0
     assert manifest(run).steps == 20
     assert {event.data["reason"] for event in events(run, "warning")} == {"forgetting"}
+
+
+def test_what_is_kept_can_stop_a_training_and_choose_its_adapter(
+    make_run: MakeRun, taught: Path, general: Path, other: Path
+) -> None:
+    rule = {"measure": "kept", "higher_is_better": True, "patience": 2}
+    recipe = {
+        **WATCHED,
+        "eval_steps": 1,
+        "general_questions": str(general),
+        "early_stopping": rule,
+        "keep_best": True,
+    }
+    run = make_run(base=taught, dataset_path=str(other), recipe=recipe)
+    assert finetune("train", run) == 0
+    found = manifest(run)
+    most = max(each["kept"] for each in looks(run))
+    assert found.steps < 20 and found.stopped_early is not None
+    assert found.adapter_step in [each["step"] for each in looks(run) if each["kept"] == most]
 
 
 def test_a_base_that_knows_none_of_them_is_said_to(make_run: MakeRun, tmp_path: Path) -> None:
