@@ -115,7 +115,7 @@ def train(context: RunContext) -> dict[str, Any]:
     if memory is not None:
         looks.append(GeneralLook(memory, recipe.eval_steps))
     if not recipe.try_one_step:
-        looks += hook_looks(context)
+        looks += hook_looks(context, adapter_form_files(template))
     keeper = Keeper(context, trainer, fingerprint)
     session = Session(context, trainer, looks, keeper, judge, len(rehearsed))
     session.begin(threads)
