@@ -21,6 +21,7 @@ from sophia_tui.i18n import _
 from sophia_tui.paths import Paths, home
 from sophia_tui.providers import detach
 from sophia_tui.providers.machine import ThisMachine, start_time
+from sophia_tui.providers.processes import together
 from sophia_tui.settings import Settings
 
 LINGER_FOLDER = Path("/var/lib/systemd/linger")
@@ -194,6 +195,7 @@ class LocalLauncher:
         command = [*self.program, verb, str(folder)]
         environment = self._environment(folder)
         label, log = f"run-{folder.name}", folder / LOG_FILE
+        command = together(command, environment, self._settings.training_processes)
         pid, started = await start_apart(command, label, log, environment, background=True)
         return self.machine.identity(pid, started)
 
