@@ -8,21 +8,9 @@ from finetune import schema
 from finetune.failures import BadRequest
 
 UNBUILT: Final = (
-    "quantization",
-    "precision",
-    "optimizer",
-    "activation_checkpointing",
-    "neftune_alpha",
-    "length_grouping",
     "base_pull",
     "general_questions",
     "general_floor",
-    "early_stopping",
-    "keep_best",
-    "hooks",
-    "try_one_step",
-    "lora.rank_stabilized",
-    "lora.weight_decomposed",
 )
 
 
