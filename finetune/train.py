@@ -14,8 +14,9 @@ from finetune import schema
 from finetune.adapters import adapter_files
 from finetune.bases import Base, load_base
 from finetune.checkpoints import records_of, write_folder
-from finetune.examples import ExampleSet
-from finetune.failures import DataFailure
+from finetune.examples import Example, ExampleSet
+from finetune.failures import BadRequest, DataFailure
+from finetune.forgetting import GeneralLook, remember
 from finetune.hooks import drop_left_folders, hook_looks
 from finetune.keeping import Keeper
 from finetune.looks import Look, Validation
@@ -25,6 +26,7 @@ from finetune.objective import Objective, Supervised
 from finetune.packing import Packed
 from finetune.preference import Preference
 from finetune.provenance import file_records, package_versions, run_fingerprint
+from finetune.pull import Pulled
 from finetune.ranks import Ranks
 from finetune.readers import dataset_folder
 from finetune.rows import refusal, refuse_mixture
@@ -35,7 +37,6 @@ from finetune.speed import choose_threads, cores
 from finetune.stopping import judge_of
 from finetune.templates import Template, adapter_form_files, set_template
 from finetune.training import Trainer
-from finetune.unbuilt import refuse_unbuilt
 from finetune.vitals import boot_id
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,6 @@ _REPORTED = {
 def train(context: RunContext) -> dict[str, Any]:
     """Train as run.yaml says; returns the data of the result event."""
     recipe = context.spec.recipe
-    refuse_unbuilt(recipe)
     refuse_mixture(recipe)
     _answer_vanishing(context)
     drop_left_folders(context.folder)
@@ -100,10 +100,10 @@ def train(context: RunContext) -> dict[str, Any]:
     trainer = Trainer(
         base,
         _way(context, recipe),
-        [*examples.examples, *examples.pairs, *rehearsed],
+        [*(examples.examples + examples.pairs) * recipe.dataset_repeats, *rehearsed],
         context.ears.demand,
         means,
-        _objective(recipe),
+        _objective(recipe, rehearsed),
         ranks=ranks,
         batch_size=min(context.spec.fitted_batch_size or recipe.batch_size, recipe.batch_size),
     )
@@ -111,6 +111,9 @@ def train(context: RunContext) -> dict[str, Any]:
         trainer.checkpoint_activations()
     fingerprint = run_fingerprint(context.spec, base, template, data_files, means)
     looks: list[Look] = [Validation(valid, recipe.eval_steps)]
+    memory = remember(context, base, trainer.model, template) if ranks.first else None
+    if memory is not None:
+        looks.append(GeneralLook(memory, recipe.eval_steps))
     if not recipe.try_one_step:
         looks += hook_looks(context)
     keeper = Keeper(context, trainer, fingerprint)
@@ -120,12 +123,6 @@ def train(context: RunContext) -> dict[str, Any]:
     if recipe.try_one_step:
         return one_step(session)
     return _finish(session, base, template, examples, data_files)
-
-
-def _objective(recipe: schema.Recipe) -> Objective:
-    if recipe.method == "dpo":
-        return Preference(recipe.dpo.beta)
-    return Supervised()
 
 
 def _way(context: RunContext, recipe: schema.Recipe) -> schema.Recipe:
@@ -177,6 +174,30 @@ def rehearsal_file(recipe: schema.Recipe) -> Path | None:
             "Correct `rehearsal` in the recipe, or leave it out: then more is forgotten.",
         )
     return path
+
+
+def _objective(recipe: schema.Recipe, rehearsed: list[Example]) -> Objective:
+    """What the training makes small; raises BadRequest for a pull with nothing to pull on, and for
+    preference pairs beside rehearsed chats."""
+    if recipe.method == "dpo":
+        if rehearsed or recipe.base_pull:
+            raise BadRequest(
+                451,
+                "The recipe asks for preference pairs and for rehearsal together.",
+                "Rehearsed answers are chats and no pairs; DPO pulls towards the base itself.",
+                "Leave rehearsal and base_pull out of a recipe with method dpo.",
+            )
+        return Preference(recipe.dpo.beta)
+    if not recipe.base_pull:
+        return Supervised()
+    if not rehearsed:
+        raise BadRequest(
+            450,
+            "The recipe asks for a pull towards the base and has nothing to pull on.",
+            "base_pull works on the examples of `rehearsal`, and the recipe names none.",
+            "Name a file of general questions with answers as `rehearsal`, or leave base_pull out.",
+        )
+    return Pulled(recipe.base_pull, rehearsed)
 
 
 def _threads(context: RunContext, base: Base, ranks: Ranks) -> dict[str, Any]:
