@@ -332,6 +332,15 @@ async def _train(house: House) -> Any:
     return TrainService(store, house.settings, house.paths, house.clock, house.wake, house.prices)
 
 
+async def _before(house: House) -> Any:
+    from sophia_tui.services.train_before import TrainBeforeService
+    from sophia_tui.services.train_plan import Planner
+
+    store = await house.store()
+    planner = Planner(store, house.settings, house.paths, house.clock, house.prices)
+    return TrainBeforeService(store, house.settings, house.clock, house.prices, planner)
+
+
 async def _finetune(house: House) -> Any:
     from sophia_tui.services.finetune import FinetuneService
 
@@ -462,6 +471,7 @@ FACTORIES: dict[str, Factory] = {
     "PrepareService": _prepare,
     "DatasetsService": _datasets,
     "TrainService": _train,
+    "TrainBeforeService": _before,
     "FinetuneService": _finetune,
     "JobsService": _jobs,
     "EvaluateService": _evaluate,

@@ -14,6 +14,7 @@ from sophia_tui.domain.jobs import Job, JobEvent
 from sophia_tui.domain.models import Model
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.i18n import DEFAULT_LANGUAGE, N_, _, get_language
+from sophia_tui.services.plan_views import TrainPlan
 from sophia_tui.textsafe import visible
 
 #: No list of ours has more; a larger number would only fail in the database.
@@ -63,6 +64,9 @@ VALUE_WORDS = (
     N_("starting"),
     N_("ready"),
     N_("stopping"),
+    N_("open"),
+    N_("not_available"),
+    N_("not_needed"),
 )
 
 #: Fields whose values are such words; everything else is shown as it stands.
@@ -178,6 +182,7 @@ class JobView(Output):
     warnings: list[str] = Field(default_factory=list, title=N_("Warnings"))
     error: dict[str, Any] | None = Field(default=None, title=N_("Error"))
     result: dict[str, Any] | None = Field(default=None, title=N_("Result"))
+    plan: TrainPlan | None = Field(default=None, title=N_("Plan"))
 
     @classmethod
     def of(cls, job: Job, status: str | None = None) -> "JobView":
