@@ -17,6 +17,7 @@ from finetune.answers import (
     plain_prompts,
     prompt_tokens,
     sides_of,
+    template_of,
     warn_if_foreign,
     weights_of,
     with_adapter,
@@ -39,11 +40,11 @@ from finetune.measures import (
     tokens,
 )
 from finetune.provenance import file_records
+from finetune.readers import dataset_folder
 from finetune.runner import RunContext
 from finetune.scoring import ExampleLoss, compare, read_part, score, summarise
 from finetune.speed import choose_threads
-from finetune.templates import set_template
-from finetune.train import dataset_folder, run_facts
+from finetune.train import run_facts
 
 #: Parts of the report that grow with the questions stand in evaluation.json alone.
 _NOT_IN_RESULT = {"answers", "graded_answers", "samples", "losses", "format_version", "job_id"}
@@ -62,8 +63,10 @@ def evaluate(context: RunContext) -> dict[str, Any]:
     chosen = [(each, questions_of(each)) for each in asked.question_sets]
     context.progress("load", 0, 0, force=True)
     base = load_base(context)
-    template = set_template(base.tokenizer, spec.recipe.prompt_form)
-    part = read_part(context, base.tokenizer, path, limit=asked.sample_limit)
+    template = template_of(context, base.tokenizer)
+    part = read_part(
+        context, base.tokenizer, path, limit=asked.sample_limit, form=template.prompt_form
+    )
     if not part.examples:
         raise DataFailure(
             203,

@@ -48,6 +48,8 @@ CONTROL_FILE = "control.json"
 LOCK_FILE = "run.lock"
 CHECKPOINTS_FOLDER = "checkpoints"
 ADAPTER_FOLDER = "adapter"
+ADAPTER_FORM_FILE = "prompt_form.json"
+ADAPTER_TEMPLATE_FILE = "chat_template.jinja"
 MERGED_FOLDER = "merged"
 MANIFEST_FILE = "manifest.json"
 EVALUATION_FILE = "evaluation.json"
@@ -208,6 +210,15 @@ class CheckpointManifest(VersionedDocument):
     files: dict[str, FileRecord]
 
 
+class AdapterForm(VersionedDocument):
+    """prompt_form.json beside an adapter: the form it was trained in, which goes where it goes."""
+
+    prompt_form: PromptForm
+    system_message: str | None = None
+    template_source: Literal["base", "plain", "alpaca"]
+    template_fingerprint: str = Field(description="SHA-256 of chat_template.jinja beside it")
+
+
 class RunManifest(VersionedDocument):
     """manifest.json: what was done, with what, and what came out."""
 
@@ -223,6 +234,8 @@ class RunManifest(VersionedDocument):
     template_fingerprint: str = Field(description="SHA-256 of the chat template's text")
     template_source: Literal["base", "plain", "alpaca"]
     template: str | None = Field(None, description="the text, where it is not the base's own")
+    prompt_form: PromptForm | None = None
+    system_message: str | None = Field(None, description="opens chats that have none, by the form")
     packages: dict[str, str]
     seed: int
     device: str
