@@ -161,7 +161,7 @@ async def _test_run(
         return _before(name, "not_available", _("a provider has no test-only run"))
     found = await store.jobs.page(_JOBS, 0, (), (JobKind.TRAIN.value,))
     for job in found:  # newest first
-        if not is_try(job) or job.base != base or version is None or job.dataset != version.id:
+        if not job.is_try or job.base != base or version is None or job.dataset != version.id:
             continue
         if job.state == JobState.SUCCEEDED:
             return _before(name, "done", job.id)
@@ -169,12 +169,6 @@ async def _test_run(
             return _before(name, "failed", f"{job.id} {(job.error or {}).get('code', '')}".strip())
     told = _("`sophia train start --try-one-step` makes one")
     return _before(name, "open", told)
-
-
-def is_try(job: Job) -> bool:
-    """Whether the job is a one-step try, which makes no model."""
-    recipe = (job.request.get("run") or {}).get("recipe") or {}
-    return bool(recipe.get("try_one_step"))
 
 
 def budget_check(

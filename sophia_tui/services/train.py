@@ -258,6 +258,7 @@ class TrainService:
             request={
                 "run": run.model_dump(mode="json"),
                 "history_file": str(self._history(request.history)),
+                **({"planned_steps": planned_steps(order)} if request.try_one_step else {}),
                 **(_told(gate) if gate else {}),
                 **self._planner.confirmed(context, gate.cost_usd if gate else None),
             },
@@ -326,7 +327,7 @@ async def plan_local(
     planner: "Planner", context: Context, request: TrainRequest, order: LocalOrder
 ) -> "TrainPlan":
     """The plan of a training of this machine."""
-    steps = estimate_steps(order.recipe, order.version.counts.get("train", 0))
+    steps = planned_steps(order)
     asked = request.model_dump(exclude_defaults=True)
     return await planner.plan(context, order, steps, asked)
 
@@ -380,6 +381,11 @@ def require_recipe_name(context: Context, recipe: str | None) -> None:
         _("It would open any file of the server."),
         _("Name one of: {names}.").format(names=", ".join(recipe_names())),
     )
+
+
+def planned_steps(order: LocalOrder) -> int:
+    """Optimizer steps of the whole training, also where one of them is only tried."""
+    return estimate_steps(order.recipe, order.version.counts.get("train", 0))
 
 
 def estimate_steps(recipe: "Recipe", examples: int) -> int:

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from sophia_tui import textsafe
 from sophia_tui.domain.context import Context, Role
-from sophia_tui.domain.jobs import JobKind
+from sophia_tui.domain.datasets import DatasetVersion
+from sophia_tui.domain.jobs import Job, JobKind
 from sophia_tui.domain.operations import Input
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import NotFoundError, RefusedError, UsageError
@@ -27,6 +28,7 @@ from sophia_tui.services.train import (
 )
 
 if TYPE_CHECKING:
+    from finetune.schema import PreviewReport
     from sophia_tui.services.train_plan import Planner
     from sophia_tui.settings import Settings
 
@@ -181,7 +183,6 @@ class TrainBeforeService:
         return CheckList(dataset=version.id, base=named, items=items)
 
     async def _checks_of_job(self, reference: str) -> CheckList:
-        from finetune.schema import RunSpec
         from sophia_tui.services.checklists import AfterChecks, before_checks, budget_check
 
         job = await self._store.jobs.get(reference)
@@ -204,12 +205,22 @@ class TrainBeforeService:
         budget = budget_check(usd, bool(usd), job.request.get("confirmed"))
         report = None
         if not hosted and version is not None:
-            spec = RunSpec.model_validate(job.request["run"])
-            report = self._planner.previews.kept(
-                LocalOrder(base=job.base, recipe=spec.recipe, recipe_name="", version=version)
-            )
+            report = self._kept_look(job, version)
         before = await before_checks(
             self._store, self._settings, version, job.base, hosted, report, budget
         )
         after = await AfterChecks(self._store, job).items()
         return CheckList(job=job.id, dataset=job.dataset, base=job.base, items=[*before, *after])
+
+    def _kept_look(self, job: Job, version: DatasetVersion) -> "PreviewReport | None":
+        """What an earlier look counted for this job; None also for a recipe of another version."""
+        from pydantic import ValidationError
+
+        from finetune.schema import Recipe
+
+        try:
+            recipe = Recipe.model_validate((job.request.get("run") or {}).get("recipe") or {})
+        except ValidationError:
+            return None
+        order = LocalOrder(base=job.base, recipe=recipe, recipe_name="", version=version)
+        return self._planner.previews.kept(order)

@@ -391,7 +391,7 @@ class Planner:
 
     def _was_here(self, job: Job, base: str) -> bool:
         is_ours = job.provider == "local" and job.base == base
-        return is_ours and host_of(job) == self._machine.host and not checklists.is_try(job)
+        return is_ours and host_of(job) == self._machine.host and not job.is_try
 
     def _kept_probe(self) -> "_Speed | None":
         try:
