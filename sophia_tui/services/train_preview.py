@@ -122,6 +122,7 @@ class Previews:
             recipe.prompt_form,
             recipe.system_message,
             recipe.sequence_length,
+            recipe.rows_without_answer,
         ]
         digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
         return self._folder / f"{digest[:24]}.json"
@@ -267,7 +268,7 @@ def refusal_of(report: "PreviewReport", recipe: "Recipe") -> list[str]:
         )
     if not told and not part.examples:
         told.append(_("There is nothing to learn in {file}.").format(file=part.file))
-    if not told and report.refused and report.refused.get("code") != "":
+    if not told and report.refused:
         told += [report.refused[key] for key in ("what", "why") if report.refused.get(key)]
     return [visible(each) for each in told]
 

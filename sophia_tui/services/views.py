@@ -64,7 +64,6 @@ VALUE_WORDS = (
     N_("starting"),
     N_("ready"),
     N_("stopping"),
-    N_("open"),
     N_("not_available"),
     N_("not_needed"),
 )
@@ -76,7 +75,12 @@ WORD_FIELDS = frozenset(
 )
 
 #: Words that mean several things: what they mean here. English keeps the words of `--json`.
-KIND_WORDS = {"train": N_("training"), "evaluate": N_("evaluation"), "merge": N_("merging")}
+KIND_WORDS = {
+    "train": N_("training"),
+    "evaluate": N_("evaluation"),
+    "merge": N_("merging"),
+    "open": N_("still open"),  # of a check list; elsewhere it is what a key does
+}
 #: Keys of counts, likewise.
 _COUNTS = {
     "rows_in": N_("rows read"),

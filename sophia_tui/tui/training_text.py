@@ -28,7 +28,7 @@ _STATES = {
 }
 _STATE_WORDS = {
     "done": N_("done"),
-    "open": N_("open"),
+    "open": N_("still open"),
     "failed": N_("failed"),
     "not_available": N_("not available"),
     "not_needed": N_("not needed"),
