@@ -86,7 +86,7 @@ def evaluate(context: RunContext) -> dict[str, Any]:
         **threads,
     )
     before, after = _score_both(context, base, model, part.examples)
-    found = Findings(context, base, model, path).all(chosen)
+    found = Findings(context, base, model, path, template.prompt_form).all(chosen)
     report = _report(context, part, before, after).model_copy(
         update={"weights": weights, "device": str(base.device), **found}
     )
@@ -162,7 +162,15 @@ def _report(
 class Findings:
     """What the answers tell: shown ones, graded ones, and measures of a sample."""
 
-    def __init__(self, context: RunContext, base: Any, model: Any, path: Path) -> None:
+    def __init__(
+        self,
+        context: RunContext,
+        base: Any,
+        model: Any,
+        path: Path,
+        form: schema.PromptForm = "chat_template",
+    ) -> None:
+        self._form = form
         self._context = context
         self._base = base
         self._model = model
@@ -177,7 +185,7 @@ class Findings:
             self._asked.prompts or first_questions(self._path, self._asked.prompt_count),
         )
         graded = self._graded_prompts(chosen, len(shown))
-        sample = held_out_sample(self._path, self._asked.text_sample, self._seed)
+        sample = held_out_sample(self._path, self._asked.text_sample, self._seed, self._form)
         sampled = sample_prompts(
             sample,
             len(shown) + len(graded),
@@ -272,7 +280,8 @@ class Findings:
         return schema.NotMeasured(code=f"FINETUNE-{code}", measures=[name], package=package)
 
     def _latency(self) -> list[schema.Measure]:
-        sample = held_out_sample(self._path, self._asked.latency_sample, self._seed + 1)
+        asked = self._asked.latency_sample
+        sample = held_out_sample(self._path, asked, self._seed + 1, self._form)
         if not sample:
             return []
         prompts = sample_prompts(

@@ -169,12 +169,14 @@ class ExampleSet:
             self.examples.append(examples[0])
 
 
-def read_chats(path: Path) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+def read_chats(
+    path: Path, prompt_form: schema.PromptForm = "chat_template"
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """Line number and messages of each line of a file, of a pair with the chosen answer.
 
     Raises DataFailure at the first line that is no example.
     """
-    for line in read_lines(path):
+    for line in read_lines(path, prompt_form):
         if line.row is None:
             raise unreadable(path.name, [line.number], Counter([str(line.why)]))
         yield line.number, line.row.messages

@@ -13,6 +13,7 @@ from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import NotFoundError, RefusedError, UsageError
 from sophia_tui.i18n import N_, _
 from sophia_tui.services import train_hosted
+from sophia_tui.services.jobs_hosted import OpenTrainer
 from sophia_tui.services.operations import operation
 from sophia_tui.services.plan_views import CheckList, TrainPlan, TrainPreview
 from sophia_tui.services.prices import Load
@@ -88,8 +89,15 @@ class TrainBeforeService:
     """Tells; it queues nothing."""
 
     def __init__(
-        self, store: Store, settings: "Settings", clock: Clock, prices: Load, planner: "Planner"
+        self,
+        store: Store,
+        settings: "Settings",
+        clock: Clock,
+        prices: Load,
+        planner: "Planner",
+        open_trainer: OpenTrainer | None = None,
     ) -> None:
+        self._open_trainer = open_trainer
         self._store = store
         self._settings = settings
         self._clock = clock
@@ -110,9 +118,12 @@ class TrainBeforeService:
         named = request.base or self._settings.finetune_base
         if is_hosted(named, request.provider, self._settings):
             version = await dataset_version(self._store, request.dataset)
+            now = self._clock.now()
             plan = await train_hosted.plan_hosted(
-                request, str(named), version, self._settings, self._prices(), self._clock.now()
+                request, str(named), version, self._settings, self._prices(), now
             )
+            if self._open_trainer is not None:
+                plan = await train_hosted.ask_provider(plan, version.id, self._open_trainer, now)
             return await self._planner.hosted_plan(context, plan, version, request.budget)
         order = await local_order(self._store, self._settings, request)
         return await plan_local(self._planner, context, request, order)

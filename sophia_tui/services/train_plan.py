@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune import estimates as model
 from sophia_tui.domain.context import Context, Face, Progress
+from sophia_tui.domain.hosted import OPENAI
 from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import (
@@ -269,7 +270,7 @@ class Planner:
         return TrainPlan(
             dataset=version.id,
             base=plan.order.base,
-            provider=plan.order.provider if hasattr(plan.order, "provider") else "openai",
+            provider=OPENAI,
             ready=not refusals,
             epochs=estimate.get("epochs"),
             summary=[told, *self._money_told(money, None)],
@@ -354,8 +355,7 @@ class Planner:
 
     def _floor(self, place: DeviceMemory) -> int:
         """Bytes of RAM that stay free for everything else on this machine."""
-        floor = getattr(self._settings, "memory_floor_mb", 256)
-        return int(floor) * 1_000_000 if place.device == "cpu" else 0
+        return self._settings.memory_floor_mb * 1_000_000 if place.device == "cpu" else 0
 
     async def _too_large(
         self, order: LocalOrder, shape: model.Shape, lengths: model.Lengths
