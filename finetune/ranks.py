@@ -6,7 +6,9 @@ added up. The first process alone writes; what it finds out the others are told.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +18,7 @@ from finetune.failures import Stopped
 from finetune.memory import OutOfMemory
 
 T = TypeVar("T")
+_SET_PARENT_DEATH_SIGNAL = 1  # prctl(2)
 #: How long one waits for the others; a hook of the first may take long. Dead ones torchrun notices.
 _PATIENCE = timedelta(hours=12)
 _FINE, _LACKING, _PAUSE, _CANCEL = range(4)
@@ -24,6 +27,12 @@ _FINE, _LACKING, _PAUSE, _CANCEL = range(4)
 def own_rank() -> int:
     """This process's number under torchrun; 0 alone."""
     return int(os.environ.get("RANK", "0"))
+
+
+def end_with_torchrun() -> None:
+    """Be asked to end (SIGTERM) when torchrun itself is killed, so that none is left behind."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
 
 
 @dataclass(frozen=True)

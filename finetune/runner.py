@@ -25,7 +25,7 @@ from finetune.failures import (
 )
 from finetune.files import LockHeld, locked
 from finetune.journal import Journal, SilentJournal
-from finetune.ranks import own_rank
+from finetune.ranks import end_with_torchrun, own_rank
 from finetune.vitals import BesideEars, Ears, Pulse, SilentPulse
 
 log = logging.getLogger(__name__)
@@ -81,6 +81,7 @@ def run(kind: schema.RunKind, folder: Path, load_work: Callable[[], Work]) -> in
     `load_work` imports the module that does the work: it is called inside the frame, so that a
     missing package ends as a failed run with a remedy.
     """
+    end_with_torchrun()
     try:
         spec = schema.load_run_spec(folder)
         if spec.kind != kind:

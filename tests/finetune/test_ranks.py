@@ -71,7 +71,8 @@ def test_two_processes_train_as_one(make_run: MakeRun) -> None:
 
 
 def test_they_pause_together_and_one_goes_on_alone(make_run: MakeRun) -> None:
-    recipe = {**RECIPE, "max_steps": 60, "lora": {"r": 4, "dropout": 0.0}, "save_steps": 100}
+    # a low rate: rounding would grow from step to step on a steep course
+    recipe = {**RECIPE, "max_steps": 60, "learning_rate": 1e-4, "save_steps": 100}
     alone = make_run("alone", recipe=recipe)
     assert finetune("train", alone) == 0
     run = make_run(recipe=recipe)
@@ -87,7 +88,22 @@ def test_they_pause_together_and_one_goes_on_alone(make_run: MakeRun) -> None:
     assert finetune("train", run) == 0
     assert manifest(run).resumed_from_step == paused
     assert_one_writer(run)
-    assert losses(run) == pytest.approx(losses(alone), rel=1e-2)
+    assert losses(run) == pytest.approx(losses(alone), rel=1e-3)
+
+
+def test_they_end_when_torchrun_is_killed(make_run: MakeRun) -> None:
+    run = make_run(recipe={**RECIPE, "max_steps": 5000, "save_steps": 5000})
+    process = torchrun(run)
+    try:
+        wait_for_step(run, 3, alive=lambda: process.poll() is None)
+    finally:
+        process.kill()
+        process.wait()
+    end = time.monotonic() + 60
+    while states(run)[-1] != "paused":
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert events(run, "checkpoint")
 
 
 @pytest.mark.long
