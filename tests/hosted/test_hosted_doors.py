@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from sophia_tui.domain.jobs import Job
 from sophia_tui.errors import SophiaError
+from sophia_tui.services.jobs import ResumeRequest
 from sophia_tui.services.views import JobReference
 from tests.hosted.conftest import CONTEXT, Bench
 from tests.hosted.provider import KEY, Provider, Refusal, error
@@ -56,6 +58,20 @@ async def test_an_expired_key_pauses_a_running_job_and_it_goes_on_by_itself(
     assert told[told.index("paused") :] == ["paused", "validating", "running", "succeeded"]
 
 
+async def test_people_are_told_once_that_a_job_waits_for_its_key(
+    bench: Bench, provider: Provider
+) -> None:
+    hook = SecretStr("http://127.0.0.1:1/hook")
+    bench.settings = bench.settings.model_copy(update={"webhook_url": hook})
+    bench.become("worker-2")
+    job = await running(bench, provider)
+    provider.faults["show"] = [error(401, "Key revoked")] * 3
+    await bench.until(job.id, held("J525"))
+    await bench.until(job.id, lambda job: not provider.faults["show"] and job.error is None)
+    [told] = await bench.store.notifications.take(10, 60)
+    assert told.body["status"] == "paused" and told.body["error"]["code"] == "SOPHIA-J525"
+
+
 async def test_a_key_that_was_mended_is_used_at_once_by_resume(
     bench: Bench, provider: Provider
 ) -> None:
@@ -67,7 +83,7 @@ async def test_a_key_that_was_mended_is_used_at_once_by_resume(
     await watch.task
     watch.due = float("inf")  # the next look by itself is far away
     provider.key = KEY
-    await bench.jobs.resume(CONTEXT, JobReference(job=job.id))
+    await bench.jobs.resume(CONTEXT, ResumeRequest(job=job.id))
     gone_on = await bench.until(job.id, lambda job: job.state != "paused")
     assert gone_on.wanted is None and gone_on.error is None
 
@@ -122,7 +138,7 @@ async def test_without_quota_it_is_paused_and_not_tried_again_until_somebody_res
     for _each in range(20):
         assert await bench.keeper.round(bench.store) is False
     assert provider.count(route) == before
-    await bench.jobs.resume(CONTEXT, JobReference(job=asked.id))
+    await bench.jobs.resume(CONTEXT, ResumeRequest(job=asked.id))
     done = await bench.rounds_until(asked.id, "succeeded", "failed")
     assert done.state == "succeeded" and len(provider.jobs) == 1
 
