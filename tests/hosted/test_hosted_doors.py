@@ -9,7 +9,8 @@ import pytest
 from pydantic import SecretStr
 
 from sophia_tui.domain.jobs import Job
-from sophia_tui.errors import SophiaError
+from sophia_tui.domain.models import Model, ModelKind
+from sophia_tui.errors import ConflictError, SophiaError
 from sophia_tui.services.jobs import ResumeRequest
 from sophia_tui.services.views import JobReference
 from tests.hosted.conftest import CONTEXT, Bench
@@ -323,3 +324,45 @@ async def test_a_broken_price_file_does_not_undo_what_was_trained(
     bench.prices = broken
     job = await bench.rounds_until(asked.id, "succeeded", "failed")
     assert job.state == "succeeded" and job.cost_usd is None
+
+
+# --- who was faster, and whose name it is ---
+
+
+async def test_a_resume_that_the_worker_saw_first_is_no_error(
+    bench: Bench, provider: Provider
+) -> None:
+    job = await running(bench, provider)
+    await bench.jobs.pause(CONTEXT, JobReference(job=job.id))
+    paused = await bench.job(job.id)
+
+    async def faster(*given: Any, **changes: Any) -> Job:
+        raise ConflictError("J409", "Somebody was faster.")
+
+    class Quick:
+        """A store in which somebody is always faster."""
+
+        jobs = type("Jobs", (), {"get": bench.store.jobs.get, "update": faster})
+
+    shown = await bench.jobs._hands.resume(Quick(), paused)  # type: ignore[arg-type]
+    assert shown.id == job.id
+    assert provider.jobs[str(job.provider_job_id)]["status"] == "running"
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_a_providers_model_never_takes_the_name_of_another(
+    bench: Bench, provider: Provider, deleted: bool
+) -> None:
+    """Another Sophia counts its models as we do."""
+    job = await running(bench, provider)
+    now = job.created_at
+    await bench.store.models.add(Model("sophia-v1", ModelKind.ADAPTER, "base", now, path="/ours"))
+    if deleted:
+        await bench.store.models.update("sophia-v1", deleted_at=now)
+    done = {"id": job.provider_job_id, "status": "succeeded", "fine_tuned_model": "sophia-v1"}
+    provider.faults["show"] = [done] * 5
+    ended = await bench.rounds_until(job.id, "succeeded", "failed")
+    assert ended.state == "succeeded" and ended.resulting_model == "sophia-v1"
+    assert "only at the provider" in (ended.result or {})["remark"]
+    kept = await bench.store.models.get("sophia-v1")
+    assert kept is None if deleted else (kept is not None and kept.path == "/ours")
