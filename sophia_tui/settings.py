@@ -222,6 +222,12 @@ class Settings(BaseSettings):
     training_recipe: str = _setting(
         "SOPHIA_RECIPE", "default", N_("The recipe of a training: a name, or a YAML file.")
     )
+    training_processes: str = _setting(
+        "SOPHIA_TRAINING_PROCESSES",
+        "auto",
+        N_("How many processes share a training; auto: one for each GPU that it may use."),
+        pattern=r"^(auto|[1-9][0-9]?)$",
+    )
     training_threads: str = _setting(
         "SOPHIA_TRAINING_THREADS", "auto", N_("Processor threads of a training, or auto.")
     )

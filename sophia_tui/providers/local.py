@@ -21,6 +21,7 @@ from sophia_tui.i18n import _
 from sophia_tui.paths import Paths, home
 from sophia_tui.providers import detach
 from sophia_tui.providers.machine import ThisMachine, start_time
+from sophia_tui.providers.processes import together
 from sophia_tui.settings import Settings
 
 #: A run's share of processor and disk where production wants them, too; everything else has 100.
@@ -222,6 +223,7 @@ class LocalLauncher:
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         label, log = f"run-{folder.name}", folder / LOG_FILE
+        command = together(command, environment, self._settings.training_processes)
         pid, started = await start_apart(
             command, label, log, environment, background=True, memory_bytes=memory_bytes
         )

@@ -432,6 +432,7 @@ def estimate_steps(recipe: "Recipe", examples: int) -> int:
     """Optimizer steps that the recipe plans; a time budget may fit them down later."""
     from finetune.schema import rehearsal_path
 
+    examples *= recipe.dataset_repeats
     rehearsal = rehearsal_path(recipe)
     if rehearsal is not None and rehearsal.is_file():  # else the run itself refuses, with a remedy
         examples += sum(1 for line in rehearsal.read_text("utf-8").split("\n") if line.strip())
