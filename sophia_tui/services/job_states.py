@@ -78,11 +78,15 @@ class JobEyes:
         self.machine = machine or ThisMachine.here()
 
     async def views(self, jobs: Sequence[Job]) -> list[JobView]:
-        """The jobs as people see them. Asks for living workers only where that decides."""
-        if not any(is_active(job) for job in jobs):
-            return [JobView.of(job) for job in jobs]
-        hosts = await self.worker_hosts()
-        return [JobView.of(job, self.state(job, hosts)) for job in jobs]
+        """The jobs as people see them. Asks for living workers, and for places in the queue, only
+        where that decides."""
+        hosts: frozenset[str] = frozenset()
+        places: Mapping[str, int] = {}
+        if any(is_active(job) for job in jobs):
+            hosts = await self.worker_hosts()
+        if any(job.state == JobState.QUEUED for job in jobs):
+            places = await self._store.jobs.places()
+        return [JobView.of(job, self.state(job, hosts), places.get(job.id)) for job in jobs]
 
     async def view(self, job: Job) -> JobView:
         """One job, and where it waits what for, as far as the living workers tell."""
