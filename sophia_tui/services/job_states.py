@@ -181,8 +181,8 @@ class Caretaker:
         return self._settings.embedded and allowed and not context.readonly
 
     def _needs(self, job: Job) -> bool:
-        waiting = job.state in (JobState.QUEUED, JobState.INTERRUPTED) or is_active(job)
-        waiting = waiting or (job.state == JobState.PAUSED and job.waiting is not None)
+        needed = job.state in (JobState.QUEUED, JobState.INTERRUPTED) or is_active(job)
+        needed = needed or (job.state == JobState.PAUSED and job.waiting is not None)
         if job.provider != "local":  # whatever word its provider has for it
-            waiting = not has_ended(job) and job.state not in (JobState.DRAFT, JobState.PAUSED)
-        return waiting and host_of(job) in (None, self._machine.host)
+            needed = not has_ended(job) and job.state not in (JobState.DRAFT, JobState.PAUSED)
+        return needed and host_of(job) in (None, self._machine.host)
