@@ -350,7 +350,26 @@ async def _train(house: House) -> Any:
     from sophia_tui.services.train import TrainService
 
     store = await house.store()
-    return TrainService(store, house.settings, house.paths, house.clock, house.wake, house.prices)
+    return TrainService(
+        store,
+        house.settings,
+        house.paths,
+        house.clock,
+        house.wake,
+        house.prices,
+        open_trainer=house.trainer,
+    )
+
+
+async def _before(house: House) -> Any:
+    from sophia_tui.services.train_before import TrainBeforeService
+    from sophia_tui.services.train_plan import Planner
+
+    store = await house.store()
+    planner = Planner(store, house.settings, house.paths, house.clock, house.prices)
+    return TrainBeforeService(
+        store, house.settings, house.clock, house.prices, planner, open_trainer=house.trainer
+    )
 
 
 async def _finetune(house: House) -> Any:
@@ -407,6 +426,19 @@ async def _models(house: House) -> Any:
     from sophia_tui.services.models import ModelsService
 
     return ModelsService(await house.store(), house.prices, house.clock)
+
+
+async def _provider(house: House) -> Any:
+    from sophia_tui.services.provider import ProviderService
+
+    store = await house.store()
+    return ProviderService(store, house.settings, house.trainer, house.prices, house.clock)
+
+
+async def _checkpoints(house: House) -> Any:
+    from sophia_tui.services.checkpoints import CheckpointsService
+
+    return CheckpointsService(await house.store())
 
 
 async def _merge(house: House) -> Any:
@@ -509,6 +541,7 @@ FACTORIES: dict[str, Factory] = {
     "PrepareService": _prepare,
     "DatasetsService": _datasets,
     "TrainService": _train,
+    "TrainBeforeService": _before,
     "FinetuneService": _finetune,
     "JobsService": _jobs,
     "QueueService": _queue,
@@ -517,6 +550,8 @@ FACTORIES: dict[str, Factory] = {
     "EvaluationsService": _evaluations,
     "ModelsService": _models,
     "MergeService": _merge,
+    "ProviderService": _provider,
+    "CheckpointsService": _checkpoints,
     "ServingService": _serving,
     "AskService": _ask,
     "PromoteService": _promote,

@@ -180,6 +180,10 @@ class ModelStore(Protocol):
     async def next_id(self, prefix: str = "sophia") -> str:
         """`sophia-v1`, `sophia-v2`, …: never given twice."""
 
+    async def uses(self, model_id: str) -> list[tuple[str, str]]:
+        """Who needs the model now, or might again: the kind of use, and its name. Kinds are served,
+        promoted (it, or the way back to it), merged (another was made of it) and worked on."""
+
     async def update(self, model_id: str, **changes: Any) -> Model: ...
 
 

@@ -102,8 +102,12 @@ class PostgresModels:
             if found is None:
                 raise InternalError("S092", "next_model_number gave no row")
             chosen = f"{prefix}-v{found['last']}"
-            if await self.get(chosen) is None:
+            if await self._database.row(query("model_exists"), {"id": chosen}) is None:
                 return chosen
+
+    async def uses(self, model_id: str) -> list[tuple[str, str]]:
+        found = await self._database.rows(query("uses_of_model"), {"id": rows.text(model_id)})
+        return [(each["use"], each["who"]) for each in found]
 
     async def update(self, model_id: str, **changes: Any) -> Model:
         columns = {name: rows.column(value) for name, value in changes.items()}

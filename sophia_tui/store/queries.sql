@@ -164,11 +164,12 @@ SELECT id, place FROM sophia.jobs WHERE state = 'queued' ORDER BY place
 UPDATE sophia.jobs SET place = %(place)s WHERE id = %(id)s AND state = 'queued'
 
 -- hosted_jobs --
--- What is paused at the provider is looked at as well: somebody may let it go on there.
+-- What is paused at the provider is looked at as well: somebody may let it go on there; and what
+-- waits for its key (J525), which somebody may have mended.
 SELECT * FROM sophia.jobs
 WHERE host = %(host)s AND provider <> 'local'
     AND state NOT IN ('draft', 'queued', 'succeeded', 'failed', 'cancelled')
-    AND (state <> 'paused' OR provider_job_id IS NOT NULL)
+    AND (state <> 'paused' OR provider_job_id IS NOT NULL OR error ->> 'code' = 'SOPHIA-J525')
 ORDER BY place
 
 -- request_job --
@@ -269,17 +270,34 @@ LIMIT %(limit)s OFFSET %(offset)s
 
 -- add_model --
 INSERT INTO sophia.models (
-    id, kind, base, job_id, dataset, path, evaluation, created_at, shutdown_at, parent, version
+    id, kind, base, job_id, dataset, path, evaluation, created_at, shutdown_at, parent, deleted_at,
+    version
 ) VALUES (
     %(id)s, %(kind)s, %(base)s, %(job_id)s, %(dataset)s, %(path)s, %(evaluation)s, %(created_at)s,
-    %(shutdown_at)s, %(parent)s, %(version)s
+    %(shutdown_at)s, %(parent)s, %(deleted_at)s, %(version)s
 )
 
 -- get_model --
-SELECT * FROM sophia.models WHERE id = %(id)s
+SELECT * FROM sophia.models WHERE id = %(id)s AND deleted_at IS NULL
 
 -- page_models --
-SELECT * FROM sophia.models ORDER BY created_at DESC, id LIMIT %(limit)s OFFSET %(offset)s
+SELECT * FROM sophia.models WHERE deleted_at IS NULL ORDER BY created_at DESC, id LIMIT %(limit)s OFFSET %(offset)s
+
+-- model_exists --
+SELECT id FROM sophia.models WHERE id = %(id)s
+
+-- uses_of_model --
+-- Why a model may not be deleted: what names it and is in use, or might be put back.
+SELECT 'served' AS use, name AS who FROM sophia.deployments
+WHERE model_id = %(id)s AND state NOT IN ('stopped', 'failed')
+UNION ALL
+SELECT 'promoted', id FROM sophia.promotions
+WHERE state IN ('pending', 'done') AND (model_id = %(id)s OR previous_model = %(id)s)
+UNION ALL
+SELECT 'merged', id FROM sophia.models WHERE parent = %(id)s AND deleted_at IS NULL
+UNION ALL
+SELECT 'worked on', id FROM sophia.jobs
+WHERE model_id = %(id)s AND state NOT IN ('succeeded', 'failed', 'cancelled')
 
 -- next_model_number --
 INSERT INTO sophia.model_numbers AS n (prefix, last) VALUES (%(prefix)s, 1)

@@ -80,19 +80,20 @@ def adapter_missing(job: Job) -> JobError:
     )
 
 
-def hosted_file_refused(name: str, why: str) -> JobError:
+def hosted_file_refused(name: str, why: str, lines: list[dict[str, Any]]) -> JobError:
     return JobError(
         "J527",
         _("The provider refused the file {file}.").format(file=name),
         why,
         _("Mend what it names, prepare the data set again, then start a new job."),
+        **({"lines": lines} if lines else {}),
     )
 
 
-def hosted_failed(job: Job, why: str, remedy: str) -> JobError:
-    return JobError(
-        "J528", _("Job {job} failed at the provider.").format(job=job.id), why or "-", remedy
-    )
+def hosted_failed(job: Job, why: str, remedy: str, lines: list[dict[str, Any]]) -> JobError:
+    """`lines` are those that the provider named, with the rows that they come from."""
+    what = _("Job {job} failed at the provider.").format(job=job.id)
+    return JobError("J528", what, why or "-", remedy, **({"lines": lines} if lines else {}))
 
 
 def hosted_model_missing(job: Job) -> JobError:

@@ -42,10 +42,19 @@ CASES: dict[str, Case] = {
         {"dataset": "town", "base": seeded.BASE, "max_steps": 5, "learning_rate": 0.0003},
         changes=("jobs",),
     ),
+    "train.plan": Case(
+        {"dataset": "town", "base": seeded.BASE, "change": ["batch_size=1"], "budget": 20.0}
+    ),
+    # the hub's base is not here; tests/integration/test_train_before.py shows real previews
+    "train.preview": Case(
+        {"dataset": "town", "base": seeded.HOSTED_BASE, "limit": 2}, error="SOPHIA-J575"
+    ),
+    "train.checklist": Case({"job": seeded.SUCCEEDED}),
     "finetune.run": Case({"base": seeded.BASE}, changes=("dataset_versions", "jobs")),
     "jobs.list": Case(),
     "jobs.show": Case({"job": seeded.SUCCEEDED}),
     "jobs.events": Case({"job": seeded.RUNNING, "after": 3, "limit": 5}),
+    "jobs.checkpoints": Case({"job": seeded.SUCCEEDED}),
     "jobs.log": Case({"job": seeded.FAILED}),
     "jobs.watch": Case({"job": seeded.PAUSED}),
     "jobs.cancel": Case({"job": seeded.PAUSED}, changes=("jobs",)),
@@ -93,6 +102,11 @@ CASES: dict[str, Case] = {
     "prices.list": Case(),
     "models.list": Case(),
     "models.show": Case({"model": seeded.MERGED_MODEL}),
+    # no provider is named here; tests/hosted/test_provider_service.py asks one
+    "provider.delete": Case({"model": seeded.HOSTED_MODEL}, error="SOPHIA-J510"),
+    "provider.check": Case({"base": "gpt-4o-mini"}, error="SOPHIA-J510"),
+    "provider.files": Case(error="SOPHIA-J510"),
+    "provider.remove": Case({"file": "file-abc"}, error="SOPHIA-J510"),
     "models.merge": Case({"model": seeded.OLDER_MODEL}, changes=("jobs",)),
     # a model that can be served would start an engine: the tests of serving do that
     "serve.model": Case({"model": seeded.HOSTED_MODEL}, error="SOPHIA-M435"),
