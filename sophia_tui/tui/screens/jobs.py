@@ -187,6 +187,8 @@ class JobsScreen(DetailScreen):
         return ""
 
     def prefill(self, operation: str) -> dict[str, Any]:
+        if operation == "schedules.list":
+            return {"limit": MOST_ROWS}  # all of them, and no form before
         job = self.opened or self.selected_key
         declared = self.sophia.dispatcher.registry.get(operation)
         return {"job": job} if job and "job" in declared.input.model_fields else {}
