@@ -43,6 +43,7 @@ from sophia_tui.services.plan_views import (
     TrainPreview,
 )
 from sophia_tui.services.promotion_views import FileDiff, PromotionList, PromotionView
+from sophia_tui.services.schedules import ScheduleList, ScheduleView
 from sophia_tui.services.serving import ApiView, DeploymentView, ServeList
 from sophia_tui.services.settings import SettingList, SettingView
 from sophia_tui.services.setup import CheckView, SetupReport
@@ -398,6 +399,21 @@ def settings() -> SettingList:
     )
 
 
+def schedule() -> ScheduleView:
+    return ScheduleView(
+        name="weekly-ground",
+        operation="prepare.run",
+        every="weekly",
+        timezone="America/Sao_Paulo",
+        options=["name=ground"],
+        enabled=True,
+        next_at=NOW + timedelta(days=2),
+        created_by="maria",
+        created_at=NOW - timedelta(days=30),
+        version=3,
+    )
+
+
 def audit() -> AuditList:
     def entry(minutes: int, operation: str, outcome: str, **more: Any) -> AuditView:
         return AuditView(
@@ -521,6 +537,7 @@ def full() -> dict[str, Any]:
         "monitor.show": monitor(),
         "settings.list": settings(),
         "audit.list": audit(),
+        "schedules.list": ScheduleList(items=[schedule()]),
     }
 
 
