@@ -20,7 +20,8 @@ from pydantic import (
 )
 
 from finetune.document import FORMAT_VERSION as FORMAT_VERSION
-from finetune.document import Document, VersionedDocument
+from finetune.document import Document
+from finetune.document import VersionedDocument as VersionedDocument
 from finetune.files import write_whole
 from finetune.recipe import DpoSettings as DpoSettings
 from finetune.recipe import EarlyStopping as EarlyStopping
