@@ -55,6 +55,9 @@ VERBS = {
     "compare": N_("compare"),
     "report": N_("report"),
     "roi": N_("return on investment"),
+    "usage": N_("what takes room"),
+    "prune": N_("tidy up"),
+    "test": N_("try out"),
 }
 SUBJECTS = {
     "overview": N_("overview"),
@@ -65,6 +68,7 @@ SUBJECTS = {
     "datasets": N_("data sets"),
     "train": N_("training"),
     "jobs": N_("jobs"),
+    "notifications": N_("notifications"),
     "evaluate": N_("evaluation"),
     "models": N_("models"),
     "promote": N_("promotion"),
