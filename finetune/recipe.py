@@ -84,7 +84,9 @@ class Recipe(Document):
         "none", description="nf4: QLoRA, the base in 4 bits (bitsandbytes)"
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 where the GPU has it, else fp32"
+        "auto",
+        description="auto: bf16 where the GPU has it, and for packed batches where the processor "
+        "has it; else fp32",
     )
     optimizer: Literal["adamw", "paged_adamw_8bit"] = "adamw"
     activation_checkpointing: bool = Field(

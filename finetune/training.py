@@ -30,6 +30,7 @@ from finetune.bases import Base
 from finetune.examples import Example
 from finetune.failures import Stopped, WorkFailure
 from finetune.packing import Packed, Padded, Way, packed_or_padded
+from finetune.speed import quick_in_bfloat16
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -125,10 +126,17 @@ class Trainer:
         way = Way(self.feed)
         if self.recipe.packing:
             first = first_layer(self.base.model, self.recipe.lora)
-            packed = Packed(self.model, self.feed.pad, self.feed.device, first)
-            way = packed_or_padded(packed, self.examples, self.recipe.batch_size, on_example)
+            size = self.recipe.batch_size
+            packed = Packed(
+                self.model, self.feed.pad, self.feed.device, first, size, self._halved()
+            )
+            way = packed_or_padded(packed, self.examples, size, on_example)
         self.feed = way.feed
         return way
+
+    def _halved(self) -> bool:
+        width = getattr(self.base.model.config, "hidden_size", 0)
+        return self.recipe.precision != "fp32" and quick_in_bfloat16(self.base.device, width)
 
     def _examples_of(self, step: int) -> list[Example]:
         """The examples of a step: a pure function of seed and step, so a resume sees the same."""
@@ -152,9 +160,9 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss = 0.0
         try:
-            for start in range(0, len(chosen), self.recipe.batch_size):
+            for part in self.feed.parts(chosen, self.recipe.batch_size, lambda each: len(each.ids)):
                 self.check_stop()
-                loss += self._backward(chosen[start : start + self.recipe.batch_size], tokens)
+                loss += self._backward(part, tokens)
         except Stopped as stopped:
             self.optimizer.zero_grad(set_to_none=True)
             self._set_random_state(before)
