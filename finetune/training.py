@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import random
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,11 @@ from safetensors.torch import save as save_tensors
 
 from finetune import schema
 from finetune.bases import Base
-from finetune.examples import Example
+from finetune.counters import Counters
 from finetune.failures import Stopped, WorkFailure
+from finetune.objective import Objective, Supervised
 from finetune.packing import Packed, Padded, Way, packed_or_padded
+from finetune.schedule import rate_at, steps_per_epoch
 from finetune.speed import quick_in_bfloat16
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -39,59 +41,14 @@ _RANDOM = "random.safetensors"
 
 
 @dataclass
-class Counters:
-    """Where the training stands; all of it is in every checkpoint."""
-
-    step: int = 0
-    tokens: float = 0
-    window_loss: float = 0
-    window_tokens: float = 0
-    last_loss: float = math.nan
-
-    def as_state(self) -> dict[str, float]:
-        """Numbers for a checkpoint's manifest; what is not known yet is left out."""
-        return {name: float(value) for name, value in vars(self).items() if math.isfinite(value)}
-
-    @classmethod
-    def from_state(cls, state: dict[str, float]) -> Counters:
-        """The counters of a checkpoint."""
-        rest = {name: value for name, value in state.items() if name != "step"}
-        return cls(step=int(state["step"]), **rest)
-
-
-def total_steps(recipe: schema.Recipe, examples: int, fitted: int | None) -> int:
-    """Optimizer steps planned: max_steps, else epochs, and no more than were fitted."""
-    planned = recipe.max_steps or math.ceil(recipe.epochs * steps_per_epoch(recipe, examples))
-    return min(planned, fitted) if fitted else planned
-
-
-def steps_per_epoch(recipe: schema.Recipe, examples: int) -> int:
-    """Optimizer steps in one pass over the examples."""
-    return math.ceil(examples / (recipe.batch_size * recipe.gradient_accumulation))
-
-
-def rate_at(recipe: schema.Recipe, step: int, total: int) -> float:
-    """Learning rate of the step with this index (from 0), as transformers' schedulers have it."""
-    warmup = math.ceil(recipe.warmup_ratio * total)
-    if step < warmup:
-        return recipe.learning_rate * step / warmup
-    if recipe.scheduler == "constant":
-        decay = recipe.decay_ratio * total
-        return recipe.learning_rate * (min(1.0, (total - step) / decay) if decay else 1.0)
-    share = (step - warmup) / max(1, total - warmup)
-    if recipe.scheduler == "linear":
-        return recipe.learning_rate * max(0.0, 1 - share)
-    return recipe.learning_rate * max(0.0, 0.5 * (1 + math.cos(math.pi * share)))
-
-
-@dataclass
 class Trainer:
     """One LoRA training over examples in memory."""
 
     base: Base
     recipe: schema.Recipe
-    examples: list[Example]
+    examples: list[Any]
     check_stop: Callable[[], None]
+    objective: Objective = field(default_factory=Supervised)
     counters: Counters = field(default_factory=Counters)
 
     def __post_init__(self) -> None:
@@ -138,7 +95,7 @@ class Trainer:
         width = getattr(self.base.model.config, "hidden_size", 0)
         return self.recipe.precision != "fp32" and quick_in_bfloat16(self.base.device, width)
 
-    def _examples_of(self, step: int) -> list[Example]:
+    def _examples_of(self, step: int) -> list[Any]:
         """The examples of a step: a pure function of seed and step, so a resume sees the same."""
         epoch, index = divmod(step, steps_per_epoch(self.recipe, len(self.examples)))
         if self._order[0] != epoch:
@@ -149,33 +106,38 @@ class Trainer:
         return [self.examples[i] for i in self._order[1][index * size : (index + 1) * size]]
 
     def step(self, total: int) -> float:
-        """One optimizer step; returns its loss in nats per answer token.
+        """One optimizer step; returns its loss as the objective tells it (nats by answer token).
 
         Raises Stopped between two batches; then everything is as it was before the step.
         """
-        before = self._random_state()
+        before = self.random_state()
         chosen = self._examples_of(self.counters.step)
-        tokens = sum(example.answer_tokens for example in chosen)
+        weight = sum(self.objective.weight(example) for example in chosen)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = 0.0
+        told: dict[str, float] = {}
         try:
-            for part in self.feed.parts(chosen, self.recipe.batch_size, lambda each: len(each.ids)):
+            for part in self.feed.parts(chosen, self.recipe.batch_size, self.objective.length):
                 self.check_stop()
-                loss += self._backward(part, tokens)
+                self._backward(part, weight, told)
         except Stopped as stopped:
             self.optimizer.zero_grad(set_to_none=True)
-            self._set_random_state(before)
+            self.set_random_state(before)
             stopped.step = self.counters.step
             raise
+        loss = told.pop("loss")
         self._update(loss, total)
-        self._count(loss, tokens, sum(len(example.ids) for example in chosen))
+        self.counters.step += 1
+        self.counters.tokens += sum(self.objective.length(example) for example in chosen)
+        self.counters.add(loss, weight, told)
         return loss
 
-    def _backward(self, batch: list[Example], step_tokens: int) -> float:
-        loss = self.feed.losses(batch).sum() / step_tokens
-        loss.backward()
-        return float(loss.detach())
+    def _backward(self, batch: list[Any], step_weight: float, told: dict[str, float]) -> None:
+        """Add a micro-batch's gradient, and its part of the step's means to `told`."""
+        found = self.objective.loss(self.feed, batch)
+        (found.whole / step_weight).backward()
+        for name, value in {"loss": found.told, **found.more}.items():
+            told[name] = told.get(name, 0.0) + float(value.detach() / step_weight)
 
     def _update(self, loss: float, total: int) -> None:
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
@@ -190,21 +152,6 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(self.recipe, self.counters.step, total)
         self.optimizer.step()
-
-    def _count(self, loss: float, answer_tokens: int, tokens: int) -> None:
-        counters = self.counters
-        counters.step += 1
-        counters.tokens += tokens
-        counters.window_loss += loss * answer_tokens
-        counters.window_tokens += answer_tokens
-
-    def close_window(self) -> float:
-        """Mean loss by token since the last call; begins a new window."""
-        counters = self.counters
-        if counters.window_tokens:
-            counters.last_loss = counters.window_loss / counters.window_tokens
-        counters.window_loss = counters.window_tokens = 0
-        return counters.last_loss
 
     def adapter_files(self) -> dict[str, bytes]:
         """The adapter in peft's format."""
@@ -230,7 +177,7 @@ class Trainer:
         return {
             **self.adapter_files(),
             _OPTIMIZER: save_tensors(optimizer),
-            _RANDOM: save_tensors(self._random_state()),
+            _RANDOM: save_tensors(self.random_state()),
         }
 
     def restore(self, manifest: schema.CheckpointManifest, folder: Path) -> None:
@@ -243,16 +190,26 @@ class Trainer:
             state.setdefault(int(index), {})[name] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self._set_random_state(load_tensors((folder / _RANDOM).read_bytes()))
+        self.set_random_state(load_tensors((folder / _RANDOM).read_bytes()))
         self.counters = Counters.from_state(manifest.state)
 
-    def _random_state(self) -> dict[str, torch.Tensor]:
+    @contextmanager
+    def untouched(self) -> Iterator[None]:
+        """Random state and mode are afterwards what they were before."""
+        state, mode = self.random_state(), self.model.training
+        try:
+            yield
+        finally:
+            self.set_random_state(state)
+            self.model.train(mode)
+
+    def random_state(self) -> dict[str, torch.Tensor]:
         states = {"cpu": torch.get_rng_state()}
         if self.base.device.type == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(self.base.device)
         return states
 
-    def _set_random_state(self, states: dict[str, torch.Tensor]) -> None:
+    def set_random_state(self, states: dict[str, torch.Tensor]) -> None:
         torch.set_rng_state(states["cpu"])
         if "cuda" in states and self.base.device.type == "cuda":
             torch.cuda.set_rng_state(states["cuda"], self.base.device)
@@ -284,33 +241,3 @@ def _places(model: Any, lora: schema.LoraSettings) -> dict[str, Any]:
 
 def _as_json(value: object) -> Any:
     return sorted(value) if isinstance(value, set) else str(value)
-
-
-class Clock:
-    """Seconds and tokens of the steps of this process."""
-
-    def __init__(self) -> None:
-        self.step_seconds: list[float] = []
-        self.tokens = 0.0
-        self._started = time.monotonic()
-
-    def tick(self, tokens: float) -> None:
-        """A step ended that took `tokens` tokens; what happens before restart() counts to it."""
-        self.step_seconds.append(time.monotonic() - self._started)
-        self.tokens += tokens
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin to measure a step."""
-        self._started = time.monotonic()
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Tokens (prompts included, padding not) by second of steps."""
-        seconds = sum(self.step_seconds)
-        return self.tokens / seconds if seconds else 0.0
-
-    def recent(self, count: int = 20) -> float:
-        """Mean seconds of the last steps."""
-        steps = self.step_seconds[-count:]
-        return sum(steps) / len(steps) if steps else 0.0

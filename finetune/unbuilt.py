@@ -8,7 +8,6 @@ from finetune import schema
 from finetune.failures import BadRequest
 
 UNBUILT: Final = (
-    "method",
     "quantization",
     "precision",
     "optimizer",
@@ -18,11 +17,9 @@ UNBUILT: Final = (
     "base_pull",
     "general_questions",
     "general_floor",
-    "eval_steps",
     "early_stopping",
     "keep_best",
     "hooks",
-    "system_message",
     "try_one_step",
     "lora.rank_stabilized",
     "lora.weight_decomposed",
@@ -41,8 +38,6 @@ def refuse_unbuilt(recipe: schema.Recipe) -> None:
                 f"It is {wanted!r}.",
                 "Leave it out.",
             )
-    if recipe.prompt_form == "critique":
-        raise BadRequest(104, "The form `critique` can't be trained yet.", "", "Take another form.")
 
 
 def _value(recipe: schema.Recipe, name: str) -> object:

@@ -11,7 +11,9 @@ ones, so nothing is dropped; the same LoRA (r 16, all linear layers), rate, sche
 length and batch. TRL packs rows full, so its batch is as many full rows as hold the same tokens.
 Lengths are log-normal, from 20 to 1,000 tokens. One judge, in 32 bits, gives the loss of the
 held-out rows under each adapter. Useful tokens are those of the rows, padding not; the time is that
-of the steps alone, the whole process's stands beside it. Nothing is asserted: figures are ratios.
+of the steps alone, the whole process's stands beside it. On a machine with neighbours the seconds
+of processor that the steps took say more than those of the clock: both are printed. Nothing is
+asserted: figures are ratios.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,9 +47,10 @@ OURS, DEFAULTS, PACKED = "Sophia, packing", "TRL, defaults", "TRL, packing"
 
 @dataclass(frozen=True)
 class Measured:
-    """One contender in one repeat. `useful` in tokens by second of the steps, memory in MB."""
+    """One contender in one repeat: tokens by second of steps, and of processor; memory in MB."""
 
     useful: float
+    by_processor: float
     seconds: float
     whole: float
     steps: int
@@ -109,43 +113,84 @@ def recipe_of(options: argparse.Namespace) -> schema.Recipe:
     )
 
 
-def measured_run(command: list[str], folder: Path) -> tuple[float, float]:
-    """Run a contender; returns seconds and peak resident MB of its process."""
+@dataclass(frozen=True)
+class Process:
+    """A contender's process: seconds from start to end, and peak resident MB."""
+
+    seconds: float
+    memory: float
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A contender's steps: seconds of the clock, of processor, and how many."""
+
+    seconds: float
+    processor: float
+    count: int
+
+
+def measured_run(
+    command: list[str], folder: Path, watch: Callable[[int], None] = lambda pid: None
+) -> Process:
+    """Run a contender to its end; `watch` is called ten times a second meanwhile."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     started = time.monotonic()
     with open(folder / "output.txt", "wb") as output:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        ended = 0
+        while not ended:
+            time.sleep(0.1)
+            watch(process.pid)
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         tail = (folder / "output.txt").read_text(errors="replace")[-3000:]
         raise SystemExit(f"{tail}\n{command} ended with {process.returncode}")
-    return time.monotonic() - started, usage.ru_maxrss / 1024
+    return Process(time.monotonic() - started, usage.ru_maxrss / 1024)
 
 
-def run_ours(folder: Path, data: Path, options: argparse.Namespace) -> tuple[float, int, Any]:
-    """Train with this program; returns seconds of the steps, their number, and the process's."""
+def processor_seconds(pid: int) -> float:
+    """Seconds of processor that a process has had so far, all threads together."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def run_ours(folder: Path, data: Path, options: argparse.Namespace) -> tuple[Steps, Process]:
+    """Train with this program."""
+    recipe = recipe_of(options)
     spec = schema.RunSpec(
         job_id="ftjob-benchmark",
         base=str(options.base),
         dataset_path=str(data),
-        recipe=recipe_of(options),
+        recipe=recipe,
         threads=options.threads,
     )
     schema.write_run_spec(folder, spec)
-    process = measured_run([sys.executable, "-m", "finetune", "train", str(folder)], folder)
+    seen: dict[int, float] = {}  # processor seconds when the step's event was first seen
+
+    def watch(pid: int) -> None:
+        for event in schema.read_events(folder / schema.EVENTS_FILE).events:
+            begun = event.data.get("state") == "running"
+            if begun or (event.kind == "metric" and "eval_loss" not in event.data):
+                seen.setdefault(0 if begun else event.data["step"], processor_seconds(pid))
+
+    process = measured_run([sys.executable, "-m", "finetune", "train", str(folder)], folder, watch)
     events = schema.read_events(folder / schema.EVENTS_FILE).events
     running = next(event for event in events if event.data.get("state") == "running")
     last = [event for event in events if event.kind == "metric" and "eval_loss" not in event.data]
-    return (last[-1].at - running.at).total_seconds(), last[-1].data["step"], process
+    steps = Steps(
+        (last[-1].at - running.at).total_seconds(), seen[max(seen)] - seen[0], last[-1].data["step"]
+    )
+    return steps, process
 
 
 def run_trl(
     folder: Path, data: Path, options: argparse.Namespace, *, packing: bool, batch: int
-) -> tuple[float, int, Any]:
-    """Train with TRL; returns seconds of the steps, their number, and the process's."""
+) -> tuple[Steps, Process]:
+    """Train with TRL."""
     recipe = recipe_of(options)
     settings = {
         "base": str(options.base),
@@ -168,7 +213,7 @@ def run_trl(
     process = measured_run([options.trl, "-m", module, str(folder / "settings.json")], folder)
     result = json.loads((folder / "result.json").read_text())
     options.trl_settings[packing] = result["settings"]
-    return result["seconds"], result["steps"], process
+    return Steps(result["seconds"], result["processor"], result["steps"]), process
 
 
 def judged(base: Path, adapter: Path, examples: list[Any]) -> float:
@@ -251,9 +296,16 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         for name in found:
             at = folder / f"{name}-{repeat}".replace(", ", "-")
             at.mkdir()
-            seconds, steps, (whole, memory) = contenders[name](at)
-            loss = judged(options.base, at / schema.ADAPTER_FOLDER, valid.examples)
-            result = Measured(useful / seconds, seconds, whole, steps, memory, loss)
+            steps, process = contenders[name](at)
+            result = Measured(
+                useful=useful / steps.seconds,
+                by_processor=useful / steps.processor,
+                seconds=steps.seconds,
+                whole=process.seconds,
+                steps=steps.count,
+                memory=process.memory,
+                loss=judged(options.base, at / schema.ADAPTER_FOLDER, valid.examples),
+            )
             found[name].append(result)
             print(f"  {repeat + 1}. {name}: {line_of(result)}", flush=True)
     print_table(found, options)
@@ -262,7 +314,8 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
 def line_of(result: Measured) -> str:
     """A measurement in words."""
     return (
-        f"{result.useful:7.1f} useful tokens/s, {result.steps} steps in {result.seconds:.1f} s "
+        f"{result.useful:7.1f} useful tokens/s ({result.by_processor:.1f} by second of processor), "
+        f"{result.steps} steps in {result.seconds:.1f} s "
         f"(whole process {result.whole:.1f} s), loss {result.loss:.4f}, {result.memory:,.0f} MB"
     )
 
@@ -272,19 +325,26 @@ def print_table(found: dict[str, list[Measured]], options: argparse.Namespace) -
     print(f"\nmedians of {options.repeats}; TRL took:")
     for packing, settings in options.trl_settings.items():
         print(f"  packing={packing}: {settings}")
-    print(f"\n{'':18}{'tokens/s':>10}{'loss':>9}{'peak MB':>9}{'process s':>11}{'Sophia is':>11}")
+    fields = ("useful", "by_processor", "loss", "memory", "whole")
     medians = {
         name: {
-            field: statistics.median(getattr(each, field) for each in results)
-            for field in ("useful", "loss", "memory", "whole")
+            field: statistics.median(getattr(each, field) for each in results) for field in fields
         }
         for name, results in found.items()
     }
+    print(
+        f"\n{'':18}{'tokens/s':>10}{'Sophia is':>11}{'by cpu s':>10}{'Sophia is':>11}"
+        f"{'loss':>9}{'peak MB':>9}{'process s':>11}"
+    )
     for name, median in medians.items():
-        ratio = medians[OURS]["useful"] / median["useful"] if OURS in medians else math.nan
+        ratio, by_processor = (
+            medians[OURS][field] / median[field] if OURS in medians else math.nan
+            for field in ("useful", "by_processor")
+        )
         print(
-            f"{name:18}{median['useful']:10.1f}{median['loss']:9.4f}{median['memory']:9,.0f}"
-            f"{median['whole']:11.1f}{ratio:10.2f}x"
+            f"{name:18}{median['useful']:10.1f}{ratio:10.2f}x{median['by_processor']:10.1f}"
+            f"{by_processor:10.2f}x{median['loss']:9.4f}{median['memory']:9,.0f}"
+            f"{median['whole']:11.1f}"
         )
 
 

@@ -23,11 +23,11 @@ class Clock(TrainerCallback):
     """Seconds of the steps, and the loss of each."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.seconds = self.processor = 0.0
         self.losses: list[float] = []
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self.started = time.monotonic()
+        self.started, self.began = time.monotonic(), time.process_time()
 
     def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
         if "loss" in logs:
@@ -35,6 +35,7 @@ class Clock(TrainerCallback):
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         self.seconds = time.monotonic() - self.started
+        self.processor = time.process_time() - self.began
 
 
 def main() -> None:
@@ -70,6 +71,7 @@ def main() -> None:
     config = trainer.args
     result = {
         "seconds": clock.seconds,
+        "processor": clock.processor,
         "steps": trainer.state.global_step,
         "losses": clock.losses,
         "settings": {
