@@ -18,9 +18,9 @@ class Counters:
     """
 
     step: int = 0
-    tokens: float = 0
-    window_loss: float = 0
-    window_weight: float = 0
+    tokens: float = 0.0
+    window_loss: float = 0.0
+    window_weight: float = 0.0
     last_loss: float = math.nan
     looked_step: int = 0
     best_step: int = 0
@@ -67,7 +67,7 @@ class Counters:
         if self.window_weight:
             self.last_loss = self.window_loss / self.window_weight
             found = {name: value / self.window_weight for name, value in self.sums.items()}
-        self.window_loss = self.window_weight = 0
+        self.window_loss = self.window_weight = 0.0
         self.sums = {}
         return {"loss": self.last_loss, **found}
 

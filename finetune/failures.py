@@ -27,12 +27,12 @@ import errno
 from typing import Literal
 
 from finetune import schema
+from finetune.memory import is_out_of_memory
 
 WEIGHTS_PACKAGES = ("torch", "transformers", "peft", "accelerate", "gguf")
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: safetensors and torch wrap the operating system's error in text of their own.
 _DISK_FULL_WORDS = ("No space left", "File too large", "os error 28", "os error 27")
-_MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "bad alloc")
 
 
 Told = Literal["code", "what", "why", "remedy"]
@@ -139,7 +139,7 @@ def as_failure(error: BaseException) -> RunFailure:
         return BadRequest(
             101, "The run folder is not in order.", str(error), "Correct the file and start again."
         )
-    if isinstance(error, MemoryError) or _says_memory(error):
+    if is_out_of_memory(error):
         return WorkFailure(
             403,
             "Memory ran out.",
@@ -159,10 +159,4 @@ def as_failure(error: BaseException) -> RunFailure:
         "The run ended by an error that the program does not know.",
         type(error).__name__,
         "Read log.txt in the run folder; start again to go on from the last good checkpoint.",
-    )
-
-
-def _says_memory(error: BaseException) -> bool:
-    return isinstance(error, RuntimeError) and any(
-        word in str(error).lower() for word in _MEMORY_WORDS
     )

@@ -10,6 +10,7 @@ stay the same; packed_or_padded() proves it on the data.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -49,7 +50,7 @@ class Padded:
         return answer_logits(self.model, collate(list(examples), self.pad, self.device))
 
     def parts(
-        self, chosen: Sequence[Any], size: int, length: Callable[[Any], int]
+        self, chosen: Sequence[Any], size: int, length: Callable[[Any], int], least: int = 1
     ) -> list[list[Any]]:
         """A step's examples as micro-batches of `size`."""
         return [list(chosen[start : start + size]) for start in range(0, len(chosen), size)]
@@ -85,15 +86,16 @@ class Packed(Padded):
         self._kept.clear()
 
     def parts(
-        self, chosen: Sequence[Any], size: int, length: Callable[[Any], int]
+        self, chosen: Sequence[Any], size: int, length: Callable[[Any], int], least: int = 1
     ) -> list[list[Any]]:
         """A step's examples as rows of like length, within MOST_TOKENS where an example allows it.
 
-        A `size` below the recipe's (memory ran out) lowers the bound in proportion.
+        A `size` below the recipe's (memory ran out) lowers the bound in proportion; `least` rows
+        there are where several processes share them.
         """
         most = MOST_TOKENS[self.device.type] * min(size, self.batch_size) / self.batch_size
         lengths = [length(each) for each in chosen]
-        rows: list[list[int]] = [[] for _ in range(max(1, round(sum(lengths) / most + 0.49)))]
+        rows: list[list[int]] = [[] for _ in range(max(least, math.ceil(sum(lengths) / most)))]
         taken = [0] * len(rows)
         for place in sorted(range(len(chosen)), key=lambda place: -lengths[place]):
             row = min(range(len(rows)), key=lambda row: taken[row])

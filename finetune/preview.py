@@ -17,7 +17,6 @@ from finetune.readers import dataset_folder
 from finetune.rows import refusal, refuse_mixture, unusable, write_lines
 from finetune.runner import RunContext
 from finetune.templates import Template, set_template
-from finetune.unbuilt import refuse_unbuilt
 
 
 def preview(context: RunContext, *, alone: bool = False) -> dict[str, Any]:
@@ -26,7 +25,6 @@ def preview(context: RunContext, *, alone: bool = False) -> dict[str, Any]:
     `alone`: nothing else will be done in this process, so torch need not be known to it.
     """
     spec, recipe = context.spec, context.spec.recipe
-    refuse_unbuilt(recipe)
     refuse_mixture(recipe)
     folder = dataset_folder(spec)
     context.progress("load", 0, 0, force=True)

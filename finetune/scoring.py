@@ -15,6 +15,7 @@ from finetune.bases import Base
 from finetune.examples import IGNORED, Example, ExampleSet, Takes, collate, load_examples
 from finetune.failures import WorkFailure
 from finetune.losses import answer_losses
+from finetune.memory import is_out_of_memory
 from finetune.rows import unusable, write_lines
 from finetune.runner import RunContext
 
@@ -73,27 +74,38 @@ def score(
 ) -> list[ExampleLoss]:
     """Losses by example, in the order given; `on_batch` gets the number done and may raise."""
     # Alike lengths together: less padding to compute.
-    order = sorted(range(len(examples)), key=lambda index: len(examples[index].ids))
+    left = sorted(range(len(examples)), key=lambda index: len(examples[index].ids))
     found: dict[int, ExampleLoss] = {}
+    size = _SCORING_BATCH
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            for start in range(0, len(order), _SCORING_BATCH):
-                on_batch(start)
-                indexes = order[start : start + _SCORING_BATCH]
-                batch = collate(
-                    [examples[index] for index in indexes],
-                    base.tokenizer.pad_token_id,
-                    base.device,
-                )
-                sums = answer_losses(model, batch).sum(dim=1).tolist()
-                counts = (batch.targets != IGNORED).sum(dim=1).tolist()
-                for index, nats, count in zip(indexes, sums, counts, strict=True):
-                    found[index] = ExampleLoss(_finite(nats), count)
+            while left:
+                on_batch(len(found))
+                indexes = left[:size]
+                scored = _score_together(base, model, [examples[index] for index in indexes])
+                if scored is None:
+                    size = len(indexes) // 2
+                    continue
+                found.update(zip(indexes, scored, strict=True))
+                left = left[size:]
     finally:
         model.train(was_training)
     return [found[index] for index in range(len(examples))]
+
+
+def _score_together(base: Base, model: Any, examples: list[Example]) -> list[ExampleLoss] | None:
+    """Losses of a batch; None where it is too large for the memory, and could be smaller."""
+    batch = collate(examples, base.tokenizer.pad_token_id, base.device)
+    try:
+        sums = answer_losses(model, batch).sum(dim=1).tolist()
+    except (RuntimeError, MemoryError) as error:
+        if len(examples) > 1 and is_out_of_memory(error):
+            return None
+        raise
+    counts = (batch.targets != IGNORED).sum(dim=1).tolist()
+    return [ExampleLoss(_finite(nats), count) for nats, count in zip(sums, counts, strict=True)]
 
 
 def _finite(nats: float) -> float:

@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from finetune import schema
+from finetune.adapters import adapter_files
 from finetune.bases import Base, load_base
 from finetune.checkpoints import records_of, write_folder
-from finetune.examples import ExampleSet
-from finetune.failures import DataFailure
+from finetune.examples import Example, ExampleSet
+from finetune.failures import BadRequest, DataFailure
+from finetune.forgetting import GeneralLook, remember
+from finetune.hooks import drop_left_folders, hook_looks
+from finetune.keeping import Keeper
 from finetune.looks import Look, Validation
+from finetune.means import means_of
+from finetune.memory import gpu_peak_bytes, kernel_kills, peak_bytes, smaller, vanished_for_memory
 from finetune.objective import Objective, Supervised
 from finetune.packing import Packed
 from finetune.preference import Preference
 from finetune.provenance import file_records, package_versions, run_fingerprint
+from finetune.pull import Pulled
+from finetune.ranks import Ranks
 from finetune.readers import dataset_folder
 from finetune.rows import refusal, refuse_mixture
 from finetune.runner import RunContext
 from finetune.scoring import read_part
-from finetune.session import Session
-from finetune.speed import choose_threads
+from finetune.session import Session, note_smaller
+from finetune.speed import choose_threads, cores
+from finetune.stopping import judge_of
 from finetune.templates import Template, adapter_form_files, set_template
 from finetune.training import Trainer
-from finetune.unbuilt import refuse_unbuilt
+from finetune.vitals import boot_id
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +48,12 @@ _REPORTED = {
     "steps",
     "train_loss",
     "eval_loss",
+    "adapter_step",
+    "adapter_reason",
+    "stopped_early",
+    "batch_size",
+    "memory_bytes",
+    "gpu_memory_bytes",
     "seconds",
     "tokens_per_second",
     "examples",
@@ -49,15 +65,20 @@ _REPORTED = {
 
 def train(context: RunContext) -> dict[str, Any]:
     """Train as run.yaml says; returns the data of the result event."""
-    refuse_unbuilt(context.spec.recipe)
-    refuse_mixture(context.spec.recipe)
+    recipe = context.spec.recipe
+    refuse_mixture(recipe)
+    _answer_vanishing(context)
+    drop_left_folders(context.folder)
     folder = dataset_folder(context.spec)
     files = [folder / schema.TRAIN_FILE, folder / schema.VALID_FILE]
-    rehearsal = rehearsal_file(context.spec.recipe)
+    rehearsal = rehearsal_file(recipe)
     data_files = file_records([*files, *([rehearsal] if rehearsal else [])])
     context.progress("load", 0, 0, force=True)
-    base = load_base(context)
-    recipe = context.spec.recipe
+    ranks = Ranks.join()
+    means = means_of(recipe)
+    if means.replaced:
+        context.journal.warning(means.replaced, reason="optimizer_replaced", used=means.optimizer)
+    base = load_base(context, means=means)
     template = set_template(base.tokenizer, recipe.prompt_form, recipe.opening)
     if template.source == "plain" and recipe.prompt_form != "plain":
         context.journal.warning(
@@ -73,27 +94,35 @@ def train(context: RunContext) -> dict[str, Any]:
         path = folder / schema.VALID_FILE
         part = read_part(context, base.tokenizer, path, limit=limit, takes=takes)
         valid = [*part.examples, *part.pairs]
+    judge = judge_of(recipe, validates=bool(valid))
     rehearsed = read_part(context, base.tokenizer, rehearsal).examples if rehearsal else []
-    threads = _threads(context, base)
+    threads = _threads(context, base, ranks)
     trainer = Trainer(
         base,
         _way(context, recipe),
-        [*examples.examples, *examples.pairs, *rehearsed],
-        context.ears.check,
-        _objective(recipe),
+        [*(examples.examples + examples.pairs) * recipe.dataset_repeats, *rehearsed],
+        context.ears.demand,
+        means,
+        _objective(recipe, rehearsed),
+        ranks=ranks,
+        batch_size=min(context.spec.fitted_batch_size or recipe.batch_size, recipe.batch_size),
     )
-    fingerprint = run_fingerprint(context.spec, base, template, data_files)
-    looks: list[Look] = [Validation(valid, context.spec.recipe.eval_steps)]
-    session = Session(context, trainer, looks, fingerprint, len(rehearsed))
+    if context.spec.fitted_activation_checkpointing and not trainer.checkpointing:
+        trainer.checkpoint_activations()
+    fingerprint = run_fingerprint(context.spec, base, template, data_files, means)
+    looks: list[Look] = [Validation(valid, recipe.eval_steps)]
+    memory = remember(context, base, trainer.model, template) if ranks.first else None
+    if memory is not None:
+        looks.append(GeneralLook(memory, recipe.eval_steps))
+    if not recipe.try_one_step:
+        looks += hook_looks(context)
+    keeper = Keeper(context, trainer, fingerprint)
+    session = Session(context, trainer, looks, keeper, judge, len(rehearsed))
     session.begin(threads)
     session.train()
+    if recipe.try_one_step:
+        return one_step(session)
     return _finish(session, base, template, examples, data_files)
-
-
-def _objective(recipe: schema.Recipe) -> Objective:
-    if recipe.method == "dpo":
-        return Preference(recipe.dpo.beta)
-    return Supervised()
 
 
 def _way(context: RunContext, recipe: schema.Recipe) -> schema.Recipe:
@@ -105,6 +134,33 @@ def _way(context: RunContext, recipe: schema.Recipe) -> schema.Recipe:
         reason="not_packed",
     )
     return recipe.model_copy(update={"packing": False})
+
+
+def _answer_vanishing(context: RunContext) -> None:
+    """Take a smaller way where the kernel has ended the sitting before for want of memory."""
+    spec = context.spec
+    if not vanished_for_memory(context.last_beat, context.last_state, kernel_kills(), boot_id()):
+        return
+    size = min(spec.fitted_batch_size or spec.recipe.batch_size, spec.recipe.batch_size)
+    checkpointing = spec.recipe.activation_checkpointing or spec.fitted_activation_checkpointing
+    answer = smaller(size, checkpointing)
+    if answer is not None:
+        note_smaller(context, answer, context.last_beat.step if context.last_beat else 0)
+
+
+def one_step(session: Session) -> dict[str, Any]:
+    """What a rehearsal of one step tells; no adapter, checkpoint or manifest is written."""
+    trainer = session.trainer
+    return {
+        "try_one_step": True,
+        "step_seconds": round(sum(session.clock.step_seconds), 3),
+        "batch_size": trainer.batch_size,
+        "train_loss": trainer.counters.last_loss,
+        "eval_loss": trainer.counters.seen.get("eval_loss"),
+        "memory_bytes": peak_bytes(),
+        "gpu_memory_bytes": gpu_peak_bytes(trainer.base.device),
+        "seconds": round(session.context.elapsed(), 1),
+    }
 
 
 def rehearsal_file(recipe: schema.Recipe) -> Path | None:
@@ -120,13 +176,43 @@ def rehearsal_file(recipe: schema.Recipe) -> Path | None:
     return path
 
 
-def _threads(context: RunContext, base: Base) -> dict[str, Any]:
-    """Choose the threads, once for all sittings of a run: the number goes into run.yaml."""
+def _objective(recipe: schema.Recipe, rehearsed: list[Example]) -> Objective:
+    """What the training makes small; raises BadRequest for a pull with nothing to pull on, and for
+    preference pairs beside rehearsed chats."""
+    if recipe.method == "dpo":
+        if rehearsed or recipe.base_pull:
+            raise BadRequest(
+                451,
+                "The recipe asks for preference pairs and for rehearsal together.",
+                "Rehearsed answers are chats and no pairs; DPO pulls towards the base itself.",
+                "Leave rehearsal and base_pull out of a recipe with method dpo.",
+            )
+        return Preference(recipe.dpo.beta)
+    if not recipe.base_pull:
+        return Supervised()
+    if not rehearsed:
+        raise BadRequest(
+            450,
+            "The recipe asks for a pull towards the base and has nothing to pull on.",
+            "base_pull works on the examples of `rehearsal`, and the recipe names none.",
+            "Name a file of general questions with answers as `rehearsal`, or leave base_pull out.",
+        )
+    return Pulled(recipe.base_pull, rehearsed)
+
+
+def _threads(context: RunContext, base: Base, ranks: Ranks) -> dict[str, Any]:
+    """Choose the threads, once for all sittings of a run: the number goes into run.yaml.
+
+    Several processes on one processor share its cores evenly.
+    """
     spec = context.spec
-    threads = choose_threads(spec.threads, base.device, spec.fitted_threads)
+    wanted = spec.threads
+    if wanted == "auto" and ranks.count > 1:
+        wanted = spec.fitted_threads or max(1, cores() // ranks.count)
+    threads = choose_threads(wanted, base.device, spec.fitted_threads)
     if spec.threads == "auto" and spec.fitted_threads != threads["threads"]:
         spec.fitted_threads = threads["threads"]
-        schema.write_run_spec(context.folder, spec)
+        context.write_spec()
     return threads
 
 
@@ -139,8 +225,10 @@ def _finish(
 ) -> dict[str, Any]:
     """Adapter and manifest; all may be done again after a kill."""
     context, trainer = session.context, session.trainer
-    files = {**trainer.adapter_files(), **adapter_form_files(template)}
-    write_folder(context.folder / schema.ADAPTER_FOLDER, files)
+    step, reason, files = _chosen_adapter(session)
+    files = {**files, **adapter_form_files(template)}
+    if context.writes:
+        write_folder(context.folder / schema.ADAPTER_FOLDER, files)
     speed = session.clock.tokens_per_second
     loss = trainer.counters.last_loss
     manifest = schema.RunManifest(
@@ -158,9 +246,20 @@ def _finish(
         tokens_per_second=round(speed, 1) if speed else None,
         train_loss=loss if math.isfinite(loss) else None,
         eval_loss=trainer.counters.seen.get("eval_loss"),
+        adapter_step=step,
+        adapter_reason=reason,
+        stopped_early=session.stopped_early,
+        precision=trainer.means.precision,
+        quantization=trainer.means.quantization,
+        optimizer=trainer.means.optimizer,
+        processes=trainer.ranks.count,
+        batch_size=trainer.batch_size,
+        memory_bytes=peak_bytes(),
+        gpu_memory_bytes=gpu_peak_bytes(base.device),
         adapter_files=records_of(files),
     )
-    schema.write_document(context.folder / schema.MANIFEST_FILE, manifest)
+    if context.writes:
+        schema.write_document(context.folder / schema.MANIFEST_FILE, manifest)
     return {
         "adapter": schema.ADAPTER_FOLDER,
         "manifest": schema.MANIFEST_FILE,
@@ -169,6 +268,28 @@ def _finish(
             include=_REPORTED,
         ),
     }
+
+
+def _chosen_adapter(session: Session) -> tuple[int, str, Mapping[str, bytes]]:
+    """Which step's adapter is kept, why in a sentence, and its files."""
+    trainer, judge = session.trainer, session.judge
+    counters = trainer.counters
+    last = counters.step, "the last step", adapter_files(trainer.model)
+    if judge is None or not session.context.spec.recipe.keep_best:
+        return last
+    if counters.best_step in (0, counters.step):
+        return counters.step, f"the last step, and {judge.why_best(counters)}", last[2]
+    files = session.keeper.adapter_of(counters.best_step)
+    if files is None:
+        if session.context.writes:
+            session.context.journal.warning(
+                f"the checkpoint of step {counters.best_step}, the best one, is broken; "
+                "the adapter of the last step is kept",
+                reason="best_checkpoint_broken",
+                step=counters.best_step,
+            )
+        return last
+    return counters.best_step, judge.why_best(counters), files
 
 
 def run_facts(context: RunContext, base: Base, template: Template) -> dict[str, Any]:

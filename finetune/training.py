@@ -6,8 +6,8 @@ steps (a step may take minutes on a CPU), and every bit of its state is in the c
 
 from __future__ import annotations
 
+import gc
 import math
-import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,65 +15,70 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import (
-    LoraConfig,
-    TaskType,
-    get_peft_model,
-    get_peft_model_state_dict,
-    set_peft_model_state_dict,
-)
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from finetune import schema
+from finetune.adapters import adapter_files, first_layer, put_adapter_on, take_adapter_from
 from finetune.bases import Base
 from finetune.counters import Counters
 from finetune.failures import Stopped, WorkFailure
+from finetune.means import Means
+from finetune.memory import OutOfMemory, is_out_of_memory
+from finetune.neftune import noise_on
 from finetune.objective import Objective, Supervised
+from finetune.optimizer import make_optimizer, optimizer_files, restore_optimizer
+from finetune.order import Order
 from finetune.packing import Packed, Padded, Way, packed_or_padded
+from finetune.ranks import Ranks
 from finetune.schedule import rate_at, steps_per_epoch
 from finetune.speed import quick_in_bfloat16
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
-_OPTIMIZER = "optimizer.safetensors"
 _RANDOM = "random.safetensors"
 
 
 @dataclass
 class Trainer:
-    """One LoRA training over examples in memory."""
+    """One LoRA training over examples in memory.
+
+    `batch_size` are the examples computed at once: the recipe's, or fewer where memory ran out. A
+    step's examples are the recipe's batch_size times gradient_accumulation either way.
+    """
 
     base: Base
     recipe: schema.Recipe
     examples: list[Any]
     check_stop: Callable[[], None]
+    means: Means
     objective: Objective = field(default_factory=Supervised)
+    ranks: Ranks = field(default_factory=Ranks)
     counters: Counters = field(default_factory=Counters)
+    batch_size: int = 0
+    grad_norm: float = math.nan
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.recipe.seed)
-        lora = self.recipe.lora
-        config = LoraConfig(
-            task_type=TaskType.CAUSAL_LM,
-            r=lora.r,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            bias=lora.bias,
-            **_places(self.base.model, lora),
-        )
-        self.model: Any = get_peft_model(self.base.model, config)
+        self.model: Any = put_adapter_on(self.base.model, self.recipe.lora)
+        self.checkpointing = False
+        if self.recipe.activation_checkpointing:
+            self.checkpoint_activations()
+        self.batch_size = self.batch_size or self.recipe.batch_size
         self.feed = Padded(self.model, self.base.tokenizer.pad_token_id, self.base.device)
         self.parameters = [item for item in self.model.parameters() if item.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
-        )
-        self._order: tuple[int, list[int]] = (-1, [])
+        self.optimizer = make_optimizer(self.means, self.recipe, self.parameters)
+        self._order = Order(self.recipe, [self.objective.length(each) for each in self.examples])
+        if not self.ranks.first:  # the same adapter, other dropout
+            torch.manual_seed(self.recipe.seed + (self.ranks.rank << 32))
 
     @property
     def epoch(self) -> float:
         """Passes over the examples so far."""
         return self.counters.step / steps_per_epoch(self.recipe, len(self.examples))
+
+    def checkpoint_activations(self) -> None:
+        """Compute activations anew in the backward pass from now on."""
+        self.checkpointing = True
+        self.base.model.gradient_checkpointing_enable({"use_reentrant": False})
 
     def prepare(self, on_example: Callable[[int], None]) -> Way:
         """Choose the way that batches go, where the recipe asks for packing; before the first step.
@@ -82,48 +87,42 @@ class Trainer:
         """
         way = Way(self.feed)
         if self.recipe.packing:
-            first = first_layer(self.base.model, self.recipe.lora)
+            # Noise on the embeddings changes in each step what frozen layers make of them.
+            noisy = self.recipe.neftune_alpha is not None
+            first = 0 if noisy else first_layer(self.base.model, self.recipe.lora)
             size = self.recipe.batch_size
-            packed = Packed(
-                self.model, self.feed.pad, self.feed.device, first, size, self._halved()
-            )
+            packed = Packed(self.model, self.feed.pad, self.feed.device, first, size, self._halved)
             way = packed_or_padded(packed, self.examples, size, on_example)
         self.feed = way.feed
         return way
 
+    @property
     def _halved(self) -> bool:
+        """Whether packed rows go through a base in bfloat16, though it was read in 32 bits."""
+        plain = self.means.precision == "fp32" and self.means.quantization == "none"
         width = getattr(self.base.model.config, "hidden_size", 0)
-        return self.recipe.precision != "fp32" and quick_in_bfloat16(self.base.device, width)
-
-    def _examples_of(self, step: int) -> list[Any]:
-        """The examples of a step: a pure function of seed and step, so a resume sees the same."""
-        epoch, index = divmod(step, steps_per_epoch(self.recipe, len(self.examples)))
-        if self._order[0] != epoch:
-            order = list(range(len(self.examples)))
-            random.Random(f"{self.recipe.seed}/{epoch}").shuffle(order)
-            self._order = (epoch, order)
-        size = self.recipe.batch_size * self.recipe.gradient_accumulation
-        return [self.examples[i] for i in self._order[1][index * size : (index + 1) * size]]
+        quick = plain and quick_in_bfloat16(self.base.device, width)
+        return quick and self.recipe.precision == "auto"
 
     def step(self, total: int) -> float:
         """One optimizer step; returns its loss as the objective tells it (nats by answer token).
 
-        Raises Stopped between two batches; then everything is as it was before the step.
+        Raises Stopped between two batches, or OutOfMemory; then everything is as before the step.
         """
         before = self.random_state()
-        chosen = self._examples_of(self.counters.step)
+        chosen = [self.examples[number] for number in self._order.of_step(self.counters.step)]
         weight = sum(self.objective.weight(example) for example in chosen)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        told: dict[str, float] = {}
         try:
-            for part in self.feed.parts(chosen, self.recipe.batch_size, self.objective.length):
-                self.check_stop()
-                self._backward(part, weight, told)
-        except Stopped as stopped:
+            told = self._gradients(chosen, weight)
+        except (Stopped, OutOfMemory) as reason:
             self.optimizer.zero_grad(set_to_none=True)
             self.set_random_state(before)
-            stopped.step = self.counters.step
+            if isinstance(reason, Stopped):
+                reason.step = self.counters.step
+            else:
+                self._free()
             raise
         loss = told.pop("loss")
         self._update(loss, total)
@@ -132,16 +131,58 @@ class Trainer:
         self.counters.add(loss, weight, told)
         return loss
 
-    def _backward(self, batch: list[Any], step_weight: float, told: dict[str, float]) -> None:
-        """Add a micro-batch's gradient, and its part of the step's means to `told`."""
-        found = self.objective.loss(self.feed, batch)
-        (found.whole / step_weight).backward()
+    def _gradients(self, chosen: list[Any], weight: float) -> dict[str, float]:
+        """Gradients of the step's mean over all processes; returns its told figures."""
+        batches = self.feed.parts(
+            chosen, self.batch_size, self.objective.length, least=self.ranks.count
+        )
+        mine = self.ranks.deal(batches)
+        told: dict[str, float] = {}
+        lacking = False
+        for turn in range(self.ranks.turns(len(batches))):
+            self.ranks.agree(self._asked_to_stop(), lacking)
+            if turn < len(mine):
+                lacking = not self._backward(mine[turn], weight, told)
+        self.ranks.agree(None, lacking)
+        self.ranks.add_gradients(self.parameters)
+        parts = self.ranks.gather(told)
+        names = dict.fromkeys(name for part in parts for name in part)
+        return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
+
+    def _asked_to_stop(self) -> Stopped | None:
+        try:
+            self.check_stop()
+        except Stopped as stopped:
+            return stopped
+        return None
+
+    def _backward(self, batch: list[Any], step_weight: float, told: dict[str, float]) -> bool:
+        """Add a micro-batch's gradient, and its part of the step's means to `told`.
+
+        Returns False where memory did not suffice; other errors are raised.
+        """
+        lengths = [self.objective.length(example) for example in batch]
+        try:
+            with noise_on(self.model, self.recipe.neftune_alpha, lengths):
+                found = self.objective.loss(self.feed, batch)
+                (found.whole / step_weight).backward()
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                return False
+            raise
         for name, value in {"loss": found.told, **found.more}.items():
             told[name] = told.get(name, 0.0) + float(value.detach() / step_weight)
+        return True
+
+    def _free(self) -> None:
+        gc.collect()
+        if self.base.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _update(self, loss: float, total: int) -> None:
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
-        if not (math.isfinite(loss) and bool(torch.isfinite(norm))):
+        self.grad_norm = float(norm)
+        if not (math.isfinite(loss) and math.isfinite(self.grad_norm)):
             raise WorkFailure(
                 404,
                 "The training diverged.",
@@ -153,44 +194,34 @@ class Trainer:
             group["lr"] = rate_at(self.recipe, self.counters.step, total)
         self.optimizer.step()
 
-    def adapter_files(self) -> dict[str, bytes]:
-        """The adapter in peft's format."""
-        import json
-
-        state = get_peft_model_state_dict(self.model, save_embedding_layers=False)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        config = self.model.peft_config["default"].to_dict()
-        config["inference_mode"] = True
-        text = json.dumps(config, indent=2, sort_keys=True, default=_as_json)
-        return {
-            ADAPTER_WEIGHTS: save_tensors(tensors, metadata={"format": "pt"}),
-            ADAPTER_CONFIG: (text + "\n").encode("utf-8"),
-        }
-
     def checkpoint_files(self) -> dict[str, bytes]:
-        """Everything that a resume needs, but the counters."""
-        optimizer = {
-            f"{index}.{name}": value.detach().cpu().contiguous()
-            for index, state in self.optimizer.state_dict()["state"].items()
-            for name, value in state.items()
+        """Everything that a resume needs, but the counters; all processes call it together."""
+        states = self.ranks.gather(self.random_state())
+        random = {
+            f"{rank}/{name}": value
+            for rank, each in enumerate(states)
+            for name, value in each.items()
         }
         return {
-            **self.adapter_files(),
-            _OPTIMIZER: save_tensors(optimizer),
-            _RANDOM: save_tensors(self.random_state()),
+            **adapter_files(self.model),
+            **optimizer_files(self.optimizer),
+            _RANDOM: save_tensors(random),
         }
 
     def restore(self, manifest: schema.CheckpointManifest, folder: Path) -> None:
-        """Go back to a checkpoint."""
-        adapter = load_tensors((folder / ADAPTER_WEIGHTS).read_bytes())
-        set_peft_model_state_dict(self.model, adapter)
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for key, value in load_tensors((folder / _OPTIMIZER).read_bytes()).items():
-            index, _, name = key.partition(".")
-            state.setdefault(int(index), {})[name] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self.set_random_state(load_tensors((folder / _RANDOM).read_bytes()))
+        """Go back to a checkpoint.
+
+        Where it was written by fewer processes, this one's dropout goes on from its seed.
+        """
+        take_adapter_from(self.model, folder)
+        restore_optimizer(self.optimizer, folder)
+        states = load_tensors((folder / _RANDOM).read_bytes())
+        own = f"{self.ranks.rank}/"
+        mine = {
+            name.removeprefix(own): each for name, each in states.items() if name.startswith(own)
+        }
+        if mine:
+            self.set_random_state(mine)
         self.counters = Counters.from_state(manifest.state)
 
     @contextmanager
@@ -204,40 +235,14 @@ class Trainer:
             self.model.train(mode)
 
     def random_state(self) -> dict[str, torch.Tensor]:
+        """What dropout and noise draw from."""
         states = {"cpu": torch.get_rng_state()}
         if self.base.device.type == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(self.base.device)
         return states
 
     def set_random_state(self, states: dict[str, torch.Tensor]) -> None:
+        """Draw from there on."""
         torch.set_rng_state(states["cpu"])
         if "cuda" in states and self.base.device.type == "cuda":
             torch.cuda.set_rng_state(states["cuda"], self.base.device)
-
-
-def first_layer(model: Any, lora: schema.LoraSettings) -> int:
-    """The lowest layer that gets an adapter, from 0."""
-    return math.floor(lora.frozen_share * int(getattr(model.config, "num_hidden_layers", 0)))
-
-
-def _places(model: Any, lora: schema.LoraSettings) -> dict[str, Any]:
-    """Which modules of which layers get an adapter, in peft's words."""
-    first = first_layer(model, lora)
-    if first == 0:
-        return {"target_modules": lora.target_modules}
-    names: str | list[str] = lora.target_modules
-    if isinstance(names, str):  # peft takes no single layers together with `all-linear`
-        head = model.get_output_embeddings()
-        names = sorted(
-            {
-                name.rpartition(".")[2]
-                for name, module in model.named_modules()
-                if isinstance(module, torch.nn.Linear) and module is not head
-            }
-        )
-    layers = list(range(first, model.config.num_hidden_layers))
-    return {"target_modules": names, "layers_to_transform": layers}
-
-
-def _as_json(value: object) -> Any:
-    return sorted(value) if isinstance(value, set) else str(value)

@@ -178,6 +178,12 @@ class Schedule:
     worker_id: str | None = None
     version: int = 1
 
+    @property
+    def is_try(self) -> bool:
+        """Whether it takes one step to show what a training would take, and makes no model."""
+        recipe = (self.request.get("run") or {}).get("recipe") or {}
+        return self.kind is JobKind.TRAIN and bool(recipe.get("try_one_step"))
+
 
 #: What a run's metric and progress events may tell as numbers, beside step and loss.
 FIGURES = (

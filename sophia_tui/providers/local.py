@@ -21,6 +21,7 @@ from sophia_tui.i18n import _
 from sophia_tui.paths import Paths, home
 from sophia_tui.providers import detach
 from sophia_tui.providers.machine import ThisMachine, start_time
+from sophia_tui.providers.processes import together
 from sophia_tui.settings import Settings
 
 #: A run's share of processor and disk where production wants them, too; everything else has 100.
@@ -218,10 +219,11 @@ class LocalLauncher:
         """Start the run's program. Raises JobError J502."""
         folder = Path(run_folder)
         command = [*self.program, verb, str(folder)]
-        environment = self._environment(folder)
+        environment = self.environment(folder)
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         label, log = f"run-{folder.name}", folder / LOG_FILE
+        command = together(command, environment, self._settings.training_processes)
         pid, started = await start_apart(
             command, label, log, environment, background=True, memory_bytes=memory_bytes
         )
@@ -233,12 +235,13 @@ class LocalLauncher:
     def signal(self, identity: RunIdentity, signal_number: int) -> bool:
         return self.machine.signal(identity, signal_number)
 
-    def _environment(self, folder: Path) -> dict[str, str]:
+    def environment(self, folder: Path | None) -> dict[str, str]:
+        """What a run of that folder may know of its surroundings."""
         environment = clean_environment(os.environ)
         # a base converted from GGUF is kept with our other things, not in a home of root's
         environment.setdefault("SOPHIA_MODEL_CACHE", str(self._paths.models / "converted"))
         token = self._settings.huggingface_token
-        if token is not None and _from_the_hub(folder):
+        if token is not None and folder is not None and _from_the_hub(folder):
             environment["HF_TOKEN"] = token.get_secret_value()
         return environment
 
