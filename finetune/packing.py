@@ -23,11 +23,10 @@ from finetune import attention
 from finetune.examples import IGNORED, Batch, Example, collate
 from finetune.losses import answer_logits, head_losses, nats
 from finetune.quick_lora import halve, quicken, unquicken
+from finetune.speed import PACKED_TOKENS
 
 #: Bytes that the outputs of frozen layers may take; beyond, every step computes them anew.
 MOST_KEPT = 1 << 29
-#: Tokens of a packed row, unless one example has more: beyond, a row's matrices are no faster.
-MOST_TOKENS = {"cpu": 1024, "cuda": 16384}
 #: Relative difference of a batch's loss between the two ways that rounding explains.
 _ROUNDING = {torch.float32: 1e-3, torch.bfloat16: 3e-2, torch.float16: 1e-2}
 _KEPT_TOGETHER = 8
@@ -88,12 +87,12 @@ class Packed(Padded):
     def parts(
         self, chosen: Sequence[Any], size: int, length: Callable[[Any], int], least: int = 1
     ) -> list[list[Any]]:
-        """A step's examples as rows of like length, within MOST_TOKENS where an example allows it.
+        """A step's examples as rows of like length, within PACKED_TOKENS where examples allow it.
 
         A `size` below the recipe's (memory ran out) lowers the bound in proportion; `least` rows
         there are where several processes share them.
         """
-        most = MOST_TOKENS[self.device.type] * min(size, self.batch_size) / self.batch_size
+        most = PACKED_TOKENS[self.device.type] * min(size, self.batch_size) / self.batch_size
         lengths = [length(each) for each in chosen]
         rows: list[list[int]] = [[] for _ in range(max(least, math.ceil(sum(lengths) / most)))]
         taken = [0] * len(rows)

@@ -9,9 +9,11 @@ begins (the run's event `running`) and to where it has ended (the event of its l
 data folder of its own; medians and ratios are printed, nothing is asserted. Budget: 1.3.
 """
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -20,6 +22,8 @@ import time
 from pathlib import Path
 
 from finetune import schema
+from sophia_tui.paths import Paths
+from sophia_tui.worker.lock import is_held, lock_path
 
 SAMPLES = Path(schema.__file__).parent / "samples" / "source" / "qa_cache.jsonl"
 BARE = (
@@ -71,6 +75,15 @@ def first_step(environment: dict[str, str], base: Path) -> tuple[float, float]:
     raise SystemExit(f"{events} tells of no training that succeeded")
 
 
+def end_worker(data: Path) -> None:
+    """End the data folder's worker, which the first command started, and wait until it has."""
+    paths = Paths(data)
+    while is_held(paths):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(lock_path(paths).read_text()), signal.SIGTERM)
+        time.sleep(0.5)
+
+
 def prepare(folder: Path) -> dict[str, str]:
     """A data folder with a data set version in it; returns the environment."""
     environment = {
@@ -99,20 +112,15 @@ def main() -> None:
         try:
             for repeat in range(repeats):
                 found.setdefault("bare", []).append(bare(base))
-                for worker in ("started", "living"):
-                    process = None
-                    if worker == "living":
-                        process = subprocess.Popen([*SOPHIA, "serve", "worker"], env=environment)
-                        time.sleep(5)
+                for worker in ("started", "living"):  # a worker stays a while when it is idle
                     begins, ends = first_step(environment, base)
-                    if process is not None:
-                        process.terminate()
-                        process.wait()
                     found.setdefault(f"worker {worker}: step begins", []).append(begins)
                     found.setdefault(f"worker {worker}: step ended", []).append(ends)
+                end_worker(Path(environment["SOPHIA_DATA_DIR"]))
                 line = ", ".join(f"{name} {values[-1]:.1f} s" for name, values in found.items())
                 print(f"  {repeat + 1}. {line}", flush=True)
         finally:
+            end_worker(Path(environment["SOPHIA_DATA_DIR"]))
             sophia(environment, "store", "stop", "--yes")
     whole = statistics.median(found["bare"])
     print(f"medians of {repeats}, load {os.getloadavg()[0]:.1f}")

@@ -204,7 +204,7 @@ def test_a_step_goes_in_rows_of_a_bounded_size_and_a_lack_of_memory_makes_them_s
 
     from finetune import packing
 
-    monkeypatch.setitem(packing.MOST_TOKENS, "cpu", 100)
+    monkeypatch.setattr(packing, "PACKED_TOKENS", {"cpu": 100})
     feed = packing.Packed(None, 0, torch.device("cpu"), batch_size=4)
     lengths = [90, 10, 40, 50, 130, 20, 30, 60]
     for size, most in ((4, 100), (2, 50)):
@@ -248,3 +248,21 @@ def test_a_training_without_quantisation_leaves_bitsandbytes_out(tmp_path: Path)
     (tmp_path / "config.json").write_text('{"quantization_config": {}}')
     assert needed({}, str(tmp_path))
     assert needed({}, "org/model")  # what the hub has is not known before
+
+
+def test_short_attention_in_bfloat16_is_that_of_torch() -> None:
+    import torch
+
+    from finetune import attention
+
+    torch.manual_seed(0)
+    plain = [torch.randn(1, 3, 20, 8) for _ in range(4)]
+
+    def found(dtype: torch.dtype) -> list[torch.Tensor]:
+        *inputs, gradient = [each.to(dtype).requires_grad_() for each in plain]
+        output = attention._causal(*inputs, 0, 20, None)
+        output.backward(gradient.detach().transpose(1, 2))
+        return [output.detach(), *(each.grad for each in inputs if each.grad is not None)]
+
+    for short, exact in zip(found(torch.bfloat16), found(torch.float32), strict=True):
+        assert (short - exact).norm() < 0.02 * exact.norm()
