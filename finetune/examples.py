@@ -292,7 +292,8 @@ class Batch:
     """Padded token ids [batch, time], attention mask, and targets shifted by one [batch, time].
 
     A packed row says its positions [batch, time] itself; `embeddings` [batch, time, width] stand
-    in for the ids where lower layers are computed already.
+    in for the ids where lower layers are computed already. `bounds` are where a packed row's
+    examples begin and end, for attention that goes by them (finetune.attention) and no mask.
     """
 
     ids: torch.Tensor
@@ -300,6 +301,12 @@ class Batch:
     targets: torch.Tensor
     positions: torch.Tensor | None = None
     embeddings: torch.Tensor | None = None
+    bounds: list[int] | None = None
+
+    @property
+    def cut(self) -> dict[str, Any]:
+        """What the forward pass gets beside, so that attention keeps within the bounds."""
+        return {} if self.bounds is None else {"packed_bounds": self.bounds}
 
 
 def collate(examples: list[Example], pad: int, device: torch.device) -> Batch:
