@@ -339,6 +339,24 @@ async def _finetune(house: House) -> Any:
     return FinetuneService(house.dispatcher.call, house.settings)
 
 
+async def _files(house: House) -> Any:
+    from sophia_tui.providers.machine import ThisMachine
+    from sophia_tui.services.files import FilesService
+
+    store = await house.store()
+    host = ThisMachine.here().host
+    return FilesService(store, house.settings, house.paths, house.clock, host)
+
+
+async def _tuning(house: House) -> Any:
+    from sophia_tui.services.tuning import TuningService
+
+    store = await house.store()
+    return TuningService(
+        store, house.settings, house.clock, house.dispatcher.call, await _train(house)
+    )
+
+
 async def _jobs(house: House) -> Any:
     from sophia_tui.services.jobs import JobsService
 
@@ -371,7 +389,8 @@ async def _evaluations(house: House) -> Any:
 async def _models(house: House) -> Any:
     from sophia_tui.services.models import ModelsService
 
-    return ModelsService(await house.store(), house.prices, house.clock)
+    store = await house.store()
+    return ModelsService(store, house.prices, house.clock, house.settings.managed_files)
 
 
 async def _merge(house: House) -> Any:
@@ -463,6 +482,8 @@ FACTORIES: dict[str, Factory] = {
     "DatasetsService": _datasets,
     "TrainService": _train,
     "FinetuneService": _finetune,
+    "FilesService": _files,
+    "TuningService": _tuning,
     "JobsService": _jobs,
     "EvaluateService": _evaluate,
     "EvaluationsService": _evaluations,

@@ -1,7 +1,8 @@
 """Turns the formats of training lines that this version knows into the canonical example.
 
-Known are question/answer lines and chat `messages`. Citations, metadata and every other field stay
-out of the training text. Texts are taken as they are; only white space alone counts as empty.
+Known are question/answer and instruction/output lines, and chat `messages`. Citations, metadata and
+every other field stay out of the training text. Texts are taken as they are; only white space alone
+counts as empty.
 """
 
 import re
@@ -25,7 +26,6 @@ _SPECIAL_TOKEN = re.compile(
 _OTHER_FORMATS = (
     (("preferred_output", "non_preferred_output"), N_("preference pairs")),
     (("chosen", "rejected"), N_("preference pairs")),
-    (("instruction", "output"), N_("instruction and output")),
     (("prompt", "completion"), N_("prompt and completion")),
     (("prompt", "response_revised"), N_("constitutional examples")),
     (("conversations",), N_("conversations")),
@@ -56,7 +56,17 @@ def convert(record: dict[str, Any], note: Noted = _nobody) -> Example:
                 Message("assistant", _text(record.get("answer"), "answer")),
             )
         )
+    if "instruction" in record and "output" in record:
+        return Example(_alpaca(record))
     raise Unusable("unknown_format", format=_name_of(record))
+
+
+def _alpaca(record: dict[str, Any]) -> tuple[Message, ...]:
+    """What is to be done, with what is given for it, and what came of it."""
+    asked = _text(record["instruction"], "question")
+    if record.get("input"):
+        asked += "\n\n" + _text(record["input"], "question")
+    return Message("user", asked), Message("assistant", _text(record["output"], "answer"))
 
 
 def encode(example: Example) -> bytes:

@@ -9,6 +9,7 @@ from sophia_tui.services.datasets import DatasetsService
 from sophia_tui.services.demo import DemoService
 from sophia_tui.services.evaluate import EvaluateService
 from sophia_tui.services.evaluations import EvaluationsService
+from sophia_tui.services.files import FilesService
 from sophia_tui.services.finetune import FinetuneService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
@@ -24,6 +25,7 @@ from sophia_tui.services.settings import SettingsService
 from sophia_tui.services.setup import SetupService
 from sophia_tui.services.store import StoreService
 from sophia_tui.services.train import TrainService
+from sophia_tui.services.tuning import TuningService
 
 SERVICES: tuple[type, ...] = (
     OverviewService,
@@ -33,6 +35,8 @@ SERVICES: tuple[type, ...] = (
     DatasetsService,
     TrainService,
     FinetuneService,
+    FilesService,
+    TuningService,
     JobsService,
     EvaluateService,
     EvaluationsService,

@@ -3,7 +3,8 @@
 import math
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -102,6 +103,15 @@ class TrainRequest(Input):
     )
 
 
+@dataclass(frozen=True)
+class Door:
+    """What a door of its own (our OpenAI-compatible endpoint, section 3, section 5) adds to a
+    training of this machine: parts of the job's request, and changes of the recipe."""
+
+    request: Mapping[str, Any] = field(default_factory=dict)
+    changes: Callable[["Recipe"], dict[str, Any]] = lambda recipe: {}
+
+
 def new_job_id() -> str:
     return "ftjob-" + "".join(secrets.choice(_ALPHABET) for _each in range(12))
 
@@ -139,16 +149,20 @@ class TrainService:
         RefusedError J433, J449, UnavailableError J501, and for a hosted base what plan_hosted
         raises; nothing is queued then.
         """
+        return await self.begin(context, request, Door())
+
+    async def begin(self, context: Context, request: TrainRequest, door: Door) -> JobView:
+        """The same for another service, whose own operation was permitted and is audited."""
         require_recipe_name(context, request.recipe)
         named = request.base or self._settings.finetune_base
         if is_hosted(named, request.provider, self._settings):
             return await self._start_hosted(context, request, str(named))
         train_hosted.refuse_hosted_options(request)
         base = resolve_base(named, self._settings)
-        recipe = self._recipe(request)
+        recipe = self._recipe(request, door)
         version = await dataset_version(self._store, request.dataset)
         require_training_packages()
-        job = self._job(context, request, version, base, recipe)
+        job = self._job(context, request, version, base, recipe, door)
         steps = estimate_steps(recipe, version.counts.get("train", 0))
         if context.dry_run:
             view = JobView.of(job, JobState.DRAFT.value)
@@ -189,6 +203,7 @@ class TrainService:
         version: DatasetVersion,
         base: str,
         recipe: "Recipe",
+        door: Door,
     ) -> Job:
         from finetune.schema import RunSpec
 
@@ -211,6 +226,7 @@ class TrainService:
             request={
                 "run": run.model_dump(mode="json"),
                 "history_file": str(self._history(request.history)),
+                **door.request,
             },
             files=source_files(version),
             created_by=context.actor,
@@ -220,7 +236,7 @@ class TrainService:
     def _history(self, given: str | None) -> Path:
         return Path(given).expanduser().absolute() if given else self._settings.history_file
 
-    def _recipe(self, request: TrainRequest) -> "Recipe":
+    def _recipe(self, request: TrainRequest, door: Door) -> "Recipe":
         from pydantic import ValidationError
 
         from finetune.schema import ContractError, Recipe, describe, load_recipe
@@ -241,7 +257,8 @@ class TrainService:
         if "epochs" in changes and "max_steps" not in changes:
             changes["max_steps"] = None  # a recipe's own limit would win over the person's epochs
         try:
-            return Recipe.model_validate({**recipe.model_dump(), **changes})
+            changed = Recipe.model_validate({**recipe.model_dump(), **changes})
+            return Recipe.model_validate({**changed.model_dump(), **door.changes(changed)})
         except ValidationError as problem:
             raise UsageError(
                 "J415", _("The training's settings can't be used."), describe(problem)

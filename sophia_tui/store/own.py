@@ -10,6 +10,7 @@ from psycopg import errors
 
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.models import AuditEntry, Model, Promotion
+from sophia_tui.domain.personas import PersonaStore
 from sophia_tui.domain.protocols import (
     AuditStore,
     DatasetStore,
@@ -21,7 +22,9 @@ from sophia_tui.domain.protocols import (
     PromotionStore,
     SettingsStore,
     TrafficStore,
+    TrainingStore,
 )
+from sophia_tui.domain.uploads import FileStore
 from sophia_tui.errors import ConflictError, InternalError, NotFoundError
 from sophia_tui.i18n import _
 from sophia_tui.paths import Paths
@@ -34,6 +37,7 @@ from sophia_tui.store.own_feedback import PostgresFeedback
 from sophia_tui.store.own_jobs import PostgresJobs
 from sophia_tui.store.own_rows import update_row
 from sophia_tui.store.own_serving import PostgresDeployments, PostgresEvaluations, PostgresTraffic
+from sophia_tui.store.own_tuning import PostgresFiles, PostgresPersonas, PostgresTrainings
 from sophia_tui.store.sql import query
 
 _HASH = re.compile(r"[0-9a-f]{6,}")
@@ -98,8 +102,12 @@ class PostgresModels:
             if found is None:
                 raise InternalError("S092", "next_model_number gave no row")
             chosen = f"{prefix}-v{found['last']}"
-            if await self.get(chosen) is None:
+            if await self._database.row(query("model_exists"), {"id": chosen}) is None:
                 return chosen
+
+    async def uses(self, model_id: str) -> list[tuple[str, str]]:
+        found = await self._database.rows(query("uses_of_model"), {"id": rows.text(model_id)})
+        return [(each["use"], each["who"]) for each in found]
 
     async def update(self, model_id: str, **changes: Any) -> Model:
         columns = {name: rows.column(value) for name, value in changes.items()}
@@ -195,6 +203,9 @@ class OwnStore:
     """Implements domain.protocols.Store."""
 
     jobs: JobStore
+    trainings: TrainingStore
+    files: FileStore
+    personas: PersonaStore
     datasets: DatasetStore
     models: ModelStore
     evaluations: EvaluationStore
@@ -209,6 +220,9 @@ class OwnStore:
         self.database = database
         self._jobs = PostgresJobs(database)
         self.jobs = self._jobs
+        self.trainings = PostgresTrainings(database)
+        self.files = PostgresFiles(database)
+        self.personas = PostgresPersonas(database)
         self.datasets = PostgresDatasets(database)
         self.models = PostgresModels(database)
         self.evaluations = PostgresEvaluations(database)

@@ -54,6 +54,12 @@ VERBS = {
     "model": N_("start"),
     "compare": N_("compare"),
     "report": N_("report"),
+    "add": N_("take in"),
+    "delete": N_("delete"),
+    "create": N_("create"),
+    "checkpoints": N_("checkpoints"),
+    "handshake": N_("greet"),
+    "tune": N_("tune"),
     "roi": N_("return on investment"),
 }
 SUBJECTS = {
@@ -77,6 +83,10 @@ SUBJECTS = {
     "demo": N_("demo"),
     "samples": N_("sample data"),
     "serve": N_("serving"),
+    "files": N_("uploaded files"),
+    "tuning": N_("tuning by the protocol"),
+    "adaptive": N_("adaptive training"),
+    "personas": N_("personas"),
 }
 STATES = {
     "draft": N_("draft"),

@@ -117,7 +117,7 @@ class Finisher:
         if isinstance(loss := result.get("eval_loss"), int | float):
             result["perplexity"] = round(math.exp(min(loss, 700.0)), 4)
         if job.resulting_model is None:
-            model_id = await store.models.next_id()
+            model_id = await store.models.next_id(job.request.get("model_prefix") or "sophia")
             job = await store.jobs.update(job.id, version=job.version, resulting_model=model_id)
         assert job.resulting_model is not None
         if await store.models.get(job.resulting_model) is None:

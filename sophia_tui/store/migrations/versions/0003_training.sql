@@ -61,3 +61,6 @@ CREATE TABLE sophia.uploaded_files (
     deleted_at timestamptz
 );
 CREATE INDEX uploaded_files_newest ON sophia.uploaded_files (created_at DESC, id DESC);
+
+-- A deleted model's weights are gone; its row stays for the lineage of what names it.
+ALTER TABLE sophia.models ADD COLUMN deleted_at timestamptz;
