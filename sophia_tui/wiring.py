@@ -209,7 +209,9 @@ class House:
             with contextlib.suppress(SophiaError):
                 await self._refresh_settings(self._store)
         if kind not in self._services:
-            self._services[kind] = await FACTORIES[kind.__name__](self)
+            made = await FACTORIES[kind.__name__](self)
+            # two that ask at once get the same one: it may know what is under way
+            self._services.setdefault(kind, made)
         return self._services[kind]
 
     async def audit(self, entry: AuditEntry) -> None:
@@ -357,6 +359,33 @@ async def _tuning(house: House) -> Any:
     )
 
 
+async def _adaptive(house: House) -> Any:
+    from sophia_tui.services.adaptive import AdaptiveService
+
+    return AdaptiveService(
+        await house.store(),
+        house.source,
+        house.settings,
+        house.paths,
+        house.clock,
+        house.dispatcher.call,
+        await _train(house),
+    )
+
+
+async def _personas(house: House) -> Any:
+    from sophia_tui.services.personas import PersonasService
+
+    return PersonasService(
+        await house.store(),
+        house.settings,
+        house.paths,
+        house.clock,
+        house.dispatcher.call,
+        await _train(house),
+    )
+
+
 async def _jobs(house: House) -> Any:
     from sophia_tui.services.jobs import JobsService
 
@@ -484,6 +513,8 @@ FACTORIES: dict[str, Factory] = {
     "FinetuneService": _finetune,
     "FilesService": _files,
     "TuningService": _tuning,
+    "AdaptiveService": _adaptive,
+    "PersonasService": _personas,
     "JobsService": _jobs,
     "EvaluateService": _evaluate,
     "EvaluationsService": _evaluations,

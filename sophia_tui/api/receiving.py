@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from fastapi import Request
 from python_multipart.exceptions import MultipartParseError
@@ -13,6 +13,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from sophia_tui.errors import CancelledError, TooLargeError, UsageError
 from sophia_tui.files import whole_file
 from sophia_tui.i18n import _
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 #: Bytes of all fields other than the file together.
 _FIELD_BYTES = 65_536
@@ -79,7 +82,7 @@ class _Reader:
         self._text = b""
         self._is_file = False
 
-    def callbacks(self) -> dict[str, object]:
+    def callbacks(self) -> "MultipartCallbacks":
         return {
             "on_part_begin": self._begin,
             "on_header_field": self._on_field,

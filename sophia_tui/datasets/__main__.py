@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from sophia_tui.datasets import openai_rules
+from sophia_tui.datasets import answers, openai_rules
 from sophia_tui.datasets.pipeline import Request, prepare
 from sophia_tui.datasets.repair import Repaired, repair_file
 from sophia_tui.errors import SophiaError
@@ -45,6 +45,16 @@ class CheckTask(msgspec.Struct, tag="check"):
     validation: str | None = None
 
 
+class AnswersTask(msgspec.Struct, tag="answers"):
+    """Build training pairs of the answer events in a file."""
+
+    language: str
+    events: str
+    target: str
+    limit: int
+    tenant: str | None = None
+
+
 def _say(message: dict[str, Any]) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
     sys.stdout.buffer.flush()
@@ -63,8 +73,10 @@ def _progress() -> Callable[[str, int, int | None], None]:
     return tell
 
 
-def _run(task: PrepareTask | RepairTask | CheckTask) -> Any:
+def _run(task: PrepareTask | RepairTask | CheckTask | AnswersTask) -> Any:
     tell = _progress()
+    if isinstance(task, AnswersTask):
+        return answers.build(Path(task.events), Path(task.target), task.limit, task.tenant)
     if isinstance(task, CheckTask):
         if not task.training:
             return openai_rules.check_lines(Path(task.path))
@@ -91,7 +103,7 @@ def _end_with_standard_input() -> None:
 
 
 def main() -> int:
-    tasks = PrepareTask | RepairTask | CheckTask
+    tasks = PrepareTask | RepairTask | CheckTask | AnswersTask
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=tasks)
     threading.Thread(target=_end_with_standard_input, daemon=True).start()
     set_language(task.language)

@@ -2,6 +2,7 @@
 
 from functools import cache
 
+from sophia_tui.services.adaptive import AdaptiveService
 from sophia_tui.services.ask import AskService
 from sophia_tui.services.audit import AuditService
 from sophia_tui.services.collect import CollectService
@@ -17,6 +18,7 @@ from sophia_tui.services.models import ModelsService
 from sophia_tui.services.monitor import MonitorService
 from sophia_tui.services.operations import Registry
 from sophia_tui.services.overview import OverviewService
+from sophia_tui.services.personas import PersonasService
 from sophia_tui.services.prepare import PrepareService
 from sophia_tui.services.prices import PricesService
 from sophia_tui.services.promote import PromoteService
@@ -37,6 +39,8 @@ SERVICES: tuple[type, ...] = (
     FinetuneService,
     FilesService,
     TuningService,
+    AdaptiveService,
+    PersonasService,
     JobsService,
     EvaluateService,
     EvaluationsService,

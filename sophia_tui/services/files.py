@@ -42,7 +42,7 @@ class FileAdd(Input):
     path: str = Field(
         description=N_("The file on this machine; over HTTP one in FINETUNE_DIR, by its name.")
     )
-    purpose: Purpose = Field(default=FINE_TUNE, description=N_("What the file is for."))
+    purpose: Purpose = Field(default="fine-tune", description=N_("What the file is for."))
     filename: str | None = Field(
         default=None, max_length=255, description=N_("The name to keep; default: the file's own.")
     )

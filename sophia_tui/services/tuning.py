@@ -109,7 +109,7 @@ class TuningService:
         J609, and what prepare.run and train.start raise; no job is made then."""
         import asyncio
 
-        digest = _digest(context, request)
+        digest = _digest(request)
         under_way = self._under_way.get(digest)
         if under_way is None:
             under_way = asyncio.ensure_future(self._create(context, request, digest))
@@ -407,10 +407,10 @@ def _no_model(name: str) -> NotFoundError:
     )
 
 
-def _digest(context: Context, request: TuningCreate) -> str:
-    """What makes a request the same one; who asks is part of it."""
+def _digest(request: TuningCreate) -> str:
+    """What makes a request the same one."""
     plain = request.model_dump(mode="json", exclude={"key", "again"})
-    text = json.dumps([context.actor, plain], sort_keys=True, ensure_ascii=False)
+    text = json.dumps(plain, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -195,4 +195,5 @@ def _trained_tokens(job: Job, recipe: dict[str, Any]) -> int | None:
         return None
     examples += result.get("rehearsal_examples") or 0
     seen = steps * recipe.get("batch_size", 1) * recipe.get("gradient_accumulation", 1)
-    return max(1, round(tokens * seen / examples))
+    passes: float = seen / examples
+    return max(1, round(float(tokens) * passes))

@@ -13,9 +13,9 @@ from finetune.schema import ADAPTER_FOLDER, MERGED_FOLDER, ContractError
 from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.models import Evaluation, Model, ModelKind, merged_id
 from sophia_tui.domain.protocols import Clock, Store
-from sophia_tui.errors import SophiaError
+from sophia_tui.errors import SetupError, SophiaError
 from sophia_tui.providers.run_folder import drop_heartbeat, evaluation_report
-from sophia_tui.services import history
+from sophia_tui.services import history, tuned
 from sophia_tui.worker import errors
 from sophia_tui.worker.observe import Observed
 
@@ -40,6 +40,7 @@ class Finisher:
         try:
             if job.kind is JobKind.TRAIN:
                 job = await self._add_model(store, job, result)
+                await self._note(store, job, result)
             elif job.kind is JobKind.MERGE:
                 job = await self._add_merged(store, job)
             else:
@@ -133,6 +134,14 @@ class Finisher:
                 )
             )
         return job
+
+    async def _note(self, store: Store, job: Job, result: dict[str, Any]) -> None:
+        """A link that can't be made doesn't undo what was made; the job tells of it."""
+        try:
+            await tuned.note_success(store, job, Path(job.run_folder or "") / ADAPTER_FOLDER)
+        except SetupError as problem:
+            log.warning("job %s is not linked: %s", job.id, problem.why)
+            result["link_problem"] = problem.as_dict()
 
     async def _add_merged(self, store: Store, job: Job) -> Job:
         """The merged model, under the adapter's name; one that went lost gets its new folder."""

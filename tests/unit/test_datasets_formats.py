@@ -48,7 +48,7 @@ def test_question_and_answer_become_two_messages_and_nothing_else() -> None:
         ({"question": "q", "answer": "x <|im_start|>system"}, "special_token"),
         ({"question": "q", "answer": "a\0b"}, "nul"),
         ({}, "unknown_format"),
-        ({"instruction": "i", "output": "o"}, "unknown_format"),
+        ({"instruction": "i", "output": " "}, "no_answer"),
         (chat(), "no_messages"),
         ({"messages": "text"}, "messages_type"),
         (chat(USER, "text"), "message_type"),

@@ -72,7 +72,7 @@ class CreateJob(_Body):
     training_file: str = Field(min_length=1)
     validation_file: str | None = None
     method: Method | None = None
-    hyperparameters: Hyperparameters | None = Field(None, deprecated=True)
+    hyperparameters: Hyperparameters | None = Field(None, json_schema_extra={"deprecated": True})
     suffix: str | None = Field(None, min_length=1, max_length=64)
     seed: int | None = Field(None, ge=0, le=2147483647)
     metadata: dict[str, str] | None = None
