@@ -299,6 +299,52 @@ class Settings(BaseSettings):
     persona_alpha: float = _setting(
         "SOPHIA_PERSONA_ALPHA", 16.0, N_("The alpha of a persona's adapter."), gt=0
     )
+    notify_on: str = _setting(
+        "SOPHIA_NOTIFY_ON",
+        "succeeded,failed,paused",
+        N_("Of which ends of a job people are told: succeeded, failed, cancelled, paused."),
+    )
+    notification_language: Literal["en", "pt_BR"] = _setting(
+        "SOPHIA_NOTIFICATION_LANGUAGE", "pt_BR", N_("The language of notifications.")
+    )
+    webhook_url: SecretStr | None = _setting(
+        "SOPHIA_WEBHOOK_URL", None, N_("Where notifications are posted as JSON.")
+    )
+    webhook_secret: SecretStr | None = _setting(
+        "SOPHIA_WEBHOOK_SECRET",
+        None,
+        N_("Signs what is posted there: header x-sophia-signature, HMAC-SHA256 of time and body."),
+    )
+    smtp_url: SecretStr | None = _setting(
+        "SOPHIA_SMTP_URL",
+        None,
+        N_("The mail server: smtp://user:password@host:587 (STARTTLS) or smtps://…:465."),
+    )
+    email_from: str | None = _setting(
+        "SOPHIA_EMAIL_FROM", None, N_("The sender of notifications by e-mail.")
+    )
+    email_to: str = _setting(
+        "SOPHIA_EMAIL_TO", "", N_("Who gets notifications by e-mail, separated by commas.")
+    )
+    whatsapp_token: SecretStr | None = _setting(
+        "SOPHIA_WHATSAPP_TOKEN", None, N_("The key for WhatsApp's Cloud API.")
+    )
+    whatsapp_phone_id: str | None = _setting(
+        "SOPHIA_WHATSAPP_PHONE_ID", None, N_("The id of the sender's number at the Cloud API.")
+    )
+    whatsapp_to: str = _setting(
+        "SOPHIA_WHATSAPP_TO", "", N_("Numbers that get notifications, separated by commas.")
+    )
+    whatsapp_template: str | None = _setting(
+        "SOPHIA_WHATSAPP_TEMPLATE",
+        None,
+        N_("An approved template with one text parameter; without one plain text is sent."),
+    )
+    whatsapp_url: str = _setting(
+        "SOPHIA_WHATSAPP_URL",
+        "https://graph.facebook.com/v23.0",
+        N_("The address of WhatsApp's Cloud API."),
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting(
         "SOPHIA_LOG_LEVEL", "INFO", N_("How much the logs tell.")
     )
@@ -355,6 +401,18 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)  # `load` merges the sources itself, with our env file parser
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels of notifications that are set up."""
+        ready = {
+            "webhook": self.webhook_url is not None,
+            "email": self.smtp_url is not None and bool(self.email_to.strip()),
+            "whatsapp": self.whatsapp_token is not None
+            and bool(self.whatsapp_phone_id)
+            and bool(self.whatsapp_to.strip()),
+        }
+        return tuple(name for name, is_set in ready.items() if is_set)
 
     @property
     def embedded(self) -> bool:

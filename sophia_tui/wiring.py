@@ -16,6 +16,7 @@ from sophia_tui.audit_spool import AuditSpool
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Role
 from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.models import AuditEntry
+from sophia_tui.domain.notifications import Messenger
 from sophia_tui.domain.protocols import EngineHost, RunLauncher, Source, Store
 from sophia_tui.errors import SophiaError, UsageError
 from sophia_tui.i18n import _
@@ -106,6 +107,7 @@ class House:
         confirmed: bool = False,
         cancel: CancelSignal | None = None,
         progress: Callable[[Progress], None] = lambda progress: None,
+        tell: Callable[[Any], None] = lambda part: None,
         actor: str | None = None,
         role: Role | None = None,
         language: str | None = None,
@@ -121,6 +123,7 @@ class House:
             confirmed=confirmed,
             cancel=cancel or CancelSignal(),
             progress=progress,
+            tell=tell,
         )
 
     async def store(self) -> Store:
@@ -183,6 +186,11 @@ class House:
         from sophia_tui.services.train_hosted import key_for
 
         return OpenAITrainer(base_url, key_for(self.settings, base_url))
+
+    def messenger(self) -> Messenger:
+        from sophia_tui.providers.messenger import LiveMessenger
+
+        return LiveMessenger(self.settings)
 
     def prices(self) -> "Prices":
         """Prices and shutdown dates in force, read anew: an operator may have changed the file.
@@ -475,6 +483,18 @@ async def _monitor(house: House) -> Any:
     return MonitorService(await house.store(), house.source, house.settings, house.clock)
 
 
+async def _notifications(house: House) -> Any:
+    from sophia_tui.services.notifications import NotificationsService
+
+    return NotificationsService(await house.store(), house.settings, house.messenger)
+
+
+async def _prune(house: House) -> Any:
+    from sophia_tui.services.prune import PruneService
+
+    return PruneService(await house.store(), house.paths, house.clock)
+
+
 async def _settings(house: House) -> Any:
     from sophia_tui.services.settings import SettingsService
 
@@ -525,6 +545,8 @@ FACTORIES: dict[str, Factory] = {
     "PromoteService": _promote,
     "PricesService": _prices,
     "MonitorService": _monitor,
+    "NotificationsService": _notifications,
+    "PruneService": _prune,
     "SettingsService": _settings,
     "AuditService": _audit,
     "StoreService": _store,

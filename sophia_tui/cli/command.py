@@ -118,7 +118,7 @@ async def _perform(
     import asyncio
     import signal
 
-    from sophia_tui.cli.output import ProgressLine, print_result
+    from sophia_tui.cli.output import ProgressLine, print_part, print_result
     from sophia_tui.domain.context import CancelSignal, Face
     from sophia_tui.i18n import set_zone
     from sophia_tui.wiring import House
@@ -144,6 +144,7 @@ async def _perform(
             confirmed=confirmed,
             cancel=cancel,
             progress=progress,
+            tell=print_part if options.json and chosen.streams else lambda _part: None,
         )
         result = await house.dispatcher.call(chosen.name, request, context)
         set_zone(house.settings.timezone)

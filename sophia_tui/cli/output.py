@@ -177,6 +177,12 @@ def print_result(result: BaseModel, as_json: bool, plain: bool) -> None:
         sys.stderr.write("".join(f"{visible(each)}\n" for each in result.remarks()))
 
 
+def print_part(part: BaseModel) -> None:
+    """Write a part of an answer that is still coming, as JSON on a line of its own."""
+    sys.stdout.write(as_json_line(part.model_dump(mode="json")))
+    sys.stdout.flush()
+
+
 def print_error(error: SophiaError, as_json: bool) -> None:
     """Write the error to standard error: what, why, what to do."""
     if as_json:

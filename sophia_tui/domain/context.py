@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from sophia_tui.errors import CancelledError
 from sophia_tui.i18n import _
@@ -63,10 +64,15 @@ def _silent(progress: Progress) -> None:
     """Nobody listens."""
 
 
+def _deaf(part: Any) -> None:
+    """Nobody takes parts of an answer."""
+
+
 @dataclass(frozen=True)
 class Context:
     """Given to every operation. `confirmed` says that a person confirmed a dangerous act; `inner`
-    that an operation of Sophia's own asks, with paths of its own."""
+    that an operation of Sophia's own asks, with paths of its own. `tell` takes parts of the answer
+    (outputs, such as a job's events) as they come, before the answer itself."""
 
     actor: str
     face: Face
@@ -77,6 +83,7 @@ class Context:
     confirmed: bool = False
     cancel: CancelSignal = field(default_factory=CancelSignal)
     progress: Callable[[Progress], None] = _silent
+    tell: Callable[[Any], None] = _deaf
     inner: bool = False
 
     @property

@@ -97,6 +97,26 @@ class Job:
     version: int = 1
 
 
+#: What a run's metric and progress events may tell as numbers, beside step and loss.
+FIGURES = (
+    "eval_loss",
+    "learning_rate",
+    "tokens_per_second",
+    "memory_bytes",
+    "gpu_memory_bytes",
+    "kept",
+    "kept_total",
+)
+
+
+@dataclass(frozen=True)
+class EventsSize:
+    """What all events take in the store."""
+
+    rows: int
+    bytes: int
+
+
 @dataclass(frozen=True)
 class JobEvent:
     """One event of a run, numbered from 1 without gap."""

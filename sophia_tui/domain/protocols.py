@@ -9,8 +9,9 @@ from sophia_tui.domain.context import Context
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.events import AnswerEvent, FoundAnswers
 from sophia_tui.domain.feedback import FeedbackDay, FeedbackReport
-from sophia_tui.domain.jobs import Job, JobEvent, RunIdentity
+from sophia_tui.domain.jobs import EventsSize, Job, JobEvent, RunIdentity
 from sophia_tui.domain.models import AuditEntry, Evaluation, Model, Promotion
+from sophia_tui.domain.notifications import NotificationStore
 from sophia_tui.domain.personas import PersonaStore
 from sophia_tui.domain.serving import (
     Deployment,
@@ -70,6 +71,15 @@ class JobStore(Protocol):
         same transaction. Returns how many were new."""
 
     async def events(self, job_id: str, after: int = 0, limit: int = 500) -> list[JobEvent]: ...
+
+    async def figures(self, job_id: str) -> dict[str, Any]:
+        """The newest of each figure that the job's metric and progress events tell, and
+        `seconds_running`: the time in which a process of it worked."""
+
+    async def events_size(self) -> EventsSize: ...
+
+    async def drop_progress(self, before: datetime, dry_run: bool = False) -> int:
+        """Delete the progress events of jobs that ended before then; how many there were."""
 
     async def beat(self, worker_id: str, host: str, pid: int) -> None:
         """A worker's sign of life."""
@@ -228,6 +238,7 @@ class Store(Protocol):
     traffic: TrafficStore
     feedback: FeedbackStore
     promotions: PromotionStore
+    notifications: NotificationStore
     settings: SettingsStore
     audit: AuditStore
 

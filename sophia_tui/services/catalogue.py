@@ -16,12 +16,14 @@ from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
 from sophia_tui.services.models import ModelsService
 from sophia_tui.services.monitor import MonitorService
+from sophia_tui.services.notifications import NotificationsService
 from sophia_tui.services.operations import Registry
 from sophia_tui.services.overview import OverviewService
 from sophia_tui.services.personas import PersonasService
 from sophia_tui.services.prepare import PrepareService
 from sophia_tui.services.prices import PricesService
 from sophia_tui.services.promote import PromoteService
+from sophia_tui.services.prune import PruneService
 from sophia_tui.services.serving import ServingService
 from sophia_tui.services.settings import SettingsService
 from sophia_tui.services.setup import SetupService
@@ -32,6 +34,7 @@ from sophia_tui.services.tuning import TuningService
 SERVICES: tuple[type, ...] = (
     OverviewService,
     SetupService,
+    PruneService,
     CollectService,
     PrepareService,
     DatasetsService,
@@ -51,6 +54,7 @@ SERVICES: tuple[type, ...] = (
     PromoteService,
     PricesService,
     MonitorService,
+    NotificationsService,
     SettingsService,
     AuditService,
     StoreService,

@@ -116,6 +116,7 @@ class FinetuneService:
         role=Role.OPERATOR,
         writes=True,
         trains=True,
+        streams=True,
         target="status",
     )
     async def run(self, context: Context, request: FinetuneRequest) -> FinetuneView:

@@ -15,10 +15,11 @@ from sophia_tui.domain.jobs import Job, JobState
 from sophia_tui.domain.operations import Danger
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import ConflictError, NotFoundError, SophiaError, UnavailableError
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, number
 from sophia_tui.paths import Paths
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.services import history
+from sophia_tui.services.job_figures import figured
 from sophia_tui.services.job_states import Caretaker, JobEyes, has_ended, is_active
 from sophia_tui.services.jobs_hosted import HostedHands, OpenTrainer
 from sophia_tui.services.operations import operation
@@ -30,6 +31,7 @@ from sophia_tui.services.views import (
     JobView,
     LogView,
     Page,
+    WatchedJob,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("sophia")
 
 _ATTEMPTS = 8  # the worker writes progress once a second, so two collisions in a row are rare
+_EVENTS_TOLD = 500  # at a time
 _PATIENCE = 60  # tries, a second apart, while the store can't be reached
 _STILL = frozenset(  # nothing more happens by itself
     (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED, JobState.DRAFT)
@@ -67,6 +70,9 @@ class WatchRequest(JobReference):
     timeout_seconds: float | None = Field(
         default=None, gt=0, le=31_536_000, description=N_("Stop watching after so many seconds.")
     )
+    after: int = Field(
+        default=0, ge=0, le=2147483647, description=N_("Only events with a higher number.")
+    )
 
 
 def unknown_job(reference: str) -> NotFoundError:
@@ -94,6 +100,7 @@ class JobsService:
         self._clock = clock
         self._wake = wake
         self._hands = HostedHands(open_trainer)
+        self._settings = settings
         self._eyes = JobEyes(store, settings, clock, machine)
         self._care = Caretaker(wake, settings, self._eyes.machine)
 
@@ -112,7 +119,7 @@ class JobsService:
     async def show(self, context: Context, request: JobReference) -> JobView:
         job = await self._get(request.job)
         await self._care.look_after(context, [job])
-        return await self._eyes.view(job)
+        return await self._figured(await self._eyes.view(job), job)
 
     @operation("jobs.events", N_("Show what a job told."), target="job", positional=("job",))
     async def events(self, context: Context, request: EventsRequest) -> EventList:
@@ -147,24 +154,29 @@ class JobsService:
         N_("Follow a job until it ends or is paused."),
         target="job",
         positional=("job",),
+        streams=True,
     )
-    async def watch(self, context: Context, request: WatchRequest) -> JobView:
-        """Stopping to watch is no error, and changes nothing about the job."""
+    async def watch(self, context: Context, request: WatchRequest) -> WatchedJob:
+        """Tells each event once, in order, then the job. Stopping to watch is no error, and changes
+        nothing about the job."""
         import asyncio
 
         job = await self._get(request.job)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (request.timeout_seconds or float("inf"))
         shown: Progress | None = None
+        told = request.after
         while True:
             view = await self._patiently(context, job)
+            # after the job's state: then the events of an end are there already
+            told = await self._tell(context, job.id, told)
             progress = _progress(view)
             if progress != shown:
                 shown = progress
                 context.progress(progress)
             ended = view.status in _STILL or context.cancel.requested
             if ended or loop.time() >= deadline:
-                return view
+                return WatchedJob.model_validate(view.model_dump())
             await self._look_after(context, view)
             await asyncio.sleep(min(1.0, max(0.05, deadline - loop.time())))
 
@@ -256,13 +268,29 @@ class JobsService:
             raise unknown_job(reference)
         return job
 
+    async def _figured(self, view: JobView, job: Job) -> JobView:
+        return await figured(view, job, self._store, self._settings)
+
+    async def _tell(self, context: Context, job_id: str, after: int) -> int:
+        """Tell all events after that number; the number of the last one told. While the store is
+        away none are lost: they are asked for again."""
+        try:
+            while found := await self._store.jobs.events(job_id, after, _EVENTS_TOLD):
+                for each in found:
+                    context.tell(EventView.of(each))
+                after = found[-1].number
+        except UnavailableError:
+            _log.debug("events of %s are told once the store is back", job_id)
+        return after
+
     async def _patiently(self, context: Context, job: Job) -> JobView:
         """The job as it is now; a database that restarts does not end the watching."""
         import asyncio
 
         for attempt in range(_PATIENCE):
             try:
-                return await self._eyes.view(await self._get(job.id))
+                job = await self._get(job.id)
+                return await self._figured(await self._eyes.view(job), job)
             except UnavailableError:
                 if attempt == _PATIENCE - 1 or context.cancel.requested:
                     raise
@@ -310,10 +338,28 @@ def _record_cancelled(job: Job, at: datetime) -> None:
 
 
 def _progress(view: JobView) -> Progress:
-    message = "" if view.loss is None else _("loss {loss}").format(loss=f"{view.loss:.4f}")
+    message = ", ".join(_figures(view))
     if view.error and view.status not in _STILL:  # what keeps it from going on, for now
         message = str(view.error.get("what") or "")
     return Progress(_(view.status), view.step or 0, view.total_steps, _("steps"), message)
+
+
+def _figures(view: JobView) -> list[str]:
+    """What a line of progress says beside the steps, as far as it is known."""
+    said = []
+    if view.loss is not None:
+        said.append(_("loss {loss}").format(loss=number(view.loss, 4)))
+    if view.learning_rate is not None:
+        said.append(_("rate {rate}").format(rate=f"{view.learning_rate:.2g}"))
+    if view.tokens_per_second is not None:
+        said.append(_("{number} tokens/s").format(number=number(view.tokens_per_second)))
+    if view.memory_bytes is not None:
+        said.append(_("{number} GB").format(number=number(view.memory_bytes / 1e9, 1)))
+    if view.seconds_left is not None:
+        said.append(_("{number} s left").format(number=number(view.seconds_left)))
+    if view.cost_usd is not None:
+        said.append(_("{number} USD").format(number=number(view.cost_usd, 2)))
+    return said
 
 
 def _ended(state: JobState, clock: Clock) -> dict[str, Any]:

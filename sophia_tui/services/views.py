@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from sophia_tui.domain.datasets import DatasetVersion
-from sophia_tui.domain.jobs import Job, JobEvent
+from sophia_tui.domain.jobs import Job, JobEvent, JobState
 from sophia_tui.domain.models import Model
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.i18n import DEFAULT_LANGUAGE, N_, _, get_language
@@ -164,6 +164,15 @@ class JobView(Output):
     total_steps: int | None = Field(default=None, title=N_("Steps"))
     loss: float | None = Field(default=None, title=N_("Loss"))
     seconds_left: float | None = Field(default=None, title=N_("Seconds left"))
+    eval_loss: float | None = Field(default=None, title=N_("Loss on the held-out part"))
+    learning_rate: float | None = Field(default=None, title=N_("Learning rate"))
+    tokens_per_second: float | None = Field(default=None, title=N_("Tokens per second"))
+    memory_bytes: int | None = Field(default=None, title=N_("Memory (bytes)"))
+    gpu_memory_bytes: int | None = Field(default=None, title=N_("GPU memory (bytes)"))
+    kept: int | None = Field(default=None, title=N_("General answers kept"))
+    kept_total: int | None = Field(default=None, title=N_("General questions asked"))
+    seconds_running: float | None = Field(default=None, title=N_("Seconds at work"))
+    cost_usd: float | None = Field(default=None, title=N_("Cost so far (USD)"))
     resulting_model: str | None = Field(default=None, title=N_("Resulting model"))
     model: str | None = Field(default=None, title=N_("Of the model"))
     files: list[str] = Field(default_factory=list, title=N_("Files"))
@@ -195,6 +204,7 @@ class JobView(Output):
             total_steps=job.total_steps,
             loss=job.loss,
             seconds_left=job.seconds_left,
+            cost_usd=job.cost_usd,
             resulting_model=job.resulting_model,
             model=job.model_id,
             files=list(job.files),
@@ -210,6 +220,13 @@ class JobView(Output):
             error=job.error,
             result=job.result,
         )
+
+
+class WatchedJob(JobView):
+    """A job that was followed: the command line ends as the job did."""
+
+    def exit_code(self) -> int:
+        return int(self.status != JobState.SUCCEEDED)
 
 
 class JobList(Output):

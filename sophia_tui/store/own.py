@@ -10,6 +10,7 @@ from psycopg import errors
 
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.models import AuditEntry, Model, Promotion
+from sophia_tui.domain.notifications import NotificationStore
 from sophia_tui.domain.personas import PersonaStore
 from sophia_tui.domain.protocols import (
     AuditStore,
@@ -35,6 +36,7 @@ from sophia_tui.store.embedded import EmbeddedServer
 from sophia_tui.store.migrate import ensure
 from sophia_tui.store.own_feedback import PostgresFeedback
 from sophia_tui.store.own_jobs import PostgresJobs
+from sophia_tui.store.own_notifications import PostgresNotifications
 from sophia_tui.store.own_rows import update_row
 from sophia_tui.store.own_serving import PostgresDeployments, PostgresEvaluations, PostgresTraffic
 from sophia_tui.store.own_tuning import PostgresFiles, PostgresPersonas, PostgresTrainings
@@ -213,6 +215,7 @@ class OwnStore:
     traffic: TrafficStore
     feedback: FeedbackStore
     promotions: PromotionStore
+    notifications: NotificationStore
     settings: SettingsStore
     audit: AuditStore
 
@@ -230,6 +233,7 @@ class OwnStore:
         self.traffic = PostgresTraffic(database)
         self.feedback = PostgresFeedback(database)
         self.promotions = PostgresPromotions(database)
+        self.notifications = PostgresNotifications(database)
         self.settings = PostgresSettings(database)
         self.audit = PostgresAudit(database)
 

@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from sophia_tui.domain.jobs import Job, JobEvent, JobState
+from sophia_tui.domain.jobs import FIGURES, EventsSize, Job, JobEvent, JobState
 from sophia_tui.errors import ConflictError, InternalError, NotFoundError, SophiaError
 from sophia_tui.i18n import _
 from sophia_tui.store import rows
@@ -135,6 +136,22 @@ class PostgresJobs:
     async def events(self, job_id: str, after: int = 0, limit: int = 500) -> list[JobEvent]:
         parameters = {"job_id": job_id, "after": after, "limit": limit}
         return [rows.event(each) for each in await self._database.rows(query("events"), parameters)]
+
+    async def figures(self, job_id: str) -> dict[str, Any]:
+        parameters = {"job_id": job_id, "names": list(FIGURES)}
+        found = await self._database.rows(query("job_figures"), parameters)
+        seconds = await self._database.row(query("job_seconds"), {"job_id": job_id})
+        figures = {each["name"]: each["value"] for each in found}
+        return {**figures, "seconds_running": seconds["seconds"] if seconds else 0.0}
+
+    async def events_size(self) -> EventsSize:
+        found = await self._database.row(query("events_size"))
+        return EventsSize(found["rows"], found["bytes"]) if found else EventsSize(0, 0)
+
+    async def drop_progress(self, before: datetime, dry_run: bool = False) -> int:
+        name = "old_progress" if dry_run else "drop_progress"
+        found = await self._database.row(query(name), {"before": before})
+        return int(found["number"]) if found else 0
 
     async def beat(self, worker_id: str, host: str, pid: int) -> None:
         await self._database.run(query("beat"), {"id": worker_id, "host": host, "pid": pid})

@@ -106,6 +106,48 @@ WHERE id = %(id)s
 SELECT * FROM sophia.job_events WHERE job_id = %(job_id)s AND number > %(after)s
 ORDER BY number LIMIT %(limit)s
 
+-- job_figures --
+-- Of the newest events: what was said of each figure last.
+SELECT DISTINCT ON (f.key) f.key AS name, f.value
+FROM (
+    SELECT number, data FROM sophia.job_events
+    WHERE job_id = %(job_id)s AND kind IN ('metric', 'progress')
+    ORDER BY number DESC LIMIT 200
+) AS e, pg_catalog.jsonb_each(e.data) AS f
+WHERE f.key = ANY (%(names)s::text[]) AND pg_catalog.jsonb_typeof(f.value) = 'number'
+ORDER BY f.key, e.number DESC
+
+-- job_seconds --
+-- From each event to the next, but not from a stop to the start after it: a run that was killed
+-- told nothing until it was started again.
+SELECT coalesce(sum(extract(epoch FROM e.at - e.before)), 0)::double precision AS seconds
+FROM (
+    SELECT at, kind, data,
+        lag(at) OVER (ORDER BY number) AS before
+    FROM sophia.job_events WHERE job_id = %(job_id)s
+) AS e
+WHERE e.before IS NOT NULL AND e.at > e.before
+    AND NOT (e.kind = 'state' AND e.data ->> 'state' = 'starting')
+
+-- events_size --
+SELECT (SELECT count(*) FROM sophia.job_events) AS rows,
+    pg_catalog.pg_total_relation_size('sophia.job_events')::bigint AS bytes
+
+-- old_progress --
+SELECT count(*) AS number
+FROM sophia.job_events AS e JOIN sophia.jobs AS j ON j.id = e.job_id
+WHERE e.kind = 'progress' AND j.state IN ('succeeded', 'failed', 'cancelled')
+    AND j.finished_at < %(before)s
+
+-- drop_progress --
+WITH gone AS (
+    DELETE FROM sophia.job_events AS e USING sophia.jobs AS j
+    WHERE j.id = e.job_id AND e.kind = 'progress'
+        AND j.state IN ('succeeded', 'failed', 'cancelled') AND j.finished_at < %(before)s
+    RETURNING 1
+)
+SELECT count(*) AS number FROM gone
+
 -- beat --
 INSERT INTO sophia.workers (id, host, pid) VALUES (%(id)s, %(host)s, %(pid)s)
 ON CONFLICT (id) DO UPDATE SET host = excluded.host, pid = excluded.pid, seen_at = now()
@@ -399,3 +441,36 @@ UPDATE sophia.personas SET model_id = %(model_id)s WHERE id = %(id)s
 SELECT id::text AS key, meta FROM sophia.ai_events
 WHERE kind = 'answer' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
 ORDER BY created_at DESC, id DESC LIMIT %(limit)s
+
+-- add_notifications --
+INSERT INTO sophia.notifications (job_id, event, channel, body)
+SELECT %(job_id)s, %(event)s, c, %(body)s FROM unnest(%(channels)s::text[]) AS c
+ON CONFLICT (job_id, event, channel) DO NOTHING
+
+-- take_notifications --
+UPDATE sophia.notifications AS n
+SET tries = n.tries + 1, next_at = now() + pg_catalog.make_interval(secs => %(seconds)s)
+FROM (
+    SELECT id FROM sophia.notifications
+    WHERE state = 'waiting' AND next_at <= now()
+    ORDER BY next_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+) AS due
+WHERE n.id = due.id
+RETURNING n.*
+
+-- notification_sent --
+UPDATE sophia.notifications SET state = 'sent', sent_at = now(), error = NULL WHERE id = %(id)s
+
+-- notification_failed --
+UPDATE sophia.notifications
+SET error = %(error)s,
+    state = CASE WHEN %(seconds)s::double precision IS NULL THEN 'given_up' ELSE 'waiting' END,
+    next_at = now() + pg_catalog.make_interval(secs => coalesce(%(seconds)s, 0))
+WHERE id = %(id)s
+
+-- page_notifications --
+SELECT * FROM sophia.notifications ORDER BY created_at DESC, id DESC
+LIMIT %(limit)s OFFSET %(offset)s
+
+-- waiting_notifications --
+SELECT count(*) AS number FROM sophia.notifications WHERE state = 'waiting'

@@ -20,6 +20,7 @@ from sophia_tui.domain.models import (
     Promotion,
     PromotionState,
 )
+from sophia_tui.domain.notifications import Notification
 from sophia_tui.domain.personas import Persona
 from sophia_tui.domain.serving import Deployment, DeploymentState, TrafficSummary
 from sophia_tui.domain.uploads import UploadedFile
@@ -154,6 +155,12 @@ def deployment_columns(deployment: Deployment) -> dict[str, Any]:
     names = set(Deployment.__dataclass_fields__) - {"identity"}
     columns = {name: column(getattr(deployment, name)) for name in names}
     return {"host": None, **columns, **identity_columns(deployment.identity)}
+
+
+def notification(row: Row) -> Notification:
+    names = Notification.__dataclass_fields__
+    times = {name: _utc(row[name]) for name in ("next_at", "created_at", "sent_at")}
+    return Notification(**{**{name: row[name] for name in names}, **times})
 
 
 def traffic(row: Row) -> TrafficSummary:

@@ -61,6 +61,9 @@ VERBS = {
     "handshake": N_("greet"),
     "tune": N_("tune"),
     "roi": N_("return on investment"),
+    "usage": N_("what takes room"),
+    "prune": N_("tidy up"),
+    "test": N_("try out"),
 }
 SUBJECTS = {
     "overview": N_("overview"),
@@ -71,6 +74,7 @@ SUBJECTS = {
     "datasets": N_("data sets"),
     "train": N_("training"),
     "jobs": N_("jobs"),
+    "notifications": N_("notifications"),
     "evaluate": N_("evaluation"),
     "models": N_("models"),
     "promote": N_("promotion"),

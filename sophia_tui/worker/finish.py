@@ -16,7 +16,9 @@ from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import SetupError, SophiaError
 from sophia_tui.providers.run_folder import drop_heartbeat, evaluation_report
 from sophia_tui.services import history, tuned
+from sophia_tui.settings import Settings
 from sophia_tui.worker import errors
+from sophia_tui.worker.notify import announce
 from sophia_tui.worker.observe import Observed
 
 log = logging.getLogger("sophia.worker")
@@ -28,8 +30,9 @@ _LONG_PARTS = frozenset({"graded_answers", "samples", "losses"})
 class Finisher:
     """Writes how a job ended."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, settings: Settings) -> None:
         self._clock = clock
+        self.settings = settings  # who is told, and of what
 
     async def succeed(self, store: Store, job: Job, observed: Observed) -> None:
         """Model or scores, then history, then the state: the state says that all is there."""
@@ -99,6 +102,7 @@ class Finisher:
     async def _end(
         self, store: Store, job: Job, state: JobState, now: datetime, **changes: Any
     ) -> None:
+        await announce(store, self.settings, job, state.value, error=changes.get("error"))
         await store.jobs.update(
             job.id,
             version=job.version,

@@ -68,7 +68,7 @@ class HostedKeeper:
         self._open = open_trainer
         self._trainers: dict[tuple[str | None, str | None], HostedTrainer] = {}
         self._watches: dict[str, Watch] = {}
-        self._finisher = Finisher(clock)
+        self._finisher = Finisher(clock, settings)
         self._submitter = Submitter(clock, self._finisher)
         self._follower = Follower(clock, self._finisher, prices)
 
@@ -77,6 +77,7 @@ class HostedKeeper:
 
         Raises UnavailableError where the store can't be reached.
         """
+        self._finisher.settings = self.settings
         while claimed := await store.jobs.claim(self._worker_id, self._host, hosted=True):
             log.info("hosted job %s claimed", claimed.id)
         jobs = await store.jobs.hosted(self._host)

@@ -15,6 +15,7 @@ from logging.handlers import RotatingFileHandler
 from typing import Protocol
 
 from sophia_tui.domain.hosted import HostedTrainer
+from sophia_tui.domain.notifications import Messenger
 from sophia_tui.domain.protocols import Clock, RunLauncher, Store
 from sophia_tui.errors import SophiaError, UnavailableError
 from sophia_tui.paths import Paths
@@ -23,6 +24,7 @@ from sophia_tui.services.prices import Prices
 from sophia_tui.settings import Settings
 from sophia_tui.worker.hosted import HostedKeeper
 from sophia_tui.worker.lock import WorkerLock
+from sophia_tui.worker.notify import Notifier
 from sophia_tui.worker.reconcile import Reconciler
 from sophia_tui.worker.spawn import LOG_NAME
 
@@ -55,6 +57,8 @@ class House(Protocol):
     def trainer(self, base_url: str | None) -> HostedTrainer: ...
 
     def prices(self) -> Prices: ...
+
+    def messenger(self) -> Messenger: ...
 
 
 async def run(
@@ -124,6 +128,7 @@ class Worker:
         self._hosted = HostedKeeper(
             self.id, machine.host, house.trainer, house.prices, house.settings, house.clock
         )
+        self._notifier = Notifier(house.messenger)
         self._background = background
         self._beaten = float("-inf")
         self._store: Store | None = None
@@ -147,6 +152,7 @@ class Worker:
                 reached = True
                 active = await self._reconciler.round(store)
                 active |= await self._hosted.round(store)
+                self._notifier.look(store, self._house.settings)
                 if active:
                     active_at = loop.time()
                 elif self._background and self._hosted.misfit:
@@ -172,6 +178,7 @@ class Worker:
                 log.error("defect: %s\n%s", type(problem).__name__, where)
                 wait = await self._rest(wait)
         await self._hosted.close()
+        await self._notifier.close()
         await self._say_goodbye()
         log.info("worker %s ends", self.id)
 
@@ -193,7 +200,10 @@ class Worker:
                 await (await self._house.store()).jobs.forget_worker(self.id)
 
     async def _may_end(self, store: Store) -> bool:
-        """Let the lock go, then look: who queues a job from now on starts a worker of their own."""
+        """Let the lock go, then look: who queues a job from now on starts a worker of their own.
+        While a message waits to be sent there is work."""
+        if await store.notifications.waiting():
+            return False
         self._lock.release()
         if not await store.jobs.page(limit=1, states=("queued",)):
             return True

@@ -55,7 +55,7 @@ class Reconciler:
         self._launcher = launcher
         self._paths = paths
         self._observer = Observer()
-        self._finisher = Finisher(clock)
+        self._finisher = Finisher(clock, settings)
         self._starter = Starter(worker_id, launcher, paths, clock)
         self._cancel_since: dict[str, tuple[float, int]] = {}
         self._trouble: dict[str, str] = {}
@@ -65,6 +65,7 @@ class Reconciler:
 
         Raises UnavailableError where the store can't be reached: nothing is lost, look again.
         """
+        self._finisher.settings = self.settings
         jobs = await store.jobs.adoptable(self._machine.host)
         jobs.sort(key=lambda job: job.state == JobState.INTERRUPTED)  # the living ones first
         others = await self._other_workers(store) if jobs else frozenset()

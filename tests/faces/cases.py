@@ -28,6 +28,8 @@ PERIOD = {"since": "2026-11-20T00:00:00-03:00", "until": "2026-11-25T12:00:00-03
 CASES: dict[str, Case] = {
     "overview.show": Case(),
     "setup.check": Case(),
+    "setup.usage": Case(),
+    "setup.prune": Case({"checkpoint_days": 0, "event_days": 0}),
     "collect.run": Case({**PERIOD, "what": ["qa_cache", "feedback_pairs"]}),
     "source.inspect": Case(),
     "prepare.run": Case({"name": "town", "seed": 5}, changes=("dataset_versions",)),
@@ -117,6 +119,9 @@ CASES: dict[str, Case] = {
     "promote.rollback": Case({"promotion": "promo-3"}, changes=("promotions",)),
     "promote.history": Case({"limit": 2}),
     "monitor.show": Case({**PERIOD, "model": seeded.NEWEST_MODEL}),
+    "notifications.list": Case({"limit": 5}),
+    # tests/integration/test_notifications.py sends to real servers
+    "notifications.test": Case(error="SOPHIA-T433"),
     "settings.list": Case(),
     "settings.set": Case({"key": "SOPHIA_WINDOW_DAYS", "value": "14"}, changes=("settings",)),
     "settings.unset": Case({"key": "SOPHIA_IDLE_HOURS"}, changes=("settings",)),

@@ -124,7 +124,10 @@ def test_events_are_streamed_to_who_accepts_them(url: str, provider: Provider) -
         assert response.headers["content-type"].startswith("text/event-stream")
         seen = list(events_of(response))
     names = [name for name, _data in seen]
-    assert names[-1] == "result" and set(names[:-1]) == {"progress"}
+    assert names[-1] == "result" and set(names[:-1]) == {"progress", "event"}
+    numbers = [data["number"] for name, data in seen if name == "event"]
+    assert numbers == list(range(1, len(numbers) + 1))
+    seen = [each for each in seen if each[0] != "event"]
     assert set(seen[-1][1]) == FIELDS and seen[-1][1]["status"] == "succeeded"
     assert seen[0][1]["id"] == seen[-1][1]["id"]
     assert len({data["status"] for _name, data in seen}) >= 2
@@ -133,7 +136,7 @@ def test_events_are_streamed_to_who_accepts_them(url: str, provider: Provider) -
 def test_a_client_that_goes_away_ends_the_stream_and_not_the_job(
     url: str, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sophia_tui.api.routes.finetune.KEEP_ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr("sophia_tui.api.streams.KEEP_ALIVE_SECONDS", 0.05)
     provider.held.set()
     headers = {"x-admin-token": TOKEN, "accept": "text/event-stream"}
     with httpx.stream(
@@ -197,7 +200,8 @@ def test_a_watched_job_that_fails_ends_with_1(
     provider.statuses, provider.failure = ["failed"], {"message": "no", "code": "x"}
     provider.statuses = ["queued", "failed"]
     done = command(environment, "finetune", "--watch", "--json")
-    answer = json.loads(done.stdout)
+    *events, answer = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["number"] for each in events] == list(range(1, len(events) + 1))
     assert (done.returncode, answer["status"]) == (1, "failed")
     assert answer["error"]["code"] == "SOPHIA-J528"
     shown = command(environment, "finetune", "--status", answer["id"])

@@ -30,6 +30,7 @@ from sophia_tui.errors import SophiaError
 from sophia_tui.providers.engines import LocalEngines, stop_group
 from sophia_tui.providers.machine import ThisMachine, start_time
 from sophia_tui.services.serving import DeploymentView
+from sophia_tui.settings import load
 from sophia_tui.wiring import House
 from sophia_tui.worker.finish import Finisher
 from sophia_tui.worker.observe import Observed
@@ -574,7 +575,7 @@ async def test_a_merge_is_queued_once_and_makes_a_model_with_its_lineage(
     folder = tmp_path / "run"
     job = await store.jobs.update(job.id, run_folder=str(folder))
     merged = merge_run(folder)
-    await Finisher(SystemClock()).succeed(store, job, Observed())
+    await Finisher(SystemClock(), load({})).succeed(store, job, Observed())
     model = await store.models.get("sophia-v1-merged")
     assert model is not None and model.kind is ModelKind.MERGED
     assert (model.parent, model.path, model.job_id) == ("sophia-v1", str(merged), job.id)

@@ -16,6 +16,7 @@ from typing import Any
 from finetune.schema import Recipe, RunSpec
 from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.jobs import Job, JobKind, JobState
+from sophia_tui.domain.notifications import Messenger
 from sophia_tui.domain.protocols import Store
 from sophia_tui.paths import Paths, data_folder
 from sophia_tui.providers.local import LocalLauncher
@@ -65,6 +66,11 @@ class SmallHouse:
 
     def prices(self) -> Prices:
         return load_prices(self.settings, self.paths)
+
+    def messenger(self) -> Messenger:
+        from sophia_tui.providers.messenger import LiveMessenger
+
+        return LiveMessenger(self.settings)
 
     def launcher(self) -> LocalLauncher:
         launcher = LocalLauncher(self.paths, self.settings, self.machine)

@@ -6,15 +6,13 @@ case.
 """
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ValidationError
-from starlette.responses import Response
 
+from sophia_tui.api import streams
 from sophia_tui.api.problems import Problem
 from sophia_tui.api.routes.sophia import Running, asked_by, listening
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 
 PATH = "/finetune"
 OPERATION = "finetune.run"
-#: A proxy that hears nothing for so long closes the connection.
-KEEP_ALIVE_SECONDS = 15.0
 _PROGRESS = ("id", "status", "step", "total_steps", "loss", "seconds_left")
 
 
@@ -72,10 +68,10 @@ def router(house: "House", running: Running) -> APIRouter:
                 return answer
             following = {**fields, "status": answer.id, "watch": True}
             following.pop("base", None)
-            if "text/event-stream" not in request.headers.get("accept", ""):
+            if not streams.wanted(request):
                 async with listening(request, cancel):
                     return await door.ask(following, cancel)
-        return _stream(door, running, following)
+        return streams.respond(_events(door, running, following))
 
     return routes
 
@@ -90,9 +86,13 @@ class _Door:
         self._language = get_language()
 
     async def ask(
-        self, fields: dict[str, Any], cancel: CancelSignal, tick: asyncio.Event | None = None
+        self,
+        fields: dict[str, Any],
+        cancel: CancelSignal,
+        tick: asyncio.Event | None = None,
+        tell: Callable[[Any], None] = lambda part: None,
     ) -> FinetuneView:
-        answer = await self._call(OPERATION, fields, cancel, tick)
+        answer = await self._call(OPERATION, fields, cancel, tick, tell)
         assert isinstance(answer, FinetuneView)
         return answer
 
@@ -103,9 +103,19 @@ class _Door:
         return {name: getattr(view, name) for name in _PROGRESS}
 
     async def _call(
-        self, name: str, fields: dict[str, Any], cancel: CancelSignal, tick: asyncio.Event | None
+        self,
+        name: str,
+        fields: dict[str, Any],
+        cancel: CancelSignal,
+        tick: asyncio.Event | None,
+        tell: Callable[[Any], None] = lambda part: None,
     ) -> BaseModel:
         def progress(progress: Progress) -> None:
+            if tick is not None:
+                tick.set()
+
+        def told(part: Any) -> None:
+            tell(part)
             if tick is not None:
                 tick.set()
 
@@ -114,6 +124,7 @@ class _Door:
             dry_run=self._dry_run,
             cancel=cancel,
             progress=progress,
+            tell=told,
             actor=f"api:{self._role.value}",
             role=self._role,
             language=self._language,
@@ -121,19 +132,13 @@ class _Door:
         return await self._house.dispatcher.call(name, fields, context)
 
 
-def _stream(door: _Door, running: Running, fields: dict[str, Any]) -> Response:
-    """Server-sent events: `progress` for each change, `result` with the answer (or `error`)."""
-    return StreamingResponse(
-        _events(door, running, fields),
-        media_type="text/event-stream",
-        headers={"x-accel-buffering": "no"},
-    )
-
-
 async def _events(door: _Door, running: Running, fields: dict[str, Any]) -> AsyncIterator[str]:
+    """Server-sent events: `event` for each of the run's, `progress` where the job stands after a
+    change, `result` with the answer (or `error`)."""
     tick = asyncio.Event()
+    told: list[Any] = []
     with running.one() as cancel:
-        watching = asyncio.create_task(door.ask(fields, cancel, tick))
+        watching = asyncio.create_task(door.ask(fields, cancel, tick, told.append))
         try:
             tick.set()
             last: dict[str, Any] | None = None
@@ -143,13 +148,17 @@ async def _events(door: _Door, running: Running, fields: dict[str, Any]) -> Asyn
                     seen = await door.look(fields["status"])
                     if seen != last:
                         last = seen
-                        yield _event("progress", seen)
+                        yield streams.event("progress", seen)
+                    while told:
+                        yield _told(told.pop(0))
                 elif not await _heard(watching, tick):
                     yield ": still here\n\n"
-            yield _event("result", watching.result().model_dump(mode="json"))
+            while told:
+                yield _told(told.pop(0))
+            yield streams.event("result", watching.result().model_dump(mode="json"))
         except Exception as problem:
             error: SophiaError = as_sophia_error(problem)
-            yield _event("error", {"error": error.as_dict()})
+            yield streams.event("error", {"error": error.as_dict()})
         finally:  # also when the client goes away: only the watching ends
             cancel.request()
             if not watching.done():
@@ -163,7 +172,7 @@ async def _heard(watching: "asyncio.Task[FinetuneView]", tick: asyncio.Event) ->
     try:
         done, _pending = await asyncio.wait(
             {watching, ticking},
-            timeout=KEEP_ALIVE_SECONDS,
+            timeout=streams.KEEP_ALIVE_SECONDS,
             return_when=asyncio.FIRST_COMPLETED,
         )
     finally:
@@ -171,5 +180,5 @@ async def _heard(watching: "asyncio.Task[FinetuneView]", tick: asyncio.Event) ->
     return bool(done)
 
 
-def _event(name: str, data: dict[str, Any]) -> str:
-    return f"event: {name}\ndata: {json.dumps(data, default=str)}\n\n"
+def _told(part: BaseModel) -> str:
+    return streams.event("event", part.model_dump(mode="json"), getattr(part, "number", None))

@@ -1,7 +1,8 @@
 """Our own protocol: a route for each operation of the registry, under /api/v1/SUBJECT/VERB.
 
 What only reads is a GET with its input as query parameters; what changes something is a POST with
-its input as JSON body. `confirm` and `dry_run` may stand in the query or in the body.
+its input as JSON body. `confirm` and `dry_run` may stand in the query or in the body. What is told
+bit by bit (jobs.watch) goes as server-sent events to who accepts them.
 """
 
 import asyncio
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 
+from sophia_tui.api import streams
 from sophia_tui.api.problems import Problem
-from sophia_tui.domain.context import CancelSignal, Face, Role
+from sophia_tui.domain.context import CancelSignal, Context, Face, Role
 from sophia_tui.domain.operations import Operation
 from sophia_tui.errors import UsageError
 from sophia_tui.i18n import _, get_language
@@ -156,19 +158,28 @@ class Running:
 
 
 def _endpoint(house: "House", chosen: Operation, running: Running) -> Any:
-    async def endpoint(request: Request) -> BaseModel:
+    streaming = chosen.streams and not chosen.writes
+
+    async def endpoint(request: Request) -> Any:
         asked = await asked_by(request, chosen)
         role: Role = request.state.role
-        with running.one() as cancel:
-            context = house.context(
+
+        def context_of(cancel: CancelSignal, tell: typing.Callable[[Any], None]) -> Context:
+            return house.context(
                 Face.API,
                 dry_run=asked.dry_run,
                 confirmed=asked.confirm,
                 cancel=cancel,
+                tell=tell,
                 actor=f"api:{role.value}",
                 role=role,
                 language=get_language(),
             )
+
+        if streaming and streams.wanted(request):
+            return streams.respond(_parts(house, chosen, running, request, asked, context_of))
+        with running.one() as cancel:
+            context = context_of(cancel, lambda _part: None)
             # a change that has begun is finished whether or not somebody still waits for the answer
             waiting = contextlib.nullcontext() if chosen.writes else listening(request, cancel)
             async with waiting:
@@ -176,6 +187,28 @@ def _endpoint(house: "House", chosen: Operation, running: Running) -> Any:
 
     endpoint.__name__ = chosen.name.replace(".", "_")
     return endpoint
+
+
+async def _parts(
+    house: "House",
+    chosen: Operation,
+    running: Running,
+    request: Request,
+    asked: Asked,
+    context_of: typing.Callable[[CancelSignal, typing.Callable[[Any], None]], Context],
+) -> AsyncIterator[str]:
+    """The operation's parts and its answer. Who comes back after a cut goes on behind the last one
+    that was seen."""
+    seen = streams.last_seen(request)
+    after = "after" in chosen.input.model_fields and seen is not None
+    fields = {**asked.fields, "after": seen} if after else asked.fields
+    with running.one() as cancel:
+
+        def work(tell: typing.Callable[[Any], None]) -> typing.Awaitable[BaseModel]:
+            return house.dispatcher.call(chosen.name, fields, context_of(cancel, tell))
+
+        async for part in streams.stream(work, cancel):
+            yield part
 
 
 def router(house: "House", running: Running) -> APIRouter:
@@ -191,6 +224,16 @@ def router(house: "House", running: Running) -> APIRouter:
             operation_id=chosen.name,
             summary=chosen.help,
             tags=[chosen.subject],
-            responses={"default": {"model": Problem, "description": "What, why, what to do."}},
+            responses={
+                "default": {"model": Problem, "description": "What, why, what to do."},
+                **_streamed(chosen),
+            },
         )
     return routes
+
+
+def _streamed(chosen: Operation) -> dict[int | str, dict[str, Any]]:
+    """That an answer may also come bit by bit, for the API's description."""
+    if not chosen.streams or chosen.writes:
+        return {}
+    return {200: {"content": {streams.MEDIA_TYPE: {}}}}

@@ -7,6 +7,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 
+from sophia_tui.domain.jobs import FIGURES
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _, number
 from sophia_tui.services.views import EventView, JobView, worded
@@ -26,6 +27,8 @@ _EVENTS_ASKED = 5000
 _EVENTS_KEPT = 200
 _METRICS_KEPT = 50_000
 _LOG_LINES = 200
+#: What jobs.show adds to a row of the list.
+FIGURED = (*FIGURES, "seconds_running", "cost_usd")
 _ENDED = ("succeeded", "failed", "cancelled")
 #: States in which an operation makes no sense. Resuming a failed job is for its service to judge.
 _WHEN = {
@@ -100,7 +103,8 @@ class JobsScreen(DetailScreen):
         if self.show_log:
             log: Any = await self.sophia.call("jobs.log", {"job": row.key, "lines": _LOG_LINES})
             self.lines = list(log.lines)
-        job: JobView = row.data
+        # the list has no figures: rates, memory, cost are asked for of the one that is looked at
+        job: JobView = await self.sophia.call("jobs.show", {"job": row.key})
         return job
 
     def draw_detail(self) -> None:
@@ -112,13 +116,21 @@ class JobsScreen(DetailScreen):
             super().draw_detail()
             return
         width, glyphs = self.detail_width, self.sophia.glyphs
-        plate.draw(job_text(row.data, self.events, width, glyphs))
+        plate.draw(job_text(self._with_figures(row.data), self.events, width, glyphs))
         self.query_one("#curve", Plate).draw(self._curve(width))
         scroll = self.query_one("#told", VerticalScroll)
         at_end = scroll.scroll_y >= scroll.max_scroll_y - 1
         fresh = log_text(self.lines) if self.show_log else events_text(self.events)
         if lines.draw(fresh) and at_end:
             scroll.scroll_end(animate=False)
+
+    def _with_figures(self, job: JobView) -> JobView:
+        """The row, which is the newest, with the figures of the last look."""
+        told = self.told
+        if not isinstance(told, JobView) or told.id != job.id:
+            return job
+        figures = {name: getattr(told, name) for name in FIGURED}
+        return job.model_copy(update=figures)
 
     def _curve(self, width: int) -> Content:
         """The loss so far; the log gets the room where it is shown."""
@@ -182,6 +194,8 @@ def job_text(
         if left:
             parts.append("  " + _("{time} left").format(time=left))
         parts.append("\n")
+    if said := figures_text(job):
+        parts.append(said + "\n")
     if job.provider:
         there = f" {visible(job.provider)}  {visible(job.provider_job or '')}\n"
         parts += [(_("Provider"), "dim"), there]
@@ -191,6 +205,28 @@ def job_text(
     if job.error:
         content += error_text(_as_error(job.error), job.run_folder or "")
     return content
+
+
+def figures_text(job: JobView) -> str:
+    """Rates, memory, what is kept, and the cost so far, as far as the job told them."""
+    said = []
+    if job.learning_rate is not None and job.status not in _ENDED:
+        said.append(_("rate {rate}").format(rate=f"{job.learning_rate:.2g}"))
+    if job.tokens_per_second is not None:
+        said.append(_("{number} tokens/s").format(number=number(job.tokens_per_second)))
+    if job.memory_bytes is not None:
+        said.append(_("{number} GB").format(number=number(job.memory_bytes / 1e9, 1)))
+    if job.gpu_memory_bytes:
+        said.append(_("GPU {number} GB").format(number=number(job.gpu_memory_bytes / 1e9, 1)))
+    if job.kept is not None and job.kept_total:
+        said.append(
+            _("{kept} of {total} general answers kept").format(
+                kept=number(job.kept), total=number(job.kept_total)
+            )
+        )
+    if job.cost_usd is not None:
+        said.append(_("{number} USD").format(number=number(job.cost_usd, 2)))
+    return "  ".join(said)
 
 
 def loss_curve(
@@ -208,7 +244,28 @@ def loss_curve(
         head.append(f"  {line} {_('training')} {number(trained[-1][1], 2)}")
     if held_out:
         head.append(f"  {sign} {_('held-out part')} {number(held_out[-1][1], 2)}")
-    return Content.assemble(*head, "\n", ("\n".join(drawn), "$accent"))
+    parts: list[Part] = [*head, "\n", ("\n".join(drawn), "$accent")]
+    if kept := kept_line(events, width, glyphs):
+        parts += ["\n", (_("kept"), "bold"), f"  {kept}"]
+    return Content.assemble(*parts)
+
+
+def kept_line(events: Sequence[EventView], width: int, glyphs: words.Glyphs) -> str:
+    """General answers still right at each validation, as shares in order; the newest ones where
+    there is no room for all. Beside the losses: what was learnt and what was forgotten."""
+    shares = [
+        100 * kept / total
+        for (_step, kept), (_same, total) in zip(
+            _points(events, "kept"), _points(events, "kept_total"), strict=False
+        )
+        if total
+    ]
+    if not shares:
+        return ""
+    room = max(1, (width - 12) // 5)
+    arrow = " > " if glyphs.ascii_only else " → "
+    shown = [f"{round(each)}" for each in shares[-room:]]
+    return arrow.join(shown) + " %"
 
 
 def _points(events: Sequence[EventView], name: str) -> list[tuple[float, float]]:
