@@ -336,6 +336,8 @@ class TuningService:
             model = await self._store.models.get(deployment.model_id) if deployment else None
         if model is None or model.kind is ModelKind.HOSTED:
             return None
+        if model.kind is ModelKind.BASE and not model.path:
+            return None  # a hub id, say
         if model.kind is ModelKind.ADAPTER:
             model = await self._store.models.get(merged_id(model.id))
         if model is None or not model.path:
