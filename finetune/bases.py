@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,10 @@ from finetune.runner import RunContext
 if TYPE_CHECKING:
     import torch
 
+    from finetune.means import Means
+
 _WEIGHTS = (".safetensors", ".bin")
+_TOKENIZER_FILES = ["*.json", "*.jinja", "*.model", "*.txt"]
 
 
 @dataclass
@@ -34,10 +38,11 @@ class Base:
     device: torch.device
 
 
-def load_base(context: RunContext, *, exact: bool = False) -> Base:
+def load_base(context: RunContext, *, exact: bool = False, means: Means | None = None) -> Base:
     """Load what run.yaml names; raises RunFailure that says whether it is missing or broken.
 
-    `exact`: in 32 bits, on the processor, whatever else there is.
+    `exact`: in 32 bits, on the processor, whatever else there is. `means`: as a training wants it,
+    quantised perhaps; else in bf16 where the GPU has it.
     """
     name = read_base_name(context.spec.base)
     if name.kind != "hub":
@@ -45,7 +50,7 @@ def load_base(context: RunContext, *, exact: bool = False) -> Base:
     folder, digest, revision = _resolve(context, name)
     context.ears.check()
     try:
-        tokenizer, model, device = _load(folder, exact)
+        tokenizer, model, device = _load(folder, exact, means)
     except (RunFailure, MemoryError, ImportError):
         raise
     except Exception as error:
@@ -93,7 +98,7 @@ def _resolve(context: RunContext, name: BaseName) -> tuple[Path, str | None, str
     return folder, None, folder.name
 
 
-def _download(hub_id: str, revision: str | None) -> Path:
+def _download(hub_id: str, revision: str | None, wanted: list[str] | None = None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
@@ -101,6 +106,7 @@ def _download(hub_id: str, revision: str | None) -> Path:
             snapshot_download(
                 hub_id,
                 revision=revision,
+                allow_patterns=wanted,
                 ignore_patterns=["*.gguf", "*.onnx", "*.h5", "*.msgpack", "original/*", "*.pth"],
             )
         )
@@ -114,7 +120,7 @@ def _download(hub_id: str, revision: str | None) -> Path:
         ) from error
 
 
-def _load(folder: Path, exact: bool) -> tuple[Any, Any, torch.device]:
+def _load(folder: Path, exact: bool, means: Means | None) -> tuple[Any, Any, torch.device]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
@@ -122,15 +128,57 @@ def _load(folder: Path, exact: bool) -> tuple[Any, Any, torch.device]:
     transformers_logging.disable_progress_bar()
     device = torch.device("cuda" if torch.cuda.is_available() and not exact else "cpu")
     half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    dtype = torch.bfloat16 if half else torch.float32
+    more: dict[str, Any] = {}
+    if means is not None:
+        dtype = means.dtype
+        if means.quantization == "nf4":
+            more = _quantised(means, device)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.bfloat16 if half else torch.float32, local_files_only=True
-    )
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True, **more)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model.to(device)
+    if not more:  # a quantised one lies where it was made
+        model.to(device)
+    elif device.type == "cpu":
+        _keep_as_quantised(model)
     model.eval()
     return tokenizer, model, device
+
+
+def _quantised(means: Means, device: torch.device) -> dict[str, Any]:
+    """How to load the linear layers in 4 bits (QLoRA, Dettmers et al. 2023, arXiv 2305.14314).
+
+    They are quantised once, while they are read; the output head and the embeddings stay whole.
+    """
+    from transformers import BitsAndBytesConfig
+
+    settings = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=means.dtype,
+    )
+    place = _place_of(device)
+    return {"quantization_config": settings, "device_map": {"": place}}
+
+
+def _keep_as_quantised(model: Any) -> None:
+    """Keep bitsandbytes from packing the weights anew, in bf16, at the first validation.
+
+    On a processor that computes in bf16 it does so in place, once a layer is run without training:
+    the steps after it would learn on another base than those before (and odd widths break).
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _place_of(device: torch.device) -> str | int:
+    """The device as a device map names it: `cpu`, or this process's GPU by number."""
+    import torch
+
+    return "cpu" if device.type == "cpu" else torch.cuda.current_device()
 
 
 def base_fingerprint(folder: Path) -> str:
@@ -141,3 +189,34 @@ def base_fingerprint(folder: Path) -> str:
     )
     text = json.dumps([config, weights], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def load_tokenizer(context: RunContext, *, without_torch: bool = False) -> Any:
+    """The base's tokenizer alone; raises RunFailure as load_base does.
+
+    `without_torch` hides torch from transformers, which is a second saved, and must stay hidden
+    for the rest of the process.
+    """
+    name = read_base_name(context.spec.base)
+    if name.kind == "hub":
+        folder = _download(name.text, context.spec.base_revision, _TOKENIZER_FILES)
+    else:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        folder = _resolve(context, name)[0]
+    context.ears.check()
+    if without_torch and "torch" not in sys.modules:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+        os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"  # it would say that torch is missing
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except ImportError:
+        raise
+    except Exception as error:
+        raise WorkFailure(
+            303,
+            f"The tokenizer of {context.spec.base} cannot be loaded.",
+            f"{type(error).__name__}.",
+            "Check that the folder holds tokenizer.json and tokenizer_config.json.",
+        ) from error

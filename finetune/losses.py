@@ -12,13 +12,26 @@ if TYPE_CHECKING:
 
 
 def answer_losses(model: Any, batch: Batch) -> torch.Tensor:
-    """Negative log-likelihood in nats of each token [batch, kept time]; 0 where not learnt.
+    """Negative log-likelihood in nats of each token [batch, kept time]; 0 where not learnt."""
+    return nats(*answer_logits(model, batch))
 
-    Logits are computed only for the columns in which some example has an answer token, where the
-    model can do that: the output head is the largest matrix of a small model.
-    """
+
+def nats(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Negative log-likelihood of the targets, of their shape; 0 where not learnt."""
     import torch
 
+    losses = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return losses.view_as(targets)
+
+
+def answer_logits(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits [batch, kept time, vocabulary] in 32 bits, and the targets [batch, kept time].
+
+    They are computed only for the columns in which some example has an answer token, where the
+    model can do that: the output head is the largest matrix of a small model.
+    """
     targets = batch.targets
     more: dict[str, Any] = {}
     if keeps_logits(model):
@@ -32,11 +45,7 @@ def answer_losses(model: Any, batch: Batch) -> torch.Tensor:
     else:
         more["inputs_embeds"] = batch.embeddings
     output = model(attention_mask=batch.attention, use_cache=False, **more)
-    logits = output.logits.float()
-    losses = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
-    )
-    return losses.view_as(targets)
+    return output.logits.float(), targets
 
 
 def keeps_logits(model: Any) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from finetune.examples import IGNORED, Batch, Example, collate
-from finetune.losses import answer_losses
+from finetune.losses import answer_logits, nats
 
 #: Bytes that the outputs of frozen layers may take; beyond, every step computes them anew.
 MOST_KEPT = 1 << 29
@@ -35,7 +35,11 @@ class Padded:
 
     def losses(self, examples: Sequence[Example]) -> torch.Tensor:
         """Nats of each learnt token; 0 in the other places."""
-        return answer_losses(self.model, collate(list(examples), self.pad, self.device))
+        return nats(*self.logits(examples))
+
+    def logits(self, examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits and targets; the learnt places stand in the order of the examples."""
+        return answer_logits(self.model, collate(list(examples), self.pad, self.device))
 
 
 @dataclass
@@ -51,6 +55,7 @@ class Packed(Padded):
         None are where no layer is frozen or where they would take more than MOST_KEPT bytes.
         `on_example` gets the number done and may raise.
         """
+        examples = list({id(each): each for each in examples}.values())
         width = self.model.config.hidden_size * self.model.dtype.itemsize
         if not self.first_layer or sum(len(each.ids) for each in examples) * width > MOST_KEPT:
             return 0
@@ -66,16 +71,16 @@ class Packed(Padded):
                 self._kept[id(example)] = torch.cat([hidden[:shared], part])
         return len(self._kept)
 
-    def losses(self, examples: Sequence[Example]) -> torch.Tensor:
-        """Nats of each learnt token; 0 in the other places."""
+    def logits(self, examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits and targets; the learnt places stand in the order of the examples."""
         shared = shared_start(examples)
         row = pack(examples, shared, self.device, self.model.dtype)
         if not self._kept:
-            return answer_losses(self.model, row)
+            return answer_logits(self.model, row)
         kept = [self._kept[id(example)] for example in examples]
         hidden = torch.cat([kept[0][:shared], *(each[shared:] for each in kept)])[None]
         with _layers_from(self.model.get_base_model().get_decoder(), self.first_layer):
-            return answer_losses(self.model, replace(row, embeddings=hidden))
+            return answer_logits(self.model, replace(row, embeddings=hidden))
 
 
 def shared_start(examples: Sequence[Example]) -> int:

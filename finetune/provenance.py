@@ -10,11 +10,18 @@ from pathlib import Path
 from finetune import schema
 from finetune.bases import Base
 from finetune.files import sha256_of
+from finetune.means import Means
 from finetune.templates import Template
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "gguf")
 #: Recipe fields that may change between two sittings of one run without changing its course.
-_FREE = {"save_steps", "save_total_limit", "logging_steps", "time_budget_seconds"}
+_FREE = {
+    "save_steps",
+    "save_total_limit",
+    "logging_steps",
+    "time_budget_seconds",
+    "activation_checkpointing",
+}
 
 
 def package_versions() -> dict[str, str]:
@@ -38,11 +45,19 @@ def file_records(paths: list[Path]) -> dict[str, schema.FileRecord]:
 
 
 def run_fingerprint(
-    spec: schema.RunSpec, base: Base, template: Template, data: dict[str, schema.FileRecord]
+    spec: schema.RunSpec,
+    base: Base,
+    template: Template,
+    data: dict[str, schema.FileRecord],
+    means: Means,
 ) -> str:
-    """What a checkpoint must share with the run that goes on from it."""
+    """What a checkpoint must share with the run that goes on from it.
+
+    A field at its default says nothing, so that a run goes on under a version with more fields.
+    """
     content = {
-        "recipe": spec.recipe.model_dump(mode="json", exclude=_FREE),
+        "recipe": spec.recipe.model_dump(mode="json", exclude=_FREE, exclude_defaults=True),
+        "means": [means.precision, means.quantization, means.optimizer],
         "base": base.fingerprint,
         "template": template.fingerprint,
         "train": data[schema.TRAIN_FILE].sha256,

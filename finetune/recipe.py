@@ -8,8 +8,16 @@ from pydantic import BeforeValidator, Field
 
 from finetune.document import Document
 
-#: chat_template: the base's own, `plain` where it has none; the others are said in full by us.
+#: chat_template: the base's own, `plain` where it has none; plain, alpaca: said in full by us;
+#: critique: as chat_template, with a system message and the critique before the revised answer.
 PromptForm = Literal["chat_template", "plain", "alpaca", "critique"]
+
+#: Opens the chats of the critique form where the recipe says nothing else.
+CRITIQUE_SYSTEM_MESSAGE = (
+    "Você é um assistente que pensa antes de responder. Examine primeiro a sua resposta, entre "
+    "[ANÁLISE INTERNA] e [FIM DA ANÁLISE], quanto à verdade, à sabedoria e à justiça; depois dê a "
+    "resposta revisada."
+)
 
 
 def _number_from_text(value: object) -> object:
@@ -56,7 +64,9 @@ class EarlyStopping(Document):
     patience: int = Field(3, ge=1, description="validations without improvement")
     minimum_improvement: Number = Field(0.0, ge=0)
     measure: str = Field(
-        "eval_loss", min_length=1, description="eval_loss (lower is better), or a hook's score"
+        "eval_loss",
+        min_length=1,
+        description="eval_loss (lower is better), or a hook's score as HOOK.SCORE",
     )
     higher_is_better: bool = False
 
@@ -64,8 +74,11 @@ class EarlyStopping(Document):
 class Hook(Document):
     """A program that judges the adapter of this moment and prints scores as one JSON object.
 
-    It is run in the run folder with the adapter's folder, the step and the epoch in FINETUNE_HOOK_*
-    of its environment; its numbers become a metric event.
+    It is run in the run folder with FINETUNE_HOOK_ADAPTER (a folder that is there as long as it
+    runs), FINETUNE_HOOK_BASE, FINETUNE_HOOK_STEP and FINETUNE_HOOK_EPOCH in its environment, and
+    without tokens and keys. The last line of its standard output is a JSON object of numbers; they
+    stand in a metric event as NAME.SCORE. A hook that fails is a warning and ends nothing, unless
+    early stopping hangs on its score.
     """
 
     command: list[str] = Field(min_length=1)
@@ -80,13 +93,19 @@ class Recipe(Document):
     method: Literal["supervised", "dpo"] = "supervised"
     dpo: DpoSettings = Field(default_factory=DpoSettings)
     lora: LoraSettings = Field(default_factory=LoraSettings)
-    quantization: Literal["none", "nf4"] = Field(
-        "none", description="nf4: QLoRA, the base in 4 bits (bitsandbytes)"
+    quantization: Literal["none", "nf4", "auto"] = Field(
+        "none",
+        description="nf4: QLoRA, the base in 4 bits (bitsandbytes; on a processor too, slowly); "
+        "auto: nf4 where a GPU is, else none",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 where the GPU has it, else fp32"
     )
-    optimizer: Literal["adamw", "paged_adamw_8bit"] = "adamw"
+    optimizer: Literal["adamw", "paged_adamw_8bit", "auto"] = Field(
+        "adamw",
+        description="paged_adamw_8bit needs a GPU and is adamw without one, with a warning; "
+        "auto: paged_adamw_8bit where a GPU is, else adamw",
+    )
     activation_checkpointing: bool = Field(
         False, description="compute activations anew in the backward pass: less memory, more time"
     )
@@ -125,16 +144,28 @@ class Recipe(Document):
         description="file of general questions with the base's own answers, trained on beside the "
         "data set against forgetting; relative to the folder of this program",
     )
+    dataset_repeats: int = Field(
+        1, ge=1, description="how often an epoch takes the data set beside what is rehearsed, once"
+    )
     base_pull: Number = Field(
-        0.0, ge=0, description="weight of the pull towards the base's own distribution"
+        0.0,
+        ge=0,
+        description="weight of the pull towards the base: what is rehearsed is not learnt then but "
+        "held to the chances that the base gives each next token of it",
     )
     general_questions: str | None = Field(
         None,
         description="file of general questions, asked again at each validation to see forgetting; "
         "relative to the folder of this program",
     )
+    general_sample: int = Field(
+        32, ge=1, description="general questions asked again at most, of those the base knows"
+    )
     general_floor: Number | None = Field(
         None, ge=0, le=1, description="stop where the share of them still right falls below"
+    )
+    general_below: Literal["stop", "warn"] = Field(
+        "stop", description="what happens below general_floor; warn: it is told, and goes on"
     )
     eval_steps: int | None = Field(
         None, ge=1, description="steps between two validations; null: at each epoch's end"
@@ -150,8 +181,25 @@ class Recipe(Document):
     seed: int = Field(42, ge=0)
     prompt_form: PromptForm = "chat_template"
     system_message: str | None = Field(
-        None, description="opens every chat that has no system message of its own"
+        None,
+        min_length=1,
+        description="opens every chat that has no system message of its own; null: none, and in "
+        "the critique form one that asks for the critique",
+    )
+    rows_without_answer: Literal["refuse", "leave_out"] = Field(
+        "refuse",
+        description="examples of which no token would be learnt: the training is refused with "
+        "their lines, or goes on without them",
     )
     try_one_step: bool = Field(
-        False, description="one step and one validation, no adapter kept: a rehearsal of the run"
+        False,
+        description="one step and one validation, nothing kept: a rehearsal of the run that says "
+        "seconds of a step and peak memory in its result",
     )
+
+    @property
+    def opening(self) -> str | None:
+        """The system message that opens chats which have none."""
+        if self.system_message is None and self.prompt_form == "critique":
+            return CRITIQUE_SYSTEM_MESSAGE
+        return self.system_message

@@ -24,8 +24,9 @@ from finetune.failures import (
     as_failure,
 )
 from finetune.files import LockHeld, locked
-from finetune.journal import Journal
-from finetune.vitals import Ears, Pulse
+from finetune.journal import Journal, SilentJournal
+from finetune.ranks import end_with_torchrun, own_rank
+from finetune.vitals import BesideEars, Ears, Pulse, SilentPulse
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,11 @@ class RunContext:
     journal: Journal
     pulse: Pulse
     ears: Ears
+    #: The last sign of life of the sitting before, and the state that it said last.
+    last_beat: schema.Heartbeat | None = None
+    last_state: str | None = None
+    #: False in the processes of a training that are not its first.
+    writes: bool = True
     started_at: datetime = field(default_factory=schema.now)
     _started: float = field(default_factory=time.monotonic)
     _last_progress: float = 0.0
@@ -48,6 +54,11 @@ class RunContext:
     def elapsed(self) -> float:
         """Seconds since this process began the run."""
         return time.monotonic() - self._started
+
+    def write_spec(self) -> None:
+        """Write run.yaml, with what was fitted."""
+        if self.writes:
+            schema.write_run_spec(self.folder, self.spec)
 
     def progress(
         self, phase: str, step: int, total: int, *, force: bool = False, **more: Any
@@ -70,6 +81,7 @@ def run(kind: schema.RunKind, folder: Path, load_work: Callable[[], Work]) -> in
     `load_work` imports the module that does the work: it is called inside the frame, so that a
     missing package ends as a failed run with a remedy.
     """
+    end_with_torchrun()
     try:
         spec = schema.load_run_spec(folder)
         if spec.kind != kind:
@@ -79,6 +91,9 @@ def run(kind: schema.RunKind, folder: Path, load_work: Callable[[], Work]) -> in
                 f"run.yaml says kind: {spec.kind}.",
                 f"Use: python -m finetune {spec.kind} {folder}",
             )
+        if own_rank():
+            done = _is_done(folder, spec)  # the first one looks too, and the others must not wait
+            return schema.EXIT_DONE if done else _run_beside(spec, folder, load_work)
         with locked(folder / schema.LOCK_FILE):
             if _is_done(folder, spec):
                 return _say_result({"state": "succeeded", "already_done": True})
@@ -112,10 +127,36 @@ def _run_locked(spec: schema.RunSpec, folder: Path, load_work: Callable[[], Work
     with ExitStack() as stack:
         stack.enter_context(_log_into(folder / schema.LOG_FILE))
         journal = stack.enter_context(closing(Journal(folder / schema.EVENTS_FILE)))
+        last = _last_beat(folder), journal.last_state
         pulse = stack.enter_context(closing(Pulse(folder)))
         ears = stack.enter_context(closing(Ears(folder)))
         ears.listen()
-        return _run_framed(RunContext(folder, spec, journal, pulse, ears), load_work)
+        return _run_framed(RunContext(folder, spec, journal, pulse, ears, *last), load_work)
+
+
+def _last_beat(folder: Path) -> schema.Heartbeat | None:
+    try:
+        return schema.read_document(folder / schema.HEARTBEAT_FILE, schema.Heartbeat)
+    except schema.ContractError:
+        return None
+
+
+def _run_beside(spec: schema.RunSpec, folder: Path, load_work: Callable[[], Work]) -> int:
+    """Work as one of several processes that is not the first: hears, computes, writes nothing.
+
+    Its end is the first one's affair: being asked to end is no failure here, or torchrun would
+    end the first while it writes its checkpoint.
+    """
+    with closing(BesideEars(folder)) as ears:
+        ears.listen()
+        context = RunContext(folder, spec, SilentJournal(), SilentPulse(), ears, writes=False)
+        try:
+            load_work()(context)
+        except Stopped:
+            return schema.EXIT_DONE
+        except Exception as error:
+            return _say_failure(as_failure(error))
+    return schema.EXIT_DONE
 
 
 def _run_framed(context: RunContext, load_work: Callable[[], Work]) -> int:
@@ -137,13 +178,7 @@ def _run_framed(context: RunContext, load_work: Callable[[], Work]) -> int:
         failure = as_failure(error)
         log.error("%s\n%s", failure.code, _safe_traceback(error))
         with suppress(OSError):  # a full disk may refuse even this; stderr still says it
-            journal.state(
-                "failed",
-                code=failure.code,
-                what=failure.what,
-                why=failure.why,
-                remedy=failure.remedy,
-            )
+            journal.state("failed", **failure.as_told())
         return _say_failure(failure)
 
 

@@ -23,6 +23,15 @@ from finetune.document import FORMAT_VERSION as FORMAT_VERSION
 from finetune.document import Document
 from finetune.document import VersionedDocument as VersionedDocument
 from finetune.files import write_whole
+from finetune.preview_documents import Lengths as Lengths
+from finetune.preview_documents import LineForm as LineForm
+from finetune.preview_documents import LineReason as LineReason
+from finetune.preview_documents import ListedLines as ListedLines
+from finetune.preview_documents import PartPreview as PartPreview
+from finetune.preview_documents import PreviewExample as PreviewExample
+from finetune.preview_documents import PreviewReport as PreviewReport
+from finetune.preview_documents import PreviewSettings as PreviewSettings
+from finetune.preview_documents import Segment as Segment
 from finetune.recipe import DpoSettings as DpoSettings
 from finetune.recipe import EarlyStopping as EarlyStopping
 from finetune.recipe import Hook as Hook
@@ -39,16 +48,23 @@ CONTROL_FILE = "control.json"
 LOCK_FILE = "run.lock"
 CHECKPOINTS_FOLDER = "checkpoints"
 ADAPTER_FOLDER = "adapter"
+ADAPTER_FORM_FILE = "prompt_form.json"
+ADAPTER_TEMPLATE_FILE = "chat_template.jinja"
 MERGED_FOLDER = "merged"
 MANIFEST_FILE = "manifest.json"
 EVALUATION_FILE = "evaluation.json"
 ANSWERS_FILE = "answers.jsonl"
+PREVIEW_FILE = "preview.json"
 CHECKPOINT_MANIFEST_FILE = "checkpoint.json"
 TRAIN_FILE = "train.jsonl"
 VALID_FILE = "valid.jsonl"
+GENERAL_FILE = "general.json"
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
-RunKind = Literal["train", "evaluate", "generate", "merge"]
+RunKind = Literal["train", "evaluate", "generate", "merge", "preview"]
+#: The layout of a checkpoint's files that this version writes and reads.
+CHECKPOINT_LAYOUT: Final = 2
+
 RunState = Literal["starting", "running", "pausing", "paused", "succeeded", "failed", "cancelled"]
 EventKind = Literal["state", "progress", "metric", "warning", "checkpoint", "answer", "result"]
 StopAt = Literal["end", "line", "answered"]
@@ -143,12 +159,22 @@ class RunSpec(VersionedDocument):
     adapter_path: str | None = None
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
     merge: MergeSettings = Field(default_factory=MergeSettings)
+    preview: PreviewSettings = Field(default_factory=PreviewSettings)
     resume: bool = Field(True, description="go on from the last good checkpoint, if there is one")
     fitted_max_steps: int | None = Field(
         None, ge=1, description="written by the program when it fits steps to the time budget"
     )
     fitted_threads: int | None = Field(
         None, ge=1, description="written by a training that chose its threads; a resume keeps them"
+    )
+    fitted_batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="written by a training that ran out of memory: examples computed at once, "
+        "fewer than the recipe's batch_size and more often, so a step's examples stay the same",
+    )
+    fitted_activation_checkpointing: bool = Field(
+        False, description="written by a training that ran out of memory with one example at once"
     )
 
 
@@ -176,6 +202,11 @@ class Heartbeat(VersionedDocument):
     pid: int
     pid_start_time: int = Field(description="field 22 of /proc/PID/stat, clock ticks since boot")
     step: int = 0
+    memory_bytes: int | None = Field(None, description="that the process holds now")
+    available_bytes: int | None = Field(None, description="that it could still get")
+    kernel_kills: int | None = Field(
+        None, description="processes that the kernel has ended for want of memory since the boot"
+    )
 
 
 class FileRecord(Document):
@@ -188,6 +219,7 @@ class FileRecord(Document):
 class CheckpointManifest(VersionedDocument):
     """checkpoint.json: written last, so a checkpoint that has it is whole."""
 
+    layout: int = Field(1, description="of the files beside it; another one can't be gone on from")
     job_id: str
     at: datetime
     step: int
@@ -195,6 +227,15 @@ class CheckpointManifest(VersionedDocument):
     run_fingerprint: str = Field(description="of data, base, template and recipe")
     state: dict[str, float] = Field(default_factory=dict)
     files: dict[str, FileRecord]
+
+
+class AdapterForm(VersionedDocument):
+    """prompt_form.json beside an adapter: the form it was trained in, which goes where it goes."""
+
+    prompt_form: PromptForm
+    system_message: str | None = None
+    template_source: Literal["base", "plain", "alpaca"]
+    template_fingerprint: str = Field(description="SHA-256 of chat_template.jinja beside it")
 
 
 class RunManifest(VersionedDocument):
@@ -212,6 +253,8 @@ class RunManifest(VersionedDocument):
     template_fingerprint: str = Field(description="SHA-256 of the chat template's text")
     template_source: Literal["base", "plain", "alpaca"]
     template: str | None = Field(None, description="the text, where it is not the base's own")
+    prompt_form: PromptForm | None = None
+    system_message: str | None = Field(None, description="opens chats that have none, by the form")
     packages: dict[str, str]
     seed: int
     device: str
@@ -229,13 +272,31 @@ class RunManifest(VersionedDocument):
     answer_tokens: int = 0
     tokens_per_second: float | None = None
     train_loss: float | None = Field(None, description="mean of the last logging window")
-    eval_loss: float | None = None
+    eval_loss: float | None = Field(None, description="of the last validation")
+    adapter_step: int | None = Field(None, description="after which adapter/ was taken")
+    adapter_reason: str | None = Field(None, description="why that step's, in a sentence")
+    stopped_early: str | None = Field(None, description="why before total_steps, in a sentence")
+    precision: str | None = None
+    quantization: str | None = None
+    optimizer: str | None = None
+    processes: int = Field(1, description="that trained together")
+    batch_size: int | None = Field(None, description="examples computed at once, at the end")
+    memory_bytes: int | None = Field(None, description="the most that the process held")
+    gpu_memory_bytes: int | None = Field(None, description="the most that it held on the GPU")
     adapter_files: dict[str, FileRecord] = Field(default_factory=dict)
     merged_files: dict[str, FileRecord] = Field(default_factory=dict)
     merged_dtype: str | None = None
     logit_difference: float | None = Field(
         None, description="greatest difference of a logit, merged against base with adapter"
     )
+
+
+class GeneralVerdict(VersionedDocument):
+    """general.json: which general questions the base itself answers rightly, asked once a run."""
+
+    about: str = Field(description="fingerprint of base, template, questions and their choice")
+    asked: int
+    right: list[str] = Field(description="ids, in the order they were asked in")
 
 
 class Score(Document):
@@ -508,9 +569,16 @@ def describe(error: ValidationError) -> str:
 
 def rehearsal_path(recipe: Recipe) -> Path | None:
     """Where the recipe's rehearsal file lies."""
-    if recipe.rehearsal is None:
-        return None
-    return Path(__file__).parent / Path(recipe.rehearsal).expanduser()
+    return _beside_program(recipe.rehearsal)
+
+
+def general_path(recipe: Recipe) -> Path | None:
+    """Where the recipe's general questions lie."""
+    return _beside_program(recipe.general_questions)
+
+
+def _beside_program(name: str | None) -> Path | None:
+    return None if name is None else Path(__file__).parent / Path(name).expanduser()
 
 
 def recipe_names() -> list[str]:

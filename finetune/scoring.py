@@ -12,9 +12,11 @@ import torch
 
 from finetune import schema
 from finetune.bases import Base
-from finetune.examples import IGNORED, Example, ExampleSet, collate, load_examples
+from finetune.examples import IGNORED, Example, ExampleSet, Takes, collate, load_examples
 from finetune.failures import WorkFailure
 from finetune.losses import answer_losses
+from finetune.memory import is_out_of_memory
+from finetune.rows import unusable, write_lines
 from finetune.runner import RunContext
 
 RESAMPLES = 2000
@@ -22,19 +24,40 @@ _SCORING_BATCH = 8
 
 
 def read_part(
-    context: RunContext, tokenizer: Any, path: Path, limit: int | None = None
+    context: RunContext,
+    tokenizer: Any,
+    path: Path,
+    limit: int | None = None,
+    *,
+    takes: Takes = "any",
+    form: schema.PromptForm | None = None,
 ) -> ExampleSet:
-    """Tokenise a file of the data set; what cannot be used becomes warning events."""
+    """Tokenise a file of the data set; what cannot be used becomes warning events.
+
+    `form` is the prompt form where it is not that of run.yaml. Raises DataFailure for lines that
+    can't be read and for lines that `takes` excludes.
+    """
 
     def on_example(count: int) -> None:
         if count % 64 == 0:
             context.ears.check()
             context.progress("tokenise", 0, 0, examples=count, file=path.name)
 
-    length = context.spec.recipe.sequence_length
-    part = load_examples(tokenizer, path, length, limit=limit, on_example=on_example)
+    recipe = context.spec.recipe
+    part = load_examples(
+        tokenizer,
+        path,
+        recipe.sequence_length,
+        limit=limit,
+        on_example=on_example,
+        prompt_form=form or recipe.prompt_form,
+        takes=takes,
+    )
+    written = write_lines(context.folder, path.name, part)
     for message, data in part.warnings(path.name):
-        context.journal.warning(message, **data)
+        context.journal.warning(message, **data, path=written[data["reason"]])
+    if refused := unusable(recipe, path.name, part):
+        raise refused
     return part
 
 
@@ -51,27 +74,38 @@ def score(
 ) -> list[ExampleLoss]:
     """Losses by example, in the order given; `on_batch` gets the number done and may raise."""
     # Alike lengths together: less padding to compute.
-    order = sorted(range(len(examples)), key=lambda index: len(examples[index].ids))
+    left = sorted(range(len(examples)), key=lambda index: len(examples[index].ids))
     found: dict[int, ExampleLoss] = {}
+    size = _SCORING_BATCH
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            for start in range(0, len(order), _SCORING_BATCH):
-                on_batch(start)
-                indexes = order[start : start + _SCORING_BATCH]
-                batch = collate(
-                    [examples[index] for index in indexes],
-                    base.tokenizer.pad_token_id,
-                    base.device,
-                )
-                sums = answer_losses(model, batch).sum(dim=1).tolist()
-                counts = (batch.targets != IGNORED).sum(dim=1).tolist()
-                for index, nats, count in zip(indexes, sums, counts, strict=True):
-                    found[index] = ExampleLoss(_finite(nats), count)
+            while left:
+                on_batch(len(found))
+                indexes = left[:size]
+                scored = _score_together(base, model, [examples[index] for index in indexes])
+                if scored is None:
+                    size = len(indexes) // 2
+                    continue
+                found.update(zip(indexes, scored, strict=True))
+                left = left[size:]
     finally:
         model.train(was_training)
     return [found[index] for index in range(len(examples))]
+
+
+def _score_together(base: Base, model: Any, examples: list[Example]) -> list[ExampleLoss] | None:
+    """Losses of a batch; None where it is too large for the memory, and could be smaller."""
+    batch = collate(examples, base.tokenizer.pad_token_id, base.device)
+    try:
+        sums = answer_losses(model, batch).sum(dim=1).tolist()
+    except (RuntimeError, MemoryError) as error:
+        if len(examples) > 1 and is_out_of_memory(error):
+            return None
+        raise
+    counts = (batch.targets != IGNORED).sum(dim=1).tolist()
+    return [ExampleLoss(_finite(nats), count) for nats, count in zip(sums, counts, strict=True)]
 
 
 def _finite(nats: float) -> float:
@@ -83,12 +117,6 @@ def _finite(nats: float) -> float:
         "Its weights hold values that are not finite: the training diverged, or the file is bad.",
         "Take an earlier checkpoint or another base; train with a lower learning_rate.",
     )
-
-
-def mean_loss(context: RunContext, base: Base, model: Any, examples: list[Example]) -> float:
-    """Nats per answer token over all examples."""
-    losses = score(base, model, examples, lambda _done: context.ears.check())
-    return sum(item.nats for item in losses) / sum(item.tokens for item in losses)
 
 
 def _resampled(losses: list[ExampleLoss], seed: int) -> torch.Tensor:

@@ -4,26 +4,40 @@ from __future__ import annotations
 
 import logging
 import math
-import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from finetune import schema
+from finetune.adapters import adapter_files
 from finetune.bases import Base, load_base
-from finetune.checkpoints import CheckpointStore, records_of, write_folder
+from finetune.checkpoints import records_of, write_folder
 from finetune.examples import Example, ExampleSet
-from finetune.failures import BadRequest, DataFailure, Refused, Stopped
-from finetune.packing import Packed, Way
+from finetune.failures import BadRequest, DataFailure
+from finetune.forgetting import GeneralLook, remember
+from finetune.hooks import drop_left_folders, hook_looks
+from finetune.keeping import Keeper
+from finetune.looks import Look, Validation
+from finetune.means import means_of
+from finetune.memory import gpu_peak_bytes, kernel_kills, peak_bytes, smaller, vanished_for_memory
+from finetune.objective import Objective, Supervised
+from finetune.packing import Packed
+from finetune.preference import Preference
 from finetune.provenance import file_records, package_versions, run_fingerprint
+from finetune.pull import Pulled
+from finetune.ranks import Ranks
+from finetune.readers import dataset_folder
+from finetune.rows import refusal, refuse_mixture
 from finetune.runner import RunContext
-from finetune.scoring import mean_loss, read_part
-from finetune.speed import MEASURED_STEPS, choose_threads, fit_steps
-from finetune.templates import Template, set_template
-from finetune.training import Clock, Trainer, rate_at, total_steps
-from finetune.unbuilt import refuse_unbuilt
+from finetune.scoring import read_part
+from finetune.session import Session, note_smaller
+from finetune.speed import choose_threads, cores
+from finetune.stopping import judge_of
+from finetune.templates import Template, adapter_form_files, set_template
+from finetune.training import Trainer
+from finetune.vitals import boot_id
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +48,12 @@ _REPORTED = {
     "steps",
     "train_loss",
     "eval_loss",
+    "adapter_step",
+    "adapter_reason",
+    "stopped_early",
+    "batch_size",
+    "memory_bytes",
+    "gpu_memory_bytes",
     "seconds",
     "tokens_per_second",
     "examples",
@@ -45,53 +65,102 @@ _REPORTED = {
 
 def train(context: RunContext) -> dict[str, Any]:
     """Train as run.yaml says; returns the data of the result event."""
-    refuse_unbuilt(context.spec.recipe)
+    recipe = context.spec.recipe
+    refuse_mixture(recipe)
+    _answer_vanishing(context)
+    drop_left_folders(context.folder)
     folder = dataset_folder(context.spec)
     files = [folder / schema.TRAIN_FILE, folder / schema.VALID_FILE]
-    rehearsal = rehearsal_file(context.spec.recipe)
+    rehearsal = rehearsal_file(recipe)
     data_files = file_records([*files, *([rehearsal] if rehearsal else [])])
     context.progress("load", 0, 0, force=True)
-    base = load_base(context)
-    template = set_template(base.tokenizer, context.spec.recipe.prompt_form)
-    if template.source == "plain" and context.spec.recipe.prompt_form == "chat_template":
+    ranks = Ranks.join()
+    means = means_of(recipe)
+    if means.replaced:
+        context.journal.warning(means.replaced, reason="optimizer_replaced", used=means.optimizer)
+    base = load_base(context, means=means)
+    template = set_template(base.tokenizer, recipe.prompt_form, recipe.opening)
+    if template.source == "plain" and recipe.prompt_form != "plain":
         context.journal.warning(
             "the base has no chat template; the plain one is used", reason="plain_template"
         )
-    examples = read_part(context, base.tokenizer, folder / schema.TRAIN_FILE)
-    if not examples.examples:
-        raise DataFailure(
-            203,
-            "There is nothing to learn in train.jsonl.",
-            "No line has an assistant's answer (with weight 1) within sequence_length.",
-            "Look at the warnings of this run, raise sequence_length, or prepare the data again.",
-        )
-    valid: list[Example] = []
+    takes = recipe.method
+    examples = read_part(context, base.tokenizer, folder / schema.TRAIN_FILE, takes=takes)
+    if refused := refusal(recipe, schema.TRAIN_FILE, examples):
+        raise refused
+    valid: list[Any] = []
     if (folder / schema.VALID_FILE).is_file():
         limit = context.spec.evaluation.sample_limit or VALID_LOOK
-        part = read_part(context, base.tokenizer, folder / schema.VALID_FILE, limit=limit)
-        valid = part.examples
+        path = folder / schema.VALID_FILE
+        part = read_part(context, base.tokenizer, path, limit=limit, takes=takes)
+        valid = [*part.examples, *part.pairs]
+    judge = judge_of(recipe, validates=bool(valid))
     rehearsed = read_part(context, base.tokenizer, rehearsal).examples if rehearsal else []
-    threads = _threads(context, base)
+    threads = _threads(context, base, ranks)
     trainer = Trainer(
-        base, context.spec.recipe, [*examples.examples, *rehearsed], context.ears.check
+        base,
+        _way(context, recipe),
+        [*(examples.examples + examples.pairs) * recipe.dataset_repeats, *rehearsed],
+        context.ears.demand,
+        means,
+        _objective(recipe, rehearsed),
+        ranks=ranks,
+        batch_size=min(context.spec.fitted_batch_size or recipe.batch_size, recipe.batch_size),
     )
-    fingerprint = run_fingerprint(context.spec, base, template, data_files)
-    session = Session(context, trainer, valid, fingerprint, len(rehearsed))
+    if context.spec.fitted_activation_checkpointing and not trainer.checkpointing:
+        trainer.checkpoint_activations()
+    fingerprint = run_fingerprint(context.spec, base, template, data_files, means)
+    looks: list[Look] = [Validation(valid, recipe.eval_steps)]
+    memory = remember(context, base, trainer.model, template) if ranks.first else None
+    if memory is not None:
+        looks.append(GeneralLook(memory, recipe.eval_steps))
+    if not recipe.try_one_step:
+        looks += hook_looks(context)
+    keeper = Keeper(context, trainer, fingerprint)
+    session = Session(context, trainer, looks, keeper, judge, len(rehearsed))
     session.begin(threads)
     session.train()
+    if recipe.try_one_step:
+        return one_step(session)
     return _finish(session, base, template, examples, data_files)
 
 
-def dataset_folder(spec: schema.RunSpec) -> Path:
-    """The data set's folder; raises BadRequest where run.yaml names none."""
-    if spec.dataset_path is None:
-        raise BadRequest(
-            101,
-            "The run has no data set.",
-            "run.yaml has no dataset_path.",
-            "Name the folder that holds train.jsonl and valid.jsonl.",
-        )
-    return Path(spec.dataset_path).expanduser()
+def _way(context: RunContext, recipe: schema.Recipe) -> schema.Recipe:
+    """The recipe without what pairs can't have."""
+    if recipe.method == "supervised" or not recipe.packing:
+        return recipe
+    context.journal.warning(
+        "batches are padded, not packed: preference pairs are compared row by row",
+        reason="not_packed",
+    )
+    return recipe.model_copy(update={"packing": False})
+
+
+def _answer_vanishing(context: RunContext) -> None:
+    """Take a smaller way where the kernel has ended the sitting before for want of memory."""
+    spec = context.spec
+    if not vanished_for_memory(context.last_beat, context.last_state, kernel_kills(), boot_id()):
+        return
+    size = min(spec.fitted_batch_size or spec.recipe.batch_size, spec.recipe.batch_size)
+    checkpointing = spec.recipe.activation_checkpointing or spec.fitted_activation_checkpointing
+    answer = smaller(size, checkpointing)
+    if answer is not None:
+        note_smaller(context, answer, context.last_beat.step if context.last_beat else 0)
+
+
+def one_step(session: Session) -> dict[str, Any]:
+    """What a rehearsal of one step tells; no adapter, checkpoint or manifest is written."""
+    trainer = session.trainer
+    return {
+        "try_one_step": True,
+        "step_seconds": round(sum(session.clock.step_seconds), 3),
+        "batch_size": trainer.batch_size,
+        "train_loss": trainer.counters.last_loss,
+        "eval_loss": trainer.counters.seen.get("eval_loss"),
+        "memory_bytes": peak_bytes(),
+        "gpu_memory_bytes": gpu_peak_bytes(trainer.base.device),
+        "seconds": round(session.context.elapsed(), 1),
+    }
 
 
 def rehearsal_file(recipe: schema.Recipe) -> Path | None:
@@ -107,223 +176,44 @@ def rehearsal_file(recipe: schema.Recipe) -> Path | None:
     return path
 
 
-def _threads(context: RunContext, base: Base) -> dict[str, Any]:
-    """Choose the threads, once for all sittings of a run: the number goes into run.yaml."""
+def _objective(recipe: schema.Recipe, rehearsed: list[Example]) -> Objective:
+    """What the training makes small; raises BadRequest for a pull with nothing to pull on, and for
+    preference pairs beside rehearsed chats."""
+    if recipe.method == "dpo":
+        if rehearsed or recipe.base_pull:
+            raise BadRequest(
+                451,
+                "The recipe asks for preference pairs and for rehearsal together.",
+                "Rehearsed answers are chats and no pairs; DPO pulls towards the base itself.",
+                "Leave rehearsal and base_pull out of a recipe with method dpo.",
+            )
+        return Preference(recipe.dpo.beta)
+    if not recipe.base_pull:
+        return Supervised()
+    if not rehearsed:
+        raise BadRequest(
+            450,
+            "The recipe asks for a pull towards the base and has nothing to pull on.",
+            "base_pull works on the examples of `rehearsal`, and the recipe names none.",
+            "Name a file of general questions with answers as `rehearsal`, or leave base_pull out.",
+        )
+    return Pulled(recipe.base_pull, rehearsed)
+
+
+def _threads(context: RunContext, base: Base, ranks: Ranks) -> dict[str, Any]:
+    """Choose the threads, once for all sittings of a run: the number goes into run.yaml.
+
+    Several processes on one processor share its cores evenly.
+    """
     spec = context.spec
-    threads = choose_threads(spec.threads, base.device, spec.fitted_threads)
+    wanted = spec.threads
+    if wanted == "auto" and ranks.count > 1:
+        wanted = spec.fitted_threads or max(1, cores() // ranks.count)
+    threads = choose_threads(wanted, base.device, spec.fitted_threads)
     if spec.threads == "auto" and spec.fitted_threads != threads["threads"]:
         spec.fitted_threads = threads["threads"]
-        schema.write_run_spec(context.folder, spec)
+        context.write_spec()
     return threads
-
-
-@dataclass
-class Session:
-    """One sitting of a training: from start or last good checkpoint to the end, or to a stop."""
-
-    context: RunContext
-    trainer: Trainer
-    valid: list[Example]
-    fingerprint: str
-    rehearsed: int = 0
-    way: Way = field(init=False)
-    store: CheckpointStore = field(init=False)
-    clock: Clock = field(default_factory=Clock)
-    total: int = 0
-    resumed_from: int | None = None
-    saved_step: int = -1
-    eval_loss: float | None = None
-
-    def __post_init__(self) -> None:
-        folder = self.context.folder / schema.CHECKPOINTS_FOLDER
-        self.store = CheckpointStore(folder, self.context.spec.recipe.save_total_limit)
-        self._plan()
-
-    def _plan(self) -> None:
-        spec = self.context.spec
-        count = len(self.trainer.examples)
-        self.total = total_steps(spec.recipe, count, spec.fitted_max_steps)
-
-    def begin(self, threads: dict[str, Any]) -> None:
-        """Resume if there is something to resume from, and say that the training runs."""
-        self._prepare()
-        if self.context.spec.resume:
-            self._resume()
-        elif names := self.store.set_aside_all():
-            self.context.journal.warning(
-                "run.yaml says resume: false; earlier checkpoints were set aside",
-                reason="superseded_checkpoints",
-                names=names,
-            )
-        self.context.pulse.step = self.trainer.counters.step
-        more = {} if self.resumed_from is None else {"resumed_from_step": self.resumed_from}
-        trainable = sum(item.numel() for item in self.trainer.parameters)
-        self.context.journal.state(
-            "running",
-            total_steps=self.total,
-            examples=len(self.trainer.examples) - self.rehearsed,
-            rehearsal_examples=self.rehearsed,
-            packed=isinstance(self.way.feed, Packed),
-            kept_examples=self.way.kept,
-            device=str(self.trainer.base.device),
-            trainable_parameters=trainable,
-            **threads,
-            **more,
-        )
-
-    def _prepare(self) -> None:
-        count = len(self.trainer.examples)
-
-        def on_example(done: int) -> None:
-            self.context.ears.check()
-            self.context.progress("prepare", 0, 0, examples=done, of=count)
-
-        self.way = self.trainer.prepare(on_example)
-        if self.way.refused:
-            self.context.journal.warning(
-                f"batches are padded, not packed: {self.way.refused}", reason="not_packed"
-            )
-
-    def _resume(self) -> None:
-        def on_corrupt(step: int, reason: str, name: str) -> None:
-            self.context.journal.warning(
-                f"checkpoint of step {step} is broken ({reason}) and was moved aside",
-                reason="corrupt_checkpoint",
-                step=step,
-                moved_to=f"{schema.CHECKPOINTS_FOLDER}/{name}",
-            )
-
-        found = self.store.last_good(on_corrupt)
-        if found is None:
-            return
-        manifest, path = found
-        if manifest.run_fingerprint != self.fingerprint:
-            raise Refused(
-                103,
-                "The checkpoints of this folder belong to another training.",
-                "Data, base, template or recipe changed since they were written.",
-                "Start a new run, or set resume: false in run.yaml to begin anew "
-                "(the checkpoints are kept aside).",
-            )
-        self.trainer.restore(manifest, path)
-        self.resumed_from = self.saved_step = manifest.step
-
-    def train(self) -> None:
-        """Take all steps that are left; raises Stopped after a checkpoint."""
-        recipe = self.context.spec.recipe
-        try:
-            while self.trainer.counters.step < self.total:
-                self._step(recipe)
-        except Stopped as stopped:
-            if stopped.state == "paused":
-                self.context.journal.state("pausing", reason=stopped.reason, step=stopped.step)
-            self._save()
-            raise
-
-    def _step(self, recipe: schema.Recipe) -> None:
-        before = self.trainer.counters.tokens
-        self.clock.restart()
-        self.trainer.step(self.total)
-        self.clock.tick(self.trainer.counters.tokens - before)
-        self._fit_to_budget(recipe)
-        step = self.trainer.counters.step
-        last = step >= self.total
-        if step % recipe.logging_steps == 0 or last:
-            self._metric(step)
-        self._progress(step, force=last)
-        if step % recipe.save_steps == 0 or last:
-            self._save()
-
-    def _metric(self, step: int) -> None:
-        loss = self.trainer.close_window()
-        self.context.journal.write(
-            "metric", {"step": step, "loss": loss, "learning_rate": self._rate()}
-        )
-
-    def _rate(self) -> float:
-        """The learning rate of the last step taken."""
-        step = self.trainer.counters.step
-        return rate_at(self.context.spec.recipe, max(0, step - 1), self.total)
-
-    def _progress(self, step: int, *, force: bool) -> None:
-        self.context.progress(
-            "train",
-            step,
-            self.total,
-            force=force,
-            epoch=round(self.trainer.epoch, 3),
-            seconds_left=round((self.total - step) * self.clock.recent(), 1),
-            tokens_per_second=round(self.clock.tokens_per_second, 1),
-        )
-
-    def _fit_to_budget(self, recipe: schema.Recipe) -> None:
-        """Once, after the first steps: as many steps as the time budget holds, into run.yaml."""
-        spec = self.context.spec
-        done = len(self.clock.step_seconds)
-        if not recipe.time_budget_seconds or spec.fitted_max_steps or done != MEASURED_STEPS + 1:
-            return
-        fitted = fit_steps(
-            budget=recipe.time_budget_seconds,
-            elapsed=self.context.elapsed(),
-            done=self.trainer.counters.step,
-            step_seconds=self.clock.step_seconds[1:],
-            planned=self.total,
-        )
-        spec.fitted_max_steps = fitted
-        schema.write_run_spec(self.context.folder, spec)
-        planned, self.total = self.total, fitted
-        self.context.journal.state(
-            "running",
-            total_steps=fitted,
-            planned_steps=planned,
-            fitted_max_steps=fitted,
-            time_budget_seconds=recipe.time_budget_seconds,
-        )
-
-    def _save(self) -> None:
-        """Write a checkpoint, unless this step has one (or there is nothing to keep yet)."""
-        step = self.trainer.counters.step
-        if step in (0, self.saved_step):
-            return
-        started = time.monotonic()
-        files = self.trainer.checkpoint_files()
-        manifest = schema.CheckpointManifest(
-            job_id=self.context.spec.job_id,
-            at=schema.now(),
-            step=step,
-            total_steps=self.total,
-            run_fingerprint=self.fingerprint,
-            state=self.trainer.counters.as_state(),
-            files=records_of(files),
-        )
-        path = self.store.save(manifest, files)
-        self.saved_step = step
-        self.context.journal.write(
-            "checkpoint",
-            {
-                "step": step,
-                "path": f"{schema.CHECKPOINTS_FOLDER}/{path.name}",
-                "bytes": sum(len(content) for content in files.values()),
-                "seconds": round(time.monotonic() - started, 2),
-            },
-        )
-
-    def look_at_valid(self) -> None:
-        """Loss on the held-out part, as a metric event."""
-        if not self.valid:
-            return
-        step = self.trainer.counters.step
-        try:
-            loss = mean_loss(self.context, self.trainer.base, self.trainer.model, self.valid)
-        except Stopped as stopped:
-            stopped.step = step
-            raise
-        self.eval_loss = loss
-        last = self.trainer.counters.last_loss
-        self.context.journal.write(
-            "metric",
-            {"step": step, "loss": last, "learning_rate": self._rate(), "eval_loss": loss},
-        )
 
 
 def _finish(
@@ -333,11 +223,12 @@ def _finish(
     examples: ExampleSet,
     data_files: dict[str, schema.FileRecord],
 ) -> dict[str, Any]:
-    """Adapter, last look at valid.jsonl, manifest; all may be done again after a kill."""
+    """Adapter and manifest; all may be done again after a kill."""
     context, trainer = session.context, session.trainer
-    files = trainer.adapter_files()
-    write_folder(context.folder / schema.ADAPTER_FOLDER, files)
-    session.look_at_valid()
+    step, reason, files = _chosen_adapter(session)
+    files = {**files, **adapter_form_files(template)}
+    if context.writes:
+        write_folder(context.folder / schema.ADAPTER_FOLDER, files)
     speed = session.clock.tokens_per_second
     loss = trainer.counters.last_loss
     manifest = schema.RunManifest(
@@ -347,17 +238,28 @@ def _finish(
         steps=trainer.counters.step,
         total_steps=session.total,
         resumed_from_step=session.resumed_from,
-        examples=len(examples.examples),
+        examples=len(examples.examples) + len(examples.pairs),
         rehearsal_examples=session.rehearsed,
         packed=isinstance(session.way.feed, Packed),
         kept_examples=session.way.kept,
         answer_tokens=examples.answer_tokens,
         tokens_per_second=round(speed, 1) if speed else None,
         train_loss=loss if math.isfinite(loss) else None,
-        eval_loss=session.eval_loss,
+        eval_loss=trainer.counters.seen.get("eval_loss"),
+        adapter_step=step,
+        adapter_reason=reason,
+        stopped_early=session.stopped_early,
+        precision=trainer.means.precision,
+        quantization=trainer.means.quantization,
+        optimizer=trainer.means.optimizer,
+        processes=trainer.ranks.count,
+        batch_size=trainer.batch_size,
+        memory_bytes=peak_bytes(),
+        gpu_memory_bytes=gpu_peak_bytes(base.device),
         adapter_files=records_of(files),
     )
-    schema.write_document(context.folder / schema.MANIFEST_FILE, manifest)
+    if context.writes:
+        schema.write_document(context.folder / schema.MANIFEST_FILE, manifest)
     return {
         "adapter": schema.ADAPTER_FOLDER,
         "manifest": schema.MANIFEST_FILE,
@@ -366,6 +268,28 @@ def _finish(
             include=_REPORTED,
         ),
     }
+
+
+def _chosen_adapter(session: Session) -> tuple[int, str, Mapping[str, bytes]]:
+    """Which step's adapter is kept, why in a sentence, and its files."""
+    trainer, judge = session.trainer, session.judge
+    counters = trainer.counters
+    last = counters.step, "the last step", adapter_files(trainer.model)
+    if judge is None or not session.context.spec.recipe.keep_best:
+        return last
+    if counters.best_step in (0, counters.step):
+        return counters.step, f"the last step, and {judge.why_best(counters)}", last[2]
+    files = session.keeper.adapter_of(counters.best_step)
+    if files is None:
+        if session.context.writes:
+            session.context.journal.warning(
+                f"the checkpoint of step {counters.best_step}, the best one, is broken; "
+                "the adapter of the last step is kept",
+                reason="best_checkpoint_broken",
+                step=counters.best_step,
+            )
+        return last
+    return counters.best_step, judge.why_best(counters), files
 
 
 def run_facts(context: RunContext, base: Base, template: Template) -> dict[str, Any]:
@@ -382,7 +306,9 @@ def run_facts(context: RunContext, base: Base, template: Template) -> dict[str, 
         "dataset_hash": spec.dataset_hash,
         "template_fingerprint": template.fingerprint,
         "template_source": template.source,
-        "template": None if template.source == "base" else template.text,
+        "template": template.text if template.own else None,
+        "prompt_form": template.prompt_form,
+        "system_message": template.system_message,
         "packages": package_versions(),
         "seed": spec.recipe.seed,
         "device": str(base.device),

@@ -6,116 +6,78 @@ steps (a step may take minutes on a CPU), and every bit of its state is in the c
 
 from __future__ import annotations
 
+import gc
 import math
-import random
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import (
-    LoraConfig,
-    TaskType,
-    get_peft_model,
-    get_peft_model_state_dict,
-    set_peft_model_state_dict,
-)
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from finetune import schema
+from finetune.adapters import adapter_files, first_layer, put_adapter_on, take_adapter_from
 from finetune.bases import Base
-from finetune.examples import Example
+from finetune.counters import Counters
 from finetune.failures import Stopped, WorkFailure
+from finetune.means import Means
+from finetune.memory import OutOfMemory, is_out_of_memory
+from finetune.neftune import noise_on
+from finetune.objective import Objective, Supervised
+from finetune.optimizer import make_optimizer, optimizer_files, restore_optimizer
+from finetune.order import Order
 from finetune.packing import Packed, Padded, Way, packed_or_padded
+from finetune.ranks import Ranks
+from finetune.schedule import rate_at, steps_per_epoch
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
-_OPTIMIZER = "optimizer.safetensors"
 _RANDOM = "random.safetensors"
 
 
 @dataclass
-class Counters:
-    """Where the training stands; all of it is in every checkpoint."""
-
-    step: int = 0
-    tokens: float = 0
-    window_loss: float = 0
-    window_tokens: float = 0
-    last_loss: float = math.nan
-
-    def as_state(self) -> dict[str, float]:
-        """Numbers for a checkpoint's manifest; what is not known yet is left out."""
-        return {name: float(value) for name, value in vars(self).items() if math.isfinite(value)}
-
-    @classmethod
-    def from_state(cls, state: dict[str, float]) -> Counters:
-        """The counters of a checkpoint."""
-        rest = {name: value for name, value in state.items() if name != "step"}
-        return cls(step=int(state["step"]), **rest)
-
-
-def total_steps(recipe: schema.Recipe, examples: int, fitted: int | None) -> int:
-    """Optimizer steps planned: max_steps, else epochs, and no more than were fitted."""
-    planned = recipe.max_steps or math.ceil(recipe.epochs * steps_per_epoch(recipe, examples))
-    return min(planned, fitted) if fitted else planned
-
-
-def steps_per_epoch(recipe: schema.Recipe, examples: int) -> int:
-    """Optimizer steps in one pass over the examples."""
-    return math.ceil(examples / (recipe.batch_size * recipe.gradient_accumulation))
-
-
-def rate_at(recipe: schema.Recipe, step: int, total: int) -> float:
-    """Learning rate of the step with this index (from 0), as transformers' schedulers have it."""
-    warmup = math.ceil(recipe.warmup_ratio * total)
-    if step < warmup:
-        return recipe.learning_rate * step / warmup
-    if recipe.scheduler == "constant":
-        decay = recipe.decay_ratio * total
-        return recipe.learning_rate * (min(1.0, (total - step) / decay) if decay else 1.0)
-    share = (step - warmup) / max(1, total - warmup)
-    if recipe.scheduler == "linear":
-        return recipe.learning_rate * max(0.0, 1 - share)
-    return recipe.learning_rate * max(0.0, 0.5 * (1 + math.cos(math.pi * share)))
-
-
-@dataclass
 class Trainer:
-    """One LoRA training over examples in memory."""
+    """One LoRA training over examples in memory.
+
+    `batch_size` are the examples computed at once: the recipe's, or fewer where memory ran out. A
+    step's examples are the recipe's batch_size times gradient_accumulation either way.
+    """
 
     base: Base
     recipe: schema.Recipe
-    examples: list[Example]
+    examples: list[Any]
     check_stop: Callable[[], None]
+    means: Means
+    objective: Objective = field(default_factory=Supervised)
+    ranks: Ranks = field(default_factory=Ranks)
     counters: Counters = field(default_factory=Counters)
+    batch_size: int = 0
+    grad_norm: float = math.nan
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.recipe.seed)
-        lora = self.recipe.lora
-        config = LoraConfig(
-            task_type=TaskType.CAUSAL_LM,
-            r=lora.r,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            bias=lora.bias,
-            **_places(self.base.model, lora),
-        )
-        self.model: Any = get_peft_model(self.base.model, config)
+        self.model: Any = put_adapter_on(self.base.model, self.recipe.lora)
+        self.checkpointing = False
+        if self.recipe.activation_checkpointing:
+            self.checkpoint_activations()
+        self.batch_size = self.batch_size or self.recipe.batch_size
         self.feed = Padded(self.model, self.base.tokenizer.pad_token_id, self.base.device)
         self.parameters = [item for item in self.model.parameters() if item.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
-        )
-        self._order: tuple[int, list[int]] = (-1, [])
+        self.optimizer = make_optimizer(self.means, self.recipe, self.parameters)
+        self._order = Order(self.recipe, [self.objective.length(each) for each in self.examples])
+        if not self.ranks.first:  # the same adapter, other dropout
+            torch.manual_seed(self.recipe.seed + (self.ranks.rank << 32))
 
     @property
     def epoch(self) -> float:
         """Passes over the examples so far."""
         return self.counters.step / steps_per_epoch(self.recipe, len(self.examples))
+
+    def checkpoint_activations(self) -> None:
+        """Compute activations anew in the backward pass from now on."""
+        self.checkpointing = True
+        self.base.model.gradient_checkpointing_enable({"use_reentrant": False})
 
     def prepare(self, on_example: Callable[[int], None]) -> Way:
         """Choose the way that batches go, where the recipe asks for packing; before the first step.
@@ -124,54 +86,92 @@ class Trainer:
         """
         way = Way(self.feed)
         if self.recipe.packing:
-            first = first_layer(self.base.model, self.recipe.lora)
+            # Noise on the embeddings changes in each step what frozen layers make of them.
+            noisy = self.recipe.neftune_alpha is not None
+            first = 0 if noisy else first_layer(self.base.model, self.recipe.lora)
             packed = Packed(self.model, self.feed.pad, self.feed.device, first)
             way = packed_or_padded(packed, self.examples, self.recipe.batch_size, on_example)
         self.feed = way.feed
         return way
 
-    def _examples_of(self, step: int) -> list[Example]:
-        """The examples of a step: a pure function of seed and step, so a resume sees the same."""
-        epoch, index = divmod(step, steps_per_epoch(self.recipe, len(self.examples)))
-        if self._order[0] != epoch:
-            order = list(range(len(self.examples)))
-            random.Random(f"{self.recipe.seed}/{epoch}").shuffle(order)
-            self._order = (epoch, order)
-        size = self.recipe.batch_size * self.recipe.gradient_accumulation
-        return [self.examples[i] for i in self._order[1][index * size : (index + 1) * size]]
-
     def step(self, total: int) -> float:
-        """One optimizer step; returns its loss in nats per answer token.
+        """One optimizer step; returns its loss as the objective tells it (nats by answer token).
 
-        Raises Stopped between two batches; then everything is as it was before the step.
+        Raises Stopped between two batches, or OutOfMemory; then everything is as before the step.
         """
-        before = self._random_state()
-        chosen = self._examples_of(self.counters.step)
-        tokens = sum(example.answer_tokens for example in chosen)
+        before = self.random_state()
+        chosen = [self.examples[number] for number in self._order.of_step(self.counters.step)]
+        weight = sum(self.objective.weight(example) for example in chosen)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = 0.0
         try:
-            for start in range(0, len(chosen), self.recipe.batch_size):
-                self.check_stop()
-                loss += self._backward(chosen[start : start + self.recipe.batch_size], tokens)
-        except Stopped as stopped:
+            told = self._gradients(chosen, weight)
+        except (Stopped, OutOfMemory) as reason:
             self.optimizer.zero_grad(set_to_none=True)
-            self._set_random_state(before)
-            stopped.step = self.counters.step
+            self.set_random_state(before)
+            if isinstance(reason, Stopped):
+                reason.step = self.counters.step
+            else:
+                self._free()
             raise
+        loss = told.pop("loss")
         self._update(loss, total)
-        self._count(loss, tokens, sum(len(example.ids) for example in chosen))
+        self.counters.step += 1
+        self.counters.tokens += sum(self.objective.length(example) for example in chosen)
+        self.counters.add(loss, weight, told)
         return loss
 
-    def _backward(self, batch: list[Example], step_tokens: int) -> float:
-        loss = self.feed.losses(batch).sum() / step_tokens
-        loss.backward()
-        return float(loss.detach())
+    def _gradients(self, chosen: list[Any], weight: float) -> dict[str, float]:
+        """Gradients of the step's mean over all processes; returns its told figures."""
+        size = self.batch_size
+        batches = [chosen[start : start + size] for start in range(0, len(chosen), size)]
+        mine = self.ranks.deal(batches)
+        told: dict[str, float] = {}
+        lacking = False
+        for turn in range(self.ranks.turns(len(batches))):
+            self.ranks.agree(self._asked_to_stop(), lacking)
+            if turn < len(mine):
+                lacking = not self._backward(mine[turn], weight, told)
+        self.ranks.agree(None, lacking)
+        self.ranks.add_gradients(self.parameters)
+        parts = self.ranks.gather(told)
+        names = dict.fromkeys(name for part in parts for name in part)
+        return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
+
+    def _asked_to_stop(self) -> Stopped | None:
+        try:
+            self.check_stop()
+        except Stopped as stopped:
+            return stopped
+        return None
+
+    def _backward(self, batch: list[Any], step_weight: float, told: dict[str, float]) -> bool:
+        """Add a micro-batch's gradient, and its part of the step's means to `told`.
+
+        Returns False where memory did not suffice; other errors are raised.
+        """
+        lengths = [self.objective.length(example) for example in batch]
+        try:
+            with noise_on(self.model, self.recipe.neftune_alpha, lengths):
+                found = self.objective.loss(self.feed, batch)
+                (found.whole / step_weight).backward()
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                return False
+            raise
+        for name, value in {"loss": found.told, **found.more}.items():
+            told[name] = told.get(name, 0.0) + float(value.detach() / step_weight)
+        return True
+
+    def _free(self) -> None:
+        gc.collect()
+        if self.base.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _update(self, loss: float, total: int) -> None:
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
-        if not (math.isfinite(loss) and bool(torch.isfinite(norm))):
+        self.grad_norm = float(norm)
+        if not (math.isfinite(loss) and math.isfinite(self.grad_norm)):
             raise WorkFailure(
                 404,
                 "The training diverged.",
@@ -183,126 +183,55 @@ class Trainer:
             group["lr"] = rate_at(self.recipe, self.counters.step, total)
         self.optimizer.step()
 
-    def _count(self, loss: float, answer_tokens: int, tokens: int) -> None:
-        counters = self.counters
-        counters.step += 1
-        counters.tokens += tokens
-        counters.window_loss += loss * answer_tokens
-        counters.window_tokens += answer_tokens
-
-    def close_window(self) -> float:
-        """Mean loss by token since the last call; begins a new window."""
-        counters = self.counters
-        if counters.window_tokens:
-            counters.last_loss = counters.window_loss / counters.window_tokens
-        counters.window_loss = counters.window_tokens = 0
-        return counters.last_loss
-
-    def adapter_files(self) -> dict[str, bytes]:
-        """The adapter in peft's format."""
-        import json
-
-        state = get_peft_model_state_dict(self.model, save_embedding_layers=False)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        config = self.model.peft_config["default"].to_dict()
-        config["inference_mode"] = True
-        text = json.dumps(config, indent=2, sort_keys=True, default=_as_json)
-        return {
-            ADAPTER_WEIGHTS: save_tensors(tensors, metadata={"format": "pt"}),
-            ADAPTER_CONFIG: (text + "\n").encode("utf-8"),
-        }
-
     def checkpoint_files(self) -> dict[str, bytes]:
-        """Everything that a resume needs, but the counters."""
-        optimizer = {
-            f"{index}.{name}": value.detach().cpu().contiguous()
-            for index, state in self.optimizer.state_dict()["state"].items()
-            for name, value in state.items()
+        """Everything that a resume needs, but the counters; all processes call it together."""
+        states = self.ranks.gather(self.random_state())
+        random = {
+            f"{rank}/{name}": value
+            for rank, each in enumerate(states)
+            for name, value in each.items()
         }
         return {
-            **self.adapter_files(),
-            _OPTIMIZER: save_tensors(optimizer),
-            _RANDOM: save_tensors(self._random_state()),
+            **adapter_files(self.model),
+            **optimizer_files(self.optimizer),
+            _RANDOM: save_tensors(random),
         }
 
     def restore(self, manifest: schema.CheckpointManifest, folder: Path) -> None:
-        """Go back to a checkpoint."""
-        adapter = load_tensors((folder / ADAPTER_WEIGHTS).read_bytes())
-        set_peft_model_state_dict(self.model, adapter)
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for key, value in load_tensors((folder / _OPTIMIZER).read_bytes()).items():
-            index, _, name = key.partition(".")
-            state.setdefault(int(index), {})[name] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self._set_random_state(load_tensors((folder / _RANDOM).read_bytes()))
+        """Go back to a checkpoint.
+
+        Where it was written by fewer processes, this one's dropout goes on from its seed.
+        """
+        take_adapter_from(self.model, folder)
+        restore_optimizer(self.optimizer, folder)
+        states = load_tensors((folder / _RANDOM).read_bytes())
+        own = f"{self.ranks.rank}/"
+        mine = {
+            name.removeprefix(own): each for name, each in states.items() if name.startswith(own)
+        }
+        if mine:
+            self.set_random_state(mine)
         self.counters = Counters.from_state(manifest.state)
 
-    def _random_state(self) -> dict[str, torch.Tensor]:
+    @contextmanager
+    def untouched(self) -> Iterator[None]:
+        """Random state and mode are afterwards what they were before."""
+        state, mode = self.random_state(), self.model.training
+        try:
+            yield
+        finally:
+            self.set_random_state(state)
+            self.model.train(mode)
+
+    def random_state(self) -> dict[str, torch.Tensor]:
+        """What dropout and noise draw from."""
         states = {"cpu": torch.get_rng_state()}
         if self.base.device.type == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(self.base.device)
         return states
 
-    def _set_random_state(self, states: dict[str, torch.Tensor]) -> None:
+    def set_random_state(self, states: dict[str, torch.Tensor]) -> None:
+        """Draw from there on."""
         torch.set_rng_state(states["cpu"])
         if "cuda" in states and self.base.device.type == "cuda":
             torch.cuda.set_rng_state(states["cuda"], self.base.device)
-
-
-def first_layer(model: Any, lora: schema.LoraSettings) -> int:
-    """The lowest layer that gets an adapter, from 0."""
-    return math.floor(lora.frozen_share * int(getattr(model.config, "num_hidden_layers", 0)))
-
-
-def _places(model: Any, lora: schema.LoraSettings) -> dict[str, Any]:
-    """Which modules of which layers get an adapter, in peft's words."""
-    first = first_layer(model, lora)
-    if first == 0:
-        return {"target_modules": lora.target_modules}
-    names: str | list[str] = lora.target_modules
-    if isinstance(names, str):  # peft takes no single layers together with `all-linear`
-        head = model.get_output_embeddings()
-        names = sorted(
-            {
-                name.rpartition(".")[2]
-                for name, module in model.named_modules()
-                if isinstance(module, torch.nn.Linear) and module is not head
-            }
-        )
-    layers = list(range(first, model.config.num_hidden_layers))
-    return {"target_modules": names, "layers_to_transform": layers}
-
-
-def _as_json(value: object) -> Any:
-    return sorted(value) if isinstance(value, set) else str(value)
-
-
-class Clock:
-    """Seconds and tokens of the steps of this process."""
-
-    def __init__(self) -> None:
-        self.step_seconds: list[float] = []
-        self.tokens = 0.0
-        self._started = time.monotonic()
-
-    def tick(self, tokens: float) -> None:
-        """A step ended that took `tokens` tokens; what happens before restart() counts to it."""
-        self.step_seconds.append(time.monotonic() - self._started)
-        self.tokens += tokens
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin to measure a step."""
-        self._started = time.monotonic()
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Tokens (prompts included, padding not) by second of steps."""
-        seconds = sum(self.step_seconds)
-        return self.tokens / seconds if seconds else 0.0
-
-    def recent(self, count: int = 20) -> float:
-        """Mean seconds of the last steps."""
-        steps = self.step_seconds[-count:]
-        return sum(steps) / len(steps) if steps else 0.0

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from finetune import schema
 from finetune.failures import Stopped
+from finetune.memory import available_bytes, kernel_kills, resident_bytes
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,9 @@ class Pulse:
             pid=pid,
             pid_start_time=started,
             step=self.step,
+            memory_bytes=resident_bytes(),
+            available_bytes=available_bytes(),
+            kernel_kills=kernel_kills(),
         )
         try:
             schema.write_document(self._path, beat, durable=False)
@@ -73,6 +77,19 @@ class Pulse:
         self._done.set()
         self._thread.join()
         self.beat()
+
+
+class SilentPulse(Pulse):
+    """The pulse of a process beside the one that writes."""
+
+    def __init__(self) -> None:
+        self.step = 0
+
+    def beat(self) -> None:
+        """Nothing is written."""
+
+    def close(self) -> None:
+        """Nothing was begun."""
 
 
 class Ears:
@@ -130,6 +147,10 @@ class Ears:
 
     def check(self) -> None:
         """Raise Stopped if the run is to end."""
+        self.demand()
+
+    def demand(self) -> None:
+        """Raise Stopped if the run is to end, whoever this is: for those who then agree on it."""
         stopped = self.requested()
         if stopped is not None:
             raise stopped
@@ -139,3 +160,10 @@ class Ears:
         honoured = "stop" if stopped.state == "cancelled" else "pause"
         if self.action() == honoured:
             schema.write_document(self._path, schema.Control(action="none"))
+
+
+class BesideEars(Ears):
+    """The ears of a process beside the first of a training: it ends only when all agree to."""
+
+    def check(self) -> None:
+        """Nothing: whoever left alone would let the others wait."""

@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 
 from sophia_tui.domain.datasets import DatasetVersion
-from sophia_tui.domain.jobs import Job, JobEvent, JobKind
+from sophia_tui.domain.jobs import Job, JobEvent, JobKind, Schedule
 from sophia_tui.domain.models import (
     Evaluation,
     FileChange,
@@ -57,6 +57,7 @@ HOSTED_MODEL = "ft:gpt-4o-mini-2024-07-18:town::B1c2D3e4"
 DEPLOYMENT = "deploy-ready345672"
 UPLOADED = "file-uploaded3456"
 PERSONA = "did:nings:artificial:llm:techlead:v2.0:a7f3b9d2c8e1"
+SCHEDULE = "weekly-town"
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ async def fill(store: Store, folder: Path, now: datetime = NOW) -> Seeded:
     await _models(store, made, now)
     await _promotions(store, made, now)
     await _deployments(store, folder, now)
+    await store.schedules.add(_schedule(now))
     await store.traffic.add(list(_traffic(now)))
     await _given(store, folder, now)
     return made
@@ -133,6 +135,23 @@ async def _given(store: Store, folder: Path, now: datetime) -> None:
     )
     await store.personas.add_pairs(
         PERSONA, [Pair("Who are you?", "Your lead."), Pair("Ok?", "Ok.")]
+    )
+
+
+def _schedule(now: datetime) -> Schedule:
+    """It ran on Monday, and will next week."""
+    return Schedule(
+        id=SCHEDULE,
+        operation="prepare.run",
+        request={"name": "town"},
+        every="weekly",
+        timezone="UTC",
+        created_by=PERSON,
+        created_at=now - timedelta(days=20),
+        next_at=now + timedelta(days=4, hours=12),
+        last_at=now - timedelta(days=2, hours=12),
+        last_outcome="done",
+        last_result={"id": "town@0123456789ab"},
     )
 
 

@@ -59,7 +59,7 @@ def _parameters(schema: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _hoisted(value: Any, schemas: dict[str, Any]) -> Any:
-    """A schema that a route wrote by itself, with the parts that it defines put among the others'."""
+    """A schema that a route wrote by itself; the parts that it defines go among the others."""
     if isinstance(value, list):
         return [_hoisted(each, schemas) for each in value]
     if not isinstance(value, dict):

@@ -43,6 +43,7 @@ class CheckTask(msgspec.Struct, tag="check"):
     path: str
     training: bool
     validation: str | None = None
+    pairs: bool = False
 
 
 class AnswersTask(msgspec.Struct, tag="answers"):
@@ -81,7 +82,7 @@ def _run(task: PrepareTask | RepairTask | CheckTask | AnswersTask) -> Any:
         if not task.training:
             return openai_rules.check_lines(Path(task.path))
         validation = Path(task.validation) if task.validation else None
-        return openai_rules.check_training(Path(task.path), validation)
+        return openai_rules.check_training(Path(task.path), validation, task.pairs)
     if isinstance(task, PrepareTask):
         return prepare(task.request, tell)
     done: list[Repaired] = []

@@ -28,7 +28,6 @@ _WORDS = {
     "no_messages": "Could not find any messages",
     "no_assistant": "must have at least one message from the assistant",
     "last_not_assistant": "Last message must be from the assistant",
-    "unknown_format": "Missing required key 'messages'",
 }
 _NOT_AN_OBJECT = (
     "Expected file to have JSONL format, where every line is a JSON dictionary. "
@@ -53,10 +52,10 @@ def check_lines(path: Path) -> int:
     return count
 
 
-def check_training(path: Path, validation: Path | None) -> int:
-    """How many examples the training file has. Raises DataError D390 (no JSON Lines), D391 (too
+def check_training(path: Path, validation: Path | None, pairs: bool = False) -> int:
+    """With `pairs` the lines are preferences (dpo), else chats. How many examples the training file has. Raises DataError D390 (no JSON Lines), D391 (too
     few), D392 (a rule is broken), D393 (both files have the same example)."""
-    training = _check(path, "training_file")
+    training = _check(path, "training_file", pairs)
     if training.examples < MINIMUM_EXAMPLES:
         raise DataError(
             "D391",
@@ -65,7 +64,7 @@ def check_training(path: Path, validation: Path | None) -> int:
             openai={"code": "invalid_n_examples", "param": "training_file"},
         )
     if validation is not None:
-        shared = len(training.digests & _check(validation, "validation_file").digests)
+        shared = len(training.digests & _check(validation, "validation_file", pairs).digests)
         if shared:
             raise DataError(
                 "D393",
@@ -98,14 +97,14 @@ def _require_object(line: Line) -> None:
         )
 
 
-def _check(path: Path, param: str) -> TrainingFile:
+def _check(path: Path, param: str, pairs: bool) -> TrainingFile:
     found = TrainingFile()
     for line in _lines(path):
         _require_object(line)
         assert line.value is not None  # the line before says so
         found.examples += 1
         try:
-            _refuse_other_forms(line.value)
+            _refuse_other_forms(line.value, pairs)
             formats.convert(line.value)
         except Unusable as unusable:
             if unusable.problem.code not in _LEGAL or not _is_legal(line.value):
@@ -114,10 +113,15 @@ def _check(path: Path, param: str) -> TrainingFile:
     return found
 
 
-def _refuse_other_forms(record: dict[str, Any]) -> None:
-    """The protocol knows chats alone; our other forms are for the folder of training data."""
-    if "messages" not in record:
-        raise Unusable("unknown_format", format="")
+def _refuse_other_forms(record: dict[str, Any], pairs: bool) -> None:
+    """The protocol knows one form for each method; our others are for the folder of training
+    data."""
+    wanted = ("input", "preferred_output", "non_preferred_output") if pairs else ("messages",)
+    for key in wanted:
+        if key not in record:
+            raise Unusable("unknown_format", format=key)
+    if formats.is_pair(record) != pairs:
+        raise Unusable("unknown_format", format="messages")
 
 
 def _is_legal(record: dict[str, Any]) -> bool:
@@ -139,5 +143,7 @@ def _broken(example: int, problem: Problem, param: str) -> DataError:
     if message := problem.details.get("message"):
         place += f", message {message}"
     words = _WORDS.get(problem.code) or explain(problem.code, problem.details)
+    if problem.code == "unknown_format":
+        words = f"Missing required key '{problem.details['format']}'"
     code = "invalid_training_file" if param == "training_file" else "invalid_validation_file"
     return DataError("D392", f"{place} {words}", openai={"code": code, "param": param})

@@ -263,10 +263,7 @@ class AdaptiveService:
             )
 
     async def _begin(self, context: Context, request: AdaptiveStart, built: _Pairs) -> AdaptiveView:
-        from finetune.schema import recipe_names
-
         log = self.folder / "train.log"
-        recipe = request.recipe or (RECIPE if RECIPE in recipe_names() else "default")
         door = Door(
             request={
                 "adaptive": {
@@ -274,15 +271,15 @@ class AdaptiveService:
                     "pairs": built.pairs,
                     "read_from": built.read_from,
                 },
-                "warnings": built.warnings[:20],
             },
             changes=lambda recipe: {"prompt_form": "alpaca"},
+            warnings=tuple(built.warnings),
         )
         asked = TrainRequest(
             dataset=built.dataset,
             base=request.base or self._settings.aion_lora_base,
             provider="local",
-            recipe=recipe,
+            recipe=request.recipe or RECIPE,
         )
         started = await self._train.begin(context, asked, door)
         link(log, self._paths.runs / started.id / "log.txt")

@@ -5,6 +5,7 @@ from functools import cache
 from sophia_tui.services.adaptive import AdaptiveService
 from sophia_tui.services.ask import AskService
 from sophia_tui.services.audit import AuditService
+from sophia_tui.services.checkpoints import CheckpointsService
 from sophia_tui.services.collect import CollectService
 from sophia_tui.services.datasets import DatasetsService
 from sophia_tui.services.demo import DemoService
@@ -23,12 +24,16 @@ from sophia_tui.services.personas import PersonasService
 from sophia_tui.services.prepare import PrepareService
 from sophia_tui.services.prices import PricesService
 from sophia_tui.services.promote import PromoteService
+from sophia_tui.services.provider import ProviderService
 from sophia_tui.services.prune import PruneService
+from sophia_tui.services.queue import QueueService
+from sophia_tui.services.schedules import SchedulesService
 from sophia_tui.services.serving import ServingService
 from sophia_tui.services.settings import SettingsService
 from sophia_tui.services.setup import SetupService
 from sophia_tui.services.store import StoreService
 from sophia_tui.services.train import TrainService
+from sophia_tui.services.train_before import TrainBeforeService
 from sophia_tui.services.tuning import TuningService
 
 SERVICES: tuple[type, ...] = (
@@ -39,16 +44,21 @@ SERVICES: tuple[type, ...] = (
     PrepareService,
     DatasetsService,
     TrainService,
+    TrainBeforeService,
     FinetuneService,
     FilesService,
     TuningService,
     AdaptiveService,
     PersonasService,
     JobsService,
+    CheckpointsService,
+    QueueService,
+    SchedulesService,
     EvaluateService,
     EvaluationsService,
     ModelsService,
     MergeService,
+    ProviderService,
     ServingService,
     AskService,
     PromoteService,

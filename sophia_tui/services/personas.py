@@ -34,7 +34,7 @@ Call = Callable[[str, Mapping[str, Any], Context], Awaitable[Any]]
 
 METHOD = "did:nings:artificial:llm"
 _AT_WORK = frozenset((*(s.value for s in JobState if s.active), "queued", "interrupted", "paused"))
-_RECIPES = ("persona", "small")
+_RECIPES = {False: "persona-small", True: "persona-large"}
 _PARAMETERS = re.compile(r"(?<![a-z0-9.])(\d+(?:[.,]\d+)?)\s*([mb])(?![a-z])", re.I)
 _SIZES = {"m": 1e6, "b": 1e9}
 _WEIGHTS = {".safetensors": 2.0, ".bin": 2.0, ".gguf": 0.6}  # bytes a parameter, about
@@ -265,9 +265,7 @@ class PersonasService:
         base: str,
         lora: dict[str, Any],
     ) -> TuneView:
-        from finetune.schema import recipe_names
-
-        recipe = next((each for each in _RECIPES if each in recipe_names()), "default")
+        recipe = _RECIPES[self._is_large(base)]
         dataset = await self._prepare(context, persona, pairs)
         door = Door(
             request={
@@ -308,11 +306,14 @@ class PersonasService:
                 _("Send lora_config.model_name, or set FINETUNE_BASE."),
             )
         settings = self._settings
-        size = parameters_of(base)
-        large = size is not None and size >= settings.persona_large
+        large = self._is_large(base)
         rank = settings.persona_rank_large if large else settings.persona_rank_small
         alpha = settings.persona_alpha if request.alpha is None else request.alpha
         return base, {"r": request.rank or rank, "alpha": alpha}
+
+    def _is_large(self, base: str) -> bool:
+        size = parameters_of(base)
+        return size is not None and size >= self._settings.persona_large
 
     async def _prepare(self, context: Context, persona: Persona, pairs: Sequence[Pair]) -> str:
         """The pairs as a data set version, each chat opened by the persona's own prompt."""

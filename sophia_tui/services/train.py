@@ -3,8 +3,8 @@
 import math
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,8 +12,8 @@ from pydantic import Field
 
 from sophia_tui import textsafe
 from sophia_tui.domain.context import Context, Role
-from sophia_tui.domain.datasets import DatasetVersion
-from sophia_tui.domain.hosted import OPENAI
+from sophia_tui.domain.datasets import PAIRS, DatasetVersion
+from sophia_tui.domain.hosted import DPO, OPENAI
 from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.operations import Input
 from sophia_tui.domain.protocols import Clock, Store
@@ -21,12 +21,15 @@ from sophia_tui.errors import NotFoundError, RefusedError, UnavailableError, Usa
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.services import train_hosted
+from sophia_tui.services.jobs_hosted import OpenTrainer
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prices import Load, load_prices
 from sophia_tui.services.views import JobView
 
 if TYPE_CHECKING:
     from finetune.schema import Recipe
+    from sophia_tui.services.plan_views import TrainPlan
+    from sophia_tui.services.train_plan import Gate, Planner
     from sophia_tui.settings import Settings
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
@@ -98,9 +101,63 @@ class TrainRequest(Input):
         allow_inf_nan=False,
         description=N_("Hosted only: a factor on the provider's learning rate."),
     )
+    beta: float | None = Field(
+        default=None,
+        gt=0,
+        le=2,
+        allow_inf_nan=False,
+        description=N_("For preference pairs (DPO): how far it may go from the base."),
+    )
+    queue: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$",
+        description=N_("Only a worker that serves this queue takes it: gpu, or a name of yours."),
+    )
     history: str | None = Field(
         default=None, description=N_("The history file; default FINETUNE_HISTORY.")
     )
+    change: list[str] = Field(
+        default_factory=list,
+        max_length=20,
+        description=N_("A field of the recipe as name=value, e.g. batch_size=1; may be repeated."),
+    )
+    budget: float | None = Field(
+        default=None,
+        ge=0,
+        le=10_000_000,
+        allow_inf_nan=False,
+        description=N_("The most USD it may cost; default SOPHIA_TRAINING_BUDGET_USD."),
+    )
+    try_one_step: bool = Field(
+        default=False,
+        description=N_("One step alone: its seconds, its memory, the time of the whole; no model."),
+    )
+
+
+#: Fields of a recipe that `change` takes: none that names a file or a program.
+CHANGEABLE = (
+    "batch_size",
+    "gradient_accumulation",
+    "activation_checkpointing",
+    "quantization",
+    "sequence_length",
+    "precision",
+    "optimizer",
+    "packing",
+    "length_grouping",
+    "rows_without_answer",
+)
+
+
+@dataclass(frozen=True)
+class LocalOrder:
+    """A training on this machine as it was asked for; `recipe_name` names the recipe."""
+
+    base: str
+    recipe: "Recipe"
+    recipe_name: str
+    version: DatasetVersion
+    budget: float | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +167,7 @@ class Door:
 
     request: Mapping[str, Any] = field(default_factory=dict)
     changes: Callable[["Recipe"], dict[str, Any]] = lambda recipe: {}
+    warnings: tuple[str, ...] = ()
 
 
 def new_job_id() -> str:
@@ -127,12 +185,16 @@ class TrainService:
         clock: Clock,
         wake: Callable[[], Awaitable[None]],
         prices: Load | None = None,
+        open_trainer: OpenTrainer | None = None,
+        planner: "Planner | None" = None,
     ) -> None:
+        self._open_trainer = open_trainer
         self._store = store
         self._settings = settings
         self._clock = clock
         self._wake = wake
         self._prices = prices or (lambda: load_prices(settings, paths))
+        self._planner = planner or _planner(store, settings, paths, clock, self._prices)
 
     @operation(
         "train.start",
@@ -145,9 +207,10 @@ class TrainService:
         positional=("dataset",),
     )
     async def start(self, context: Context, request: TrainRequest) -> JobView:
-        """Raises UsageError J414, J415, J430, J432, J513, J516, NotFoundError J420-J422, J431,
-        RefusedError J433, J449, UnavailableError J501, and for a hosted base what plan_hosted
-        raises; nothing is queued then.
+        """Raises UsageError J414, J415, J430, J432, J513, J516, J538, J539, J566, NotFoundError
+        J420 to J422, J431, RefusedError J433, J449, UnavailableError J501, what the planner's gate
+        raises, and for a hosted base what plan_hosted and ask_provider raise; nothing is queued
+        then.
         """
         return await self.begin(context, request, Door())
 
@@ -157,16 +220,21 @@ class TrainService:
         named = request.base or self._settings.finetune_base
         if is_hosted(named, request.provider, self._settings):
             return await self._start_hosted(context, request, str(named))
-        train_hosted.refuse_hosted_options(request)
-        base = resolve_base(named, self._settings)
-        recipe = self._recipe(request, door)
-        version = await dataset_version(self._store, request.dataset)
+        order = await local_order(self._store, self._settings, request)
+        order = replace(order, recipe=_changed_by(door, order.recipe))
         require_training_packages()
-        job = self._job(context, request, version, base, recipe, door)
-        steps = estimate_steps(recipe, version.counts.get("train", 0))
         if context.dry_run:
+            job = self._job(context, request, order)
+            plan = await plan_local(self._planner, context, request, order)
             view = JobView.of(job, JobState.DRAFT.value)
-            return view.model_copy(update={"total_steps": steps, "result": job.request["run"]})
+            return view.model_copy(
+                update={"total_steps": plan.steps, "result": job.request["run"], "plan": plan}
+            )
+        gate = await self._planner.gate(context, order)
+        job = self._job(context, request, order, gate)
+        job.request.update(door.request)
+        if told := [*job.request.get("warnings", ()), *door.warnings]:
+            job.request["warnings"] = told
         await self._store.jobs.add(job)
         await self._wake()
         return JobView.of(job)
@@ -177,6 +245,8 @@ class TrainService:
         plan = await train_hosted.plan_hosted(
             request, base, version, self._settings, self._prices(), now
         )
+        if self._open_trainer is not None:
+            plan = await train_hosted.ask_provider(plan, version.id, self._open_trainer, now)
         job = Job(
             id=new_job_id(),
             kind=JobKind.TRAIN,
@@ -191,19 +261,17 @@ class TrainService:
         )
         if context.dry_run:
             view = JobView.of(job, JobState.DRAFT.value)
-            return view.model_copy(update={"result": plan.estimate})
+            told = await self._planner.hosted_plan(context, plan, version, request.budget)
+            return view.model_copy(update={"result": plan.estimate, "plan": told})
+        usd = plan.estimate.get("usd_estimated")
+        self._planner.hold(context, usd, request.budget)
+        job.request.update(self._planner.confirmed(context, usd))
         await self._store.jobs.add(job)
         await self._wake()
         return JobView.of(job)
 
     def _job(
-        self,
-        context: Context,
-        request: TrainRequest,
-        version: DatasetVersion,
-        base: str,
-        recipe: "Recipe",
-        door: Door,
+        self, context: Context, request: TrainRequest, order: LocalOrder, gate: "Gate | None" = None
     ) -> Job:
         from finetune.schema import RunSpec
 
@@ -211,58 +279,166 @@ class TrainService:
         run = RunSpec(
             job_id=job_id,
             kind="train",
-            base=base,
-            dataset_path=version.folder,
-            dataset_hash=version.hash,
-            recipe=recipe,
+            base=order.base,
+            dataset_path=order.version.folder,
+            dataset_hash=order.version.hash,
+            recipe=order.recipe,
             threads=request.threads or chosen_threads(self._settings),
         )
         return Job(
             id=job_id,
             kind=JobKind.TRAIN,
             state=JobState.QUEUED.value,
-            base=base,
-            dataset=version.id,
+            base=order.base,
+            dataset=order.version.id,
             request={
                 "run": run.model_dump(mode="json"),
                 "history_file": str(self._history(request.history)),
-                **door.request,
+                **({"planned_steps": planned_steps(order)} if request.try_one_step else {}),
+                **(_told(gate) if gate else {}),
+                **self._planner.confirmed(context, gate.cost_usd if gate else None),
             },
-            files=source_files(version),
+            files=source_files(order.version),
             created_by=context.actor,
             created_at=self._clock.now(),
+            queue=request.queue or "",
         )
 
     def _history(self, given: str | None) -> Path:
         return Path(given).expanduser().absolute() if given else self._settings.history_file
 
-    def _recipe(self, request: TrainRequest, door: Door) -> "Recipe":
-        from pydantic import ValidationError
 
-        from finetune.schema import ContractError, Recipe, describe, load_recipe
+def _changed_by(door: Door, recipe: "Recipe") -> "Recipe":
+    """Raises UsageError J415."""
+    from pydantic import ValidationError
 
-        named = request.recipe or self._settings.training_recipe
+    from finetune.schema import Recipe, describe
+
+    try:
+        return Recipe.model_validate({**recipe.model_dump(), **door.changes(recipe)})
+    except ValidationError as problem:
+        raise _unusable(describe(problem)) from problem
+
+
+def _unusable(why: str) -> UsageError:
+    return UsageError("J415", _("The training's settings can't be used."), why)
+
+
+def asked_recipe(request: TrainRequest, settings: "Settings") -> "Recipe":
+    """The recipe that was named, with what was asked for over it.
+
+    Raises UsageError J414, J415, J566.
+    """
+    from pydantic import ValidationError
+
+    from finetune.schema import ContractError, Recipe, describe, load_recipe
+
+    named = request.recipe or settings.training_recipe
+    try:
+        recipe = load_recipe(named)
+    except ContractError as problem:
+        raise UsageError(
+            "J414",
+            _("The recipe {recipe} can't be used.").format(recipe=textsafe.visible(named)),
+            str(problem),
+            _("Name one of the recipes that come along, or a YAML file."),
+        ) from problem
+    names = ("epochs", "max_steps", "learning_rate", "seed", "time_budget_seconds")
+    asked = {name: getattr(request, name) for name in names}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    if "epochs" in changes and "max_steps" not in changes:
+        changes["max_steps"] = None  # a recipe's own limit would win over the person's epochs
+    changes |= _changed_fields(request.change)
+    if request.try_one_step:
+        changes["try_one_step"] = True
+    try:
+        return Recipe.model_validate({**recipe.model_dump(), **changes})
+    except ValidationError as problem:
+        raise _unusable(describe(problem)) from problem
+
+
+async def local_order(store: Store, settings: "Settings", request: TrainRequest) -> LocalOrder:
+    """The training as it would run here.
+
+    Raises UsageError J414, J415, J430, J432, J516, J538, J539, J566, NotFoundError J420-J422, J431.
+    """
+    named = request.base or settings.finetune_base
+    train_hosted.refuse_hosted_options(request)
+    base = resolve_base(named, settings)
+    recipe = asked_recipe(request, settings)
+    version = await dataset_version(store, request.dataset)
+    return LocalOrder(
+        base=base,
+        recipe=fitted(recipe, version, request.beta),
+        recipe_name=request.recipe or settings.training_recipe,
+        version=version,
+        budget=request.budget,
+    )
+
+
+async def plan_local(
+    planner: "Planner", context: Context, request: TrainRequest, order: LocalOrder
+) -> "TrainPlan":
+    """The plan of a training of this machine."""
+    steps = planned_steps(order)
+    asked = request.model_dump(exclude_defaults=True)
+    return await planner.plan(context, order, steps, asked)
+
+
+def _planner(
+    store: Store, settings: "Settings", paths: Paths, clock: Clock, prices: Load
+) -> "Planner":
+    from sophia_tui.services.train_plan import Planner
+
+    return Planner(store, settings, paths, clock, prices)
+
+
+def _told(gate: "Gate") -> dict[str, Any]:
+    """What the gate learned, for the job's request; nothing where it learned nothing."""
+    found: dict[str, Any] = {"estimate": gate.estimate(), "warnings": list(gate.warnings)}
+    return {name: each for name, each in found.items() if each}
+
+
+def _changed_fields(changes: Sequence[str]) -> dict[str, Any]:
+    """`name=value` pairs as fields of a recipe. Raises UsageError J566."""
+    import yaml
+
+    found: dict[str, Any] = {}
+    for each in changes:
+        name, sign, text = (part.strip() for part in each.partition("="))
         try:
-            recipe = load_recipe(named)
-        except ContractError as problem:
+            if name not in CHANGEABLE or not sign:
+                raise ValueError(name)
+            found[name] = yaml.safe_load(text)
+        except (ValueError, yaml.YAMLError) as problem:
             raise UsageError(
-                "J414",
-                _("The recipe {recipe} can't be used.").format(recipe=textsafe.visible(named)),
-                str(problem),
-                _("Name one of the recipes that come along, or a YAML file."),
+                "J566",
+                _("{change} can't be changed in a recipe.").format(change=textsafe.visible(each)),
+                _("It takes name=value, of the fields {names}.").format(
+                    names=", ".join(CHANGEABLE)
+                ),
+                _("Everything else is said in a recipe file: --recipe FILE."),
             ) from problem
-        names = ("epochs", "max_steps", "learning_rate", "seed", "time_budget_seconds")
-        asked = {name: getattr(request, name) for name in names}
-        changes = {name: value for name, value in asked.items() if value is not None}
-        if "epochs" in changes and "max_steps" not in changes:
-            changes["max_steps"] = None  # a recipe's own limit would win over the person's epochs
-        try:
-            changed = Recipe.model_validate({**recipe.model_dump(), **changes})
-            return Recipe.model_validate({**changed.model_dump(), **door.changes(changed)})
-        except ValidationError as problem:
-            raise UsageError(
-                "J415", _("The training's settings can't be used."), describe(problem)
-            ) from problem
+    return found
+
+
+def fitted(recipe: "Recipe", version: DatasetVersion, beta: float | None) -> "Recipe":
+    """The recipe for what the version holds: preference pairs are trained on by DPO.
+
+    Raises UsageError J538 for a beta, J539 for a recipe of DPO, where the version holds chats.
+    """
+    train_hosted.check_beta(beta, version)
+    if version.form == PAIRS:
+        settings = recipe.dpo if beta is None else recipe.dpo.model_copy(update={"beta": beta})
+        return recipe.model_copy(update={"method": DPO, "dpo": settings})
+    if recipe.method == DPO:
+        raise UsageError(
+            "J539",
+            _("The recipe trains on preference pairs."),
+            _("The data set {dataset} holds chats.").format(dataset=version.id),
+            _("Take another recipe, or name a data set of preference pairs."),
+        )
+    return recipe
 
 
 def require_recipe_name(context: Context, recipe: str | None) -> None:
@@ -279,10 +455,16 @@ def require_recipe_name(context: Context, recipe: str | None) -> None:
     )
 
 
+def planned_steps(order: LocalOrder) -> int:
+    """Optimizer steps of the whole training, also where one of them is only tried."""
+    return estimate_steps(order.recipe, order.version.counts.get("train", 0))
+
+
 def estimate_steps(recipe: "Recipe", examples: int) -> int:
     """Optimizer steps that the recipe plans; a time budget may fit them down later."""
     from finetune.schema import rehearsal_path
 
+    examples *= recipe.dataset_repeats
     rehearsal = rehearsal_path(recipe)
     if rehearsal is not None and rehearsal.is_file():  # else the run itself refuses, with a remedy
         examples += sum(1 for line in rehearsal.read_text("utf-8").split("\n") if line.strip())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sophia_tui.domain.context import Context, Role
+from sophia_tui.domain.datasets import CHAT, PAIRS
 from sophia_tui.domain.jobs import Job, JobKind
 from sophia_tui.domain.models import ModelKind, merged_id
 from sophia_tui.domain.protocols import Clock, Store
@@ -207,7 +208,7 @@ class TuningService:
         checked = await self._checked(request)
         name = _dataset_name(checked.training.filename)
         async with self._turns.setdefault(name, asyncio.Lock()):
-            prepared = await self._prepare(context, checked, name)
+            prepared = await self._prepare(context, checked, name, request.method)
         counts = prepared.dataset.counts
         asked = {
             "key": request.key,
@@ -225,9 +226,9 @@ class TuningService:
             request={
                 "tuning": asked,
                 "model_prefix": _prefix(request.suffix),
-                "warnings": prepared.warnings[:20],
             },
             changes=lambda recipe: _changes(recipe, request),
+            warnings=tuple(prepared.warnings),
         )
         started = await self._train.begin(
             context,
@@ -237,6 +238,7 @@ class TuningService:
                 provider="local",
                 epochs=request.n_epochs,
                 seed=request.seed,
+                beta=request.beta,
             ),
             door,
         )
@@ -263,12 +265,12 @@ class TuningService:
         return None
 
     async def _checked(self, request: TuningCreate) -> _Checked:
-        if request.method == "dpo" and not _can_prefer():
+        if request.beta is not None and request.method != "dpo":
             raise UsageError(
                 "J603",
-                _("Preferences (dpo) can't be trained on here yet."),
-                remedy=_("Take the method supervised."),
-                openai={"code": "unsupported_method", "param": "method"},
+                _("A beta is for the method dpo alone."),
+                remedy=_("Leave it out, or take the method dpo."),
+                openai={"code": "invalid_value", "param": "beta"},
             )
         metadata = _metadata(request.metadata)
         model, base = await self._base(request.model)
@@ -350,14 +352,15 @@ class TuningService:
             )
         return resolve_base(model.path, self._settings)
 
-    async def _prepare(self, context: Context, checked: _Checked, name: str) -> Any:
+    async def _prepare(self, context: Context, checked: _Checked, name: str, method: str) -> Any:
         from sophia_tui.datasets.__main__ import CheckTask
         from sophia_tui.datasets.process import run_engine
 
         training = Path(checked.training.path)
         validation = Path(checked.validation.path) if checked.validation else None
         held_out = str(validation) if validation else None
-        await run_engine(CheckTask(context.language, str(training), True, held_out), context)
+        check = CheckTask(context.language, str(training), True, held_out, method == "dpo")
+        await run_engine(check, context)
         try:
             return await self._call(
                 "prepare.run",
@@ -367,6 +370,7 @@ class TuningService:
                     "held_out": [validation.name] if validation else [],
                     "split": "100/0",
                     "name": name,
+                    "form": PAIRS if method == "dpo" else CHAT,
                 },
                 context,
             )
@@ -390,11 +394,6 @@ class TuningService:
     async def _view(self, job: Job) -> TuningView:
         seen = await self._eyes.view(job)
         return TuningView.of(job, seen.status, self._clock.now())
-
-
-def _can_prefer() -> bool:
-    """Whether this version can prepare and train preferences."""
-    return False
 
 
 def _no_model(name: str) -> NotFoundError:
@@ -462,8 +461,4 @@ def _changes(recipe: "Recipe", request: TuningCreate) -> dict[str, Any]:
         found["gradient_accumulation"] = request.batch_size // micro
     if request.learning_rate_multiplier is not None:
         found["learning_rate"] = recipe.learning_rate * request.learning_rate_multiplier
-    if request.method == "dpo":
-        found["method"] = "dpo"
-        if request.beta is not None:
-            found["dpo"] = {**recipe.dpo.model_dump(), "beta": request.beta}
     return found

@@ -21,6 +21,7 @@ from sophia_tui.domain.protocols import (
     JobStore,
     ModelStore,
     PromotionStore,
+    ScheduleStore,
     SettingsStore,
     TrafficStore,
     TrainingStore,
@@ -38,6 +39,7 @@ from sophia_tui.store.own_feedback import PostgresFeedback
 from sophia_tui.store.own_jobs import PostgresJobs
 from sophia_tui.store.own_notifications import PostgresNotifications
 from sophia_tui.store.own_rows import update_row
+from sophia_tui.store.own_schedules import PostgresSchedules
 from sophia_tui.store.own_serving import PostgresDeployments, PostgresEvaluations, PostgresTraffic
 from sophia_tui.store.own_tuning import PostgresFiles, PostgresPersonas, PostgresTrainings
 from sophia_tui.store.sql import query
@@ -208,6 +210,7 @@ class OwnStore:
     trainings: TrainingStore
     files: FileStore
     personas: PersonaStore
+    schedules: ScheduleStore
     datasets: DatasetStore
     models: ModelStore
     evaluations: EvaluationStore
@@ -226,6 +229,7 @@ class OwnStore:
         self.trainings = PostgresTrainings(database)
         self.files = PostgresFiles(database)
         self.personas = PostgresPersonas(database)
+        self.schedules = PostgresSchedules(database)
         self.datasets = PostgresDatasets(database)
         self.models = PostgresModels(database)
         self.evaluations = PostgresEvaluations(database)

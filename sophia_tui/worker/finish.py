@@ -41,7 +41,9 @@ class Finisher:
         if job.started_at is not None:
             result["seconds_in_all"] = round((now - job.started_at).total_seconds(), 1)
         try:
-            if job.kind is JobKind.TRAIN:
+            if job.is_try:
+                result.update(extrapolated(job, result))
+            elif job.kind is JobKind.TRAIN:
                 job = await self._add_model(store, job, result)
                 await self._note(store, job, result)
             elif job.kind is JobKind.MERGE:
@@ -192,3 +194,13 @@ class Finisher:
         except SophiaError as problem:
             log.warning("history of job %s not written: %s", job.id, problem.why)
             result["history_problem"] = problem.as_dict()
+
+
+def extrapolated(job: Job, result: dict[str, Any]) -> dict[str, Any]:
+    """What one step says about the whole training: steps planned, and the seconds they would take
+    with the loading before them."""
+    planned, step = job.request.get("planned_steps"), result.get("step_seconds")
+    if not isinstance(planned, int) or not isinstance(step, int | float):
+        return {}
+    before = max(0.0, float(result.get("seconds") or 0) - step)
+    return {"planned_steps": planned, "whole_seconds": round(before + step * planned, 1)}

@@ -35,6 +35,23 @@ def chats(count: int = 40, first: int = 0) -> bytes:
     return b"".join(json.dumps(each).encode() + b"\n" for each in lines)
 
 
+def preferences(count: int) -> bytes:
+    """Lines for dpo: what is asked, the better and the worse answer."""
+
+    def said(text: str) -> list[dict[str, str]]:
+        return [{"role": "assistant", "content": text}]
+
+    lines = (
+        {
+            "input": {"messages": [{"role": "user", "content": f"Where is desk {number}?"}]},
+            "preferred_output": said(f"On floor {number}."),
+            "non_preferred_output": said("Nobody knows."),
+        }
+        for number in range(count)
+    )
+    return b"".join(json.dumps(each).encode() + b"\n" for each in lines)
+
+
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_model(tmp_path_factory.mktemp("tiny"))

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from sophia_tui.wiring import House
-from tests.endpoint.conftest import ADMIN, MODELS, OPERATOR, VIEWER, chats
+from tests.endpoint.conftest import ADMIN, MODELS, OPERATOR, VIEWER, chats, preferences
 
 pytestmark = pytest.mark.usefixtures("nobody_works")
 
@@ -174,8 +174,9 @@ def test_wrong_requests(client: openai.OpenAI, base: Path) -> None:
         create(client, file, "gpt-4o-mini-2024-07-18")
     with refused(400, "invalid_training_file", "training_file"):
         create(client, "file-nobodyknows1", base)
-    with refused(400, "unsupported_method", "method"):
+    with refused(400, "invalid_training_file", "training_file") as chats_for_dpo:
         create(client, file, base, method={"type": "dpo"})
+    assert "Example 1 Missing required key 'input'" in chats_for_dpo.value.message
     with refused(400, "invalid_value", "integrations"):
         create(client, file, base, integrations=[{"type": "wandb", "wandb": {"project": "p"}}])
     with refused(400, "unknown_parameter", "colour"):
@@ -198,6 +199,15 @@ def test_wrong_requests(client: openai.OpenAI, base: Path) -> None:
         client.fine_tuning.jobs.pause(job.id)
     with refused(404, "not_found", "after"):
         client.fine_tuning.jobs.list_events(job.id, after="ftevent-x")
+
+
+def test_preferences_are_prepared_as_pairs(client: openai.OpenAI, base: Path) -> None:
+    file = upload(client, preferences(12))
+    chosen: Any = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.3, "n_epochs": 1}}}
+    job = create(client, file, base, method=chosen)
+    assert job.method and job.method.type == "dpo" and job.method.dpo.hyperparameters.beta == 0.3
+    with refused(400, "invalid_training_file", "training_file"):
+        create(client, file, base)
 
 
 def test_names_of_the_hosted_service_stand_for_a_base(

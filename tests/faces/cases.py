@@ -42,6 +42,14 @@ CASES: dict[str, Case] = {
         {"dataset": "town", "base": seeded.BASE, "max_steps": 5, "learning_rate": 0.0003},
         changes=("jobs",),
     ),
+    "train.plan": Case(
+        {"dataset": "town", "base": seeded.BASE, "change": ["batch_size=1"], "budget": 20.0}
+    ),
+    # the hub's base is not here; tests/integration/test_train_before.py shows real previews
+    "train.preview": Case(
+        {"dataset": "town", "base": seeded.HOSTED_BASE, "limit": 2}, error="SOPHIA-J575"
+    ),
+    "train.checklist": Case({"job": seeded.SUCCEEDED}),
     "finetune.run": Case({"base": seeded.BASE}, changes=("dataset_versions", "jobs")),
     "files.add": Case({"path": "pairs.jsonl"}, changes=("uploaded_files",)),
     "files.list": Case({"purpose": "fine-tune", "limit": 3}),
@@ -76,11 +84,30 @@ CASES: dict[str, Case] = {
     "jobs.list": Case(),
     "jobs.show": Case({"job": seeded.SUCCEEDED}),
     "jobs.events": Case({"job": seeded.RUNNING, "after": 3, "limit": 5}),
+    "jobs.checkpoints": Case({"job": seeded.SUCCEEDED}),
     "jobs.log": Case({"job": seeded.FAILED}),
     "jobs.watch": Case({"job": seeded.PAUSED}),
     "jobs.cancel": Case({"job": seeded.PAUSED}, changes=("jobs",)),
     "jobs.pause": Case({"job": seeded.QUEUED}, changes=("jobs",)),
     "jobs.resume": Case({"job": seeded.PAUSED}, changes=("jobs",)),
+    "jobs.queue": Case({"limit": 3}),
+    "jobs.move": Case({"job": seeded.QUEUED, "to": "first"}),
+    "schedules.list": Case(),
+    "schedules.add": Case(
+        {
+            "operation": "prepare.run",
+            "every": "30 2 1 * *",
+            "options": ["name=town", "seed=5"],
+            "timezone": "UTC",
+            "name": "monthly-town",
+        },
+        changes=("schedules",),
+    ),
+    "schedules.change": Case(
+        {"schedule": seeded.SCHEDULE, "every": "monthly", "seen_version": 1}, changes=("schedules",)
+    ),
+    "schedules.remove": Case({"schedule": seeded.SCHEDULE}, changes=("schedules",)),
+    "schedules.run-now": Case({"schedule": seeded.SCHEDULE}, changes=("schedules",)),
     "evaluate.run": Case(
         {"model": seeded.NEWEST_MODEL, "prompts": ["When do you open?", "Where?"], "limit": 4},
         changes=("jobs",),
@@ -106,6 +133,11 @@ CASES: dict[str, Case] = {
     "models.list": Case(),
     "models.show": Case({"model": seeded.MERGED_MODEL}),
     "models.delete": Case({"model": seeded.OLDER_MODEL}, error="SOPHIA-J610"),
+    # no provider is named here; tests/hosted/test_provider_service.py asks one
+    "provider.delete": Case({"model": seeded.HOSTED_MODEL}, error="SOPHIA-J510"),
+    "provider.check": Case({"base": "gpt-4o-mini"}, error="SOPHIA-J510"),
+    "provider.files": Case(error="SOPHIA-J510"),
+    "provider.remove": Case({"file": "file-abc"}, error="SOPHIA-J510"),
     "models.merge": Case({"model": seeded.OLDER_MODEL}, changes=("jobs",)),
     # a model that can be served would start an engine: the tests of serving do that
     "serve.model": Case({"model": seeded.HOSTED_MODEL}, error="SOPHIA-M435"),

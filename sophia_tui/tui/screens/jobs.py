@@ -104,7 +104,8 @@ class JobsScreen(DetailScreen):
             log: Any = await self.sophia.call("jobs.log", {"job": row.key, "lines": _LOG_LINES})
             self.lines = list(log.lines)
         # the list has no figures: rates, memory, cost are asked for of the one that is looked at
-        job: JobView = await self.sophia.call("jobs.show", {"job": row.key})
+        job: Any = await self.sophia.call("jobs.show", {"job": row.key})
+        assert isinstance(job, JobView)
         return job
 
     def draw_detail(self) -> None:
