@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -129,9 +127,11 @@ def test_a_killed_training_with_pull_and_general_questions_resumes_exactly(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    wait_for_step(run, 10, alive=lambda: process.poll() is None)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        wait_for_step(run, 10, alive=lambda: process.poll() is None)
+    finally:
+        process.kill()
+        process.wait()
 
     assert finetune("train", run) == 0
 
