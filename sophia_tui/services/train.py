@@ -197,8 +197,8 @@ class TrainService:
         positional=("dataset",),
     )
     async def start(self, context: Context, request: TrainRequest) -> JobView:
-        """Raises UsageError J414, J415, J430, J432, J513, J516, J538, J539, J566, NotFoundError J420
-        to J422, J431, RefusedError J433, J449, UnavailableError J501, what the planner's gate
+        """Raises UsageError J414, J415, J430, J432, J513, J516, J538, J539, J566, NotFoundError
+        J420 to J422, J431, RefusedError J433, J449, UnavailableError J501, what the planner's gate
         raises, and for a hosted base what plan_hosted and ask_provider raise; nothing is queued
         then.
         """

@@ -61,6 +61,12 @@ VERBS = {
     "usage": N_("what takes room"),
     "prune": N_("tidy up"),
     "test": N_("try out"),
+    "queue": N_("the queue"),
+    "move": N_("move in the queue"),
+    "add": N_("add"),
+    "change": N_("change"),
+    "remove": N_("remove"),
+    "run-now": N_("run at once"),
 }
 SUBJECTS = {
     "overview": N_("overview"),
@@ -83,6 +89,7 @@ SUBJECTS = {
     "store": N_("store"),
     "demo": N_("demo"),
     "samples": N_("sample data"),
+    "schedules": N_("schedules"),
     "serve": N_("serving"),
 }
 STATES = {
