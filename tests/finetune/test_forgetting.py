@@ -93,13 +93,17 @@ def test_a_sample_is_asked_no_more_than_the_recipe_says(
     assert [each["kept_total"] for each in looks(run)] == [3]
 
 
+@pytest.mark.parametrize("packing", [False, True])
 def test_looking_changes_nothing_of_the_training(
-    make_run: MakeRun, taught: Path, general: Path, other: Path
+    make_run: MakeRun, taught: Path, general: Path, other: Path, packing: bool
 ) -> None:
-    recipe = {**WATCHED, "general_questions": str(general)}
+    recipe = {**WATCHED, "packing": packing}
+    blind = make_run("blind", base=taught, dataset_path=str(other), recipe=recipe)
+    recipe["general_questions"] = str(general)
     watched = make_run("watched", base=taught, dataset_path=str(other), recipe=recipe)
-    blind = make_run("blind", base=taught, dataset_path=str(other), recipe=WATCHED)
     assert finetune("train", watched) == finetune("train", blind) == 0
+    assert manifest(watched).packed == packing
+    assert len(looks(watched)) == 4
     assert losses(watched) == losses(blind)
     assert manifest(watched).adapter_files == manifest(blind).adapter_files
 
