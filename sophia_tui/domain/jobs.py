@@ -112,6 +112,12 @@ class Job:
     version: int = 1
 
     @property
+    def is_try(self) -> bool:
+        """Whether it takes one step to show what a training would take, and makes no model."""
+        recipe = (self.request.get("run") or {}).get("recipe") or {}
+        return self.kind is JobKind.TRAIN and bool(recipe.get("try_one_step"))
+
+    @property
     def needs(self) -> str:
         """The queue that a worker must serve for it."""
         if self.queue:
@@ -177,12 +183,6 @@ class Schedule:
     last_result: dict[str, Any] | None = None
     worker_id: str | None = None
     version: int = 1
-
-    @property
-    def is_try(self) -> bool:
-        """Whether it takes one step to show what a training would take, and makes no model."""
-        recipe = (self.request.get("run") or {}).get("recipe") or {}
-        return self.kind is JobKind.TRAIN and bool(recipe.get("try_one_step"))
 
 
 #: What a run's metric and progress events may tell as numbers, beside step and loss.
