@@ -214,8 +214,12 @@ def _finish(
         kept_examples=session.way.kept,
         answer_tokens=examples.answer_tokens,
         tokens_per_second=round(speed, 1) if speed else None,
-        train_loss=loss if math.isfinite(loss) else None,
-        eval_loss=trainer.counters.seen.get("eval_loss"),
+        train_loss=_known(loss),
+        eval_loss=_known(
+            trainer.counters.seen.get("eval_loss", math.nan)
+            if step == trainer.counters.step
+            else trainer.counters.best_eval_loss
+        ),
         adapter_step=step,
         adapter_reason=reason,
         stopped_early=session.stopped_early,
@@ -238,6 +242,10 @@ def _finish(
             include=_REPORTED,
         ),
     }
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _chosen_adapter(session: Session) -> tuple[int, str, Mapping[str, bytes]]:
