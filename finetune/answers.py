@@ -21,11 +21,12 @@ import torch
 
 from finetune import schema
 from finetune.bases import Base
+from finetune.examples import prompt_ids
 from finetune.failures import Unavailable, WorkFailure
 from finetune.grading import is_right
 from finetune.provenance import file_records
 from finetune.runner import RunContext
-from finetune.templates import Template, TemplateRefuses, render
+from finetune.templates import Template, TemplateRefuses, set_adapter_template, set_template
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,34 @@ def with_adapter(context: RunContext, base: Base) -> Any:
         ) from error
     model.eval()
     return model
+
+
+def template_of(context: RunContext, tokenizer: Any) -> Template:
+    """Give the tokenizer the template of this run: the adapter's own, whatever run.yaml says.
+
+    An adapter without a record of its form takes run.yaml's. Raises WorkFailure for a record that
+    can't be read: a form that is guessed would measure another model.
+    """
+    recipe = context.spec.recipe
+    folder = Path(context.spec.adapter_path or "").expanduser()
+    if context.spec.adapter_path is None or not (folder / schema.ADAPTER_FORM_FILE).is_file():
+        return set_template(tokenizer, recipe.prompt_form, recipe.opening)
+    try:
+        form = schema.read_document(folder / schema.ADAPTER_FORM_FILE, schema.AdapterForm)
+    except schema.ContractError as error:
+        raise WorkFailure(
+            213,
+            "The adapter's prompt form is not known.",
+            str(error),
+            "Copy the adapter's folder whole from the training that made it.",
+        ) from error
+    if (form.prompt_form, form.system_message) != (recipe.prompt_form, recipe.opening):
+        context.journal.warning(
+            f"the adapter's own prompt form is used ({form.prompt_form}), not run.yaml's",
+            reason="adapter_form",
+            prompt_form=form.prompt_form,
+        )
+    return set_adapter_template(tokenizer, folder, form)
 
 
 def warn_if_foreign(context: RunContext, base: Base, template: Template) -> None:
@@ -257,7 +286,7 @@ def prompt_tokens(tokenizer: Any, prompt: Prompt) -> list[int]:
     """The tokens of a question, with what came before it and the opening of the answer."""
     messages = [*prompt.earlier, {"role": "user", "content": prompt.text}]
     try:
-        text = render(tokenizer, messages, prompt=True)
+        return prompt_ids(tokenizer, messages)
     except TemplateRefuses as error:
         raise WorkFailure(
             303,
@@ -265,7 +294,6 @@ def prompt_tokens(tokenizer: Any, prompt: Prompt) -> list[int]:
             str(error),
             "Set prompt_form: plain in the recipe.",
         ) from error
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from finetune.means import Means
 
 _WEIGHTS = (".safetensors", ".bin")
+_TOKENIZER_FILES = ["*.json", "*.jinja", "*.model", "*.txt"]
 
 
 @dataclass
@@ -96,7 +98,7 @@ def _resolve(context: RunContext, name: BaseName) -> tuple[Path, str | None, str
     return folder, None, folder.name
 
 
-def _download(hub_id: str, revision: str | None) -> Path:
+def _download(hub_id: str, revision: str | None, wanted: list[str] | None = None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
@@ -104,6 +106,7 @@ def _download(hub_id: str, revision: str | None) -> Path:
             snapshot_download(
                 hub_id,
                 revision=revision,
+                allow_patterns=wanted,
                 ignore_patterns=["*.gguf", "*.onnx", "*.h5", "*.msgpack", "original/*", "*.pth"],
             )
         )
@@ -186,3 +189,34 @@ def base_fingerprint(folder: Path) -> str:
     )
     text = json.dumps([config, weights], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def load_tokenizer(context: RunContext, *, without_torch: bool = False) -> Any:
+    """The base's tokenizer alone; raises RunFailure as load_base does.
+
+    `without_torch` hides torch from transformers, which is a second saved, and must stay hidden
+    for the rest of the process.
+    """
+    name = read_base_name(context.spec.base)
+    if name.kind == "hub":
+        folder = _download(name.text, context.spec.base_revision, _TOKENIZER_FILES)
+    else:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        folder = _resolve(context, name)[0]
+    context.ears.check()
+    if without_torch and "torch" not in sys.modules:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+        os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"  # it would say that torch is missing
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except ImportError:
+        raise
+    except Exception as error:
+        raise WorkFailure(
+            303,
+            f"The tokenizer of {context.spec.base} cannot be loaded.",
+            f"{type(error).__name__}.",
+            "Check that the folder holds tokenizer.json and tokenizer_config.json.",
+        ) from error

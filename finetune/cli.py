@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from finetune import schema
@@ -16,6 +17,7 @@ _KINDS: dict[schema.RunKind, str] = {
     "train": "train a LoRA adapter",
     "evaluate": "loss and perplexity on the held-out part and chosen questions, before and after",
     "generate": "answer the prompts of run.yaml into answers.jsonl",
+    "preview": "what a training would learn, token by token, into preview.json",
     "merge": "the base with the adapter in it, in 16 bits, into merged/",
 }
 
@@ -32,7 +34,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _load_work(kind: schema.RunKind) -> Work:
+def _load_work(kind: schema.RunKind, own_process: bool) -> Work:
+    if kind == "preview":
+        from finetune.preview import preview
+
+        return partial(preview, alone=own_process)
     prepare_threads()  # before torch, which these imports bring
     if kind == "train":
         from finetune.train import train
@@ -61,8 +67,11 @@ def _quiet_libraries() -> None:
         os.environ.setdefault("HF_TOKEN", token)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code (see finetune.schema)."""
+def main(arguments: Sequence[str] | None = None, *, own_process: bool = False) -> int:
+    """Run the command line; returns the exit code (see finetune.schema).
+
+    `own_process`: the process ends with it, so it may be set up for this one run.
+    """
     options = _parser().parse_args(arguments)
     _quiet_libraries()
     if options.command == "check-base":
@@ -72,4 +81,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(report, ensure_ascii=False))
         return schema.EXIT_DONE if report["found"] else schema.EXIT_UNAVAILABLE
     kind: schema.RunKind = options.command
-    return run(kind, options.folder, lambda: _load_work(kind))
+    return run(kind, options.folder, lambda: _load_work(kind, own_process))

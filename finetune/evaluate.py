@@ -17,6 +17,7 @@ from finetune.answers import (
     plain_prompts,
     prompt_tokens,
     sides_of,
+    template_of,
     warn_if_foreign,
     weights_of,
     with_adapter,
@@ -39,11 +40,11 @@ from finetune.measures import (
     tokens,
 )
 from finetune.provenance import file_records
+from finetune.readers import dataset_folder
 from finetune.runner import RunContext
 from finetune.scoring import ExampleLoss, compare, read_part, score, summarise
 from finetune.speed import choose_threads
-from finetune.templates import set_template
-from finetune.train import dataset_folder, run_facts
+from finetune.train import run_facts
 
 #: Parts of the report that grow with the questions stand in evaluation.json alone.
 _NOT_IN_RESULT = {"answers", "graded_answers", "samples", "losses", "format_version", "job_id"}
@@ -62,8 +63,10 @@ def evaluate(context: RunContext) -> dict[str, Any]:
     chosen = [(each, questions_of(each)) for each in asked.question_sets]
     context.progress("load", 0, 0, force=True)
     base = load_base(context)
-    template = set_template(base.tokenizer, spec.recipe.prompt_form)
-    part = read_part(context, base.tokenizer, path, limit=asked.sample_limit)
+    template = template_of(context, base.tokenizer)
+    part = read_part(
+        context, base.tokenizer, path, limit=asked.sample_limit, form=template.prompt_form
+    )
     if not part.examples:
         raise DataFailure(
             203,
@@ -83,7 +86,7 @@ def evaluate(context: RunContext) -> dict[str, Any]:
         **threads,
     )
     before, after = _score_both(context, base, model, part.examples)
-    found = Findings(context, base, model, path).all(chosen)
+    found = Findings(context, base, model, path, template.prompt_form).all(chosen)
     report = _report(context, part, before, after).model_copy(
         update={"weights": weights, "device": str(base.device), **found}
     )
@@ -159,7 +162,15 @@ def _report(
 class Findings:
     """What the answers tell: shown ones, graded ones, and measures of a sample."""
 
-    def __init__(self, context: RunContext, base: Any, model: Any, path: Path) -> None:
+    def __init__(
+        self,
+        context: RunContext,
+        base: Any,
+        model: Any,
+        path: Path,
+        form: schema.PromptForm = "chat_template",
+    ) -> None:
+        self._form = form
         self._context = context
         self._base = base
         self._model = model
@@ -174,7 +185,7 @@ class Findings:
             self._asked.prompts or first_questions(self._path, self._asked.prompt_count),
         )
         graded = self._graded_prompts(chosen, len(shown))
-        sample = held_out_sample(self._path, self._asked.text_sample, self._seed)
+        sample = held_out_sample(self._path, self._asked.text_sample, self._seed, self._form)
         sampled = sample_prompts(
             sample,
             len(shown) + len(graded),
@@ -269,7 +280,8 @@ class Findings:
         return schema.NotMeasured(code=f"FINETUNE-{code}", measures=[name], package=package)
 
     def _latency(self) -> list[schema.Measure]:
-        sample = held_out_sample(self._path, self._asked.latency_sample, self._seed + 1)
+        asked = self._asked.latency_sample
+        sample = held_out_sample(self._path, asked, self._seed + 1, self._form)
         if not sample:
             return []
         prompts = sample_prompts(

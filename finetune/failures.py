@@ -4,15 +4,19 @@ RunFailure
   BadRequest     FINETUNE-101  run folder or run.yaml is not as it must be        exit 2
                  FINETUNE-111  no bf16 on this GPU       112 modules not in the base
                  FINETUNE-113  nothing gives the measure of early_stopping or keep_best
+                 FINETUNE-214  a recipe of parts that do not go together
   Refused        FINETUNE-102  another process works on this folder               exit 3
                  FINETUNE-103  the checkpoints belong to other data or settings   exit 3
+                 FINETUNE-210  rows without a learnt token    211 rows that the template refuses
   DataFailure    FINETUNE-201  data set not there        202 a line is not canonical
                  FINETUNE-203  nothing to learn from    204 rehearsal file        exit 1
+                 FINETUNE-212  lines of another method than the recipe's
   Unavailable    FINETUNE-301  base not found            302 hub not reached
                  FINETUNE-304  adapter not found         501 packages missing     exit 5
                  FINETUNE-412  bitsandbytes missing
   WorkFailure    FINETUNE-303  base cannot be loaded     401 disk full
                  FINETUNE-402  cannot write              403 out of memory
+                 FINETUNE-213  an adapter's prompt form is not known
                  FINETUNE-404  training diverged         405 merging went wrong
                  FINETUNE-411  a hook gave no score that early stopping needs
                  FINETUNE-900  unexpected                                         exit 1
@@ -35,6 +39,9 @@ _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DISK_FULL_WORDS = ("No space left", "File too large", "os error 28", "os error 27")
 
 
+Told = Literal["code", "what", "why", "remedy"]
+
+
 class RunFailure(Exception):
     """What happened, why, and what to do now, under a code."""
 
@@ -46,6 +53,10 @@ class RunFailure(Exception):
         self.what = what
         self.why = why
         self.remedy = remedy
+
+    def as_told(self) -> dict[Told, str]:
+        """The four words of it, as events and reports have them."""
+        return {"code": self.code, "what": self.what, "why": self.why, "remedy": self.remedy}
 
 
 class BadRequest(RunFailure):

@@ -7,13 +7,19 @@ from typing import Any
 import torch
 
 from finetune import schema
-from finetune.answers import answers, plain_prompts, warn_if_foreign, weights_of, with_adapter
+from finetune.answers import (
+    answers,
+    plain_prompts,
+    template_of,
+    warn_if_foreign,
+    weights_of,
+    with_adapter,
+)
 from finetune.bases import load_base
 from finetune.failures import BadRequest
 from finetune.files import write_whole
 from finetune.runner import RunContext
 from finetune.speed import choose_threads
-from finetune.templates import set_template
 from finetune.train import run_facts
 
 
@@ -29,7 +35,7 @@ def generate(context: RunContext) -> dict[str, Any]:
         )
     context.progress("load", 0, 0, force=True)
     base = load_base(context)
-    template = set_template(base.tokenizer, spec.recipe.prompt_form)
+    template = template_of(context, base.tokenizer)
     warn_if_foreign(context, base, template)
     model = with_adapter(context, base)
     threads = choose_threads(spec.threads, base.device)

@@ -57,14 +57,16 @@ class HeldOut:
         return None
 
 
-def held_out_sample(path: Path, count: int, seed: int) -> list[HeldOut]:
+def held_out_sample(
+    path: Path, count: int, seed: int, prompt_form: schema.PromptForm = "chat_template"
+) -> list[HeldOut]:
     """So many chats of a file, drawn with that seed, in the order of the file."""
     if count == 0:
         return []
     draw = random.Random(seed)
     chosen: list[HeldOut] = []
     seen = 0
-    for line, messages in read_chats(path):
+    for line, messages in read_chats(path, prompt_form):
         found = HeldOut.of(line, messages)
         if found is None:
             continue

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 
 from finetune import schema
-from finetune.answers import end_tokens, warn_if_foreign, with_adapter
+from finetune.answers import end_tokens, template_of, warn_if_foreign, with_adapter
 from finetune.bases import Base, load_base
 from finetune.failures import BadRequest, WorkFailure
 from finetune.files import sync_folder
 from finetune.provenance import file_records
 from finetune.runner import RunContext
 from finetune.speed import choose_threads
-from finetune.templates import render, set_template
+from finetune.templates import render
 from finetune.train import run_facts
 
 _STEPS = 4
@@ -40,7 +40,7 @@ def merge(context: RunContext) -> dict[str, Any]:
         )
     context.progress("load", 0, _STEPS, force=True)
     base = load_base(context, exact=True)
-    template = set_template(base.tokenizer, spec.recipe.prompt_form)
+    template = template_of(context, base.tokenizer)
     warn_if_foreign(context, base, template)
     threads = choose_threads(spec.threads, base.device)
     context.journal.state("running", device=str(base.device), total_steps=_STEPS, **threads)

@@ -8,8 +8,16 @@ from pydantic import BeforeValidator, Field
 
 from finetune.document import Document
 
-#: chat_template: the base's own, `plain` where it has none; the others are said in full by us.
+#: chat_template: the base's own, `plain` where it has none; plain, alpaca: said in full by us;
+#: critique: as chat_template, with a system message and the critique before the revised answer.
 PromptForm = Literal["chat_template", "plain", "alpaca", "critique"]
+
+#: Opens the chats of the critique form where the recipe says nothing else.
+CRITIQUE_SYSTEM_MESSAGE = (
+    "Você é um assistente que pensa antes de responder. Examine primeiro a sua resposta, entre "
+    "[ANÁLISE INTERNA] e [FIM DA ANÁLISE], quanto à verdade, à sabedoria e à justiça; depois dê a "
+    "resposta revisada."
+)
 
 
 def _number_from_text(value: object) -> object:
@@ -161,10 +169,25 @@ class Recipe(Document):
     seed: int = Field(42, ge=0)
     prompt_form: PromptForm = "chat_template"
     system_message: str | None = Field(
-        None, description="opens every chat that has no system message of its own"
+        None,
+        min_length=1,
+        description="opens every chat that has no system message of its own; null: none, and in "
+        "the critique form one that asks for the critique",
+    )
+    rows_without_answer: Literal["refuse", "leave_out"] = Field(
+        "refuse",
+        description="examples of which no token would be learnt: the training is refused with "
+        "their lines, or goes on without them",
     )
     try_one_step: bool = Field(
         False,
         description="one step and one validation, nothing kept: a rehearsal of the run that says "
         "seconds of a step and peak memory in its result",
     )
+
+    @property
+    def opening(self) -> str | None:
+        """The system message that opens chats which have none."""
+        if self.system_message is None and self.prompt_form == "critique":
+            return CRITIQUE_SYSTEM_MESSAGE
+        return self.system_message

@@ -178,13 +178,7 @@ def _run_framed(context: RunContext, load_work: Callable[[], Work]) -> int:
         failure = as_failure(error)
         log.error("%s\n%s", failure.code, _safe_traceback(error))
         with suppress(OSError):  # a full disk may refuse even this; stderr still says it
-            journal.state(
-                "failed",
-                code=failure.code,
-                what=failure.what,
-                why=failure.why,
-                remedy=failure.remedy,
-            )
+            journal.state("failed", **failure.as_told())
         return _say_failure(failure)
 
 

@@ -23,6 +23,15 @@ from finetune.document import FORMAT_VERSION as FORMAT_VERSION
 from finetune.document import Document
 from finetune.document import VersionedDocument as VersionedDocument
 from finetune.files import write_whole
+from finetune.preview_documents import Lengths as Lengths
+from finetune.preview_documents import LineForm as LineForm
+from finetune.preview_documents import LineReason as LineReason
+from finetune.preview_documents import ListedLines as ListedLines
+from finetune.preview_documents import PartPreview as PartPreview
+from finetune.preview_documents import PreviewExample as PreviewExample
+from finetune.preview_documents import PreviewReport as PreviewReport
+from finetune.preview_documents import PreviewSettings as PreviewSettings
+from finetune.preview_documents import Segment as Segment
 from finetune.recipe import DpoSettings as DpoSettings
 from finetune.recipe import EarlyStopping as EarlyStopping
 from finetune.recipe import Hook as Hook
@@ -39,19 +48,22 @@ CONTROL_FILE = "control.json"
 LOCK_FILE = "run.lock"
 CHECKPOINTS_FOLDER = "checkpoints"
 ADAPTER_FOLDER = "adapter"
+ADAPTER_FORM_FILE = "prompt_form.json"
+ADAPTER_TEMPLATE_FILE = "chat_template.jinja"
 MERGED_FOLDER = "merged"
 MANIFEST_FILE = "manifest.json"
 EVALUATION_FILE = "evaluation.json"
 ANSWERS_FILE = "answers.jsonl"
+PREVIEW_FILE = "preview.json"
 CHECKPOINT_MANIFEST_FILE = "checkpoint.json"
 TRAIN_FILE = "train.jsonl"
 VALID_FILE = "valid.jsonl"
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
-RunKind = Literal["train", "evaluate", "generate", "merge"]
 #: The layout of a checkpoint's files that this version writes and reads.
 CHECKPOINT_LAYOUT: Final = 2
 
+RunKind = Literal["train", "evaluate", "generate", "merge", "preview"]
 RunState = Literal["starting", "running", "pausing", "paused", "succeeded", "failed", "cancelled"]
 EventKind = Literal["state", "progress", "metric", "warning", "checkpoint", "answer", "result"]
 StopAt = Literal["end", "line", "answered"]
@@ -146,6 +158,7 @@ class RunSpec(VersionedDocument):
     adapter_path: str | None = None
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
     merge: MergeSettings = Field(default_factory=MergeSettings)
+    preview: PreviewSettings = Field(default_factory=PreviewSettings)
     resume: bool = Field(True, description="go on from the last good checkpoint, if there is one")
     fitted_max_steps: int | None = Field(
         None, ge=1, description="written by the program when it fits steps to the time budget"
@@ -215,6 +228,15 @@ class CheckpointManifest(VersionedDocument):
     files: dict[str, FileRecord]
 
 
+class AdapterForm(VersionedDocument):
+    """prompt_form.json beside an adapter: the form it was trained in, which goes where it goes."""
+
+    prompt_form: PromptForm
+    system_message: str | None = None
+    template_source: Literal["base", "plain", "alpaca"]
+    template_fingerprint: str = Field(description="SHA-256 of chat_template.jinja beside it")
+
+
 class RunManifest(VersionedDocument):
     """manifest.json: what was done, with what, and what came out."""
 
@@ -230,6 +252,8 @@ class RunManifest(VersionedDocument):
     template_fingerprint: str = Field(description="SHA-256 of the chat template's text")
     template_source: Literal["base", "plain", "alpaca"]
     template: str | None = Field(None, description="the text, where it is not the base's own")
+    prompt_form: PromptForm | None = None
+    system_message: str | None = Field(None, description="opens chats that have none, by the form")
     packages: dict[str, str]
     seed: int
     device: str

@@ -12,10 +12,11 @@ import torch
 
 from finetune import schema
 from finetune.bases import Base
-from finetune.examples import IGNORED, Example, ExampleSet, collate, load_examples
+from finetune.examples import IGNORED, Example, ExampleSet, Takes, collate, load_examples
 from finetune.failures import WorkFailure
 from finetune.losses import answer_losses
 from finetune.memory import is_out_of_memory
+from finetune.rows import unusable, write_lines
 from finetune.runner import RunContext
 
 RESAMPLES = 2000
@@ -23,19 +24,40 @@ _SCORING_BATCH = 8
 
 
 def read_part(
-    context: RunContext, tokenizer: Any, path: Path, limit: int | None = None
+    context: RunContext,
+    tokenizer: Any,
+    path: Path,
+    limit: int | None = None,
+    *,
+    takes: Takes = "any",
+    form: schema.PromptForm | None = None,
 ) -> ExampleSet:
-    """Tokenise a file of the data set; what cannot be used becomes warning events."""
+    """Tokenise a file of the data set; what cannot be used becomes warning events.
+
+    `form` is the prompt form where it is not that of run.yaml. Raises DataFailure for lines that
+    can't be read and for lines that `takes` excludes.
+    """
 
     def on_example(count: int) -> None:
         if count % 64 == 0:
             context.ears.check()
             context.progress("tokenise", 0, 0, examples=count, file=path.name)
 
-    length = context.spec.recipe.sequence_length
-    part = load_examples(tokenizer, path, length, limit=limit, on_example=on_example)
+    recipe = context.spec.recipe
+    part = load_examples(
+        tokenizer,
+        path,
+        recipe.sequence_length,
+        limit=limit,
+        on_example=on_example,
+        prompt_form=form or recipe.prompt_form,
+        takes=takes,
+    )
+    written = write_lines(context.folder, path.name, part)
     for message, data in part.warnings(path.name):
-        context.journal.warning(message, **data)
+        context.journal.warning(message, **data, path=written[data["reason"]])
+    if refused := unusable(recipe, path.name, part):
+        raise refused
     return part
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from finetune import schema
-from finetune.failures import DataFailure
+from finetune.failures import DataFailure, WorkFailure
 
 #: For a base without a template of its own; every turn ends in the end token after an answer.
 PLAIN_TEMPLATE = (
@@ -37,15 +38,26 @@ class TemplateRefuses(Exception):
 
 @dataclass(frozen=True)
 class Template:
-    """The template in use: where it comes from, its text's SHA-256, its text if not the base's."""
+    """The template in use: where it comes from, its text's SHA-256 and its text.
+
+    `own` says that the text is not the base's own: another form, or a system message in it.
+    """
 
     source: Literal["base", "plain", "alpaca"]
     fingerprint: str
     text: str
+    prompt_form: schema.PromptForm
+    system_message: str | None
+    own: bool
 
 
-def set_template(tokenizer: Any, form: schema.PromptForm) -> Template:
-    """Give the tokenizer the template to use; a base without one gets the plain one."""
+def set_template(
+    tokenizer: Any, form: schema.PromptForm, system_message: str | None = None
+) -> Template:
+    """Give the tokenizer the template to use; a base without one gets the plain one.
+
+    The system message becomes a part of the template, so whoever renders with it opens alike.
+    """
     source: Literal["base", "plain", "alpaca"] = "base"
     if form == "alpaca":
         source, tokenizer.chat_template = "alpaca", ALPACA_TEMPLATE
@@ -60,7 +72,79 @@ def set_template(tokenizer: Any, form: schema.PromptForm) -> Template:
         )
     # A tokenizer may hold several templates; the one for plain chats counts.
     text = tokenizer.get_chat_template()
-    return Template(source, hashlib.sha256(text.encode("utf-8")).hexdigest(), text)
+    if system_message is not None:
+        text = tokenizer.chat_template = _opened(text, system_message)
+    own = source != "base" or system_message is not None
+    return Template(source, fingerprint_of(text), text, form, system_message, own)
+
+
+def set_adapter_template(tokenizer: Any, folder: Path, form: schema.AdapterForm) -> Template:
+    """Give the tokenizer the template that stands beside an adapter: the one it was trained with.
+
+    Raises WorkFailure where it is another text than the adapter's record says.
+    """
+    path = folder / schema.ADAPTER_TEMPLATE_FILE
+    try:
+        # As bytes: reading as text would turn a carriage return into a line end.
+        text = path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _foreign_template(path, f"It can't be read ({type(error).__name__}).") from error
+    if fingerprint_of(text) != form.template_fingerprint:
+        raise _foreign_template(path, f"{schema.ADAPTER_FORM_FILE} beside it names another text.")
+    tokenizer.chat_template = text
+    own = form.template_source != "base" or form.system_message is not None
+    return Template(
+        form.template_source,
+        form.template_fingerprint,
+        text,
+        form.prompt_form,
+        form.system_message,
+        own,
+    )
+
+
+def adapter_form_files(template: Template) -> dict[str, bytes]:
+    """What tells the form beside the adapter's weights; other programs read the template too."""
+    form = schema.AdapterForm(
+        prompt_form=template.prompt_form,
+        system_message=template.system_message,
+        template_source=template.source,
+        template_fingerprint=template.fingerprint,
+    )
+    return {
+        schema.ADAPTER_TEMPLATE_FILE: template.text.encode("utf-8"),
+        schema.ADAPTER_FORM_FILE: (form.model_dump_json(indent=2) + "\n").encode("utf-8"),
+    }
+
+
+def fingerprint_of(text: str) -> str:
+    """SHA-256 of a template's text."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _foreign_template(path: Path, why: str) -> WorkFailure:
+    return WorkFailure(
+        213,
+        "The adapter's prompt form is not known.",
+        f"{path}: {why}",
+        "Copy the adapter's folder whole from the training that made it.",
+    )
+
+
+def _opened(template: str, system_message: str) -> str:
+    """The template with a system message before every chat that has none.
+
+    The line end after the block is taken away with it, as templates are rendered everywhere, so
+    what follows stands as it stood.
+    """
+    text = system_message
+    for sign, written in (("\\", "\\\\"), ("'", "\\'"), ("\n", "\\n"), ("\r", "\\r")):
+        text = text.replace(sign, written)
+    return (
+        "{% if messages[0]['role'] != 'system' and messages[0]['role'] != 'developer' %}"
+        f"{{% set messages = [{{'role': 'system', 'content': '{text}'}}] + messages %}}"
+        "{% endif %}\n" + template
+    )
 
 
 def render(tokenizer: Any, messages: list[dict[str, Any]], *, prompt: bool = False) -> str:
@@ -70,10 +154,32 @@ def render(tokenizer: Any, messages: list[dict[str, Any]], *, prompt: bool = Fal
     plain = [{"role": item["role"], "content": item["content"]} for item in messages]
     try:
         text = tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=prompt)
-    except (TemplateError, IndexError, TypeError) as error:
+    except (TemplateError, IndexError, KeyError, TypeError, ValueError) as error:
         # No chain: a template's error may quote the chat.
         raise TemplateRefuses(type(error).__name__) from None
     return str(text)
+
+
+def guarded(
+    tokenizer: Any, messages: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], str | None]:
+    """The chat with special tokens in its contents broken by a sign, and that sign.
+
+    A content that says `<|im_end|>` is text, and must not end a turn. None where none does.
+    """
+    tokens = [token for token in tokenizer.all_special_tokens if token]
+    if not any(token in each["content"] for each in messages for token in tokens):
+        return messages, None
+    text = "".join(each["content"] for each in messages)
+    guard = next(sign for sign in map(chr, range(0x100000, 0x10FFFE)) if sign not in text)
+    longest_first = sorted(tokens, key=len, reverse=True)
+    found = []
+    for each in messages:
+        content = each["content"]
+        for token in longest_first:
+            content = content.replace(token, token[0] + guard + token[1:])
+        found.append({**each, "content": content})
+    return found, guard
 
 
 def answer_spans(tokenizer: Any, messages: list[dict[str, Any]]) -> tuple[str, list[range]]:
@@ -81,21 +187,17 @@ def answer_spans(tokenizer: Any, messages: list[dict[str, Any]]) -> tuple[str, l
 
     A span is what the chat gains by the assistant's turn over the opened prompt before it, so no
     template needs generation markers. Where a template writes earlier turns differently (dropping
-    their thoughts, say), the answer is looked up in the whole text instead.
+    their thoughts, say), it is the place that changes when the content does.
     """
     text = render(tokenizer, messages)
     spans: list[range] = []
-    position = 0
     for index, message in enumerate(messages):
-        if message["role"] != "assistant":
+        if message["role"] != "assistant" or message.get("weight", 1) == 0:
             continue
         span = _span_by_prefix(tokenizer, messages, index, text)
-        if span is None or span.start < position:
-            span = _span_by_search(tokenizer, message["content"], text, position)
         if span is None:
-            continue
-        position = span.stop
-        if message.get("weight", 1) != 0:
+            span = _span_by_probe(tokenizer, messages, index, text)
+        if span is not None and (not spans or span.start >= spans[-1].stop):
             spans.append(span)
     return text, spans
 
@@ -107,7 +209,7 @@ def _span_by_prefix(
         return None
     try:
         before = render(tokenizer, messages[:index], prompt=True)
-        after = render(tokenizer, messages[: index + 1])
+        after = text if index == len(messages) - 1 else render(tokenizer, messages[: index + 1])
     except TemplateRefuses:
         return None
     if not (text.startswith(after) and after.startswith(before) and len(after) > len(before)):
@@ -123,14 +225,24 @@ def _without_tail(tokenizer: Any, text: str, span: range) -> range:
     return span
 
 
-def _span_by_search(tokenizer: Any, content: str, text: str, position: int) -> range | None:
-    needle = content.strip()
-    start = text.find(needle, position) if needle else -1
-    if start < 0:
+def _span_by_probe(
+    tokenizer: Any, messages: list[dict[str, Any]], index: int, text: str
+) -> range | None:
+    """Where the content stands in the text: the place that another content would take.
+
+    What follows it belongs to the answer as far as it would follow if the chat ended there.
+    """
+    probe = next(sign for sign in map(chr, range(0xF0000, 0xFFFFE)) if sign not in text)
+    other = [*messages]
+    other[index] = {**messages[index], "content": probe}
+    try:
+        start, found, rest = render(tokenizer, other).partition(probe)
+        ending = render(tokenizer, other[: index + 1]).partition(probe)[2]
+    except TemplateRefuses:
         return None
-    stop = start + len(needle)
-    for token in tokenizer.all_special_tokens:
-        if text[stop:].lstrip().startswith(token):
-            stop = text.index(token, stop) + len(token)
-            break
-    return range(start, stop)
+    stop = len(text) - len(rest)
+    if not (found and text.startswith(start) and text.endswith(rest) and len(start) < stop):
+        return None
+    alike = zip(rest, ending, strict=False)
+    shared = next((place for place, (a, b) in enumerate(alike) if a != b), len(ending))
+    return _without_tail(tokenizer, text, range(len(start), stop + shared))

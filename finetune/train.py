@@ -14,22 +14,26 @@ from finetune import schema
 from finetune.adapters import adapter_files
 from finetune.bases import Base, load_base
 from finetune.checkpoints import records_of, write_folder
-from finetune.examples import Example, ExampleSet
-from finetune.failures import BadRequest, DataFailure
+from finetune.examples import ExampleSet
+from finetune.failures import DataFailure
 from finetune.hooks import drop_left_folders, hook_looks
 from finetune.keeping import Keeper
 from finetune.looks import Look, Validation
-from finetune.means import means_of
+from finetune.means import Means, means_of
 from finetune.memory import gpu_peak_bytes, kernel_kills, peak_bytes, smaller, vanished_for_memory
+from finetune.objective import Objective, Supervised
 from finetune.packing import Packed
+from finetune.preference import Preference
 from finetune.provenance import file_records, package_versions, run_fingerprint
 from finetune.ranks import Ranks
+from finetune.readers import dataset_folder
+from finetune.rows import refusal, refuse_mixture
 from finetune.runner import RunContext
 from finetune.scoring import read_part
 from finetune.session import Session, note_smaller
 from finetune.speed import choose_threads, cores
 from finetune.stopping import judge_of
-from finetune.templates import Template, set_template
+from finetune.templates import Template, adapter_form_files, set_template
 from finetune.training import Trainer
 from finetune.unbuilt import refuse_unbuilt
 from finetune.vitals import boot_id
@@ -62,6 +66,7 @@ def train(context: RunContext) -> dict[str, Any]:
     """Train as run.yaml says; returns the data of the result event."""
     recipe = context.spec.recipe
     refuse_unbuilt(recipe)
+    refuse_mixture(recipe)
     _answer_vanishing(context)
     drop_left_folders(context.folder)
     folder = dataset_folder(context.spec)
@@ -70,46 +75,25 @@ def train(context: RunContext) -> dict[str, Any]:
     data_files = file_records([*files, *([rehearsal] if rehearsal else [])])
     context.progress("load", 0, 0, force=True)
     ranks = Ranks.join()
-    means = means_of(recipe)
-    if means.replaced:
-        context.journal.warning(means.replaced, reason="optimizer_replaced", used=means.optimizer)
-    base = load_base(context, means=means)
-    template = set_template(base.tokenizer, recipe.prompt_form)
-    if template.source == "plain" and recipe.prompt_form == "chat_template":
+    base = load_base(context, means=_means(context))
+    template = set_template(base.tokenizer, recipe.prompt_form, recipe.opening)
+    if template.source == "plain" and recipe.prompt_form != "plain":
         context.journal.warning(
             "the base has no chat template; the plain one is used", reason="plain_template"
         )
-    examples = read_part(context, base.tokenizer, folder / schema.TRAIN_FILE)
-    if not examples.examples:
-        raise DataFailure(
-            203,
-            "There is nothing to learn in train.jsonl.",
-            "No line has an assistant's answer (with weight 1) within sequence_length.",
-            "Look at the warnings of this run, raise sequence_length, or prepare the data again.",
-        )
-    valid: list[Example] = []
-    if (folder / schema.VALID_FILE).is_file():
-        limit = context.spec.evaluation.sample_limit or VALID_LOOK
-        part = read_part(context, base.tokenizer, folder / schema.VALID_FILE, limit=limit)
-        valid = part.examples
+    examples = read_part(context, base.tokenizer, files[0], takes=recipe.method)
+    if refused := refusal(recipe, schema.TRAIN_FILE, examples):
+        raise refused
+    valid = _valid(context, base, files[1])
     judge = judge_of(recipe, validates=bool(valid))
     rehearsed = read_part(context, base.tokenizer, rehearsal).examples if rehearsal else []
     threads = _threads(context, base, ranks)
-    trainer = Trainer(
-        base,
-        recipe,
-        [*examples.examples, *rehearsed],
-        context.ears.demand,
-        means,
-        ranks=ranks,
-        batch_size=min(context.spec.fitted_batch_size or recipe.batch_size, recipe.batch_size),
-    )
-    if context.spec.fitted_activation_checkpointing and not trainer.checkpointing:
-        trainer.checkpoint_activations()
-    fingerprint = run_fingerprint(context.spec, base, template, data_files, means)
+    learnt = [*examples.examples, *examples.pairs, *rehearsed]
+    trainer = _trainer(context, base, ranks, learnt)
     looks: list[Look] = [Validation(valid, recipe.eval_steps)]
     if not recipe.try_one_step:
         looks += hook_looks(context)
+    fingerprint = run_fingerprint(context.spec, base, template, data_files, trainer.means)
     keeper = Keeper(context, trainer, fingerprint)
     session = Session(context, trainer, looks, keeper, judge, len(rehearsed))
     session.begin(threads)
@@ -117,6 +101,58 @@ def train(context: RunContext) -> dict[str, Any]:
     if recipe.try_one_step:
         return one_step(session)
     return _finish(session, base, template, examples, data_files)
+
+
+def _means(context: RunContext) -> Means:
+    means = means_of(context.spec.recipe)
+    if means.replaced:
+        context.journal.warning(means.replaced, reason="optimizer_replaced", used=means.optimizer)
+    return means
+
+
+def _valid(context: RunContext, base: Base, path: Path) -> list[Any]:
+    """The examples of valid.jsonl that are looked at; none where there is no such file."""
+    if not path.is_file():
+        return []
+    limit = context.spec.evaluation.sample_limit or VALID_LOOK
+    takes = context.spec.recipe.method
+    part = read_part(context, base.tokenizer, path, limit=limit, takes=takes)
+    return [*part.examples, *part.pairs]
+
+
+def _trainer(context: RunContext, base: Base, ranks: Ranks, learnt: list[Any]) -> Trainer:
+    """The trainer, with what earlier sittings have fitted to the memory."""
+    spec = context.spec
+    trainer = Trainer(
+        base,
+        _way(context, spec.recipe),
+        learnt,
+        context.ears.demand,
+        means_of(spec.recipe),
+        _objective(spec.recipe),
+        ranks=ranks,
+        batch_size=min(spec.fitted_batch_size or spec.recipe.batch_size, spec.recipe.batch_size),
+    )
+    if spec.fitted_activation_checkpointing and not trainer.checkpointing:
+        trainer.checkpoint_activations()
+    return trainer
+
+
+def _objective(recipe: schema.Recipe) -> Objective:
+    if recipe.method == "dpo":
+        return Preference(recipe.dpo.beta)
+    return Supervised()
+
+
+def _way(context: RunContext, recipe: schema.Recipe) -> schema.Recipe:
+    """The recipe without what pairs can't have."""
+    if recipe.method == "supervised" or not recipe.packing:
+        return recipe
+    context.journal.warning(
+        "batches are padded, not packed: preference pairs are compared row by row",
+        reason="not_packed",
+    )
+    return recipe.model_copy(update={"packing": False})
 
 
 def _answer_vanishing(context: RunContext) -> None:
@@ -144,18 +180,6 @@ def one_step(session: Session) -> dict[str, Any]:
         "gpu_memory_bytes": gpu_peak_bytes(trainer.base.device),
         "seconds": round(session.context.elapsed(), 1),
     }
-
-
-def dataset_folder(spec: schema.RunSpec) -> Path:
-    """The data set's folder; raises BadRequest where run.yaml names none."""
-    if spec.dataset_path is None:
-        raise BadRequest(
-            101,
-            "The run has no data set.",
-            "run.yaml has no dataset_path.",
-            "Name the folder that holds train.jsonl and valid.jsonl.",
-        )
-    return Path(spec.dataset_path).expanduser()
 
 
 def rehearsal_file(recipe: schema.Recipe) -> Path | None:
@@ -196,7 +220,8 @@ def _finish(
 ) -> dict[str, Any]:
     """Adapter and manifest; all may be done again after a kill."""
     context, trainer = session.context, session.trainer
-    step, reason, files = _chosen_adapter(session)
+    step, reason, weights = _chosen_adapter(session)
+    files = {**weights, **adapter_form_files(template)}
     if context.writes:
         write_folder(context.folder / schema.ADAPTER_FOLDER, files)
     speed = session.clock.tokens_per_second
@@ -208,7 +233,7 @@ def _finish(
         steps=trainer.counters.step,
         total_steps=session.total,
         resumed_from_step=session.resumed_from,
-        examples=len(examples.examples),
+        examples=len(examples.examples) + len(examples.pairs),
         rehearsal_examples=session.rehearsed,
         packed=isinstance(session.way.feed, Packed),
         kept_examples=session.way.kept,
@@ -284,7 +309,9 @@ def run_facts(context: RunContext, base: Base, template: Template) -> dict[str, 
         "dataset_hash": spec.dataset_hash,
         "template_fingerprint": template.fingerprint,
         "template_source": template.source,
-        "template": None if template.source == "base" else template.text,
+        "template": template.text if template.own else None,
+        "prompt_form": template.prompt_form,
+        "system_message": template.system_message,
         "packages": package_versions(),
         "seed": spec.recipe.seed,
         "device": str(base.device),

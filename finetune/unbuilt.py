@@ -8,11 +8,9 @@ from finetune import schema
 from finetune.failures import BadRequest
 
 UNBUILT: Final = (
-    "method",
     "base_pull",
     "general_questions",
     "general_floor",
-    "system_message",
 )
 
 
@@ -28,8 +26,6 @@ def refuse_unbuilt(recipe: schema.Recipe) -> None:
                 f"It is {wanted!r}.",
                 "Leave it out.",
             )
-    if recipe.prompt_form == "critique":
-        raise BadRequest(104, "The form `critique` can't be trained yet.", "", "Take another form.")
 
 
 def _value(recipe: schema.Recipe, name: str) -> object:

@@ -174,10 +174,50 @@ class Settings(BaseSettings):
     )
     stalled_seconds: int = _setting(
         "SOPHIA_STALLED_SECONDS",
-        30,
-        N_("After how many seconds without a sign a run is looked at."),
+        25,
+        N_("After how many seconds without a sign a run counts as stuck, is ended and taken up."),
         ge=5,
         le=86400,
+    )
+    training_slots: str = _setting(
+        "SOPHIA_TRAINING_SLOTS",
+        "auto",
+        N_("How many runs a machine has at once; auto: one for each GPU, or one."),
+    )
+    worker_queues: str = _setting(
+        "SOPHIA_WORKER_QUEUES",
+        "auto",
+        N_(
+            "What a worker does: names with commas between (training, evaluation, merge, hosted, "
+            "gpu, or your own); auto: all that its machine can."
+        ),
+    )
+    training_memory_limit: str = _setting(
+        "SOPHIA_TRAINING_MEMORY_LIMIT",
+        "auto",
+        N_("The most memory of one run, e.g. 12G; auto: 80 % of the machine's by slots; or off."),
+    )
+    disk_floor_mb: int = _setting(
+        "SOPHIA_DISK_FLOOR_MB",
+        1024,
+        N_("Free disk in MB below which no run starts and trainings pause; 0: none."),
+        ge=0,
+        le=1_000_000_000,
+    )
+    memory_floor_mb: int = _setting(
+        "SOPHIA_MEMORY_FLOOR_MB",
+        256,
+        N_("Free memory in MB below which no run starts and trainings pause; 0: none."),
+        ge=0,
+        le=1_000_000_000,
+    )
+    quiet_hours: str = _setting(
+        "SOPHIA_QUIET_HOURS",
+        "",
+        N_(
+            "Hours in SOPHIA_TIMEZONE in which no training runs here, e.g. "
+            "08:00-12:00,13:00-18:00; a running one is paused and goes on by itself."
+        ),
     )
     training_recipe: str = _setting(
         "SOPHIA_RECIPE", "default", N_("The recipe of a training: a name, or a YAML file.")
@@ -325,6 +365,39 @@ class Settings(BaseSettings):
                 "no_targets", _("must be parts like perplexity<2.5(3.0), each name once")
             ) from None
         return value
+
+    @field_validator("training_slots")
+    @classmethod
+    def _are_slots(cls, value: str) -> str:
+        text = value.strip().lower()
+        if text == "auto" or (text.isdecimal() and len(text) <= 3 and int(text) >= 1):
+            return text
+        raise PydanticCustomError(
+            "no_slots", _("must be auto, or a whole number from 1 to {limit}").format(limit=999)
+        )
+
+    @field_validator("training_memory_limit")
+    @classmethod
+    def _is_a_size(cls, value: str) -> str:
+        from sophia_tui.domain.limits import read_size
+
+        text = value.strip().lower()
+        if text in ("auto", "off") or read_size(text) is not None:
+            return text
+        raise PydanticCustomError("no_size", _("must be auto, off, or a size like 12G or 800M"))
+
+    @field_validator("quiet_hours")
+    @classmethod
+    def _are_hours(cls, value: str) -> str:
+        from sophia_tui.domain.limits import read_hours
+
+        try:
+            read_hours(value)
+        except ValueError:
+            raise PydanticCustomError(
+                "no_hours", _("must be hours like 08:00-12:00,13:00-18:00")
+            ) from None
+        return value.strip()
 
     @field_validator("training_threads")
     @classmethod

@@ -25,6 +25,8 @@ from sophia_tui.services.catalogue import registry
 from sophia_tui.services.operations import Dispatcher, Registry
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from sophia_tui.domain.serving import Probe
     from sophia_tui.services.deployments import Deployments
     from sophia_tui.services.prices import Prices
@@ -146,6 +148,17 @@ class House:
 
                 self._source = await open_source(self.settings, self.paths)
         return self._source
+
+    async def perform(self, operation: str, request: Mapping[str, Any], actor: str) -> "BaseModel":
+        """Run what is due by the calendar, as who made the schedule: with their role of today, and
+        the limits of callers over HTTP where they are one."""
+        over_http = actor.startswith("api:")
+        context = self.context(
+            Face.API if over_http else Face.WORKER,
+            actor=actor,
+            role=as_role(actor.removeprefix("api:"), "SOPHIA_ROLES") if over_http else None,
+        )
+        return await self.dispatcher.call(operation, request, context)
 
     def launcher(self) -> RunLauncher:
         from sophia_tui.providers.local import LocalLauncher
@@ -337,7 +350,15 @@ async def _train(house: House) -> Any:
     from sophia_tui.services.train import TrainService
 
     store = await house.store()
-    return TrainService(store, house.settings, house.paths, house.clock, house.wake, house.prices)
+    return TrainService(
+        store,
+        house.settings,
+        house.paths,
+        house.clock,
+        house.wake,
+        house.prices,
+        open_trainer=house.trainer,
+    )
 
 
 async def _finetune(house: House) -> Any:
@@ -361,6 +382,20 @@ async def _jobs(house: House) -> Any:
     )
 
 
+async def _queue(house: House) -> Any:
+    from sophia_tui.services.queue import QueueService
+
+    store = await house.store()
+    return QueueService(store, house.settings, house.clock, house.wake)
+
+
+async def _schedules(house: House) -> Any:
+    from sophia_tui.services.schedules import SchedulesService
+
+    store = await house.store()
+    return SchedulesService(store, house.registry, house.settings, house.clock, house.wake)
+
+
 async def _evaluate(house: House) -> Any:
     from sophia_tui.services.evaluate import EvaluateService
 
@@ -380,6 +415,19 @@ async def _models(house: House) -> Any:
     from sophia_tui.services.models import ModelsService
 
     return ModelsService(await house.store(), house.prices, house.clock)
+
+
+async def _provider(house: House) -> Any:
+    from sophia_tui.services.provider import ProviderService
+
+    store = await house.store()
+    return ProviderService(store, house.settings, house.trainer, house.prices, house.clock)
+
+
+async def _checkpoints(house: House) -> Any:
+    from sophia_tui.services.checkpoints import CheckpointsService
+
+    return CheckpointsService(await house.store())
 
 
 async def _merge(house: House) -> Any:
@@ -484,10 +532,14 @@ FACTORIES: dict[str, Factory] = {
     "TrainService": _train,
     "FinetuneService": _finetune,
     "JobsService": _jobs,
+    "QueueService": _queue,
+    "SchedulesService": _schedules,
     "EvaluateService": _evaluate,
     "EvaluationsService": _evaluations,
     "ModelsService": _models,
     "MergeService": _merge,
+    "ProviderService": _provider,
+    "CheckpointsService": _checkpoints,
     "ServingService": _serving,
     "AskService": _ask,
     "PromoteService": _promote,

@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 
 from sophia_tui.domain.datasets import DatasetVersion
-from sophia_tui.domain.jobs import Job, JobEvent, JobKind
+from sophia_tui.domain.jobs import Job, JobEvent, JobKind, Schedule
 from sophia_tui.domain.models import (
     Evaluation,
     FileChange,
@@ -53,6 +53,7 @@ PROVIDER_ID = "ftjob-abc123provider"
 NEWEST_MODEL, OLDER_MODEL, MERGED_MODEL = "sophia-v2", "sophia-v1", "sophia-v2-merged"
 HOSTED_MODEL = "ft:gpt-4o-mini-2024-07-18:town::B1c2D3e4"
 DEPLOYMENT = "deploy-ready345672"
+SCHEDULE = "weekly-town"
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,26 @@ async def fill(store: Store, folder: Path, now: datetime = NOW) -> Seeded:
     await _models(store, made, now)
     await _promotions(store, made, now)
     await _deployments(store, folder, now)
+    await store.schedules.add(_schedule(now))
     await store.traffic.add(list(_traffic(now)))
     return made
+
+
+def _schedule(now: datetime) -> Schedule:
+    """It ran on Monday, and will next week."""
+    return Schedule(
+        id=SCHEDULE,
+        operation="prepare.run",
+        request={"name": "town"},
+        every="weekly",
+        timezone="UTC",
+        created_by=PERSON,
+        created_at=now - timedelta(days=20),
+        next_at=now + timedelta(days=4, hours=12),
+        last_at=now - timedelta(days=2, hours=12),
+        last_outcome="done",
+        last_result={"id": "town@0123456789ab"},
+    )
 
 
 def _dataset(folder: Path, name: str, seed: int, at: datetime) -> DatasetVersion:

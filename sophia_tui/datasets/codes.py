@@ -24,6 +24,12 @@ REASONS: dict[str, str] = {
     "no_answer": N_("No answer."),
     "question_type": N_("The question is not text."),
     "answer_type": N_("The answer is not text."),
+    # instruction and output
+    "no_instruction": N_("No instruction."),
+    "no_output": N_("No output."),
+    "instruction_type": N_("The instruction is not text."),
+    "input_type": N_("The input is not text."),
+    "output_type": N_("The output is not text."),
     # chat
     "messages_type": N_("The messages are not a list."),
     "no_messages": N_("The list of messages is empty."),
@@ -39,6 +45,21 @@ REASONS: dict[str, str] = {
     "last_not_assistant": N_("The last message is not the assistant's."),
     "nothing_to_learn": N_("Every message of the assistant has weight 0."),
     "special_token": N_("Message {message} holds a special token of chat templates."),
+    # preference pairs
+    "no_chosen": N_("No better answer."),
+    "no_rejected": N_("No worse answer."),
+    "pair_answer": N_("An answer of the pair is not one message of the assistant."),
+    "pair_prompt": N_("The prompt of the pair ends with the assistant."),
+    "pair_same": N_("Both answers of the pair are the same."),
+    "pair_tools": N_("Offers tools, which this version can't keep."),
+    "other_form": N_("A line of another form ({form}) than this data set is made of."),
+    # what a hosted provider wants besides
+    "bom": N_("Begins with a byte-order mark."),
+    "crlf": N_("Ends with a carriage return."),
+    "blank": N_("Is blank."),
+    "call_type": N_("The tool calls of message {message} can't be read."),
+    "no_call_id": N_("Message {message} is a tool's and does not say which call it answers."),
+    "image_role": N_("Message {message} shows an image and is not the user's."),
     # between records
     "duplicate": N_("The same as line {first_line} of {first_file}."),
 }
@@ -71,8 +92,9 @@ def reason(code: str, details: Mapping[str, Detail] | None = None) -> str:
 def explain(code: str, details: Mapping[str, Detail] | None = None) -> str:
     """The sentence in the active language. An unknown code is shown as it is."""
     told = dict(details or {})
-    if "format" in told:  # the only detail that is words of ours
-        told["format"] = _(str(told["format"]))
+    for name in ("format", "form"):  # the only details that are words of ours
+        if name in told:
+            told[name] = _(str(told[name]))
     return _fill(_(REASONS[code]) if code in REASONS else code, told)
 
 

@@ -1,7 +1,8 @@
 """Turns the formats of training lines that this version knows into the canonical example.
 
-Known are question/answer lines and chat `messages`. Citations, metadata and every other field stay
-out of the training text. Texts are taken as they are; only white space alone counts as empty.
+Known are question/answer lines, instruction/output lines, chat `messages` and preference pairs.
+Citations, metadata and every other field stay out of the training text. Texts are taken as they
+are; only white space alone counts as empty.
 """
 
 import re
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 
 from sophia_tui.datasets.codes import Unusable
-from sophia_tui.domain.datasets import ROLES, Example, Message
+from sophia_tui.domain.datasets import ROLES, Example, Message, Pair
 from sophia_tui.i18n import N_
 
 # What chat templates write themselves. In content it would forge a turn, and hosted services
@@ -23,9 +24,7 @@ _SPECIAL_TOKEN = re.compile(
 
 #: Formats that are recognised only to be named: the fields that tell, and the name.
 _OTHER_FORMATS = (
-    (("preferred_output", "non_preferred_output"), N_("preference pairs")),
-    (("chosen", "rejected"), N_("preference pairs")),
-    (("instruction", "output"), N_("instruction and output")),
+    (("chosen", "rejected"), N_("preference pairs without a prompt")),
     (("prompt", "completion"), N_("prompt and completion")),
     (("prompt", "response_revised"), N_("constitutional examples")),
     (("conversations",), N_("conversations")),
@@ -42,11 +41,13 @@ def _nobody(code: str) -> None:
     """Nobody listens."""
 
 
-def convert(record: dict[str, Any], note: Noted = _nobody) -> Example:
-    """The canonical example of one parsed line. Raises Unusable with code and reason.
+def convert(record: dict[str, Any], note: Noted = _nobody) -> Example | Pair:
+    """The canonical example or pair of one parsed line. Raises Unusable with code and reason.
 
     `note` is told `message_fields` where a message has fields that are left out (a name, say).
     """
+    if is_pair(record):
+        return _pair(record, note)
     if "messages" in record:
         return Example(_chat(record["messages"], note))
     if "question" in record or "answer" in record:
@@ -56,21 +57,40 @@ def convert(record: dict[str, Any], note: Noted = _nobody) -> Example:
                 Message("assistant", _text(record.get("answer"), "answer")),
             )
         )
+    if "instruction" in record and "output" in record:
+        return Example(
+            (
+                Message("user", _instruction(record)),
+                Message("assistant", _text(record["output"], "output")),
+            )
+        )
     raise Unusable("unknown_format", format=_name_of(record))
 
 
-def encode(example: Example) -> bytes:
-    """The canonical line, without line end: `{"messages":[{"role":…,"content":…}]}`, compact UTF-8.
+def is_pair(record: dict[str, Any]) -> bool:
+    """Whether a line means to be a preference pair: ours, with `prompt`, or the hosted form."""
+    if "preferred_output" in record or "non_preferred_output" in record:
+        return True
+    return ("messages" in record or "prompt" in record) and (
+        "chosen" in record or "rejected" in record
+    )
+
+
+def encode(example: Example | Pair) -> bytes:
+    """The canonical line, without line end: `{"messages":[{"role":…,"content":…}]}`, compact UTF-8;
+    a pair has `"chosen":[…],"rejected":[…]` beside its prompt, one message of the assistant each.
 
     `weight` is written where it is 0; 1 is what its absence means.
     """
-    messages = [
-        {"role": each.role, "content": each.content}
-        if each.weight is None
-        else {"role": each.role, "content": each.content, "weight": each.weight}
-        for each in example.messages
-    ]
-    return _ENCODER.encode({"messages": messages})
+    line = {"messages": [_plain(each) for each in example.messages]}
+    if isinstance(example, Pair):
+        line |= {"chosen": [_plain(example.chosen)], "rejected": [_plain(example.rejected)]}
+    return _ENCODER.encode(line)
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    plain: dict[str, Any] = {"role": message.role, "content": message.content}
+    return plain if message.weight is None else {**plain, "weight": message.weight}
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -83,6 +103,14 @@ def _name_of(record: dict[str, Any]) -> str:
     return N_("neither messages nor question and answer")
 
 
+def _instruction(record: dict[str, Any]) -> str:
+    """The instruction, and after a blank line what it is about (`input`), where there is any."""
+    asked, about = _text(record["instruction"], "instruction"), record.get("input")
+    if about is None or (isinstance(about, str) and not about.strip()):
+        return asked
+    return f"{asked}\n\n{_text(about, 'input')}"
+
+
 def _text(value: Any, field: str) -> str:
     if value is None:
         raise Unusable(f"no_{field}")
@@ -90,23 +118,67 @@ def _text(value: Any, field: str) -> str:
         raise Unusable(f"{field}_type")
     if not value.strip():
         raise Unusable(f"no_{field}")
-    _refuse_special(value, 1 if field == "question" else 2)
+    refuse_special(value, 2 if field in ("answer", "output") else 1)
     return value
 
 
-def _refuse_special(text: str, message: int) -> None:
+def refuse_special(text: str, message: int) -> None:
+    """Raises Unusable for a text that no training line may hold; `message` counts from 1."""
     if "\0" in text:
         raise Unusable("nul")
     if ("<" in text or "[" in text) and _SPECIAL_TOKEN.search(text):
         raise Unusable("special_token", message=message)
 
 
-def _chat(messages: Any, note: Noted) -> tuple[Message, ...]:
+def _turns(messages: Any, note: Noted) -> tuple[Message, ...]:
     if not isinstance(messages, list):
         raise Unusable("messages_type")
     if not messages:
         raise Unusable("no_messages")
-    turns = tuple(_message(each, place, note) for place, each in enumerate(messages, start=1))
+    return tuple(_message(each, place, note) for place, each in enumerate(messages, start=1))
+
+
+def _pair(record: dict[str, Any], note: Noted) -> Pair:
+    better, worse = record.get("chosen"), record.get("rejected")
+    prompt = record.get("messages", record.get("prompt"))
+    if "preferred_output" in record or "non_preferred_output" in record:
+        better, worse = record.get("preferred_output"), record.get("non_preferred_output")
+        given = record.get("input")
+        if not isinstance(given, dict):
+            raise Unusable("messages_type")
+        if given.get("tools"):
+            raise Unusable("pair_tools")
+        prompt = given.get("messages")
+    if isinstance(prompt, str):
+        prompt = [{"role": "user", "content": prompt}]
+    turns = _turns(prompt, note)
+    if turns[-1].role == "assistant":
+        raise Unusable("pair_prompt")
+    place = len(turns) + 1
+    chosen = _one_answer(better, "no_chosen", place, note)
+    rejected = _one_answer(worse, "no_rejected", place + 1, note)
+    if chosen.content == rejected.content:
+        raise Unusable("pair_same")
+    return Pair(turns, chosen, rejected)
+
+
+def _one_answer(given: Any, missing: str, place: int, note: Noted) -> Message:
+    if given is None or given == [] or (isinstance(given, str) and not given.strip()):
+        raise Unusable(missing)
+    if isinstance(given, str):
+        given = {"role": "assistant", "content": given}
+    if isinstance(given, list) and len(given) == 1:
+        [given] = given
+    if not isinstance(given, dict) or given.get("role") != "assistant":
+        raise Unusable("pair_answer")
+    answer = _message(given, place, note)
+    if answer.weight is not None:  # one that is not learnt from is no half of a pair
+        raise Unusable("pair_answer")
+    return answer
+
+
+def _chat(messages: Any, note: Noted) -> tuple[Message, ...]:
+    turns = _turns(messages, note)
     answers = [turn for turn in turns if turn.role == "assistant"]
     if not answers:
         raise Unusable("no_assistant")
@@ -139,7 +211,7 @@ def _content(content: Any, place: int) -> str:
         raise Unusable("content_type", message=place)
     if not content.strip():
         raise Unusable("no_content", message=place)
-    _refuse_special(content, place)
+    refuse_special(content, place)
     return content
 
 

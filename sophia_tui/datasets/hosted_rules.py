@@ -1,27 +1,31 @@
 """The rules that a hosted provider has for a training file, held before a byte of it is sent.
 
-Rules and estimates as the providers' documentation has them; see also formats.convert, which knows
-the rules for one example.
+Rules and estimates as the providers' documentation has them; see hosted_lines for those of a line.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from sophia_tui.datasets import formats
-from sophia_tui.datasets.codes import Unusable, summary
+from sophia_tui.datasets import hosted_lines
+from sophia_tui.datasets.codes import Problem, Unusable, explain
+from sophia_tui.datasets.reader import LineReader, ReadFailed
+from sophia_tui.domain.datasets import PAIRS
+from sophia_tui.domain.hosted import MOST_BYTES
 from sophia_tui.errors import DataError
-from sophia_tui.i18n import _
+from sophia_tui.i18n import _, ngettext
 
 MINIMUM_EXAMPLES = 10
-#: Above this a file has to be sent in parts, which this version does not do.
-MAXIMUM_BYTES = 512 * 1024 * 1024
 #: Tokens of one example that gpt-4o and gpt-4.1 learn from; what is longer is cut at its end.
 CONTEXT_TOKENS = 65_536
-_BYTES_A_TOKEN = 4
+#: Oddities that other readers bear, and a provider does not.
+_ODD = ("bom", "crlf", "blank")
+_LISTED = 100
+_SAID = 5
 
 
 @dataclass(frozen=True)
@@ -35,36 +39,71 @@ class FileReport:
     digests: frozenset[bytes]
 
 
-def check_file(path: Path, least: int = MINIMUM_EXAMPLES) -> FileReport:
-    """Read the file through. Raises DataError J518 (too few examples), J519 (a rule is broken)."""
-    examples = tokens = 0
-    too_long: list[int] = []
-    digests: set[bytes] = set()
+def check_file(path: Path, form: str, least: int = MINIMUM_EXAMPLES) -> FileReport:
+    """Read the file through; `form` is domain.datasets.CHAT or PAIRS.
+
+    Raises DataError J518 (too few examples), J519 (a rule is broken; the lines are in `details`),
+    D381 (larger than a provider takes).
+    """
+    check_line = hosted_lines.check_pair if form == PAIRS else hosted_lines.check_chat
     try:
         size = path.stat().st_size
-        if size > MAXIMUM_BYTES:
-            why = _("It has {size} bytes, and {limit} are the most that can be sent.")
-            raise _broken(path, why.format(size=size, limit=MAXIMUM_BYTES))
+        if size > MOST_BYTES:
+            raise _too_large(path, size)
         with path.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                estimate = _tokens(_record(path, number, line))
-                examples += 1
-                tokens += estimate
-                digests.add(hashlib.blake2b(line.strip(), digest_size=16).digest())
-                if estimate > CONTEXT_TOKENS:
-                    too_long.append(number)
-    except OSError as problem:
-        raise _broken(path, problem.strerror or type(problem).__name__) from problem
-    if examples < least:
+            report, broken = _read(LineReader(stream), check_line)
+    except (OSError, ReadFailed) as problem:
+        cause = problem.problem if isinstance(problem, ReadFailed) else problem
+        raise _broken(path, cause.strerror or type(cause).__name__) from problem
+    if broken:
+        raise _broken_lines(path, broken)
+    if report.examples < least:
         raise DataError(
             "J518",
             _("{file} has too few examples for a hosted provider.").format(file=path.name),
             _("It has {count}, and {least} are needed; 50 to 100 are advised.").format(
-                count=examples, least=least
+                count=report.examples, least=least
             ),
             _("Collect more, then prepare again; or train on this machine."),
         )
-    return FileReport(examples, tokens, tuple(too_long), frozenset(digests))
+    return report
+
+
+def _read(
+    reader: LineReader, check_line: Callable[[dict[str, Any]], int]
+) -> tuple[FileReport, list[tuple[int, Problem]]]:
+    examples = tokens = 0
+    too_long: list[int] = []
+    digests: set[bytes] = set()
+    broken: list[tuple[int, Problem]] = []
+    for line in reader:
+        examples += 1
+        digests.add(hashlib.blake2b(line.raw.strip(), digest_size=16).digest())
+        try:
+            if line.value is None:
+                raise Unusable((line.problem or Problem("json")).code)
+            estimate = check_line(line.value)
+        except Unusable as unusable:
+            if len(broken) < _LISTED:
+                broken.append((line.number, line.problem or unusable.problem))
+            continue
+        tokens += estimate
+        if estimate > CONTEXT_TOKENS:
+            too_long.append(line.number)
+    for code in _ODD:
+        note = reader.notes.get(code)
+        broken += [(number, Problem(code)) for number in note.lines] if note else []
+    broken.sort(key=lambda each: each[0])
+    return FileReport(examples, tokens, tuple(too_long), frozenset(digests)), broken
+
+
+def write_hosted_pairs(source: Path, target: Path) -> None:
+    """Canonical pairs as the protocol wants them, line by line: line n stays line n."""
+    encoder = msgspec.json.Encoder()
+    with source.open("rb") as lines, target.open("xb") as stream:
+        for line in lines:
+            record = msgspec.json.decode(line)
+            stream.write(encoder.encode(hosted_lines.hosted_pair(record)) + b"\n")
 
 
 def check_apart(training: FileReport, validation: FileReport) -> None:
@@ -84,31 +123,36 @@ def default_epochs(examples: int) -> int:
     return 3
 
 
-def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        record = msgspec.json.decode(line)
-        if not isinstance(record, dict):
-            raise Unusable("not_object")
-        formats.convert(record)
-    except Unusable as unusable:
-        why = summary(unusable.problem.code)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        why = summary("json")
-    else:
-        return record
-    raise _broken(path, _("line {number}: {why}").format(number=number, why=why))
+def _too_large(path: Path, size: int) -> DataError:
+    return DataError(
+        "D381",
+        _("{file} is too large for a hosted provider.").format(file=path.name),
+        _("It has {size} bytes, and {limit} are the most that can be sent.").format(
+            size=size, limit=MOST_BYTES
+        ),
+        _("Prepare a smaller data set, or train on this machine."),
+    )
 
 
-def _tokens(record: dict[str, Any]) -> int:
-    """3 for an example, 3 for each message, and its content, estimated by bytes."""
-    contents = sum(len(str(each["content"]).encode()) for each in record["messages"])
-    return 3 + 3 * len(record["messages"]) + -(-contents // _BYTES_A_TOKEN)
+def _broken_lines(path: Path, broken: list[tuple[int, Problem]]) -> DataError:
+    said = [
+        _("line {number}: {why}").format(number=number, why=explain(each.code, each.details))
+        for number, each in broken[:_SAID]
+    ]
+    rest = len(broken) - len(said)
+    if rest:
+        said.append(
+            ngettext("and {count} more line", "and {count} more lines", rest).format(count=rest)
+        )
+    lines = [{"line": number, "code": each.code} for number, each in broken]
+    return _broken(path, "; ".join(said), lines=lines)
 
 
-def _broken(path: Path, why: str) -> DataError:
+def _broken(path: Path, why: str, **details: Any) -> DataError:
     return DataError(
         "J519",
         _("{file} can't be sent to a hosted provider.").format(file=path.name),
         why,
         _("Mend the source, then prepare the data set again."),
+        **details,
     )

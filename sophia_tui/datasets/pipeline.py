@@ -22,15 +22,17 @@ from sophia_tui.datasets.reader import MAX_LINE_BYTES, Line, LineReader, ReadFai
 from sophia_tui.datasets.rejections import Rejections
 from sophia_tui.datasets.sources import Passed, select, unreadable
 from sophia_tui.datasets.version import FORMAT_VERSION, Draft, Written, version_hash, write_version
+from sophia_tui.domain.datasets import CHAT, PAIRS, Pair
 from sophia_tui.errors import DataError
 from sophia_tui.files import write_problem
-from sophia_tui.i18n import _
+from sophia_tui.i18n import N_, _
 from sophia_tui.textsafe import visible
 
 READER_VERSION = 1
 FORMATS_VERSION = 1
 REPAIR_VERSION = 1
 _PROGRESS_ROWS = 2000
+FORM_WORDS = {CHAT: N_("chat"), PAIRS: N_("preference pairs")}
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -41,7 +43,8 @@ class Request:
 
     `target` is the folder datasets/<name>, or None to write nothing. `scratch` is an empty folder
     for spool files, removed by who made it. `repair` is none, certain or suspected: up to which
-    verdict files are taken out of COPY's format while they are read.
+    verdict files are taken out of COPY's format while they are read. `form` is chat or pairs (lines
+    of the other form are rejected), or auto: what the lines are, all of one form.
     """
 
     folder: str
@@ -55,6 +58,7 @@ class Request:
     seed: int = 42
     redact: bool = True
     repair: str = "none"
+    form: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ class _Preparation:
         self.sources: list[dict[str, Any]] = []
         self.repaired = False
         self.rows_in = 0
+        self.forms: Counter[str] = Counter()
         self.bytes_total = sum(_size(path) for path in self.paths)
         self.bytes_done = 0
 
@@ -103,6 +108,8 @@ class _Preparation:
                     self._read_file(number, path, spool)
                 if not spool.rows:
                     raise self._nothing_usable()
+                if len(self.forms) > 1:
+                    raise _mixed(self.forms)
                 draft = self._sift(spool)
         except OSError as problem:
             raise write_problem(self.scratch, problem) from problem
@@ -162,6 +169,9 @@ class _Preparation:
                 problem = line.problem or Problem("json")
                 raise Unusable(problem.code, **problem.details)
             example = formats.convert(line.value, lambda code: reader.note(code, line.number))
+            form = PAIRS if isinstance(example, Pair) else CHAT
+            if self.request.form not in ("auto", form):
+                raise Unusable("other_form", form=FORM_WORDS[form])
             row = formats.encode(example)
         except Unusable as unusable:
             digest = digest_of(line.raw)
@@ -172,6 +182,7 @@ class _Preparation:
             if counts:
                 self.redactions += counts
                 example, row = redacted, formats.encode(redacted)
+        self.forms[form] += 1
         place = split.place_of(self.request.seed, split.group_key(example))
         spool.add(row, file, line.number, place, source)
 
@@ -224,7 +235,8 @@ class _Preparation:
         ]
         if self.repaired:
             steps.append({"step": "repair_copy_export", "version": REPAIR_VERSION, "settings": {}})
-        steps.append({"step": "convert", "version": FORMATS_VERSION, "settings": {}})
+        form = {"form": PAIRS} if PAIRS in self.forms else {}
+        steps.append({"step": "convert", "version": FORMATS_VERSION, "settings": form})
         if request.redact:
             steps.append({"step": "redact", "version": redact.VERSION, "settings": {}})
         steps.append({"step": "exact_duplicates", "version": dedupe.VERSION, "settings": {}})
@@ -248,6 +260,7 @@ class _Preparation:
             "created_at": self.request.created_at.isoformat(),
             "seed": self.request.seed,
             "redacted": self.request.redact,
+            **({"form": PAIRS} if PAIRS in self.forms else {}),
             "sources": self.sources,
             "passed_over": [asdict(each) for each in self.passed],
             "steps": steps,
@@ -296,6 +309,17 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError as problem:
         raise unreadable(path, problem) from problem
+
+
+def _mixed(forms: Counter[str]) -> DataError:
+    return DataError(
+        "D380",
+        _("The files hold both chats and preference pairs."),
+        _(
+            "{chats} lines are chats and {pairs} are preference pairs; a data set has one form."
+        ).format(chats=forms[CHAT], pairs=forms[PAIRS]),
+        _("Say which ones it is to be made of: --form chat or --form pairs; or name the files."),
+    )
 
 
 def _changed(path: Path) -> DataError:

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import replace
 
 from sophia_tui.datasets.personal import Kind, find, may_hold
-from sophia_tui.domain.datasets import Example
+from sophia_tui.domain.datasets import Example, Pair
 
 #: Raised whenever the same text may be redacted in another way than before.
 VERSION = 1
@@ -21,7 +21,7 @@ _PLACEHOLDER = re.compile(r"\[(EMAIL|CNPJ|CPF|CARD|PHONE)_([0-9]{1,6})\]")
 _ROUNDS = 4
 
 
-def redact(example: Example, row: bytes) -> tuple[Example, Counter[str]]:
+def redact(example: Example | Pair, row: bytes) -> tuple[Example | Pair, Counter[str]]:
     """The example without personal data, and how many values were replaced, by kind.
 
     `row` is the example's canonical line, looked at first because most hold nothing. Redacting what
@@ -30,15 +30,19 @@ def redact(example: Example, row: bytes) -> tuple[Example, Counter[str]]:
     counts: Counter[str] = Counter()
     if not may_hold(row):
         return example, counts
-    texts = [message.content for message in example.messages]
+    said = example.messages
+    if isinstance(example, Pair):
+        said = (*said, example.chosen, example.rejected)
+    texts = [message.content for message in said]
     numbers = _Numbers(texts)
     redacted = [_redact_text(text, numbers, counts) for text in texts]
     if not counts:
         return example, counts
     messages = tuple(
-        replace(message, content=text)
-        for message, text in zip(example.messages, redacted, strict=True)
+        replace(message, content=text) for message, text in zip(said, redacted, strict=True)
     )
+    if isinstance(example, Pair):
+        return Pair(messages[:-2], messages[-2], messages[-1]), counts
     return Example(messages), counts
 
 

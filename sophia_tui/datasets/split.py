@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sophia_tui.domain.datasets import Example
+from sophia_tui.domain.datasets import Example, Pair
 
 VERSION = 1
 
@@ -25,7 +25,7 @@ SHARES: dict[str, tuple[int, int, int]] = {
 TRAIN, VALID, TEST = "train", "valid", "test"
 
 
-def group_key(example: Example) -> str:
+def group_key(example: Example | Pair) -> str:
     """What examples of one group have in common: the first user message, else all there is."""
     for message in example.messages:
         if message.role == "user":

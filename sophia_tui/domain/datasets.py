@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+#: What a version holds: chats to learn from, or preference pairs. Never both.
+CHAT, PAIRS = "chat", "pairs"
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
@@ -21,6 +23,15 @@ class Example:
     """One canonical training example: a chat that ends with the assistant's turn."""
 
     messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One canonical preference pair: a prompt, and two answers to it, the first one the better."""
+
+    messages: tuple[Message, ...]
+    chosen: Message
+    rejected: Message
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,11 @@ class DatasetVersion:
     manifest: dict[str, Any] = field(default_factory=dict)
     created_by: str = ""
     created_at: datetime | None = None
+
+    @property
+    def form(self) -> str:
+        """CHAT or PAIRS: what its lines are."""
+        return str(self.manifest.get("form", CHAT))
 
     @property
     def id(self) -> str:

@@ -12,6 +12,16 @@ class JobKind(StrEnum):
     MERGE = "merge"
 
 
+#: Queues by kind; where the work is a provider's, it is `hosted`.
+QUEUES = {
+    JobKind.TRAIN: "training",
+    JobKind.EVALUATE: "evaluation",
+    JobKind.MERGE: "merge",
+}
+HOSTED_QUEUE = "hosted"
+GPU_QUEUE = "gpu"
+
+
 class JobState(StrEnum):
     DRAFT = "draft"
     QUEUED = "queued"
@@ -56,8 +66,10 @@ class Job:
     in events.jsonl behind it. `error` has code, what, why, remedy. `resumes` counts all times that
     the run was taken up again, `resumes_forgiven` those up to a person's last wish: the limit on
     resumes by itself counts the ones after that. `queue` names what a worker must be able to do for
-    it; `waiting` says in the words of an error why a job does not go on now. `cost_usd` is what it
-    has cost so far.
+    it; left empty, it follows from kind and provider. `waiting` says in the words of an error why a
+    job does not go on now; on a paused job it means that a worker paused it and takes it up again.
+    `cost_usd` is what it has cost so far. `folder` is the data folder of the worker that has it,
+    `slot` which of its machine's slots it holds. `regardless`: a person lets it run in quiet hours.
     """
 
     id: str
@@ -90,10 +102,80 @@ class Job:
     wanted: str | None = None  # what a person asked of a living job: cancel, pause, resume
     error: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
-    queue: str = "training"
+    queue: str = ""
     not_before: datetime | None = None
     waiting: dict[str, Any] | None = None
     cost_usd: float | None = None
+    folder: str | None = None
+    slot: int | None = None
+    regardless: bool = False
+    version: int = 1
+
+    @property
+    def needs(self) -> str:
+        """The queue that a worker must serve for it."""
+        if self.queue:
+            return self.queue
+        return QUEUES[self.kind] if self.provider == "local" else HOSTED_QUEUE
+
+
+@dataclass(frozen=True)
+class Claimer:
+    """A worker that asks for a job: who, where its runs lie, what it can do and how much at once.
+
+    `quiet`: no training starts now. `without` are jobs that it can't reach, `gone` those that hold
+    a slot here in the store and no longer in truth. `queues` and `slots` None: no limit.
+    """
+
+    worker_id: str
+    host: str
+    folder: str = ""
+    queues: tuple[str, ...] | None = None
+    slots: int | None = None
+    quiet: bool = False
+    without: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """A queued job as the queue's list needs it; `begun`: it has a run folder at its host."""
+
+    id: str
+    kind: JobKind
+    base: str
+    dataset: str | None
+    provider: str
+    queue: str
+    created_by: str
+    created_at: datetime
+    not_before: datetime | None
+    waiting: dict[str, Any] | None
+    regardless: bool
+    begun: bool
+    host: str | None
+    folder: str | None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What runs by the calendar. `every` is weekly, monthly, quarterly, or five cron fields in
+    `timezone`. `last_outcome` is running, done, failed, refused; `last_result` what came of it.
+    """
+
+    id: str
+    operation: str
+    request: dict[str, Any]
+    every: str
+    timezone: str
+    created_by: str
+    created_at: datetime
+    enabled: bool = True
+    next_at: datetime | None = None
+    last_at: datetime | None = None
+    last_outcome: str | None = None
+    last_result: dict[str, Any] | None = None
+    worker_id: str | None = None
     version: int = 1
 
 

@@ -16,7 +16,8 @@ class ModelKind(StrEnum):
 @dataclass(frozen=True)
 class Model:
     """A model Sophia knows, with its lineage (job, data set version). A merged one has the adapter
-    it was made of as `parent`; `evaluation` is the newest report."""
+    it was made of as `parent`; `evaluation` is the newest report. One that was deleted stays as a
+    row for the lineage of others, and is found no more."""
 
     id: str
     kind: ModelKind
@@ -28,6 +29,7 @@ class Model:
     evaluation: dict[str, Any] | None = None
     shutdown_at: datetime | None = None
     parent: str | None = None
+    deleted_at: datetime | None = None
     version: int = 1
 
 

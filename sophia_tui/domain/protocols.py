@@ -1,6 +1,6 @@
 """What services know of store, source and launching: protocols; wiring.py puts the real ones in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -8,7 +8,15 @@ from typing import Any, Protocol
 from sophia_tui.domain.context import Context
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.feedback import FeedbackDay, FeedbackReport
-from sophia_tui.domain.jobs import EventsSize, Job, JobEvent, RunIdentity
+from sophia_tui.domain.jobs import (
+    Claimer,
+    EventsSize,
+    Job,
+    JobEvent,
+    QueuedJob,
+    RunIdentity,
+    Schedule,
+)
 from sophia_tui.domain.models import AuditEntry, Evaluation, Model, Promotion
 from sophia_tui.domain.notifications import NotificationStore
 from sophia_tui.domain.serving import (
@@ -53,12 +61,33 @@ class JobStore(Protocol):
         """Note a person's wish (cancel, pause, resume) and wake workers. Raises ConflictError J410
         where the job has ended, NotFoundError J404."""
 
-    async def claim(self, worker_id: str, host: str, hosted: bool = False) -> Job | None:
-        """Take the oldest queued job of this machine, or of the hosted ones (SKIP LOCKED), for a
-        worker; state becomes validating."""
+    async def claim(self, claimer: Claimer, hosted: bool = False) -> Job | None:
+        """Take the first queued job that this worker may have, or the first hosted one, and a slot
+        for it; state becomes validating. None where there is no job or no slot for it."""
+
+    async def take_slot(self, job: Job, claimer: Claimer) -> Job | None:
+        """A slot for a job that goes on, so that its state is validating; None where none is free
+        or another was faster."""
 
     async def adoptable(self, host: str) -> list[Job]:
-        """Local jobs of this host that are active, pausing or interrupted: a worker's to watch."""
+        """Local jobs of this host that are active, pausing, interrupted, or paused for the
+        machine's sake: a worker's to watch."""
+
+    async def stray(self, claimer: Claimer, within_seconds: float) -> list[Job]:
+        """Unended local jobs of other data folders where no worker gave a sign in that time."""
+
+    async def take_over(self, job: Job, claimer: Claimer) -> Job:
+        """Make a stray job ours. Raises ConflictError J409 if another was faster."""
+
+    async def queued(self, limit: int = 500, offset: int = 0) -> list[QueuedJob]:
+        """What waits, in the queue's order."""
+
+    async def usual_seconds(self) -> dict[tuple[str, str], float]:
+        """The median time that the last jobs of a kind and base took."""
+
+    async def move(self, job_id: str, place: Callable[[list[str]], int]) -> int:
+        """Move a queued job to the index that `place` names for the queue's ids, in one
+        transaction; returns that index. Raises ConflictError J589 where it is not queued."""
 
     async def hosted(self, host: str) -> list[Job]:
         """Jobs at a provider that a worker of this host claimed and that have not ended."""
@@ -69,6 +98,11 @@ class JobStore(Protocol):
 
     async def events(self, job_id: str, after: int = 0, limit: int = 500) -> list[JobEvent]: ...
 
+    async def beat(
+        self, claimer: Claimer, pid: int, hindrance: Mapping[str, Any] | None = None
+    ) -> None:
+        """A worker's sign of life; `hindrance` is why it starts nothing now."""
+
     async def figures(self, job_id: str) -> dict[str, Any]:
         """The newest of each figure that the job's metric and progress events tell, and
         `seconds_running`: the time in which a process of it worked."""
@@ -77,9 +111,6 @@ class JobStore(Protocol):
 
     async def drop_progress(self, before: datetime, dry_run: bool = False) -> int:
         """Delete the progress events of jobs that ended before then; how many there were."""
-
-    async def beat(self, worker_id: str, host: str, pid: int) -> None:
-        """A worker's sign of life."""
 
     async def forget_worker(self, worker_id: str) -> None:
         """A worker that ends well takes its sign of life with it."""
@@ -90,6 +121,40 @@ class JobStore(Protocol):
     async def wait_for_wakeup(self, seconds: float) -> bool:
         """Wait for a notification (LISTEN) or so many seconds, whichever is first; where LISTEN
         does not pass, it simply waits."""
+
+
+class ScheduleStore(Protocol):
+    """What runs by the calendar."""
+
+    async def add(self, schedule: Schedule) -> None:
+        """Raises ConflictError J591 where there is one of that name."""
+
+    async def get(self, schedule_id: str) -> Schedule | None: ...
+
+    async def page(self, limit: int = 100, offset: int = 0) -> list[Schedule]:
+        """Oldest first."""
+
+    async def update(self, schedule_id: str, version: int, **changes: Any) -> Schedule:
+        """Raises ConflictError J592 if another was faster, NotFoundError J590."""
+
+    async def remove(self, schedule_id: str, version: int) -> None:
+        """Raises as `update`."""
+
+    async def begin_due(
+        self, worker_id: str, now: datetime, following: Callable[[Schedule], datetime | None]
+    ) -> Schedule | None:
+        """Take one that is due, and set when it is due next, in one transaction: each due time is
+        taken by one worker. `following` gives the first time after now."""
+
+    async def end(
+        self, schedule_id: str, worker_id: str, outcome: str, result: Mapping[str, Any] | None
+    ) -> None:
+        """Note what came of a run that this worker began."""
+
+    async def forsaken(self, within_seconds: float) -> list[Schedule]:
+        """Begun by workers that gave no sign in that time."""
+
+    async def any_enabled(self) -> bool: ...
 
 
 class DatasetStore(Protocol):
@@ -111,6 +176,10 @@ class ModelStore(Protocol):
 
     async def next_id(self, prefix: str = "sophia") -> str:
         """`sophia-v1`, `sophia-v2`, …: never given twice."""
+
+    async def uses(self, model_id: str) -> list[tuple[str, str]]:
+        """Who needs the model now, or might again: the kind of use, and its name. Kinds are served,
+        promoted (it, or the way back to it), merged (another was made of it) and worked on."""
 
     async def update(self, model_id: str, **changes: Any) -> Model: ...
 
@@ -200,6 +269,7 @@ class Store(Protocol):
     """Our own store; each part may be used on its own."""
 
     jobs: JobStore
+    schedules: ScheduleStore
     datasets: DatasetStore
     models: ModelStore
     evaluations: EvaluationStore
@@ -360,7 +430,15 @@ class Source(Protocol):
 class RunLauncher(Protocol):
     """Starts `python -m finetune` as nobody's child, and knows whether it lives."""
 
-    async def launch(self, verb: str, run_folder: str) -> RunIdentity: ...
+    async def launch(
+        self,
+        verb: str,
+        run_folder: str,
+        gpus: Sequence[str] = (),
+        memory_bytes: int | None = None,
+    ) -> RunIdentity:
+        """Start it, with these GPUs alone where any are named, and no more memory than that where
+        the system can hold it to it."""
 
     def alive(self, identity: RunIdentity) -> bool: ...
 

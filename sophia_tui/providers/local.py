@@ -24,6 +24,8 @@ from sophia_tui.providers.machine import ThisMachine, start_time
 from sophia_tui.providers.processes import together
 from sophia_tui.settings import Settings
 
+#: A run's share of processor and disk where production wants them, too; everything else has 100.
+WEIGHT = 20
 LINGER_FOLDER = Path("/var/lib/systemd/linger")
 _SECONDS = 30.0  # until a process that was started must have said who it is
 
@@ -126,14 +128,21 @@ def not_started(why: str) -> JobError:
 
 
 async def start_apart(
-    command: Sequence[str], label: str, log: Path, environment: Mapping[str, str], background: bool
+    command: Sequence[str],
+    label: str,
+    log: Path,
+    environment: Mapping[str, str],
+    background: bool,
+    memory_bytes: int | None = None,
 ) -> tuple[int, int]:
     """Start `command` so that it outlives the person's session: a user unit, else nobody's child.
+
+    `memory_bytes` limits a unit; without one, who watches the process has to.
 
     Returns its pid and start time; it is in a process group of its own. Raises JobError J502.
     """
     if await _has_user_units():
-        return await _launch_unit(command, label, log, environment, background)
+        return await _launch_unit(command, label, log, environment, background, memory_bytes)
     return await start_detached(command, log, environment, background)
 
 
@@ -147,10 +156,21 @@ async def _has_user_units() -> bool:
 
 
 async def _launch_unit(
-    command: Sequence[str], label: str, log: Path, environment: Mapping[str, str], background: bool
+    command: Sequence[str],
+    label: str,
+    log: Path,
+    environment: Mapping[str, str],
+    background: bool,
+    memory_bytes: int | None,
 ) -> tuple[int, int]:
     unit = f"sophia-{label}-{os.getpid()}-{os.urandom(3).hex()}.service"
-    behind = [f"--property=Nice={detach.NICE}", "--property=IOSchedulingClass=idle"]
+    behind = [
+        f"--property=Nice={detach.NICE}",
+        "--property=IOSchedulingClass=idle",
+        f"--property=CPUWeight={WEIGHT}",
+        f"--property=IOWeight={WEIGHT}",
+        *([] if memory_bytes is None else [f"--property=MemoryMax={memory_bytes}"]),
+    ]
     status, said = await _ask(
         "systemd-run",
         "--user",
@@ -189,14 +209,24 @@ class LocalLauncher:
         #: What is started, before the verb; tests put their own program here.
         self.program: tuple[str, ...] = (sys.executable, "-m", "finetune")
 
-    async def launch(self, verb: str, run_folder: str) -> RunIdentity:
+    async def launch(
+        self,
+        verb: str,
+        run_folder: str,
+        gpus: Sequence[str] = (),
+        memory_bytes: int | None = None,
+    ) -> RunIdentity:
         """Start the run's program. Raises JobError J502."""
         folder = Path(run_folder)
         command = [*self.program, verb, str(folder)]
         environment = self._environment(folder)
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         label, log = f"run-{folder.name}", folder / LOG_FILE
         command = together(command, environment, self._settings.training_processes)
-        pid, started = await start_apart(command, label, log, environment, background=True)
+        pid, started = await start_apart(
+            command, label, log, environment, background=True, memory_bytes=memory_bytes
+        )
         return self.machine.identity(pid, started)
 
     def alive(self, identity: RunIdentity) -> bool:

@@ -5,22 +5,31 @@ and other servers leave fields out, add words, or answer with a web page. See do
 """
 
 import json
+import math
 from collections.abc import Awaitable, Callable, Collection
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sophia_tui.domain.hosted import (
+    DPO,
     METADATA_KEY,
+    MOST_BYTES,
+    PART_BYTES,
+    SINGLE_BYTES,
+    HostedCheckpoint,
     HostedEvent,
     HostedFailure,
     HostedFile,
     HostedJob,
+    HostedModel,
     HostedOrder,
+    Sent,
 )
 from sophia_tui.i18n import _
 from sophia_tui.providers import openai_errors
 from sophia_tui.providers.openai_errors import said, senseless
+from sophia_tui.providers.openai_uploads import Parts, too_large
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -30,6 +39,7 @@ NO_KEY = "none"
 _SECONDS = 60.0
 _CONNECT_SECONDS = 10.0
 _EVENTS_SECONDS = 20.0  # a server may stream them until the job ends
+_UPLOAD_SECONDS = 600.0  # a server may look a whole file through before it answers
 _PAGE = 100
 _LONGEST_WORD = 64
 _PAGES = 20  # of a list whose server says for ever that there is more
@@ -50,21 +60,65 @@ class OpenAITrainer:
     """Implements domain.hosted.HostedTrainer."""
 
     def __init__(self, base_url: str | None, api_key: str | None) -> None:
+        self.single_bytes, self.part_bytes = SINGLE_BYTES, PART_BYTES
         self._base_url = base_url
         self._api_key = (api_key or "").strip() or NO_KEY
         self._opened: AsyncOpenAI | None = None
 
-    async def upload(self, path: Path, name: str) -> HostedFile:
-        plain = await self._ask(
-            lambda client: client.files.with_raw_response.create(
-                file=(name, path), purpose="fine-tune"
+    async def upload(self, path: Path, name: str, sent: Sent | None = None) -> HostedFile:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise too_large(name, size, MOST_BYTES)
+        if size > self.single_bytes:
+            parts = Parts(self._ask, self.part_bytes, self.single_bytes)
+            return _file(await parts.send(path, name, size, sent))
+        with path.open("rb") as stream:  # read while it is sent, so that memory stays flat
+            plain = await self._ask(
+                lambda client: client.files.with_raw_response.create(
+                    file=(name, stream), purpose="fine-tune", timeout=_UPLOAD_SECONDS
+                )
             )
-        )
         return _file(plain)
 
     async def file(self, file_id: str) -> HostedFile:
         plain = await self._ask(lambda client: client.files.with_raw_response.retrieve(file_id))
         return _file(plain)
+
+    async def files(self) -> list[HostedFile]:
+        def page(after: str | None) -> Awaitable[dict[str, Any]]:
+            more: dict[str, Any] = {"after": after} if after else {}
+            return self._ask(
+                lambda client: client.files.with_raw_response.list(
+                    purpose="fine-tune", limit=_PAGE, **more
+                )
+            )
+
+        return [_file(plain) async for plain in _Pages(page)]
+
+    async def delete_file(self, file_id: str) -> None:
+        plain = await self._ask(lambda client: client.files.with_raw_response.delete(file_id))
+        _require_deleted(plain)
+
+    async def model(self, name: str) -> HostedModel:
+        plain = await self._ask(lambda client: client.models.with_raw_response.retrieve(name))
+        if not _text(plain.get("id")):
+            raise senseless(_("A model without an id."))
+        return HostedModel(
+            id=str(plain["id"]),
+            owner=_text(plain.get("owned_by")) or "",
+            shutdown_at=_day(plain.get("shutdown_date")),
+        )
+
+    async def delete_model(self, name: str) -> None:
+        plain = await self._ask(lambda client: client.models.with_raw_response.delete(name))
+        _require_deleted(plain)
+
+    async def knock(self) -> None:
+        plain = await self._ask(
+            lambda client: client.fine_tuning.jobs.with_raw_response.list(limit=1)
+        )
+        if not isinstance(plain.get("data"), list):
+            raise senseless(_("A list without entries."))
 
     async def find(self, order: HostedOrder, job_id: str) -> list[HostedJob]:
         found: dict[str, HostedJob] = {}
@@ -78,10 +132,11 @@ class OpenAITrainer:
         return sorted(found.values(), key=lambda each: each.created_at or earliest)
 
     async def create(self, order: HostedOrder, job_id: str) -> HostedJob:
-        settings = {
+        settings: dict[str, Any] = {
             "n_epochs": order.n_epochs,
             "batch_size": order.batch_size,
             "learning_rate_multiplier": order.learning_rate_multiplier,
+            **({"beta": order.beta} if order.method == DPO else {}),
         }
         given = {name: "auto" if value is None else value for name, value in settings.items()}
         more: dict[str, Any] = {
@@ -92,7 +147,7 @@ class OpenAITrainer:
         body: dict[str, Any] = {
             "model": order.base,
             "training_file": order.training_file,
-            "method": {"type": "supervised", "supervised": {"hyperparameters": given}},
+            "method": {"type": order.method, order.method: {"hyperparameters": given}},
             "metadata": {METADATA_KEY: job_id},
             **{name: value for name, value in more.items() if value is not None},
         }
@@ -145,6 +200,18 @@ class OpenAITrainer:
             found.append(event)
         found.reverse()
         return sorted(found, key=lambda each: each.at)  # stable: within one second as they came
+
+    async def checkpoints(self, provider_job_id: str) -> list[HostedCheckpoint]:
+        def page(after: str | None) -> Awaitable[dict[str, Any]]:
+            more: dict[str, Any] = {"after": after} if after else {}
+            return self._ask(
+                lambda client: client.fine_tuning.jobs.checkpoints.with_raw_response.list(
+                    provider_job_id, limit=_PAGE, timeout=_EVENTS_SECONDS, **more
+                )
+            )
+
+        found = [_checkpoint(plain) async for plain in _Pages(page)]
+        return sorted(found, key=lambda each: each.step)
 
     async def close(self) -> None:
         if self._opened is not None:
@@ -228,6 +295,34 @@ def _file(plain: dict[str, Any]) -> HostedFile:
         id=str(plain["id"]),
         status=_text(plain.get("status")),
         problem=_text(plain.get("status_details")) or "",
+        name=_text(plain.get("filename")) or "",
+        bytes=_whole(plain.get("bytes")),
+        purpose=_text(plain.get("purpose")) or "",
+        created_at=_moment(plain.get("created_at")),
+        expires_at=_moment(plain.get("expires_at")),
+    )
+
+
+def _require_deleted(plain: dict[str, Any]) -> None:
+    if plain.get("deleted") is not True:
+        raise senseless(_("It does not say that it is deleted."))
+
+
+def _checkpoint(plain: dict[str, Any]) -> HostedCheckpoint:
+    metrics = plain.get("metrics")
+    return HostedCheckpoint(
+        id=str(plain["id"]),
+        at=_moment(plain.get("created_at")) or datetime.fromtimestamp(0, UTC),
+        step=_whole(plain.get("step_number")) or 0,
+        model=_text(plain.get("fine_tuned_model_checkpoint")) or "",
+        metrics={
+            str(name): float(value)
+            for name, value in (metrics.items() if isinstance(metrics, dict) else ())
+            if isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and math.isfinite(value)
+            and name != "step"
+        },
     )
 
 
@@ -269,7 +364,9 @@ def _failure(error: Any) -> HostedFailure | None:
     if isinstance(error, str) and error.strip():
         return HostedFailure(error.strip())
     if isinstance(error, dict) and _text(error.get("message")):
-        return HostedFailure(str(error["message"]), _text(error.get("code")) or "")
+        return HostedFailure(
+            str(error["message"]), _text(error.get("code")) or "", _text(error.get("param")) or ""
+        )
     return None
 
 
@@ -299,4 +396,12 @@ def _moment(value: Any) -> datetime | None:
     try:
         return datetime.fromtimestamp(value, UTC)
     except (OverflowError, ValueError, OSError):
+        return None
+
+
+def _day(value: Any) -> date | None:
+    """A date as ISO 8601 has it; whatever else is none."""
+    try:
+        return date.fromisoformat(value[:10]) if isinstance(value, str) else None
+    except ValueError:
         return None

@@ -4,6 +4,7 @@ from functools import cache
 
 from sophia_tui.services.ask import AskService
 from sophia_tui.services.audit import AuditService
+from sophia_tui.services.checkpoints import CheckpointsService
 from sophia_tui.services.collect import CollectService
 from sophia_tui.services.datasets import DatasetsService
 from sophia_tui.services.demo import DemoService
@@ -20,7 +21,10 @@ from sophia_tui.services.overview import OverviewService
 from sophia_tui.services.prepare import PrepareService
 from sophia_tui.services.prices import PricesService
 from sophia_tui.services.promote import PromoteService
+from sophia_tui.services.provider import ProviderService
 from sophia_tui.services.prune import PruneService
+from sophia_tui.services.queue import QueueService
+from sophia_tui.services.schedules import SchedulesService
 from sophia_tui.services.serving import ServingService
 from sophia_tui.services.settings import SettingsService
 from sophia_tui.services.setup import SetupService
@@ -37,10 +41,14 @@ SERVICES: tuple[type, ...] = (
     TrainService,
     FinetuneService,
     JobsService,
+    CheckpointsService,
+    QueueService,
+    SchedulesService,
     EvaluateService,
     EvaluationsService,
     ModelsService,
     MergeService,
+    ProviderService,
     ServingService,
     AskService,
     PromoteService,

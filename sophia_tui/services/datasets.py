@@ -74,6 +74,7 @@ class KeptRecord(Output):
     source: dict[str, Any] | None = Field(default=None, title=N_("Source row"))
     question: str = Field(title=N_("Question"))
     answer: str = Field(title=N_("Answer"))
+    rejected: str | None = Field(default=None, title=N_("Worse answer"))
 
 
 class KeptList(Output):
@@ -187,7 +188,8 @@ def _kept(folder: Path, request: RowsInput) -> list[KeptRecord]:
 def _kept_record(origin: dict[str, Any], row: dict[str, Any]) -> KeptRecord:
     said = [(each.get("role"), str(each.get("content") or "")) for each in row["messages"]]
     asked = [text for role, text in said if role == "user"]
-    answered = [text for role, text in said if role == "assistant"]
+    answers = row["chosen"] if "chosen" in row else row["messages"]
+    answered = [str(each.get("content") or "") for each in answers if each["role"] == "assistant"]
     return KeptRecord(
         part=origin["part"],
         file=origin["file"],
@@ -195,6 +197,7 @@ def _kept_record(origin: dict[str, Any], row: dict[str, Any]) -> KeptRecord:
         source=origin.get("source"),
         question=asked[-1] if asked else "",
         answer=answered[-1] if answered else "",
+        rejected=row["rejected"][0]["content"] if "rejected" in row else None,
     )
 
 

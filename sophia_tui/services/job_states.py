@@ -6,15 +6,16 @@ A store may still say `running` after the machine went away; a reader must not b
 import logging
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sophia_tui.domain.context import Context, Face, Role
-from sophia_tui.domain.jobs import Job, JobState
+from sophia_tui.domain.jobs import Job, JobKind, JobState, QueuedJob
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import SophiaError
 from sophia_tui.providers.machine import ThisMachine
+from sophia_tui.services import waiting
 from sophia_tui.services.views import JobView
 
 if TYPE_CHECKING:
@@ -44,6 +45,27 @@ def host_of(job: Job) -> str | None:
     return job.worker_id.split(":")[0] if job.worker_id else None
 
 
+def hindrance_of(
+    job: "Job | QueuedJob", living: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """Why none of the living workers starts a queued job now; None where one would."""
+    queue = job.queue if isinstance(job, QueuedJob) else job.needs
+    able = [each for each in living if queue in each["queues"]]
+    if not able:
+        return waiting.reason(waiting.CAPABILITY, queue=queue)
+    if any(not _stops(each["hindrance"], job) for each in able):
+        return None
+    return waiting.told(able[0]["hindrance"])
+
+
+def _stops(hindrance: Mapping[str, Any] | None, job: "Job | QueuedJob") -> bool:
+    if hindrance is None or job.provider != "local":
+        return False
+    if hindrance["code"] == waiting.QUIET:
+        return job.kind is JobKind.TRAIN and not job.regardless
+    return True
+
+
 class JobEyes:
     """Shows jobs with their true state; writes nothing."""
 
@@ -63,7 +85,13 @@ class JobEyes:
         return [JobView.of(job, self.state(job, hosts)) for job in jobs]
 
     async def view(self, job: Job) -> JobView:
-        return (await self.views([job]))[0]
+        """One job, and where it waits what for, as far as the living workers tell."""
+        view = (await self.views([job]))[0]
+        if job.state != JobState.QUEUED or job.waiting is not None:
+            return view
+        living = await self._store.jobs.living_workers(WORKER_SECONDS)
+        why = hindrance_of(job, living) if living else None
+        return view if why is None else view.model_copy(update={"waiting": why})
 
     async def worker_hosts(self) -> frozenset[str]:
         """Names of the machines on which a worker lives."""
@@ -112,8 +140,13 @@ class Caretaker:
 
     async def look_after(self, context: Context, jobs: Iterable[Job]) -> None:
         """Wake a worker if one of `jobs` is this machine's and not done, and the person may."""
+        if self._may(context) and any(map(self._needs, jobs)):
+            await self.wake_for(context)
+
+    async def wake_for(self, context: Context) -> None:
+        """Wake a worker, if the person may and it was not done a moment ago."""
         now = time.monotonic()
-        if now < self._not_before or not self._may(context) or not any(map(self._needs, jobs)):
+        if now < self._not_before or not self._may(context):
             return
         self._not_before = now + _CARE_SECONDS  # one that dies at once is not started all the time
         try:

@@ -66,6 +66,12 @@ class LogRequest(JobReference):
     lines: int = Field(default=100, ge=1, le=10_000, description=N_("How many of the last lines."))
 
 
+class ResumeRequest(JobReference):
+    now: bool = Field(
+        default=False, description=N_("Let it run in quiet hours, too: SOPHIA_QUIET_HOURS.")
+    )
+
+
 class WatchRequest(JobReference):
     timeout_seconds: float | None = Field(
         default=None, gt=0, le=31_536_000, description=N_("Stop watching after so many seconds.")
@@ -216,12 +222,12 @@ class JobsService:
     )
     async def pause(self, context: Context, request: JobReference) -> JobView:
         def decide(job: Job) -> dict[str, Any]:
-            if job.state == JobState.PAUSED:
-                return {}
+            if job.state == JobState.PAUSED:  # a worker's pause becomes the person's
+                return {} if job.waiting is None else {"waiting": None, "not_before": None}
             if has_ended(job):
                 raise _already_ended(job)
             if job.state in _WAITING:
-                return {"state": JobState.PAUSED.value, "wanted": None}
+                return {"state": JobState.PAUSED.value, "wanted": None, "waiting": None}
             return {"wanted": "pause"}
 
         asked = await self._get(request.job)
@@ -238,8 +244,9 @@ class JobsService:
         target="job",
         positional=("job",),
     )
-    async def resume(self, context: Context, request: JobReference) -> JobView:
+    async def resume(self, context: Context, request: ResumeRequest) -> JobView:
         def decide(job: Job) -> dict[str, Any]:
+            regardless = {"regardless": True} if request.now and not job.regardless else {}
             if job.state in (JobState.SUCCEEDED, JobState.CANCELLED):
                 raise _already_ended(job)
             if job.state in (JobState.PAUSED, JobState.INTERRUPTED, JobState.FAILED):
@@ -252,10 +259,13 @@ class JobsService:
                     "finished_at": None,
                     "resumes": resumes,
                     "resumes_forgiven": resumes,
+                    "waiting": None,
+                    "not_before": None,
+                    **regardless,
                 }
-            if is_active(job) and job.wanted == "pause":
-                return {"wanted": "resume"}
-            return {}
+            if is_active(job) and (job.wanted == "pause" or (regardless and job.waiting)):
+                return {"wanted": "resume", **regardless}
+            return regardless
 
         asked = await self._get(request.job)
         if asked.provider_job_id is not None and asked.state not in _DONE:

@@ -21,6 +21,17 @@ _STATES = {
 }
 
 
+#: Errors that only a person can mend: such a job is paused until the provider takes us again. With
+#: the first it goes on by itself, once the key is right; with the second only when it is resumed.
+HELD = frozenset({"SOPHIA-J525", "SOPHIA-J522"})
+
+
+def is_held(job: Job) -> bool:
+    """Whether the job is paused because the provider does not take our key, or has no quota left;
+    not because somebody paused it."""
+    return job.state == JobState.PAUSED and (job.error or {}).get("code") in HELD
+
+
 def state_of(found: HostedJob) -> str:
     """The state of our job for what the provider says of it."""
     if found.ended is not None:
@@ -71,6 +82,8 @@ class HostedHands:
                 _("Job {job} failed at the provider and can't go on.").format(job=job.id),
                 remedy=_("Start a new one: `sophia train start`."),
             )
+        if is_held(job):  # the worker finds out whether it may go on
+            return await store.jobs.update(job.id, version=job.version, wanted="resume")
         if job.state not in (JobState.PAUSED, JobState.PAUSING):
             return job
         return await self._do(store, job, "resume")

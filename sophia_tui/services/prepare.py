@@ -53,6 +53,13 @@ class PrepareInput(Input):
         default="none",
         description=N_("Repair, while reading, files exported with COPY in text format."),
     )
+    form: Literal["auto", "chat", "pairs"] = Field(
+        default="auto",
+        description=N_(
+            "Make it of chats or of preference pairs alone; auto: of what the lines are, if all "
+            "are of one form."
+        ),
+    )
 
 
 class RejectedCode(Output):
@@ -152,7 +159,8 @@ class PrepareService:
         target="name",
     )
     async def run(self, context: Context, request: PrepareInput) -> PrepareOutput:
-        """Raises DataError D301 to D312, NotFoundError D305, SetupError S101, CancelledError."""
+        """Raises DataError D301 to D312 and D380, NotFoundError D305, SetupError S101,
+        CancelledError."""
         target = None if context.dry_run else self._paths.datasets / request.name
         with _room(target) as (scratch, lock):
             report = await self._prepare(context, request, target, scratch, lock)
@@ -221,6 +229,7 @@ class PrepareService:
                 seed=request.seed,
                 redact=request.redact,
                 repair=request.repair,
+                form=request.form,
             ),
         )
         return _Report(**await run_engine(task, context, (lock,) if lock is not None else ()))

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from sophia_tui import textsafe
 from sophia_tui.domain.context import Context, Role
-from sophia_tui.domain.datasets import DatasetVersion
-from sophia_tui.domain.hosted import OPENAI
+from sophia_tui.domain.datasets import PAIRS, DatasetVersion
+from sophia_tui.domain.hosted import DPO, OPENAI
 from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.operations import Input
 from sophia_tui.domain.protocols import Clock, Store
@@ -20,6 +20,7 @@ from sophia_tui.errors import NotFoundError, RefusedError, UnavailableError, Usa
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.services import train_hosted
+from sophia_tui.services.jobs_hosted import OpenTrainer
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prices import Load, load_prices
 from sophia_tui.services.views import JobView
@@ -97,6 +98,18 @@ class TrainRequest(Input):
         allow_inf_nan=False,
         description=N_("Hosted only: a factor on the provider's learning rate."),
     )
+    beta: float | None = Field(
+        default=None,
+        gt=0,
+        le=2,
+        allow_inf_nan=False,
+        description=N_("For preference pairs (DPO): how far it may go from the base."),
+    )
+    queue: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$",
+        description=N_("Only a worker that serves this queue takes it: gpu, or a name of yours."),
+    )
     history: str | None = Field(
         default=None, description=N_("The history file; default FINETUNE_HISTORY.")
     )
@@ -117,7 +130,9 @@ class TrainService:
         clock: Clock,
         wake: Callable[[], Awaitable[None]],
         prices: Load | None = None,
+        open_trainer: OpenTrainer | None = None,
     ) -> None:
+        self._open_trainer = open_trainer
         self._store = store
         self._settings = settings
         self._clock = clock
@@ -135,9 +150,9 @@ class TrainService:
         positional=("dataset",),
     )
     async def start(self, context: Context, request: TrainRequest) -> JobView:
-        """Raises UsageError J414, J415, J430, J432, J513, J516, NotFoundError J420-J422, J431,
-        RefusedError J433, J449, UnavailableError J501, and for a hosted base what plan_hosted
-        raises; nothing is queued then.
+        """Raises UsageError J414, J415, J430, J432, J513, J516, J538, J539, NotFoundError J420 to
+        J422, J431, RefusedError J433, J449, UnavailableError J501, and for a hosted base what
+        plan_hosted and ask_provider raise; nothing is queued then.
         """
         require_recipe_name(context, request.recipe)
         named = request.base or self._settings.finetune_base
@@ -147,6 +162,7 @@ class TrainService:
         base = resolve_base(named, self._settings)
         recipe = self._recipe(request)
         version = await dataset_version(self._store, request.dataset)
+        recipe = fitted(recipe, version, request.beta)
         require_training_packages()
         job = self._job(context, request, version, base, recipe)
         steps = estimate_steps(recipe, version.counts.get("train", 0))
@@ -163,6 +179,8 @@ class TrainService:
         plan = await train_hosted.plan_hosted(
             request, base, version, self._settings, self._prices(), now
         )
+        if self._open_trainer is not None:
+            plan = await train_hosted.ask_provider(plan, version.id, self._open_trainer, now)
         job = Job(
             id=new_job_id(),
             kind=JobKind.TRAIN,
@@ -215,6 +233,7 @@ class TrainService:
             files=source_files(version),
             created_by=context.actor,
             created_at=self._clock.now(),
+            queue=request.queue or "",
         )
 
     def _history(self, given: str | None) -> Path:
@@ -246,6 +265,25 @@ class TrainService:
             raise UsageError(
                 "J415", _("The training's settings can't be used."), describe(problem)
             ) from problem
+
+
+def fitted(recipe: "Recipe", version: DatasetVersion, beta: float | None) -> "Recipe":
+    """The recipe for what the version holds: preference pairs are trained on by DPO.
+
+    Raises UsageError J538 for a beta, J539 for a recipe of DPO, where the version holds chats.
+    """
+    train_hosted.check_beta(beta, version)
+    if version.form == PAIRS:
+        settings = recipe.dpo if beta is None else recipe.dpo.model_copy(update={"beta": beta})
+        return recipe.model_copy(update={"method": DPO, "dpo": settings})
+    if recipe.method == DPO:
+        raise UsageError(
+            "J539",
+            _("The recipe trains on preference pairs."),
+            _("The data set {dataset} holds chats.").format(dataset=version.id),
+            _("Take another recipe, or name a data set of preference pairs."),
+        )
+    return recipe
 
 
 def require_recipe_name(context: Context, recipe: str | None) -> None:

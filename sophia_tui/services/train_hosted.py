@@ -1,21 +1,29 @@
 """Training at a hosted provider: which jobs go there, and what must hold before a byte is sent."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from sophia_tui.domain.datasets import DatasetVersion
-from sophia_tui.domain.hosted import OPENAI, HostedOrder
-from sophia_tui.errors import RefusedError, UnavailableError, UsageError
+from sophia_tui.domain.datasets import PAIRS, DatasetVersion
+from sophia_tui.domain.hosted import DPO, OPENAI, SUPERVISED, HostedOrder, HostedTrainer
+from sophia_tui.errors import (
+    JobError,
+    NotFoundError,
+    RefusedError,
+    SophiaError,
+    UnavailableError,
+    UsageError,
+)
 from sophia_tui.i18n import _
-from sophia_tui.services.prices import Prices, ending_warning
+from sophia_tui.services.prices import Ending, Prices, ending_warning
 from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
+    from sophia_tui.services.jobs_hosted import OpenTrainer
     from sophia_tui.services.train import TrainRequest
     from sophia_tui.settings import Settings
 
@@ -23,6 +31,9 @@ if TYPE_CHECKING:
 _LOCAL_OPTIONS = ("max_steps", "learning_rate", "time_budget_seconds", "threads")
 _HOSTED_OPTIONS = ("suffix", "batch_size", "learning_rate_multiplier")
 _MOST_EPOCHS = 50
+#: How long a person who starts a job waits for the provider's word.
+_ASKING_SECONDS = 8.0
+_LOCAL_EXAMPLE = "mistralai/Mistral-7B-Instruct-v0.3"
 
 
 @dataclass(frozen=True)
@@ -106,15 +117,15 @@ async def plan_hosted(
     """Everything that is checked before anything leaves this machine.
 
     Raises UsageError J510, J511, J516, J517, UnavailableError J512, RefusedError J514, J515, R410,
-    DataError J518, J519.
+    DataError J518, J519, D381.
     """
     import asyncio
 
     _refuse_local_options(request)
     base_url = check_address(settings)
-    _require_client(settings, base_url)
+    require_client(settings, base_url)
     own = own_address(base_url)
-    warnings = _endings(base, own, prices, now)
+    warnings = _endings(base, own, prices, now, version.id)
     require_redacted(version.id, version.manifest)
     order = HostedOrder(
         base=base,
@@ -126,8 +137,85 @@ async def plan_hosted(
         n_epochs=_epochs(request.epochs),
         batch_size=request.batch_size,
         learning_rate_multiplier=request.learning_rate_multiplier,
+        method=DPO if version.form == PAIRS else SUPERVISED,
+        beta=check_beta(request.beta, version),
     )
     return await asyncio.to_thread(_with_files, order, version, warnings, prices if own else None)
+
+
+async def ask_provider(
+    plan: HostedPlan, dataset: str, open_trainer: "OpenTrainer", now: datetime
+) -> HostedPlan:
+    """The plan, once the provider was asked whether it would take such a job at all.
+
+    One that does not answer is no reason to refuse: the job waits for it. Raises JobError J522,
+    J523, J525, RefusedError J515, UnavailableError J533.
+    """
+    import asyncio
+
+    trainer = open_trainer(plan.order.base_url)
+    told: list[str] = []
+    try:
+        async with asyncio.timeout(_ASKING_SECONDS):
+            told = await door_is_open(trainer, plan.order, dataset, now)
+    except TimeoutError:
+        told.append(_("The provider does not answer in time; the job waits for it."))
+    except UnavailableError as problem:
+        told.append(f"{problem.what} {problem.why}")
+    finally:
+        await trainer.close()
+    new = [each for each in told if not any(each in known for known in plan.warnings)]
+    return replace(plan, warnings=(*plan.warnings, *new))
+
+
+async def door_is_open(
+    trainer: HostedTrainer, order: HostedOrder, dataset: str, now: datetime
+) -> list[str]:
+    """What a person should know of the base there, before a byte is sent.
+
+    Servers without those calls are believed to be open. Raises JobError J522, J523 (training is
+    closed to this account), J525, RefusedError J515 (the base has ended), UnavailableError.
+    """
+    try:
+        await trainer.knock()
+    except JobError as problem:
+        if problem.code == "SOPHIA-J521":  # it does not like the question, which says nothing
+            return []
+        raise with_local_offer(problem, dataset) from problem
+    except NotFoundError:
+        return []
+    try:
+        model = await trainer.model(order.base)
+    except (JobError, NotFoundError):
+        return []
+    if model.shutdown_at is None:
+        return []
+    ending = Ending(at=model.shutdown_at, source="provider")
+    warning = ending_warning(order.base, ending, now) or ""
+    if ending.days_left(now) <= 0:
+        raise _base_ended(order.base, warning, local_offer(dataset))
+    return [warning]
+
+
+def with_local_offer(problem: SophiaError, dataset: str) -> SophiaError:
+    """A closed door's error with the way to train the same data here; others as they are."""
+    if problem.code != "SOPHIA-J523":
+        return problem
+    problem.remedy = local_offer(dataset)
+    return problem
+
+
+def local_offer(dataset: str) -> str:
+    """How to train that data set on this machine."""
+    return _(
+        "Train on this machine: `sophia train start {dataset} --provider local --base BASE`, where "
+        "BASE is a model folder, a GGUF file or a hub id, such as {example}."
+    ).format(dataset=dataset, example=_LOCAL_EXAMPLE)
+
+
+def _base_ended(base: str, why: str, remedy: str) -> RefusedError:
+    what = _("The base model {base} has ended.").format(base=visible(base))
+    return RefusedError("J515", what, why, remedy)
 
 
 def require_redacted(version_id: str, manifest: dict[str, Any]) -> None:
@@ -147,12 +235,12 @@ def _with_files(
 ) -> HostedPlan:
     from sophia_tui.datasets import hosted_rules as rules
 
-    training = rules.check_file(Path(order.training))
+    training = rules.check_file(Path(order.training), version.form)
     held_out = Path(version.folder) / "valid.jsonl"
     validation: str | None = None
     rows = version.counts.get("valid", 0)
     if rows >= rules.MINIMUM_EXAMPLES:
-        rules.check_apart(training, rules.check_file(held_out))
+        rules.check_apart(training, rules.check_file(held_out, version.form))
         validation = str(held_out)
     elif rows:
         warnings.append(
@@ -185,7 +273,7 @@ def _with_files(
     return HostedPlan(order, tuple(warnings), estimate)
 
 
-def _endings(base: str, own: bool, prices: Prices, now: datetime) -> list[str]:
+def _endings(base: str, own: bool, prices: Prices, now: datetime, dataset: str) -> list[str]:
     """What the dates say. At another address they may be others, so there they only warn.
 
     Raises RefusedError J514 (no new jobs), J515 (the base has ended).
@@ -199,7 +287,7 @@ def _endings(base: str, own: bool, prices: Prices, now: datetime) -> list[str]:
                 "J514",
                 _("The provider takes no new training jobs since {date}.").format(date=closing.at),
                 _("So says the price file ({source}).").format(source=visible(closing.source)),
-                _local_remedy(),
+                _local_remedy(dataset),
             )
         found.append(
             _("The provider takes new training jobs for {days} more days, until {date}.").format(
@@ -210,24 +298,18 @@ def _endings(base: str, own: bool, prices: Prices, now: datetime) -> list[str]:
     warning = ending_warning(base, ending, now)
     if ending is not None and warning is not None:
         if own and ending.days_left(now) <= 0:
-            raise RefusedError(
-                "J515",
-                _("The base model {base} has ended.").format(base=visible(base)),
-                warning,
-                _local_remedy(),
-            )
+            raise _base_ended(base, warning, _local_remedy(dataset))
         found.append(warning + " " + _("What is tuned on it ends with it."))
     return found
 
 
-def _local_remedy() -> str:
-    return _(
-        "Train on this machine: name a model folder, a GGUF file or a hub id as the base. Where "
-        "the date is another for you, write it into your own price file."
-    )
+def _local_remedy(dataset: str) -> str:
+    date_remedy = _("Where the date is another for you, write it into your own price file.")
+    return f"{local_offer(dataset)} {date_remedy}"
 
 
-def _require_client(settings: "Settings", base_url: str | None) -> None:
+def require_client(settings: "Settings", base_url: str | None) -> None:
+    """Raises UsageError J510 (no key for the provider's own address), UnavailableError J512."""
     key = settings.openai_api_key
     if base_url is None and not (key and key.get_secret_value().strip()):
         raise UsageError(
@@ -260,6 +342,18 @@ def _misfit(given: list[str], why: str) -> UsageError:
         why,
         _("Leave them out, or choose with --provider where it trains."),
     )
+
+
+def check_beta(given: float | None, version: DatasetVersion) -> float | None:
+    """The beta as it was given. Raises UsageError J538 where the version holds no pairs."""
+    if given is not None and version.form != PAIRS:
+        raise UsageError(
+            "J538",
+            _("Beta is for preference pairs alone."),
+            _("The data set {dataset} holds chats.").format(dataset=version.id),
+            _("Leave it out, or name a data set of preference pairs."),
+        )
+    return given
 
 
 def _epochs(given: float | None) -> int | None:

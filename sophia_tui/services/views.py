@@ -14,6 +14,7 @@ from sophia_tui.domain.jobs import Job, JobEvent, JobState
 from sophia_tui.domain.models import Model
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.i18n import DEFAULT_LANGUAGE, N_, _, get_language
+from sophia_tui.services.waiting import told
 from sophia_tui.textsafe import visible
 
 #: No list of ours has more; a larger number would only fail in the database.
@@ -63,12 +64,15 @@ VALUE_WORDS = (
     N_("starting"),
     N_("ready"),
     N_("stopping"),
+    N_("accepting"),
+    N_("closed"),
+    N_("deleted"),
 )
 
 #: Fields whose values are such words; everything else is shown as it stands.
 WORD_FIELDS = frozenset(
     {"status", "state", "kind", "outcome", "stage", "health", "source", "verdict", "copy_export"}
-    | {"met", "before_verdict", "after_verdict", "part"}
+    | {"met", "before_verdict", "after_verdict", "part", "training"}
 )
 
 #: Words that mean several things: what they mean here. English keeps the words of `--json`.
@@ -182,6 +186,8 @@ class JobView(Output):
     started_at: datetime | None = Field(default=None, title=N_("Started"))
     finished_at: datetime | None = Field(default=None, title=N_("Finished"))
     heartbeat_at: datetime | None = Field(default=None, title=N_("Last sign of life"))
+    queue: str = Field(default="", title=N_("Queue"))
+    waiting: dict[str, Any] | None = Field(default=None, title=N_("Waits because"))
     resumes: int = Field(default=0, title=N_("Times resumed"))
     last_event: int = Field(default=0, title=N_("Events"))
     warnings: list[str] = Field(default_factory=list, title=N_("Warnings"))
@@ -214,6 +220,8 @@ class JobView(Output):
             started_at=job.started_at,
             finished_at=job.finished_at,
             heartbeat_at=job.heartbeat_at,
+            queue=job.needs,
+            waiting=told(job.waiting),
             resumes=job.resumes,
             last_event=job.last_event,
             warnings=[str(each) for each in job.request.get("warnings") or []],

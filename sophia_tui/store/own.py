@@ -20,6 +20,7 @@ from sophia_tui.domain.protocols import (
     JobStore,
     ModelStore,
     PromotionStore,
+    ScheduleStore,
     SettingsStore,
     TrafficStore,
 )
@@ -35,6 +36,7 @@ from sophia_tui.store.own_feedback import PostgresFeedback
 from sophia_tui.store.own_jobs import PostgresJobs
 from sophia_tui.store.own_notifications import PostgresNotifications
 from sophia_tui.store.own_rows import update_row
+from sophia_tui.store.own_schedules import PostgresSchedules
 from sophia_tui.store.own_serving import PostgresDeployments, PostgresEvaluations, PostgresTraffic
 from sophia_tui.store.sql import query
 
@@ -100,8 +102,12 @@ class PostgresModels:
             if found is None:
                 raise InternalError("S092", "next_model_number gave no row")
             chosen = f"{prefix}-v{found['last']}"
-            if await self.get(chosen) is None:
+            if await self._database.row(query("model_exists"), {"id": chosen}) is None:
                 return chosen
+
+    async def uses(self, model_id: str) -> list[tuple[str, str]]:
+        found = await self._database.rows(query("uses_of_model"), {"id": rows.text(model_id)})
+        return [(each["use"], each["who"]) for each in found]
 
     async def update(self, model_id: str, **changes: Any) -> Model:
         columns = {name: rows.column(value) for name, value in changes.items()}
@@ -197,6 +203,7 @@ class OwnStore:
     """Implements domain.protocols.Store."""
 
     jobs: JobStore
+    schedules: ScheduleStore
     datasets: DatasetStore
     models: ModelStore
     evaluations: EvaluationStore
@@ -212,6 +219,7 @@ class OwnStore:
         self.database = database
         self._jobs = PostgresJobs(database)
         self.jobs = self._jobs
+        self.schedules = PostgresSchedules(database)
         self.datasets = PostgresDatasets(database)
         self.models = PostgresModels(database)
         self.evaluations = PostgresEvaluations(database)

@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from sophia_tui.domain.jobs import FIGURES, EventsSize, Job, JobEvent, JobState
+from sophia_tui.domain.jobs import FIGURES, Claimer, EventsSize, Job, JobEvent, JobState, QueuedJob
 from sophia_tui.errors import ConflictError, InternalError, NotFoundError, SophiaError
 from sophia_tui.i18n import _
 from sophia_tui.store import rows
@@ -105,14 +105,70 @@ class PostgresJobs:
             remedy=_("`sophia jobs show {id}` tells how.").format(id=job_id),
         )
 
-    async def claim(self, worker_id: str, host: str, hosted: bool = False) -> Job | None:
-        parameters = {"worker": worker_id, "host": host, "hosted": hosted}
-        found = await self._database.row(query("claim_job"), parameters)
+    async def claim(self, claimer: Claimer, hosted: bool = False) -> Job | None:
+        parameters = {**_claim(claimer), "hosted": hosted}
+        async with self._database.transaction() as connection:
+            if not hosted:
+                await connection.execute(query("lock_slots"), {"host": claimer.host})
+            found = await (await connection.execute(query("claim_job"), parameters)).fetchone()
+        return rows.job(found) if found else None
+
+    async def take_slot(self, job: Job, claimer: Claimer) -> Job | None:
+        parameters = {**_claim(claimer), "id": job.id, "version": job.version}
+        async with self._database.transaction() as connection:
+            await connection.execute(query("lock_slots"), {"host": claimer.host})
+            found = await (await connection.execute(query("take_slot"), parameters)).fetchone()
         return rows.job(found) if found else None
 
     async def adoptable(self, host: str) -> list[Job]:
         found = await self._database.rows(query("adoptable_jobs"), {"host": host})
         return [rows.job(each) for each in found]
+
+    async def stray(self, claimer: Claimer, within_seconds: float) -> list[Job]:
+        parameters = {**_claim(claimer), "seconds": within_seconds}
+        found = await self._database.rows(query("stray_jobs"), parameters)
+        return [rows.job(each) for each in found]
+
+    async def take_over(self, job: Job, claimer: Claimer) -> Job:
+        parameters = {**_claim(claimer), "id": job.id, "version": job.version}
+        found = await self._database.row(query("take_over_job"), parameters)
+        if found is None:
+            raise await self._missed(job.id)
+        return rows.job(found)
+
+    async def queued(self, limit: int = 500, offset: int = 0) -> list[QueuedJob]:
+        parameters = {"limit": limit, "offset": offset}
+        found = await self._database.rows(query("queued_jobs"), parameters)
+        return [rows.queued_job(each) for each in found]
+
+    async def usual_seconds(self) -> dict[tuple[str, str], float]:
+        found = await self._database.rows(query("usual_seconds"))
+        return {(each["kind"], each["base"]): each["seconds"] for each in found}
+
+    async def move(self, job_id: str, place: Callable[[list[str]], int]) -> int:
+        async with self._database.transaction() as connection:
+            await connection.execute(query("lock_order"))
+            found = await (await connection.execute(query("order"))).fetchall()
+            before = [str(each["id"]) for each in found]
+            if job_id not in before:
+                raise ConflictError(
+                    "J589",
+                    _("Job {job} does not wait in the queue.").format(job=job_id),
+                    remedy=_("`sophia jobs queue` lists those that do."),
+                )
+            after = [each for each in before if each != job_id]
+            index = max(0, min(place(before), len(after)))
+            after.insert(index, job_id)
+            changed = [
+                {"id": name, "place": row["place"]}
+                for name, was, row in zip(after, before, found, strict=True)
+                if name != was
+            ]
+            if changed:
+                async with connection.cursor() as writer:
+                    await writer.executemany(query("place_job"), changed)
+                await connection.execute(query("wake"))
+        return index
 
     async def append_events(self, job_id: str, events: Sequence[JobEvent], offset: int) -> int:
         """Raises InternalError S090 where an event is missing or stands in the wrong order."""
@@ -137,6 +193,20 @@ class PostgresJobs:
         parameters = {"job_id": job_id, "after": after, "limit": limit}
         return [rows.event(each) for each in await self._database.rows(query("events"), parameters)]
 
+    async def beat(
+        self, claimer: Claimer, pid: int, hindrance: Mapping[str, Any] | None = None
+    ) -> None:
+        parameters = {
+            "id": claimer.worker_id,
+            "host": claimer.host,
+            "pid": pid,
+            "folder": claimer.folder,
+            "queues": list(claimer.queues or ()),
+            "slots": 1 if claimer.slots is None else claimer.slots,
+            "hindrance": rows.column(hindrance),
+        }
+        await self._database.run(query("beat"), parameters)
+
     async def figures(self, job_id: str) -> dict[str, Any]:
         parameters = {"job_id": job_id, "names": list(FIGURES)}
         found = await self._database.rows(query("job_figures"), parameters)
@@ -152,9 +222,6 @@ class PostgresJobs:
         name = "old_progress" if dry_run else "drop_progress"
         found = await self._database.row(query(name), {"before": before})
         return int(found["number"]) if found else 0
-
-    async def beat(self, worker_id: str, host: str, pid: int) -> None:
-        await self._database.run(query("beat"), {"id": worker_id, "host": host, "pid": pid})
 
     async def forget_worker(self, worker_id: str) -> None:
         await self._database.run(query("forget_worker"), {"id": worker_id})
@@ -212,6 +279,20 @@ def missing(job_id: str) -> NotFoundError:
         _("There is no job {job}.").format(job=job_id),
         remedy=_("`sophia jobs list` lists them."),
     )
+
+
+def _claim(claimer: Claimer) -> dict[str, Any]:
+    """A worker as parameters of the queue's statements."""
+    return {
+        "worker": claimer.worker_id,
+        "host": claimer.host,
+        "folder": claimer.folder,
+        "queues": None if claimer.queues is None else list(claimer.queues),
+        "slots": claimer.slots,
+        "quiet": claimer.quiet,
+        "without": list(claimer.without),
+        "gone": list(claimer.gone),
+    }
 
 
 def _texts(words: Sequence[str]) -> list[str]:

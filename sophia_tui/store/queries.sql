@@ -33,7 +33,7 @@ INSERT INTO sophia.jobs (
     files, run_folder, host, boot_id, pid, process_started, worker_id, created_by, created_at,
     started_at, finished_at, heartbeat_at, last_event, event_offset, step, total_steps, loss,
     seconds_left, resumes, resumes_forgiven, wanted, error, result, queue, not_before, waiting,
-    cost_usd, version
+    cost_usd, folder, slot, regardless, version
 ) VALUES (
     %(id)s, %(kind)s, %(state)s, %(base)s, %(dataset)s, %(request)s, %(provider)s,
     %(provider_job_id)s, %(model_id)s, %(resulting_model)s, %(files)s, %(run_folder)s, %(host)s,
@@ -41,7 +41,7 @@ INSERT INTO sophia.jobs (
     %(started_at)s, %(finished_at)s, %(heartbeat_at)s, %(last_event)s, %(event_offset)s, %(step)s,
     %(total_steps)s, %(loss)s, %(seconds_left)s, %(resumes)s,
     %(resumes_forgiven)s, %(wanted)s, %(error)s, %(result)s, %(queue)s, %(not_before)s, %(waiting)s,
-    %(cost_usd)s, %(version)s
+    %(cost_usd)s, %(folder)s, %(slot)s, %(regardless)s, %(version)s
 )
 
 -- get_job --
@@ -57,32 +57,116 @@ ORDER BY created_at DESC, place DESC LIMIT %(limit)s OFFSET %(offset)s
 -- count_jobs --
 SELECT state, count(*) AS number FROM sophia.jobs GROUP BY state
 
+-- lock_slots --
+-- Two workers of one machine never take the same slot, nor one more than there are.
+SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('sophia slots ' || %(host)s, 0))
+
 -- claim_job --
-WITH chosen AS MATERIALIZED (
+WITH taken AS (
+    SELECT slot FROM sophia.jobs
+    WHERE host = %(host)s AND slot IS NOT NULL AND provider = 'local'
+        AND state IN ('validating', 'running', 'pausing') AND id <> ALL (%(gone)s::text[])
+), free AS (
+    SELECT min(n)::integer AS slot
+    FROM pg_catalog.generate_series(0, (SELECT count(*)::integer FROM taken)) AS n
+    WHERE n NOT IN (SELECT slot FROM taken)
+), chosen AS MATERIALIZED (
     -- a job that has a run folder goes on where that folder is
     SELECT id FROM sophia.jobs
-    WHERE state = 'queued' AND (run_folder IS NULL OR host = %(host)s)
-        AND (provider <> 'local') = %(hosted)s
+    WHERE state = 'queued' AND (provider <> 'local') = %(hosted)s
+        AND (run_folder IS NULL OR %(hosted)s
+            OR (host = %(host)s AND coalesce(folder, '') = %(folder)s))
+        AND (%(queues)s::text[] IS NULL OR queue = ANY (%(queues)s::text[]))
+        AND (not_before IS NULL OR not_before <= pg_catalog.now())
+        AND (NOT %(quiet)s OR kind <> 'train' OR regardless)
+        AND id <> ALL (%(without)s::text[])
+        AND (%(hosted)s OR %(slots)s::integer IS NULL OR (SELECT slot FROM free) < %(slots)s)
     ORDER BY place LIMIT 1 FOR UPDATE SKIP LOCKED
 )
 UPDATE sophia.jobs AS j
-SET state = 'validating', worker_id = %(worker)s, host = %(host)s, boot_id = NULL, pid = NULL,
-    process_started = NULL, heartbeat_at = pg_catalog.now(), version = j.version + 1
+SET state = 'validating', worker_id = %(worker)s, host = %(host)s, folder = %(folder)s,
+    boot_id = NULL, pid = NULL, process_started = NULL, heartbeat_at = pg_catalog.now(),
+    waiting = NULL, not_before = NULL, version = j.version + 1,
+    slot = CASE WHEN %(hosted)s THEN NULL ELSE (SELECT slot FROM free) END
 FROM chosen WHERE j.id = chosen.id
 RETURNING j.*
 
+-- take_slot --
+WITH taken AS (
+    SELECT slot FROM sophia.jobs
+    WHERE host = %(host)s AND slot IS NOT NULL AND provider = 'local' AND id <> %(id)s
+        AND state IN ('validating', 'running', 'pausing') AND id <> ALL (%(gone)s::text[])
+), free AS (
+    SELECT min(n)::integer AS slot
+    FROM pg_catalog.generate_series(0, (SELECT count(*)::integer FROM taken)) AS n
+    WHERE n NOT IN (SELECT slot FROM taken)
+)
+UPDATE sophia.jobs SET slot = (SELECT slot FROM free), state = 'validating', waiting = NULL,
+    worker_id = %(worker)s, version = version + 1
+WHERE id = %(id)s AND version = %(version)s AND (SELECT slot FROM free) < %(slots)s
+RETURNING *
+
 -- adoptable_jobs --
+-- Those that a worker paused for the machine's sake go on by themselves.
 SELECT * FROM sophia.jobs
 WHERE host = %(host)s AND provider = 'local'
-    AND state NOT IN ('draft', 'queued', 'paused', 'succeeded', 'failed', 'cancelled')
+    AND (state NOT IN ('draft', 'queued', 'paused', 'succeeded', 'failed', 'cancelled')
+        OR (state = 'paused' AND waiting IS NOT NULL))
 ORDER BY place
 
+-- stray_jobs --
+-- Begun by workers of other data folders of which none is alive.
+SELECT * FROM sophia.jobs AS j
+WHERE provider = 'local' AND host IS NOT NULL AND folder IS NOT NULL
+    AND state NOT IN ('draft', 'succeeded', 'failed', 'cancelled')
+    AND (state <> 'paused' OR waiting IS NOT NULL)
+    AND (state <> 'queued' OR run_folder IS NOT NULL)
+    AND NOT (host = %(host)s AND folder = %(folder)s)
+    AND (%(queues)s::text[] IS NULL OR queue = ANY (%(queues)s::text[]))
+    AND NOT EXISTS (
+        SELECT FROM sophia.workers AS w WHERE w.host = j.host AND w.folder = j.folder
+            AND w.seen_at > pg_catalog.now() - pg_catalog.make_interval(secs => %(seconds)s)
+    )
+ORDER BY place
+
+-- take_over_job --
+UPDATE sophia.jobs SET host = %(host)s, folder = %(folder)s, worker_id = %(worker)s,
+    version = version + 1
+WHERE id = %(id)s AND version = %(version)s
+RETURNING *
+
+-- queued_jobs --
+SELECT id, kind, base, dataset, provider, queue, created_by, created_at, not_before, waiting,
+    regardless, run_folder IS NOT NULL AS begun, host, folder
+FROM sophia.jobs WHERE state = 'queued' ORDER BY place LIMIT %(limit)s OFFSET %(offset)s
+
+-- usual_seconds --
+-- How long the last jobs of each kind and base took, by the machine's clock.
+SELECT kind, base, percentile_cont(0.5) WITHIN GROUP (
+        ORDER BY extract(epoch FROM finished_at - started_at)::double precision) AS seconds
+FROM (
+    SELECT kind, base, started_at, finished_at FROM sophia.jobs
+    WHERE state = 'succeeded' AND started_at IS NOT NULL AND finished_at > started_at
+    ORDER BY created_at DESC, place DESC LIMIT 200
+) AS newest
+GROUP BY kind, base
+
+-- lock_order --
+SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('sophia order', 0))
+
+-- order --
+SELECT id, place FROM sophia.jobs WHERE state = 'queued' ORDER BY place
+
+-- place_job --
+UPDATE sophia.jobs SET place = %(place)s WHERE id = %(id)s AND state = 'queued'
+
 -- hosted_jobs --
--- What is paused at the provider is looked at as well: somebody may let it go on there.
+-- What is paused at the provider is looked at as well: somebody may let it go on there; and what
+-- waits for its key (J525), which somebody may have mended.
 SELECT * FROM sophia.jobs
 WHERE host = %(host)s AND provider <> 'local'
     AND state NOT IN ('draft', 'queued', 'succeeded', 'failed', 'cancelled')
-    AND (state <> 'paused' OR provider_job_id IS NOT NULL)
+    AND (state <> 'paused' OR provider_job_id IS NOT NULL OR error ->> 'code' = 'SOPHIA-J525')
 ORDER BY place
 
 -- request_job --
@@ -149,14 +233,17 @@ WITH gone AS (
 SELECT count(*) AS number FROM gone
 
 -- beat --
-INSERT INTO sophia.workers (id, host, pid) VALUES (%(id)s, %(host)s, %(pid)s)
-ON CONFLICT (id) DO UPDATE SET host = excluded.host, pid = excluded.pid, seen_at = now()
+INSERT INTO sophia.workers (id, host, pid, folder, queues, slots, hindrance)
+VALUES (%(id)s, %(host)s, %(pid)s, %(folder)s, %(queues)s, %(slots)s, %(hindrance)s)
+ON CONFLICT (id) DO UPDATE SET host = excluded.host, pid = excluded.pid, folder = excluded.folder,
+    queues = excluded.queues, slots = excluded.slots, hindrance = excluded.hindrance,
+    seen_at = now()
 
 -- forget_worker --
 DELETE FROM sophia.workers WHERE id = %(id)s
 
 -- living_workers --
-SELECT id, host, pid, started_at, seen_at FROM sophia.workers
+SELECT id, host, pid, started_at, seen_at, folder, queues, slots, hindrance FROM sophia.workers
 WHERE seen_at > now() - pg_catalog.make_interval(secs => %(seconds)s) ORDER BY started_at
 
 -- add_dataset --
@@ -180,17 +267,34 @@ LIMIT %(limit)s OFFSET %(offset)s
 
 -- add_model --
 INSERT INTO sophia.models (
-    id, kind, base, job_id, dataset, path, evaluation, created_at, shutdown_at, parent, version
+    id, kind, base, job_id, dataset, path, evaluation, created_at, shutdown_at, parent, deleted_at,
+    version
 ) VALUES (
     %(id)s, %(kind)s, %(base)s, %(job_id)s, %(dataset)s, %(path)s, %(evaluation)s, %(created_at)s,
-    %(shutdown_at)s, %(parent)s, %(version)s
+    %(shutdown_at)s, %(parent)s, %(deleted_at)s, %(version)s
 )
 
 -- get_model --
-SELECT * FROM sophia.models WHERE id = %(id)s
+SELECT * FROM sophia.models WHERE id = %(id)s AND deleted_at IS NULL
 
 -- page_models --
-SELECT * FROM sophia.models ORDER BY created_at DESC, id LIMIT %(limit)s OFFSET %(offset)s
+SELECT * FROM sophia.models WHERE deleted_at IS NULL ORDER BY created_at DESC, id LIMIT %(limit)s OFFSET %(offset)s
+
+-- model_exists --
+SELECT id FROM sophia.models WHERE id = %(id)s
+
+-- uses_of_model --
+-- Why a model may not be deleted: what names it and is in use, or might be put back.
+SELECT 'served' AS use, name AS who FROM sophia.deployments
+WHERE model_id = %(id)s AND state NOT IN ('stopped', 'failed')
+UNION ALL
+SELECT 'promoted', id FROM sophia.promotions
+WHERE state IN ('pending', 'done') AND (model_id = %(id)s OR previous_model = %(id)s)
+UNION ALL
+SELECT 'merged', id FROM sophia.models WHERE parent = %(id)s AND deleted_at IS NULL
+UNION ALL
+SELECT 'worked on', id FROM sophia.jobs
+WHERE model_id = %(id)s AND state NOT IN ('succeeded', 'failed', 'cancelled')
 
 -- next_model_number --
 INSERT INTO sophia.model_numbers AS n (prefix, last) VALUES (%(prefix)s, 1)
@@ -333,6 +437,47 @@ SELECT * FROM sophia.audit ORDER BY at DESC, id DESC LIMIT %(limit)s OFFSET %(of
 
 -- server_version --
 SELECT pg_catalog.current_setting('server_version') AS version
+
+-- add_schedule --
+INSERT INTO sophia.schedules (
+    id, operation, request, every, timezone, enabled, created_by, created_at, next_at, last_at,
+    last_outcome, last_result, worker_id, version
+) VALUES (
+    %(id)s, %(operation)s, %(request)s, %(every)s, %(timezone)s, %(enabled)s, %(created_by)s,
+    %(created_at)s, %(next_at)s, %(last_at)s, %(last_outcome)s, %(last_result)s, %(worker_id)s,
+    %(version)s
+)
+
+-- get_schedule --
+SELECT * FROM sophia.schedules WHERE id = %(id)s
+
+-- page_schedules --
+SELECT * FROM sophia.schedules ORDER BY created_at, id LIMIT %(limit)s OFFSET %(offset)s
+
+-- remove_schedule --
+DELETE FROM sophia.schedules WHERE id = %(id)s AND version = %(version)s RETURNING id
+
+-- lock_due_schedule --
+SELECT * FROM sophia.schedules WHERE enabled AND next_at <= %(now)s
+ORDER BY next_at LIMIT 1 FOR UPDATE SKIP LOCKED
+
+-- begin_schedule --
+UPDATE sophia.schedules SET next_at = %(next_at)s, last_at = %(now)s, last_outcome = 'running',
+    last_result = NULL, worker_id = %(worker)s
+WHERE id = %(id)s RETURNING *
+
+-- end_schedule --
+UPDATE sophia.schedules SET last_outcome = %(outcome)s, last_result = %(result)s, worker_id = NULL
+WHERE id = %(id)s AND worker_id = %(worker)s RETURNING *
+
+-- forsaken_schedules --
+SELECT s.* FROM sophia.schedules AS s WHERE s.worker_id IS NOT NULL AND NOT EXISTS (
+    SELECT FROM sophia.workers AS w WHERE w.id = s.worker_id
+        AND w.seen_at > pg_catalog.now() - pg_catalog.make_interval(secs => %(seconds)s)
+)
+
+-- schedules_wait --
+SELECT EXISTS (SELECT FROM sophia.schedules WHERE enabled) AS wait
 
 -- add_notifications --
 INSERT INTO sophia.notifications (job_id, event, channel, body)

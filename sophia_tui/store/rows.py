@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.feedback import FeedbackDay
-from sophia_tui.domain.jobs import Job, JobEvent, JobKind, RunIdentity
+from sophia_tui.domain.jobs import Job, JobEvent, JobKind, QueuedJob, RunIdentity, Schedule
 from sophia_tui.domain.models import (
     AuditEntry,
     Evaluation,
@@ -85,6 +85,7 @@ def job_columns(job: Job) -> dict[str, Any]:
         if name not in ("identity", "files")
     }
     columns["files"] = [text(each) for each in job.files]
+    columns["queue"] = text(job.needs)
     return {"host": None, **columns, **identity_columns(job.identity)}
 
 
@@ -97,6 +98,20 @@ def job(row: Row) -> Job:
     for name in ("created_at", "started_at", "finished_at", "heartbeat_at", "not_before"):
         values[name] = _utc(row[name])
     return Job(kind=JobKind(row["kind"]), files=tuple(row["files"]), identity=identity, **values)
+
+
+def queued_job(row: Row) -> QueuedJob:
+    times = {name: _utc(row[name]) for name in ("created_at", "not_before")}
+    return QueuedJob(**{**row, **times, "kind": JobKind(row["kind"])})
+
+
+def schedule(row: Row) -> Schedule:
+    times = {name: _utc(row[name]) for name in ("created_at", "next_at", "last_at")}
+    return Schedule(**{**row, **times})
+
+
+def schedule_columns(schedule: Schedule) -> dict[str, Any]:
+    return {name: column(getattr(schedule, name)) for name in Schedule.__dataclass_fields__}
 
 
 def event(row: Row) -> JobEvent:

@@ -49,6 +49,19 @@ def vanished_too_often(job: Job, limit: int) -> JobError:
     )
 
 
+def too_much_memory(job: Job, taken: int, limit: int) -> JobError:
+    return JobError(
+        "J587",
+        _("The run of job {job} took too much memory and was ended.").format(job=job.id),
+        _("It took {taken} MB; {limit} MB are its limit: SOPHIA_TRAINING_MEMORY_LIMIT.").format(
+            taken=taken >> 20, limit=limit >> 20
+        ),
+        _(
+            "Take a smaller batch or model, or a higher limit; then `sophia jobs resume {job}`."
+        ).format(job=job.id),
+    )
+
+
 def events_unreadable(job: Job, problem: Exception) -> JobError:
     return JobError(
         "J506",
@@ -67,19 +80,20 @@ def adapter_missing(job: Job) -> JobError:
     )
 
 
-def hosted_file_refused(name: str, why: str) -> JobError:
+def hosted_file_refused(name: str, why: str, lines: list[dict[str, Any]]) -> JobError:
     return JobError(
         "J527",
         _("The provider refused the file {file}.").format(file=name),
         why,
         _("Mend what it names, prepare the data set again, then start a new job."),
+        **({"lines": lines} if lines else {}),
     )
 
 
-def hosted_failed(job: Job, why: str, remedy: str) -> JobError:
-    return JobError(
-        "J528", _("Job {job} failed at the provider.").format(job=job.id), why or "-", remedy
-    )
+def hosted_failed(job: Job, why: str, remedy: str, lines: list[dict[str, Any]]) -> JobError:
+    """`lines` are those that the provider named, with the rows that they come from."""
+    what = _("Job {job} failed at the provider.").format(job=job.id)
+    return JobError("J528", what, why or "-", remedy, **({"lines": lines} if lines else {}))
 
 
 def hosted_model_missing(job: Job) -> JobError:

@@ -14,12 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sophia_tui.domain.hosted import HostedOrder, HostedTrainer
-from sophia_tui.domain.jobs import Job, JobState
+from sophia_tui.domain.jobs import Claimer, Job, JobState
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import ConflictError, NotFoundError, SophiaError, UnavailableError
 from sophia_tui.services.job_states import WORKER_SECONDS, has_ended
+from sophia_tui.services.jobs_hosted import HELD, is_held
 from sophia_tui.services.prices import Prices
-from sophia_tui.services.train_hosted import key_for
+from sophia_tui.services.train_hosted import key_for, with_local_offer
 from sophia_tui.settings import Settings
 from sophia_tui.worker import errors
 from sophia_tui.worker.finish import Finisher
@@ -63,6 +64,8 @@ class HostedKeeper:
     ) -> None:
         self.settings = settings
         self.misfit = False
+        #: Who takes jobs, as the queue knows them; None in queues is all.
+        self.claimer = Claimer(worker_id, host)
         self._worker_id = worker_id
         self._host = host
         self._open = open_trainer
@@ -78,8 +81,10 @@ class HostedKeeper:
         Raises UnavailableError where the store can't be reached.
         """
         self._finisher.settings = self.settings
-        while claimed := await store.jobs.claim(self._worker_id, self._host, hosted=True):
+        while claimed := await store.jobs.claim(self.claimer, hosted=True):
             log.info("hosted job %s claimed", claimed.id)
+            if claimed.id in self._watches and self._idle(self._watches[claimed.id]):
+                del self._watches[claimed.id]  # resumed: it is looked at now
         jobs = await store.jobs.hosted(self._host)
         others = await self._other_workers(store) if jobs else frozenset()
         mine = [job for job in jobs if job.worker_id not in others]
@@ -180,8 +185,15 @@ class HostedKeeper:
             watch.unknown = watch.unknown + 1 if unknown else 0
             if watch.unknown >= _LOST_AFTER:
                 await self._finisher.fail(store, current, errors.hosted_lost(current).as_dict())
+            elif problem.code in HELD:
+                first = min(_FIRST_SECONDS, self.settings.provider_poll_seconds)
+                watch.troubles += 1
+                watch.wait = min(_TROUBLE_SECONDS, first * 2 ** min(watch.troubles, 10))
+                watch.told = problem.code
+                await self._follower.hold(store, current, problem)
             elif current.provider_job_id is None or problem.code in Follower.FINAL:
-                await self._finisher.fail(store, current, problem.as_dict())
+                offered = with_local_offer(problem, current.dataset or "")
+                await self._finisher.fail(store, current, offered.as_dict())
             else:
                 watch.wait = self._longer(watch.wait)
                 await self._tell(store, current, watch, problem)
@@ -207,5 +219,8 @@ class HostedKeeper:
         if current is None or current.error is None or has_ended(current):
             return
         order = HostedOrder.of(current.request)
-        if current.provider_job_id is not None or not order.attempts:
-            await store.jobs.update(job.id, version=current.version, error=None)
+        if is_held(current) and current.provider_job_id is None:
+            await self._follower.let_go(store, current)
+        elif current.provider_job_id is not None or not order.attempts:
+            wanted = None if current.wanted == "resume" else current.wanted
+            await store.jobs.update(job.id, version=current.version, error=None, wanted=wanted)

@@ -2,28 +2,40 @@
 
 import logging
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from sophia_tui.domain.hosted import HostedEvent, HostedJob, HostedOrder, HostedTrainer
-from sophia_tui.domain.jobs import Job, JobEvent
+from sophia_tui.domain.hosted import (
+    HostedCheckpoint,
+    HostedEvent,
+    HostedJob,
+    HostedOrder,
+    HostedTrainer,
+)
+from sophia_tui.domain.jobs import Job, JobEvent, JobState
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import JobError, NotFoundError, SophiaError
 from sophia_tui.providers.openai_errors import remedy_for
 from sophia_tui.services.jobs_hosted import state_of
 from sophia_tui.services.prices import Prices
-from sophia_tui.services.train_hosted import own_address
 from sophia_tui.textsafe import visible
 from sophia_tui.worker import errors
 from sophia_tui.worker.finish import Finisher
+from sophia_tui.worker.hosted_origins import origins, told
+from sophia_tui.worker.hosted_told import (
+    LONGEST_TEXT,
+    bill,
+    checkpoint_entry,
+    event_entry,
+    event_figures,
+)
 
 log = logging.getLogger("sophia.worker")
 
 _PAGE = 500
 _HEARTBEAT_STEP = timedelta(seconds=5)
-_LONGEST_TEXT = 2000
-#: What a metric of theirs is called with us.
-_FIGURES = {"step": "step", "total_steps": "total_steps", "train_loss": "loss"}
+#: Answers that will be no better the next time: no such call, or no sense.
+_FOR_GOOD = frozenset({"SOPHIA-J521", "SOPHIA-J524", "SOPHIA-J526"})
 
 
 class Follower:
@@ -38,20 +50,22 @@ class Follower:
         self._prices = prices
         self._known: dict[str, set[str]] = {}
         self._silent: set[str] = set()  # jobs whose provider tells no events
+        self._without_checkpoints: set[str] = set()
 
     async def follow(self, store: Store, job: Job, trainer: HostedTrainer) -> bool:
         """One look; whether something changed. Raises JobError J528, J529 where the job failed."""
         assert job.provider_job_id is not None
         refused = await self._pass_on_cancel(job, trainer)
         found = await trainer.show(job.provider_job_id)
-        told = await self._copy_events(store, job, trainer, state_of(found))
+        news = await self._copy_events(store, job, trainer, found)
         job = await store.jobs.get(job.id) or job
         if found.ended is not None:
             await self._end(store, job, found)
             self._known.pop(job.id, None)
             self._silent.discard(job.id)
+            self._without_checkpoints.discard(job.id)
             return True
-        figures = self._figures(job, found, told)
+        figures = self._figures(job, found, news)
         due = self._clock.now() - (job.heartbeat_at or job.created_at) >= _HEARTBEAT_STEP
         if figures or due:
             await store.jobs.update(job.id, heartbeat_at=self._clock.now(), **figures)
@@ -62,22 +76,48 @@ class Follower:
             await store.jobs.update(job.id, version=job.version, wanted=None, state=state)
         elif job.state != state:
             await store.jobs.update(job.id, version=job.version, state=state)
-        return bool(told) or job.state != state
+        return bool(news) or job.state != state
 
     async def warn(self, store: Store, job_id: str, problem: SophiaError) -> None:
         """What is in the way, in the job's row and among its events."""
         job = await store.jobs.get(job_id)
         if job is None or (job.error or {}).get("code") == problem.code:
             return
-        event = JobEvent(
-            job.id,
-            job.last_event + 1,
-            self._clock.now(),
-            "warning",
-            {"code": problem.code, "what": problem.what, "why": problem.why},
-        )
-        await store.jobs.append_events(job.id, [event], job.event_offset)
+        said = {"code": problem.code, "what": problem.what, "why": problem.why}
+        await self._tell(store, job, "warning", said)
         await store.jobs.update(job.id, version=job.version, error=problem.as_dict())
+
+    async def hold(self, store: Store, job: Job, problem: SophiaError) -> None:
+        """Paused, with the reason; what runs at the provider goes on there meanwhile."""
+        told = (job.error or {}).get("code")
+        if job.state == JobState.PAUSED and told == problem.code and job.wanted is None:
+            return
+        data = {
+            "state": JobState.PAUSED.value,
+            "provider": job.provider,
+            "code": problem.code,
+            "what": problem.what,
+            "why": problem.why,
+        }
+        if job.state != JobState.PAUSED or told != problem.code:
+            await self._tell(store, job, "state", data)
+        await store.jobs.update(
+            job.id,
+            version=job.version,
+            state=JobState.PAUSED.value,
+            wanted=job.wanted if job.wanted == "cancel" else None,
+            error=problem.as_dict(),
+        )
+
+    async def let_go(self, store: Store, job: Job) -> None:
+        """It is no longer held, and is being handed over again."""
+        state = JobState.VALIDATING.value
+        await self._tell(store, job, "state", {"state": state, "provider": job.provider})
+        await store.jobs.update(job.id, version=job.version, state=state, error=None)
+
+    async def _tell(self, store: Store, job: Job, kind: str, data: dict[str, Any]) -> None:
+        event = JobEvent(job.id, job.last_event + 1, self._clock.now(), kind, data)
+        await store.jobs.append_events(job.id, [event], job.event_offset)
 
     async def _pass_on_cancel(self, job: Job, trainer: HostedTrainer) -> SophiaError | None:
         """Why the provider does not cancel; it is asked at each look until it has."""
@@ -90,18 +130,22 @@ class Follower:
         return None
 
     async def _copy_events(
-        self, store: Store, job: Job, trainer: HostedTrainer, state: str
+        self, store: Store, job: Job, trainer: HostedTrainer, found: HostedJob
     ) -> list[HostedEvent]:
         """Copy what is new, each event once also after a restart: its id there is kept with it."""
+        state, ended = state_of(found), found.ended is not None
         known = self._known.get(job.id)
         if known is None:
             known = self._known[job.id] = await _stored_ids(store, job)
         new = await self._new_events(job, trainer, known)
         current = await store.jobs.get(job.id) or job
-        entries = [(each.at, *_entry(each)) for each in new]
+        entries = [(each.at, *event_entry(each)) for each in new]
+        kept = await self._new_checkpoints(job, trainer, known) if new or ended else []
+        entries += [(each.at, *checkpoint_entry(each)) for each in kept]
+        entries.sort(key=lambda each: each[0])  # stable: within one second as they came
         if state != current.state:
-            told = {"state": state, "provider": current.provider}
-            entries.append((self._clock.now(), "state", told))
+            change = {"state": state, "provider": current.provider}
+            entries.append((self._clock.now(), "state", change))
         events = [
             JobEvent(job.id, number, at, kind, data)
             for number, (at, kind, data) in enumerate(entries, start=current.last_event + 1)
@@ -109,7 +153,23 @@ class Follower:
         if events:
             await store.jobs.append_events(job.id, events, current.event_offset)
         known.update(each.id for each in new)
+        known.update(each.id for each in kept)
         return new
+
+    async def _new_checkpoints(
+        self, job: Job, trainer: HostedTrainer, known: set[str]
+    ) -> list[HostedCheckpoint]:
+        """As good to have as events; asked for only where something happened."""
+        if job.id in self._without_checkpoints:
+            return []
+        try:
+            found = await trainer.checkpoints(str(job.provider_job_id))
+        except SophiaError as problem:
+            log.info("hosted job %s: no checkpoints: %s", job.id, problem.code)
+            if problem.code in _FOR_GOOD:
+                self._without_checkpoints.add(job.id)
+            return []
+        return [each for each in found if each.id not in known]
 
     async def _new_events(
         self, job: Job, trainer: HostedTrainer, known: set[str]
@@ -122,7 +182,7 @@ class Follower:
             return await trainer.events(str(job.provider_job_id), known)
         except SophiaError as problem:
             log.info("hosted job %s: no events: %s", job.id, problem.code)
-            if problem.code != "SOPHIA-J520":  # the one that passes
+            if problem.code in _FOR_GOOD:
                 self._silent.add(job.id)
             return []
 
@@ -130,43 +190,54 @@ class Follower:
         """What the provider's events and its estimate change in the row."""
         figures: dict[str, Any] = {}
         for event in told:
-            figures.update(_figures(event))
+            figures.update(event_figures(event))
         if found.estimated_finish is not None:
             left = (found.estimated_finish - self._clock.now()).total_seconds()
             figures["seconds_left"] = max(0.0, round(left))
         return {name: value for name, value in figures.items() if getattr(job, name) != value}
 
     async def _end(self, store: Store, job: Job, found: HostedJob) -> None:
+        job, prices = await self._reckon(store, job, found)
         if found.ended == "cancelled":
             await self._finisher.cancel(store, job)
         elif found.ended == "failed":
-            said = found.failure
-            why = ": ".join(each for each in (said.code, said.message) if each) if said else ""
-            remedy = remedy_for(why)
-            raise errors.hosted_failed(job, visible(why[:_LONGEST_TEXT]), remedy)
+            raise await self._failure(job, found)
         elif found.model is None:
             raise errors.hosted_model_missing(job)
         else:
-            result, ends = self._result(job, found, found.model)
+            ending = (prices.shutdown(found.model) or prices.shutdown(job.base)) if prices else None
+            ends = ending.moment if ending else None
+            result = {**found.facts, **(job.result or {}), "provider_job": found.id}
             await self._finisher.succeed_hosted(store, job, found.model, result, ends)
 
-    def _result(
-        self, job: Job, found: HostedJob, model: str
-    ) -> tuple[dict[str, Any], datetime | None]:
-        result: dict[str, Any] = {**found.facts, "provider_job": found.id}
-        if found.trained_tokens is not None:
-            result["trained_tokens"] = found.trained_tokens
+    async def _failure(self, job: Job, found: HostedJob) -> SophiaError:
+        """Why it failed there, with the rows that its lines come from."""
+        said = found.failure
+        why = ": ".join(each for each in (said.code, said.message) if each) if said else ""
+        remedy = remedy_for(why)
+        lines = await origins(job, HostedOrder.of(job.request), said.param if said else "", why)
+        why = visible(why[:LONGEST_TEXT])
+        if lines:
+            why = f"{why} [{told(lines)}]"
+        return errors.hosted_failed(job, why, remedy, lines)
+
+    async def _reckon(self, store: Store, job: Job, found: HostedJob) -> tuple[Job, Prices | None]:
+        """The job with what it has cost, however it ended; a surprise is told once."""
         try:
             prices = self._prices()
         except SophiaError as problem:  # an operator's broken file does not undo what was trained
             log.warning("hosted job %s: %s %s", job.id, problem.code, problem.why)
-            return result, None
-        price = prices.training(job.base)
-        own = own_address(HostedOrder.of(job.request).base_url)
-        if own and price is not None and found.trained_tokens is not None:
-            result["usd"] = round(found.trained_tokens * price.price / 1_000_000, 4)
-        ending = prices.shutdown(model) or prices.shutdown(job.base)
-        return result, ending.moment if ending else None
+            return job, None
+        reckoned = bill(job, found, prices)
+        if not reckoned.facts or job.result == reckoned.facts:
+            return job, prices
+        changes: dict[str, Any] = {"result": reckoned.facts, "cost_usd": reckoned.usd}
+        if reckoned.remark:
+            data = {"code": "SOPHIA-J537", "what": reckoned.remark}
+            await self._tell(store, job, "warning", data)
+            warnings = [*(job.request.get("warnings") or []), reckoned.remark]
+            changes["request"] = {**job.request, "warnings": warnings}
+        return await store.jobs.update(job.id, version=job.version, **changes), prices
 
 
 async def _stored_ids(store: Store, job: Job) -> set[str]:
@@ -175,30 +246,10 @@ async def _stored_ids(store: Store, job: Job) -> set[str]:
     after = 0
     while page := await store.jobs.events(job.id, after, _PAGE):
         found.update(
-            str(each.data["provider_event"]) for each in page if "provider_event" in each.data
+            str(each.data[name])
+            for each in page
+            for name in ("provider_event", "provider_checkpoint")
+            if name in each.data
         )
         after = page[-1].number
-    return found
-
-
-def _entry(event: HostedEvent) -> tuple[str, dict[str, Any]]:
-    """Kind and data of our event for one of theirs."""
-    data: dict[str, Any] = {"provider_event": event.id}
-    if event.message:
-        data["message"] = visible(event.message[:_LONGEST_TEXT])
-    figures = _figures(event)
-    if "loss" in figures:
-        return "metric", {**data, **event.data, **figures}
-    if event.level in ("warn", "warning", "error"):
-        return "warning", {**data, "level": event.level}
-    return "message", data
-
-
-def _figures(event: HostedEvent) -> dict[str, Any]:
-    """Step, total and loss where the event has them as finite numbers."""
-    found: dict[str, Any] = {}
-    for theirs, ours in _FIGURES.items():
-        value = event.data.get(theirs)
-        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12:
-            found[ours] = value if ours == "loss" else int(value)
     return found

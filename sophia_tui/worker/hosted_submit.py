@@ -2,19 +2,25 @@
 blindly. Every step is noted in the job's row before the next one, so that a crash loses none."""
 
 import asyncio
+import contextlib
 import logging
+import tempfile
+from collections.abc import AsyncIterator
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sophia_tui.domain.hosted import HostedFile, HostedJob, HostedOrder, HostedTrainer
+from sophia_tui.datasets.hosted_rules import write_hosted_pairs
+from sophia_tui.domain.hosted import DPO, HostedFile, HostedJob, HostedOrder, HostedTrainer, Sent
 from sophia_tui.domain.jobs import Job, JobState
 from sophia_tui.domain.protocols import Clock, Store
-from sophia_tui.errors import JobError, NotFoundError
-from sophia_tui.services.train_hosted import require_redacted
+from sophia_tui.errors import JobError, NotFoundError, UnavailableError
+from sophia_tui.services.jobs_hosted import HELD
+from sophia_tui.services.train_hosted import door_is_open, require_redacted
 from sophia_tui.worker import errors
 from sophia_tui.worker.finish import Finisher
+from sophia_tui.worker.hosted_origins import origins, told
 
 log = logging.getLogger("sophia.worker")
 
@@ -48,8 +54,12 @@ class Submitter:
         self, store: Store, job: Job, order: HostedOrder, trainer: HostedTrainer
     ) -> bool:
         """Go on with handing over; whether there was something to do but wait."""
+        if order.training_file is None:
+            # a closed door is told before a byte is sent; one that can't be asked, by the upload
+            with contextlib.suppress(UnavailableError):
+                await door_is_open(trainer, order, job.dataset or "", self._clock.now())
         job, order = await self._files(store, job, order, trainer)
-        if not await self._ready(order, trainer):
+        if not await self._ready(job, order, trainer):
             return False
         if order.attempts:
             found = await self._found(job, order, trainer)
@@ -71,6 +81,9 @@ class Submitter:
             created = await trainer.create(order, job.id)
         except JobError as problem:
             too_long = self._age(order.uploaded_at) > LONGEST_FILE_SECONDS
+            if problem.code in HELD:
+                await self._note(store, job, order, attempts=order.attempts - 1)  # it made no job
+                raise
             if too_long or not _not_ready_yet(problem):
                 raise
             await self._note(store, job, order, attempts=order.attempts - 1)  # it made no job
@@ -87,14 +100,29 @@ class Submitter:
             if path is None or getattr(order, f"{kind}_file") is not None:
                 continue
             await asyncio.to_thread(_still_fit, job, order, Path(path))
-            sent = await trainer.upload(Path(path), f"{job.id}-{Path(path).name}")
+            wanted = self._still_wanted(store, job)
+            name = f"{job.id}-{Path(path).name}"
+            async with _as_sent(order, Path(path)) as file:
+                sent = await trainer.upload(file, name, wanted)
             log.info("hosted job %s: %s is at the provider as %s", job.id, path, sent.id)
             job, order = await self._note(
                 store, job, order, **{f"{kind}_file": sent.id, "uploaded_at": self._now()}
             )
         return job, order
 
-    async def _ready(self, order: HostedOrder, trainer: HostedTrainer) -> bool:
+    def _still_wanted(self, store: Store, job: Job) -> Sent:
+        """Told of each part of a large file: a person's wish ends the upload (ConflictError J409),
+        and the next look heeds it."""
+
+        async def sent(done: int, size: int) -> None:
+            log.info("hosted job %s: %s of %s bytes are there", job.id, done, size)
+            now = await store.jobs.update(job.id, heartbeat_at=self._clock.now())
+            if now.version != job.version:
+                await store.jobs.update(job.id, version=job.version, wanted=None)  # never arrives
+
+        return sent
+
+    async def _ready(self, job: Job, order: HostedOrder, trainer: HostedTrainer) -> bool:
         """Whether the files may be used. Raises JobError J527 where one was refused."""
         for kind in ("training_file", "validation_file"):
             file_id = getattr(order, kind)
@@ -106,7 +134,9 @@ class Submitter:
                 seen = HostedFile(file_id)
             status = (seen.status or "").lower()
             if status == "error":
-                raise errors.hosted_file_refused(kind, seen.problem or "-")
+                lines = await origins(job, order, kind, seen.problem)
+                why = (seen.problem or "-") + (f" [{told(lines)}]" if lines else "")
+                raise errors.hosted_file_refused(kind, why, lines)
             if status in _NOT_READY and self._age(order.uploaded_at) < FILE_SECONDS:
                 return False
         return True
@@ -131,7 +161,10 @@ class Submitter:
 
     async def _take(self, store: Store, job: Job, found: HostedJob) -> None:
         log.info("hosted job %s is %s at the provider", job.id, found.id)
-        await store.jobs.update(job.id, version=job.version, provider_job_id=found.id, error=None)
+        state = JobState.VALIDATING.value if job.state == JobState.PAUSED else job.state
+        await store.jobs.update(
+            job.id, version=job.version, provider_job_id=found.id, state=state, error=None
+        )
 
     async def _note(
         self, store: Store, job: Job, order: HostedOrder, **changes: Any
@@ -155,6 +188,18 @@ class Submitter:
         if at is None:
             return float("inf")
         return (self._clock.now() - datetime.fromisoformat(at)).total_seconds()
+
+
+@contextlib.asynccontextmanager
+async def _as_sent(order: HostedOrder, path: Path) -> AsyncIterator[Path]:
+    """The file as it is sent: preference pairs are put into the protocol's form on the way."""
+    if order.method != DPO:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="sophia-pairs-") as folder:
+        target = Path(folder) / path.name
+        await asyncio.to_thread(write_hosted_pairs, path, target)
+        yield target
 
 
 def _not_ready_yet(problem: JobError) -> bool:

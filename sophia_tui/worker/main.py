@@ -10,18 +10,23 @@ import os
 import secrets
 import signal
 import traceback
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from logging.handlers import RotatingFileHandler
-from typing import Protocol
+from typing import Any, Protocol
+
+from pydantic import BaseModel
 
 from sophia_tui.domain.hosted import HostedTrainer
+from sophia_tui.domain.jobs import GPU_QUEUE, HOSTED_QUEUE, QUEUES
 from sophia_tui.domain.notifications import Messenger
 from sophia_tui.domain.protocols import Clock, RunLauncher, Store
 from sophia_tui.errors import SophiaError, UnavailableError
 from sophia_tui.paths import Paths
 from sophia_tui.providers.machine import ThisMachine
+from sophia_tui.providers.resources import find_gpus
 from sophia_tui.services.prices import Prices
-from sophia_tui.settings import Settings
+from sophia_tui.settings import Settings, words
+from sophia_tui.worker.calendar import Calendar
 from sophia_tui.worker.hosted import HostedKeeper
 from sophia_tui.worker.lock import WorkerLock
 from sophia_tui.worker.notify import Notifier
@@ -54,6 +59,10 @@ class House(Protocol):
 
     def launcher(self) -> RunLauncher: ...
 
+    async def perform(
+        self, operation: str, request: Mapping[str, Any], actor: str
+    ) -> BaseModel: ...
+
     def trainer(self, base_url: str | None) -> HostedTrainer: ...
 
     def prices(self) -> Prices: ...
@@ -76,7 +85,8 @@ async def run(
     lock = WorkerLock(house.paths)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    worker = Worker(house, lock, stop, machine or ThisMachine.here(), background)
+    gpus = await find_gpus(os.environ)
+    worker = Worker(house, lock, stop, machine or ThisMachine.here(), background, gpus)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
     try:
@@ -116,15 +126,25 @@ class Worker:
         stop: asyncio.Event,
         machine: ThisMachine,
         background: bool = False,
+        gpus: tuple[str, ...] = (),
     ) -> None:
         self._house = house
         self._lock = lock
         self._stop = stop
         self._host = machine.host
         self.id = f"{machine.host}:{os.getpid()}:{secrets.token_hex(3)}"
+        self._queues = served_queues(house.settings.worker_queues, gpus)
         self._reconciler = Reconciler(
-            self.id, machine, house.launcher(), house.paths, house.settings, house.clock
+            self.id,
+            machine,
+            house.launcher(),
+            house.paths,
+            house.settings,
+            house.clock,
+            self._queues,
+            gpus,
         )
+        self._calendar = Calendar(self.id, house.perform, house.clock)
         self._hosted = HostedKeeper(
             self.id, machine.host, house.trainer, house.prices, house.settings, house.clock
         )
@@ -143,7 +163,8 @@ class Worker:
         """Until stopped, or idle for that long. Raises SophiaError where the store is no use."""
         log.info("worker %s begins", self.id)
         loop = asyncio.get_running_loop()
-        wait, reached, active, active_at = 0.5, False, False, loop.time()
+        wait, reached, active = 0.5, False, False
+        active_at = busy_at = loop.time()
         while not self._stop.is_set():
             try:
                 store = self._store = await self._house.store()
@@ -151,10 +172,13 @@ class Worker:
                 await self._beat(store)
                 reached = True
                 active = await self._reconciler.round(store)
-                active |= await self._hosted.round(store)
+                active |= await self._look_at_hosted(store)
+                active |= await self._calendar.round(store)
                 self._notifier.look(store, self._house.settings)
                 if active:
-                    active_at = loop.time()
+                    active_at = busy_at = loop.time()
+                elif self._calendar.waits or self._reconciler.keeps_paused:
+                    active_at = loop.time()  # nobody else would begin what is due later
                 elif self._background and self._hosted.misfit:
                     break  # who waits for those jobs starts a worker that knows their provider
                 if idle_seconds is not None and loop.time() - active_at >= idle_seconds:
@@ -162,7 +186,7 @@ class Worker:
                         break
                     active_at = loop.time()
                 wait = 0.5
-                busy = active_at >= loop.time() - 2 * BUSY_SECONDS
+                busy = busy_at >= loop.time() - 2 * BUSY_SECONDS
                 await self._wait(store, BUSY_SECONDS if busy else BEAT_SECONDS)
             except SophiaError as problem:
                 if not reached and not isinstance(problem, UnavailableError):
@@ -177,6 +201,7 @@ class Worker:
                 where = "".join(traceback.format_tb(problem.__traceback__))
                 log.error("defect: %s\n%s", type(problem).__name__, where)
                 wait = await self._rest(wait)
+        await self._calendar.close()
         await self._hosted.close()
         await self._notifier.close()
         await self._say_goodbye()
@@ -187,10 +212,17 @@ class Worker:
         await _stopped(self._stop, seconds)
         return min(_LONGEST_WAIT, seconds * 2)
 
+    async def _look_at_hosted(self, store: Store) -> bool:
+        if HOSTED_QUEUE not in self._queues:
+            return False
+        self._hosted.claimer = self._reconciler.claimer
+        return await self._hosted.round(store)
+
     async def _beat(self, store: Store) -> None:
         now = asyncio.get_running_loop().time()
         if now - self._beaten >= BEAT_SECONDS - 0.5:
-            await store.jobs.beat(self.id, self._host, os.getpid())
+            why = self._reconciler.limits.hindrance
+            await store.jobs.beat(self._reconciler.claimer, os.getpid(), why)
             self._beaten = now
 
     async def _say_goodbye(self) -> None:
@@ -223,6 +255,13 @@ class Worker:
                         await task
         if not woken.cancelled():
             woken.result()
+
+
+def served_queues(chosen: str, gpus: tuple[str, ...]) -> tuple[str, ...]:
+    """The queues of SOPHIA_WORKER_QUEUES; auto: all that a machine with these GPUs can do."""
+    if chosen.strip().lower() != "auto":
+        return words(chosen)
+    return (*QUEUES.values(), HOSTED_QUEUE, *([GPU_QUEUE] if gpus else []))
 
 
 async def _as_coroutine(waiting: Awaitable[bool]) -> bool:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sophia_tui.paths import Paths
@@ -40,6 +41,9 @@ def ensure_worker(
     env_file = find_env_file(environment)
     if env_file is not None:  # the worker stands in /, where no .env would be found
         given["SOPHIA_ENV_FILE"] = str(env_file)
+    else:  # what it does by the calendar concerns the folder of who woke it
+        folder = Path(given.get("FINETUNE_DIR", "").strip() or "finetune").expanduser()
+        given["FINETUNE_DIR"] = str(Path.cwd() / folder)
     subprocess.run(
         [
             sys.executable,

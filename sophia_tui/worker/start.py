@@ -20,6 +20,10 @@ class Starter:
     """Brings jobs to life."""
 
     def __init__(self, worker_id: str, launcher: RunLauncher, paths: Paths, clock: Clock) -> None:
+        #: The GPUs that runs share, and how many runs: slot 1 of 2 gets every second one.
+        self.gpus: tuple[str, ...] = ()
+        self.slots = 1
+        self.memory_bytes: int | None = None
         self._worker_id = worker_id
         self._launcher = launcher
         self._paths = paths
@@ -41,6 +45,7 @@ class Starter:
             resumes=job.resumes if resumes is None else resumes,
             started_at=job.started_at or self._clock.now(),
             seconds_left=None,
+            waiting=None,
         )
         offset = 0
         if job.run_folder is None:
@@ -48,9 +53,19 @@ class Starter:
         else:
             offset = await self._tidy_folder(store, job, folder)
         job = await store.jobs.update(job.id, run_folder=str(folder), event_offset=offset)
-        identity = await self._launcher.launch(job.kind.value, str(folder))
+        gpus = self.gpus[job.slot :: self.slots] if job.slot is not None else ()
+        identity = await self._launcher.launch(job.kind.value, str(folder), gpus, self.memory_bytes)
         log.info("job %s runs as process %d (resumes: %d)", job.id, identity.pid, job.resumes)
         return await store.jobs.update(job.id, identity=identity, heartbeat_at=self._clock.now())
+
+    def missing_path(self, job: Job) -> str | None:
+        """A file or folder that the job needs and that is not on this machine."""
+        run = job.request.get("run") or {}
+        for name in ("dataset_path", "adapter_path", "base"):
+            path = str(run.get(name) or "")
+            if path.startswith("/") and not Path(path).exists():
+                return path
+        return None
 
     def _make_folder(self, job: Job, folder: Path) -> None:
         spec = RunSpec.model_validate(job.request["run"])

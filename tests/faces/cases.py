@@ -46,11 +46,30 @@ CASES: dict[str, Case] = {
     "jobs.list": Case(),
     "jobs.show": Case({"job": seeded.SUCCEEDED}),
     "jobs.events": Case({"job": seeded.RUNNING, "after": 3, "limit": 5}),
+    "jobs.checkpoints": Case({"job": seeded.SUCCEEDED}),
     "jobs.log": Case({"job": seeded.FAILED}),
     "jobs.watch": Case({"job": seeded.PAUSED}),
     "jobs.cancel": Case({"job": seeded.PAUSED}, changes=("jobs",)),
     "jobs.pause": Case({"job": seeded.QUEUED}, changes=("jobs",)),
     "jobs.resume": Case({"job": seeded.PAUSED}, changes=("jobs",)),
+    "jobs.queue": Case({"limit": 3}),
+    "jobs.move": Case({"job": seeded.QUEUED, "to": "first"}),
+    "schedules.list": Case(),
+    "schedules.add": Case(
+        {
+            "operation": "prepare.run",
+            "every": "30 2 1 * *",
+            "options": ["name=town", "seed=5"],
+            "timezone": "UTC",
+            "name": "monthly-town",
+        },
+        changes=("schedules",),
+    ),
+    "schedules.change": Case(
+        {"schedule": seeded.SCHEDULE, "every": "monthly", "seen_version": 1}, changes=("schedules",)
+    ),
+    "schedules.remove": Case({"schedule": seeded.SCHEDULE}, changes=("schedules",)),
+    "schedules.run-now": Case({"schedule": seeded.SCHEDULE}, changes=("schedules",)),
     "evaluate.run": Case(
         {"model": seeded.NEWEST_MODEL, "prompts": ["When do you open?", "Where?"], "limit": 4},
         changes=("jobs",),
@@ -75,6 +94,11 @@ CASES: dict[str, Case] = {
     "prices.list": Case(),
     "models.list": Case(),
     "models.show": Case({"model": seeded.MERGED_MODEL}),
+    # no provider is named here; tests/hosted/test_provider_service.py asks one
+    "provider.delete": Case({"model": seeded.HOSTED_MODEL}, error="SOPHIA-J510"),
+    "provider.check": Case({"base": "gpt-4o-mini"}, error="SOPHIA-J510"),
+    "provider.files": Case(error="SOPHIA-J510"),
+    "provider.remove": Case({"file": "file-abc"}, error="SOPHIA-J510"),
     "models.merge": Case({"model": seeded.OLDER_MODEL}, changes=("jobs",)),
     # a model that can be served would start an engine: the tests of serving do that
     "serve.model": Case({"model": seeded.HOSTED_MODEL}, error="SOPHIA-M435"),

@@ -333,7 +333,7 @@ class Person:
             try:
                 answer: BaseModel = await call(operation, request, **given)
             except SophiaError as problem:
-                self.told[operation] = problem
+                self.asked[operation], self.told[operation] = dict(request), problem
                 raise
             if not given.get("dry_run"):  # what a dialog asks before the person does
                 self.asked[operation], self.told[operation] = dict(request), answer

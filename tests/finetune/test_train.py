@@ -56,17 +56,41 @@ def test_a_run_that_succeeded_is_not_done_again(trained: Path) -> None:
     assert (trained / "events.jsonl").read_bytes() == before
 
 
-def test_nothing_is_dropped_silently(make_run: MakeRun, tmp_path: Path) -> None:
-    data = tmp_path / "uneven"
+def uneven(folder: Path) -> Path:
+    """A data set with a row that is too long, one that is cut, and one of weight 0."""
     long = {"messages": [{"role": "user", "content": "why? " * 200}, *chat("a", "b")["messages"]]}
     cut = chat(TOWNS[0], "very long thing " * 40)
     rows = [chat(*pair) for pair in pairs()]
-    write_lines(data / "train.jsonl", [*rows, long, cut, chat("Brovik", "salt", weight=0)])
-    run = make_run(recipe={"max_steps": 1}, dataset_path=str(data))
+    write_lines(folder / "train.jsonl", [*rows, long, cut, chat("Brovik", "salt", weight=0)])
+    return folder
+
+
+def test_rows_of_which_nothing_is_learnt_are_refused_with_their_lines(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    run = make_run(dataset_path=str(uneven(tmp_path / "uneven")))
+    assert finetune("train", run) == schema.EXIT_REFUSED
+    failed = events(run, "state")[-1].data
+    assert failed["code"] == "FINETUNE-210"
+    assert "2 lines (9, 11) of train.jsonl" in failed["what"]
+    assert "lies beyond sequence_length (1)" in failed["why"]
+    assert "running" not in states(run)
+    assert (run / "lines" / "train-no_answer_token.txt").read_text() == "9\n11\n"
+
+
+def test_rows_are_left_out_where_the_recipe_says_so_and_none_silently(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    run = make_run(
+        recipe={"max_steps": 1, "rows_without_answer": "leave_out"},
+        dataset_path=str(uneven(tmp_path / "uneven")),
+    )
     assert finetune("train", run) == 0
     warnings = {event.data["reason"]: event.data for event in events(run, "warning")}
     assert warnings["truncated"]["lines"] == [9, 10]
+    assert warnings["truncated"]["tokens_lost"] > 100
     assert warnings["no_answer_token"]["lines"] == [9, 11]
+    assert (run / warnings["truncated"]["path"]).read_text() == "9\n10\n"
     assert manifest(run).examples == 9
 
 

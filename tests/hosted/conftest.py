@@ -47,7 +47,15 @@ class Bench:
         self.woken = 0
         self.prices: Callable[[], Prices] = self.house.prices
         clock = SystemClock()
-        self.train = TrainService(store, settings, paths, clock, self._wake, lambda: self.prices())
+        self.train = TrainService(
+            store,
+            settings,
+            paths,
+            clock,
+            self._wake,
+            lambda: self.prices(),
+            open_trainer=self.house.trainer,
+        )
         self.jobs = JobsService(
             store, settings, paths, clock, self._wake, open_trainer=self.house.trainer
         )

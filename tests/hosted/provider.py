@@ -7,6 +7,7 @@ A job's status moves on each time that it is retrieved, so that no test waits fo
 
 import email
 import email.policy
+import hashlib
 import json
 import threading
 import time
@@ -14,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 KEY = "sk-test-0123456789abcdef"
 STATUSES = ["validating_files", "queued", "running", "running", "succeeded"]
@@ -56,6 +58,10 @@ class Provider:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.scripts: dict[str, list[str]] = {}
         self.events: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self.checkpoints: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self.uploads: dict[str, dict[str, Any]] = {}
+        self.parts: dict[str, bytes] = {}
+        self.models: dict[str, dict[str, Any]] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         #: By route (e.g. "create"), what comes in place of the next answers, one for each request:
         #: a Refusal, a text (sent with 200), or a callable that gets the true answer.
@@ -63,6 +69,7 @@ class Provider:
         self.statuses = list(STATUSES)
         self.file_status: str | None = "processed"
         self.file_problem: str | None = None
+        self.trained_tokens = 12_345
         self.endless = False
         self.no_metadata = False
         self.gone: set[str] = set()  # routes that this server does not have
@@ -121,8 +128,24 @@ class Provider:
         match (method, *parts[1:]):
             case ("POST", "files"):
                 return "upload", self._upload
+            case ("GET", "files"):
+                return "files", lambda _body, _headers, query: self._list_files(query)
             case ("GET", "files", file_id):
                 return "file", lambda *_rest: self._file(file_id)
+            case ("DELETE", "files", file_id):
+                return "delete_file", lambda *_rest: self._delete(self.files, "file", file_id)
+            case ("POST", "uploads"):
+                return "begin", self._begin
+            case ("POST", "uploads", upload_id, "parts"):
+                return "part", lambda body, headers, _q: self._part(upload_id, body, headers)
+            case ("POST", "uploads", upload_id, "complete"):
+                return "complete", lambda body, *_rest: self._complete(upload_id, body)
+            case ("POST", "uploads", upload_id, "cancel"):
+                return "cancel_upload", lambda *_rest: self._cancel_upload(upload_id)
+            case ("GET", "models", model):
+                return "model", lambda *_rest: self._model(model)
+            case ("DELETE", "models", model):
+                return "delete_model", lambda *_rest: self._delete(self.models, "model", model)
             case ("POST", "fine_tuning", "jobs"):
                 return "create", self._create
             case ("GET", "fine_tuning", "jobs"):
@@ -133,6 +156,8 @@ class Provider:
                 return verb, lambda *_rest: self._act(job_id, verb)
             case ("GET", "fine_tuning", "jobs", job_id, "events"):
                 return "events", lambda _body, _headers, query: self._events(job_id, query)
+            case ("GET", "fine_tuning", "jobs", job_id, "checkpoints"):
+                return "checkpoints", lambda _b, _headers, query: self._checkpoints(job_id, query)
         raise Refusal(404, {"detail": "Not Found"})
 
     def _new_id(self, kind: str) -> str:
@@ -140,22 +165,15 @@ class Provider:
         return f"{kind}-{self._serial:06d}"
 
     def _upload(self, body: bytes, headers: Any, _query: str) -> Any:
-        kind = headers.get("Content-Type", "")
-        if not kind.startswith("multipart/form-data"):
-            raise error(400, "multipart/form-data is wanted")
-        message = email.message_from_bytes(
-            b"Content-Type: " + kind.encode() + b"\r\n\r\n" + body, policy=email.policy.HTTP
-        )
-        parts = {
-            str(each.get_param("name", header="content-disposition")): each
-            for each in message.iter_parts()  # type: ignore[attr-defined]
-        }
+        parts = _form(body, headers)
         if set(parts) != {"purpose", "file"}:
             raise error(400, f"unknown fields: {sorted(parts)}")
         if parts["purpose"].get_payload(decode=True).strip() != b"fine-tune":
             raise error(400, "purpose must be fine-tune")
         content = parts["file"].get_payload(decode=True)
-        name = parts["file"].get_filename() or ""
+        return self._keep(parts["file"].get_filename() or "", content)
+
+    def _keep(self, name: str, content: bytes) -> Any:
         if not name.endswith(".jsonl"):
             raise error(400, "Invalid file format. Must be .jsonl")
         file_id = self._new_id("file")
@@ -169,6 +187,64 @@ class Provider:
             "purpose": "fine-tune",
         }
         return self._file(file_id)
+
+    def _begin(self, body: bytes, _headers: Any, _query: str) -> Any:
+        asked = json.loads(body)
+        if set(asked) != {"bytes", "filename", "mime_type", "purpose"}:
+            raise error(400, f"unknown fields: {sorted(asked)}")
+        if asked["mime_type"] != "text/jsonl" or asked["purpose"] != "fine-tune":
+            raise error(400, "mime_type and purpose do not fit")
+        upload_id = self._new_id("upload")
+        more = {"id": upload_id, "object": "upload", "status": "pending", "file": None}
+        self.uploads[upload_id] = {**asked, **more, "created_at": 1, "expires_at": 2}
+        return self.uploads[upload_id]
+
+    def _pending(self, upload_id: str) -> dict[str, Any]:
+        found = self.uploads.get(upload_id)
+        if found is None:
+            raise error(404, "No such Upload")
+        if found["status"] != "pending":
+            raise error(400, f"The upload is {found['status']}")
+        return found
+
+    def _part(self, upload_id: str, body: bytes, headers: Any) -> Any:
+        self._pending(upload_id)
+        parts = _form(body, headers)
+        if set(parts) != {"data"}:
+            raise error(400, f"unknown fields: {sorted(parts)}")
+        part_id = self._new_id("part")
+        self.parts[part_id] = parts["data"].get_payload(decode=True)
+        return {"id": part_id, "object": "upload.part", "created_at": 1, "upload_id": upload_id}
+
+    def _complete(self, upload_id: str, body: bytes) -> Any:
+        upload = self._pending(upload_id)
+        asked = json.loads(body)
+        content = b"".join(self.parts[each] for each in asked["part_ids"])
+        if len(content) != upload["bytes"]:
+            raise error(400, "The parts do not have the bytes that were announced")
+        if asked.get("md5") != hashlib.md5(content).hexdigest():
+            raise error(400, "md5")
+        upload["status"], upload["file"] = "completed", self._keep(upload["filename"], content)
+        return upload
+
+    def _cancel_upload(self, upload_id: str) -> Any:
+        self._pending(upload_id)["status"] = "cancelled"
+        return self.uploads[upload_id]
+
+    def _list_files(self, query: str) -> Any:
+        rest = "&".join(each for each in query.split("&") if each != "purpose=fine-tune")
+        return self._page([self._file(each) for each in reversed(self.files)], rest)
+
+    def _delete(self, kept: dict[str, Any], kind: str, name: str) -> Any:
+        if name not in kept:
+            raise error(404, f"No such {kind} object")
+        del kept[name]
+        return {"id": name, "object": kind, "deleted": True}
+
+    def _model(self, model: str) -> Any:
+        if model not in self.models:
+            raise error(404, f"The model '{model}' does not exist", "model_not_found")
+        return self.models[model]
 
     def _file(self, file_id: str) -> Any:
         if file_id not in self.files:
@@ -201,7 +277,8 @@ class Provider:
             "status": self.statuses[0],
             "validation_file": asked.get("validation_file"),
             "training_file": asked["training_file"],
-            "hyperparameters": asked["method"]["supervised"]["hyperparameters"],
+            # absent for everything but supervised
+            "hyperparameters": asked["method"].get("supervised", {}).get("hyperparameters"),
             "trained_tokens": None,
             "error": self.error_of_none,
             "seed": asked.get("seed", 7),
@@ -245,10 +322,22 @@ class Provider:
             job["estimated_finish"] = int(time.time()) + 60
             data = {"step": steps + 1, "total_steps": 2, "train_loss": 1.5 / (steps + 1)}
             self._tell(job["id"], f"Step {steps + 1}/2: training loss={data['train_loss']}", data)
+            self.checkpoints[job["id"]].append(
+                {
+                    "id": self._new_id("ftckpt"),
+                    "object": "fine_tuning.job.checkpoint",
+                    "created_at": int(time.time()),
+                    "fine_tuned_model_checkpoint": f"ft:{job['model']}:ckpt-step-{steps + 1}",
+                    "fine_tuning_job_id": job["id"],
+                    "step_number": steps + 1,
+                    "metrics": {"step": steps + 1, "train_loss": data["train_loss"]},
+                }
+            )
         if status == "succeeded":
             suffix = job["suffix"] or ""
             job["fine_tuned_model"] = f"ft:{job['model']}:org-test:{suffix}:{job['id'][-6:]}"
-            job["trained_tokens"] = 12_345
+            self.models[job["fine_tuned_model"]] = {"id": job["fine_tuned_model"]}
+            job["trained_tokens"] = self.trained_tokens
             job["result_files"] = ["file-results"]
             self._tell(job["id"], "The job has successfully completed")
         if status == "failed":
@@ -262,6 +351,10 @@ class Provider:
     def _events(self, job_id: str, query: str) -> Any:
         self._get(job_id)
         return self._page(list(reversed(self.events[job_id])), query)
+
+    def _checkpoints(self, job_id: str, query: str) -> Any:
+        self._get(job_id)
+        return self._page(list(reversed(self.checkpoints[job_id])), query)
 
     def _page(self, entries: list[dict[str, Any]], query: str) -> Any:
         asked = dict(part.partition("=")[::2] for part in query.split("&") if part)
@@ -290,6 +383,20 @@ class Provider:
         return job
 
 
+def _form(body: bytes, headers: Any) -> dict[str, Any]:
+    """The parts of a multipart body, by name."""
+    kind = headers.get("Content-Type", "")
+    if not kind.startswith("multipart/form-data"):
+        raise error(400, "multipart/form-data is wanted")
+    message = email.message_from_bytes(
+        b"Content-Type: " + kind.encode() + b"\r\n\r\n" + body, policy=email.policy.HTTP
+    )
+    return {
+        str(each.get_param("name", header="content-disposition")): each
+        for each in message.iter_parts()  # type: ignore[attr-defined]
+    }
+
+
 def _check_create(asked: Any) -> None:
     if not isinstance(asked, dict) or not asked.keys() <= CREATE_FIELDS:
         raise error(400, f"Unrecognized request arguments: {sorted(set(asked) - CREATE_FIELDS)}")
@@ -299,12 +406,15 @@ def _check_create(asked: Any) -> None:
         if not isinstance(asked.get(name), str) or not asked[name]:
             raise error(400, f"Missing required parameter: '{name}'.")
     method = asked.get("method")
-    if not isinstance(method, dict) or method.get("type") != "supervised":
+    kind = method.get("type") if isinstance(method, dict) else None
+    if kind not in ("supervised", "dpo") or set(method) != {"type", kind}:
         raise error(400, "method.type")
-    chosen = method.get("supervised", {}).get("hyperparameters")
+    chosen = method[kind].get("hyperparameters")
     if not isinstance(chosen, dict):
-        raise error(400, "method.supervised.hyperparameters")
+        raise error(400, f"method.{kind}.hyperparameters")
     bounds = {"n_epochs": (1, 50), "batch_size": (1, 256), "learning_rate_multiplier": (0, 1e9)}
+    if kind == "dpo":
+        bounds["beta"] = (1e-9, 2)
     for name, value in chosen.items():
         if name not in bounds:
             raise error(400, f"unknown hyperparameter {name}")
@@ -335,7 +445,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def _serve(self) -> None:
-        path, _sign, query = self.path.partition("?")
+        path, _sign, query = unquote(self.path).partition("?")
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
             answer = self.owner.answer(self.command, path, query, self.headers, body)
@@ -346,7 +456,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(200, answer, {})
 
-    do_GET = do_POST = _serve
+    do_GET = do_POST = do_DELETE = _serve
 
     def _send(self, status: int, body: Any, headers: dict[str, str]) -> None:
         text = body if isinstance(body, str) else json.dumps(body)

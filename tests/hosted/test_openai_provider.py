@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 
 from sophia_tui.domain.hosted import HostedOrder
 from sophia_tui.errors import JobError, NotFoundError, SophiaError, UnavailableError
+from sophia_tui.providers import openai_uploads
 from sophia_tui.providers.openai_jobs import OpenAITrainer
 from tests.hosted.provider import HTML, KEY, Provider, Refusal, drop, error
 
@@ -328,3 +329,187 @@ def test_the_client_is_loaded_only_to_ask() -> None:
         "jobs.OpenAITrainer(None, 'k'); assert 'openai' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# --- large files, in parts ---
+
+
+@pytest.fixture
+def small_parts(trainer: OpenAITrainer, monkeypatch: pytest.MonkeyPatch) -> OpenAITrainer:
+    """A trainer for which 100 bytes are much; parts have 64."""
+    trainer.single_bytes, trainer.part_bytes = 100, 64
+    monkeypatch.setattr(openai_uploads, "_WAIT_SECONDS", 0.01)
+    return trainer
+
+
+async def test_a_large_file_goes_in_parts_and_arrives_whole(
+    provider: Provider, small_parts: OpenAITrainer, file: Path
+) -> None:
+    told: list[tuple[int, int]] = []
+
+    async def sent(done: int, whole: int) -> None:
+        told.append((done, whole))
+
+    kept = await small_parts.upload(file, "ftjob-x-train.jsonl", sent)
+    assert provider.contents[kept.id] == file.read_bytes()
+    assert provider.files[kept.id]["filename"] == "ftjob-x-train.jsonl"
+    assert (provider.count("begin"), provider.count("part"), provider.count("upload")) == (1, 3, 0)
+    assert told == [(64, 160), (128, 160), (160, 160)]
+
+
+async def test_a_file_just_small_enough_goes_in_one_request(
+    provider: Provider, small_parts: OpenAITrainer, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b"x" * 100)
+    await small_parts.upload(path, "x.jsonl")
+    assert (provider.count("begin"), provider.count("upload")) == (0, 1)
+
+
+async def test_a_part_that_did_not_arrive_is_sent_again_alone(
+    provider: Provider, small_parts: OpenAITrainer, file: Path
+) -> None:
+    provider.faults["part"] = [drop, error(503, "busy"), "<html>gateway</html>"]
+    kept = await small_parts.upload(file, "x.jsonl")
+    assert provider.contents[kept.id] == file.read_bytes()
+    assert (provider.count("begin"), provider.count("part")) == (1, 6)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (error(503, "down"), "J520"),
+        (error(429, "quota", "insufficient_quota"), "J522"),
+        (error(401, "key"), "J525"),
+    ],
+)
+async def test_an_upload_that_can_not_go_on_is_cancelled_there(
+    provider: Provider, small_parts: OpenAITrainer, file: Path, fault: Refusal, code: str
+) -> None:
+    provider.faults["part"] = [lambda answer: answer, *[fault] * 50]
+    with pytest.raises(SophiaError) as caught:
+        await small_parts.upload(file, "x.jsonl")
+    assert caught.value.code == f"SOPHIA-{code}"
+    assert [each["status"] for each in provider.uploads.values()] == ["cancelled"]
+    assert provider.count("part") == (5 if code == "J520" else 2) and provider.files == {}
+
+
+async def test_an_upload_that_nobody_wants_any_more_is_cancelled_there(
+    provider: Provider, small_parts: OpenAITrainer, file: Path
+) -> None:
+    async def unwanted(done: int, whole: int) -> None:
+        raise KeyError("somebody cancelled the job")
+
+    with pytest.raises(KeyError):
+        await small_parts.upload(file, "x.jsonl", unwanted)
+    assert [each["status"] for each in provider.uploads.values()] == ["cancelled"]
+    assert provider.count("part") == 1
+
+
+async def test_a_server_without_uploads_says_how_much_it_takes(
+    provider: Provider, small_parts: OpenAITrainer, file: Path
+) -> None:
+    provider.gone = {"begin"}
+    with pytest.raises(JobError) as caught:
+        await small_parts.upload(file, "x.jsonl")
+    assert caught.value.code == "SOPHIA-J536" and "100" in caught.value.why
+
+
+async def test_more_than_eight_gigabytes_are_refused_before_a_byte_is_sent(
+    provider: Provider, trainer: OpenAITrainer, tmp_path: Path
+) -> None:
+    path = tmp_path / "huge.jsonl"
+    with path.open("wb") as stream:
+        stream.truncate(8 * 1024**3 + 1)  # a hole: no disk is used
+    with pytest.raises(JobError) as caught:
+        await trainer.upload(path, "huge.jsonl")
+    assert caught.value.code == "SOPHIA-J536" and provider.requests == []
+
+
+def test_the_limits_are_the_protocols() -> None:
+    trainer = OpenAITrainer(None, KEY)
+    assert trainer.single_bytes == 512 * 1024**2 and trainer.part_bytes == 64 * 1024**2
+
+
+# --- preference pairs, checkpoints, files, models ---
+
+
+async def test_a_job_on_preference_pairs_says_its_method_and_beta(
+    provider: Provider, trainer: OpenAITrainer, file: Path
+) -> None:
+    order = await ordered(trainer, file, method="dpo", beta=0.2, n_epochs=2)
+    created = await trainer.create(order, "ftjob-ours")
+    method = provider.jobs[created.id]["method"]
+    assert method == {
+        "type": "dpo",
+        "dpo": {
+            "hyperparameters": {
+                "n_epochs": 2,
+                "batch_size": "auto",
+                "learning_rate_multiplier": "auto",
+                "beta": 0.2,
+            }
+        },
+    }
+    assert provider.jobs[created.id]["hyperparameters"] is None
+    assert created.facts["method"] == method and "hyperparameters" not in created.facts
+
+
+async def test_checkpoints_come_with_their_model_and_finite_metrics(
+    provider: Provider, trainer: OpenAITrainer, file: Path
+) -> None:
+    provider.statuses = ["queued", "running", "running", "succeeded"]
+    created = await trainer.create(await ordered(trainer, file), "ftjob-ours")
+    for _each in range(3):
+        await trainer.show(created.id)
+    provider.checkpoints[created.id][1]["metrics"] |= {"valid_loss": None, "odd": "x", "on": True}
+    found = await trainer.checkpoints(created.id)
+    assert [(each.step, each.model) for each in found] == [
+        (1, "ft:gpt-4o-mini:ckpt-step-1"),
+        (2, "ft:gpt-4o-mini:ckpt-step-2"),
+    ]
+    assert found[1].metrics == {"train_loss": 0.75}
+
+
+async def test_files_are_listed_newest_first_and_deleted(
+    provider: Provider, trainer: OpenAITrainer, file: Path
+) -> None:
+    ids = [(await trainer.upload(file, f"{n}-train.jsonl")).id for n in range(120)]
+    found = await trainer.files()
+    assert [each.id for each in found] == ids[::-1]
+    assert (found[0].name, found[0].bytes) == ("119-train.jsonl", 160)
+    await trainer.delete_file(ids[0])
+    assert ids[0] not in provider.files
+    with pytest.raises(NotFoundError):
+        await trainer.delete_file(ids[0])
+
+
+async def test_a_model_tells_its_last_day_and_can_be_deleted(
+    provider: Provider, trainer: OpenAITrainer
+) -> None:
+    name = "ft:gpt-4o-mini:org::abc"
+    provider.models = {name: {"id": name, "owned_by": "org", "shutdown_date": "2027-01-14"}}
+    assert (await trainer.model(name)).shutdown_at == date(2027, 1, 14)
+    provider.models[name]["shutdown_date"] = "soon"
+    assert (await trainer.model(name)).shutdown_at is None
+    await trainer.delete_model(name)
+    assert provider.models == {}
+
+
+@pytest.mark.parametrize("answer", [{"id": "x", "deleted": False}, {}, "<html></html>"])
+async def test_what_does_not_say_that_it_is_deleted_is_not(
+    provider: Provider, trainer: OpenAITrainer, answer: Any
+) -> None:
+    provider.faults["delete_model"] = [answer]
+    provider.models = {"x": {"id": "x"}}
+    with pytest.raises(UnavailableError) as caught:
+        await trainer.delete_model("x")
+    assert caught.value.code == "SOPHIA-J524"
+
+
+async def test_knocking_tells_a_closed_door(provider: Provider, trainer: OpenAITrainer) -> None:
+    await trainer.knock()
+    provider.faults["list"] = [error(403, "closed", "training_not_available")]
+    with pytest.raises(JobError) as caught:
+        await trainer.knock()
+    assert caught.value.code == "SOPHIA-J523"

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from sophia_tui.domain.jobs import Job, JobKind
+from sophia_tui.domain.jobs import Claimer, Job, JobKind
 from sophia_tui.errors import SetupError, SophiaError, UnavailableError
 from sophia_tui.paths import Paths
 from sophia_tui.settings import load
@@ -250,7 +250,7 @@ async def test_the_store_works_behind_a_pooler_in_transaction_mode(
         for n in range(12)
     ]  # fmt: skip
     await asyncio.gather(*(store.jobs.add(each) for each in jobs))
-    claimed = await asyncio.gather(*(store.jobs.claim("w", "h") for _ in range(12)))
+    claimed = await asyncio.gather(*(store.jobs.claim(Claimer("w", "h")) for _ in range(12)))
     assert {each.id for each in claimed} == {each.id for each in jobs}
     await asyncio.gather(*(store.settings.set("A", str(n), "ana") for n in range(30)))
     assert await store.jobs.wait_for_wakeup(0.01) is False  # LISTEN does not pass: it polls

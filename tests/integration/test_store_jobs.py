@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from sophia_tui.domain.jobs import Job, JobEvent, JobKind, JobState, RunIdentity
+from sophia_tui.domain.jobs import Claimer, Job, JobEvent, JobKind, JobState, RunIdentity
 from sophia_tui.domain.protocols import Store
 from sophia_tui.errors import ConflictError, InternalError, NotFoundError
 from sophia_tui.store.connection import Database
@@ -48,7 +48,7 @@ async def test_a_job_comes_back_as_it_went_in(store: Store) -> None:
         total_steps=60,
     )
     await store.jobs.add(made)
-    assert await store.jobs.get("ftjob-1") == made
+    assert await store.jobs.get("ftjob-1") == replace(made, queue="training")
 
 
 async def test_text_that_postgres_refuses_is_made_storable(store: Store) -> None:
@@ -86,7 +86,7 @@ async def test_two_workers_never_claim_the_same_job(store: Store, store_url: str
 
     async def work(jobs, name: str) -> list[str]:
         taken = []
-        while claimed := await jobs.claim(name, "host"):
+        while claimed := await jobs.claim(Claimer(name, "host")):
             taken.append(claimed.id)
         return taken
 
@@ -101,7 +101,7 @@ async def test_two_workers_never_claim_the_same_job(store: Store, store_url: str
 async def test_claim_takes_the_oldest_and_makes_it_adoptable_for_that_host(store: Store) -> None:
     await store.jobs.add(job(1))
     await store.jobs.add(job(2))
-    claimed = await store.jobs.claim("worker", "here")
+    claimed = await store.jobs.claim(Claimer("worker", "here"))
     assert (claimed.id, claimed.state, claimed.worker_id) == ("ftjob-1", "validating", "worker")
     assert [each.id for each in await store.jobs.adoptable("here")] == ["ftjob-1"]
     assert await store.jobs.adoptable("elsewhere") == []
@@ -191,8 +191,8 @@ async def test_two_copiers_at_once_leave_no_gap_and_no_repeat(store: Store) -> N
 
 
 async def test_living_workers_are_those_that_were_seen(store: Store) -> None:
-    await store.jobs.beat("worker", "host", 1)
-    await store.jobs.beat("worker", "host", 2)
+    await store.jobs.beat(Claimer("worker", "host"), 1)
+    await store.jobs.beat(Claimer("worker", "host"), 2)
     living = await store.jobs.living_workers(60)
     assert [(each["id"], each["pid"]) for each in living] == [("worker", 2)]
     assert await store.jobs.living_workers(0) == []

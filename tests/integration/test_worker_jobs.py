@@ -14,7 +14,7 @@ import pytest
 
 from finetune import schema
 from sophia_tui.domain.context import Context, Face, Role
-from sophia_tui.domain.jobs import Job, JobState
+from sophia_tui.domain.jobs import Claimer, Job, JobState
 from sophia_tui.domain.protocols import Store
 from sophia_tui.errors import ConflictError, InternalError, NotFoundError
 from sophia_tui.paths import Paths
@@ -25,6 +25,7 @@ from sophia_tui.services.jobs import (
     JobsPage,
     JobsService,
     LogRequest,
+    ResumeRequest,
     WatchRequest,
 )
 from sophia_tui.services.views import JobReference
@@ -199,7 +200,7 @@ async def test_a_failed_job_that_a_person_resumes_has_all_its_own_resumes_again(
     job = await bench.add("crash", steps=8, pace=0.001)
     failed = await bench.rounds_until(job.id, "failed", "succeeded")
     assert failed.state == "failed" and failed.step == 4  # one step for each of four attempts
-    view = await bench.jobs.resume(CONTEXT, JobReference(job=job.id))
+    view = await bench.jobs.resume(CONTEXT, ResumeRequest(job=job.id))
     assert (view.status, view.resumes, view.error) == ("queued", 4, None)
     done = await bench.rounds_until(job.id, "succeeded", "failed")
     assert (done.state, done.resumes) == ("succeeded", 7)
@@ -249,7 +250,7 @@ async def test_after_a_reboot_a_job_is_shown_interrupted_and_then_resumed(bench:
     eyes = JobsService(
         bench.store, bench.settings, bench.paths, SystemClock(), bench._wake, rebooted
     )
-    await bench.store.jobs.beat(bench.worker_id, rebooted.host, os.getpid())
+    await bench.store.jobs.beat(Claimer(bench.worker_id, rebooted.host), os.getpid())
     assert (await bench.job(job.id)).state == "running"  # the store has not heard of it
     assert (await eyes.show(CONTEXT, JobReference(job=job.id))).status == "interrupted"
     listed = await eyes.page(CONTEXT, JobsPage(state=JobState.INTERRUPTED))
@@ -267,7 +268,7 @@ async def test_without_process_and_without_worker_a_job_is_shown_interrupted(ben
     assert (await bench.jobs.show(CONTEXT, reference)).status == "running"
     await bench.kill_run(job.id)
     assert (await bench.jobs.show(CONTEXT, reference)).status == "interrupted"
-    await bench.store.jobs.beat(bench.worker_id, bench.machine.host, os.getpid())
+    await bench.store.jobs.beat(Claimer(bench.worker_id, bench.machine.host), os.getpid())
     assert (await bench.jobs.show(CONTEXT, reference)).status == "running"
 
 
@@ -374,7 +375,7 @@ async def test_pause_and_resume_keep_the_work_done(bench: Bench) -> None:
     assert paused.state == "paused"
     for _each in range(3):  # it stays so
         assert not await bench.reconciler.round(bench.store)
-    view = await bench.jobs.resume(CONTEXT, JobReference(job=job.id))
+    view = await bench.jobs.resume(CONTEXT, ResumeRequest(job=job.id))
     assert view.status == "queued"
     done = await bench.rounds_until(job.id, "succeeded", "failed", "paused")
     assert (done.state, done.resumes) == ("succeeded", 1)
@@ -390,13 +391,13 @@ async def test_the_shown_resumes_are_never_forgotten(bench: Bench) -> None:
     await bench.until(job.id, lambda job: job.state == "running" and job.resumes == 1)
     await bench.jobs.pause(CONTEXT, JobReference(job=job.id))
     await bench.rounds_until(job.id, "paused")
-    assert (await bench.jobs.resume(CONTEXT, JobReference(job=job.id))).resumes == 2
+    assert (await bench.jobs.resume(CONTEXT, ResumeRequest(job=job.id))).resumes == 2
 
 
 async def test_a_job_that_never_ran_is_not_counted_as_resumed(bench: Bench) -> None:
     job = await bench.add()
     await bench.jobs.pause(CONTEXT, JobReference(job=job.id))
-    assert (await bench.jobs.resume(CONTEXT, JobReference(job=job.id))).resumes == 0
+    assert (await bench.jobs.resume(CONTEXT, ResumeRequest(job=job.id))).resumes == 0
 
 
 async def test_two_workers_claim_one_job_once(bench: Bench) -> None:
@@ -413,8 +414,8 @@ async def test_a_resumed_job_goes_on_where_its_run_folder_is(bench: Bench) -> No
     await bench.until(job.id, lambda job: (job.step or 0) >= 1)
     await bench.jobs.pause(CONTEXT, JobReference(job=job.id))
     await bench.rounds_until(job.id, "paused")
-    await bench.jobs.resume(CONTEXT, JobReference(job=job.id))
-    assert await bench.store.jobs.claim("elsewhere:1", "another-host") is None
+    await bench.jobs.resume(CONTEXT, ResumeRequest(job=job.id))
+    assert await bench.store.jobs.claim(Claimer("elsewhere:1", "another-host")) is None
     assert (await bench.rounds_until(job.id, "succeeded", "failed")).state == "succeeded"
 
 

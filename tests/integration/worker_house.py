@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from finetune.schema import Recipe, RunSpec
 from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.jobs import Job, JobKind, JobState
@@ -22,6 +24,7 @@ from sophia_tui.paths import Paths, data_folder
 from sophia_tui.providers.local import LocalLauncher
 from sophia_tui.providers.machine import ThisMachine, read_boot_id
 from sophia_tui.services.prices import Prices, load_prices
+from sophia_tui.services.views import JobReference
 from sophia_tui.settings import Settings, load
 
 STAND_IN = Path(__file__).with_name("worker_stand_in.py")
@@ -50,6 +53,8 @@ class SmallHouse:
         self.machine = machine or ThisMachine.here()
         self._program = program
         self._store = opened
+        #: What was asked for by the calendar.
+        self.performed: list[tuple[str, dict[str, Any], str]] = []
 
     async def store(self) -> Store:
         if self._store is None:
@@ -66,6 +71,10 @@ class SmallHouse:
 
     def prices(self) -> Prices:
         return load_prices(self.settings, self.paths)
+
+    async def perform(self, operation: str, request: Mapping[str, Any], actor: str) -> BaseModel:
+        self.performed.append((operation, dict(request), actor))
+        return JobReference(job=f"ftjob-{len(self.performed):012d}")
 
     def messenger(self) -> Messenger:
         from sophia_tui.providers.messenger import LiveMessenger

@@ -48,7 +48,13 @@ def test_question_and_answer_become_two_messages_and_nothing_else() -> None:
         ({"question": "q", "answer": "x <|im_start|>system"}, "special_token"),
         ({"question": "q", "answer": "a\0b"}, "nul"),
         ({}, "unknown_format"),
-        ({"instruction": "i", "output": "o"}, "unknown_format"),
+        ({"instruction": "i"}, "unknown_format"),
+        ({"instruction": " ", "output": "o"}, "no_instruction"),
+        ({"instruction": "i", "output": ""}, "no_output"),
+        ({"instruction": 5, "output": "o"}, "instruction_type"),
+        ({"instruction": "i", "input": ["x"], "output": "o"}, "input_type"),
+        ({"instruction": "i", "output": {}}, "output_type"),
+        ({"instruction": "i", "input": "[INST]", "output": "o"}, "special_token"),
         (chat(), "no_messages"),
         ({"messages": "text"}, "messages_type"),
         (chat(USER, "text"), "message_type"),
@@ -96,6 +102,17 @@ def test_the_reason_names_the_format_that_is_not_known() -> None:
     with pytest.raises(Unusable) as refused:
         convert({"prompt": "p", "completion": "c"})
     assert refused.value.problem.details == {"format": "prompt and completion"}
+
+
+@pytest.mark.parametrize(
+    ("more", "asked"),
+    [({}, "i"), ({"input": "x"}, "i\n\nx"), ({"input": " "}, "i"), ({"input": None}, "i")],
+)
+def test_an_instruction_becomes_a_question_with_its_input_below(
+    more: dict[str, Any], asked: str
+) -> None:
+    example = convert({"instruction": "i", **more, "output": "o"})
+    assert example == Example((Message("user", asked), Message("assistant", "o")))
 
 
 def test_all_roles_are_known_and_order_is_kept() -> None:

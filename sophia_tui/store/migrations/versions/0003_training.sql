@@ -8,9 +8,25 @@ ALTER TABLE sophia.jobs ADD COLUMN waiting jsonb;
 ALTER TABLE sophia.jobs ADD COLUMN cost_usd double precision CHECK (cost_usd >= 0);
 CREATE INDEX jobs_states ON sophia.jobs (state, place);
 
+-- The data folder of the worker that has it: with `host`, where its run folder is looked after.
+ALTER TABLE sophia.jobs ADD COLUMN folder text;
+-- Which of its machine's slots (a GPU, or the machine) it holds while a process of it is alive.
+ALTER TABLE sophia.jobs ADD COLUMN slot integer CHECK (slot >= 0);
+-- A person said that it goes on in quiet hours, too.
+ALTER TABLE sophia.jobs ADD COLUMN regardless boolean NOT NULL DEFAULT false;
+UPDATE sophia.jobs SET folder = pg_catalog.regexp_replace(run_folder, '/runs/[^/]+$', '')
+WHERE run_folder IS NOT NULL;
+UPDATE sophia.jobs SET queue = CASE
+    WHEN provider <> 'local' THEN 'hosted'
+    WHEN kind = 'evaluate' THEN 'evaluation'
+    WHEN kind = 'merge' THEN 'merge'
+    ELSE 'training' END;
+
 ALTER TABLE sophia.workers ADD COLUMN queues text[] NOT NULL DEFAULT '{}';
 ALTER TABLE sophia.workers ADD COLUMN slots integer NOT NULL DEFAULT 1 CHECK (slots >= 0);
 ALTER TABLE sophia.workers ADD COLUMN folder text NOT NULL DEFAULT '';
+-- Why it starts nothing now: code, what, why, remedy.
+ALTER TABLE sophia.workers ADD COLUMN hindrance jsonb;
 
 -- What runs by the calendar; `operation` is called as the schedule's maker.
 CREATE TABLE sophia.schedules (
@@ -26,6 +42,7 @@ CREATE TABLE sophia.schedules (
     last_at timestamptz,
     last_outcome text,
     last_result jsonb,
+    worker_id text, -- who performs it now
     version integer NOT NULL DEFAULT 1
 );
 CREATE INDEX schedules_next ON sophia.schedules (next_at) WHERE enabled;
@@ -61,3 +78,6 @@ CREATE TABLE sophia.uploaded_files (
     deleted_at timestamptz
 );
 CREATE INDEX uploaded_files_newest ON sophia.uploaded_files (created_at DESC, id DESC);
+
+-- A deleted model's weights are gone; its row stays for the lineage of what names it.
+ALTER TABLE sophia.models ADD COLUMN deleted_at timestamptz;

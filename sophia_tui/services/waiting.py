@@ -1,0 +1,141 @@
+"""Why a job does not go on now, in the words of an error: kept with its figures, told by its code,
+so that each reader gets it in their own language."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sophia_tui.errors import JobError
+from sophia_tui.i18n import N_, _
+
+QUIET, DISK, MEMORY = "SOPHIA-J580", "SOPHIA-J581", "SOPHIA-J582"
+SLOT, CAPABILITY, DATA, LATER, AWAY = (
+    "SOPHIA-J583",
+    "SOPHIA-J584",
+    "SOPHIA-J585",
+    "SOPHIA-J586",
+    "SOPHIA-J588",
+)
+
+
+def reason(code: str, **details: Any) -> dict[str, Any]:
+    """The reason with its figures, as a job's or a worker's row keeps it."""
+    what, why, remedy = _WORDS[code](details)
+    problem = JobError(code.removeprefix("SOPHIA-"), what, why, remedy)
+    return {**problem.as_dict(), "details": details}
+
+
+def told(kept: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A reason as the reader of now reads it."""
+    if kept is None or kept.get("code") not in _WORDS:
+        return None if kept is None else dict(kept)
+    return reason(str(kept["code"]), **dict(kept.get("details") or {}))
+
+
+def _clock(text: Any) -> str:
+    try:
+        return datetime.fromisoformat(str(text)).strftime("%H:%M")
+    except ValueError:
+        return str(text)
+
+
+def _quiet(found: Mapping[str, Any]) -> tuple[str, str, str]:
+    return (
+        _("It waits for the end of the quiet hours."),
+        _("No training runs here until {time}: SOPHIA_QUIET_HOURS.").format(
+            time=_clock(found.get("until", ""))
+        ),
+        _("It goes on by itself; `sophia jobs resume JOB --now` lets it go on at once."),
+    )
+
+
+def _disk(found: Mapping[str, Any]) -> tuple[str, str, str]:
+    return (
+        _("It waits for free disk."),
+        _("{free} MB are free in {folder}; {floor} MB are to stay free.").format(**_sizes(found)),
+        _("Free disk, or change SOPHIA_DISK_FLOOR_MB; it goes on by itself."),
+    )
+
+
+def _memory(found: Mapping[str, Any]) -> tuple[str, str, str]:
+    return (
+        _("It waits for free memory."),
+        _("{free} MB are free; {floor} MB are to stay free.").format(**_sizes(found)),
+        _("End other programs, or change SOPHIA_MEMORY_FLOOR_MB; it goes on by itself."),
+    )
+
+
+def _sizes(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: found.get(name, "?") for name in ("free", "floor", "folder")}
+
+
+def _slot(found: Mapping[str, Any]) -> tuple[str, str, str]:
+    return (
+        _("It waits for its turn."),
+        _("{count} jobs stand before it or run now.").format(count=found.get("before", "?")),
+        _("It starts by itself; `sophia jobs move` changes the order."),
+    )
+
+
+def _capability(found: Mapping[str, Any]) -> tuple[str, str, str]:
+    queue = str(found.get("queue", ""))
+    return (
+        _("No living worker serves its queue."),
+        _("It needs the queue {queue}.").format(queue=queue),
+        _("Start a worker that has it: SOPHIA_WORKER_QUEUES={queue} sophia serve worker.").format(
+            queue=queue
+        ),
+    )
+
+
+def _data(found: Mapping[str, Any]) -> tuple[str, str, str]:
+    return (
+        _("Its files can't be reached from here."),
+        _("{path} is not there on {host}.").format(
+            path=found.get("path", "?"), host=found.get("host", "?")
+        ),
+        _("Put them back, share the folder under the same path, or cancel the job."),
+    )
+
+
+def _later(found: Mapping[str, Any]) -> tuple[str, str, str]:
+    until = _clock(found.get("until", ""))
+    return (
+        _("It waits before it tries again."),
+        _("Not before {time}.").format(time=until),
+        _("It goes on by itself."),
+    )
+
+
+def _away(found: Mapping[str, Any]) -> tuple[str, str, str]:
+    return (
+        _("It waits for the worker that has its run folder."),
+        _("The folder is {folder} on {host}.").format(
+            folder=found.get("folder", "?"), host=found.get("host", "?")
+        ),
+        _("Start that worker: sophia serve worker. One that reaches the folder takes it."),
+    )
+
+
+_WORDS: dict[str, Callable[[Mapping[str, Any]], tuple[str, str, str]]] = {
+    QUIET: _quiet,
+    DISK: _disk,
+    MEMORY: _memory,
+    SLOT: _slot,
+    CAPABILITY: _capability,
+    DATA: _data,
+    LATER: _later,
+    AWAY: _away,
+}
+
+#: The reasons in one or two words, for a column.
+SHORT = {
+    QUIET: N_("quiet hours"),
+    DISK: N_("disk"),
+    MEMORY: N_("memory"),
+    SLOT: N_("turn"),
+    CAPABILITY: N_("no worker"),
+    DATA: N_("files"),
+    LATER: N_("later"),
+    AWAY: N_("its worker"),
+}
