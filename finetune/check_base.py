@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
 from finetune import schema
 from finetune.base_names import BaseName, read_base_name
+from finetune.estimates import safetensors_parameters
 
 _HUB_SECONDS = 8.0
-_MAX_HEADER = 100 << 20
 
 
 def check_base(text: str, revision: str | None = None) -> dict[str, Any]:
@@ -58,21 +57,6 @@ def _look_in_folder(name: BaseName, _revision: str | None) -> dict[str, Any]:
         "parameters": sum(map(safetensors_parameters, weights)) if weights else None,
         "architecture": next(iter(config.get("architectures") or []), None),
     }
-
-
-def safetensors_parameters(path: Path) -> int:
-    """Numbers held by a .safetensors file, read from its header."""
-    with open(path, "rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(min(length, _MAX_HEADER)))
-    total = 0
-    for name, tensor in header.items():
-        if name != "__metadata__":
-            count = 1
-            for size in tensor["shape"]:
-                count *= size
-            total += count
-    return total
 
 
 def _look_in_gguf(name: BaseName, _revision: str | None) -> dict[str, Any]:

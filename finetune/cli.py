@@ -11,7 +11,7 @@ from pathlib import Path
 
 from finetune import schema
 from finetune.runner import Work, run
-from finetune.speed import prepare_threads
+from finetune.speed import leave_out, needs_bitsandbytes, prepare_threads
 
 _KINDS: dict[schema.RunKind, str] = {
     "train": "train a LoRA adapter",
@@ -28,19 +28,23 @@ def _parser() -> argparse.ArgumentParser:
     for kind, summary in _KINDS.items():
         command = commands.add_parser(kind, help=summary, description=summary)
         command.add_argument("folder", metavar="RUN_FOLDER", type=Path)
+    summary = "say as JSON how fast this machine computes a linear layer"
+    commands.add_parser("probe", help=summary, description=summary)
     check = commands.add_parser("check-base", help="say as JSON whether a base can be loaded")
     check.add_argument("base", metavar="BASE", help="folder, hub id or .gguf file")
     check.add_argument("--revision", help="of a hub id")
     return parser
 
 
-def _load_work(kind: schema.RunKind, own_process: bool) -> Work:
+def _load_work(kind: schema.RunKind, folder: Path, own_process: bool) -> Work:
     if kind == "preview":
         from finetune.preview import preview
 
         return partial(preview, alone=own_process)
     prepare_threads()  # before torch, which these imports bring
     if kind == "train":
+        if own_process and not needs_bitsandbytes(schema.load_run_spec(folder)):
+            leave_out("bitsandbytes")
         from finetune.train import train
 
         return train
@@ -80,5 +84,11 @@ def main(arguments: Sequence[str] | None = None, *, own_process: bool = False) -
         report = check_base(options.base, options.revision)
         print(json.dumps(report, ensure_ascii=False))
         return schema.EXIT_DONE if report["found"] else schema.EXIT_UNAVAILABLE
+    if options.command == "probe":
+        from finetune.probe import probe
+
+        prepare_threads()
+        print(json.dumps(probe()))
+        return schema.EXIT_DONE
     kind: schema.RunKind = options.command
-    return run(kind, options.folder, lambda: _load_work(kind, own_process))
+    return run(kind, options.folder, lambda: _load_work(kind, options.folder, own_process))

@@ -99,7 +99,9 @@ class Recipe(Document):
         "auto: nf4 where a GPU is, else none",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 where the GPU has it, else fp32"
+        "auto",
+        description="auto: bf16 where the GPU has it, and for packed batches where the processor "
+        "has it; else fp32",
     )
     optimizer: Literal["adamw", "paged_adamw_8bit", "auto"] = Field(
         "adamw",
@@ -144,16 +146,28 @@ class Recipe(Document):
         description="file of general questions with the base's own answers, trained on beside the "
         "data set against forgetting; relative to the folder of this program",
     )
+    dataset_repeats: int = Field(
+        1, ge=1, description="how often an epoch takes the data set beside what is rehearsed, once"
+    )
     base_pull: Number = Field(
-        0.0, ge=0, description="weight of the pull towards the base's own distribution"
+        0.0,
+        ge=0,
+        description="weight of the pull towards the base: what is rehearsed is not learnt then but "
+        "held to the chances that the base gives each next token of it",
     )
     general_questions: str | None = Field(
         None,
         description="file of general questions, asked again at each validation to see forgetting; "
         "relative to the folder of this program",
     )
+    general_sample: int = Field(
+        32, ge=1, description="general questions asked again at most, of those the base knows"
+    )
     general_floor: Number | None = Field(
         None, ge=0, le=1, description="stop where the share of them still right falls below"
+    )
+    general_below: Literal["stop", "warn"] = Field(
+        "stop", description="what happens below general_floor; warn: it is told, and goes on"
     )
     eval_steps: int | None = Field(
         None, ge=1, description="steps between two validations; null: at each epoch's end"

@@ -58,12 +58,13 @@ PREVIEW_FILE = "preview.json"
 CHECKPOINT_MANIFEST_FILE = "checkpoint.json"
 TRAIN_FILE = "train.jsonl"
 VALID_FILE = "valid.jsonl"
+GENERAL_FILE = "general.json"
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
+RunKind = Literal["train", "evaluate", "generate", "merge", "preview"]
 #: The layout of a checkpoint's files that this version writes and reads.
 CHECKPOINT_LAYOUT: Final = 2
 
-RunKind = Literal["train", "evaluate", "generate", "merge", "preview"]
 RunState = Literal["starting", "running", "pausing", "paused", "succeeded", "failed", "cancelled"]
 EventKind = Literal["state", "progress", "metric", "warning", "checkpoint", "answer", "result"]
 StopAt = Literal["end", "line", "answered"]
@@ -288,6 +289,14 @@ class RunManifest(VersionedDocument):
     logit_difference: float | None = Field(
         None, description="greatest difference of a logit, merged against base with adapter"
     )
+
+
+class GeneralVerdict(VersionedDocument):
+    """general.json: which general questions the base itself answers rightly, asked once a run."""
+
+    about: str = Field(description="fingerprint of base, template, questions and their choice")
+    asked: int
+    right: list[str] = Field(description="ids, in the order they were asked in")
 
 
 class Score(Document):
@@ -560,9 +569,16 @@ def describe(error: ValidationError) -> str:
 
 def rehearsal_path(recipe: Recipe) -> Path | None:
     """Where the recipe's rehearsal file lies."""
-    if recipe.rehearsal is None:
-        return None
-    return Path(__file__).parent / Path(recipe.rehearsal).expanduser()
+    return _beside_program(recipe.rehearsal)
+
+
+def general_path(recipe: Recipe) -> Path | None:
+    """Where the recipe's general questions lie."""
+    return _beside_program(recipe.general_questions)
+
+
+def _beside_program(name: str | None) -> Path | None:
+    return None if name is None else Path(__file__).parent / Path(name).expanduser()
 
 
 def recipe_names() -> list[str]:

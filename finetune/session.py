@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from finetune import schema
 from finetune.counters import Clock
 from finetune.failures import Stopped, WorkFailure
+from finetune.forgetting import forgets, warn_of_forgetting
 from finetune.keeping import Keeper
 from finetune.looks import Look, due_looks
 from finetune.memory import OutOfMemory, Smaller, gpu_peak_bytes, peak_bytes, smaller
@@ -70,7 +71,7 @@ class Session:
         self.context.journal.state(
             "running",
             total_steps=self.total,
-            examples=len(self.trainer.examples) - self.rehearsed,
+            examples=len({id(each) for each in self.trainer.examples}) - self.rehearsed,
             rehearsal_examples=self.rehearsed,
             packed=isinstance(self.way.feed, Packed),
             kept_examples=self.way.kept,
@@ -203,9 +204,11 @@ class Session:
         counters.seen |= found
         last = {} if math.isnan(counters.last_loss) else {"loss": counters.last_loss}
         self._metric({**last, **found})
-        if self.judge is None:
-            return
-        self.judge.judge(counters, found)
+        if forgets(self.context.spec.recipe, found):
+            warn_of_forgetting(self.context, found, counters.step)
+            counters.ended = int(self.context.spec.recipe.general_below == "stop")
+        elif self.judge is not None:
+            self.judge.judge(counters, found)
         if (why := self.stopped_early) is not None:
             self.context.journal.state("running", stopped_early=why, step=counters.step)
 
@@ -213,9 +216,11 @@ class Session:
     def stopped_early(self) -> str | None:
         """Why the training ended before its last step, in a sentence."""
         counters = self.trainer.counters
-        if self.judge is None or not counters.ended or counters.step >= self.total:
+        if not counters.ended or counters.step >= self.total:
             return None
-        return self.judge.why_stopped(counters)
+        if forgets(self.context.spec.recipe, counters.seen):
+            return "fewer general questions are answered rightly than general_floor allows"
+        return self.judge.why_stopped(counters) if self.judge else None
 
     @property
     def _epoch_steps(self) -> int:

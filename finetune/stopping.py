@@ -62,6 +62,8 @@ def judge_of(recipe: schema.Recipe, *, validates: bool) -> Judge | None:
     rule = recipe.early_stopping or schema.EarlyStopping()
     hooks = [hook.name for hook in recipe.hooks]
     known = {"eval_loss"} if validates else set()
+    if recipe.general_questions is not None:
+        known.add("kept")
     if rule.measure not in known and rule.measure.partition(".")[0] not in hooks:
         raise BadRequest(
             113,

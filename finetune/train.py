@@ -14,8 +14,9 @@ from finetune import schema
 from finetune.adapters import adapter_files
 from finetune.bases import Base, load_base
 from finetune.checkpoints import records_of, write_folder
-from finetune.examples import ExampleSet
-from finetune.failures import DataFailure
+from finetune.examples import Example, ExampleSet
+from finetune.failures import BadRequest, DataFailure
+from finetune.forgetting import GeneralLook, remember
 from finetune.hooks import drop_left_folders, hook_looks
 from finetune.keeping import Keeper
 from finetune.looks import Look, Validation
@@ -25,6 +26,7 @@ from finetune.objective import Objective, Supervised
 from finetune.packing import Packed
 from finetune.preference import Preference
 from finetune.provenance import file_records, package_versions, run_fingerprint
+from finetune.pull import Pulled
 from finetune.ranks import Ranks
 from finetune.readers import dataset_folder
 from finetune.rows import refusal, refuse_mixture
@@ -35,7 +37,6 @@ from finetune.speed import choose_threads, cores
 from finetune.stopping import judge_of
 from finetune.templates import Template, adapter_form_files, set_template
 from finetune.training import Trainer
-from finetune.unbuilt import refuse_unbuilt
 from finetune.vitals import boot_id
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,6 @@ _REPORTED = {
 def train(context: RunContext) -> dict[str, Any]:
     """Train as run.yaml says; returns the data of the result event."""
     recipe = context.spec.recipe
-    refuse_unbuilt(recipe)
     refuse_mixture(recipe)
     _answer_vanishing(context)
     drop_left_folders(context.folder)
@@ -88,11 +88,15 @@ def train(context: RunContext) -> dict[str, Any]:
     judge = judge_of(recipe, validates=bool(valid))
     rehearsed = read_part(context, base.tokenizer, rehearsal).examples if rehearsal else []
     threads = _threads(context, base, ranks)
-    learnt = [*examples.examples, *examples.pairs, *rehearsed]
-    trainer = _trainer(context, base, ranks, learnt)
+    learnt = [*(examples.examples or examples.pairs) * recipe.dataset_repeats, *rehearsed]
+    objective = _objective(recipe, rehearsed)
+    trainer = _trainer(context, base, ranks, learnt, objective)
     looks: list[Look] = [Validation(valid, recipe.eval_steps)]
+    memory = remember(context, base, trainer.model, template) if ranks.first else None
+    if memory is not None:
+        looks.append(GeneralLook(memory, recipe.eval_steps))
     if not recipe.try_one_step:
-        looks += hook_looks(context)
+        looks += hook_looks(context, adapter_form_files(template))
     fingerprint = run_fingerprint(context.spec, base, template, data_files, trainer.means)
     keeper = Keeper(context, trainer, fingerprint)
     session = Session(context, trainer, looks, keeper, judge, len(rehearsed))
@@ -120,7 +124,9 @@ def _valid(context: RunContext, base: Base, path: Path) -> list[Any]:
     return [*part.examples, *part.pairs]
 
 
-def _trainer(context: RunContext, base: Base, ranks: Ranks, learnt: list[Any]) -> Trainer:
+def _trainer(
+    context: RunContext, base: Base, ranks: Ranks, learnt: list[Any], objective: Objective
+) -> Trainer:
     """The trainer, with what earlier sittings have fitted to the memory."""
     spec = context.spec
     trainer = Trainer(
@@ -129,7 +135,7 @@ def _trainer(context: RunContext, base: Base, ranks: Ranks, learnt: list[Any]) -
         learnt,
         context.ears.demand,
         means_of(spec.recipe),
-        _objective(spec.recipe),
+        objective,
         ranks=ranks,
         batch_size=min(spec.fitted_batch_size or spec.recipe.batch_size, spec.recipe.batch_size),
     )
@@ -138,10 +144,20 @@ def _trainer(context: RunContext, base: Base, ranks: Ranks, learnt: list[Any]) -
     return trainer
 
 
-def _objective(recipe: schema.Recipe) -> Objective:
+def _objective(recipe: schema.Recipe, rehearsed: list[Example]) -> Objective:
+    """What the training makes small; raises BadRequest for a pull with nothing to pull on."""
     if recipe.method == "dpo":
         return Preference(recipe.dpo.beta)
-    return Supervised()
+    if not recipe.base_pull:
+        return Supervised()
+    if not rehearsed:
+        raise BadRequest(
+            450,
+            "The recipe asks for a pull towards the base and has nothing to pull on.",
+            "base_pull works on the examples of `rehearsal`, and the recipe names none.",
+            "Name a file of general questions with answers as `rehearsal`, or leave base_pull out.",
+        )
+    return Pulled(recipe.base_pull, rehearsed)
 
 
 def _way(context: RunContext, recipe: schema.Recipe) -> schema.Recipe:

@@ -5,7 +5,8 @@
     │   ├── MethodError           GET where POST is meant         exit 2, HTTP 405
     │   └── TooLargeError         more than Sophia reads at once  exit 2, HTTP 413
     ├── RefusedError       not allowed, or not confirmed          exit 3, HTTP 403
-    │   └── UnauthenticatedError  no or wrong token               exit 3, HTTP 401
+    │   ├── UnauthenticatedError  no or wrong token               exit 3, HTTP 401
+    │   └── UnconfirmedError      a person's yes is missing       exit 3, HTTP 403
     ├── NotFoundError      no such job, model, data set, file     exit 4, HTTP 404
     ├── UnavailableError   database, provider or package missing  exit 5, HTTP 503
     ├── ConflictError      another person or process was faster   exit 1, HTTP 409
@@ -37,6 +38,7 @@ __all__ = [
     "TooLargeError",
     "UnauthenticatedError",
     "UnavailableError",
+    "UnconfirmedError",
     "UsageError",
 ]
 
@@ -97,6 +99,10 @@ class RefusedError(SophiaError):
 
 class UnauthenticatedError(RefusedError):
     http_status = 401
+
+
+class UnconfirmedError(RefusedError):
+    """`what` is the question; the same request, confirmed, goes on."""
 
 
 class NotFoundError(SophiaError):

@@ -62,6 +62,11 @@ class Paths:
         return self.data / "logs"
 
     @property
+    def previews(self) -> Path:
+        """What previews counted, by data set, base and prompt form; may be lost."""
+        return self.data / "previews"
+
+    @property
     def state(self) -> Path:
         """Small files of one person's console: drafts, the screen to come back to."""
         return self.data / "state"

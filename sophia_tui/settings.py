@@ -271,9 +271,17 @@ class Settings(BaseSettings):
     machine_usd_per_hour: float | None = _setting(
         "SOPHIA_MACHINE_USD_PER_HOUR",
         None,
-        N_("What an hour of the machine that answers costs, for the cost of local models."),
+        N_("What an hour of this machine costs, for the cost of local models and trainings."),
         ge=0,
         le=100_000,
+        allow_inf_nan=False,
+    )
+    training_budget_usd: float | None = _setting(
+        "SOPHIA_TRAINING_BUDGET_USD",
+        None,
+        N_("The most that one training may cost by its estimate; above it is refused."),
+        ge=0,
+        le=10_000_000,
         allow_inf_nan=False,
     )
     prices_file: str | None = _setting(

@@ -361,6 +361,17 @@ async def _train(house: House) -> Any:
     )
 
 
+async def _before(house: House) -> Any:
+    from sophia_tui.services.train_before import TrainBeforeService
+    from sophia_tui.services.train_plan import Planner
+
+    store = await house.store()
+    planner = Planner(store, house.settings, house.paths, house.clock, house.prices)
+    return TrainBeforeService(
+        store, house.settings, house.clock, house.prices, planner, open_trainer=house.trainer
+    )
+
+
 async def _finetune(house: House) -> Any:
     from sophia_tui.services.finetune import FinetuneService
 
@@ -530,6 +541,7 @@ FACTORIES: dict[str, Factory] = {
     "PrepareService": _prepare,
     "DatasetsService": _datasets,
     "TrainService": _train,
+    "TrainBeforeService": _before,
     "FinetuneService": _finetune,
     "JobsService": _jobs,
     "QueueService": _queue,

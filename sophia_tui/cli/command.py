@@ -3,14 +3,16 @@
 import gc
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sophia_tui.cli import grammar
 from sophia_tui.cli.options import GLOBAL_HELP, Globals
 from sophia_tui.domain.operations import Danger, Operation, Output
-from sophia_tui.errors import UsageError
+from sophia_tui.errors import UnconfirmedError, UsageError
 from sophia_tui.i18n import _, get_language
 from sophia_tui.services import catalogue
+from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
     from sophia_tui.services.operations import Registry
@@ -146,7 +148,16 @@ async def _perform(
             progress=progress,
             tell=print_part if options.json and chosen.streams else lambda _part: None,
         )
-        result = await house.dispatcher.call(chosen.name, request, context)
+        try:
+            result = await house.dispatcher.call(chosen.name, request, context)
+        except UnconfirmedError as question:
+            if options.json or not _asks_here():
+                raise
+            progress.close()
+            if not _yes(_("{question} Go on? [y/N] ").format(question=visible(question.what))):
+                raise
+            confirmed_now = replace(context, confirmed=True)
+            result = await house.dispatcher.call(chosen.name, request, confirmed_now)
         set_zone(house.settings.timezone)
     finally:
         progress.close()
@@ -171,12 +182,19 @@ def _secrets(chosen: Operation) -> dict[str, str]:
 
 def _confirmed(chosen: Operation, request: dict[str, Any], options: Globals) -> bool:
     """Ask at a terminal; anywhere else only --yes confirms."""
-    if chosen.danger is Danger.NONE or options.dry_run or options.json:
-        return False
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if chosen.danger is Danger.NONE or options.dry_run or options.json or not _asks_here():
         return False
     target = request.get(chosen.target or "", "")
-    sys.stderr.write(_("{help} {target} Go on? [y/N] ").format(help=_(chosen.help), target=target))
+    return _yes(_("{help} {target} Go on? [y/N] ").format(help=_(chosen.help), target=target))
+
+
+def _asks_here() -> bool:
+    """Whether a person sits at a terminal."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _yes(question: str) -> bool:
+    sys.stderr.write(question)
     sys.stderr.flush()
     answer = sys.stdin.readline().strip().lower()
     return answer in ("y", "yes", "s", "sim")

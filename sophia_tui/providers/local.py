@@ -219,7 +219,7 @@ class LocalLauncher:
         """Start the run's program. Raises JobError J502."""
         folder = Path(run_folder)
         command = [*self.program, verb, str(folder)]
-        environment = self._environment(folder)
+        environment = self.environment(folder)
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         label, log = f"run-{folder.name}", folder / LOG_FILE
@@ -235,12 +235,13 @@ class LocalLauncher:
     def signal(self, identity: RunIdentity, signal_number: int) -> bool:
         return self.machine.signal(identity, signal_number)
 
-    def _environment(self, folder: Path) -> dict[str, str]:
+    def environment(self, folder: Path | None) -> dict[str, str]:
+        """What a run of that folder may know of its surroundings."""
         environment = clean_environment(os.environ)
         # a base converted from GGUF is kept with our other things, not in a home of root's
         environment.setdefault("SOPHIA_MODEL_CACHE", str(self._paths.models / "converted"))
         token = self._settings.huggingface_token
-        if token is not None and _from_the_hub(folder):
+        if token is not None and folder is not None and _from_the_hub(folder):
             environment["HF_TOKEN"] = token.get_secret_value()
         return environment
 

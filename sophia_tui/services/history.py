@@ -25,10 +25,12 @@ def history_path(job: Job) -> Path | None:
 def record(job: Job, ended: JobState, at: datetime, resulting_model: str | None = None) -> None:
     """Append the job's line, unless one of that kind is there. Raises SetupError S101.
 
-    Only trainings have a line. Never two lines of one kind for a job.
+    Only trainings have a line, and a try of one step is none. Never two lines of one kind.
     """
     path = history_path(job)
-    if job.kind is not JobKind.TRAIN or path is None or _stands_in(path, KINDS[ended], job.id):
+    if job.kind is not JobKind.TRAIN or job.is_try or path is None:
+        return
+    if _stands_in(path, KINDS[ended], job.id):
         return
     line: dict[str, Any] = {
         "kind": KINDS[ended],

@@ -65,6 +65,26 @@ class Rate(_Entry):
     as_of: date
 
 
+class Item(BaseModel):
+    """USD and hours of one piece of work."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    usd: _Amount
+    hours: Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
+
+
+class Rented(_Entry):
+    """A training on a rented machine, by its items; `told_hours` is a document's own sum."""
+
+    machine: str
+    epoch: Item
+    evaluation: Item
+    merge: Item
+    told_hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    as_of: date
+
+
 class Ending(_Entry):
     """`at` is the first day without: midnight UTC."""
 
@@ -88,11 +108,12 @@ class _PriceFile(BaseModel):
     exchange: dict[str, Rate | None] = Field(default_factory=dict)
     chat: dict[str, ChatPrice | None] = Field(default_factory=dict)
     training: dict[str, TrainingPrice | None] = Field(default_factory=dict)
+    rented: dict[str, Rented | None] = Field(default_factory=dict)
     shutdown: dict[str, Ending | None] = Field(default_factory=dict)
     training_closes: dict[str, Ending | None] = Field(default_factory=dict)
 
 
-_PARTS = ("exchange", "chat", "training", "shutdown", "training_closes")
+_PARTS = ("exchange", "chat", "training", "rented", "shutdown", "training_closes")
 
 
 @dataclass(frozen=True)
@@ -105,6 +126,7 @@ class Prices:
     exchange: Mapping[str, Rate]
     chat_prices: Mapping[str, ChatPrice]
     training_prices: Mapping[str, TrainingPrice]
+    rented: Mapping[str, Rented]
     shutdowns: Mapping[str, Ending]
     training_closes: Mapping[str, Ending]
 
@@ -192,6 +214,7 @@ def load_prices(settings: "Settings", paths: Paths) -> Prices:
         exchange=merged["exchange"],
         chat_prices=merged["chat"],
         training_prices=merged["training"],
+        rented=merged["rented"],
         shutdowns=merged["shutdown"],
         training_closes=merged["training_closes"],
     )
@@ -286,11 +309,42 @@ class RateView(Output):
     source: str = Field(title=N_("Source"))
 
 
+class RentedPriceView(Output):
+    """USD and hours of one epoch, one evaluation and one merge."""
+
+    recipe: str = Field(title=N_("Recipe"))
+    machine: str = Field(title=N_("Machine"))
+    epoch_usd: float = Field(title=N_("USD an epoch"))
+    epoch_hours: float = Field(title=N_("Hours an epoch"))
+    evaluation_usd: float = Field(title=N_("USD an evaluation"))
+    evaluation_hours: float = Field(title=N_("Hours an evaluation"))
+    merge_usd: float = Field(title=N_("USD a merge"))
+    merge_hours: float = Field(title=N_("Hours a merge"))
+    as_of: date = Field(title=N_("As of"))
+    source: str = Field(title=N_("Source"))
+
+    @classmethod
+    def of(cls, recipe: str, entry: Rented) -> "RentedPriceView":
+        return cls(
+            recipe=recipe,
+            machine=entry.machine,
+            epoch_usd=entry.epoch.usd,
+            epoch_hours=entry.epoch.hours,
+            evaluation_usd=entry.evaluation.usd,
+            evaluation_hours=entry.evaluation.hours,
+            merge_usd=entry.merge.usd,
+            merge_hours=entry.merge.hours,
+            as_of=entry.as_of,
+            source=entry.source,
+        )
+
+
 class PriceList(Output):
     as_of: date = Field(title=N_("As of"))
     files: list[str] = Field(title=N_("Files"))
     chat: list[ChatPriceView] = Field(title=N_("Answers"))
     training: list[TrainingPriceView] = Field(title=N_("Training"))
+    rented: list[RentedPriceView] = Field(title=N_("Rented machines"))
     shutdown: list[EndingView] = Field(title=N_("Models that end"))
     training_closes: list[EndingView] = Field(title=N_("Providers that take no new training"))
     exchange: list[RateView] = Field(title=N_("Exchange rates"))
@@ -318,6 +372,7 @@ class PricesService:
                 TrainingPriceView(model=name, **each.model_dump())
                 for name, each in prices.training_prices.items()
             ],
+            rented=[RentedPriceView.of(name, each) for name, each in prices.rented.items()],
             shutdown=self._endings(prices.shutdowns),
             training_closes=self._endings(prices.training_closes),
             exchange=[

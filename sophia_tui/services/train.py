@@ -3,7 +3,8 @@
 import math
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +28,8 @@ from sophia_tui.services.views import JobView
 
 if TYPE_CHECKING:
     from finetune.schema import Recipe
+    from sophia_tui.services.plan_views import TrainPlan
+    from sophia_tui.services.train_plan import Gate, Planner
     from sophia_tui.settings import Settings
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
@@ -113,6 +116,48 @@ class TrainRequest(Input):
     history: str | None = Field(
         default=None, description=N_("The history file; default FINETUNE_HISTORY.")
     )
+    change: list[str] = Field(
+        default_factory=list,
+        max_length=20,
+        description=N_("A field of the recipe as name=value, e.g. batch_size=1; may be repeated."),
+    )
+    budget: float | None = Field(
+        default=None,
+        ge=0,
+        le=10_000_000,
+        allow_inf_nan=False,
+        description=N_("The most USD it may cost; default SOPHIA_TRAINING_BUDGET_USD."),
+    )
+    try_one_step: bool = Field(
+        default=False,
+        description=N_("One step alone: its seconds, its memory, the time of the whole; no model."),
+    )
+
+
+#: Fields of a recipe that `change` takes: none that names a file or a program.
+CHANGEABLE = (
+    "batch_size",
+    "gradient_accumulation",
+    "activation_checkpointing",
+    "quantization",
+    "sequence_length",
+    "precision",
+    "optimizer",
+    "packing",
+    "length_grouping",
+    "rows_without_answer",
+)
+
+
+@dataclass(frozen=True)
+class LocalOrder:
+    """A training on this machine as it was asked for; `recipe_name` names the recipe."""
+
+    base: str
+    recipe: "Recipe"
+    recipe_name: str
+    version: DatasetVersion
+    budget: float | None = None
 
 
 def new_job_id() -> str:
@@ -131,6 +176,7 @@ class TrainService:
         wake: Callable[[], Awaitable[None]],
         prices: Load | None = None,
         open_trainer: OpenTrainer | None = None,
+        planner: "Planner | None" = None,
     ) -> None:
         self._open_trainer = open_trainer
         self._store = store
@@ -138,6 +184,7 @@ class TrainService:
         self._clock = clock
         self._wake = wake
         self._prices = prices or (lambda: load_prices(settings, paths))
+        self._planner = planner or _planner(store, settings, paths, clock, self._prices)
 
     @operation(
         "train.start",
@@ -150,25 +197,26 @@ class TrainService:
         positional=("dataset",),
     )
     async def start(self, context: Context, request: TrainRequest) -> JobView:
-        """Raises UsageError J414, J415, J430, J432, J513, J516, J538, J539, NotFoundError J420 to
-        J422, J431, RefusedError J433, J449, UnavailableError J501, and for a hosted base what
-        plan_hosted and ask_provider raise; nothing is queued then.
+        """Raises UsageError J414, J415, J430, J432, J513, J516, J538, J539, J566, NotFoundError
+        J420 to J422, J431, RefusedError J433, J449, UnavailableError J501, what the planner's gate
+        raises, and for a hosted base what plan_hosted and ask_provider raise; nothing is queued
+        then.
         """
         require_recipe_name(context, request.recipe)
         named = request.base or self._settings.finetune_base
         if is_hosted(named, request.provider, self._settings):
             return await self._start_hosted(context, request, str(named))
-        train_hosted.refuse_hosted_options(request)
-        base = resolve_base(named, self._settings)
-        recipe = self._recipe(request)
-        version = await dataset_version(self._store, request.dataset)
-        recipe = fitted(recipe, version, request.beta)
+        order = await local_order(self._store, self._settings, request)
         require_training_packages()
-        job = self._job(context, request, version, base, recipe)
-        steps = estimate_steps(recipe, version.counts.get("train", 0))
         if context.dry_run:
+            job = self._job(context, request, order)
+            plan = await plan_local(self._planner, context, request, order)
             view = JobView.of(job, JobState.DRAFT.value)
-            return view.model_copy(update={"total_steps": steps, "result": job.request["run"]})
+            return view.model_copy(
+                update={"total_steps": plan.steps, "result": job.request["run"], "plan": plan}
+            )
+        gate = await self._planner.gate(context, order)
+        job = self._job(context, request, order, gate)
         await self._store.jobs.add(job)
         await self._wake()
         return JobView.of(job)
@@ -195,18 +243,17 @@ class TrainService:
         )
         if context.dry_run:
             view = JobView.of(job, JobState.DRAFT.value)
-            return view.model_copy(update={"result": plan.estimate})
+            told = await self._planner.hosted_plan(context, plan, version, request.budget)
+            return view.model_copy(update={"result": plan.estimate, "plan": told})
+        usd = plan.estimate.get("usd_estimated")
+        self._planner.hold(context, usd, request.budget)
+        job.request.update(self._planner.confirmed(context, usd))
         await self._store.jobs.add(job)
         await self._wake()
         return JobView.of(job)
 
     def _job(
-        self,
-        context: Context,
-        request: TrainRequest,
-        version: DatasetVersion,
-        base: str,
-        recipe: "Recipe",
+        self, context: Context, request: TrainRequest, order: LocalOrder, gate: "Gate | None" = None
     ) -> Job:
         from finetune.schema import RunSpec
 
@@ -214,23 +261,26 @@ class TrainService:
         run = RunSpec(
             job_id=job_id,
             kind="train",
-            base=base,
-            dataset_path=version.folder,
-            dataset_hash=version.hash,
-            recipe=recipe,
+            base=order.base,
+            dataset_path=order.version.folder,
+            dataset_hash=order.version.hash,
+            recipe=order.recipe,
             threads=request.threads or chosen_threads(self._settings),
         )
         return Job(
             id=job_id,
             kind=JobKind.TRAIN,
             state=JobState.QUEUED.value,
-            base=base,
-            dataset=version.id,
+            base=order.base,
+            dataset=order.version.id,
             request={
                 "run": run.model_dump(mode="json"),
                 "history_file": str(self._history(request.history)),
+                **({"planned_steps": planned_steps(order)} if request.try_one_step else {}),
+                **(_told(gate) if gate else {}),
+                **self._planner.confirmed(context, gate.cost_usd if gate else None),
             },
-            files=source_files(version),
+            files=source_files(order.version),
             created_by=context.actor,
             created_at=self._clock.now(),
             queue=request.queue or "",
@@ -239,32 +289,105 @@ class TrainService:
     def _history(self, given: str | None) -> Path:
         return Path(given).expanduser().absolute() if given else self._settings.history_file
 
-    def _recipe(self, request: TrainRequest) -> "Recipe":
-        from pydantic import ValidationError
 
-        from finetune.schema import ContractError, Recipe, describe, load_recipe
+def asked_recipe(request: TrainRequest, settings: "Settings") -> "Recipe":
+    """The recipe that was named, with what was asked for over it.
 
-        named = request.recipe or self._settings.training_recipe
+    Raises UsageError J414, J415, J566.
+    """
+    from pydantic import ValidationError
+
+    from finetune.schema import ContractError, Recipe, describe, load_recipe
+
+    named = request.recipe or settings.training_recipe
+    try:
+        recipe = load_recipe(named)
+    except ContractError as problem:
+        raise UsageError(
+            "J414",
+            _("The recipe {recipe} can't be used.").format(recipe=textsafe.visible(named)),
+            str(problem),
+            _("Name one of the recipes that come along, or a YAML file."),
+        ) from problem
+    names = ("epochs", "max_steps", "learning_rate", "seed", "time_budget_seconds")
+    asked = {name: getattr(request, name) for name in names}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    if "epochs" in changes and "max_steps" not in changes:
+        changes["max_steps"] = None  # a recipe's own limit would win over the person's epochs
+    changes |= _changed_fields(request.change)
+    if request.try_one_step:
+        changes["try_one_step"] = True
+    try:
+        return Recipe.model_validate({**recipe.model_dump(), **changes})
+    except ValidationError as problem:
+        raise UsageError(
+            "J415", _("The training's settings can't be used."), describe(problem)
+        ) from problem
+
+
+async def local_order(store: Store, settings: "Settings", request: TrainRequest) -> LocalOrder:
+    """The training as it would run here.
+
+    Raises UsageError J414, J415, J430, J432, J516, J538, J539, J566, NotFoundError J420-J422, J431.
+    """
+    named = request.base or settings.finetune_base
+    train_hosted.refuse_hosted_options(request)
+    base = resolve_base(named, settings)
+    recipe = asked_recipe(request, settings)
+    version = await dataset_version(store, request.dataset)
+    return LocalOrder(
+        base=base,
+        recipe=fitted(recipe, version, request.beta),
+        recipe_name=request.recipe or settings.training_recipe,
+        version=version,
+        budget=request.budget,
+    )
+
+
+async def plan_local(
+    planner: "Planner", context: Context, request: TrainRequest, order: LocalOrder
+) -> "TrainPlan":
+    """The plan of a training of this machine."""
+    steps = planned_steps(order)
+    asked = request.model_dump(exclude_defaults=True)
+    return await planner.plan(context, order, steps, asked)
+
+
+def _planner(
+    store: Store, settings: "Settings", paths: Paths, clock: Clock, prices: Load
+) -> "Planner":
+    from sophia_tui.services.train_plan import Planner
+
+    return Planner(store, settings, paths, clock, prices)
+
+
+def _told(gate: "Gate") -> dict[str, Any]:
+    """What the gate learned, for the job's request; nothing where it learned nothing."""
+    found: dict[str, Any] = {"estimate": gate.estimate(), "warnings": list(gate.warnings)}
+    return {name: each for name, each in found.items() if each}
+
+
+def _changed_fields(changes: Sequence[str]) -> dict[str, Any]:
+    """`name=value` pairs as fields of a recipe. Raises UsageError J566."""
+    import yaml
+
+    found: dict[str, Any] = {}
+    for each in changes:
+        name, sign, text = (part.strip() for part in each.partition("="))
         try:
-            recipe = load_recipe(named)
-        except ContractError as problem:
+            if name not in CHANGEABLE or not sign:
+                raise ValueError(name)
+            found[name] = yaml.safe_load(text)
+        except (ValueError, yaml.YAMLError) as problem:
             raise UsageError(
-                "J414",
-                _("The recipe {recipe} can't be used.").format(recipe=textsafe.visible(named)),
-                str(problem),
-                _("Name one of the recipes that come along, or a YAML file."),
+                "J566",
+                _("{change} can't be changed in a recipe.").format(change=textsafe.visible(each)),
+                _("It takes name=value, of the fields {names}.").format(
+                    names=", ".join(CHANGEABLE)
+                ),
+                _("Everything else is said in a recipe file: --recipe FILE."),
             ) from problem
-        names = ("epochs", "max_steps", "learning_rate", "seed", "time_budget_seconds")
-        asked = {name: getattr(request, name) for name in names}
-        changes = {name: value for name, value in asked.items() if value is not None}
-        if "epochs" in changes and "max_steps" not in changes:
-            changes["max_steps"] = None  # a recipe's own limit would win over the person's epochs
-        try:
-            return Recipe.model_validate({**recipe.model_dump(), **changes})
-        except ValidationError as problem:
-            raise UsageError(
-                "J415", _("The training's settings can't be used."), describe(problem)
-            ) from problem
+    return found
 
 
 def fitted(recipe: "Recipe", version: DatasetVersion, beta: float | None) -> "Recipe":
@@ -300,10 +423,16 @@ def require_recipe_name(context: Context, recipe: str | None) -> None:
     )
 
 
+def planned_steps(order: LocalOrder) -> int:
+    """Optimizer steps of the whole training, also where one of them is only tried."""
+    return estimate_steps(order.recipe, order.version.counts.get("train", 0))
+
+
 def estimate_steps(recipe: "Recipe", examples: int) -> int:
     """Optimizer steps that the recipe plans; a time budget may fit them down later."""
     from finetune.schema import rehearsal_path
 
+    examples *= recipe.dataset_repeats
     rehearsal = rehearsal_path(recipe)
     if rehearsal is not None and rehearsal.is_file():  # else the run itself refuses, with a remedy
         examples += sum(1 for line in rehearsal.read_text("utf-8").split("\n") if line.strip())

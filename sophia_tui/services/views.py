@@ -14,6 +14,7 @@ from sophia_tui.domain.jobs import Job, JobEvent, JobState
 from sophia_tui.domain.models import Model
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.i18n import DEFAULT_LANGUAGE, N_, _, get_language
+from sophia_tui.services.plan_views import TrainPlan
 from sophia_tui.services.waiting import told
 from sophia_tui.textsafe import visible
 
@@ -64,6 +65,8 @@ VALUE_WORDS = (
     N_("starting"),
     N_("ready"),
     N_("stopping"),
+    N_("not_available"),
+    N_("not_needed"),
     N_("accepting"),
     N_("closed"),
     N_("deleted"),
@@ -76,7 +79,12 @@ WORD_FIELDS = frozenset(
 )
 
 #: Words that mean several things: what they mean here. English keeps the words of `--json`.
-KIND_WORDS = {"train": N_("training"), "evaluate": N_("evaluation"), "merge": N_("merging")}
+KIND_WORDS = {
+    "train": N_("training"),
+    "evaluate": N_("evaluation"),
+    "merge": N_("merging"),
+    "open": N_("still open"),  # of a check list; elsewhere it is what a key does
+}
 #: Keys of counts, likewise.
 _COUNTS = {
     "rows_in": N_("rows read"),
@@ -187,15 +195,17 @@ class JobView(Output):
     finished_at: datetime | None = Field(default=None, title=N_("Finished"))
     heartbeat_at: datetime | None = Field(default=None, title=N_("Last sign of life"))
     queue: str = Field(default="", title=N_("Queue"))
+    position: int | None = Field(default=None, title=N_("Place in the queue"))
     waiting: dict[str, Any] | None = Field(default=None, title=N_("Waits because"))
     resumes: int = Field(default=0, title=N_("Times resumed"))
     last_event: int = Field(default=0, title=N_("Events"))
     warnings: list[str] = Field(default_factory=list, title=N_("Warnings"))
     error: dict[str, Any] | None = Field(default=None, title=N_("Error"))
     result: dict[str, Any] | None = Field(default=None, title=N_("Result"))
+    plan: TrainPlan | None = Field(default=None, title=N_("Plan"))
 
     @classmethod
-    def of(cls, job: Job, status: str | None = None) -> "JobView":
+    def of(cls, job: Job, status: str | None = None, position: int | None = None) -> "JobView":
         """`status` overrides the stored state (a run of before the last reboot, say). `provider`
         stays None for this machine."""
         return cls(
@@ -221,6 +231,7 @@ class JobView(Output):
             finished_at=job.finished_at,
             heartbeat_at=job.heartbeat_at,
             queue=job.needs,
+            position=position,
             waiting=told(job.waiting),
             resumes=job.resumes,
             last_event=job.last_event,

@@ -295,9 +295,19 @@ class SophiaApp(App[None]):
             self._say(visible(str(problem)))
             return
         self._say("")
+        self.push_screen(self._answer(words.operation_title(declared), result, request))
+
+    def _answer(self, title: str, result: BaseModel, request: dict[str, Any]) -> SophiaScreen:
+        """The screen that shows an answer; what has pages is asked again by its own."""
+        from sophia_tui.services.plan_views import TrainPreview
+
+        if isinstance(result, TrainPreview):
+            from sophia_tui.tui.screens.preview import PreviewScreen
+
+            return PreviewScreen(self, title, result, request)
         from sophia_tui.tui.screens.result import ResultScreen
 
-        self.push_screen(ResultScreen(self, words.operation_title(declared), result))
+        return ResultScreen(self, title, result)
 
     def finished(self, form: Screen[Any], title: str, result: BaseModel) -> None:
         """A form has run: its result takes its place; lists beneath look again."""
@@ -307,9 +317,10 @@ class SophiaApp(App[None]):
         if job and self.may(keys.SHOWS["jobs"]):
             self._open_shown("jobs", "job", {"job": job})
         else:
-            from sophia_tui.tui.screens.result import ResultScreen
+            from sophia_tui.tui.screens.form import FormScreen
 
-            self.switch_screen(ResultScreen(self, title, result))
+            asked = form.request()[0] if isinstance(form, FormScreen) else {}
+            self.switch_screen(self._answer(title, result, asked))
 
     def _base(self, name: str) -> None:
         if name not in keys.SHOWS:

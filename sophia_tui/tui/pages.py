@@ -36,7 +36,7 @@ PAGES = {
             N_("Rows in = rows kept + rows rejected, always; what was rejected is listed."),
             N_("Each record leads back to the row of your database that it comes from."),
         ),
-        ("datasets.list", "datasets.show", "datasets.rejected", "datasets.rows"),
+        ("datasets.list", "datasets.show", "datasets.rejected", "datasets.rows", "train.preview"),
     ),
     "jobs": Page(
         (
@@ -46,7 +46,15 @@ PAGES = {
             ),
             N_("In a wide window the job under the cursor is shown beside the list."),
         ),
-        ("jobs.list", "jobs.show", "jobs.events", "jobs.log", "jobs.watch"),
+        (
+            "jobs.list",
+            "jobs.queue",
+            "jobs.show",
+            "jobs.events",
+            "jobs.log",
+            "jobs.watch",
+            "train.checklist",
+        ),
     ),
     "models": Page(
         (

@@ -55,9 +55,18 @@ VERBS = {
     "compare": N_("compare"),
     "report": N_("report"),
     "roi": N_("return on investment"),
+    "plan": N_("estimate before the start"),
+    "preview": N_("what is trained"),
+    "checklist": N_("check list"),
     "usage": N_("what takes room"),
     "prune": N_("tidy up"),
     "test": N_("try out"),
+    "queue": N_("the queue"),
+    "move": N_("move in the queue"),
+    "add": N_("add"),
+    "change": N_("change"),
+    "remove": N_("remove"),
+    "run-now": N_("run at once"),
 }
 SUBJECTS = {
     "overview": N_("overview"),
@@ -80,6 +89,7 @@ SUBJECTS = {
     "store": N_("store"),
     "demo": N_("demo"),
     "samples": N_("sample data"),
+    "schedules": N_("schedules"),
     "serve": N_("serving"),
 }
 STATES = {

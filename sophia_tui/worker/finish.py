@@ -13,10 +13,12 @@ from finetune.schema import ADAPTER_FOLDER, MERGED_FOLDER, ContractError
 from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.models import Evaluation, Model, ModelKind, merged_id
 from sophia_tui.domain.protocols import Clock, Store
-from sophia_tui.errors import SophiaError
+from sophia_tui.errors import ConflictError, SophiaError
+from sophia_tui.i18n import _
 from sophia_tui.providers.run_folder import drop_heartbeat, evaluation_report
 from sophia_tui.services import history
 from sophia_tui.settings import Settings
+from sophia_tui.textsafe import visible
 from sophia_tui.worker import errors
 from sophia_tui.worker.notify import announce
 from sophia_tui.worker.observe import Observed
@@ -41,7 +43,9 @@ class Finisher:
         if job.started_at is not None:
             result["seconds_in_all"] = round((now - job.started_at).total_seconds(), 1)
         try:
-            if job.kind is JobKind.TRAIN:
+            if job.is_try:
+                result.update(extrapolated(job, result))
+            elif job.kind is JobKind.TRAIN:
                 job = await self._add_model(store, job, result)
             elif job.kind is JobKind.MERGE:
                 job = await self._add_merged(store, job)
@@ -69,22 +73,35 @@ class Finisher:
         now = self._clock.now()
         if job.started_at is not None:
             result["seconds_in_all"] = round((now - job.started_at).total_seconds(), 1)
-        if await store.models.get(model) is None:
-            await store.models.add(
-                Model(
-                    id=model,
-                    kind=ModelKind.HOSTED,
-                    base=job.base,
-                    created_at=now,
-                    job_id=job.id,
-                    dataset=job.dataset,
-                    shutdown_at=shutdown_at,
-                )
-            )
+        made = Model(
+            id=model,
+            kind=ModelKind.HOSTED,
+            base=job.base,
+            created_at=now,
+            job_id=job.id,
+            dataset=job.dataset,
+            shutdown_at=shutdown_at,
+        )
+        if not await self._enter(store, made):
+            remark = _("Another model has the name {model} here; this one is only at the provider.")
+            result["remark"] = remark.format(model=visible(model))
+            log.warning("hosted job %s: the name %s is taken", job.id, model)
         if job.resulting_model != model:
             job = await store.jobs.update(job.id, version=job.version, resulting_model=model)
         self._history(job, JobState.SUCCEEDED, now, result)
         await self._end(store, job, JobState.SUCCEEDED, now, result=result, error=None)
+
+    async def _enter(self, store: Store, made: Model) -> bool:
+        """Enter a hosted model into the registry; False where its name is another one's: servers
+        count theirs as we count ours."""
+        known = await store.models.get(made.id)
+        if known is not None:
+            return known.job_id == made.job_id
+        try:
+            await store.models.add(made)
+        except ConflictError:  # the name of one that was deleted
+            return False
+        return True
 
     async def fail(self, store: Store, job: Job, error: dict[str, Any]) -> None:
         now = self._clock.now()
@@ -183,3 +200,13 @@ class Finisher:
         except SophiaError as problem:
             log.warning("history of job %s not written: %s", job.id, problem.why)
             result["history_problem"] = problem.as_dict()
+
+
+def extrapolated(job: Job, result: dict[str, Any]) -> dict[str, Any]:
+    """What one step says about the whole training: steps planned, and the seconds they would take
+    with the loading before them."""
+    planned, step = job.request.get("planned_steps"), result.get("step_seconds")
+    if not isinstance(planned, int) or not isinstance(step, int | float):
+        return {}
+    before = max(0.0, float(result.get("seconds") or 0) - step)
+    return {"planned_steps": planned, "whole_seconds": round(before + step * planned, 1)}

@@ -42,6 +42,14 @@ CASES: dict[str, Case] = {
         {"dataset": "town", "base": seeded.BASE, "max_steps": 5, "learning_rate": 0.0003},
         changes=("jobs",),
     ),
+    "train.plan": Case(
+        {"dataset": "town", "base": seeded.BASE, "change": ["batch_size=1"], "budget": 20.0}
+    ),
+    # the hub's base is not here; tests/integration/test_train_before.py shows real previews
+    "train.preview": Case(
+        {"dataset": "town", "base": seeded.HOSTED_BASE, "limit": 2}, error="SOPHIA-J575"
+    ),
+    "train.checklist": Case({"job": seeded.SUCCEEDED}),
     "finetune.run": Case({"base": seeded.BASE}, changes=("dataset_versions", "jobs")),
     "jobs.list": Case(),
     "jobs.show": Case({"job": seeded.SUCCEEDED}),

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from finetune.grading import is_right, normalised, read_questions
-from finetune.schema import load_recipe, rehearsal_path
+from finetune.schema import general_path, load_recipe, rehearsal_path
 
 SAMPLES = Path(__file__).resolve().parents[2] / "finetune" / "samples"
 GENERAL = read_questions(SAMPLES / "general_questions.jsonl")
@@ -42,7 +42,11 @@ def test_rehearsal_is_that_of_the_demo_and_single_turns() -> None:
     chats = [json.loads(line)["messages"] for line in path.read_text("utf-8").splitlines()]
     assert all([turn["role"] for turn in chat] == ["user", "assistant"] for chat in chats)
     assert all(turn["content"].strip() for chat in chats for turn in chat)
-    assert 40 <= len(chats) == len(asked_in("rehearsal.jsonl")) <= 80
+    assert len(chats) == len(asked_in("rehearsal.jsonl")) == 425
+
+
+def test_they_are_what_the_demo_asks_again_while_it_learns() -> None:
+    assert general_path(load_recipe("demo")) == SAMPLES / "general_questions.jsonl"
 
 
 def test_nothing_of_the_sample_is_rehearsed() -> None:

@@ -135,7 +135,12 @@ class DatasetsScreen(DetailScreen):
     def prefill(self, operation: str) -> dict[str, Any]:
         row = self.shown
         declared = self.sophia.dispatcher.registry.get(operation)
-        return {"dataset": row.key} if row and "dataset" in declared.input.model_fields else {}
+        found: dict[str, Any] = {}
+        if row and "dataset" in declared.input.model_fields:
+            found["dataset"] = row.key
+        if operation == "train.preview" and self.sophia.glyphs.ascii_only:
+            found["ascii"] = True
+        return found
 
 
 def _count(counts: Mapping[str, int], name: str) -> str:

@@ -15,7 +15,7 @@ from textual.widgets import Button, Input
 
 from sophia_tui.domain.context import CancelSignal, Progress
 from sophia_tui.domain.operations import Danger, Operation
-from sophia_tui.errors import CancelledError, SophiaError
+from sophia_tui.errors import CancelledError, SophiaError, UnconfirmedError
 from sophia_tui.i18n import _
 from sophia_tui.services import fields
 from sophia_tui.textsafe import visible
@@ -23,7 +23,7 @@ from sophia_tui.tui import keys, words
 from sophia_tui.tui.effects import effect_of
 from sophia_tui.tui.progress import ProgressText
 from sophia_tui.tui.screens.base import SophiaScreen
-from sophia_tui.tui.screens.confirm import ConfirmScreen
+from sophia_tui.tui.screens.confirm import ConfirmScreen, QuestionScreen
 from sophia_tui.tui.screens.result import ResultScreen
 from sophia_tui.tui.widgets.choice import Choice, yes_or_no
 from sophia_tui.tui.widgets.plate import Plate, error_text
@@ -318,6 +318,9 @@ class FormScreen(SophiaScreen):
                 cancel=self.running,
                 progress=progress,
             )
+        except UnconfirmedError as problem:
+            await self._ask_and_go_on(problem, asked)
+            return
         except SophiaError as problem:
             style = _("Stopped.") if isinstance(problem, CancelledError) else _("It failed.")
             self.say(style)
@@ -329,12 +332,26 @@ class FormScreen(SophiaScreen):
         title = words.operation_title(self.operation)
         if dry_run:
             note = _("Dry run: nothing was changed.")
-            self.sophia.show(ResultScreen(self.sophia, title, result, note))
+            plan = getattr(
+                result, "plan", None
+            )  # what a training would take says more than its row
+            self.sophia.show(ResultScreen(self.sophia, title, plan or result, note))
             return
         self.say(_("Done."))
         self._began = dict(self.typed)
         self.sophia.state.drop_draft(self.operation.name)
         self.sophia.finished(self, title, result)
+
+    async def _ask_and_go_on(self, question: SophiaError, asked: dict[str, Any]) -> None:
+        """What it costs is said in a dialog, Cancel focused; yes asks for the same once more."""
+        self.running = None
+        self.query_one("#progress", Plate).draw("")
+        text = Content.assemble((visible(question.what), "bold"), "\n\n", _(self.operation.help))
+        dialog = QuestionScreen(text, _("Do it"))
+        if await self.app.push_screen_wait(dialog):
+            await self._perform(asked, dry_run=False, confirmed=True)
+        else:
+            self.say(_("Nothing was done."))
 
 
 def typed_text(value: Any) -> str:

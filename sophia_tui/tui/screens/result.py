@@ -17,6 +17,7 @@ from sophia_tui.services.views import key_word, worded
 from sophia_tui.textsafe import visible, visible_lines
 from sophia_tui.tui import words
 from sophia_tui.tui.screens.base import SophiaScreen
+from sophia_tui.tui.training_text import told_otherwise
 from sophia_tui.tui.widgets.plate import Plate
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class ResultScreen(SophiaScreen):
     """Shows one pydantic object, below a note where there is one."""
 
     CSS_PATH = "result.tcss"
-    scopes = ("result",)
+    scopes: tuple[str, ...] = ("result",)
 
     def __init__(self, sophia: "Console", title: str, result: BaseModel, note: str = "") -> None:
         super().__init__(sophia)
@@ -69,6 +70,9 @@ def result_text(result: BaseModel, width: int = 78) -> Content:
 
     Rows that fit into `width` cells stand as a table.
     """
+    told = told_otherwise(result, width)
+    if told is not None:
+        return told
     parts = list(_parts(result, "", width))
     return Content.assemble(*parts) if parts else Content(_("Nothing there."))
 
