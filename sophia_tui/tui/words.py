@@ -54,6 +54,12 @@ VERBS = {
     "model": N_("start"),
     "compare": N_("compare"),
     "report": N_("report"),
+    "add": N_("take in"),
+    "delete": N_("delete"),
+    "create": N_("create"),
+    "checkpoints": N_("checkpoints"),
+    "handshake": N_("greet"),
+    "tune": N_("tune"),
     "roi": N_("return on investment"),
     "plan": N_("estimate before the start"),
     "preview": N_("what is trained"),
@@ -91,6 +97,10 @@ SUBJECTS = {
     "samples": N_("sample data"),
     "schedules": N_("schedules"),
     "serve": N_("serving"),
+    "files": N_("uploaded files"),
+    "tuning": N_("tuning by the protocol"),
+    "adaptive": N_("adaptive training"),
+    "personas": N_("personas"),
 }
 STATES = {
     "draft": N_("draft"),
