@@ -272,7 +272,7 @@ class RunManifest(VersionedDocument):
     answer_tokens: int = 0
     tokens_per_second: float | None = None
     train_loss: float | None = Field(None, description="mean of the last logging window")
-    eval_loss: float | None = Field(None, description="of the last validation")
+    eval_loss: float | None = Field(None, description="at the validation of adapter_step")
     adapter_step: int | None = Field(None, description="after which adapter/ was taken")
     adapter_reason: str | None = Field(None, description="why that step's, in a sentence")
     stopped_early: str | None = Field(None, description="why before total_steps, in a sentence")
