@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from finetune import estimates, schema  # noqa: E402
 from tests.finetune.tiny_model import write_lines  # noqa: E402
 
-WORDS = "the office opens at nine and closes in the evening when people come with letters".split()
+TEXT = "the office opens at nine and closes in the evening when people come with letters"
 PLAIN = {"lora": {"dropout": 0.0}}
 #: Length of every example, batch size, and what else the recipe says.
 POINTS: dict[str, tuple[int, int, dict[str, Any]]] = {
@@ -50,7 +50,7 @@ def rows(length: int) -> list[dict[str, Any]]:
     choose = random.Random(3)
 
     def text(words: int) -> str:
-        return " ".join(choose.choice(WORDS) for _ in range(words))
+        return " ".join(choose.choice(TEXT.split()) for _ in range(words))
 
     return [
         {
