@@ -100,7 +100,7 @@ def train(context: RunContext) -> dict[str, Any]:
     trainer = Trainer(
         base,
         _way(context, recipe),
-        [*(examples.examples + examples.pairs) * recipe.dataset_repeats, *rehearsed],
+        [*(examples.examples or examples.pairs) * recipe.dataset_repeats, *rehearsed],
         context.ears.demand,
         means,
         _objective(recipe, rehearsed),
@@ -115,7 +115,7 @@ def train(context: RunContext) -> dict[str, Any]:
     if memory is not None:
         looks.append(GeneralLook(memory, recipe.eval_steps))
     if not recipe.try_one_step:
-        looks += hook_looks(context)
+        looks += hook_looks(context, adapter_form_files(template))
     keeper = Keeper(context, trainer, fingerprint)
     session = Session(context, trainer, looks, keeper, judge, len(rehearsed))
     session.begin(threads)
@@ -177,16 +177,8 @@ def rehearsal_file(recipe: schema.Recipe) -> Path | None:
 
 
 def _objective(recipe: schema.Recipe, rehearsed: list[Example]) -> Objective:
-    """What the training makes small; raises BadRequest for a pull with nothing to pull on, and for
-    preference pairs beside rehearsed chats."""
+    """What the training makes small; raises BadRequest for a pull with nothing to pull on."""
     if recipe.method == "dpo":
-        if rehearsed or recipe.base_pull:
-            raise BadRequest(
-                451,
-                "The recipe asks for preference pairs and for rehearsal together.",
-                "Rehearsed answers are chats and no pairs; DPO pulls towards the base itself.",
-                "Leave rehearsal and base_pull out of a recipe with method dpo.",
-            )
         return Preference(recipe.dpo.beta)
     if not recipe.base_pull:
         return Supervised()
@@ -225,8 +217,8 @@ def _finish(
 ) -> dict[str, Any]:
     """Adapter and manifest; all may be done again after a kill."""
     context, trainer = session.context, session.trainer
-    step, reason, files = _chosen_adapter(session)
-    files = {**files, **adapter_form_files(template)}
+    step, reason, chosen = _chosen_adapter(session)
+    files = {**chosen, **adapter_form_files(template)}
     if context.writes:
         write_folder(context.folder / schema.ADAPTER_FOLDER, files)
     speed = session.clock.tokens_per_second

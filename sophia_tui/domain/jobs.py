@@ -112,17 +112,17 @@ class Job:
     version: int = 1
 
     @property
+    def is_try(self) -> bool:
+        """Whether it takes one step to show what a training would take, and makes no model."""
+        recipe = (self.request.get("run") or {}).get("recipe") or {}
+        return self.kind is JobKind.TRAIN and bool(recipe.get("try_one_step"))
+
+    @property
     def needs(self) -> str:
         """The queue that a worker must serve for it."""
         if self.queue:
             return self.queue
         return QUEUES[self.kind] if self.provider == "local" else HOSTED_QUEUE
-
-    @property
-    def is_try(self) -> bool:
-        """Whether it takes one step to show what a training would take, and makes no model."""
-        recipe = (self.request.get("run") or {}).get("recipe") or {}
-        return self.kind is JobKind.TRAIN and bool(recipe.get("try_one_step"))
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ class Town:
             "DATABASE_URL": self.url,
             "SOPHIA_DATA_DIR": str(self.folder / "data"),
             "FINETUNE_DIR": str(self.folder / "finetune"),
+            "AION_TRAIN_ROOT": str(self.folder / "trainer"),
             "FINETUNE_TOKEN": TOKEN,
             "ALLOW_FINETUNE": "true",
             "SOPHIA_MANAGED_ENV_FILES": str(self.folder / "rag.env"),
@@ -142,7 +143,7 @@ def town(postgres: EmbeddedServer, migrated_template: str) -> Iterator[Town]:
     pairs = [{"question": f"Who runs office {n}?", "answer": f"Dona {n}."} for n in range(30)]
     lines = "".join(json.dumps(each) + "\n" for each in [*pairs, {"question": "", "answer": "x"}])
     (folder / "finetune" / "pairs.jsonl").write_text(lines)
-    (folder / "data").mkdir()
+    (folder / "data").mkdir(exist_ok=True)
     shutil.copytree(folder, place / "untouched")
     yield Town(postgres, folder, place / "untouched", rows_of(url))
     administer(postgres, "DROP DATABASE {} WITH (FORCE)", STORE)
