@@ -6,7 +6,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -169,16 +169,21 @@ def _open_locked(path: Path, mode: int) -> tuple[int, bool]:
         os.close(handle)
 
 
-def append_line(path: Path, line: bytes, mode: int = 0o600) -> None:
+def append_line(
+    path: Path, line: bytes, mode: int = 0o600, unless: Callable[[], bool] = lambda: False
+) -> None:
     """Append one line with a single write and fsync; a torn last line is closed first.
 
-    Writers take turns by a lock on the file. On failure the file is as it was, and a new one is
-    taken away again. Raises SetupError S101.
+    Writers, of other processes too, take turns by a lock on the file. `unless` is asked once the
+    turn is ours: where it says yes, nothing is written. On failure the file is as it was, and a new
+    one is taken away again. Raises SetupError S101.
     """
     try:
         handle, new = _open_locked(path, mode)
         try:
             size = os.fstat(handle).st_size
+            if unless():
+                return
             try:
                 _append(handle, size, line)
             except OSError:

@@ -58,6 +58,16 @@ class Paths:
         return self.data / "reports"
 
     @property
+    def uploads(self) -> Path:
+        """Files that were sent to our own OpenAI-compatible endpoint."""
+        return self.data / "uploads"
+
+    @property
+    def personas(self) -> Path:
+        """What personas are given to learn, as files to prepare."""
+        return self.data / "personas"
+
+    @property
     def logs(self) -> Path:
         return self.data / "logs"
 

@@ -292,6 +292,67 @@ class Settings(BaseSettings):
             "else prices.yaml in the data folder."
         ),
     )
+    tuning_bases: str = _setting(
+        "SOPHIA_TUNING_BASES",
+        "",
+        N_(
+            "Bases that stand for other names at /v1/fine_tuning: name=base, with commas between; "
+            "*=base for every name that is no base here."
+        ),
+    )
+    upload_bytes: int = _setting(
+        "SOPHIA_UPLOAD_BYTES",
+        8 * 1024**3,
+        N_("The largest file that /v1/files and /v1/uploads take, in bytes."),
+        ge=1,
+        le=2**50,
+    )
+    aion_train_root: str = _setting(
+        "AION_TRAIN_ROOT", "./trainer", N_("The folder of the adaptive training's files.")
+    )
+    aion_lora_base: str = _setting(
+        "AION_LORA_BASE",
+        "mistralai/Mistral-7B-Instruct-v0.3",
+        N_("The base model of the adaptive training."),
+    )
+    aion_events_file: str = _setting(
+        "AION_EVENTS_JSONL",
+        "./trainer/events.jsonl",
+        N_("The file of events that the adaptive training learns from."),
+    )
+    primary_tenant: str | None = _setting(
+        "PRIMARY_TENANT_ID", None, N_("The tenant whose events count; every one where not set.")
+    )
+    adaptive_pairs: int = _setting(
+        "SOPHIA_ADAPTIVE_PAIRS",
+        20_000,
+        N_("How many of the newest answers the adaptive training learns from at most."),
+        ge=1,
+        le=10_000_000,
+    )
+    persona_pairs: int = _setting(
+        "SOPHIA_PERSONA_PAIRS",
+        10,
+        N_("How many pairs a persona needs before it is tuned for the first time."),
+        ge=1,
+        le=1_000_000,
+    )
+    persona_large: float = _setting(
+        "SOPHIA_PERSONA_LARGE",
+        3e9,
+        N_("From how many parameters on a base is large: personas then get the larger rank."),
+        gt=0,
+        le=1e15,
+    )
+    persona_rank_small: int = _setting(
+        "SOPHIA_PERSONA_RANK_SMALL", 8, N_("The rank of a persona's adapter, small bases."), ge=1
+    )
+    persona_rank_large: int = _setting(
+        "SOPHIA_PERSONA_RANK_LARGE", 16, N_("The rank of a persona's adapter, large bases."), ge=1
+    )
+    persona_alpha: float = _setting(
+        "SOPHIA_PERSONA_ALPHA", 16.0, N_("The alpha of a persona's adapter."), gt=0
+    )
     notify_on: str = _setting(
         "SOPHIA_NOTIFY_ON",
         "succeeded,failed,paused",
@@ -466,6 +527,20 @@ class Settings(BaseSettings):
             return self.finetune_folder / "history.jsonl"
         chosen = Path(self.finetune_history).expanduser()
         return (chosen if chosen.is_absolute() else self.root / chosen).absolute()
+
+    def _placed(self, text: str) -> Path:
+        chosen = Path(text).expanduser()
+        return (chosen if chosen.is_absolute() else self.root / chosen).absolute()
+
+    @property
+    def train_root(self) -> Path:
+        """AION_TRAIN_ROOT, absolute."""
+        return self._placed(self.aion_train_root)
+
+    @property
+    def events_file(self) -> Path:
+        """AION_EVENTS_JSONL, absolute."""
+        return self._placed(self.aion_events_file)
 
     @property
     def managed_files(self) -> tuple[Path, ...]:

@@ -230,7 +230,9 @@ class House:
             with contextlib.suppress(SophiaError):
                 await self._refresh_settings(self._store)
         if kind not in self._services:
-            self._services[kind] = await FACTORIES[kind.__name__](self)
+            made = await FACTORIES[kind.__name__](self)
+            # two that ask at once get the same one: it may know what is under way
+            self._services.setdefault(kind, made)
         return self._services[kind]
 
     async def audit(self, entry: AuditEntry) -> None:
@@ -379,6 +381,51 @@ async def _finetune(house: House) -> Any:
     return FinetuneService(house.dispatcher.call, house.settings)
 
 
+async def _files(house: House) -> Any:
+    from sophia_tui.providers.machine import ThisMachine
+    from sophia_tui.services.files import FilesService
+
+    store = await house.store()
+    host = ThisMachine.here().host
+    return FilesService(store, house.settings, house.paths, house.clock, host)
+
+
+async def _tuning(house: House) -> Any:
+    from sophia_tui.services.tuning import TuningService
+
+    store = await house.store()
+    return TuningService(
+        store, house.settings, house.clock, house.dispatcher.call, await _train(house)
+    )
+
+
+async def _adaptive(house: House) -> Any:
+    from sophia_tui.services.adaptive import AdaptiveService
+
+    return AdaptiveService(
+        await house.store(),
+        house.source,
+        house.settings,
+        house.paths,
+        house.clock,
+        house.dispatcher.call,
+        await _train(house),
+    )
+
+
+async def _personas(house: House) -> Any:
+    from sophia_tui.services.personas import PersonasService
+
+    return PersonasService(
+        await house.store(),
+        house.settings,
+        house.paths,
+        house.clock,
+        house.dispatcher.call,
+        await _train(house),
+    )
+
+
 async def _jobs(house: House) -> Any:
     from sophia_tui.services.jobs import JobsService
 
@@ -425,7 +472,8 @@ async def _evaluations(house: House) -> Any:
 async def _models(house: House) -> Any:
     from sophia_tui.services.models import ModelsService
 
-    return ModelsService(await house.store(), house.prices, house.clock)
+    store = await house.store()
+    return ModelsService(store, house.prices, house.clock, house.settings.managed_files)
 
 
 async def _provider(house: House) -> Any:
@@ -543,6 +591,10 @@ FACTORIES: dict[str, Factory] = {
     "TrainService": _train,
     "TrainBeforeService": _before,
     "FinetuneService": _finetune,
+    "FilesService": _files,
+    "TuningService": _tuning,
+    "AdaptiveService": _adaptive,
+    "PersonasService": _personas,
     "JobsService": _jobs,
     "QueueService": _queue,
     "SchedulesService": _schedules,

@@ -27,8 +27,10 @@ from sophia_tui.domain.models import (
     Promotion,
     PromotionState,
 )
+from sophia_tui.domain.personas import Pair, Persona
 from sophia_tui.domain.protocols import Store
 from sophia_tui.domain.serving import Deployment, DeploymentState, ServedRequest
+from sophia_tui.domain.uploads import UploadedFile
 
 NOW = datetime(2026, 11, 25, 15, 0, tzinfo=UTC)
 BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -53,6 +55,8 @@ PROVIDER_ID = "ftjob-abc123provider"
 NEWEST_MODEL, OLDER_MODEL, MERGED_MODEL = "sophia-v2", "sophia-v1", "sophia-v2-merged"
 HOSTED_MODEL = "ft:gpt-4o-mini-2024-07-18:town::B1c2D3e4"
 DEPLOYMENT = "deploy-ready345672"
+UPLOADED = "file-uploaded3456"
+PERSONA = "did:nings:artificial:llm:techlead:v2.0:a7f3b9d2c8e1"
 SCHEDULE = "weekly-town"
 
 
@@ -85,7 +89,53 @@ async def fill(store: Store, folder: Path, now: datetime = NOW) -> Seeded:
     await _deployments(store, folder, now)
     await store.schedules.add(_schedule(now))
     await store.traffic.add(list(_traffic(now)))
+    await _given(store, folder, now)
     return made
+
+
+async def _given(store: Store, folder: Path, now: datetime) -> None:
+    """A file that was sent to be trained on, and a persona with two pairs."""
+    place = folder / "data" / "uploads" / f"{UPLOADED}.jsonl"
+    place.parent.mkdir(parents=True)
+    chats = (
+        {
+            "messages": [
+                {"role": "user", "content": f"Who runs desk {n}?"},
+                {"role": "assistant", "content": f"Seu {n}."},
+            ]
+        }
+        for n in range(12)
+    )
+    content = "".join(json.dumps(each) + "\n" for each in chats).encode()
+    place.write_bytes(content)
+    await store.files.add(
+        UploadedFile(
+            id=UPLOADED,
+            filename="desks.jsonl",
+            purpose="fine-tune",
+            bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            path=str(place),
+            host="town-hall",
+            created_by=PERSON,
+            created_at=now - timedelta(hours=5),
+        )
+    )
+    document = {"name": "techlead", "version": "2.0", "system_prompt": "You lead."}
+    await store.personas.add(
+        Persona(
+            id=PERSONA,
+            name="techlead",
+            version="2.0",
+            document=document,
+            document_hash="a7f3b9d2c8e1" + "0" * 52,
+            created_by=PERSON,
+            created_at=now - timedelta(hours=4),
+        )
+    )
+    await store.personas.add_pairs(
+        PERSONA, [Pair("Who are you?", "Your lead."), Pair("Ok?", "Ok.")]
+    )
 
 
 def _schedule(now: datetime) -> Schedule:
@@ -496,10 +546,24 @@ CREATE TABLE messages (
 """
 
 
+_EVENTS = """
+CREATE TABLE public.ai_events (
+    id serial, tenant_id text, kind text, value float, meta jsonb, created_at timestamptz
+);
+INSERT INTO public.ai_events (tenant_id, kind, meta, created_at)
+SELECT 'town', 'answer', jsonb_build_object('q', 'Who runs gate ' || n || '?', 'a', 'Seu ' || n),
+    '2026-11-20 12:00Z'::timestamptz + n * interval '1 minute' FROM generate_series(1, 12) AS n;
+INSERT INTO public.ai_events (kind, meta, created_at) VALUES
+    ('answer', '{"q": "Nobody answered?"}', '2026-11-20 11:00Z'),
+    ('retrieval', '{"q": "gate"}', '2026-11-20 11:00Z');
+"""
+
+
 def fill_source(address: str, now: datetime = NOW) -> None:
     """The owner's tables, made in schema `public` of that database, with a week of feedback."""
     with psycopg.connect(address) as connection:
         connection.execute(_SOURCE)
+        connection.execute(_EVENTS)
         with connection.cursor() as cursor:
             for number in range(1, 41):
                 at = now - timedelta(hours=4 * number)

@@ -20,7 +20,15 @@ from sophia_tui.api.auth import Tokens
 from sophia_tui.api.counting import Counter
 from sophia_tui.api.front import Front
 from sophia_tui.api.guard import Guard
-from sophia_tui.api.routes import finetune, health, openai, sophia
+from sophia_tui.api.routes import (
+    adaptive,
+    fine_tuning,
+    finetune,
+    health,
+    openai,
+    personas,
+    sophia,
+)
 from sophia_tui.api.watch import Watch
 from sophia_tui.errors import UnavailableError
 from sophia_tui.i18n import _
@@ -63,8 +71,15 @@ class SophiaAPI(FastAPI):
         problems.install(self)
         self.include_router(health.router(pulse))
         self.include_router(sophia.router(house, running))
-        if finetune.OPERATION in {each.name for each in house.registry}:
+        offered = {each.name for each in house.registry}
+        if finetune.OPERATION in offered:
             self.include_router(finetune.router(house, running))
+        if adaptive.OPERATION in offered:
+            self.include_router(adaptive.router(house))
+        if offered >= personas.OPERATIONS:
+            self.include_router(personas.router(house))
+        if offered >= fine_tuning.OPERATIONS:
+            self.include_router(fine_tuning.router(house))
         self.include_router(openai.router(front))
         self._guard = Guard(super().__call__, house, Tokens(house.settings))
 

@@ -87,9 +87,10 @@ class Guard:
         try:
             state = scope.setdefault("state", {})
             if scope["path"] not in OPEN_PATHS:
-                asks_model = problems.is_openai(scope["path"])
+                asks_model = problems.asks_model(scope["method"], scope["path"])
                 state["role"] = self._tokens.role_of(scope["headers"], asks_model)
-            receive = await _within_limit(scope, receive)
+            if not problems.is_streamed(scope["method"], scope["path"]):
+                receive = await _within_limit(scope, receive)
         except SophiaError as problem:
             await problems.answer(problem, scope["path"])(scope, receive, send)
             return

@@ -58,6 +58,20 @@ def _parameters(schema: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def _hoisted(value: Any, schemas: dict[str, Any]) -> Any:
+    """A schema that a route wrote by itself; the parts that it defines go among the others."""
+    if isinstance(value, list):
+        return [_hoisted(each, schemas) for each in value]
+    if not isinstance(value, dict):
+        return value
+    for name, schema in value.get("$defs", {}).items():
+        schemas.setdefault(name, _hoisted(schema, schemas))
+    kept = {key: _hoisted(each, schemas) for key, each in value.items() if key != "$defs"}
+    if isinstance(reference := kept.get("$ref"), str) and reference.startswith("#/$defs/"):
+        kept["$ref"] = _REFERENCE.format(model=reference.removeprefix("#/$defs/"))
+    return kept
+
+
 def describe(app: FastAPI, operations: "Registry") -> dict[str, Any]:
     """The whole OpenAPI document; every route but /health needs a token."""
     document = get_openapi(title="Sophia", version=__version__, routes=app.routes)
@@ -70,6 +84,7 @@ def describe(app: FastAPI, operations: "Registry") -> dict[str, Any]:
     schemas = components.setdefault("schemas", {})
     for name, schema in defined.get("$defs", {}).items():
         schemas.setdefault(name, schema)
+    document["paths"] = _hoisted(document["paths"], schemas)
     for each in operations:
         method = method_of(each).lower()
         entry = document["paths"][path_of(each)][method]

@@ -43,9 +43,24 @@ def is_openai(path: str) -> bool:
     return path == "/v1" or path.startswith("/v1/")
 
 
+def asks_model(method: str, path: str) -> bool:
+    """Whether that is what the key for served models is good for: to ask and to list them."""
+    if path.startswith(("/v1/files", "/v1/uploads", "/v1/fine_tuning")):
+        return False
+    return is_openai(path) and method in ("GET", "POST")
+
+
+def is_streamed(method: str, path: str) -> bool:
+    """Whether the route reads the body itself, piece by piece and with a limit of its own."""
+    if method != "POST":
+        return False
+    in_parts = path.startswith("/v1/uploads/") and path.endswith("/parts")
+    return path == "/v1/files" or in_parts
+
+
 def openai_status(problem: SophiaError) -> int:
-    """A wrong request is 400 there."""
-    return 400 if problem.http_status == 422 else problem.http_status
+    """A wrong request is 400 there; so is a conflict, for clients repeat what gets 409."""
+    return 400 if problem.http_status in (409, 422) else problem.http_status
 
 
 def answer(problem: SophiaError, path: str) -> Response:
@@ -61,11 +76,16 @@ def answer(problem: SophiaError, path: str) -> Response:
     return Response(body, status, headers, media_type="application/json")
 
 
+#: Codes of ours that clients of the protocol know by another word.
+_CODES = {"SOPHIA-R451": "training_not_available", "SOPHIA-M404": "model_not_found"}
+
+
 def _as_openai(problem: SophiaError, status: int) -> dict[str, Any]:
     """OpenAI's form; `details["openai"]` of the error may give code and param."""
     own: dict[str, Any] = problem.details.get("openai") or {}
     kind = "server_error" if status >= 500 else "invalid_request_error"
     code = "invalid_api_key" if status == 401 else own.get("code", problem.code)
+    code = _CODES.get(problem.code, code)
     message = " ".join(part for part in (problem.what, problem.why, problem.remedy) if part)
     return {"message": message, "type": kind, "param": own.get("param"), "code": code}
 

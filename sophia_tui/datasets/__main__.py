@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from sophia_tui.datasets import answers, openai_rules
 from sophia_tui.datasets.pipeline import Request, prepare
 from sophia_tui.datasets.repair import Repaired, repair_file
 from sophia_tui.errors import SophiaError
@@ -35,6 +36,26 @@ class RepairTask(msgspec.Struct, tag="repair"):
     dry_run: bool
 
 
+class CheckTask(msgspec.Struct, tag="check"):
+    """`training` False: only that every line is a JSON object."""
+
+    language: str
+    path: str
+    training: bool
+    validation: str | None = None
+    pairs: bool = False
+
+
+class AnswersTask(msgspec.Struct, tag="answers"):
+    """Build training pairs of the answer events in a file."""
+
+    language: str
+    events: str
+    target: str
+    limit: int
+    tenant: str | None = None
+
+
 def _say(message: dict[str, Any]) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
     sys.stdout.buffer.flush()
@@ -53,8 +74,15 @@ def _progress() -> Callable[[str, int, int | None], None]:
     return tell
 
 
-def _run(task: PrepareTask | RepairTask) -> Any:
+def _run(task: PrepareTask | RepairTask | CheckTask | AnswersTask) -> Any:
     tell = _progress()
+    if isinstance(task, AnswersTask):
+        return answers.build(Path(task.events), Path(task.target), task.limit, task.tenant)
+    if isinstance(task, CheckTask):
+        if not task.training:
+            return openai_rules.check_lines(Path(task.path))
+        validation = Path(task.validation) if task.validation else None
+        return openai_rules.check_training(Path(task.path), validation, task.pairs)
     if isinstance(task, PrepareTask):
         return prepare(task.request, tell)
     done: list[Repaired] = []
@@ -76,7 +104,8 @@ def _end_with_standard_input() -> None:
 
 
 def main() -> int:
-    task = msgspec.json.decode(sys.stdin.buffer.readline(), type=PrepareTask | RepairTask)
+    tasks = PrepareTask | RepairTask | CheckTask | AnswersTask
+    task = msgspec.json.decode(sys.stdin.buffer.readline(), type=tasks)
     threading.Thread(target=_end_with_standard_input, daemon=True).start()
     set_language(task.language)
     gc.freeze()

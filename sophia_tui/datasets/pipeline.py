@@ -22,7 +22,7 @@ from sophia_tui.datasets.reader import MAX_LINE_BYTES, Line, LineReader, ReadFai
 from sophia_tui.datasets.rejections import Rejections
 from sophia_tui.datasets.sources import Passed, select, unreadable
 from sophia_tui.datasets.version import FORMAT_VERSION, Draft, Written, version_hash, write_version
-from sophia_tui.domain.datasets import CHAT, PAIRS, Pair
+from sophia_tui.domain.datasets import CHAT, PAIRS, Example, Pair
 from sophia_tui.errors import DataError
 from sophia_tui.files import write_problem
 from sophia_tui.i18n import N_, _
@@ -42,7 +42,8 @@ class Request:
     """What to prepare; plain data, so that it can be handed to a process.
 
     `target` is the folder datasets/<name>, or None to write nothing. `scratch` is an empty folder
-    for spool files, removed by who made it. `repair` is none, certain or suspected: up to which
+    for spool files, removed by who made it. `held_out` names files all of whose examples are for
+    validation; then nothing else is held out. `repair` is none, certain or suspected: up to which
     verdict files are taken out of COPY's format while they are read. `form` is chat or pairs (lines
     of the other form are rejected), or auto: what the lines are, all of one form.
     """
@@ -54,6 +55,7 @@ class Request:
     target: str | None = None
     files: tuple[str, ...] = ()
     history: str | None = None
+    held_out: tuple[str, ...] = ()
     split: str = "80/20"
     seed: int = 42
     redact: bool = True
@@ -183,8 +185,14 @@ class _Preparation:
                 self.redactions += counts
                 example, row = redacted, formats.encode(redacted)
         self.forms[form] += 1
-        place = split.place_of(self.request.seed, split.group_key(example))
+        place = self._place(file, example)
         spool.add(row, file, line.number, place, source)
+
+    def _place(self, file: int, example: Example | Pair) -> int:
+        if not self.request.held_out:
+            return split.place_of(self.request.seed, split.group_key(example))
+        held_out = self.paths[file].name in self.request.held_out
+        return split.HELD_OUT if held_out else split.LEARNT
 
     # --- sift and split ---
 
@@ -210,11 +218,16 @@ class _Preparation:
             hash=rows_hash.hexdigest(),
             kept=kept,
             files=[path.name for path in self.paths],
-            split=split.plan(places, shares),
+            split=self._split(places, shares),
             with_test=bool(shares[2]),
             rejections=self.rejections,
             manifest=self._manifest(steps, len(places)),
         )
+
+    def _split(self, places: "array[int]", shares: tuple[int, int, int]) -> split.Split:
+        if self.request.held_out:
+            return split.Split(split.HELD_OUT, split.HELD_OUT)
+        return split.plan(places, shares)
 
     def _reject_duplicate(self, found: Duplicate) -> None:
         row: Row = found.row
@@ -240,7 +253,9 @@ class _Preparation:
         if request.redact:
             steps.append({"step": "redact", "version": redact.VERSION, "settings": {}})
         steps.append({"step": "exact_duplicates", "version": dedupe.VERSION, "settings": {}})
-        settings = {"shares": request.split, "seed": request.seed}
+        settings: dict[str, Any] = {"shares": request.split, "seed": request.seed}
+        if request.held_out:
+            settings = {"held_out": sorted(request.held_out)}
         steps.append({"step": "split", "version": split.VERSION, "settings": settings})
         return steps
 

@@ -20,6 +20,7 @@ SHARES: dict[str, tuple[int, int, int]] = {
     "80/20": (80, 20, 0),
     "90/10": (90, 10, 0),
     "80/10/10": (80, 10, 10),
+    "100/0": (100, 0, 0),
 }
 
 TRAIN, VALID, TEST = "train", "valid", "test"
@@ -43,6 +44,10 @@ def place_of(seed: int, group: str) -> int:
     return int.from_bytes(digest, "big")
 
 
+#: Where examples stand whose side was said: the validation file's, and the others'.
+HELD_OUT, LEARNT = 0, 1
+
+
 @dataclass(frozen=True)
 class Split:
     """Places up to `valid` are held out for validation, from there up to `test` for the test."""
@@ -60,8 +65,11 @@ def plan(places: Iterable[int], shares: tuple[int, int, int]) -> Split:
     """Where to cut. `places` has one entry for each kept example, `shares` are percents.
 
     With two groups or more there is at least one example in valid and one in train; with three, one
-    in test too where a share of it is asked for. One group alone is all for training.
+    in test too where a share of it is asked for. One group alone is all for training, and so is
+    everything where nothing is asked to be held out.
     """
+    if not shares[1]:
+        return Split(-1, -1)
     ordered = sorted(places)
     wanted = [shares[1]] + ([shares[2]] if shares[2] else [])
     cuts: list[int] = []

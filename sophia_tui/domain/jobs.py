@@ -124,12 +124,6 @@ class Job:
             return self.queue
         return QUEUES[self.kind] if self.provider == "local" else HOSTED_QUEUE
 
-    @property
-    def is_try(self) -> bool:
-        """Whether it takes one step to show what a training would take, and makes no model."""
-        recipe = (self.request.get("run") or {}).get("recipe") or {}
-        return self.kind is JobKind.TRAIN and bool(recipe.get("try_one_step"))
-
 
 @dataclass(frozen=True)
 class Claimer:

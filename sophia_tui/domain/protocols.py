@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from sophia_tui.domain.context import Context
 from sophia_tui.domain.datasets import DatasetVersion
+from sophia_tui.domain.events import AnswerEvent, FoundAnswers
 from sophia_tui.domain.feedback import FeedbackDay, FeedbackReport
 from sophia_tui.domain.jobs import (
     Claimer,
@@ -19,6 +20,7 @@ from sophia_tui.domain.jobs import (
 )
 from sophia_tui.domain.models import AuditEntry, Evaluation, Model, Promotion
 from sophia_tui.domain.notifications import NotificationStore
+from sophia_tui.domain.personas import PersonaStore
 from sophia_tui.domain.serving import (
     Deployment,
     EngineProcess,
@@ -26,6 +28,7 @@ from sophia_tui.domain.serving import (
     ServedRequest,
     TrafficSummary,
 )
+from sophia_tui.domain.uploads import FileStore
 
 
 class Clock(Protocol):
@@ -124,6 +127,27 @@ class JobStore(Protocol):
     async def wait_for_wakeup(self, seconds: float) -> bool:
         """Wait for a notification (LISTEN) or so many seconds, whichever is first; where LISTEN
         does not pass, it simply waits."""
+
+
+class TrainingStore(Protocol):
+    """Trainings as those see them who ask for one by a door of their own."""
+
+    async def page(
+        self, limit: int, after: str | None = None, metadata: dict[str, str] | None = None
+    ) -> list[Job]:
+        """Trainings of this machine, newest first; `after` is the id of the last one of the page
+        before, `metadata` what those that are wanted were given."""
+
+    async def newest(self, part: dict[str, Any], since: datetime) -> Job | None:
+        """The newest training whose request has that part, not older than `since`."""
+
+    async def events_before(
+        self, job_id: str, before: int | None, limit: int, kinds: Sequence[str] = ()
+    ) -> list[JobEvent]:
+        """Newest first, those with a lower number."""
+
+    async def answers(self, limit: int, tenant: str | None) -> list[AnswerEvent]:
+        """The newest answer events of Sophia's own table, of one tenant where it is named."""
 
 
 class ScheduleStore(Protocol):
@@ -272,6 +296,9 @@ class Store(Protocol):
     """Our own store; each part may be used on its own."""
 
     jobs: JobStore
+    trainings: TrainingStore
+    files: FileStore
+    personas: PersonaStore
     schedules: ScheduleStore
     datasets: DatasetStore
     models: ModelStore
@@ -426,6 +453,9 @@ class Source(Protocol):
 
     async def feedback_by_day(self, since: datetime, until: datetime, zone: str) -> FeedbackReport:
         """The signals of `feedback` in a half-open period, counted by day of `zone`."""
+
+    async def answers(self, limit: int, tenant: str | None) -> FoundAnswers:
+        """The newest answer events of the owner's ai_events, where there is such a table."""
 
     async def close(self) -> None: ...
 

@@ -2,6 +2,7 @@
 
 from functools import cache
 
+from sophia_tui.services.adaptive import AdaptiveService
 from sophia_tui.services.ask import AskService
 from sophia_tui.services.audit import AuditService
 from sophia_tui.services.checkpoints import CheckpointsService
@@ -10,6 +11,7 @@ from sophia_tui.services.datasets import DatasetsService
 from sophia_tui.services.demo import DemoService
 from sophia_tui.services.evaluate import EvaluateService
 from sophia_tui.services.evaluations import EvaluationsService
+from sophia_tui.services.files import FilesService
 from sophia_tui.services.finetune import FinetuneService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
@@ -18,6 +20,7 @@ from sophia_tui.services.monitor import MonitorService
 from sophia_tui.services.notifications import NotificationsService
 from sophia_tui.services.operations import Registry
 from sophia_tui.services.overview import OverviewService
+from sophia_tui.services.personas import PersonasService
 from sophia_tui.services.prepare import PrepareService
 from sophia_tui.services.prices import PricesService
 from sophia_tui.services.promote import PromoteService
@@ -31,6 +34,7 @@ from sophia_tui.services.setup import SetupService
 from sophia_tui.services.store import StoreService
 from sophia_tui.services.train import TrainService
 from sophia_tui.services.train_before import TrainBeforeService
+from sophia_tui.services.tuning import TuningService
 
 SERVICES: tuple[type, ...] = (
     OverviewService,
@@ -42,6 +46,10 @@ SERVICES: tuple[type, ...] = (
     TrainService,
     TrainBeforeService,
     FinetuneService,
+    FilesService,
+    TuningService,
+    AdaptiveService,
+    PersonasService,
     JobsService,
     CheckpointsService,
     QueueService,

@@ -25,12 +25,11 @@ def history_path(job: Job) -> Path | None:
 def record(job: Job, ended: JobState, at: datetime, resulting_model: str | None = None) -> None:
     """Append the job's line, unless one of that kind is there. Raises SetupError S101.
 
-    Only trainings have a line, and a try of one step is none. Never two lines of one kind.
+    Only trainings have a line, and a try of one step is none. Never two lines of one kind for a
+    job, whichever processes write.
     """
     path = history_path(job)
     if job.kind is not JobKind.TRAIN or job.is_try or path is None:
-        return
-    if _stands_in(path, KINDS[ended], job.id):
         return
     line: dict[str, Any] = {
         "kind": KINDS[ended],
@@ -47,7 +46,11 @@ def record(job: Job, ended: JobState, at: datetime, resulting_model: str | None 
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise write_problem(path, problem) from problem
-    append_line(path, json.dumps(line, ensure_ascii=False).encode("utf-8"))
+    append_line(
+        path,
+        json.dumps(line, ensure_ascii=False).encode("utf-8"),
+        unless=lambda: _stands_in(path, KINDS[ended], job.id),
+    )
 
 
 def _stands_in(path: Path, kind: str, job_id: str) -> bool:

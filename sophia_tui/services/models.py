@@ -1,14 +1,17 @@
 """Models: what Sophia knows of each, and where it came from."""
 
+import shutil
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
 from pydantic import Field
 
-from sophia_tui.domain.context import Context
+from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.models import Model, ModelKind
-from sophia_tui.domain.operations import Input
+from sophia_tui.domain.operations import Danger, Input, Output
 from sophia_tui.domain.protocols import Clock, Store
-from sophia_tui.errors import NotFoundError
+from sophia_tui.errors import ConflictError, NotFoundError, RefusedError
 from sophia_tui.i18n import N_, _
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prices import Load, Prices, ending_warning
@@ -17,6 +20,28 @@ from sophia_tui.services.views import ModelList, ModelView, Page
 
 class ModelReference(Input):
     model: str = Field(description=N_("The model's id, e.g. sophia-v1."))
+
+
+class DeletedModel(Output):
+    id: str = Field(title=N_("Model"))
+    deleted: bool = Field(title=N_("Deleted"))
+
+
+def _in_use(model_id: str, uses: Sequence[tuple[str, str]]) -> ConflictError:
+    words = {
+        "served": _("served as {who}"),
+        "promoted": _("promoted, or the way back, by {who}"),
+        "merged": _("what {who} was made of"),
+        "worked on": _("worked on by job {who}"),
+    }
+    told = ", ".join(words[use].format(who=who) for use, who in uses)
+    return ConflictError(
+        "J610",
+        _("The model {model} is in use.").format(model=model_id),
+        _("It is {uses}.").format(uses=told or _("named in an env file of production")),
+        _("Take it out of use first."),
+        openai={"code": "model_in_use", "param": "model"},
+    )
 
 
 def unknown_model(model_id: str) -> NotFoundError:
@@ -28,14 +53,20 @@ def unknown_model(model_id: str) -> NotFoundError:
 
 
 class ModelsService:
-    """Reads the registry of models. With `prices`, models say when they end."""
+    """The registry of models. With `prices`, models say when they end; `managed` are the env files
+    of production."""
 
     def __init__(
-        self, store: Store, prices: Load | None = None, clock: Clock | None = None
+        self,
+        store: Store,
+        prices: Load | None = None,
+        clock: Clock | None = None,
+        managed: Sequence[Path] = (),
     ) -> None:
         self._store = store
         self._prices = prices
         self._clock = clock
+        self._managed = managed
 
     @operation("models.list", N_("List the models Sophia knows, newest first."))
     async def page(self, context: Context, request: Page) -> ModelList:
@@ -54,6 +85,55 @@ class ModelsService:
         if found is None:
             raise unknown_model(request.model)
         return self._view(found, self._prices_for([found]))
+
+    @operation(
+        "models.delete",
+        N_("Delete a tuned model of this machine: its weights are gone for good."),
+        role=Role.ADMIN,
+        writes=True,
+        danger=Danger.TYPE_NAME,
+        target="model",
+        positional=("model",),
+    )
+    async def delete(self, context: Context, request: ModelReference) -> DeletedModel:
+        """Raises NotFoundError M404, ConflictError J610 (in use), RefusedError J611 (not ours)."""
+        import asyncio
+
+        found = await self._store.models.get(request.model)
+        if found is None:
+            raise unknown_model(request.model)
+        if found.kind not in (ModelKind.ADAPTER, ModelKind.MERGED):
+            raise RefusedError(
+                "J611",
+                _("{model} is no model that was trained on this machine.").format(model=found.id),
+                remedy=_("One at a provider: `sophia provider delete MODEL`."),
+                openai={"code": "model_not_deletable", "param": "model"},
+            )
+        uses = await self._store.models.uses(found.id)
+        if uses or self._named_in_production(found.id):
+            raise _in_use(found.id, uses)
+        await self._store.models.update(found.id, deleted_at=self._moment())
+        if found.path:
+            await asyncio.to_thread(shutil.rmtree, found.path, True)
+        return DeletedModel(id=found.id, deleted=True)
+
+    def _moment(self) -> datetime:
+        return self._clock.now() if self._clock else datetime.now(UTC)
+
+    def _named_in_production(self, model_id: str) -> bool:
+        """Whether a managed env file names it; one that can't be read may."""
+        from sophia_tui import envfile
+
+        for path in self._managed:
+            try:
+                values = envfile.values(path.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                continue
+            except (OSError, UnicodeDecodeError):
+                return True
+            if model_id in values.values():
+                return True
+        return False
 
     def _prices_for(self, models: Sequence[Model]) -> Prices | None:
         """Dates are looked up for hosted models alone."""

@@ -148,6 +148,14 @@ class Dispatcher:
         """Whether a face should offer it at all (confirmation is asked later)."""
         return context.role.allows(chosen.role) and not (chosen.writes and context.readonly)
 
+    def require(self, name: str, context: Context) -> None:
+        """What `call` would say to who may not ask, before there is anything to ask with.
+
+        Raises RefusedError R403, R405, R451.
+        """
+        set_language(context.language)
+        self._permit(self.registry.get(name), context)
+
     def _permit(self, chosen: Operation, context: Context) -> None:
         name = _spoken(chosen, context.face)
         if not context.role.allows(chosen.role):

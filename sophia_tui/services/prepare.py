@@ -40,7 +40,11 @@ class PrepareInput(Input):
         pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$",
         description=N_("The data set's name: small letters, digits, - and _."),
     )
-    split: Literal["80/20", "90/10", "80/10/10"] = Field(
+    held_out: list[str] = Field(
+        default_factory=list,
+        description=N_("Files of the folder that are for validation alone, by name; no split."),
+    )
+    split: Literal["80/20", "90/10", "80/10/10", "100/0"] = Field(
         default="80/20", description=N_("Percent for training, validation and test.")
     )
     seed: int = Field(
@@ -225,6 +229,7 @@ class PrepareService:
                 target=str(target) if target else None,
                 files=tuple(request.files),
                 history=str(self._settings.history_file),
+                held_out=tuple(request.held_out),
                 split=request.split,
                 seed=request.seed,
                 redact=request.redact,

@@ -84,6 +84,7 @@ class PruneService:
             *self._runs(),
             _use(_("base models"), size_of(self._paths.models), self._paths.models),
             _use(_("served models"), size_of(self._paths.deployments), self._paths.deployments),
+            _use(_("uploaded files"), size_of(self._paths.uploads), self._paths.uploads),
             _use(_("reports"), size_of(self._paths.reports), self._paths.reports),
             _use(_("logs"), size_of(self._paths.logs), self._paths.logs),
             _use(_("caches"), size_of(cache_folder()), cache_folder()),

@@ -3,8 +3,8 @@
 import math
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -160,6 +160,16 @@ class LocalOrder:
     budget: float | None = None
 
 
+@dataclass(frozen=True)
+class Door:
+    """What a door of its own (our OpenAI-compatible endpoint, section 3, section 5) adds to a
+    training of this machine: parts of the job's request, and changes of the recipe."""
+
+    request: Mapping[str, Any] = field(default_factory=dict)
+    changes: Callable[["Recipe"], dict[str, Any]] = lambda recipe: {}
+    warnings: tuple[str, ...] = ()
+
+
 def new_job_id() -> str:
     return "ftjob-" + "".join(secrets.choice(_ALPHABET) for _each in range(12))
 
@@ -202,11 +212,16 @@ class TrainService:
         raises, and for a hosted base what plan_hosted and ask_provider raise; nothing is queued
         then.
         """
+        return await self.begin(context, request, Door())
+
+    async def begin(self, context: Context, request: TrainRequest, door: Door) -> JobView:
+        """The same for another service, whose own operation was permitted and is audited."""
         require_recipe_name(context, request.recipe)
         named = request.base or self._settings.finetune_base
         if is_hosted(named, request.provider, self._settings):
             return await self._start_hosted(context, request, str(named))
         order = await local_order(self._store, self._settings, request)
+        order = replace(order, recipe=_changed_by(door, order.recipe))
         require_training_packages()
         if context.dry_run:
             job = self._job(context, request, order)
@@ -217,6 +232,9 @@ class TrainService:
             )
         gate = await self._planner.gate(context, order)
         job = self._job(context, request, order, gate)
+        job.request.update(door.request)
+        if told := [*job.request.get("warnings", ()), *door.warnings]:
+            job.request["warnings"] = told
         await self._store.jobs.add(job)
         await self._wake()
         return JobView.of(job)
@@ -290,6 +308,22 @@ class TrainService:
         return Path(given).expanduser().absolute() if given else self._settings.history_file
 
 
+def _changed_by(door: Door, recipe: "Recipe") -> "Recipe":
+    """Raises UsageError J415."""
+    from pydantic import ValidationError
+
+    from finetune.schema import Recipe, describe
+
+    try:
+        return Recipe.model_validate({**recipe.model_dump(), **door.changes(recipe)})
+    except ValidationError as problem:
+        raise _unusable(describe(problem)) from problem
+
+
+def _unusable(why: str) -> UsageError:
+    return UsageError("J415", _("The training's settings can't be used."), why)
+
+
 def asked_recipe(request: TrainRequest, settings: "Settings") -> "Recipe":
     """The recipe that was named, with what was asked for over it.
 
@@ -320,9 +354,7 @@ def asked_recipe(request: TrainRequest, settings: "Settings") -> "Recipe":
     try:
         return Recipe.model_validate({**recipe.model_dump(), **changes})
     except ValidationError as problem:
-        raise UsageError(
-            "J415", _("The training's settings can't be used."), describe(problem)
-        ) from problem
+        raise _unusable(describe(problem)) from problem
 
 
 async def local_order(store: Store, settings: "Settings", request: TrainRequest) -> LocalOrder:

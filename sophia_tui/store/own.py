@@ -11,6 +11,7 @@ from psycopg import errors
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.models import AuditEntry, Model, Promotion
 from sophia_tui.domain.notifications import NotificationStore
+from sophia_tui.domain.personas import PersonaStore
 from sophia_tui.domain.protocols import (
     AuditStore,
     DatasetStore,
@@ -23,7 +24,9 @@ from sophia_tui.domain.protocols import (
     ScheduleStore,
     SettingsStore,
     TrafficStore,
+    TrainingStore,
 )
+from sophia_tui.domain.uploads import FileStore
 from sophia_tui.errors import ConflictError, InternalError, NotFoundError
 from sophia_tui.i18n import _
 from sophia_tui.paths import Paths
@@ -38,6 +41,7 @@ from sophia_tui.store.own_notifications import PostgresNotifications
 from sophia_tui.store.own_rows import update_row
 from sophia_tui.store.own_schedules import PostgresSchedules
 from sophia_tui.store.own_serving import PostgresDeployments, PostgresEvaluations, PostgresTraffic
+from sophia_tui.store.own_tuning import PostgresFiles, PostgresPersonas, PostgresTrainings
 from sophia_tui.store.sql import query
 
 _HASH = re.compile(r"[0-9a-f]{6,}")
@@ -203,6 +207,9 @@ class OwnStore:
     """Implements domain.protocols.Store."""
 
     jobs: JobStore
+    trainings: TrainingStore
+    files: FileStore
+    personas: PersonaStore
     schedules: ScheduleStore
     datasets: DatasetStore
     models: ModelStore
@@ -219,6 +226,9 @@ class OwnStore:
         self.database = database
         self._jobs = PostgresJobs(database)
         self.jobs = self._jobs
+        self.trainings = PostgresTrainings(database)
+        self.files = PostgresFiles(database)
+        self.personas = PostgresPersonas(database)
         self.schedules = PostgresSchedules(database)
         self.datasets = PostgresDatasets(database)
         self.models = PostgresModels(database)

@@ -441,6 +441,97 @@ SELECT * FROM sophia.audit ORDER BY at DESC, id DESC LIMIT %(limit)s OFFSET %(of
 -- server_version --
 SELECT pg_catalog.current_setting('server_version') AS version
 
+-- page_trainings --
+-- Trainings of this machine, newest first; `after` is the last one of the page before.
+SELECT * FROM sophia.jobs AS j
+WHERE j.kind = 'train' AND j.provider = 'local'
+    AND (%(after)s::text IS NULL OR (j.created_at, j.place) <
+        (SELECT a.created_at, a.place FROM sophia.jobs AS a WHERE a.id = %(after)s))
+    AND (%(metadata)s::jsonb IS NULL OR j.request @>
+        pg_catalog.jsonb_build_object('tuning',
+            pg_catalog.jsonb_build_object('metadata', %(metadata)s::jsonb)))
+ORDER BY j.created_at DESC, j.place DESC LIMIT %(limit)s
+
+-- newest_training_of --
+-- The newest training that a door asked for under a key of its own.
+SELECT * FROM sophia.jobs
+WHERE kind = 'train' AND request @> %(part)s::jsonb AND created_at >= %(since)s
+ORDER BY created_at DESC, place DESC LIMIT 1
+
+-- events_before --
+SELECT * FROM sophia.job_events
+WHERE job_id = %(job_id)s AND (%(before)s::bigint IS NULL OR number < %(before)s)
+    AND (%(kinds)s::text[] = '{}' OR kind = ANY (%(kinds)s::text[]))
+ORDER BY number DESC LIMIT %(limit)s
+
+-- add_file --
+INSERT INTO sophia.uploaded_files (
+    id, filename, purpose, bytes, sha256, path, host, created_by, created_at, deleted_at
+) VALUES (
+    %(id)s, %(filename)s, %(purpose)s, %(bytes)s, %(sha256)s, %(path)s, %(host)s, %(created_by)s,
+    %(created_at)s, %(deleted_at)s
+)
+
+-- get_file --
+SELECT * FROM sophia.uploaded_files WHERE id = %(id)s AND deleted_at IS NULL
+
+-- page_files --
+SELECT * FROM sophia.uploaded_files AS f
+WHERE f.deleted_at IS NULL AND (%(purpose)s::text IS NULL OR f.purpose = %(purpose)s)
+    AND (%(after)s::text IS NULL OR (f.created_at, f.id) <
+        (SELECT a.created_at, a.id FROM sophia.uploaded_files AS a WHERE a.id = %(after)s))
+ORDER BY f.created_at DESC, f.id DESC LIMIT %(limit)s OFFSET %(offset)s
+
+-- page_files_oldest_first --
+SELECT * FROM sophia.uploaded_files AS f
+WHERE f.deleted_at IS NULL AND (%(purpose)s::text IS NULL OR f.purpose = %(purpose)s)
+    AND (%(after)s::text IS NULL OR (f.created_at, f.id) >
+        (SELECT a.created_at, a.id FROM sophia.uploaded_files AS a WHERE a.id = %(after)s))
+ORDER BY f.created_at, f.id LIMIT %(limit)s OFFSET %(offset)s
+
+-- delete_file --
+UPDATE sophia.uploaded_files SET deleted_at = %(at)s WHERE id = %(id)s AND deleted_at IS NULL
+
+-- add_persona --
+INSERT INTO sophia.personas (
+    id, name, version, document, document_hash, created_by, created_at
+) VALUES (
+    %(id)s, %(name)s, %(version)s, %(document)s, %(document_hash)s, %(created_by)s, %(created_at)s
+) ON CONFLICT (document_hash) DO NOTHING
+
+-- get_persona --
+SELECT p.*, (SELECT count(*) FROM sophia.persona_pairs AS q WHERE q.persona_id = p.id) AS pairs
+FROM sophia.personas AS p WHERE p.id = %(id)s OR p.document_hash = %(id)s
+
+-- page_personas --
+SELECT p.*, (SELECT count(*) FROM sophia.persona_pairs AS q WHERE q.persona_id = p.id) AS pairs
+FROM sophia.personas AS p ORDER BY p.created_at DESC, p.id LIMIT %(limit)s OFFSET %(offset)s
+
+-- lock_persona --
+SELECT id FROM sophia.personas WHERE id = %(id)s FOR UPDATE
+
+-- add_persona_pair --
+INSERT INTO sophia.persona_pairs (persona_id, input, output)
+SELECT %(persona_id)s, %(input)s, %(output)s
+WHERE NOT EXISTS (
+    SELECT FROM sophia.persona_pairs
+    WHERE persona_id = %(persona_id)s AND input = %(input)s AND output = %(output)s
+)
+
+-- persona_pairs --
+SELECT input, output FROM sophia.persona_pairs WHERE persona_id = %(id)s ORDER BY id
+
+-- use_persona_pairs --
+UPDATE sophia.persona_pairs SET job_id = %(job_id)s WHERE persona_id = %(id)s AND job_id IS NULL
+
+-- persona_tuned --
+UPDATE sophia.personas SET model_id = %(model_id)s WHERE id = %(id)s
+
+-- answer_events --
+SELECT id::text AS key, meta FROM sophia.ai_events
+WHERE kind = 'answer' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+ORDER BY created_at DESC, id DESC LIMIT %(limit)s
+
 -- add_schedule --
 INSERT INTO sophia.schedules (
     id, operation, request, every, timezone, enabled, created_by, created_at, next_at, last_at,

@@ -21,7 +21,9 @@ from sophia_tui.domain.models import (
     PromotionState,
 )
 from sophia_tui.domain.notifications import Notification
+from sophia_tui.domain.personas import Persona
 from sophia_tui.domain.serving import Deployment, DeploymentState, TrafficSummary
+from sophia_tui.domain.uploads import UploadedFile
 
 Row = Mapping[str, Any]
 _IDENTITY = ("host", "boot_id", "pid", "process_started")
@@ -137,7 +139,7 @@ def dataset_columns(version: DatasetVersion) -> dict[str, Any]:
 
 
 def model(row: Row) -> Model:
-    times = {name: _utc(row[name]) for name in ("created_at", "shutdown_at")}
+    times = {name: _utc(row[name]) for name in ("created_at", "shutdown_at", "deleted_at")}
     return Model(**{**row, **times, "kind": ModelKind(row["kind"])})
 
 
@@ -215,3 +217,20 @@ def audit_entry(row: Row) -> AuditEntry:
 
 def audit_columns(entry: AuditEntry) -> dict[str, Any]:
     return {name: column(getattr(entry, name)) for name in AuditEntry.__dataclass_fields__}
+
+
+def uploaded_file(row: Row) -> UploadedFile:
+    times = {"created_at": _moment(row["created_at"]), "deleted_at": _utc(row["deleted_at"])}
+    return UploadedFile(**{**row, **times})
+
+
+def file_columns(file: UploadedFile) -> dict[str, Any]:
+    return {name: column(getattr(file, name)) for name in UploadedFile.__dataclass_fields__}
+
+
+def persona(row: Row) -> Persona:
+    return Persona(**{**row, "created_at": _moment(row["created_at"])})
+
+
+def persona_columns(persona: Persona) -> dict[str, Any]:
+    return {name: column(getattr(persona, name)) for name in Persona.__dataclass_fields__}

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from sophia_tui.domain.context import Context
+from sophia_tui.domain.events import FoundAnswers
 from sophia_tui.domain.feedback import FeedbackReport
 from sophia_tui.domain.protocols import ExportRequest, ExportResult, TableReport
 from sophia_tui.paths import Paths
@@ -41,6 +42,13 @@ class PostgresSource:
         async with self._address.transaction() as connection:
             tables = await find_tables(connection, self._schema)
             return await feedback_by_day(connection, tables, since, until, zone)
+
+    async def answers(self, limit: int, tenant: str | None) -> FoundAnswers:
+        """The newest answer events. Raises UnavailableError D102 to D109, SetupError D107."""
+        from sophia_tui.store.source_events import answers
+
+        async with self._address.transaction() as connection:
+            return await answers(connection, self._schema, limit, tenant)
 
     async def close(self) -> None:
         """Nothing is kept open."""

@@ -189,7 +189,25 @@ def _type_words(kinds: frozenset[Kind]) -> list[str]:
 
 async def find_tables(connection: psycopg.AsyncConnection, schema: str | None) -> Tables:
     """Look the owner's tables up; reads the catalogue alone."""
-    cursor = await connection.execute(_CATALOGUE, {"names": list(TABLES), "schema": schema})
+    return Tables(*await _catalogue(connection, list(TABLES), schema))
+
+
+async def find_table(
+    connection: psycopg.AsyncConnection, name: str, schema: str | None
+) -> FoundTable | None:
+    """One table that belongs to no group: by the search path, else the only one of that name."""
+    tables, path = await _catalogue(connection, [name], schema)
+    by_path = sorted((each for each in tables if each.schema in path), key=lambda t: path[t.schema])
+    if by_path:
+        return by_path[0]
+    return tables[0] if len(tables) == 1 else None
+
+
+async def _catalogue(
+    connection: psycopg.AsyncConnection, names: list[str], schema: str | None
+) -> tuple[list[FoundTable], dict[str, int]]:
+    """Tables of those names in every schema, and each schema's place in the search path."""
+    cursor = await connection.execute(_CATALOGUE, {"names": names, "schema": schema})
     found: dict[tuple[str, str], dict[str, FoundColumn]] = {}
     heads: dict[tuple[str, str], tuple[Any, ...]] = {}
     path: dict[str, int] = {}
@@ -214,4 +232,4 @@ async def find_tables(connection: psycopg.AsyncConnection, schema: str | None) -
         )
         for (space, name), (relation, usage, rows, secured) in heads.items()
     ]
-    return Tables(tables, path)
+    return tables, path

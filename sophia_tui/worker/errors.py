@@ -5,16 +5,27 @@ from typing import Any
 
 from sophia_tui.domain.jobs import Job
 from sophia_tui.errors import JobError
-from sophia_tui.i18n import _
+from sophia_tui.i18n import N_, _
+
+#: What helps a persona's tuning that diverged, or that memory ran out for.
+_PERSONA_ADVICE = {
+    "FINETUNE-404": N_("Tune again with a lower rank, or a higher alpha (lora_config)."),
+    "FINETUNE-403": N_("Take a smaller model (lora_config.model_name), or a recipe with nf4."),
+}
 
 
 def told_by_run(job: Job, data: dict[str, Any]) -> dict[str, Any]:
-    """The run's own failure, as it told it; its code is finetune's."""
+    """The run's own failure, as it told it; its code is finetune's. Who tunes a persona says rank
+    and alpha: there these are a way out, too."""
+    code = str(data.get("code") or "SOPHIA-J507")
+    remedy = str(data.get("remedy") or _see_log(job))
+    if "persona" in job.request and code in _PERSONA_ADVICE:
+        remedy = f"{_(_PERSONA_ADVICE[code])} {remedy}"
     return {
-        "code": str(data.get("code") or "SOPHIA-J507"),
+        "code": code,
         "what": str(data.get("what") or _("The run of job {job} failed.").format(job=job.id)),
         "why": str(data.get("why") or ""),
-        "remedy": str(data.get("remedy") or _see_log(job)),
+        "remedy": remedy,
         "details": {},
     }
 

@@ -13,10 +13,10 @@ from finetune.schema import ADAPTER_FOLDER, MERGED_FOLDER, ContractError
 from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.models import Evaluation, Model, ModelKind, merged_id
 from sophia_tui.domain.protocols import Clock, Store
-from sophia_tui.errors import ConflictError, SophiaError
+from sophia_tui.errors import ConflictError, SetupError, SophiaError
 from sophia_tui.i18n import _
 from sophia_tui.providers.run_folder import drop_heartbeat, evaluation_report
-from sophia_tui.services import history
+from sophia_tui.services import history, tuned
 from sophia_tui.settings import Settings
 from sophia_tui.textsafe import visible
 from sophia_tui.worker import errors
@@ -47,6 +47,7 @@ class Finisher:
                 result.update(extrapolated(job, result))
             elif job.kind is JobKind.TRAIN:
                 job = await self._add_model(store, job, result)
+                await self._note(store, job, result)
             elif job.kind is JobKind.MERGE:
                 job = await self._add_merged(store, job)
             else:
@@ -138,7 +139,7 @@ class Finisher:
         if isinstance(loss := result.get("eval_loss"), int | float):
             result["perplexity"] = round(math.exp(min(loss, 700.0)), 4)
         if job.resulting_model is None:
-            model_id = await store.models.next_id()
+            model_id = await store.models.next_id(job.request.get("model_prefix") or "sophia")
             job = await store.jobs.update(job.id, version=job.version, resulting_model=model_id)
         assert job.resulting_model is not None
         if await store.models.get(job.resulting_model) is None:
@@ -154,6 +155,14 @@ class Finisher:
                 )
             )
         return job
+
+    async def _note(self, store: Store, job: Job, result: dict[str, Any]) -> None:
+        """A link that can't be made doesn't undo what was made; the job tells of it."""
+        try:
+            await tuned.note_success(store, job, Path(job.run_folder or "") / ADAPTER_FOLDER)
+        except SetupError as problem:
+            log.warning("job %s is not linked: %s", job.id, problem.why)
+            result["link_problem"] = problem.as_dict()
 
     async def _add_merged(self, store: Store, job: Job) -> Job:
         """The merged model, under the adapter's name; one that went lost gets its new folder."""

@@ -9,6 +9,8 @@ import json
 import re
 import shlex
 import shutil
+import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -75,6 +77,7 @@ class Town:
             "DATABASE_URL": self.url,
             "SOPHIA_DATA_DIR": str(self.folder / "data"),
             "FINETUNE_DIR": str(self.folder / "finetune"),
+            "AION_TRAIN_ROOT": str(self.folder / "trainer"),
             "FINETUNE_TOKEN": TOKEN,
             "ALLOW_FINETUNE": "true",
             "SOPHIA_MANAGED_ENV_FILES": str(self.folder / "rag.env"),
@@ -142,11 +145,18 @@ def town(postgres: EmbeddedServer, migrated_template: str) -> Iterator[Town]:
     pairs = [{"question": f"Who runs office {n}?", "answer": f"Dona {n}."} for n in range(30)]
     lines = "".join(json.dumps(each) + "\n" for each in [*pairs, {"question": "", "answer": "x"}])
     (folder / "finetune" / "pairs.jsonl").write_text(lines)
-    (folder / "data").mkdir()
+    (folder / "data").mkdir(exist_ok=True)
     shutil.copytree(folder, place / "untouched")
     yield Town(postgres, folder, place / "untouched", rows_of(url))
     administer(postgres, "DROP DATABASE {} WITH (FORCE)", STORE)
     shutil.rmtree(place)
+
+
+def _keep_probe(folder: Path) -> None:
+    """The speed of this machine as if it was just measured: each face counts with the same."""
+    folder.mkdir()
+    kept = {"device": "cpu", "gflops": 100.0, "host": socket.gethostname(), "at": time.time()}
+    (folder / "speed.json").write_text(json.dumps(kept))
 
 
 async def _seed(url: str, folder: Path) -> None:

@@ -16,7 +16,7 @@ from sophia_tui.datasets.split import SHARES, TEST, TRAIN, VALID, group_key, pla
 from sophia_tui.domain.datasets import Example, Message
 
 places = st.lists(st.integers(0, 40), min_size=1, max_size=120)
-shares = st.sampled_from(list(SHARES.values()))
+shares = st.sampled_from([each for each in SHARES.values() if each[1]])
 
 
 @given(places, shares)
@@ -29,6 +29,12 @@ def test_each_part_that_is_asked_for_has_an_example_where_there_are_groups_enoug
     assert counts[TRAIN] > 0
     assert (counts[VALID] > 0) == (groups >= 3 or (groups == 2 and not wanted[2]))
     assert (counts[TEST] > 0) == bool(wanted[2] and groups >= 2)
+
+
+@given(places)
+def test_where_nothing_is_to_be_held_out_everything_is_learnt_from(found: list[int]) -> None:
+    split = plan(array("Q", found), SHARES["100/0"])
+    assert {split.side(place) for place in found} == {TRAIN}
 
 
 @given(places, shares, st.randoms())

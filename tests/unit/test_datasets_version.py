@@ -485,3 +485,15 @@ def test_a_dry_run_counts_as_the_real_one_and_writes_nothing(house: House) -> No
     assert dry.manifest["hash"] == real.manifest["hash"]
     assert dry.manifest["counts"] == real.manifest["counts"]
     assert dry.rejected == real.rejected
+
+
+def test_files_that_are_held_out_are_for_validation_alone(house: House) -> None:
+    house.write("learn.jsonl", rows(30))
+    house.write("hold.jsonl", [*rows(10, "other"), qa("", "x")])
+    report = house.prepare(held_out=("hold.jsonl",), split="100/0")
+    assert [len(part(report, name)) for name in ("train", "valid", "rejected")] == [30, 10, 1]
+    asked = {each["messages"][0]["content"] for each in part(report, "valid")}
+    assert asked == {f"other {number}?" for number in range(10)}
+    assert report.manifest["steps"][-1]["settings"] == {"held_out": ["hold.jsonl"]}
+    other = house.prepare(held_out=("learn.jsonl",), split="100/0")
+    assert other.manifest["hash"] != report.manifest["hash"]

@@ -73,6 +73,11 @@ async def asked_by(request: Request, chosen: Operation) -> Asked:
     return Asked(fields, controls.get("confirm", False), controls.get("dry_run", False))
 
 
+async def body_of(request: Request) -> Mapping[str, Any]:
+    """The body as an object. Raises UsageError U463."""
+    return _from_body(await request.body())
+
+
 def _from_query(request: Request, chosen: Operation) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in request.query_params:
