@@ -448,6 +448,19 @@ class Conversations(Document):
     tokens_in: float
 
 
+class Preferences(Document):
+    """Held-out preference pairs, the adapter against its base.
+
+    `accuracy`: pairs whose chosen answer gained more log probability than the rejected one;
+    `margin`: the mean of that difference times beta (the implicit reward of DPO).
+    """
+
+    pairs: int
+    beta: float
+    accuracy: Share
+    margin: float
+
+
 class EvaluationReport(VersionedDocument):
     """evaluation.json: the held-out part before and after, on answer tokens only."""
 
@@ -470,6 +483,7 @@ class EvaluationReport(VersionedDocument):
     samples: list[SampledAnswer] = Field(default_factory=list)
     losses: list[ExampleLosses] = Field(default_factory=list)
     conversations: Conversations | None = None
+    preferences: Preferences | None = Field(None, description="where valid.jsonl holds pairs")
     weights: str | None = Field(None, description="fingerprint of base, template and adapter")
     device: str | None = None
 

@@ -69,7 +69,6 @@ VERBS = {
     "test": N_("try out"),
     "queue": N_("the queue"),
     "move": N_("move in the queue"),
-    "add": N_("add"),
     "change": N_("change"),
     "remove": N_("remove"),
     "run-now": N_("run at once"),
