@@ -7,6 +7,7 @@ the row. A model takes this up by the name of its attention, and must hand on wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -43,41 +44,33 @@ def packed_attention(
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = (each.repeat_interleave(groups, dim=1) for each in (key, value))
-    shared = packed_bounds[0]
-    parts = [_causal(query, key, value, 0, shared, more["scaling"])] if shared else []
-    first = [each[:, :, :shared] for each in (query, key, value)]
+    row, scaling, shared = [query, key, value], more.get("scaling"), packed_bounds[0]
+    parts = [_causal(row, 0, shared, scaling)] if shared else []
     for start, stop in pairwise(packed_bounds):
         if not shared:
-            parts.append(_causal(query, key, value, start, stop, more["scaling"]))
+            parts.append(_causal(row, start, stop, scaling))
             continue
-        whole = [
-            torch.cat([begin, each[:, :, start:stop]], dim=2)
-            for begin, each in zip(first, (query, key, value), strict=True)
-        ]
-        parts.append(_causal(*whole, 0, shared + stop - start, more["scaling"])[:, shared:])
+        own = [torch.cat([each[:, :, :shared], each[:, :, start:stop]], dim=2) for each in row]
+        parts.append(_causal(own, 0, shared + stop - start, scaling)[:, shared:])
     return torch.cat(parts, dim=1), None
 
 
 def _causal(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    start: int,
-    stop: int,
-    scaling: float | None,
+    row: Sequence[torch.Tensor], start: int, stop: int, scaling: float | None
 ) -> torch.Tensor:
-    parts = [each[:, :, start:stop] for each in (query, key, value)]
+    """Of a row's query, key and value the part from start to stop."""
+    query, key, value = (each[:, :, start:stop] for each in row)
     if query.dtype == torch.bfloat16 and query.device.type == "cpu" and stop - start <= SHORT:
         scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-        found = _Short.apply(*(each[0] for each in parts), scale)[None]
+        found = _Short.apply(query[0], key[0], value[0], scale)[None]
     else:
         found = torch.nn.functional.scaled_dot_product_attention(
-            *parts, is_causal=True, scale=scaling
+            query, key, value, is_causal=True, scale=scaling
         )
     return found.transpose(1, 2)
 
 
-class _Short(torch.autograd.Function):
+class _Short(torch.autograd.Function):  # type: ignore[misc]
     """Causal attention [heads, time, width] by whole matrices; chances are kept for gradients."""
 
     @staticmethod
@@ -123,7 +116,7 @@ def take_up(model: Any) -> bool:
     from transformers.masking_utils import sdpa_mask
 
     if model.config._attn_implementation != "sdpa":
-        return model.config._attn_implementation == NAME
+        return bool(model.config._attn_implementation == NAME)
     AttentionInterface.register(NAME, packed_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.config._attn_implementation = NAME

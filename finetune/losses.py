@@ -61,7 +61,7 @@ def head_losses(model: Any, batch: Batch) -> torch.Tensor:
     hidden = base.get_decoder()(**_inputs(batch)).last_hidden_state
     learnt = batch.targets != IGNORED
     losses = _head_losses()(hidden[learnt], head.weight, batch.targets[learnt])
-    return losses[None]  # type: ignore[no-any-return]
+    return losses[None]
 
 
 def _inputs(batch: Batch) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _head_losses() -> Any:
     """The differentiable function; made on first use, since this module is read without torch."""
     import torch
 
-    class HeadLosses(torch.autograd.Function):
+    class HeadLosses(torch.autograd.Function):  # type: ignore[misc]
         """Cross entropy by row. A row's loss depends on that row alone, so the backward pass needs
         nothing but the gradient of each, which is computed while its logits are there."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 
-class _LoraLinear(torch.autograd.Function):
+class _LoraLinear(torch.autograd.Function):  # type: ignore[misc]
     """W x + b + scaling * B (A dropped(x)) for rows x [rows, in]; W and b are frozen."""
 
     @staticmethod
@@ -71,7 +71,7 @@ def _forward_of(layer: Any, name: str) -> Any:
         output = _LoraLinear.apply(
             rows, base.weight, base.bias, down.weight, up.weight, layer.scaling[name], rate
         )
-        return output.view(*x.shape[:-1], output.shape[-1])  # type: ignore[no-any-return]
+        return output.view(*x.shape[:-1], output.shape[-1])
 
     return forward
 

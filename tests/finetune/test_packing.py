@@ -260,7 +260,7 @@ def test_short_attention_in_bfloat16_is_that_of_torch() -> None:
 
     def found(dtype: torch.dtype) -> list[torch.Tensor]:
         *inputs, gradient = [each.to(dtype).requires_grad_() for each in plain]
-        output = attention._causal(*inputs, 0, 20, None)
+        output = attention._causal(inputs, 0, 20, None)
         output.backward(gradient.detach().transpose(1, 2))
         return [output.detach(), *(each.grad for each in inputs if each.grad is not None)]
 
