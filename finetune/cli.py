@@ -11,7 +11,7 @@ from pathlib import Path
 
 from finetune import schema
 from finetune.runner import Work, run
-from finetune.speed import prepare_threads
+from finetune.speed import leave_out, needs_bitsandbytes, prepare_threads
 
 _KINDS: dict[schema.RunKind, str] = {
     "train": "train a LoRA adapter",
@@ -36,13 +36,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _load_work(kind: schema.RunKind, own_process: bool) -> Work:
+def _load_work(kind: schema.RunKind, folder: Path, own_process: bool) -> Work:
     if kind == "preview":
         from finetune.preview import preview
 
         return partial(preview, alone=own_process)
     prepare_threads()  # before torch, which these imports bring
     if kind == "train":
+        if own_process and not needs_bitsandbytes(schema.load_run_spec(folder)):
+            leave_out("bitsandbytes")
         from finetune.train import train
 
         return train
@@ -89,4 +91,4 @@ def main(arguments: Sequence[str] | None = None, *, own_process: bool = False) -
         print(json.dumps(probe()))
         return schema.EXIT_DONE
     kind: schema.RunKind = options.command
-    return run(kind, options.folder, lambda: _load_work(kind, own_process))
+    return run(kind, options.folder, lambda: _load_work(kind, options.folder, own_process))

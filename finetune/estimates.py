@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
+from finetune.speed import PACKED_TOKENS
+
 if TYPE_CHECKING:
     from finetune.recipe import Recipe
 
@@ -383,14 +385,17 @@ def estimate_memory(shape: Shape, recipe: Recipe, lengths: Lengths, device: Devi
     if recipe.method == "dpo":
         rows *= 2  # the chosen and the rejected answer go together
     share = lengths.answer_tokens / lengths.tokens if lengths.tokens else 1.0
-    learnt = max(1, math.ceil(rows * longest * min(1.0, max(share, 0.5))))
+    tokens = rows * longest
+    if recipe.packing and recipe.method == "supervised":
+        tokens = max(longest, min(PACKED_TOKENS[device], tokens * recipe.gradient_accumulation))
+    learnt = max(1, math.ceil(tokens * min(1.0, max(share, 0.5))))
     parts = Memory(
         program=PROGRAM[device],
         weights=weight_bytes(shape, recipe, device),
         adapter=numbers * 4,
         gradients=numbers * 4,
         optimizer=numbers * (2 if recipe.optimizer == "paged_adamw_8bit" else 8),
-        activations=_activations(shape, recipe, rows * longest, device),
+        activations=_activations(shape, recipe, tokens, device),
         logits=_logits(shape, recipe, learnt, device),
         data=_data(shape, recipe, lengths, device),
     )

@@ -109,7 +109,8 @@ class ExampleSet:
     @property
     def answer_tokens(self) -> int:
         """Answer tokens of all examples."""
-        return sum(each.answer_tokens for each in [*self.examples, *self.pairs])
+        pairs = sum(each.answer_tokens for each in self.pairs)
+        return pairs + sum(each.answer_tokens for each in self.examples)
 
     def by_reason(self) -> dict[schema.LineReason, list[int]]:
         """Lines by the reason for which they are not trained on, or not as a whole."""
@@ -123,11 +124,12 @@ class ExampleSet:
 
     def warnings(self, file_name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """What a person should know, as message and data of warning events."""
-        for reason, message in (
-            ("truncated", "longer than sequence_length and cut there"),
-            ("no_answer_token", "nothing to learn"),
-            ("template_refuses", "the template refuses"),
-        ):
+        told: dict[schema.LineReason, str] = {
+            "truncated": "longer than sequence_length and cut there",
+            "no_answer_token": "nothing to learn",
+            "template_refuses": "the template refuses",
+        }
+        for reason, message in told.items():
             lines = self.by_reason()[reason]
             if lines:
                 more = {"tokens_lost": self.tokens_lost} if reason == "truncated" else {}
@@ -290,7 +292,8 @@ class Batch:
     """Padded token ids [batch, time], attention mask, and targets shifted by one [batch, time].
 
     A packed row says its positions [batch, time] itself; `embeddings` [batch, time, width] stand
-    in for the ids where lower layers are computed already.
+    in for the ids where lower layers are computed already. `bounds` are where a packed row's
+    examples begin and end, for attention that goes by them (finetune.attention) and no mask.
     """
 
     ids: torch.Tensor
@@ -298,6 +301,12 @@ class Batch:
     targets: torch.Tensor
     positions: torch.Tensor | None = None
     embeddings: torch.Tensor | None = None
+    bounds: list[int] | None = None
+
+    @property
+    def cut(self) -> dict[str, Any]:
+        """What the forward pass gets beside, so that attention keeps within the bounds."""
+        return {} if self.bounds is None else {"packed_bounds": self.bounds}
 
 
 def collate(examples: list[Example], pad: int, device: torch.device) -> Batch:

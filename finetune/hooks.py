@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,11 +38,15 @@ class _Useless(Exception):
 
 @dataclass(frozen=True)
 class HookLook:
-    """One of the recipe's hooks. `needed` names the measure where early stopping hangs on it."""
+    """One of the recipe's hooks. `needed` names the measure where early stopping hangs on it.
+
+    `form` are the files that tell the prompt form beside the adapter.
+    """
 
     context: RunContext
     hook: schema.Hook
     needed: str | None = None
+    form: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def every(self) -> int | None:
@@ -83,7 +87,7 @@ class HookLook:
         try:
             adapter = folder / schema.ADAPTER_FOLDER
             adapter.mkdir()
-            for name, content in adapter_files(trainer.model).items():
+            for name, content in {**adapter_files(trainer.model), **self.form}.items():
                 write_bytes(adapter / name, content)
             environment = {
                 **without_secrets(os.environ),
@@ -129,13 +133,13 @@ class HookLook:
             raise _Useless(f"it ended with status {process.returncode}")
 
 
-def hook_looks(context: RunContext) -> list[HookLook]:
+def hook_looks(context: RunContext, form: Mapping[str, bytes]) -> list[HookLook]:
     """The recipe's hooks, and which of them early stopping hangs on."""
     recipe = context.spec.recipe
     rule = recipe.early_stopping
     measure = rule.measure if rule else ""
     return [
-        HookLook(context, hook, measure if measure.startswith(f"{hook.name}.") else None)
+        HookLook(context, hook, measure if measure.startswith(f"{hook.name}.") else None, form)
         for hook in recipe.hooks
     ]
 

@@ -15,7 +15,8 @@ def noise_on(model: Any, alpha: float | None, lengths: Sequence[int]) -> Iterato
     """Uniform noise within alpha / sqrt(L d) on each embedding, for a while; None: no noise.
 
     L is the length of the row's own example, padding not counted; in a packed row, where examples
-    share what they begin with, it is the mean of their lengths. d is the width.
+    share what they begin with, it is the mean of their lengths, and where an example is two rows,
+    the rows' mean. d is the width.
     """
     if alpha is None:
         yield
@@ -25,7 +26,8 @@ def noise_on(model: Any, alpha: float | None, lengths: Sequence[int]) -> Iterato
         if not torch.is_grad_enabled():  # the base is asked for its view of an example
             return output
         rows = output.shape[0]
-        own = list(lengths) if rows == len(lengths) else [sum(lengths) / len(lengths)] * rows
+        mean = sum(lengths) / max(rows, len(lengths))
+        own = list(lengths) if rows == len(lengths) else [mean] * rows
         most = [alpha / math.sqrt(length * output.shape[-1]) for length in own]
         bound = torch.tensor(most, dtype=output.dtype, device=output.device)[:, None, None]
         return output + torch.empty_like(output).uniform_(-1, 1) * bound

@@ -1,22 +1,29 @@
-"""Ways to the losses of a batch in training: padded rows, or one packed row.
+"""Ways to the losses of examples in training: padded rows, or packed rows.
 
-Packed, a batch's examples stand end to end in one row, each seeing itself alone, and what all of
-them begin with (a template's system turn) is computed once. Where the adapter leaves the lower
-layers as they are, what those make of an example never changes: it is kept in memory, and the steps
-compute the layers above alone. Losses stay the same; packed_or_padded() proves it on the data.
+Packed, examples stand end to end in one row, each seeing itself alone, and what all of them begin
+with (a template's system turn) is computed once. A step's examples go into as few rows of like
+length as a bound on tokens allows: long ones take no more memory than short ones, whatever the
+recipe's batch is. Where the adapter leaves the lower layers as they are, what those make of an
+example never changes: it is kept in memory, and the steps compute the layers above alone. Losses
+stay the same; packed_or_padded() proves it on the data.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
 
+from finetune import attention
 from finetune.examples import IGNORED, Batch, Example, collate
-from finetune.losses import answer_logits, nats
+from finetune.losses import answer_logits, head_losses, nats
+from finetune.quick_lora import halve, quicken, unquicken
+from finetune.speed import PACKED_TOKENS
 
 #: Bytes that the outputs of frozen layers may take; beyond, every step computes them anew.
 MOST_KEPT = 1 << 29
@@ -41,13 +48,63 @@ class Padded:
         """Logits and targets; the learnt places stand in the order of the examples."""
         return answer_logits(self.model, collate(list(examples), self.pad, self.device))
 
+    def parts(
+        self, chosen: Sequence[Any], size: int, length: Callable[[Any], int], least: int = 1
+    ) -> list[list[Any]]:
+        """A step's examples as micro-batches of `size`."""
+        return [list(chosen[start : start + size]) for start in range(0, len(chosen), size)]
+
 
 @dataclass
 class Packed(Padded):
-    """A batch as one row. `first_layer` is the lowest one that the adapter changes."""
+    """A batch as one row. `first_layer` is the lowest one that the adapter changes.
+
+    `batch_size` is the recipe's; `quick` whether the model takes attention by example, a head that
+    is computed on answers alone, and LoRA in one piece; else it gets a mask over the whole row.
+    `half`: where it does, its frozen weights are put into bfloat16.
+    """
 
     first_layer: int = 0
+    batch_size: int = 1
+    half: bool = False
+    quick: bool = False
     _kept: dict[int, torch.Tensor] = field(default_factory=dict)
+
+    def speed_up(self) -> None:
+        """Be quick from now on; raises ValueError where the model is not made for it."""
+        if not attention.take_up(self.model.get_base_model()):
+            raise ValueError("its attention is not of the usual kind")
+        quicken(self.model)
+        self.quick = True
+
+    def slow_down(self) -> None:
+        """Back to what most models take."""
+        attention.give_up(self.model.get_base_model())
+        unquicken(self.model)
+        self.quick = False
+        self._kept.clear()
+
+    def parts(
+        self, chosen: Sequence[Any], size: int, length: Callable[[Any], int], least: int = 1
+    ) -> list[list[Any]]:
+        """A step's examples as rows of like length, within PACKED_TOKENS where examples allow it.
+
+        A `size` below the recipe's (memory ran out) lowers the bound in proportion; `least` rows
+        there are where several processes share them.
+        """
+        most = PACKED_TOKENS[self.device.type] * min(size, self.batch_size) / self.batch_size
+        lengths = [length(each) for each in chosen]
+        rows: list[list[int]] = [[] for _ in range(max(least, math.ceil(sum(lengths) / most)))]
+        taken = [0] * len(rows)
+        for place in sorted(range(len(chosen)), key=lambda place: -lengths[place]):
+            row = min(range(len(rows)), key=lambda row: taken[row])
+            if taken[row] and taken[row] + lengths[place] > most:
+                rows.append([])
+                taken.append(0)
+                row = len(rows) - 1
+            rows[row].append(place)
+            taken[row] += lengths[place]
+        return [[chosen[place] for place in sorted(row)] for row in rows if row]
 
     def keep_frozen(self, examples: Sequence[Example], on_example: Callable[[int], None]) -> int:
         """Compute once what the frozen layers make of the examples; returns how many are kept.
@@ -64,23 +121,39 @@ class Packed(Padded):
             on_example(start)
             some = examples[start : start + _KEPT_TOGETHER]
             shared = shared_start(some)
-            row = pack(some, shared, self.device, self.model.dtype)
-            hidden = _inputs_of(decoder, self.first_layer, row)[0]
+            hidden = _inputs_of(decoder, self.first_layer, self._row(some, shared))[0]
             rest = hidden[shared:].split([len(example.ids) - shared for example in some])
             for example, part in zip(some, rest, strict=True):
                 self._kept[id(example)] = torch.cat([hidden[:shared], part])
         return len(self._kept)
 
+    def _row(self, examples: Sequence[Example], shared: int) -> Batch:
+        return pack(examples, shared, self.device, None if self.quick else self.model.dtype)
+
+    def losses(self, examples: Sequence[Example]) -> torch.Tensor:
+        """Nats of each learnt token; 0 in the other places."""
+        if not self.quick:
+            return nats(*self.logits(examples))
+        with self._input(examples) as row:
+            return head_losses(self.model, row)
+
     def logits(self, examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits and targets; the learnt places stand in the order of the examples."""
-        shared = shared_start(examples)
-        row = pack(examples, shared, self.device, self.model.dtype)
-        if not self._kept:
+        with self._input(examples) as row:
             return answer_logits(self.model, row)
+
+    @contextmanager
+    def _input(self, examples: Sequence[Example]) -> Iterator[Batch]:
+        """The examples as a row, for the model as it is meanwhile."""
+        shared = shared_start(examples)
+        row = self._row(examples, shared)
+        if not self._kept:
+            yield row
+            return
         kept = [self._kept[id(example)] for example in examples]
         hidden = torch.cat([kept[0][:shared], *(each[shared:] for each in kept)])[None]
         with _layers_from(self.model.get_base_model().get_decoder(), self.first_layer):
-            return answer_logits(self.model, replace(row, embeddings=hidden))
+            yield replace(row, embeddings=hidden)
 
 
 def shared_start(examples: Sequence[Example]) -> int:
@@ -94,9 +167,13 @@ def shared_start(examples: Sequence[Example]) -> int:
 
 
 def pack(
-    examples: Sequence[Example], shared: int, device: torch.device, dtype: torch.dtype
+    examples: Sequence[Example], shared: int, device: torch.device, masked: torch.dtype | None
 ) -> Batch:
-    """One row: the `shared` start once, then the rest of each example, which sees both alone."""
+    """One row: the `shared` start once, then the rest of each example, which sees both alone.
+
+    `masked` is the type of a mask that says so to any attention; None leaves it to the row's
+    bounds, and a mask of no size keeps the model from making one of its own.
+    """
     ids = list(examples[0].ids[:shared])
     positions, owners, targets = list(range(shared)), [-1] * shared, [IGNORED] * shared
     for owner, example in enumerate(examples):
@@ -108,14 +185,20 @@ def pack(
             example.ids[place + 1] if place + 1 < count and example.mask[place + 1] else IGNORED
             for place in range(shared, count)
         ]
-    owner = torch.tensor(owners)
-    sees = (owner[:, None] == owner[None]) | (owner[None] == -1)
-    mask = torch.zeros(sees.shape, dtype=dtype).masked_fill(~sees.tril(), torch.finfo(dtype).min)
+    if masked is None:
+        mask = torch.zeros(1, 1)
+    else:
+        owner = torch.tensor(owners)
+        sees = (owner[:, None] == owner[None]) | (owner[None] == -1)
+        mask = torch.zeros(sees.shape, dtype=masked)
+        mask = mask.masked_fill(~sees.tril(), torch.finfo(masked).min)
+    own = (len(example.ids) - shared for example in examples)
     return Batch(
         ids=torch.tensor([ids], device=device),
         attention=mask[None, None].to(device),
         targets=torch.tensor([targets], device=device),
         positions=torch.tensor([positions], device=device),
+        bounds=list(accumulate(own, initial=shared)) if masked is None else None,
     )
 
 
@@ -130,25 +213,48 @@ class Way(NamedTuple):
 def packed_or_padded(
     packed: Packed, examples: Sequence[Example], batch_size: int, on_example: Callable[[int], None]
 ) -> Way:
-    """Packed where that gives the first batch the loss it has padded, else padded with the reason.
+    """Packed where that gives the first examples the loss they have padded, else padded, and why.
 
-    Models differ in what they take: a mask of their own making, a state that runs along the row.
+    Models differ in what they take: attention by example, a mask of their own making, a state that
+    runs along the row. The quick way is tried first, then one with a mask over the whole row.
     """
     padded = Padded(packed.model, packed.pad, packed.device)
-    some = examples[:batch_size]
+    some = _shortest(examples[:batch_size])
     was_training = packed.model.training
     packed.model.eval()
     try:
         with torch.no_grad():
-            kept = packed.keep_frozen(examples, on_example)
-            here, there = float(packed.losses(some).sum()), float(padded.losses(some).sum())
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        return Way(padded, refused=f"the model does not take it ({type(error).__name__})")
+            expected = float(padded.losses(some).sum())
+            if _proved(packed, some, expected, quick=True) is not None:
+                packed.slow_down()
+                if refused := _proved(packed, some, expected, quick=False):
+                    return Way(padded, refused=refused)
+            if packed.quick and packed.half:
+                halve(packed.model)
+            return Way(packed, packed.keep_frozen(examples, on_example))
     finally:
         packed.model.train(was_training)
-    if abs(here - there) > _ROUNDING.get(packed.model.dtype, 1e-3) * abs(there):
-        return Way(padded, refused=f"the first batch's loss would be {here:.4f}, not {there:.4f}")
-    return Way(packed, kept)
+
+
+def _shortest(examples: Sequence[Example]) -> list[Example]:
+    """Two examples show it as well as many, and short ones sooner than long ones."""
+    return sorted(examples, key=lambda example: len(example.ids))[:2]
+
+
+def _proved(packed: Packed, some: list[Example], expected: float, *, quick: bool) -> str | None:
+    """Why this way cannot be taken, None where it can."""
+    try:
+        if quick:
+            packed.speed_up()
+        kept = replace(packed, _kept={})
+        if packed.first_layer:
+            kept.keep_frozen(some, lambda _: None)
+        found = float(kept.losses(some).sum())
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        return f"the model does not take it ({type(error).__name__})"
+    if abs(found - expected) > _ROUNDING.get(packed.model.dtype, 1e-3) * abs(expected):
+        return f"the first batch's loss would be {found:.4f}, not {expected:.4f}"
+    return None
 
 
 class _Reached(Exception):
@@ -172,6 +278,7 @@ def _inputs_of(decoder: Any, layer: int, batch: Batch) -> torch.Tensor:
             attention_mask=batch.attention,
             position_ids=batch.positions,
             use_cache=False,
+            **batch.cut,
         )
     except _Reached as found:
         return found.hidden

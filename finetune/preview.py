@@ -11,7 +11,15 @@ from typing import Any
 
 from finetune import schema
 from finetune.bases import load_tokenizer
-from finetune.examples import LISTED_LINES, Encoded, ExampleSet, Tokenised, tokenise
+from finetune.examples import (
+    LISTED_LINES,
+    Encoded,
+    Example,
+    ExampleSet,
+    Pair,
+    Tokenised,
+    tokenise,
+)
 from finetune.failures import RunFailure
 from finetune.readers import dataset_folder
 from finetune.rows import refusal, refuse_mixture, unusable, write_lines
@@ -108,7 +116,8 @@ class _Part:
             self.lengths.append(len(chat.ids))
             self.length_lines.append(each.line)
         self.found.add(each, self.sequence_length)
-        for example in [*self.found.examples, *self.found.pairs]:
+        learnt: list[Example | Pair] = [*self.found.examples, *self.found.pairs]
+        for example in learnt:
             self.tokens += example.tokens
             self.trained += example.answer_tokens
         self.found.examples.clear()

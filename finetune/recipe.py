@@ -99,7 +99,9 @@ class Recipe(Document):
         "auto: nf4 where a GPU is, else none",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 where the GPU has it, else fp32"
+        "auto",
+        description="auto: bf16 where the GPU has it, and for packed batches where the processor "
+        "has it; else fp32",
     )
     optimizer: Literal["adamw", "paged_adamw_8bit", "auto"] = Field(
         "adamw",

@@ -68,13 +68,15 @@ def unusable(recipe: schema.Recipe, file_name: str, part: ExampleSet) -> RunFail
 
 def refuse_mixture(recipe: schema.Recipe) -> None:
     """Raises BadRequest for a recipe whose parts learn from different kinds of examples."""
-    if recipe.method == "dpo" and recipe.rehearsal is not None:
-        raise BadRequest(
-            214,
-            "A training on preference pairs can't rehearse general questions.",
-            "`rehearsal` names chats, and method dpo learns from pairs alone.",
-            "Leave rehearsal out of the recipe.",
-        )
+    for name in ("rehearsal", "base_pull"):
+        if recipe.method == "dpo" and getattr(recipe, name):
+            raise BadRequest(
+                214,
+                f"A training on preference pairs can't have `{name}`.",
+                "It is about chats, and method dpo learns from pairs alone; its reference is the "
+                "base already.",
+                f"Leave {name} out of the recipe.",
+            )
 
 
 def _without_answer(file_name: str, part: ExampleSet) -> RunFailure | None:

@@ -53,9 +53,10 @@ def read_part(
         prompt_form=form or recipe.prompt_form,
         takes=takes,
     )
-    written = write_lines(context.folder, path.name, part)
-    for message, data in part.warnings(path.name):
-        context.journal.warning(message, **data, path=written[data["reason"]])
+    if context.writes:
+        written = write_lines(context.folder, path.name, part)
+        for message, data in part.warnings(path.name):
+            context.journal.warning(message, **data, path=written[data["reason"]])
     if refused := unusable(recipe, path.name, part):
         raise refused
     return part

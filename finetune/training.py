@@ -32,6 +32,7 @@ from finetune.order import Order
 from finetune.packing import Packed, Padded, Way, packed_or_padded
 from finetune.ranks import Ranks
 from finetune.schedule import rate_at, steps_per_epoch
+from finetune.speed import quick_in_bfloat16
 
 _RANDOM = "random.safetensors"
 
@@ -89,10 +90,19 @@ class Trainer:
             # Noise on the embeddings changes in each step what frozen layers make of them.
             noisy = self.recipe.neftune_alpha is not None
             first = 0 if noisy else first_layer(self.base.model, self.recipe.lora)
-            packed = Packed(self.model, self.feed.pad, self.feed.device, first)
-            way = packed_or_padded(packed, self.examples, self.recipe.batch_size, on_example)
+            size = self.recipe.batch_size
+            packed = Packed(self.model, self.feed.pad, self.feed.device, first, size, self._halved)
+            way = packed_or_padded(packed, self.examples, size, on_example)
         self.feed = way.feed
         return way
+
+    @property
+    def _halved(self) -> bool:
+        """Whether packed rows go through a base in bfloat16, though it was read in 32 bits."""
+        plain = self.means.precision == "fp32" and self.means.quantization == "none"
+        width = getattr(self.base.model.config, "hidden_size", 0)
+        quick = plain and quick_in_bfloat16(self.base.device, width)
+        return quick and self.recipe.precision == "auto"
 
     def step(self, total: int) -> float:
         """One optimizer step; returns its loss as the objective tells it (nats by answer token).
@@ -123,8 +133,9 @@ class Trainer:
 
     def _gradients(self, chosen: list[Any], weight: float) -> dict[str, float]:
         """Gradients of the step's mean over all processes; returns its told figures."""
-        size = self.batch_size
-        batches = [chosen[start : start + size] for start in range(0, len(chosen), size)]
+        batches = self.feed.parts(
+            chosen, self.batch_size, self.objective.length, least=self.ranks.count
+        )
         mine = self.ranks.deal(batches)
         told: dict[str, float] = {}
         lacking = False

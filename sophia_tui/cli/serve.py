@@ -32,9 +32,11 @@ def serve(words: list[str], options: "Globals") -> int:
                 "Training over HTTP needs ALLOW_FINETUNE=true, too."
             ),
             _(
-                "The worker takes queued trainings, evaluations and mergings one by one, follows "
-                "jobs at providers, and brings back what was cut off. Commands start one where "
-                "none lives; --idle-exit ends it after so many seconds without work."
+                "The worker takes queued trainings, evaluations and mergings, as many at once as "
+                "the machine has slots, follows jobs at providers, keeps the schedules, and brings "
+                "back what was cut off. Commands start one where none lives; --idle-exit ends it "
+                "after so many seconds without work. Workers on more machines share the queue of "
+                "one database; SOPHIA_WORKER_QUEUES says what each one does."
             ),
             sep="\n",
         )

@@ -85,6 +85,9 @@ class JobStore(Protocol):
     async def queued(self, limit: int = 500, offset: int = 0) -> list[QueuedJob]:
         """What waits, in the queue's order."""
 
+    async def places(self) -> dict[str, int]:
+        """The place in the queue, counted from 1, of each job that waits."""
+
     async def usual_seconds(self) -> dict[tuple[str, str], float]:
         """The median time that the last jobs of a kind and base took."""
 

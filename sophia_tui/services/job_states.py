@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.jobs import Job, JobKind, JobState, QueuedJob
-from sophia_tui.domain.protocols import Clock, Store
+from sophia_tui.domain.protocols import Clock, ScheduleStore, Store
 from sophia_tui.errors import SophiaError
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.services import waiting
@@ -78,11 +78,15 @@ class JobEyes:
         self.machine = machine or ThisMachine.here()
 
     async def views(self, jobs: Sequence[Job]) -> list[JobView]:
-        """The jobs as people see them. Asks for living workers only where that decides."""
-        if not any(is_active(job) for job in jobs):
-            return [JobView.of(job) for job in jobs]
-        hosts = await self.worker_hosts()
-        return [JobView.of(job, self.state(job, hosts)) for job in jobs]
+        """The jobs as people see them. Asks for living workers, and for places in the queue, only
+        where that decides."""
+        hosts: frozenset[str] = frozenset()
+        places: Mapping[str, int] = {}
+        if any(is_active(job) for job in jobs):
+            hosts = await self.worker_hosts()
+        if any(job.state == JobState.QUEUED for job in jobs):
+            places = await self._store.jobs.places()
+        return [JobView.of(job, self.state(job, hosts), places.get(job.id)) for job in jobs]
 
     async def view(self, job: Job) -> JobView:
         """One job, and where it waits what for, as far as the living workers tell."""
@@ -131,24 +135,41 @@ class Caretaker:
     default, where no service manager does. Looking never fails because of that."""
 
     def __init__(
-        self, wake: Callable[[], Awaitable[None]], settings: "Settings", machine: ThisMachine
+        self,
+        wake: Callable[[], Awaitable[None]],
+        settings: "Settings",
+        machine: ThisMachine,
+        schedules: ScheduleStore | None = None,
     ) -> None:
         self._wake = wake
+        self._schedules = schedules
         self._settings = settings
         self._machine = machine
-        self._not_before = float("-inf")
+        self._not_before = self._ask_again = float("-inf")
 
     async def look_after(self, context: Context, jobs: Iterable[Job]) -> None:
-        """Wake a worker if one of `jobs` is this machine's and not done, and the person may."""
-        if self._may(context) and any(map(self._needs, jobs)):
+        """Wake a worker if one of `jobs` is this machine's and not done, or something is to run by
+        the calendar, and the person may."""
+        if time.monotonic() < self._not_before or not self._may(context):
+            return
+        if any(map(self._needs, jobs)) or await self._by_calendar():
             await self.wake_for(context)
+
+    async def _by_calendar(self) -> bool:
+        if self._schedules is None or time.monotonic() < self._ask_again:
+            return False
+        self._ask_again = time.monotonic() + _CARE_SECONDS
+        try:
+            return await self._schedules.any_enabled()
+        except SophiaError:  # the store is away: who looks is told by what they look at
+            return False
 
     async def wake_for(self, context: Context) -> None:
         """Wake a worker, if the person may and it was not done a moment ago."""
-        now = time.monotonic()
-        if now < self._not_before or not self._may(context):
+        if time.monotonic() < self._not_before or not self._may(context):
             return
-        self._not_before = now + _CARE_SECONDS  # one that dies at once is not started all the time
+        # one that dies at once is not started all the time
+        self._not_before = time.monotonic() + _CARE_SECONDS
         try:
             await self._wake()
         except (SophiaError, OSError, subprocess.SubprocessError) as problem:
@@ -160,7 +181,8 @@ class Caretaker:
         return self._settings.embedded and allowed and not context.readonly
 
     def _needs(self, job: Job) -> bool:
-        waiting = job.state in (JobState.QUEUED, JobState.INTERRUPTED) or is_active(job)
+        needed = job.state in (JobState.QUEUED, JobState.INTERRUPTED) or is_active(job)
+        needed = needed or (job.state == JobState.PAUSED and job.waiting is not None)
         if job.provider != "local":  # whatever word its provider has for it
-            waiting = not has_ended(job) and job.state not in (JobState.DRAFT, JobState.PAUSED)
-        return waiting and host_of(job) in (None, self._machine.host)
+            needed = not has_ended(job) and job.state not in (JobState.DRAFT, JobState.PAUSED)
+        return needed and host_of(job) in (None, self._machine.host)

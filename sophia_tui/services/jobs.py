@@ -108,7 +108,7 @@ class JobsService:
         self._hands = HostedHands(open_trainer)
         self._settings = settings
         self._eyes = JobEyes(store, settings, clock, machine)
-        self._care = Caretaker(wake, settings, self._eyes.machine)
+        self._care = Caretaker(wake, settings, self._eyes.machine, store.schedules)
 
     @operation("jobs.list", N_("List jobs, newest first."))
     async def page(self, context: Context, request: JobsPage) -> JobList:
@@ -180,7 +180,8 @@ class JobsService:
             if progress != shown:
                 shown = progress
                 context.progress(progress)
-            ended = view.status in _STILL or context.cancel.requested
+            goes_on = view.status == JobState.PAUSED and view.waiting is not None
+            ended = (view.status in _STILL and not goes_on) or context.cancel.requested
             if ended or loop.time() >= deadline:
                 return WatchedJob.model_validate(view.model_dump())
             await self._look_after(context, view)
@@ -351,6 +352,8 @@ def _progress(view: JobView) -> Progress:
     message = ", ".join(_figures(view))
     if view.error and view.status not in _STILL:  # what keeps it from going on, for now
         message = str(view.error.get("what") or "")
+    if view.waiting is not None:
+        message = f"{view.waiting.get('what', '')} {view.waiting.get('why', '')}".strip()
     return Progress(_(view.status), view.step or 0, view.total_steps, _("steps"), message)
 
 

@@ -103,7 +103,10 @@ class HostedHands:
             await trainer.close()
         if found.ended is not None:  # the worker's to finish
             return job
-        return await store.jobs.update(job.id, version=job.version, state=state_of(found))
+        try:
+            return await store.jobs.update(job.id, version=job.version, state=state_of(found))
+        except ConflictError:  # the provider has done it, and the worker saw it first
+            return await store.jobs.get(job.id) or job
 
     def _refused(self, job: Job, why: str) -> RefusedError:
         return RefusedError(

@@ -107,7 +107,9 @@ class OverviewService:
         self._settings = settings
         self._clock = clock
         self._eyes = JobEyes(store, settings, clock)
-        self._care = Caretaker(wake, settings, self._eyes.machine) if wake else None
+        self._care = (
+            Caretaker(wake, settings, self._eyes.machine, store.schedules) if wake else None
+        )
         self._source = SourceLook(open_source)
 
     @operation("overview.show", N_("Show where the loop stands and the next sensible step."))

@@ -195,6 +195,7 @@ class JobView(Output):
     finished_at: datetime | None = Field(default=None, title=N_("Finished"))
     heartbeat_at: datetime | None = Field(default=None, title=N_("Last sign of life"))
     queue: str = Field(default="", title=N_("Queue"))
+    position: int | None = Field(default=None, title=N_("Place in the queue"))
     waiting: dict[str, Any] | None = Field(default=None, title=N_("Waits because"))
     resumes: int = Field(default=0, title=N_("Times resumed"))
     last_event: int = Field(default=0, title=N_("Events"))
@@ -204,7 +205,7 @@ class JobView(Output):
     plan: TrainPlan | None = Field(default=None, title=N_("Plan"))
 
     @classmethod
-    def of(cls, job: Job, status: str | None = None) -> "JobView":
+    def of(cls, job: Job, status: str | None = None, position: int | None = None) -> "JobView":
         """`status` overrides the stored state (a run of before the last reboot, say). `provider`
         stays None for this machine."""
         return cls(
@@ -230,6 +231,7 @@ class JobView(Output):
             finished_at=job.finished_at,
             heartbeat_at=job.heartbeat_at,
             queue=job.needs,
+            position=position,
             waiting=told(job.waiting),
             resumes=job.resumes,
             last_event=job.last_event,

@@ -141,6 +141,10 @@ class PostgresJobs:
         found = await self._database.rows(query("queued_jobs"), parameters)
         return [rows.queued_job(each) for each in found]
 
+    async def places(self) -> dict[str, int]:
+        found = await self._database.rows(query("queue_places"))
+        return {each["id"]: each["position"] for each in found}
+
     async def usual_seconds(self) -> dict[tuple[str, str], float]:
         found = await self._database.rows(query("usual_seconds"))
         return {(each["kind"], each["base"]): each["seconds"] for each in found}

@@ -140,6 +140,9 @@ SELECT id, kind, base, dataset, provider, queue, created_by, created_at, not_bef
     regardless, run_folder IS NOT NULL AS begun, host, folder
 FROM sophia.jobs WHERE state = 'queued' ORDER BY place LIMIT %(limit)s OFFSET %(offset)s
 
+-- queue_places --
+SELECT id, row_number() OVER (ORDER BY place) AS position FROM sophia.jobs WHERE state = 'queued'
+
 -- usual_seconds --
 -- How long the last jobs of each kind and base took, by the machine's clock.
 SELECT kind, base, percentile_cont(0.5) WITHIN GROUP (

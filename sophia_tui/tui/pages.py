@@ -46,7 +46,15 @@ PAGES = {
             ),
             N_("In a wide window the job under the cursor is shown beside the list."),
         ),
-        ("jobs.list", "jobs.show", "jobs.events", "jobs.log", "jobs.watch", "train.checklist"),
+        (
+            "jobs.list",
+            "jobs.queue",
+            "jobs.show",
+            "jobs.events",
+            "jobs.log",
+            "jobs.watch",
+            "train.checklist",
+        ),
     ),
     "models": Page(
         (

@@ -67,6 +67,11 @@ VERBS = {
     "usage": N_("what takes room"),
     "prune": N_("tidy up"),
     "test": N_("try out"),
+    "queue": N_("the queue"),
+    "move": N_("move in the queue"),
+    "change": N_("change"),
+    "remove": N_("remove"),
+    "run-now": N_("run at once"),
 }
 SUBJECTS = {
     "overview": N_("overview"),
@@ -89,6 +94,7 @@ SUBJECTS = {
     "store": N_("store"),
     "demo": N_("demo"),
     "samples": N_("sample data"),
+    "schedules": N_("schedules"),
     "serve": N_("serving"),
     "files": N_("uploaded files"),
     "tuning": N_("tuning by the protocol"),

@@ -13,10 +13,12 @@ from finetune.schema import ADAPTER_FOLDER, MERGED_FOLDER, ContractError
 from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.models import Evaluation, Model, ModelKind, merged_id
 from sophia_tui.domain.protocols import Clock, Store
-from sophia_tui.errors import SetupError, SophiaError
+from sophia_tui.errors import ConflictError, SetupError, SophiaError
+from sophia_tui.i18n import _
 from sophia_tui.providers.run_folder import drop_heartbeat, evaluation_report
 from sophia_tui.services import history, tuned
 from sophia_tui.settings import Settings
+from sophia_tui.textsafe import visible
 from sophia_tui.worker import errors
 from sophia_tui.worker.notify import announce
 from sophia_tui.worker.observe import Observed
@@ -72,22 +74,35 @@ class Finisher:
         now = self._clock.now()
         if job.started_at is not None:
             result["seconds_in_all"] = round((now - job.started_at).total_seconds(), 1)
-        if await store.models.get(model) is None:
-            await store.models.add(
-                Model(
-                    id=model,
-                    kind=ModelKind.HOSTED,
-                    base=job.base,
-                    created_at=now,
-                    job_id=job.id,
-                    dataset=job.dataset,
-                    shutdown_at=shutdown_at,
-                )
-            )
+        made = Model(
+            id=model,
+            kind=ModelKind.HOSTED,
+            base=job.base,
+            created_at=now,
+            job_id=job.id,
+            dataset=job.dataset,
+            shutdown_at=shutdown_at,
+        )
+        if not await self._enter(store, made):
+            remark = _("Another model has the name {model} here; this one is only at the provider.")
+            result["remark"] = remark.format(model=visible(model))
+            log.warning("hosted job %s: the name %s is taken", job.id, model)
         if job.resulting_model != model:
             job = await store.jobs.update(job.id, version=job.version, resulting_model=model)
         self._history(job, JobState.SUCCEEDED, now, result)
         await self._end(store, job, JobState.SUCCEEDED, now, result=result, error=None)
+
+    async def _enter(self, store: Store, made: Model) -> bool:
+        """Enter a hosted model into the registry; False where its name is another one's: servers
+        count theirs as we count ours."""
+        known = await store.models.get(made.id)
+        if known is not None:
+            return known.job_id == made.job_id
+        try:
+            await store.models.add(made)
+        except ConflictError:  # the name of one that was deleted
+            return False
+        return True
 
     async def fail(self, store: Store, job: Job, error: dict[str, Any]) -> None:
         now = self._clock.now()

@@ -29,6 +29,7 @@ from sophia_tui.worker.hosted_told import (
     event_entry,
     event_figures,
 )
+from sophia_tui.worker.notify import announce
 
 log = logging.getLogger("sophia.worker")
 
@@ -100,6 +101,8 @@ class Follower:
             "why": problem.why,
         }
         if job.state != JobState.PAUSED or told != problem.code:
+            paused, error = JobState.PAUSED.value, problem.as_dict()
+            await announce(store, self._finisher.settings, job, paused, error=error)
             await self._tell(store, job, "state", data)
         await store.jobs.update(
             job.id,

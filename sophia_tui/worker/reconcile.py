@@ -35,6 +35,8 @@ log = logging.getLogger("sophia.worker")
 _HEARTBEAT_STEP = timedelta(seconds=5)
 #: A job whose files are out of reach is not looked at again before that.
 _REACH_SECONDS = 15.0
+#: A round starts no more runs after that, so that the others are looked at and signs are given.
+_CLAIM_SECONDS = 4.0
 #: What is done, after how many seconds, to a run that does not heed its control file.
 _CANCEL_BY_FORCE = (
     (20.0, signal.SIGTERM),
@@ -122,7 +124,8 @@ class Reconciler:
         self._halt(mine)
         for job in mine:
             busy |= await self._guarded(store, job)
-        while self.limits.floor is None:
+        until = time.monotonic() + _CLAIM_SECONDS
+        while self.limits.floor is None and time.monotonic() < until:
             claimed = await store.jobs.claim(self.claimer)
             if claimed is None:
                 break

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -95,13 +93,17 @@ def test_a_sample_is_asked_no_more_than_the_recipe_says(
     assert [each["kept_total"] for each in looks(run)] == [3]
 
 
+@pytest.mark.parametrize("packing", [False, True])
 def test_looking_changes_nothing_of_the_training(
-    make_run: MakeRun, taught: Path, general: Path, other: Path
+    make_run: MakeRun, taught: Path, general: Path, other: Path, packing: bool
 ) -> None:
-    recipe = {**WATCHED, "general_questions": str(general)}
+    recipe = {**WATCHED, "packing": packing}
+    blind = make_run("blind", base=taught, dataset_path=str(other), recipe=recipe)
+    recipe["general_questions"] = str(general)
     watched = make_run("watched", base=taught, dataset_path=str(other), recipe=recipe)
-    blind = make_run("blind", base=taught, dataset_path=str(other), recipe=WATCHED)
     assert finetune("train", watched) == finetune("train", blind) == 0
+    assert manifest(watched).packed == packing
+    assert len(looks(watched)) == 4
     assert losses(watched) == losses(blind)
     assert manifest(watched).adapter_files == manifest(blind).adapter_files
 
@@ -129,9 +131,11 @@ def test_a_killed_training_with_pull_and_general_questions_resumes_exactly(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    wait_for_step(run, 10, alive=lambda: process.poll() is None)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        wait_for_step(run, 10, alive=lambda: process.poll() is None)
+    finally:
+        process.kill()
+        process.wait()
 
     assert finetune("train", run) == 0
 

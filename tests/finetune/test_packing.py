@@ -114,3 +114,155 @@ def _bloom(folder: Path) -> Path:
     BloomForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def _adapted(base: Path, dropout: float = 0.0) -> Any:
+    """The tiny model with an adapter that is not zero any more."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    config = LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules="all-linear")
+    model = get_peft_model(plain, config)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    return model
+
+
+def _feeds(model: Any) -> tuple[Any, Any]:
+    """The same model padded, and packed in the quick way."""
+    import torch
+
+    from finetune.packing import Packed, Padded
+
+    packed = Packed(model, 0, torch.device("cpu"), batch_size=4)
+    packed.speed_up()
+    return Padded(model, 0, torch.device("cpu")), packed
+
+
+def _some(count: int = 4, begin: tuple[int, ...] = (5, 6, 7)) -> list[Example]:
+    import random
+
+    chance = random.Random(1)
+    rows = [[*begin, *chance.choices(range(8, 200), k=6 + 9 * each)] for each in range(count)]
+    return [example(row, len(begin) + 3) for row in rows]
+
+
+@pytest.mark.parametrize("begin", [(), (5, 6, 7)])
+def test_an_example_in_a_row_has_the_loss_it_has_alone(
+    tiny_base: Path, begin: tuple[int, ...]
+) -> None:
+    """What stands before and behind it in the row, and in which order, is not seen."""
+    padded, packed = _feeds(_adapted(tiny_base).eval())
+    examples = _some(begin=begin)
+    for order in (examples, examples[::-1]):
+        found = packed.losses(order)[0].split([each.answer_tokens for each in order])
+        for each, nats in zip(order, found, strict=True):
+            alone = padded.losses([each])[0]
+            assert nats.tolist() == pytest.approx(alone[alone != 0].tolist(), rel=1e-4)
+
+
+def test_gradients_of_packed_rows_are_those_of_padded_ones(tiny_base: Path) -> None:
+    """Attention by example, LoRA in one piece and the head in chunks change no derivative."""
+    from finetune.quick_lora import unquicken
+
+    model = _adapted(tiny_base)
+    padded, packed = _feeds(model)
+
+    def gradients(feed: Any) -> dict[str, Any]:
+        model.zero_grad()
+        (feed.losses(_some()).sum() / 10).backward()
+        return {name: each.grad for name, each in model.named_parameters() if each.requires_grad}
+
+    quick = gradients(packed)
+    unquicken(model)  # peft's own arithmetic
+    for name, gradient in gradients(padded).items():
+        assert (quick[name] - gradient).norm() < 1e-4 * gradient.norm(), name
+
+
+def test_dropout_in_one_piece_drops_as_many_and_keeps_the_mean(tiny_base: Path) -> None:
+    import torch
+
+    model = _adapted(tiny_base, dropout=0.25).train()
+    _feeds(model)
+    layer = next(each for each in model.modules() if hasattr(each, "lora_A"))
+    rows = torch.randn(3, layer.base_layer.in_features)
+    with torch.no_grad():
+        found = torch.stack([layer(rows) for _ in range(4000)])
+        assert found.std(dim=0).max() > 0
+        model.eval()
+        assert (found.mean(dim=0) - layer(rows)).abs().max() < 0.05
+
+
+def test_a_step_goes_in_rows_of_a_bounded_size_and_a_lack_of_memory_makes_them_smaller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    from finetune import packing
+
+    monkeypatch.setattr(packing, "PACKED_TOKENS", {"cpu": 100})
+    feed = packing.Packed(None, 0, torch.device("cpu"), batch_size=4)
+    lengths = [90, 10, 40, 50, 130, 20, 30, 60]
+    for size, most in ((4, 100), (2, 50)):
+        rows = feed.parts(range(len(lengths)), size, lambda place: lengths[place])
+        assert sorted(place for row in rows for place in row) == list(range(len(lengths)))
+        assert all(len(row) == 1 or sum(lengths[place] for place in row) <= most for row in rows), (
+            rows
+        )
+        assert len(rows) <= 2 * sum(lengths) / most
+
+
+def test_frozen_weights_are_halved_where_asked_and_the_losses_hardly_move(tiny_base: Path) -> None:
+    import torch
+
+    from finetune.quick_lora import halve
+
+    model = _adapted(tiny_base).eval()
+    _, packed = _feeds(model)
+    with torch.no_grad():
+        whole = float(packed.losses(_some()).sum())
+        halve(model)
+        half = float(packed.losses(_some()).sum())
+    assert half == pytest.approx(whole, rel=0.03)
+    assert half != whole
+    kinds = {each.requires_grad: each.dtype for each in model.parameters()}
+    assert kinds == {True: torch.float32, False: torch.bfloat16}
+
+
+def test_a_training_without_quantisation_leaves_bitsandbytes_out(tmp_path: Path) -> None:
+    from finetune.speed import needs_bitsandbytes
+
+    def needed(recipe: dict[str, Any], base: str) -> bool:
+        spec = schema.RunSpec(job_id="x", base=base, recipe=schema.Recipe.model_validate(recipe))
+        return needs_bitsandbytes(spec)
+
+    (tmp_path / "config.json").write_text("{}")
+    assert not needed({}, str(tmp_path))
+    assert not needed({}, "some.gguf")
+    assert needed({"quantization": "nf4"}, str(tmp_path))
+    assert needed({"optimizer": "paged_adamw_8bit"}, str(tmp_path))
+    (tmp_path / "config.json").write_text('{"quantization_config": {}}')
+    assert needed({}, str(tmp_path))
+    assert needed({}, "org/model")  # what the hub has is not known before
+
+
+def test_short_attention_in_bfloat16_is_that_of_torch() -> None:
+    import torch
+
+    from finetune import attention
+
+    torch.manual_seed(0)
+    plain = [torch.randn(1, 3, 20, 8) for _ in range(4)]
+
+    def found(dtype: torch.dtype) -> list[torch.Tensor]:
+        *inputs, gradient = [each.to(dtype).requires_grad_() for each in plain]
+        output = attention._causal(inputs, 0, 20, None)
+        output.backward(gradient.detach().transpose(1, 2))
+        return [output.detach(), *(each.grad for each in inputs if each.grad is not None)]
+
+    for short, exact in zip(found(torch.bfloat16), found(torch.float32), strict=True):
+        assert (short - exact).norm() < 0.02 * exact.norm()

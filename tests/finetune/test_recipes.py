@@ -25,7 +25,7 @@ def test_a_recipe_opens_with_the_command_that_runs_it(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_trains_one_step_on_this_machine(make_run: MakeRun, name: str) -> None:
     recipe = schema.load_recipe(name)
-    small = {"try_one_step": True, "rehearsal": None, "sequence_length": 256}
+    small = {"try_one_step": True, "rehearsal": None, "base_pull": 0, "sequence_length": 256}
     run = make_run(recipe={**recipe.model_dump(), **small})
     assert finetune("train", run) == 0
     (result,) = (event.data for event in events(run, "result"))

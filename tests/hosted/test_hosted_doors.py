@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from sophia_tui.domain.jobs import Job
-from sophia_tui.errors import SophiaError
+from sophia_tui.domain.models import Model, ModelKind
+from sophia_tui.errors import ConflictError, SophiaError
+from sophia_tui.services.jobs import ResumeRequest
 from sophia_tui.services.views import JobReference
 from tests.hosted.conftest import CONTEXT, Bench
 from tests.hosted.provider import KEY, Provider, Refusal, error
@@ -56,6 +59,20 @@ async def test_an_expired_key_pauses_a_running_job_and_it_goes_on_by_itself(
     assert told[told.index("paused") :] == ["paused", "validating", "running", "succeeded"]
 
 
+async def test_people_are_told_once_that_a_job_waits_for_its_key(
+    bench: Bench, provider: Provider
+) -> None:
+    hook = SecretStr("http://127.0.0.1:1/hook")
+    bench.settings = bench.settings.model_copy(update={"webhook_url": hook})
+    bench.become("worker-2")
+    job = await running(bench, provider)
+    provider.faults["show"] = [error(401, "Key revoked")] * 3
+    await bench.until(job.id, held("J525"))
+    await bench.until(job.id, lambda job: not provider.faults["show"] and job.error is None)
+    [told] = await bench.store.notifications.take(10, 60)
+    assert told.body["status"] == "paused" and told.body["error"]["code"] == "SOPHIA-J525"
+
+
 async def test_a_key_that_was_mended_is_used_at_once_by_resume(
     bench: Bench, provider: Provider
 ) -> None:
@@ -67,7 +84,7 @@ async def test_a_key_that_was_mended_is_used_at_once_by_resume(
     await watch.task
     watch.due = float("inf")  # the next look by itself is far away
     provider.key = KEY
-    await bench.jobs.resume(CONTEXT, JobReference(job=job.id))
+    await bench.jobs.resume(CONTEXT, ResumeRequest(job=job.id))
     gone_on = await bench.until(job.id, lambda job: job.state != "paused")
     assert gone_on.wanted is None and gone_on.error is None
 
@@ -122,7 +139,7 @@ async def test_without_quota_it_is_paused_and_not_tried_again_until_somebody_res
     for _each in range(20):
         assert await bench.keeper.round(bench.store) is False
     assert provider.count(route) == before
-    await bench.jobs.resume(CONTEXT, JobReference(job=asked.id))
+    await bench.jobs.resume(CONTEXT, ResumeRequest(job=asked.id))
     done = await bench.rounds_until(asked.id, "succeeded", "failed")
     assert done.state == "succeeded" and len(provider.jobs) == 1
 
@@ -307,3 +324,45 @@ async def test_a_broken_price_file_does_not_undo_what_was_trained(
     bench.prices = broken
     job = await bench.rounds_until(asked.id, "succeeded", "failed")
     assert job.state == "succeeded" and job.cost_usd is None
+
+
+# --- who was faster, and whose name it is ---
+
+
+async def test_a_resume_that_the_worker_saw_first_is_no_error(
+    bench: Bench, provider: Provider
+) -> None:
+    job = await running(bench, provider)
+    await bench.jobs.pause(CONTEXT, JobReference(job=job.id))
+    paused = await bench.job(job.id)
+
+    async def faster(*given: Any, **changes: Any) -> Job:
+        raise ConflictError("J409", "Somebody was faster.")
+
+    class Quick:
+        """A store in which somebody is always faster."""
+
+        jobs = type("Jobs", (), {"get": bench.store.jobs.get, "update": faster})
+
+    shown = await bench.jobs._hands.resume(Quick(), paused)  # type: ignore[arg-type]
+    assert shown.id == job.id
+    assert provider.jobs[str(job.provider_job_id)]["status"] == "running"
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_a_providers_model_never_takes_the_name_of_another(
+    bench: Bench, provider: Provider, deleted: bool
+) -> None:
+    """Another Sophia counts its models as we do."""
+    job = await running(bench, provider)
+    now = job.created_at
+    await bench.store.models.add(Model("sophia-v1", ModelKind.ADAPTER, "base", now, path="/ours"))
+    if deleted:
+        await bench.store.models.update("sophia-v1", deleted_at=now)
+    done = {"id": job.provider_job_id, "status": "succeeded", "fine_tuned_model": "sophia-v1"}
+    provider.faults["show"] = [done] * 5
+    ended = await bench.rounds_until(job.id, "succeeded", "failed")
+    assert ended.state == "succeeded" and ended.resulting_model == "sophia-v1"
+    assert "only at the provider" in (ended.result or {})["remark"]
+    kept = await bench.store.models.get("sophia-v1")
+    assert kept is None if deleted else (kept is not None and kept.path == "/ours")

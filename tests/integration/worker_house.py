@@ -121,6 +121,11 @@ async def main() -> int:
     boot = os.environ.get("TEST_BOOT_ID")
     machine = ThisMachine(ThisMachine.here().host, (lambda: boot) if boot else read_boot_id)
     house = SmallHouse(settings, Paths(data_folder()), machine)
+    if "TEST_SILENCE" in os.environ:  # sooner than people are made to wait
+        from sophia_tui.worker import guard, reconcile
+
+        reconcile.WORKER_SECONDS = float(os.environ["TEST_SILENCE"])  # type: ignore[misc]
+        guard._RIPE_SECONDS = guard._LOOK_SECONDS = 1.0
     idle = float(os.environ["TEST_IDLE"]) if "TEST_IDLE" in os.environ else None
     return await run(house, idle, "--background" in sys.argv, machine)
 

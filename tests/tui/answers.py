@@ -6,7 +6,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from sophia_tui.domain.operations import Output
+from sophia_tui.i18n import _
 from sophia_tui.services.audit import AuditList, AuditView
+from sophia_tui.services.checklists import WORDS
 from sophia_tui.services.collect import ColumnView, SourceReport, TableView
 from sophia_tui.services.datasets import (
     DatasetDetails,
@@ -31,7 +33,17 @@ from sophia_tui.services.monitor import (
     TrafficPoint,
     TrafficView,
 )
+from sophia_tui.services.plan_views import (
+    CheckItem,
+    CheckList,
+    PreviewItem,
+    PreviewLines,
+    PreviewPart,
+    TrainPlan,
+    TrainPreview,
+)
 from sophia_tui.services.promotion_views import FileDiff, PromotionList, PromotionView
+from sophia_tui.services.schedules import ScheduleList, ScheduleView
 from sophia_tui.services.serving import ApiView, DeploymentView, ServeList
 from sophia_tui.services.settings import SettingList, SettingView
 from sophia_tui.services.setup import CheckView, SetupReport
@@ -387,6 +399,21 @@ def settings() -> SettingList:
     )
 
 
+def schedule() -> ScheduleView:
+    return ScheduleView(
+        name="weekly-ground",
+        operation="prepare.run",
+        every="weekly",
+        timezone="America/Sao_Paulo",
+        options=["name=ground"],
+        enabled=True,
+        next_at=NOW + timedelta(days=2),
+        created_by="maria",
+        created_at=NOW - timedelta(days=30),
+        version=3,
+    )
+
+
 def audit() -> AuditList:
     def entry(minutes: int, operation: str, outcome: str, **more: Any) -> AuditView:
         return AuditView(
@@ -409,6 +436,83 @@ def audit() -> AuditList:
     )
 
 
+def check_items(after: bool = True) -> list[CheckItem]:
+    """A check list with every state, of a training that is done or planned."""
+    found: list[tuple[str, Any, str]] = [
+        ("examples_valid", "done", "273 examples looked at"),
+        ("split_made", "done", "218 for training, 55 for validation"),
+        ("token_set", "not_needed", "the base is on this machine"),
+        ("test_run_passed", "open", "`sophia train start --try-one-step` makes one"),
+    ]
+    told = [
+        CheckItem(stage="before", name=name, what=_(WORDS[name]), state=state, evidence=evidence)
+        for name, state, evidence in found
+    ]
+    if after:
+        done: list[tuple[str, Any, str]] = [
+            ("loss_falling", "failed", "1.204 -> 1.310"),
+            ("tribunal", "not_available", "The tribunal does not exist yet."),
+        ]
+        told += [
+            CheckItem(stage="after", name=name, what=_(WORDS[name]), state=state, evidence=evidence)
+            for name, state, evidence in done
+        ]
+    return told
+
+
+def plan() -> TrainPlan:
+    """A plan that does not fit, with the setting that would."""
+    return TrainPlan(
+        dataset=DATASET,
+        base="meta-llama/Llama-3.1-8B-Instruct",
+        recipe="constitutional",
+        ready=True,
+        steps=104,
+        epochs=3.0,
+        summary=[
+            "Memory: about 27.4 GB needed, 17.1 GB free on RAM: it does not fit.",
+            "  weights 16.1, activations 8.2, logits 1.9, program 0.5 GB",
+            "Data: 273 examples, 88,412 tokens, 31,002 of them trained; the longest has 911.",
+            "Time: about 9.2 h at 8.0 tokens/s (by the operations a token takes).",
+            "Cost: about 7.73 USD (9.20 h at 0.84 USD an hour).",
+            "Budget: 20.00 USD.",
+        ],
+        changes=["batch_size=1", "gradient_accumulation=8", "then about 16.0 GB"],
+        command=f"sophia train start {DATASET} --change batch_size=1",
+        warnings=["The base is not on this machine."],
+        checks=check_items(after=False),
+    )
+
+
+def preview() -> TrainPreview:
+    """The first of three pages: what is trained, a problem, and a mark in the text itself."""
+
+    def item(line: int, text: str, problem: str | None = None) -> PreviewItem:
+        trained = 0 if problem else 7
+        return PreviewItem(line=line, tokens=21, trained_tokens=trained, problem=problem, text=text)
+
+    return TrainPreview(
+        dataset=DATASET,
+        base="/models/smollm2.gguf",
+        prompt_form="chat_template",
+        template="base",
+        sequence_length=512,
+        marks="[[ ]]",
+        parts=[
+            PreviewPart(file="train.jsonl", lines=6, examples=5, tokens=126, trained_tokens=35),
+            PreviewPart(file="valid.jsonl", lines=2, examples=2, tokens=42, trained_tokens=14),
+        ],
+        listed=[PreviewLines(file="train.jsonl", reason="no token to learn", count=1, lines=[2])],
+        refused="1 lines of train.jsonl have no token to learn: 2.",
+        part="train",
+        offset=0,
+        items=[
+            item(1, "user: When do you open?\nassistant: [[At nine, \\[[daily\\]].]]"),
+            item(2, "user: And this?\nassistant: Not learnt.", "no token to learn"),
+        ],
+    )
+
+
 def full() -> dict[str, Any]:
     """An answer for each operation that a screen asks; a callable gets the request."""
     return {
@@ -422,6 +526,9 @@ def full() -> dict[str, Any]:
         "jobs.show": lambda request: jobs().items[1],
         "jobs.events": _events_after,
         "jobs.log": LogView(job=JOB, path="/runs/log.txt", lines=["loading", "step 310 of 500"]),
+        "train.checklist": CheckList(job=JOB, dataset=DATASET, base="b", items=check_items()),
+        "train.plan": plan(),
+        "train.preview": preview(),
         "models.list": models(),
         "evaluate.show": evaluation(),
         "serve.list": served(),
@@ -430,6 +537,7 @@ def full() -> dict[str, Any]:
         "monitor.show": monitor(),
         "settings.list": settings(),
         "audit.list": audit(),
+        "schedules.list": ScheduleList(items=[schedule()]),
     }
 
 

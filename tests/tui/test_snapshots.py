@@ -110,3 +110,17 @@ def test_form(snap_compare) -> None:
         await pilot.pause(0.1)
 
     assert snap_compare(stub.make_app(stub.World()), terminal_size=(80, 40), run_before=before)
+
+
+@pytest.mark.parametrize("language", ["en", "pt_BR"])
+@pytest.mark.parametrize("operation", ["train.plan", "train.preview", "train.checklist"])
+def test_before_a_training(operation: str, language: str, snap_compare) -> None:
+    async def before(pilot) -> None:
+        await settled(pilot)
+        field = "job" if operation == "train.checklist" else "dataset"
+        pilot.app.open(operation, {field: "town"})
+        await until(pilot, lambda: bool(pilot.app.screen.query("#result")), "the answer")
+        await pilot.pause(0.1)
+
+    app = stub.make_app(whole_world(), whole=True, language=language)
+    assert snap_compare(app, terminal_size=(80, 24), run_before=before)

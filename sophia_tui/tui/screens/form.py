@@ -346,8 +346,8 @@ class FormScreen(SophiaScreen):
         """What it costs is said in a dialog, Cancel focused; yes asks for the same once more."""
         self.running = None
         self.query_one("#progress", Plate).draw("")
-        parts = [(visible(question.what), "bold"), "\n\n", _(self.operation.help)]
-        dialog = QuestionScreen(Content.assemble(*parts), _("Do it"))
+        text = Content.assemble((visible(question.what), "bold"), "\n\n", _(self.operation.help))
+        dialog = QuestionScreen(text, _("Do it"))
         if await self.app.push_screen_wait(dialog):
             await self._perform(asked, dry_run=False, confirmed=True)
         else:

@@ -36,6 +36,7 @@ _WHEN = {
     "jobs.pause": (*_ENDED, "paused", "pausing", "interrupted"),
     "jobs.resume": ("succeeded", "cancelled", "running", "queued"),
 }
+_MOVES = {"earlier": "up", "later": "down"}
 
 
 class JobsScreen(DetailScreen):
@@ -76,6 +77,8 @@ class JobsScreen(DetailScreen):
 
     def _cells(self, job: JobView) -> tuple[str, ...]:
         step = f"{job.step}/{job.total_steps or '?'}" if job.step is not None else ""
+        if job.position is not None:  # its place in the queue, in place of how far it is
+            step = f"#{job.position}"
         cells = (job.id, words.state_word(job.status), step)
         if self.wide:
             return cells
@@ -156,7 +159,22 @@ class JobsScreen(DetailScreen):
             self._draw_all()
             self.refresh_now()
             return True
+        if name in _MOVES and (row := self.shown) is not None:
+            work: Any = self._move(row.key, _MOVES[name])
+            self.run_worker(work, name="move")
+            return True
         return super().act(name)
+
+    async def _move(self, job: str, to: str) -> None:
+        """Move a queued job one place; what is in the way is said."""
+        try:
+            moved: Any = await self.sophia.call("jobs.move", {"job": job, "to": to})
+        except SophiaError as problem:
+            self.say(visible(problem.what))
+            return
+        place = number(moved.position)
+        self.say(_("{job} is number {place} in the queue.").format(job=job, place=place))
+        self.refresh_now()
 
     def not_now(self, operation: str) -> str:
         row = self.shown
@@ -169,6 +187,8 @@ class JobsScreen(DetailScreen):
         return ""
 
     def prefill(self, operation: str) -> dict[str, Any]:
+        if operation == "schedules.list":
+            return {"limit": MOST_ROWS}  # all of them, and no form before
         job = self.opened or self.selected_key
         declared = self.sophia.dispatcher.registry.get(operation)
         return {"job": job} if job and "job" in declared.input.model_fields else {}
@@ -200,6 +220,9 @@ def job_text(
     if job.provider:
         there = f" {visible(job.provider)}  {visible(job.provider_job or '')}\n"
         parts += [(_("Provider"), "dim"), there]
+    if job.waiting:
+        told = f" {visible(str(job.waiting.get('what', '')))} "
+        parts += [(_("Waits because"), "dim"), told, visible(str(job.waiting.get("why", ""))), "\n"]
     if job.resulting_model:
         parts += [(_("Model"), "dim"), f" {visible(job.resulting_model)}\n"]
     content = Content.assemble(*parts)

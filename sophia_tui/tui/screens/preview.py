@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class PreviewScreen(ResultScreen):
     """One page; the request that made it is asked again for the others."""
 
-    scopes = ("preview", "result")
+    scopes: tuple[str, ...] = ("preview", "result")
 
     def __init__(
         self, sophia: "Console", title: str, result: TrainPreview, request: dict[str, Any]

@@ -30,7 +30,7 @@ class ResultScreen(SophiaScreen):
     """Shows one pydantic object, below a note where there is one."""
 
     CSS_PATH = "result.tcss"
-    scopes = ("result",)
+    scopes: tuple[str, ...] = ("result",)
 
     def __init__(self, sophia: "Console", title: str, result: BaseModel, note: str = "") -> None:
         super().__init__(sophia)
