@@ -72,6 +72,7 @@ VERBS = {
     "change": N_("change"),
     "remove": N_("remove"),
     "run-now": N_("run at once"),
+    "files": N_("files"),
 }
 SUBJECTS = {
     "overview": N_("overview"),
