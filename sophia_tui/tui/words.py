@@ -101,6 +101,7 @@ SUBJECTS = {
     "tuning": N_("tuning by the protocol"),
     "adaptive": N_("adaptive training"),
     "personas": N_("personas"),
+    "provider": N_("provider"),
 }
 STATES = {
     "draft": N_("draft"),
