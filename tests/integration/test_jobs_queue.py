@@ -395,3 +395,21 @@ async def test_what_models_say_is_shown_harmless(desk: Desk, version: DatasetVer
     view = await desk.evaluations.show(CONTEXT, reference)
     assert view.loss_difference == -0.5 and view.before.perplexity == 1.5
     assert view.answers[0].prompt == "Q\u241b[2J" and view.answers[0].before == "B<U+202E>"
+
+
+@pytest.mark.parametrize(
+    ("base", "examples", "recipe"),
+    [
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", 200, "small"),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", 20_000, "default"),
+        ("meta-llama/Llama-3.1-8B-Instruct", 200, "middle"),
+        ("Qwen/Qwen2.5-32B-Instruct", 200, "large"),
+        ("someone/a-model-of-no-size", 200, "default"),
+    ],
+)
+def test_the_recipe_is_chosen_by_the_bases_size(base: str, examples: int, recipe: str) -> None:
+    settings = load({})
+    assert train.recipe_name(TrainRequest(), settings, base, examples) == recipe
+    assert train.recipe_name(TrainRequest(recipe="lora"), settings, base, examples) == "lora"
+    chosen = load({"SOPHIA_RECIPE": "default"})
+    assert train.recipe_name(TrainRequest(), chosen, base, examples) == "default"

@@ -132,7 +132,7 @@ async def test_a_plan_counts_tokens_and_tells_memory_and_time(
 async def test_a_dry_run_of_the_start_answers_the_same_document(
     office: Office, version: DatasetVersion, tiny: Path
 ) -> None:
-    request = TrainRequest(base=str(tiny))
+    request = TrainRequest(base=str(tiny), recipe="default")
     plan = await office.before.plan(CONTEXT, request)
     view = await office.train.start(replace(CONTEXT, dry_run=True), request)
     assert view.plan is not None and view.status == "draft"
@@ -190,7 +190,7 @@ async def test_earlier_runs_of_the_base_here_tell_the_speed(
     await office.store.jobs.add(
         replace(done, id="ftjob-elsewhere234", worker_id="other:1:a")  # another machine's speed
     )
-    plan = await office.before.plan(CONTEXT, TrainRequest(base=str(tiny)))
+    plan = await office.before.plan(CONTEXT, TrainRequest(base=str(tiny), recipe="default"))
     assert plan.time is not None and plan.time.by == "earlier_runs"
     assert plan.time.runs == [done.id]
     assert 700 < plan.time.tokens_per_second < 1300
@@ -325,7 +325,7 @@ async def test_where_nobody_can_be_asked_the_budget_alone_counts(
 ) -> None:
     office = Office(store, priced(settings, training_budget_usd=100.0), paths)
     context = replace(CONTEXT, face=face, inner=face is Face.CLI)
-    request = TrainRequest(base=str(tiny))
+    request = TrainRequest(base=str(tiny), recipe="default")
     assert (await office.train.start(context, request)).status == "queued"
     tight = Office(store, priced(settings, training_budget_usd=0.0), paths)
     with pytest.raises(RefusedError, match="J561"):
