@@ -25,6 +25,7 @@ class Counters:
     looked_step: int = 0
     best_step: int = 0
     best_value: float = math.nan
+    best_eval_loss: float = math.nan
     worse: int = 0
     ended: int = 0
     sums: dict[str, float] = field(default_factory=dict)

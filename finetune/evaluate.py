@@ -24,7 +24,7 @@ from finetune.answers import (
     without_adapter,
 )
 from finetune.bases import load_base
-from finetune.examples import Example, ExampleSet, read_chats
+from finetune.examples import Example, ExampleSet, load_examples, read_chats
 from finetune.failures import DataFailure
 from finetune.grading import is_right, questions_of, results
 from finetune.measures import (
@@ -39,11 +39,14 @@ from finetune.measures import (
     similarities,
     tokens,
 )
+from finetune.packing import Padded
+from finetune.preference import preferences
 from finetune.provenance import file_records
-from finetune.readers import dataset_folder
+from finetune.readers import dataset_folder, read_lines
 from finetune.runner import RunContext
 from finetune.scoring import ExampleLoss, compare, read_part, score, summarise
 from finetune.speed import choose_threads
+from finetune.templates import Template
 from finetune.train import run_facts
 
 #: Parts of the report that grow with the questions stand in evaluation.json alone.
@@ -88,7 +91,12 @@ def evaluate(context: RunContext) -> dict[str, Any]:
     before, after = _score_both(context, base, model, part.examples)
     found = Findings(context, base, model, path, template.prompt_form).all(chosen)
     report = _report(context, part, before, after).model_copy(
-        update={"weights": weights, "device": str(base.device), **found}
+        update={
+            "weights": weights,
+            "device": str(base.device),
+            "preferences": _preferences(context, base, model, path, template),
+            **found,
+        }
     )
     schema.write_document(context.folder / schema.EVALUATION_FILE, report)
     manifest = schema.RunManifest(
@@ -104,6 +112,36 @@ def evaluate(context: RunContext) -> dict[str, Any]:
         "evaluation": schema.EVALUATION_FILE,
         **report.model_dump(mode="json", exclude=_NOT_IN_RESULT),
     }
+
+
+def _has_pairs(path: Path) -> bool:
+    return any(line.row is not None and line.row.rejected is not None for line in read_lines(path))
+
+
+def _preferences(
+    context: RunContext, base: Any, model: Any, path: Path, template: Template
+) -> schema.Preferences | None:
+    """What became of held-out preference pairs, where there are any and an adapter to judge."""
+    spec = context.spec
+    if spec.adapter_path is None or not _has_pairs(path):
+        return None
+    found = load_examples(
+        base.tokenizer,
+        path,
+        spec.recipe.sequence_length,
+        limit=spec.evaluation.sample_limit,
+        prompt_form=template.prompt_form,
+        takes="dpo",
+    )
+    if not found.pairs:
+        return None
+
+    def on_pair(done: int) -> None:
+        context.ears.check()
+        context.progress("evaluate", done, len(found.pairs))
+
+    feed = Padded(model, base.tokenizer.pad_token_id, base.device)
+    return preferences(feed, found.pairs, spec.recipe.dpo.beta, on_pair)
 
 
 def _score_both(

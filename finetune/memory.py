@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, NamedTuple
 
 from finetune import schema
 
@@ -53,17 +54,40 @@ def peak_bytes() -> int:
 
 
 def available_bytes() -> int:
-    """Memory that this process could still get: of the machine, or what its cgroup leaves."""
+    """Memory that this process could still get: of the machine, or what its cgroups leave."""
     left = _machine_left()
-    group = _own_cgroup()
-    while group is not None and group != group.parent:
-        limit, used = _number(group / "memory.max"), _number(group / "memory.current")
+    for group, files in _own_cgroups():
+        limit, used = _number(group / files.limit), _number(group / files.used)
         if limit is not None and used is not None:
             left = min(left, max(0, limit - used + _reclaimable(group)))
-        if group == Path("/sys/fs/cgroup"):
-            break
-        group = group.parent
     return left
+
+
+class _Files(NamedTuple):
+    """What a cgroup's files are called."""
+
+    limit: str
+    used: str
+
+
+_SECOND = _Files("memory.max", "memory.current")
+_FIRST = _Files("memory.limit_in_bytes", "memory.usage_in_bytes")
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def _own_cgroups() -> Iterator[tuple[Path, _Files]]:
+    """The process's cgroups that may limit its memory, inner ones first, of both versions."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _number_of, controllers, path = line.split(":", 2)
+        if not controllers:
+            root, files = _CGROUPS, _SECOND
+        elif "memory" in controllers.split(","):
+            root, files = _CGROUPS / "memory", _FIRST
+        else:
+            continue
+        inner = PurePosixPath(path.lstrip("/"))
+        for part in (inner, *inner.parents):
+            yield root / part, files
 
 
 def _machine_left() -> int:
@@ -71,13 +95,6 @@ def _machine_left() -> int:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return 0
-
-
-def _own_cgroup() -> Path | None:
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        if line.startswith("0::"):
-            return Path("/sys/fs/cgroup") / line[3:].lstrip("/")
-    return None
 
 
 def _number(path: Path) -> int | None:
@@ -88,11 +105,13 @@ def _number(path: Path) -> int | None:
 
 
 def _reclaimable(group: Path) -> int:
+    """Cached files that the kernel gives up before it ends a process."""
     try:
         lines = (group / "memory.stat").read_text().splitlines()
     except OSError:
         return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+    names = ("inactive_file ", "total_inactive_file ")
+    return max((int(line.split()[1]) for line in lines if line.startswith(names)), default=0)
 
 
 def gpu_peak_bytes(device: Any) -> int | None:

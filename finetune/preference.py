@@ -7,14 +7,16 @@ same bits whatever batch it stands in: a resume sees what an undisturbed run saw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from finetune import schema
 from finetune.answers import without_adapter
 from finetune.examples import Pair, collate
+from finetune.grading import share
 from finetune.losses import answer_losses
 from finetune.objective import BatchLoss
 
@@ -69,7 +71,7 @@ class Preference:
 
     def loss(self, feed: Padded, examples: Sequence[Pair]) -> BatchLoss:
         """Sums over the pairs, and the figures that tell how the answers are told apart."""
-        found = self._figures(feed, examples)
+        found = self.figures_of(feed, examples)
         more = {
             "reward_margin": found.margin.sum(),
             "reward_accuracy": found.accuracy.sum(),
@@ -87,13 +89,14 @@ class Preference:
             for start in range(0, len(examples), _VALIDATED_AT_ONCE):
                 trainer.check_stop()
                 some = examples[start : start + _VALIDATED_AT_ONCE]
-                found = self._figures(trainer.feed, some)
+                found = self.figures_of(trainer.feed, some)
                 parts = (found.loss, found.margin, found.accuracy)
                 for name, part in zip(sums, parts, strict=True):
                     sums[name] += float(part.sum())
         return {name: value / len(examples) for name, value in sums.items()}
 
-    def _figures(self, feed: Padded, examples: Sequence[Pair]) -> Figures:
+    def figures_of(self, feed: Padded, examples: Sequence[Pair]) -> Figures:
+        """Losses and rewards of pairs."""
         reference = torch.tensor(
             [self._referred(feed, each) for each in examples],
             dtype=torch.float32,
@@ -120,3 +123,22 @@ def log_probabilities(feed: Any, examples: Sequence[Pair]) -> torch.Tensor:
     rows = [each.chosen for each in examples] + [each.rejected for each in examples]
     nats = answer_losses(feed.model, collate(rows, feed.pad, feed.device)).sum(dim=1)
     return -nats.view(2, len(examples)).t()
+
+
+def preferences(
+    feed: Padded, pairs: Sequence[Pair], beta: float, on_pair: Callable[[int], None]
+) -> schema.Preferences:
+    """How the adapter tells held-out pairs apart; `on_pair` gets the number done and may raise."""
+    objective = Preference(beta)
+    margins: list[float] = []
+    feed.model.eval()
+    with torch.no_grad():
+        for done, each in enumerate(pairs):
+            on_pair(done)
+            margins += objective.figures_of(feed, [each]).margin.tolist()
+    return schema.Preferences(
+        pairs=len(pairs),
+        beta=beta,
+        accuracy=share([margin > 0 for margin in margins]),
+        margin=sum(margins) / len(margins),
+    )

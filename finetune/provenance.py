@@ -13,7 +13,16 @@ from finetune.files import sha256_of
 from finetune.means import Means
 from finetune.templates import Template
 
-_PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "gguf")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "tokenizers",
+    "safetensors",
+    "gguf",
+    "bitsandbytes",
+)
 #: Recipe fields that may change between two sittings of one run without changing its course.
 _FREE = {
     "save_steps",

@@ -55,7 +55,8 @@ def _learnt(
     logits: torch.Tensor, targets: torch.Tensor, examples: Sequence[Example]
 ) -> tuple[torch.Tensor, ...]:
     """The logits at the learnt places of each example [places, vocabulary]."""
-    return logits[targets != IGNORED].split(_counts(examples))
+    parts: tuple[torch.Tensor, ...] = logits[targets != IGNORED].split(_counts(examples))
+    return parts
 
 
 def _counts(examples: Sequence[Example]) -> list[int]:

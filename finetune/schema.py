@@ -272,7 +272,7 @@ class RunManifest(VersionedDocument):
     answer_tokens: int = 0
     tokens_per_second: float | None = None
     train_loss: float | None = Field(None, description="mean of the last logging window")
-    eval_loss: float | None = Field(None, description="of the last validation")
+    eval_loss: float | None = Field(None, description="at the validation of adapter_step")
     adapter_step: int | None = Field(None, description="after which adapter/ was taken")
     adapter_reason: str | None = Field(None, description="why that step's, in a sentence")
     stopped_early: str | None = Field(None, description="why before total_steps, in a sentence")
@@ -448,6 +448,19 @@ class Conversations(Document):
     tokens_in: float
 
 
+class Preferences(Document):
+    """Held-out preference pairs, the adapter against its base.
+
+    `accuracy`: pairs whose chosen answer gained more log probability than the rejected one;
+    `margin`: the mean of that difference times beta (the implicit reward of DPO).
+    """
+
+    pairs: int
+    beta: float
+    accuracy: Share
+    margin: float
+
+
 class EvaluationReport(VersionedDocument):
     """evaluation.json: the held-out part before and after, on answer tokens only."""
 
@@ -470,6 +483,7 @@ class EvaluationReport(VersionedDocument):
     samples: list[SampledAnswer] = Field(default_factory=list)
     losses: list[ExampleLosses] = Field(default_factory=list)
     conversations: Conversations | None = None
+    preferences: Preferences | None = Field(None, description="where valid.jsonl holds pairs")
     weights: str | None = Field(None, description="fingerprint of base, template and adapter")
     device: str | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -48,6 +49,7 @@ class Session:
     clock: Clock = field(default_factory=Clock)
     total: int = 0
     resumed_from: int | None = None
+    _look_seconds: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         spec = self.context.spec
@@ -160,29 +162,42 @@ class Session:
 
     def _look(self) -> None:
         """Take the looks that are due after this step; all of them again if one is stopped."""
-        trainer, counters = self.trainer, self.trainer.counters
+        counters = self.trainer.counters
         due = due_looks(self.looks, counters.step, self._epoch_steps, self.total)
-        if due:
-            own = self._found(due) if trainer.ranks.first else _Seen()
-            seen = trainer.ranks.tell(own)
-            if seen.stopped is not None:
-                raise Stopped(seen.stopped, seen.reason, counters.step)
-            if seen.figures:
-                self._take_in(seen.figures)
+        if due and (figures := self._ask(due)):
+            self._take_in(figures)
         counters.looked_step = counters.step
         if self.judge and self.judge.is_best(counters) and self.context.spec.recipe.keep_best:
             self.keeper.save(self.total)
 
-    def _found(self, due: Sequence[Look]) -> _Seen:
-        """What the looks say, or what stopped them."""
+    def _ask(self, looks: Sequence[Look]) -> Mapping[str, float]:
+        """What the looks say; the first process takes them and tells all. Raises Stopped."""
+        trainer = self.trainer
+        seen = trainer.ranks.tell(self._found(looks) if trainer.ranks.first else _Seen())
+        if seen.stopped is not None:
+            raise Stopped(seen.stopped, seen.reason, trainer.counters.step)
+        return seen.figures
+
+    def _found(self, looks: Sequence[Look]) -> _Seen:
+        """What the looks say, or what stopped them; their seconds are noted."""
         found: dict[str, float] = {}
         with self.trainer.untouched():
             try:
-                for each in due:
+                for each in looks:
+                    started = time.monotonic()
                     found |= each.look(self.trainer)
+                    self._look_seconds[id(each)] = time.monotonic() - started
             except Stopped as stopped:
                 return _Seen({}, stopped.state, stopped.reason)
         return _Seen(found)
+
+    @property
+    def _looks_by_step(self) -> float:
+        """Seconds of looks that fall on a step, as far as they were measured."""
+        return sum(
+            self._look_seconds.get(id(each), 0.0) / (each.every or self._epoch_steps)
+            for each in self.looks
+        )
 
     def _take_in(self, found: Mapping[str, float]) -> None:
         counters = self.trainer.counters
@@ -211,7 +226,7 @@ class Session:
     def _epoch_steps(self) -> int:
         return steps_per_epoch(self.context.spec.recipe, len(self.trainer.examples))
 
-    def _metric(self, figures: dict[str, float]) -> None:
+    def _metric(self, figures: Mapping[str, float]) -> None:
         signs: dict[str, Any] = {"memory_bytes": peak_bytes()}
         if (gpu := gpu_peak_bytes(self.trainer.base.device)) is not None:
             signs["gpu_memory_bytes"] = gpu
@@ -235,7 +250,9 @@ class Session:
             self.total,
             force=force,
             epoch=round(self.trainer.epoch, 3),
-            seconds_left=round((self.total - step) * self.clock.recent(), 1),
+            seconds_left=round(
+                (self.total - step) * (self.clock.recent() + self._looks_by_step), 1
+            ),
             tokens_per_second=round(self.clock.tokens_per_second, 1),
         )
 
@@ -245,11 +262,15 @@ class Session:
         done = len(self.clock.step_seconds)
         if not recipe.time_budget_seconds or spec.fitted_max_steps or done != MEASURED_STEPS + 1:
             return
+        # One look beside its turn, to know what those to come take; early stopping counts it not.
+        if figures := self._ask(self.looks):
+            self._metric(figures)
         fitted = fit_steps(
             budget=recipe.time_budget_seconds,
-            elapsed=self.context.elapsed(),
+            # the look after the last step is as long as this one
+            elapsed=self.context.elapsed() + sum(self._look_seconds.values()),
             done=self.trainer.counters.step,
-            step_seconds=self.clock.step_seconds[1:],
+            step_seconds=[each + self._looks_by_step for each in self.clock.step_seconds[1:]],
             planned=self.total,
         )
         fitted = self.trainer.ranks.tell(fitted)

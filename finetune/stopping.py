@@ -29,6 +29,7 @@ class Judge:
         if math.isnan(counters.best_value) or gain > 0:
             better = math.isnan(counters.best_value) or gain > self.rule.minimum_improvement
             counters.best_value, counters.best_step = value, counters.step
+            counters.best_eval_loss = seen.get("eval_loss", math.nan)
         else:
             better = False
         counters.worse = 0 if better else counters.worse + 1

@@ -16,11 +16,11 @@ from finetune.bases import Base, load_base
 from finetune.checkpoints import records_of, write_folder
 from finetune.examples import Example, ExampleSet
 from finetune.failures import BadRequest, DataFailure
-from finetune.forgetting import GeneralLook, remember
+from finetune.forgetting import general_look
 from finetune.hooks import drop_left_folders, hook_looks
 from finetune.keeping import Keeper
 from finetune.looks import Look, Validation
-from finetune.means import means_of
+from finetune.means import Means, means_of
 from finetune.memory import gpu_peak_bytes, kernel_kills, peak_bytes, smaller, vanished_for_memory
 from finetune.objective import Objective, Supervised
 from finetune.packing import Packed
@@ -75,47 +75,28 @@ def train(context: RunContext) -> dict[str, Any]:
     data_files = file_records([*files, *([rehearsal] if rehearsal else [])])
     context.progress("load", 0, 0, force=True)
     ranks = Ranks.join()
-    means = means_of(recipe)
-    if means.replaced:
-        context.journal.warning(means.replaced, reason="optimizer_replaced", used=means.optimizer)
-    base = load_base(context, means=means)
+    base = load_base(context, means=_means(context))
     template = set_template(base.tokenizer, recipe.prompt_form, recipe.opening)
     if template.source == "plain" and recipe.prompt_form != "plain":
         context.journal.warning(
             "the base has no chat template; the plain one is used", reason="plain_template"
         )
-    takes = recipe.method
-    examples = read_part(context, base.tokenizer, folder / schema.TRAIN_FILE, takes=takes)
+    examples = read_part(context, base.tokenizer, files[0], takes=recipe.method)
     if refused := refusal(recipe, schema.TRAIN_FILE, examples):
         raise refused
-    valid: list[Any] = []
-    if (folder / schema.VALID_FILE).is_file():
-        limit = context.spec.evaluation.sample_limit or VALID_LOOK
-        path = folder / schema.VALID_FILE
-        part = read_part(context, base.tokenizer, path, limit=limit, takes=takes)
-        valid = [*part.examples, *part.pairs]
+    valid = _valid(context, base, files[1])
     judge = judge_of(recipe, validates=bool(valid))
     rehearsed = read_part(context, base.tokenizer, rehearsal).examples if rehearsal else []
     threads = _threads(context, base, ranks)
-    trainer = Trainer(
-        base,
-        _way(context, recipe),
-        [*(examples.examples or examples.pairs) * recipe.dataset_repeats, *rehearsed],
-        context.ears.demand,
-        means,
-        _objective(recipe, rehearsed),
-        ranks=ranks,
-        batch_size=min(context.spec.fitted_batch_size or recipe.batch_size, recipe.batch_size),
-    )
-    if context.spec.fitted_activation_checkpointing and not trainer.checkpointing:
-        trainer.checkpoint_activations()
-    fingerprint = run_fingerprint(context.spec, base, template, data_files, means)
+    learnt = [*(examples.examples or examples.pairs) * recipe.dataset_repeats, *rehearsed]
+    objective = _objective(recipe, rehearsed)
+    trainer = _trainer(context, base, ranks, learnt, objective)
     looks: list[Look] = [Validation(valid, recipe.eval_steps)]
-    memory = remember(context, base, trainer.model, template) if ranks.first else None
-    if memory is not None:
-        looks.append(GeneralLook(memory, recipe.eval_steps))
+    if (general := general_look(context, base, template)) is not None:
+        looks.append(general)
     if not recipe.try_one_step:
         looks += hook_looks(context, adapter_form_files(template))
+    fingerprint = run_fingerprint(context.spec, base, template, data_files, trainer.means)
     keeper = Keeper(context, trainer, fingerprint)
     session = Session(context, trainer, looks, keeper, judge, len(rehearsed))
     session.begin(threads)
@@ -123,6 +104,59 @@ def train(context: RunContext) -> dict[str, Any]:
     if recipe.try_one_step:
         return one_step(session)
     return _finish(session, base, template, examples, data_files)
+
+
+def _means(context: RunContext) -> Means:
+    means = means_of(context.spec.recipe)
+    if means.replaced:
+        context.journal.warning(means.replaced, reason="optimizer_replaced", used=means.optimizer)
+    return means
+
+
+def _valid(context: RunContext, base: Base, path: Path) -> list[Any]:
+    """The examples of valid.jsonl that are looked at; none where there is no such file."""
+    if not path.is_file():
+        return []
+    limit = context.spec.evaluation.sample_limit or VALID_LOOK
+    takes = context.spec.recipe.method
+    part = read_part(context, base.tokenizer, path, limit=limit, takes=takes)
+    return [*part.examples, *part.pairs]
+
+
+def _trainer(
+    context: RunContext, base: Base, ranks: Ranks, learnt: list[Any], objective: Objective
+) -> Trainer:
+    """The trainer, with what earlier sittings have fitted to the memory."""
+    spec = context.spec
+    trainer = Trainer(
+        base,
+        _way(context, spec.recipe),
+        learnt,
+        context.ears.demand,
+        means_of(spec.recipe),
+        objective,
+        ranks=ranks,
+        batch_size=min(spec.fitted_batch_size or spec.recipe.batch_size, spec.recipe.batch_size),
+    )
+    if spec.fitted_activation_checkpointing and not trainer.checkpointing:
+        trainer.checkpoint_activations()
+    return trainer
+
+
+def _objective(recipe: schema.Recipe, rehearsed: list[Example]) -> Objective:
+    """What the training makes small; raises BadRequest for a pull with nothing to pull on."""
+    if recipe.method == "dpo":
+        return Preference(recipe.dpo.beta)
+    if not recipe.base_pull:
+        return Supervised()
+    if not rehearsed:
+        raise BadRequest(
+            450,
+            "The recipe asks for a pull towards the base and has nothing to pull on.",
+            "base_pull works on the examples of `rehearsal`, and the recipe names none.",
+            "Name a file of general questions with answers as `rehearsal`, or leave base_pull out.",
+        )
+    return Pulled(recipe.base_pull, rehearsed)
 
 
 def _way(context: RunContext, recipe: schema.Recipe) -> schema.Recipe:
@@ -176,22 +210,6 @@ def rehearsal_file(recipe: schema.Recipe) -> Path | None:
     return path
 
 
-def _objective(recipe: schema.Recipe, rehearsed: list[Example]) -> Objective:
-    """What the training makes small; raises BadRequest for a pull with nothing to pull on."""
-    if recipe.method == "dpo":
-        return Preference(recipe.dpo.beta)
-    if not recipe.base_pull:
-        return Supervised()
-    if not rehearsed:
-        raise BadRequest(
-            450,
-            "The recipe asks for a pull towards the base and has nothing to pull on.",
-            "base_pull works on the examples of `rehearsal`, and the recipe names none.",
-            "Name a file of general questions with answers as `rehearsal`, or leave base_pull out.",
-        )
-    return Pulled(recipe.base_pull, rehearsed)
-
-
 def _threads(context: RunContext, base: Base, ranks: Ranks) -> dict[str, Any]:
     """Choose the threads, once for all sittings of a run: the number goes into run.yaml.
 
@@ -217,8 +235,8 @@ def _finish(
 ) -> dict[str, Any]:
     """Adapter and manifest; all may be done again after a kill."""
     context, trainer = session.context, session.trainer
-    step, reason, chosen = _chosen_adapter(session)
-    files = {**chosen, **adapter_form_files(template)}
+    step, reason, weights = _chosen_adapter(session)
+    files = {**weights, **adapter_form_files(template)}
     if context.writes:
         write_folder(context.folder / schema.ADAPTER_FOLDER, files)
     speed = session.clock.tokens_per_second
@@ -236,8 +254,12 @@ def _finish(
         kept_examples=session.way.kept,
         answer_tokens=examples.answer_tokens,
         tokens_per_second=round(speed, 1) if speed else None,
-        train_loss=loss if math.isfinite(loss) else None,
-        eval_loss=trainer.counters.seen.get("eval_loss"),
+        train_loss=_known(loss),
+        eval_loss=_known(
+            trainer.counters.seen.get("eval_loss", math.nan)
+            if step == trainer.counters.step
+            else trainer.counters.best_eval_loss
+        ),
         adapter_step=step,
         adapter_reason=reason,
         stopped_early=session.stopped_early,
@@ -260,6 +282,10 @@ def _finish(
             include=_REPORTED,
         ),
     }
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _chosen_adapter(session: Session) -> tuple[int, str, Mapping[str, bytes]]:

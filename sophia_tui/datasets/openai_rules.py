@@ -53,7 +53,8 @@ def check_lines(path: Path) -> int:
 
 
 def check_training(path: Path, validation: Path | None, pairs: bool = False) -> int:
-    """How many examples the training file has; with `pairs` its lines are preferences, else chats.
+    """How many examples the training file has; with `pairs` the lines are preferences (dpo), else
+    chats.
 
     Raises DataError D390 (no JSON Lines), D391 (too few), D392 (a rule is broken), D393 (both files
     have the same example).

@@ -106,7 +106,7 @@ class ModelsService:
             raise RefusedError(
                 "J611",
                 _("{model} is no model that was trained on this machine.").format(model=found.id),
-                remedy=_("Delete it where it lives."),
+                remedy=_("One at a provider: `sophia provider delete MODEL`."),
                 openai={"code": "model_not_deletable", "param": "model"},
             )
         uses = await self._store.models.uses(found.id)

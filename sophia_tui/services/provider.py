@@ -216,7 +216,7 @@ class ProviderService:
                 "J541",
                 _("The model {model} is not at a provider.").format(model=visible(model.id)),
                 _("It lies in {folder}.").format(folder=visible(model.path or "-")),
-                _("`sophia setup prune` tidies up on this machine."),
+                _("`sophia models delete` deletes it here."),
             )
         await self._require_unused(model)
         job = await self._store.jobs.get(model.job_id) if model.job_id else None

@@ -220,7 +220,8 @@ class TrainBeforeService:
         before = await before_checks(
             self._store, self._settings, version, job.base, hosted, report, budget
         )
-        after = await AfterChecks(self._store, job).items()
+        # a try makes nothing that could be checked afterwards
+        after = [] if job.is_try else await AfterChecks(self._store, job).items()
         return CheckList(job=job.id, dataset=job.dataset, base=job.base, items=[*before, *after])
 
     def _kept_look(self, job: Job, version: DatasetVersion) -> "PreviewReport | None":

@@ -6,10 +6,10 @@
 
 import asyncio
 import json
+import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -26,6 +26,7 @@ from sophia_tui.services.views import Page
 from sophia_tui.settings import load
 from sophia_tui.store.embedded import EmbeddedServer
 from sophia_tui.store.own import open_store
+from tests.conftest import reachable_folder
 from tests.integration.worker_house import SystemClock, new_job
 
 CONTEXT = Context(actor="maria", face=Face.CLI, role=Role.OPERATOR)
@@ -119,14 +120,16 @@ def peer(server: EmbeddedServer, python: str, number: int) -> None:
 
 def main() -> int:
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    with tempfile.TemporaryDirectory(prefix="s-") as place:
-        server = EmbeddedServer(Paths(Path(place) / "data").postgres)
-        try:
-            slowest = asyncio.run(ours(Path(place), number))
-            if len(sys.argv) > 2:
-                peer(server, sys.argv[2], number)
-        finally:
-            server.halt()
+    place = reachable_folder()
+    (place / "data").mkdir(mode=0o711)
+    server = EmbeddedServer(Paths(place / "data").postgres)
+    try:
+        slowest = asyncio.run(ours(place, number))
+        if len(sys.argv) > 2:
+            peer(server, sys.argv[2], number)
+    finally:
+        server.halt()
+        shutil.rmtree(place)
     return int(slowest > BUDGET_MILLISECONDS)
 
 

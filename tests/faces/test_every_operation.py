@@ -9,6 +9,8 @@ import json
 import re
 import shlex
 import shutil
+import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -148,6 +150,13 @@ def town(postgres: EmbeddedServer, migrated_template: str) -> Iterator[Town]:
     yield Town(postgres, folder, place / "untouched", rows_of(url))
     administer(postgres, "DROP DATABASE {} WITH (FORCE)", STORE)
     shutil.rmtree(place)
+
+
+def _keep_probe(folder: Path) -> None:
+    """The speed of this machine as if it was just measured: each face counts with the same."""
+    folder.mkdir()
+    kept = {"device": "cpu", "gflops": 100.0, "host": socket.gethostname(), "at": time.time()}
+    (folder / "speed.json").write_text(json.dumps(kept))
 
 
 async def _seed(url: str, folder: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,13 @@ import pytest
 import torch
 
 from finetune import schema
-from finetune.memory import available_bytes, is_out_of_memory, smaller, vanished_for_memory
+from finetune.memory import (
+    available_bytes,
+    is_out_of_memory,
+    kernel_kills,
+    smaller,
+    vanished_for_memory,
+)
 from finetune.packing import Padded
 from finetune.training import Trainer
 from tests.finetune.conftest import MakeRun
@@ -190,6 +198,42 @@ def test_a_real_limit_is_met_and_answered(make_run: MakeRun, tmp_path: Path) -> 
     assert answers(run)[0] == ("batch_size", 512, 256)
     assert manifest(run).steps == 2
     assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
+
+
+@pytest.fixture
+def small_cgroup() -> Iterator[Path]:
+    """A cgroup of 700 MB, where this user may make one."""
+    first = Path("/sys/fs/cgroup/memory")
+    root = first if first.is_dir() else Path("/sys/fs/cgroup")
+    group = root / f"sophia-test-{os.getpid()}"
+    limit = "memory.limit_in_bytes" if first.is_dir() else "memory.max"
+    try:
+        group.mkdir()
+        (group / limit).write_text(str(700 << 20))
+    except OSError as error:
+        pytest.skip(f"no cgroup can be made here: {error}")
+    yield group
+    group.rmdir()
+
+
+def test_the_kernels_kill_is_met_by_a_smaller_way_at_the_next_start(
+    make_run: MakeRun, small_cgroup: Path, tmp_path: Path
+) -> None:
+    from tests.finetune.tiny_model import build_dataset
+
+    if kernel_kills() is None:
+        pytest.skip("this kernel does not count what it ends")
+    data = build_dataset(tmp_path / "more", repeat=128)
+    recipe = {**EIGHT, "batch_size": 1024, "gradient_accumulation": 1, "max_steps": 1}
+    run = make_run(recipe=recipe, dataset_path=str(data))
+    enter = (
+        f"echo $$ > {small_cgroup}/cgroup.procs && exec {sys.executable} -m finetune train {run}"
+    )
+    done = subprocess.run(["sh", "-c", enter], capture_output=True, timeout=200)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    assert finetune("train", run) == 0
+    assert answers(run) == [("batch_size", 1024, 512)]
+    assert manifest(run).batch_size == 512
 
 
 def test_the_heartbeat_carries_memory(make_run: MakeRun) -> None:

@@ -212,6 +212,11 @@ def test_an_evaluation_on_pairs_scores_the_chosen_answers(
     assert [each.prompt for each in report.answers] == [question(town) for town in TOWNS[:2]]
     assert report.after is not None
     assert report.after.loss < report.before.loss
+    assert report.preferences is not None
+    assert (report.preferences.accuracy.right, report.preferences.pairs) == (3, 3)
+    # The training's last look was at the same pairs through the same adapter.
+    seen = [event.data for event in events(preferred, "metric")][-1]["eval_reward_margin"]
+    assert report.preferences.margin == pytest.approx(seen, rel=1e-3)
     assert report.samples[0].reference in {answer(*each) for each in pairs()}
 
 

@@ -191,7 +191,7 @@ def test_the_command_line_follows_a_job_to_its_model(
     assert "succeeded" in done.stderr
     shown = command(environment, "finetune", "--status", theirs["id"], "--watch", "--json")
     assert shown.returncode == 0
-    assert set(json.loads(shown.stdout)) == FIELDS
+    assert set(json.loads(shown.stdout.splitlines()[-1])) == FIELDS
 
 
 def test_a_watched_job_that_fails_ends_with_1(
