@@ -110,13 +110,18 @@ def _refuse_what_is_not_plain(module: Any, more: dict[str, Any], bounds: list[in
         raise ValueError(f"{type(module).__name__} has {odd or 'dropout or a window'}")
 
 
+def is_taken_up(model: Any) -> bool:
+    """Whether the model uses this attention, so that packing has proved it a plain one."""
+    return bool(getattr(model.config, "_attn_implementation", None) == NAME)
+
+
 def take_up(model: Any) -> bool:
     """Let the model use this attention from now on; False where it cannot (it is not `sdpa`)."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
     if model.config._attn_implementation != "sdpa":
-        return bool(model.config._attn_implementation == NAME)
+        return is_taken_up(model)
     AttentionInterface.register(NAME, packed_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.config._attn_implementation = NAME
@@ -125,5 +130,5 @@ def take_up(model: Any) -> bool:
 
 def give_up(model: Any) -> None:
     """Back to the usual attention."""
-    if model.config._attn_implementation == NAME:
+    if is_taken_up(model):
         model.config._attn_implementation = "sdpa"

@@ -10,17 +10,19 @@ from typing import Any
 
 import torch
 
-from finetune import schema
+from finetune import attention, schema
 from finetune.bases import Base
-from finetune.examples import IGNORED, Example, ExampleSet, Takes, collate, load_examples
+from finetune.examples import IGNORED, Batch, Example, ExampleSet, Takes, collate, load_examples
 from finetune.failures import WorkFailure
-from finetune.losses import answer_losses
+from finetune.losses import answer_losses, head_losses
 from finetune.memory import is_out_of_memory
 from finetune.rows import unusable, write_lines
 from finetune.runner import RunContext
 
 RESAMPLES = 2000
 _SCORING_BATCH = 8
+#: Places of a padded batch: their logits are what takes the memory.
+_SCORING_PLACES = 1024
 
 
 def read_part(
@@ -84,29 +86,43 @@ def score(
         with torch.no_grad():
             while left:
                 on_batch(len(found))
-                indexes = left[:size]
+                indexes = left[: _together([len(examples[each].ids) for each in left[:size]])]
                 scored = _score_together(base, model, [examples[index] for index in indexes])
                 if scored is None:
                     size = len(indexes) // 2
                     continue
                 found.update(zip(indexes, scored, strict=True))
-                left = left[size:]
+                left = left[len(indexes) :]
     finally:
         model.train(was_training)
     return [found[index] for index in range(len(examples))]
 
 
+def _together(lengths: list[int]) -> int:
+    """How many of these, from short to long, make a batch within _SCORING_PLACES; at least one."""
+    fitting = [count for count, most in enumerate(lengths, 1) if count * most <= _SCORING_PLACES]
+    return max(fitting, default=1)
+
+
 def _score_together(base: Base, model: Any, examples: list[Example]) -> list[ExampleLoss] | None:
     """Losses of a batch; None where it is too large for the memory, and could be smaller."""
     batch = collate(examples, base.tokenizer.pad_token_id, base.device)
+    counts = (batch.targets != IGNORED).sum(dim=1).tolist()
     try:
-        sums = answer_losses(model, batch).sum(dim=1).tolist()
+        sums = _sums(model, batch, counts)
     except (RuntimeError, MemoryError) as error:
         if len(examples) > 1 and is_out_of_memory(error):
             return None
         raise
-    counts = (batch.targets != IGNORED).sum(dim=1).tolist()
     return [ExampleLoss(_finite(nats), count) for nats, count in zip(sums, counts, strict=True)]
+
+
+def _sums(model: Any, batch: Batch, counts: list[int]) -> list[float]:
+    """Nats of each row; where packing has proved that it may be so, with few logits at once."""
+    if attention.is_taken_up(model):
+        return [float(row.sum()) for row in head_losses(model, batch)[0].split(counts)]
+    found: list[float] = answer_losses(model, batch).sum(dim=1).tolist()
+    return found
 
 
 def _finite(nats: float) -> float:

@@ -268,3 +268,27 @@ def test_short_attention_in_bfloat16_is_that_of_torch() -> None:
 
     for short, exact in zip(found(torch.bfloat16), found(torch.float32), strict=True):
         assert (short - exact).norm() < 0.02 * exact.norm()
+
+
+def test_a_validation_of_a_packed_training_has_the_losses_of_any_other(tiny_base: Path) -> None:
+    import torch
+
+    from finetune.scoring import score
+
+    model = _adapted(tiny_base)
+    base: Any = SimpleNamespace(
+        tokenizer=SimpleNamespace(pad_token_id=0), device=torch.device("cpu")
+    )
+    before = score(base, model, _some(), lambda _: None)
+    _feeds(model)
+    after = score(base, model, _some(), lambda _: None)
+    assert [each.nats for each in after] == pytest.approx([each.nats for each in before], rel=1e-4)
+    assert [each.tokens for each in after] == [each.tokens for each in before]
+
+
+def test_long_examples_are_scored_fewer_at_once() -> None:
+    from finetune.scoring import _together
+
+    assert _together([10] * 8) == 8
+    assert _together([100, 200, 300, 400]) == 3
+    assert _together([2000, 2000]) == 1
