@@ -111,7 +111,6 @@ KEYS = (
     Key("n", "act.later", N_("later in the queue"), scope="jobs"),
     Key("d", "schedules.list", N_("schedules"), scope="jobs"),
     Key("a", "schedules.add", N_("add a schedule"), scope="jobs"),
-    Key("d", "schedules.list", N_("schedules"), scope="settings"),
     Key("k", "train.checklist", N_("check list"), scope="jobs", rank=17),
     Key("c", "collect.run", N_("collect"), scope="datasets", rank=5),
     Key("n", "prepare.run", N_("prepare"), scope="datasets", rank=6),

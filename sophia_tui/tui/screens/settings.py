@@ -10,7 +10,7 @@ from sophia_tui.services.views import worded
 from sophia_tui.textsafe import visible
 from sophia_tui.tui.parts import Part, pairs
 from sophia_tui.tui.screens.detail import DetailScreen
-from sophia_tui.tui.screens.table import MOST_ROWS, Row
+from sophia_tui.tui.screens.table import Row
 
 
 class SettingsScreen(DetailScreen):
@@ -71,8 +71,6 @@ class SettingsScreen(DetailScreen):
         )
 
     def prefill(self, operation: str) -> dict[str, Any]:
-        if operation == "schedules.list":
-            return {"limit": MOST_ROWS}  # all of them, and no form before
         row = self.shown
         if operation not in ("settings.set", "settings.unset") or row is None:
             return {}
