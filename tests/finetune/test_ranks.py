@@ -78,7 +78,7 @@ def test_they_pause_together_and_one_goes_on_alone(make_run: MakeRun) -> None:
     run = make_run(recipe=recipe)
     process = torchrun(run)
     try:
-        wait_for_step(run, 5, alive=lambda: process.poll() is None)
+        wait_for_step(run, 5, alive=lambda: process.poll() is None, seconds=200)
         process.send_signal(signal.SIGTERM)
     finally:
         ended(process, run)
@@ -95,11 +95,11 @@ def test_they_end_when_torchrun_is_killed(make_run: MakeRun) -> None:
     run = make_run(recipe={**RECIPE, "max_steps": 5000, "save_steps": 5000})
     process = torchrun(run)
     try:
-        wait_for_step(run, 3, alive=lambda: process.poll() is None)
+        wait_for_step(run, 3, alive=lambda: process.poll() is None, seconds=200)
     finally:
         process.kill()
         process.wait()
-    end = time.monotonic() + 60
+    end = time.monotonic() + 150
     while states(run)[-1] != "paused":
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -115,7 +115,7 @@ def test_killed_and_paused_by_file_they_go_on_exactly(make_run: MakeRun) -> None
     run = make_run(recipe=recipe)
     process = torchrun(run)
     try:
-        wait_for_step(run, 8, alive=lambda: process.poll() is None)
+        wait_for_step(run, 8, alive=lambda: process.poll() is None, seconds=200)
         beat = schema.read_document(run / "heartbeat", schema.Heartbeat)
         os.kill(beat.pid, signal.SIGKILL)
     finally:
@@ -123,7 +123,7 @@ def test_killed_and_paused_by_file_they_go_on_exactly(make_run: MakeRun) -> None
     process = torchrun(run)
 
     def pause() -> None:
-        wait_for_step(run, 20)
+        wait_for_step(run, 20, seconds=200)
         schema.write_document(run / "control.json", schema.Control(action="pause"))
 
     watcher = threading.Thread(target=pause, daemon=True)

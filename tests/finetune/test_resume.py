@@ -23,9 +23,11 @@ from tests.finetune.helpers import events, finetune, losses, manifest, states
 LONG = {"max_steps": 60, "save_steps": 8}
 
 
-def wait_for_step(folder: Path, step: int, alive: Callable[[], bool] = lambda: True) -> None:
+def wait_for_step(
+    folder: Path, step: int, alive: Callable[[], bool] = lambda: True, seconds: float = 60
+) -> None:
     """Wait until the run has said the loss of a step."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + seconds
     while max(losses(folder), default=0) < step:
         assert time.monotonic() < end and alive()
         time.sleep(0.01)
