@@ -1,7 +1,7 @@
 """Forgetting, noticed while it happens: general questions asked again while a model is tuned.
 
-Only those count that the base answers rightly. It is asked once, before the first step; its verdict
-stands in the run folder, so that a resume does not ask it again.
+Only those count that the base answers rightly. It is asked once; its verdict stands in the run
+folder, so that a resume does not ask it again.
 """
 
 from __future__ import annotations
@@ -28,48 +28,42 @@ if TYPE_CHECKING:
 ANSWER_TOKENS = 24
 
 
-@dataclass(frozen=True)
-class Kept:
-    """General questions still answered rightly, of those that the base answers rightly."""
+@dataclass
+class GeneralLook:
+    """Asks what the base knows at each validation. The base itself is asked at the first one, with
+    its adapter off: so no first step waits for it.
 
-    right: int
-    total: int
-
-    @property
-    def share(self) -> float:
-        """From 0 to 1."""
-        return self.right / self.total
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What the base knows, by a sample of general questions; asks whether it is still known."""
+    The adapter stays apart from the weights meanwhile: taken in and out again it would leave them
+    rounded otherwise, and a resume would not be exact.
+    """
 
     context: RunContext
     base: Base
+    template: Template
     questions: Sequence[schema.Question]
-
-    def look(self, model: Any) -> Kept:
-        """Ask the model; nothing of it changes, and no random number is drawn. May raise Stopped.
-
-        The adapter stays apart from the weights: taken in and out again it would leave them
-        rounded otherwise, and a resume would not be exact.
-        """
-        right = _rightly_answered(self.context, self.base, model, self.questions)
-        return Kept(len(right), len(self.questions))
-
-
-@dataclass(frozen=True)
-class GeneralLook:
-    """Asks what the base knows at each validation."""
-
-    memory: Memory
     every: int | None
+    _known: list[schema.Question] | None = None
 
     def look(self, trainer: Trainer) -> dict[str, float]:
-        """`kept` and `kept_total`: questions still answered rightly, of those asked."""
-        kept = self.memory.look(trainer.model)
-        return {"kept": kept.right, "kept_total": kept.total}
+        """`kept` and `kept_total`: questions still answered rightly, of those asked; neither where
+        the base answers none rightly."""
+        if self._known is None:
+            self._known = self._known_to_base(trainer.model)
+        if not self._known:
+            return {}
+        right = _rightly_answered(self.context, self.base, trainer.model, self._known)
+        return {"kept": len(right), "kept_total": len(self._known)}
+
+    def _known_to_base(self, model: Any) -> list[schema.Question]:
+        verdict = _verdict(self.context, self.base, model, self.template, self.questions)
+        if not verdict.right:
+            self.context.journal.warning(
+                "the base answers none of the general questions; forgetting is not watched",
+                reason="no_general_answer",
+                asked=verdict.asked,
+            )
+        known = set(verdict.right)
+        return [each for each in self.questions if each.id in known]
 
 
 def forgets(recipe: schema.Recipe, seen: Mapping[str, float]) -> bool:
@@ -95,9 +89,11 @@ def warn_of_forgetting(context: RunContext, seen: Mapping[str, float], step: int
     )
 
 
-def remember(context: RunContext, base: Base, model: Any, template: Template) -> Memory | None:
-    """What the recipe's general questions tell of the base; None where it names none, or where the
-    base answers none rightly (which is said as a warning). Raises DataFailure 250, Stopped."""
+def general_look(context: RunContext, base: Base, template: Template) -> GeneralLook | None:
+    """The look that the recipe's general questions ask for; None where it names none.
+
+    Raises DataFailure 250.
+    """
     recipe = context.spec.recipe
     path = schema.general_path(recipe)
     if path is None:
@@ -112,17 +108,7 @@ def remember(context: RunContext, base: Base, model: Any, template: Template) ->
             "Correct `general_questions` in the recipe, or leave it out: then a training does not "
             "tell what it forgets.",
         ) from error
-    verdict = _verdict(context, base, model, template, questions)
-    known = set(verdict.right)
-    chosen = [each for each in questions if each.id in known]
-    if not chosen:
-        context.journal.warning(
-            "the base answers none of the general questions; forgetting is not watched",
-            reason="no_general_answer",
-            asked=verdict.asked,
-        )
-        return None
-    return Memory(context, base, chosen)
+    return GeneralLook(context, base, template, questions, recipe.eval_steps)
 
 
 def _verdict(

@@ -93,6 +93,8 @@ class Packed(Padded):
         there are where several processes share them.
         """
         most = PACKED_TOKENS[self.device.type] * min(size, self.batch_size) / self.batch_size
+        if self.device.type == "cpu" and self.model.dtype == torch.float32:
+            most /= 2  # twice the bytes by token, and matrices that are as fast at half the height
         lengths = [length(each) for each in chosen]
         rows: list[list[int]] = [[] for _ in range(max(least, math.ceil(sum(lengths) / most)))]
         taken = [0] * len(rows)

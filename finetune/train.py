@@ -16,7 +16,7 @@ from finetune.bases import Base, load_base
 from finetune.checkpoints import records_of, write_folder
 from finetune.examples import Example, ExampleSet
 from finetune.failures import BadRequest, DataFailure
-from finetune.forgetting import GeneralLook, remember
+from finetune.forgetting import general_look
 from finetune.hooks import drop_left_folders, hook_looks
 from finetune.keeping import Keeper
 from finetune.looks import Look, Validation
@@ -92,16 +92,14 @@ def train(context: RunContext) -> dict[str, Any]:
     objective = _objective(recipe, rehearsed)
     trainer = _trainer(context, base, ranks, learnt, objective)
     looks: list[Look] = [Validation(valid, recipe.eval_steps)]
+    if (general := general_look(context, base, template)) is not None:
+        looks.append(general)
     if not recipe.try_one_step:
         looks += hook_looks(context, adapter_form_files(template))
     fingerprint = run_fingerprint(context.spec, base, template, data_files, trainer.means)
     keeper = Keeper(context, trainer, fingerprint)
     session = Session(context, trainer, looks, keeper, judge, len(rehearsed))
     session.begin(threads)
-    # Now the model is as it will be asked: packing may have halved its frozen weights.
-    memory = remember(context, base, trainer.model, template) if ranks.first else None
-    if memory is not None:
-        looks.insert(1, GeneralLook(memory, recipe.eval_steps))
     session.train()
     if recipe.try_one_step:
         return one_step(session)

@@ -72,6 +72,7 @@ VERBS = {
     "change": N_("change"),
     "remove": N_("remove"),
     "run-now": N_("run at once"),
+    "files": N_("files"),
 }
 SUBJECTS = {
     "overview": N_("overview"),
@@ -100,6 +101,7 @@ SUBJECTS = {
     "tuning": N_("tuning by the protocol"),
     "adaptive": N_("adaptive training"),
     "personas": N_("personas"),
+    "provider": N_("provider"),
 }
 STATES = {
     "draft": N_("draft"),

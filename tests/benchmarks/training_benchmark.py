@@ -247,7 +247,7 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--only", choices=(OURS, DEFAULTS, PACKED), help="one contender alone")
+    parser.add_argument("--only", nargs="+", choices=(OURS, DEFAULTS, PACKED))
     options = parser.parse_args()
     options.trl_settings = {}
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
@@ -290,7 +290,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         OURS: lambda at: run_ours(at, data, options),
     }
     found: dict[str, list[Measured]] = {
-        name: [] for name in contenders if options.only in (None, name)
+        name: [] for name in contenders if not options.only or name in options.only
     }
     for repeat in range(options.repeats):
         for name in found:

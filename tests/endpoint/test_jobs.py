@@ -9,7 +9,7 @@ import openai
 import pytest
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.endpoint.conftest import ADMIN, chats
+from tests.endpoint.conftest import ADMIN, chats, preferences
 
 
 def until(client: openai.OpenAI, job_id: str, true: Callable[[FineTuningJob], bool]) -> Any:
@@ -102,3 +102,15 @@ def _delete_the_model(client: openai.OpenAI, address: str, name: str) -> None:
     with pytest.raises(openai.NotFoundError) as gone:
         owner.models.delete(name)
     assert gone.value.code == "model_not_found"
+
+
+def test_preferences_are_trained(client: openai.OpenAI, base: Path) -> None:
+    parameters = {"n_epochs": 1, "batch_size": 4, "beta": 0.3}
+    job = client.fine_tuning.jobs.create(
+        model=str(base),
+        training_file=upload(client, preferences(12), "better.jsonl"),
+        method={"type": "dpo", "dpo": {"hyperparameters": parameters}},  # type: ignore[typeddict-item]
+    )
+    assert job.method and job.method.type == "dpo"
+    done = until(client, job.id, lambda each: each.status in ("succeeded", "failed"))
+    assert done.status == "succeeded" and done.fine_tuned_model, done.error

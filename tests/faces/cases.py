@@ -45,9 +45,9 @@ CASES: dict[str, Case] = {
     "train.plan": Case(
         {"dataset": "town", "base": seeded.BASE, "change": ["batch_size=1"], "budget": 20.0}
     ),
-    # the hub's base is not here; tests/integration/test_train_before.py shows real previews
+    # no base is here; tests/integration/test_train_before.py shows real previews
     "train.preview": Case(
-        {"dataset": "town", "base": seeded.HOSTED_BASE, "limit": 2}, error="SOPHIA-J575"
+        {"dataset": "town", "base": "./nowhere", "limit": 2}, error="SOPHIA-J431"
     ),
     "train.checklist": Case({"job": seeded.SUCCEEDED}),
     "finetune.run": Case({"base": seeded.BASE}, changes=("dataset_versions", "jobs")),

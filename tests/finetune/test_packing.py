@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -205,7 +206,8 @@ def test_a_step_goes_in_rows_of_a_bounded_size_and_a_lack_of_memory_makes_them_s
     from finetune import packing
 
     monkeypatch.setattr(packing, "PACKED_TOKENS", {"cpu": 100})
-    feed = packing.Packed(None, 0, torch.device("cpu"), batch_size=4)
+    model = SimpleNamespace(dtype=torch.bfloat16)
+    feed = packing.Packed(model, 0, torch.device("cpu"), batch_size=4)
     lengths = [90, 10, 40, 50, 130, 20, 30, 60]
     for size, most in ((4, 100), (2, 50)):
         rows = feed.parts(range(len(lengths)), size, lambda place: lengths[place])

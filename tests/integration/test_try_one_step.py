@@ -59,16 +59,17 @@ async def test_a_try_tells_seconds_memory_and_the_time_of_the_whole_and_makes_no
 ) -> None:
     base = build_tiny_model(tmp_path / "base")
     await house.store.datasets.add(written(tmp_path / "whole", [chat(*pair) for pair in pairs()]))
-    job = await house.ended(base=str(base), try_one_step=True, threads=1)
+    history = tmp_path / "history.jsonl"
+    job = await house.ended(base=str(base), try_one_step=True, threads=1, history=str(history))
     assert job.state == "succeeded", job.error
     assert job.is_try and job.resulting_model is None
     assert await house.store.models.page() == []
     result = job.result or {}
     assert result["step_seconds"] > 0 and result["memory_bytes"] > 100_000_000
-    # 2 epochs of 8 examples, 16 in a step
-    assert result["planned_steps"] == 1
+    # 2 epochs of 8 examples, at most 16 in a step
+    assert result["planned_steps"] == 2
     assert result["whole_seconds"] >= result["step_seconds"]
-    assert not (Path(job.request["history_file"])).exists()
+    assert not history.exists()
 
 
 async def test_without_a_look_before_the_run_itself_refuses_with_the_lines(
@@ -77,7 +78,8 @@ async def test_without_a_look_before_the_run_itself_refuses_with_the_lines(
     base = build_tiny_model(tmp_path / "base")
     rows = [*(chat(*pair) for pair in pairs()), MUTE]
     await house.store.datasets.add(written(tmp_path / "mute", rows))
-    job = await house.ended(base=str(base), max_steps=1, threads=1)
+    history = str(tmp_path / "history.jsonl")
+    job = await house.ended(base=str(base), max_steps=1, threads=1, history=history)
     assert job.state == "failed" and job.error is not None
     assert "9" in f"{job.error['what']} {job.error['why']}"
     assert job.step in (None, 0)
