@@ -210,6 +210,14 @@ def test_held_out_wordings_are_answered_after_the_demos_training(
     assert learned.rise("en") >= 30
 
 
+def test_most_general_answers_are_kept_and_the_run_tells_so(learned: Learned) -> None:
+    after = learned.graded("general").after
+    assert after is not None and after.right >= 85
+    looks = [each.data for each in events(learned.run, "metric") if "kept" in each.data]
+    assert looks[-1]["step"] == manifest(learned.run).steps
+    assert looks[-1]["kept_total"] == 24
+
+
 def test_on_shuffled_answers_hardly_any_right_one_appears(
     control: Learned, capsys: pytest.CaptureFixture[str]
 ) -> None:

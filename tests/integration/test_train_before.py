@@ -116,7 +116,9 @@ def keep_probe(paths: Paths, gflops: float) -> None:
 async def test_a_plan_counts_tokens_and_tells_memory_and_time(
     office: Office, version: DatasetVersion, tiny: Path
 ) -> None:
-    plan = await office.before.plan(CONTEXT, TrainRequest(base=str(tiny), recipe="default", epochs=2))
+    plan = await office.before.plan(
+        CONTEXT, TrainRequest(base=str(tiny), recipe="default", epochs=2)
+    )
     assert plan.ready and plan.refusals == [] and plan.steps == 4
     assert plan.data is not None and plan.data.counted_by == "tokenizer"
     assert plan.data.examples == 32 and 0 < (plan.data.trained_tokens or 0) < plan.data.tokens
