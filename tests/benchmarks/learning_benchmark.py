@@ -215,7 +215,7 @@ def judge(
 def table(points: list[Point]) -> str:
     """All points as text."""
     lines = [
-        f"{'':15}{'part':>5}{'step':>6}   {'held out, right':25}{'by language':28}general, kept"
+        f"{'':15}{'part':>5}{'step':>6}   {'held out, right':28}{'by language':28}general, kept"
     ]
     for each in points:
         languages = ", ".join(
