@@ -222,7 +222,7 @@ def table(points: list[Point]) -> str:
             f"{name} {share.right}/{share.total}" for name, share in each.by_language.items()
         )
         lines.append(
-            f"{each.name:15}{f'{each.quarter}/4':>5}{each.step:6}   {each.learnt!s:25}"
+            f"{each.name:15}{f'{each.quarter}/4':>5}{each.step:6}   {each.learnt!s:28}"
             f"{languages:28}{each.kept}"
         )
     return "\n".join(lines)
