@@ -315,6 +315,11 @@ class Lengths:
     longest: int
     examples: int
 
+    @property
+    def mean(self) -> float:
+        """Tokens of an example."""
+        return self.tokens / max(1, self.examples)
+
 
 @dataclass(frozen=True)
 class Memory:

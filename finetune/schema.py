@@ -80,6 +80,17 @@ class ContractError(Exception):
     """A document of a run folder is missing, unreadable or of another version."""
 
 
+class NotYaml(ContractError):
+    """A file that people write is no YAML; line and column count from 1, where they are known."""
+
+    def __init__(
+        self, file: str, problem: str, line: int | None = None, column: int | None = None
+    ) -> None:
+        place = "" if line is None else f"line {line}, column {column}: "
+        super().__init__(f"{file} is not YAML: {place}{problem}")
+        self.file, self.problem, self.line, self.column = file, problem, line, column
+
+
 D = TypeVar("D", bound=Document)
 
 
@@ -270,6 +281,9 @@ class RunManifest(VersionedDocument):
     packed: bool = Field(False, description="whether batches were packed into one row")
     kept_examples: int = Field(0, description="whose frozen layers were computed once")
     answer_tokens: int = 0
+    trained_tokens: int = Field(
+        0, description="gone through by all steps, prompts included and padding not"
+    )
     tokens_per_second: float | None = None
     train_loss: float | None = Field(None, description="mean of the last logging window")
     eval_loss: float | None = Field(None, description="at the validation of adapter_step")
@@ -601,18 +615,21 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(source: str | Path) -> Recipe:
-    """A recipe by the name of one that comes along, or by path; raises ContractError."""
-    import yaml
+    """A recipe by the name of one that comes along, or by path; raises ContractError, NotYaml
+    where the file is none."""
+    from finetune.strict_yaml import Unreadable, read_yaml
 
     named = RECIPES_FOLDER / f"{source}.yaml"
     path = named if str(source) in recipe_names() else Path(source)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"))
         return Recipe.model_validate(content if content is not None else {})
     except OSError as error:
         known = ", ".join(recipe_names())
         raise ContractError(f"no recipe {source}: {error.strerror}; known: {known}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ContractError(f"{path} is not YAML: {type(error).__name__}") from error
+    except UnicodeDecodeError as error:
+        raise NotYaml(str(path), "it is not UTF-8") from error
+    except Unreadable as error:
+        raise NotYaml(str(path), error.problem, error.line, error.column) from error
     except ValidationError as error:
         raise ContractError(f"{path}: {describe(error)}") from error

@@ -59,6 +59,7 @@ _REPORTED = {
     "examples",
     "rehearsal_examples",
     "answer_tokens",
+    "trained_tokens",
     "threads",
 }
 
@@ -253,6 +254,7 @@ def _finish(
         packed=isinstance(session.way.feed, Packed),
         kept_examples=session.way.kept,
         answer_tokens=examples.answer_tokens,
+        trained_tokens=round(trainer.counters.tokens),
         tokens_per_second=round(speed, 1) if speed else None,
         train_loss=_known(loss),
         eval_loss=_known(

@@ -84,6 +84,19 @@ def number(value: float, decimals: int = 0) -> str:
     return text
 
 
+def money(value: float, beside: float | None = None) -> str:
+    """A sum for people: two decimals, more where it is small or looks like the one beside it."""
+    decimals = 2
+    while decimals < 8 and (
+        (value and abs(value) < 10.0 ** (1 - decimals))
+        or (
+            beside not in (None, value) and number(beside or 0, decimals) == number(value, decimals)
+        )
+    ):
+        decimals += 1
+    return number(value, decimals)
+
+
 def set_zone(name: str) -> None:
     """People read times in the zone of that name (SOPHIA_TIMEZONE) from here on."""
     _zone.set(name)

@@ -14,6 +14,8 @@ def explained(problem: Mapping[str, Any]) -> str:
     if kind in ("literal_error", "enum"):
         choices = str(limits.get("expected", "")).replace(" or ", _(" or "))
         return _("must be one of {choices}").format(choices=choices)
+    if kind == "finite_number":
+        return _("must be a number that is neither infinite nor NaN")
     if kind == "string_pattern_mismatch":
         return _("must look like {pattern}").format(pattern=limits.get("pattern", ""))
     text = _simple(kind)
@@ -28,7 +30,9 @@ def explained(problem: Mapping[str, Any]) -> str:
         ("max_length", _("must not be longer than {limit}")),
     ):
         if name in limits:
-            return words.format(limit=limits[name])
+            limit = limits[name]
+            whole = isinstance(limit, float) and limit.is_integer()
+            return words.format(limit=int(limit) if whole else limit)
     return visible(str(problem["msg"]))
 
 

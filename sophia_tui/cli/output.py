@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from sophia_tui.domain.context import Progress
 from sophia_tui.domain.operations import Output, plainly
 from sophia_tui.errors import SophiaError
-from sophia_tui.i18n import _, clock_time, number
+from sophia_tui.i18n import _, clock_time, get_language, number
 from sophia_tui.services.views import key_word, worded
 from sophia_tui.textsafe import HOSTILE, visible
 
@@ -40,7 +40,7 @@ def shown(value: Any) -> str:
     if isinstance(value, datetime):
         return clock_time(value)
     if isinstance(value, float):
-        return number(value, 4) if abs(value) < 10 else number(value, 1)
+        return _real(value)
     if isinstance(value, int):
         return number(value)
     if isinstance(value, BaseModel):
@@ -53,6 +53,16 @@ def shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(shown(each) for each in value) or "-"
     return visible(str(value))
+
+
+def _real(value: float) -> str:
+    """As many digits as say something: 8, 0.4312, 2.9e-05."""
+    if value.is_integer():
+        return number(value)
+    if abs(value) < 0.001:
+        text = f"{value:.3g}"
+        return text.replace(".", ",") if get_language() == "pt_BR" else text
+    return number(value, 4) if abs(value) < 10 else number(value, 1)
 
 
 def _of_key(key: Any, value: Any) -> str:
@@ -129,7 +139,8 @@ def _fits(value: Any) -> bool:
 def _fields(result: BaseModel, plain: bool) -> list[str]:
     lines: list[str] = []
     hidden = getattr(type(result), "machine_only", ())
-    for name in type(result).model_fields:
+    first: tuple[str, ...] = getattr(type(result), "shown_first", ())
+    for name in (*first, *(each for each in type(result).model_fields if each not in first)):
         if name in hidden:
             continue
         value = getattr(result, name)

@@ -6,6 +6,9 @@ from typing import Any
 
 #: What a version holds: chats to learn from, or preference pairs. Never both.
 CHAT, PAIRS = "chat", "pairs"
+#: What the names of data sets begin with that doors make of their own data: files sent to the
+#: OpenAI-compatible endpoint, events, personas. A training takes them only by name.
+DOOR_NAMES = ("upload", "adaptive", "persona")
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 

@@ -193,6 +193,9 @@ class DatasetStore(Protocol):
 
     async def page(self, limit: int = 100, offset: int = 0) -> list[DatasetVersion]: ...
 
+    async def newest_prepared(self) -> DatasetVersion | None:
+        """The newest that people prepared: none that a door made (DOOR_NAMES)."""
+
 
 class ModelStore(Protocol):
     async def add(self, model: Model) -> None: ...

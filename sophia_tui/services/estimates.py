@@ -154,7 +154,8 @@ def speed_of_runs(jobs: Sequence[Job], shape: model.Shape, mean_length: float) -
     """The median of what earlier trainings of the same base reached; None where none tells.
 
     Their tokens a second are taken with their own recipes: one that trains fewer layers or packs is
-    faster, and says the same about the machine.
+    faster, and says the same about the machine. `mean_length` is that of the data, in tokens; no
+    recipe sees more of an example than its sequence length.
     """
     from pydantic import ValidationError
 
@@ -169,7 +170,8 @@ def speed_of_runs(jobs: Sequence[Job], shape: model.Shape, mean_length: float) -
             recipe = Recipe.model_validate((job.request.get("run") or {}).get("recipe") or {})
         except ValidationError:
             continue  # of a version with other fields
-        found[job.id] = rate * model.operations_per_token(shape, recipe, mean_length)
+        length = min(mean_length, recipe.sequence_length)
+        found[job.id] = rate * model.operations_per_token(shape, recipe, length)
     if not found:
         return None
     return Speed(statistics.median(found.values()), tuple(found))
@@ -177,11 +179,10 @@ def speed_of_runs(jobs: Sequence[Job], shape: model.Shape, mean_length: float) -
 
 def tokens_to_train(recipe: "Recipe", lengths: model.Lengths, steps: int) -> float:
     """Tokens that so many steps go through."""
-    mean = lengths.tokens / max(1, lengths.examples)
     rows = steps * recipe.batch_size * recipe.gradient_accumulation
     if recipe.max_steps is None:  # an epoch's last step may be a small one
         rows = min(rows, round(recipe.epochs * lengths.examples) or 1)
-    return rows * mean
+    return rows * min(lengths.mean, recipe.sequence_length)
 
 
 def start_seconds(shape: model.Shape, recipe: "Recipe", device: model.Device) -> float:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sophia_tui.domain.jobs import FIGURES, Job
 from sophia_tui.domain.protocols import Store
+from sophia_tui.services.job_states import has_ended
 from sophia_tui.services.views import JobView
 
 if TYPE_CHECKING:
@@ -19,17 +20,30 @@ _HOUR = 3600.0
 async def figured(view: V, job: Job, store: Store, settings: "Settings") -> V:
     """The view with the newest figures of the job's events.
 
-    The cost of a job of this machine is the time in which it worked at SOPHIA_MACHINE_USD_PER_HOUR;
-    without that setting none is said.
+    What a job of this machine has cost so far is the time in which it worked at
+    SOPHIA_MACHINE_USD_PER_HOUR, which is fixed when it ends (`cost_at_end`).
     """
     told = await store.jobs.figures(job.id)
     found: dict[str, Any] = {name: _number(told, name) for name in FIGURES}
     if job.provider == "local":
         found["seconds_running"] = round(float(told["seconds_running"]), 1) or None
-        if job.cost_usd is None and settings.machine_usd_per_hour is not None:
-            hours = float(told["seconds_running"]) / _HOUR
-            found["cost_usd"] = round(hours * settings.machine_usd_per_hour, 4)
+        if not has_ended(job):
+            found["cost_usd"] = _cost(told, settings)
     return view.model_copy(update={name: each for name, each in found.items() if each is not None})
+
+
+async def cost_at_end(job: Job, store: Store, settings: "Settings") -> dict[str, Any]:
+    """The cost of a job of this machine that ends now, as a change of its row; a provider's is
+    reckoned from its bill."""
+    if job.provider != "local":
+        return {}
+    return {"cost_usd": _cost(await store.jobs.figures(job.id), settings)}
+
+
+def _cost(told: Mapping[str, Any], settings: "Settings") -> float | None:
+    """None where the machine has no price."""
+    price = settings.machine_usd_per_hour
+    return None if price is None else round(float(told["seconds_running"]) / _HOUR * price, 4)
 
 
 def _number(told: Mapping[str, Any], name: str) -> float | int | None:

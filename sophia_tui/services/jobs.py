@@ -15,11 +15,11 @@ from sophia_tui.domain.jobs import Job, JobState
 from sophia_tui.domain.operations import Danger
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import ConflictError, NotFoundError, SophiaError, UnavailableError
-from sophia_tui.i18n import N_, _, number
+from sophia_tui.i18n import N_, _, money, number
 from sophia_tui.paths import Paths
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.services import history
-from sophia_tui.services.job_figures import figured
+from sophia_tui.services.job_figures import cost_at_end, figured
 from sophia_tui.services.job_states import Caretaker, JobEyes, has_ended, is_active
 from sophia_tui.services.jobs_hosted import HostedHands, OpenTrainer
 from sophia_tui.services.operations import operation
@@ -317,6 +317,8 @@ class JobsService:
             changes = decide(job)
             if not changes:
                 break
+            if changes.get("finished_at") is not None:
+                changes |= await cost_at_end(job, self._store, self._settings)
             try:
                 job = await self._store.jobs.update(job.id, version=job.version, **changes)
                 break
@@ -371,7 +373,7 @@ def _figures(view: JobView) -> list[str]:
     if view.seconds_left is not None:
         said.append(_("{number} s left").format(number=number(view.seconds_left)))
     if view.cost_usd is not None:
-        said.append(_("{number} USD").format(number=number(view.cost_usd, 2)))
+        said.append(_("{number} USD").format(number=money(view.cost_usd)))
     return said
 
 

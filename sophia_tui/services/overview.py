@@ -127,7 +127,7 @@ class OverviewService:
             collected=stages.collected_files(
                 self._settings.finetune_folder, self._settings.history_file
             ),
-            dataset=next(iter(await self._store.datasets.page(limit=1)), None),
+            dataset=await self._store.datasets.newest_prepared(),
             jobs=tuple((each, views[each.id].status) for each in jobs),
             models=tuple(await self._store.models.page(limit=20)),
             promotions=promotions,

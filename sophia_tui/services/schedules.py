@@ -138,6 +138,7 @@ class ScheduleView(Output):
     every: str = Field(title=N_("Every"))
     timezone: str = Field(title=N_("Time zone"))
     options: list[str] = Field(default_factory=list, title=N_("Options"))
+    dataset: str | None = Field(default=None, title=N_("Data set"))
     enabled: bool = Field(title=N_("Runs"))
     next_at: datetime | None = Field(default=None, title=N_("Next"))
     last_at: datetime | None = Field(default=None, title=N_("Last"))
@@ -227,7 +228,7 @@ class SchedulesService:
         )
         await self._store.schedules.add(schedule)
         await self._wake()
-        return ScheduleView.of(schedule)
+        return await self._view(schedule)
 
     @operation(
         "schedules.change",
@@ -254,7 +255,7 @@ class SchedulesService:
             schedule.id, request.seen_version or schedule.version, **changes
         )
         await self._wake()
-        return ScheduleView.of(changed)
+        return await self._view(changed)
 
     @operation(
         "schedules.remove",
@@ -297,6 +298,21 @@ class SchedulesService:
         )
         await self._wake()
         return ScheduleView.of(due)
+
+    async def _view(self, schedule: Schedule) -> ScheduleView:
+        """With the data set that a training would take."""
+        view = ScheduleView.of(schedule)
+        if schedule.operation != "train.start":
+            return view
+        named = schedule.request.get("dataset")
+        told = str(named) if named else await self._newest()
+        return view.model_copy(update={"dataset": told})
+
+    async def _newest(self) -> str:
+        newest = await self._store.datasets.newest_prepared()
+        if newest is None:
+            return _("the newest prepared when it runs; there is none yet")
+        return _("the newest prepared when it runs; now {dataset}").format(dataset=newest.id)
 
     async def _get(self, name: str) -> Schedule:
         found = await self._store.schedules.get(name)

@@ -24,7 +24,8 @@ from sophia_tui.services import train_hosted
 from sophia_tui.services.jobs_hosted import OpenTrainer
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prices import Load, load_prices
-from sophia_tui.services.views import JobView
+from sophia_tui.services.recipe_problems import recipe_problem
+from sophia_tui.services.views import DryJobView, JobView
 
 if TYPE_CHECKING:
     from finetune.schema import Recipe
@@ -46,7 +47,10 @@ TRAINING_PACKAGES = ("torch", "transformers", "peft", "accelerate")
 class TrainRequest(Input):
     dataset: str | None = Field(
         default=None,
-        description=N_("The data set version (name, name@hash or hash); default: the newest."),
+        description=N_(
+            "The data set version (name, name@hash or hash); default: the newest that was "
+            "prepared, and none that an upload, events or a persona made."
+        ),
     )
     base: str | None = Field(
         default=None,
@@ -66,13 +70,17 @@ class TrainRequest(Input):
         default=None, description=N_("A recipe's name, or a YAML file; default SOPHIA_RECIPE.")
     )
     epochs: float | None = Field(
-        default=None, gt=0, le=10_000, description=N_("Passes over the data.")
+        default=None,
+        gt=0,
+        le=10_000,
+        allow_inf_nan=False,
+        description=N_("Passes over the data."),
     )
     max_steps: int | None = Field(
         default=None, ge=1, le=100_000_000, description=N_("Optimizer steps, in place of epochs.")
     )
     learning_rate: float | None = Field(
-        default=None, gt=0, le=100, description=N_("The learning rate.")
+        default=None, gt=0, le=100, allow_inf_nan=False, description=N_("The learning rate.")
     )
     seed: int | None = Field(
         default=None, ge=0, le=2147483647, description=N_("The seed of order and weights.")
@@ -81,6 +89,7 @@ class TrainRequest(Input):
         default=None,
         gt=0,
         le=31_536_000,
+        allow_inf_nan=False,
         description=N_("Seconds the whole run may take; steps are fitted."),
     )
     threads: int | None = Field(
@@ -230,10 +239,7 @@ class TrainService:
         if context.dry_run:
             job = self._job(context, request, order)
             plan = await plan_local(self._planner, context, request, order)
-            view = JobView.of(job, JobState.DRAFT.value)
-            return view.model_copy(
-                update={"total_steps": plan.steps, "result": job.request["run"], "plan": plan}
-            )
+            return DryJobView.planned(job, plan, job.request["run"], plan.steps)
         gate = await self._planner.gate(context, order)
         job = self._job(context, request, order, gate)
         job.request.update(door.request)
@@ -264,9 +270,8 @@ class TrainService:
             created_at=now,
         )
         if context.dry_run:
-            view = JobView.of(job, JobState.DRAFT.value)
             told = await self._planner.hosted_plan(context, plan, version, request.budget)
-            return view.model_copy(update={"result": plan.estimate, "plan": told})
+            return DryJobView.planned(job, told, plan.estimate)
         usd = plan.estimate.get("usd_estimated")
         self._planner.hold(context, usd, request.budget)
         job.request.update(self._planner.confirmed(context, usd))
@@ -325,7 +330,12 @@ def _changed_by(door: Door, recipe: "Recipe") -> "Recipe":
 
 
 def _unusable(why: str) -> UsageError:
-    return UsageError("J415", _("The training's settings can't be used."), why)
+    return UsageError(
+        "J415",
+        _("The training's settings can't be used."),
+        why,
+        _("Correct the fields that are named, or leave them out: then the recipe's own count."),
+    )
 
 
 def recipe_name(request: TrainRequest, settings: "Settings", base: str, examples: int) -> str:
@@ -361,7 +371,7 @@ def asked_recipe(request: TrainRequest, named: str) -> "Recipe":
         raise UsageError(
             "J414",
             _("The recipe {recipe} can't be used.").format(recipe=textsafe.visible(named)),
-            str(problem),
+            recipe_problem(problem),
             _("Name one of the recipes that come along, or a YAML file."),
         ) from problem
     names = ("epochs", "max_steps", "learning_rate", "seed", "time_budget_seconds")
@@ -511,16 +521,21 @@ def source_files(version: DatasetVersion) -> tuple[str, ...]:
 
 
 async def dataset_version(store: Store, reference: str | None) -> DatasetVersion:
-    """The version asked for, or the newest. Raises NotFoundError J420, J421, J422."""
+    """The version asked for, or the newest that people prepared.
+
+    Raises NotFoundError J420, J421, J422.
+    """
     if reference is None:
-        newest = await store.datasets.page(limit=1)
-        if not newest:
+        found = await store.datasets.newest_prepared()
+        if found is None:
             raise NotFoundError(
                 "J420",
                 _("There is no data set to train on yet."),
-                remedy=_("Make one: `sophia collect run`, then `sophia prepare run`."),
+                remedy=_(
+                    "Make one: `sophia collect run`, then `sophia prepare run`. One of uploads, "
+                    "events or a persona is trained on only by its name."
+                ),
             )
-        found: DatasetVersion | None = newest[0]
     else:
         found = await store.datasets.get(reference)
     if found is None:

@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 class PreviewRequest(Input):
     dataset: str | None = Field(
         default=None,
-        description=N_("The data set version (name, name@hash or hash); default: the newest."),
+        description=N_(
+            "The data set version (name, name@hash or hash); default: the newest that was "
+            "prepared, and none that an upload, events or a persona made."
+        ),
     )
     base: str | None = Field(
         default=None, description=N_("The base model of this machine; default FINETUNE_BASE.")
@@ -71,7 +74,10 @@ class ChecklistRequest(Input):
     )
     dataset: str | None = Field(
         default=None,
-        description=N_("The data set version (name, name@hash or hash); default: the newest."),
+        description=N_(
+            "The data set version (name, name@hash or hash); default: the newest that was "
+            "prepared, and none that an upload, events or a persona made."
+        ),
     )
     base: str | None = Field(
         default=None,

@@ -24,10 +24,12 @@ from sophia_tui.errors import (
     DataError,
     RefusedError,
     SophiaError,
+    UnavailableError,
     UnconfirmedError,
 )
 from sophia_tui.files import usable_folder, write_whole
 from sophia_tui.i18n import N_, _, number
+from sophia_tui.i18n import money as sum_of
 from sophia_tui.paths import Paths
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.providers.machine_memory import DeviceMemory, gpu_memory, main_memory
@@ -118,40 +120,56 @@ class Planner:
         """Whether a training of this machine may be queued.
 
         Raises DataError J565 (lines without a token to learn, as a preview found them),
-        RefusedError J561 (above the budget), UnconfirmedError J562 (costs, and nobody confirmed).
+        RefusedError J561 (above the budget) and J563 (a budget, and the cost is not known),
+        UnconfirmedError J562 (costs, and nobody confirmed).
         """
         report = self.previews.kept(order)
         if report is not None:
             refuse_data(report, order)
-        lengths = _lengths_of(report) if report is not None else await _small(order)
+        most = math.inf if self._price_an_hour() else _READ_AT_START
+        lengths = _lengths_of(report) if report is not None else await _small(order, most)
         try:
             shape = estimates.shape_of(order.base)
         except model.UnknownShape:
             shape = None
-        seconds = usd = None
+        seconds = None
         if lengths is not None and shape is not None and self._price_an_hour():
-            time = await self._time(order, shape, lengths, await self._kept_speed(order))
+            speed = await self._kept_speed(order, shape, lengths) or await self._probed(context)
+            time = await self._time(order, shape, lengths, speed)
             seconds = time.seconds if time else None
-            usd = self._usd(seconds)
-        self.hold(context, usd, order.budget)
+        usd = self._usd(seconds)
+        self.hold(context, usd, order.budget, priced=bool(self._price_an_hour()))
         warnings: list[str] = []
         if lengths is not None and shape is not None:
             warnings += await self._too_large(order, shape, lengths)
         return Gate(usd, seconds, tuple(warnings))
 
-    def hold(self, context: Context, usd: float | None, budget: float | None) -> None:
-        """Raises RefusedError J561 above the budget, UnconfirmedError J562 where it costs and
-        nobody confirmed. Where nobody can be asked (a worker, Sophia's own work), the budget alone
-        counts.
+    def hold(
+        self, context: Context, usd: float | None, budget: float | None, priced: bool = False
+    ) -> None:
+        """Raises RefusedError J561 above the budget and J563 where there is one and nobody knows
+        the cost, UnconfirmedError J562 where it costs and nobody confirmed; `priced` says that it
+        costs even where `usd` is not known. Where nobody can be asked (a worker, Sophia's own
+        work), the budget alone counts.
         """
         limit = self._budget(budget)
+        if usd is None and limit is not None:
+            raise RefusedError(
+                "J563",
+                _("Nobody can say whether the training stays within its budget."),
+                _unknown(limit),
+                _(
+                    "Look at it: `sophia train plan`. Set SOPHIA_MACHINE_USD_PER_HOUR (0 for a "
+                    "machine that costs nothing), at a provider the price list; or start without "
+                    "a budget."
+                ),
+                budget=limit,
+            )
         if usd is not None and limit is not None and usd > limit:
             raise RefusedError(
                 "J561",
                 _("The training would cost more than its budget."),
-                _("About {usd} USD are estimated, and the budget is {budget} USD.").format(
-                    usd=number(usd, 2), budget=number(limit, 2)
-                ),
+                _above(usd, limit),
                 _(
                     "Train less (fewer epochs, fewer examples), or raise --budget or the setting "
                     "SOPHIA_TRAINING_BUDGET_USD."
@@ -160,13 +178,15 @@ class Planner:
                 budget=limit,
             )
         asks = not (context.confirmed or context.dry_run or context.inner)
-        if usd and asks and context.face is not Face.WORKER:
+        costs = bool(usd) or (usd is None and priced)
+        if costs and asks and context.face is not Face.WORKER:
+            told = _("The training costs about {usd} USD.").format(usd=sum_of(usd or 0))
             raise UnconfirmedError(
                 "J562",
-                _("The training costs about {usd} USD.").format(usd=number(usd, 2)),
+                told if usd else _("The training costs money, and nobody knows how much."),
                 _("Nobody has confirmed that yet."),
                 _('Confirm it: --yes on the command line, "confirm": true over HTTP.'),
-                usd=round(usd, 4),
+                usd=None if usd is None else round(usd, 4),
             )
 
     def confirmed(self, context: Context, usd: float | None) -> dict[str, Any]:
@@ -200,7 +220,7 @@ class Planner:
         memory = fitting = time = None
         if shape is not None:
             memory, fitting = await self._memory(order, shape, lengths)
-            speed = await self._kept_speed(order) or await self._probed(context)
+            speed = await self._kept_speed(order, shape, lengths) or await self._probed(context)
             time = await self._time(order, shape, lengths, speed, steps)
         money = self._money(order, time, refusals)
         data = _data(report, lengths, order)
@@ -249,6 +269,8 @@ class Planner:
         limit = self._budget(budget)
         within = None if limit is None or usd is None else usd <= limit
         refusals = [] if within is not False else [_above(usd, limit)]
+        if usd is None and limit is not None:
+            refusals.append(_unknown(limit))
         money = PlanMoney(
             usd=usd,
             by="unknown" if usd is None else "provider_price",
@@ -291,7 +313,8 @@ class Planner:
                 shape = None
             lengths = _lengths_of(report) if report is not None else await _small(order)
             if shape is not None and lengths is not None:
-                time = await self._time(order, shape, lengths, await self._kept_speed(order))
+                speed = await self._kept_speed(order, shape, lengths)
+                time = await self._time(order, shape, lengths, speed)
                 usd = self._usd(time.seconds if time else None)
         limit = self._budget(order.budget)
         above = usd is not None and limit is not None and usd > limit
@@ -374,17 +397,15 @@ class Planner:
             )
         ]
 
-    async def _kept_speed(self, order: LocalOrder) -> "_Speed | None":
+    async def _kept_speed(
+        self, order: LocalOrder, shape: model.Shape, lengths: model.Lengths
+    ) -> "_Speed | None":
         """By earlier trainings of the base here, else by a probe of not long ago."""
-        try:
-            shape = estimates.shape_of(order.base)
-        except model.UnknownShape:
-            return None
         found = await self._store.jobs.page(
             200, 0, (JobState.SUCCEEDED.value,), (JobKind.TRAIN.value,)
         )
         mine = [each for each in found if self._was_here(each, order.base)][:_EARLIER_RUNS]
-        measured = estimates.speed_of_runs(mine, shape, order.recipe.sequence_length / 4)
+        measured = estimates.speed_of_runs(mine, shape, lengths.mean)
         if measured is not None:
             return _Speed(measured.operations, measured.runs)
         return self._kept_probe()
@@ -406,7 +427,10 @@ class Planner:
 
     async def _probed(self, context: Context) -> "_Speed | None":
         context.progress(Progress(_("measuring the speed of this machine"), 0))
-        found = await self._runs.probe(context.cancel.check, _PROBE_SECONDS)
+        try:
+            found = await self._runs.probe(context.cancel.check, _PROBE_SECONDS)
+        except UnavailableError:  # too slow to tell: the time is not known
+            return None
         if not isinstance(found.get("gflops"), int | float) or found.get("device") not in (
             "cpu",
             "cuda",
@@ -433,8 +457,9 @@ class Planner:
                 lengths.examples / (recipe.batch_size * recipe.gradient_accumulation)
             )
             steps = recipe.max_steps or math.ceil(recipe.epochs * per_epoch)
-        mean = lengths.tokens / max(1, lengths.examples)
-        rate = speed.operations / model.operations_per_token(shape, recipe, mean)
+        rate = speed.operations / model.operations_per_token(
+            shape, recipe, min(lengths.mean, recipe.sequence_length)
+        )
         device = (await self._device()).device
         seconds = estimates.tokens_to_train(recipe, lengths, steps) / rate
         seconds += estimates.start_seconds(shape, recipe, device)
@@ -453,6 +478,8 @@ class Planner:
 
     def _usd(self, seconds: float | None) -> float | None:
         price = self._settings.machine_usd_per_hour
+        if price == 0:
+            return 0.0
         return None if price is None or seconds is None else price * seconds / 3600
 
     def _budget(self, given: float | None) -> float | None:
@@ -464,12 +491,14 @@ class Planner:
         within = None if limit is None or usd is None else usd <= limit
         if within is False:
             refusals.append(_above(usd, limit))
+        elif usd is None and limit is not None:
+            refusals.append(_unknown(limit))
         return PlanMoney(
             usd=None if usd is None else round(usd, 4),
             by="unknown" if usd is None else "machine_hours",
             budget_usd=limit,
             within_budget=within,
-            needs_confirmation=bool(usd),
+            needs_confirmation=bool(usd) or (usd is None and bool(self._price_an_hour())),
         )
 
     def _money_told(self, money: PlanMoney, time: PlanTime | None) -> list[str]:
@@ -478,14 +507,14 @@ class Planner:
         if money.by == "machine_hours" and time is not None and price is not None:
             told.append(
                 _("Cost: about {usd} USD ({hours} h at {price} USD an hour).").format(
-                    usd=number(money.usd or 0, 2),
+                    usd=sum_of(money.usd or 0),
                     hours=number(time.seconds / 3600, 2),
-                    price=number(price, 2),
+                    price=sum_of(price),
                 )
             )
         elif money.by == "provider_price":
             told.append(
-                _("Cost: about {usd} USD by the price list.").format(usd=number(money.usd or 0, 2))
+                _("Cost: about {usd} USD by the price list.").format(usd=sum_of(money.usd or 0))
             )
         elif time is not None and price is None:
             told.append(_("Cost: not counted; SOPHIA_MACHINE_USD_PER_HOUR is not set."))
@@ -494,11 +523,11 @@ class Planner:
         if money.budget_usd is not None and money.within_budget is None:
             told.append(
                 _("The budget of {usd} USD can't be held against it.").format(
-                    usd=number(money.budget_usd, 2)
+                    usd=sum_of(money.budget_usd)
                 )
             )
         elif money.budget_usd is not None:
-            told.append(_("Budget: {usd} USD.").format(usd=number(money.budget_usd, 2)))
+            told.append(_("Budget: {usd} USD.").format(usd=sum_of(money.budget_usd)))
         return told
 
     def _rented(self, order: LocalOrder) -> PlanRented | None:
@@ -540,11 +569,11 @@ def _lengths_of(report: "PreviewReport") -> model.Lengths:
     return model.Lengths(part.tokens, part.trained_tokens, longest, part.examples)
 
 
-async def _small(order: LocalOrder) -> model.Lengths | None:
-    """Lengths by the bytes of the data; None where it is too large for a start to read."""
+async def _small(order: LocalOrder, most: float = _READ_AT_START) -> model.Lengths | None:
+    """Lengths by the bytes of the data; None where there are too many for a start to read."""
     file = Path(order.version.folder) / "train.jsonl"
     try:
-        if file.stat().st_size > _READ_AT_START:
+        if file.stat().st_size > most:
             return None
         return await asyncio.to_thread(estimates.lengths_of_bytes, file)
     except OSError:
@@ -713,5 +742,11 @@ def _command(order: LocalOrder, asked: Mapping[str, Any], fitting: estimates.Fit
 
 def _above(usd: float | None, limit: float | None) -> str:
     return _("About {usd} USD are estimated, and the budget is {budget} USD.").format(
-        usd=number(usd or 0, 2), budget=number(limit or 0, 2)
+        usd=sum_of(usd or 0, limit), budget=sum_of(limit or 0, usd)
+    )
+
+
+def _unknown(limit: float) -> str:
+    return _("What it costs is not known, and the budget is {budget} USD.").format(
+        budget=sum_of(limit)
     )

@@ -132,7 +132,7 @@ class TuningView(Output):
             suffix=asked.get("suffix"),
             seed=recipe.get("seed") or 0,
             metadata=asked.get("metadata") or {},
-            trained_tokens=_trained_tokens(job, recipe),
+            trained_tokens=_trained_tokens(job),
             resulting_model=job.resulting_model if job.state == "succeeded" else None,
             created_at=job.created_at,
             finished_at=job.finished_at,
@@ -187,13 +187,8 @@ def _hyperparameters(recipe: dict[str, Any], asked: dict[str, Any]) -> dict[str,
     return found
 
 
-def _trained_tokens(job: Job, recipe: dict[str, Any]) -> int | None:
-    """Answer tokens of a pass, as often as the training went over them."""
-    result = job.result or {}
-    tokens, examples, steps = (result.get(n) for n in ("answer_tokens", "examples", "steps"))
-    if job.state != "succeeded" or not (tokens and examples and steps):
-        return None
-    examples += result.get("rehearsal_examples") or 0
-    seen = steps * recipe.get("batch_size", 1) * recipe.get("gradient_accumulation", 1)
-    passes: float = seen / examples
-    return max(1, round(float(tokens) * passes))
+def _trained_tokens(job: Job) -> int | None:
+    """As the protocol counts them: all tokens of the training file, prompts too, times the epochs.
+    The run's own count of what its steps went through."""
+    tokens = (job.result or {}).get("trained_tokens")
+    return int(tokens) if job.state == "succeeded" and tokens else None

@@ -13,6 +13,7 @@ from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobEvent, JobState
 from sophia_tui.domain.models import Model
 from sophia_tui.domain.operations import Input, Output
+from sophia_tui.errors import RefusedError
 from sophia_tui.i18n import DEFAULT_LANGUAGE, N_, _, get_language
 from sophia_tui.services.plan_views import TrainPlan
 from sophia_tui.services.waiting import told
@@ -239,6 +240,28 @@ class JobView(Output):
             error=job.error,
             result=job.result,
         )
+
+
+class DryJobView(JobView):
+    """A training as it would start. One that would be refused says so first, and the command line
+    ends as for a refusal."""
+
+    machine_only: ClassVar[frozenset[str]] = frozenset({"result"})
+    shown_first: ClassVar[tuple[str, ...]] = ("refusals",)
+
+    refusals: list[str] = Field(default_factory=list, title=N_("Why it would be refused"))
+
+    @classmethod
+    def planned(
+        cls, job: Job, plan: TrainPlan, result: dict[str, Any], steps: int | None = None
+    ) -> "DryJobView":
+        """`result` is what the run, or the provider, would be given."""
+        view = JobView.of(job, JobState.DRAFT.value).model_dump()
+        changes = {"total_steps": steps, "result": result, "refusals": plan.refusals, "plan": plan}
+        return cls.model_validate({**view, **changes})
+
+    def exit_code(self) -> int:
+        return RefusedError.exit_code if self.refusals else 0
 
 
 class WatchedJob(JobView):

@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import errors
 
-from sophia_tui.domain.datasets import DatasetVersion
+from sophia_tui.domain.datasets import DOOR_NAMES, DatasetVersion
 from sophia_tui.domain.models import AuditEntry, Model, Promotion
 from sophia_tui.domain.notifications import NotificationStore
 from sophia_tui.domain.personas import PersonaStore
@@ -72,6 +72,11 @@ class PostgresDatasets:
         parameters = {"limit": limit, "offset": offset}
         found = await self._database.rows(query("page_datasets"), parameters)
         return [rows.dataset(each) for each in found]
+
+    async def newest_prepared(self) -> DatasetVersion | None:
+        parameters = {"doors": list(DOOR_NAMES)}
+        found = await self._database.row(query("newest_prepared_dataset"), parameters)
+        return rows.dataset(found) if found else None
 
 
 class PostgresModels:

@@ -268,6 +268,12 @@ ORDER BY created_at DESC LIMIT 1
 SELECT * FROM sophia.dataset_versions ORDER BY created_at DESC, name, hash
 LIMIT %(limit)s OFFSET %(offset)s
 
+-- newest_prepared_dataset --
+-- Names of doors stand alone or before a hyphen.
+SELECT * FROM sophia.dataset_versions
+WHERE NOT (pg_catalog.split_part(name, '-', 1) = ANY (%(doors)s::text[]))
+ORDER BY created_at DESC, name, hash LIMIT 1
+
 -- add_model --
 INSERT INTO sophia.models (
     id, kind, base, job_id, dataset, path, evaluation, created_at, shutdown_at, parent, deleted_at,

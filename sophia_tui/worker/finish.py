@@ -17,6 +17,7 @@ from sophia_tui.errors import ConflictError, SetupError, SophiaError
 from sophia_tui.i18n import _
 from sophia_tui.providers.run_folder import drop_heartbeat, evaluation_report
 from sophia_tui.services import history, tuned
+from sophia_tui.services.job_figures import cost_at_end
 from sophia_tui.settings import Settings
 from sophia_tui.textsafe import visible
 from sophia_tui.worker import errors
@@ -120,6 +121,7 @@ class Finisher:
         self, store: Store, job: Job, state: JobState, now: datetime, **changes: Any
     ) -> None:
         await announce(store, self.settings, job, state.value, error=changes.get("error"))
+        changes |= await cost_at_end(job, store, self.settings)
         await store.jobs.update(
             job.id,
             version=job.version,

@@ -6,9 +6,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from sophia_tui.cli import output
 from sophia_tui.cli.output import ProgressLine, print_result, render
 from sophia_tui.domain.context import Progress
-from sophia_tui.i18n import set_language, set_zone
+from sophia_tui.i18n import money, set_language, set_zone
 from sophia_tui.services.collect import CollectResult, ExportView
 from sophia_tui.services.datasets import DatasetDetails, RejectedRecord
 from sophia_tui.services.evaluation_rows import MeasureRow
@@ -210,3 +211,16 @@ def test_the_same_progress_is_told_once(capsys: pytest.CaptureFixture[str]) -> N
     for done in (1, 3, 3, 3):
         line(Progress("evaluate", done, 3))
     assert capsys.readouterr().err.count("3/3") == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(8.0, "8"), (0.4312, "0.4312"), (2.9e-05, "2.9e-05"), (0.0, "0"), (1234.56, "1,234.6")],
+)
+def test_a_number_has_the_digits_that_say_something(value: float, text: str) -> None:
+    assert output.shown(value) == text
+
+
+def test_small_sums_are_not_nothing_and_can_be_told_apart() -> None:
+    assert (money(0.00021), money(0.0), money(12.5)) == ("0.00021", "0.00", "12.50")
+    assert (money(1.2341, 1.2344), money(1.2344, 1.2341)) == ("1.2341", "1.2344")

@@ -5,12 +5,13 @@ import socket
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sophia_tui.cli.output import render
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobEvent, JobKind
@@ -349,14 +350,131 @@ async def test_above_the_budget_is_refused_also_when_confirmed(
     assert by_name(plan.checks)["budget_confirmed"].state == "failed"
 
 
+async def test_the_first_training_measures_the_machine_where_it_costs(
+    store: Store, settings: Settings, paths: Paths, version: DatasetVersion, tiny: Path
+) -> None:
+    """No training and no probe of before: with a price the time is measured, not passed over."""
+    office = Office(store, priced(settings), paths)
+    asked: list[float] = []
+
+    async def probe(check: Any, seconds: float) -> dict[str, Any]:
+        asked.append(seconds)
+        return {"device": "cpu", "gflops": 1.0}
+
+    office.planner._runs.probe = probe  # type: ignore[method-assign]
+    with pytest.raises(RefusedError, match="J561"):
+        await office.train.start(CONTEXT, TrainRequest(base=str(tiny), budget=0.0001))
+    assert len(asked) == 1
+    free = Office(store, settings, paths)
+    free.planner._runs.probe = probe  # type: ignore[method-assign]
+    assert (await free.train.start(CONTEXT, TrainRequest(base=str(tiny)))).status == "queued"
+    assert len(asked) == 1  # without a price and a budget nobody asks
+
+
+async def test_an_unknown_cost_is_not_zero(
+    store: Store, settings: Settings, paths: Paths, version: DatasetVersion, tiny: Path
+) -> None:
+    async def silent(check: Any, seconds: float) -> dict[str, Any]:
+        return {}
+
+    office = Office(store, priced(settings), paths)
+    office.planner._runs.probe = silent  # type: ignore[method-assign]
+    with pytest.raises(UnconfirmedError, match="J562"):
+        await office.train.start(CONTEXT, TrainRequest(base=str(tiny)))
+    yes = replace(CONTEXT, confirmed=True)
+    for each in (office, Office(store, settings, paths)):  # with a price, and without
+        with pytest.raises(RefusedError, match="J563"):
+            await each.train.start(yes, TrainRequest(base=str(tiny), budget=5))
+    plan = await office.before.plan(CONTEXT, TrainRequest(base=str(tiny), budget=5))
+    assert not plan.ready and plan.money is not None and plan.money.needs_confirmation
+    for_nothing = Office(store, settings.model_copy(update={"machine_usd_per_hour": 0.0}), paths)
+    started = await for_nothing.train.start(CONTEXT, TrainRequest(base=str(tiny), budget=5))
+    assert started.status == "queued"
+
+
+async def test_data_of_doors_is_trained_on_only_by_name(
+    office: Office, store: Store, version: DatasetVersion, tiny: Path, tmp_path: Path
+) -> None:
+    doors = [
+        replace(
+            written(tmp_path / name, ROWS),
+            name=name,
+            created_at=datetime.now(UTC) + timedelta(minutes=number + 1),
+        )
+        for number, name in enumerate(["upload", "upload-rooms", "adaptive", "persona-ana"])
+    ]
+    for each in doors:
+        await store.datasets.add(each)
+    request = TrainRequest(base=str(tiny))
+    assert (await office.train.start(CONTEXT, request)).dataset == version.id
+    for each in doors:
+        named = request.model_copy(update={"dataset": each.id})
+        assert (await office.train.start(CONTEXT, named)).dataset == each.id
+    uploader = replace(doors[0], name="uploads-of-mine")  # a name that only looks like one
+    await store.datasets.add(uploader)
+    assert (await office.train.start(CONTEXT, request)).dataset == uploader.id
+
+
+@pytest.mark.usefixtures("probed")
+async def test_a_dry_run_that_would_be_refused_says_so_first(
+    store: Store, settings: Settings, paths: Paths, version: DatasetVersion, tiny: Path
+) -> None:
+    office = Office(store, priced(settings), paths)
+    dry = replace(CONTEXT, dry_run=True)
+    view = await office.train.start(dry, TrainRequest(base=str(tiny), budget=0.0001))
+    assert view.exit_code() == 3
+    lines = render(view, plain=False).splitlines()
+    assert lines[0].startswith("Why it would be refused: About ")
+    assert "0.00010 USD" in lines[0]
+    assert not any(each.startswith("Result") for each in lines)
+    assert view.model_dump(mode="json")["result"]["recipe"]
+    fine = await office.train.start(dry, TrainRequest(base=str(tiny)))
+    assert fine.exit_code() == 0
+
+
+async def test_earlier_runs_tell_the_same_speed_whatever_length_a_recipe_allows(
+    office: Office, version: DatasetVersion, tiny: Path
+) -> None:
+    await office.store.jobs.add(trained(version, str(tiny), tokens_per_second=1000.0))
+    rates = []
+    for length in (1024, 100_000):
+        request = TrainRequest(base=str(tiny), change=[f"sequence_length={length}"])
+        plan = await office.before.plan(CONTEXT, request)
+        assert plan.time is not None
+        rates.append(plan.time.tokens_per_second)
+    assert rates[0] == rates[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "problem"),
+    [
+        ("epochs: 2\nlora: r: 8\n", "line 2, column 8", "a colon makes no sense here"),
+        ("epochs: 2\nseed: 'topsecret\n", "line 3", "a quotation mark is not closed"),
+        ("lora:\n  r: 8\n  r: 16\n", "line 3, column 3", "the same field stands twice"),
+        ("epochs: 2\nepochs: 2\n", "line 2, column 1", "the same field stands twice"),
+        ("seed: !topsecret 1\n", "line 1, column 7", "a tag that means nothing here"),
+    ],
+)
+async def test_a_recipe_that_is_no_yaml_says_where_and_why(
+    text: str, place: str, problem: str, office: Office, version: DatasetVersion, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(text)
+    with pytest.raises(UsageError, match="J414") as refused:
+        await office.train.start(CONTEXT, TrainRequest(base=HUB, recipe=str(recipe)))
+    assert place in refused.value.why and problem in refused.value.why
+    assert "topsecret" not in refused.value.why
+
+
 @pytest.mark.parametrize("change", ["hooks=[]", "rehearsal=/etc/passwd", "batch_size", "seed=3"])
 async def test_only_harmless_fields_of_a_recipe_can_be_changed_in_a_request(
     change: str, office: Office, version: DatasetVersion, tiny: Path
 ) -> None:
     with pytest.raises(UsageError, match="J566"):
         await office.train.start(CONTEXT, TrainRequest(base=str(tiny), change=[change]))
-    with pytest.raises(UsageError, match="J415"):
+    with pytest.raises(UsageError, match="J415") as wrong:
         await office.train.start(CONTEXT, TrainRequest(base=str(tiny), change=["batch_size=0"]))
+    assert wrong.value.remedy
 
 
 def by_name(items: list[CheckItem]) -> dict[str, CheckItem]:

@@ -129,6 +129,17 @@ async def test_the_cost_so_far_counts_the_time_at_work(store: Store, paths: Path
     assert (shown.seconds_running, shown.cost_usd) == (240.0, 0.2)
 
 
+async def test_the_cost_of_a_job_stands_from_its_end_on(store: Store, paths: Paths) -> None:
+    """What it cost then: no later price counts, and a job that had none shows none."""
+    dear = service(store, paths, SOPHIA_MACHINE_USD_PER_HOUR="3")
+    for asked, cost in ((dear, 0.15), (service(store, paths), None)):
+        job_id = await a_job(store, "paused", 4)
+        confirmed = replace(context([]), confirmed=True)
+        await asked.cancel(confirmed, JobReference(job=job_id))
+        dearer = service(store, paths, SOPHIA_MACHINE_USD_PER_HOUR="30")
+        assert (await dearer.show(context([]), JobReference(job=job_id))).cost_usd == cost
+
+
 @pytest.fixture
 def house(store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     environment = {
