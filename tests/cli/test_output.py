@@ -5,6 +5,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from pydantic import ValidationError
 
 from sophia_tui.cli import output
 from sophia_tui.cli.output import ProgressLine, print_result, render
@@ -19,9 +20,11 @@ from sophia_tui.services.overview import NextView, OverviewView
 from sophia_tui.services.settings import SettingView
 from sophia_tui.services.stages import StageView
 from sophia_tui.services.store import StoreView
+from sophia_tui.services.train import TrainRequest
 from sophia_tui.services.views import DatasetView, EventView, JobView, ModelView
 from sophia_tui.tui.screens.jobs import events_text
 from sophia_tui.tui.screens.result import result_text
+from sophia_tui.validation import where_and_what
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -224,3 +227,13 @@ def test_a_number_has_the_digits_that_say_something(value: float, text: str) -> 
 def test_small_sums_are_not_nothing_and_can_be_told_apart() -> None:
     assert (money(0.00021), money(0.0), money(12.5)) == ("0.00021", "0.00", "12.50")
     assert (money(1.2341, 1.2344), money(1.2344, 1.2341)) == ("1.2341", "1.2344")
+
+
+def test_a_number_that_is_none_is_told_as_such() -> None:
+    for options in ({"learning_rate": "nan"}, {"epochs": "inf"}):
+        with pytest.raises(ValidationError) as wrong:
+            TrainRequest.model_validate(options)
+        assert "neither infinite nor NaN" in where_and_what(wrong.value.errors())
+    with pytest.raises(ValidationError) as wrong:
+        TrainRequest.model_validate({"learning_rate": 200})
+    assert where_and_what(wrong.value.errors()).endswith("must be at most 100")

@@ -79,6 +79,17 @@ def test_a_preview_counts_what_the_training_counts(make_run: MakeRun) -> None:
     assert events(run, "result")[0].data["parts"][0]["tokens"] == part.tokens
 
 
+def test_trained_tokens_are_those_of_the_file_times_the_epochs(make_run: MakeRun) -> None:
+    """Also where an epoch's last step is a small one: 16 examples by 3 x 2."""
+    run = make_run(kind="preview")
+    assert finetune("preview", run) == 0
+    recipe = {"epochs": 2, "max_steps": None, "batch_size": 3, "gradient_accumulation": 2}
+    training = make_run("training", recipe=recipe)
+    assert finetune("train", training) == 0
+    assert manifest(training).trained_tokens == 2 * part_of(run).tokens
+    assert events(training, "result")[0].data["trained_tokens"] == 2 * part_of(run).tokens
+
+
 def test_every_row_that_is_not_trained_on_is_listed(make_run: MakeRun, rough: Path) -> None:
     run = make_run(
         kind="preview", dataset_path=str(rough), preview=schema.PreviewSettings(count=20)

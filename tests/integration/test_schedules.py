@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from sophia_tui.domain.context import Context, Face, Role
+from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Claimer
 from sophia_tui.domain.protocols import Store
 from sophia_tui.errors import ConflictError, NotFoundError, RefusedError, SophiaError, UsageError
@@ -108,6 +109,16 @@ async def test_a_schedule_has_sensible_defaults_and_whole_paths(desk: Desk) -> N
     assert made.next_at is not None and made.next_at > datetime.now(UTC) and desk.woken == 1
     training = await desk.add("train.start", options=["dataset=town", "base=org/model"])
     assert (training.every, training.created_by) == ("monthly", "maria")
+    assert training.dataset == "town"
+
+
+async def test_a_training_by_the_calendar_says_which_data_set_it_takes(desk: Desk) -> None:
+    made = await desk.add("train.start", options=["base=org/model"])
+    assert made.dataset is not None and "there is none yet" in made.dataset
+    for name, digit in (("town", "a"), ("upload-rooms", "b")):
+        await desk.store.datasets.add(DatasetVersion(name, digit * 64, "/nowhere", {}))
+    told = (await desk.service.change(CONTEXT, ChangeRequest(schedule=made.name))).dataset
+    assert told is not None and told.endswith("now town@aaaaaaaaaaaa")
 
 
 @pytest.mark.parametrize(
