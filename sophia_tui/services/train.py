@@ -26,6 +26,7 @@ from sophia_tui.services.operations import operation
 from sophia_tui.services.prices import Load, load_prices
 from sophia_tui.services.recipe_problems import recipe_problem
 from sophia_tui.services.views import DryJobView, JobView
+from sophia_tui.validation import where_and_what
 
 if TYPE_CHECKING:
     from finetune.schema import Recipe
@@ -321,12 +322,12 @@ def _changed_by(door: Door, recipe: "Recipe") -> "Recipe":
     """Raises UsageError J415."""
     from pydantic import ValidationError
 
-    from finetune.schema import Recipe, describe
+    from finetune.schema import Recipe
 
     try:
         return Recipe.model_validate({**recipe.model_dump(), **door.changes(recipe)})
     except ValidationError as problem:
-        raise _unusable(describe(problem)) from problem
+        raise _unusable(where_and_what(problem.errors())) from problem
 
 
 def _unusable(why: str) -> UsageError:
@@ -363,7 +364,7 @@ def asked_recipe(request: TrainRequest, named: str) -> "Recipe":
     """
     from pydantic import ValidationError
 
-    from finetune.schema import ContractError, Recipe, describe, load_recipe
+    from finetune.schema import ContractError, Recipe, load_recipe
 
     try:
         recipe = load_recipe(named)
@@ -385,7 +386,7 @@ def asked_recipe(request: TrainRequest, named: str) -> "Recipe":
     try:
         return Recipe.model_validate({**recipe.model_dump(), **changes})
     except ValidationError as problem:
-        raise _unusable(describe(problem)) from problem
+        raise _unusable(where_and_what(problem.errors())) from problem
 
 
 async def local_order(store: Store, settings: "Settings", request: TrainRequest) -> LocalOrder:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sophia_tui.domain.hosted import HostedCheckpoint, HostedEvent, HostedJob, HostedOrder
 from sophia_tui.domain.jobs import Job
-from sophia_tui.i18n import _
+from sophia_tui.i18n import _, money
 from sophia_tui.services.prices import Prices
 from sophia_tui.services.train_hosted import own_address
 from sophia_tui.textsafe import visible
@@ -86,7 +86,7 @@ def bill(job: Job, found: HostedJob, prices: Prices) -> Bill:
     if foretold / WIDE <= usd <= foretold * WIDE:
         return Bill(usd, facts=facts)
     remark = _("It cost {usd} USD; {estimate} USD were estimated before.").format(
-        usd=f"{usd:.2f}", estimate=f"{foretold:.2f}"
+        usd=money(usd, foretold), estimate=money(foretold, usd)
     )
     return Bill(usd, remark, facts)
 
