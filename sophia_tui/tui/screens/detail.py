@@ -123,11 +123,15 @@ class DetailScreen(TableScreen):
     def follow(self, key: str | None) -> None:
         """Open the detail of a row, or close it with None."""
         if key != self.opened and self.is_mounted:
-            self.query_one("#told", VerticalScroll).scroll_home(animate=False)
+            self.to_start()
         self.opened = key
         if self.is_mounted and self.data is not None:
             self._draw_all()
         self.refresh_now()
+
+    def to_start(self) -> None:
+        """Scroll to where the detail of another row is read from."""
+        self.query_one("#told", VerticalScroll).scroll_home(animate=False)
 
     def on_data_table_row_highlighted(self, event: "DataTable.RowHighlighted") -> None:
         # beside the list the detail follows the cursor; alone it stays with the opened row

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 
@@ -19,6 +18,7 @@ from sophia_tui.tui.screens.base import StylePath
 from sophia_tui.tui.screens.detail import DetailScreen
 from sophia_tui.tui.screens.table import MOST_ROWS, Row
 from sophia_tui.tui.widgets.plate import Plate, error_text
+from sophia_tui.tui.widgets.tail import Tail
 
 if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
@@ -62,7 +62,7 @@ class JobsScreen(DetailScreen):
         # apart, so that a new event sends neither the head nor the curve once more
         yield Plate(id="job")
         yield Plate(id="curve")
-        with VerticalScroll(id="told"):
+        with Tail(id="told"):
             yield Plate(id="lines")
 
     def columns(self) -> Sequence[tuple[str, int]]:
@@ -122,11 +122,7 @@ class JobsScreen(DetailScreen):
         width, glyphs = self.detail_width, self.sophia.glyphs
         plate.draw(job_text(self._with_figures(row.data), self.events, width, glyphs))
         self.query_one("#curve", Plate).draw(self._curve(width))
-        scroll = self.query_one("#told", VerticalScroll)
-        at_end = scroll.scroll_y >= scroll.max_scroll_y - 1
-        fresh = log_text(self.lines) if self.show_log else events_text(self.events)
-        if lines.draw(fresh) and at_end:
-            scroll.scroll_end(animate=False)
+        lines.draw(log_text(self.lines) if self.show_log else events_text(self.events))
 
     def _with_figures(self, job: JobView) -> JobView:
         """The row, which is the newest, with the figures of the last look."""
@@ -151,9 +147,13 @@ class JobsScreen(DetailScreen):
         self.sophia.remember()
         super().follow(key)
 
+    def to_start(self) -> None:
+        self.query_one(Tail).anchor()  # of another job too the newest comes first
+
     def act(self, name: str) -> bool:
         if name == "log":
             self.show_log = not self.show_log
+            self.query_one(Tail).anchor()
             if self.opened is None and self.selected_key:
                 self.opened = self.selected_key
             self._draw_all()

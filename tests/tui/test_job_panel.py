@@ -1,0 +1,49 @@
+"""One job's panel: what it shows in each state, and that its events follow the newest."""
+
+from typing import Any
+
+from sophia_tui.tui.widgets.tail import Tail
+from tests.tui import stub
+from tests.tui.test_console import settled, until
+
+
+def many_events(count: int) -> list[Any]:
+    return [
+        stub.EventView(number=number, at=stub.NOW, kind="metric", data={"step": number})
+        for number in range(1, count + 1)
+    ]
+
+
+async def test_the_events_stay_at_the_newest_until_the_person_scrolls_up() -> None:
+    world = stub.full_world()
+    world.events = many_events(60)
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("4")
+        await settled(pilot)
+        await pilot.press("enter")
+        tail = app.screen.query_one(Tail)
+
+        def at_end() -> bool:
+            return tail.max_scroll_y > 0 and tail.scroll_y == tail.max_scroll_y
+
+        await until(pilot, at_end, "the newest after opening")
+        await pilot.resize_terminal(80, 20)
+        await until(pilot, at_end, "the newest in a lower window")
+        await pilot.resize_terminal(80, 30)
+        await until(pilot, at_end, "the newest in a higher window")
+        await pilot.press("question_mark", "escape")
+        world.events = many_events(70)
+        await pilot.press("r", "down")  # down at the end is no wish to stay there
+        await until(pilot, lambda: len(app.screen.events) == 70 and at_end(), "what came meanwhile")
+        await pilot.press("escape", "down", "enter")
+        await until(pilot, lambda: len(app.screen.events) == 70 and at_end(), "the other job's")
+        await pilot.press("up", "up", "up")
+        await until(pilot, lambda: not at_end(), "scrolled up")
+        stood = tail.scroll_y
+        world.events = many_events(90)
+        await pilot.press("r")
+        await until(pilot, lambda: len(app.screen.events) == 90, "more events")
+        assert tail.scroll_y == stood
+        await pilot.press("end")
+        await until(pilot, at_end, "the newest again")
