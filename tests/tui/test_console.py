@@ -287,7 +287,7 @@ async def test_a_failure_is_shown_with_its_code_and_keeps_what_was_typed() -> No
         assert form.query_one("#field-name", Input).value == "box"
 
 
-async def test_confirm_starts_on_cancel_and_enter_does_nothing_dangerous() -> None:
+async def test_confirm_starts_on_the_way_back_and_enter_does_nothing_dangerous() -> None:
     world = stub.full_world()
     app = stub.make_app(world)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -299,13 +299,16 @@ async def test_confirm_starts_on_cancel_and_enter_does_nothing_dangerous() -> No
         await pilot.press("f2")
         await until(pilot, lambda: isinstance(app.screen, ConfirmScreen), "question")
         assert app.screen.focused.id == "cancel"
-        assert "ftjob-7f2a9c0d1e2f" in screen_text(app)
+        text = screen_text(app)
+        assert "ftjob-7f2a9c0d1e2f" in text and "esc: back" in text
+        labels = [str(each.label) for each in app.screen.query(Button)]
+        assert labels == ["Back", "Cancel the job"]
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, FormScreen), "back")
         assert world.got is None
         await pilot.press("f2")
         await until(pilot, lambda: isinstance(app.screen, ConfirmScreen), "question")
-        await pilot.press("tab", "enter")
+        await pilot.press("right", "left", "right", "enter")
         await until(pilot, lambda: world.got is not None, "done")
         assert world.got.job == "ftjob-7f2a9c0d1e2f"
 

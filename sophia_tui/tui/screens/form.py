@@ -343,11 +343,11 @@ class FormScreen(SophiaScreen):
         self.sophia.finished(self, title, result)
 
     async def _ask_and_go_on(self, question: SophiaError, asked: dict[str, Any]) -> None:
-        """What it costs is said in a dialog, Cancel focused; yes asks for the same once more."""
+        """What it costs is said in a dialog, Back focused; yes asks for the same once more."""
         self.running = None
         self.query_one("#progress", Plate).draw("")
         text = Content.assemble((visible(question.what), "bold"), "\n\n", _(self.operation.help))
-        dialog = QuestionScreen(text, _("Do it"))
+        dialog = QuestionScreen(text, words.act_word(self.operation))
         if await self.app.push_screen_wait(dialog):
             await self._perform(asked, dry_run=False, confirmed=True)
         else:
