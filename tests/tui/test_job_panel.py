@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from sophia_tui.services import waiting
+from sophia_tui.services.queue import QueuedView, QueueView
+from sophia_tui.services.views import EventList, JobList
 from sophia_tui.tui.widgets.tail import Tail
-from tests.tui import stub
-from tests.tui.test_console import settled, until
+from tests.tui import answers, stub
+from tests.tui.test_console import screen_text, settled, until
 
 
 def many_events(count: int) -> list[Any]:
@@ -47,3 +50,36 @@ async def test_the_events_stay_at_the_newest_until_the_person_scrolls_up() -> No
         assert tail.scroll_y == stood
         await pilot.press("end")
         await until(pilot, at_end, "the newest again")
+
+
+async def test_a_queued_job_says_its_place_why_it_waits_and_when_it_starts() -> None:
+    queued = stub.job("ftjob-queued000002", "queued", step=None, position=2)
+    place = QueuedView(
+        position=2,
+        id=queued.id,
+        kind="train",
+        base=queued.base,
+        queue="local",
+        waits_for="turn",
+        waiting=waiting.reason(waiting.SLOT, before=1),
+        starts_at=stub.NOW,
+        created_by="ana",
+        created_at=stub.NOW,
+    )
+    world = stub.full_world()
+    world.answers = {
+        **answers.full(),
+        "jobs.list": JobList(items=[queued]),
+        "jobs.show": queued,
+        "jobs.events": EventList(job=queued.id, items=[]),
+        "jobs.queue": QueueView(items=[place], queued=1, running=1, workers=[]),
+    }
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("4")
+        await settled(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen.place is not None, "its place")
+        text = " ".join(screen_text(app).split())
+    assert "Place in the queue 2 Starts about 2026-11-21" in text
+    assert "It waits for its turn. 1 job stands before it or runs now." in text

@@ -10,6 +10,7 @@ from sophia_tui.domain.jobs import FIGURES
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _, number
 from sophia_tui.services.views import EventView, JobView, worded
+from sophia_tui.services.waiting import sentence
 from sophia_tui.textsafe import visible, visible_lines
 from sophia_tui.tui import words
 from sophia_tui.tui.chart import Curve, curves
@@ -21,6 +22,7 @@ from sophia_tui.tui.widgets.plate import Plate, error_text
 from sophia_tui.tui.widgets.tail import Tail
 
 if TYPE_CHECKING:
+    from sophia_tui.services.queue import QueuedView
     from sophia_tui.tui.host import Console
 
 _EVENTS_ASKED = 5000
@@ -54,6 +56,8 @@ class JobsScreen(DetailScreen):
         self.metrics: list[EventView] = []
         self.lines: list[str] | None = None
         self.show_log = False
+        #: Where the job that is looked at stands in the queue, as long as it waits there.
+        self.place: QueuedView | None = None
 
     def heading(self) -> str:
         return _("Jobs")
@@ -109,7 +113,14 @@ class JobsScreen(DetailScreen):
         # the list has no figures: rates, memory, cost are asked for of the one that is looked at
         job: Any = await self.sophia.call("jobs.show", {"job": row.key})
         assert isinstance(job, JobView)
+        self.place = await self._place_of(job)
         return job
+
+    async def _place_of(self, job: JobView) -> "QueuedView | None":
+        if job.status != "queued" or not self.sophia.may("jobs.queue"):
+            return None
+        queue: Any = await self.sophia.call("jobs.queue", {"limit": MOST_ROWS})
+        return next((each for each in queue.items if each.id == job.id), None)
 
     def draw_detail(self) -> None:
         plate, lines = self.query_one("#job", Plate), self.query_one("#lines", Plate)
@@ -120,7 +131,8 @@ class JobsScreen(DetailScreen):
             super().draw_detail()
             return
         width, glyphs = self.detail_width, self.sophia.glyphs
-        plate.draw(job_text(self._with_figures(row.data), self.events, width, glyphs))
+        job = self._with_figures(row.data)
+        plate.draw(job_text(job, self.events, width, glyphs, self.place))
         self.query_one("#curve", Plate).draw(self._curve(width))
         lines.draw(log_text(self.lines) if self.show_log else events_text(self.events))
 
@@ -195,7 +207,11 @@ class JobsScreen(DetailScreen):
 
 
 def job_text(
-    job: JobView, events: Sequence[EventView], width: int, glyphs: words.Glyphs
+    job: JobView,
+    events: Sequence[EventView],
+    width: int,
+    glyphs: words.Glyphs,
+    place: "QueuedView | None" = None,
 ) -> Content:
     """What one job is and how far: some lines above its curve and its events."""
     parts: list[Part] = [(visible(job.id), "bold"), "  "]
@@ -220,15 +236,29 @@ def job_text(
     if job.provider:
         there = f" {visible(job.provider)}  {visible(job.provider_job or '')}\n"
         parts += [(_("Provider"), "dim"), there]
-    if job.waiting:
-        told = f" {visible(str(job.waiting.get('what', '')))} "
-        parts += [(_("Waits because"), "dim"), told, visible(str(job.waiting.get("why", ""))), "\n"]
+    if place is not None and job.status == "queued":
+        parts += _queued_text(place)
+    if why := (place.waiting if place is not None else None) or job.waiting:
+        parts += [(_("Waits because"), "dim"), f" {visible(sentence(why))}\n"]
     if job.resulting_model:
         parts += [(_("Model"), "dim"), f" {visible(job.resulting_model)}\n"]
     content = Content.assemble(*parts)
     if job.error:
         content += error_text(_as_error(job.error), job.run_folder or "")
     return content
+
+
+def _queued_text(place: "QueuedView") -> list[Part]:
+    """Its place in the queue, and when it starts as far as that can be told."""
+    starts = _("not known yet")
+    if place.starts_at is not None:
+        starts = f"{place.starts_at.astimezone():%Y-%m-%d %H:%M}"
+    return [
+        (_("Place in the queue"), "dim"),
+        f" {number(place.position)}  ",
+        (_("Starts about"), "dim"),
+        f" {starts}\n",
+    ]
 
 
 def figures_text(job: JobView) -> str:
