@@ -47,6 +47,7 @@ async def test_the_preview_turns_its_pages_and_says_where_they_end() -> None:
         await until(pilot, lambda: isinstance(app.screen, PreviewScreen), "the preview")
         text = told_text(app.screen)
         assert "[[At nine, \\[[daily\\]].]]" in text and "! no token to learn" in text
+        assert "n next page" in text and "p page before" in text
         await pilot.press("n")
         await until(pilot, lambda: asked == [0, 5], "the next page")
         await until(pilot, lambda: app.screen.page.offset == 5, "the page drawn")

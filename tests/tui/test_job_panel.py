@@ -2,9 +2,13 @@
 
 from typing import Any
 
+import pytest
+
+from sophia_tui.i18n import _
 from sophia_tui.services import waiting
 from sophia_tui.services.queue import QueuedView, QueueView
 from sophia_tui.services.views import EventList, JobList
+from sophia_tui.tui.widgets.plate import Plate
 from sophia_tui.tui.widgets.tail import Tail
 from tests.tui import answers, stub
 from tests.tui.test_console import screen_text, settled, until
@@ -83,3 +87,29 @@ async def test_a_queued_job_says_its_place_why_it_waits_and_when_it_starts() -> 
         text = " ".join(screen_text(app).split())
     assert "Place in the queue 2 Starts about 2026-11-21" in text
     assert "It waits for its turn. 1 job stands before it or runs now." in text
+
+
+@pytest.mark.parametrize("language", ["en", "pt_BR"])
+@pytest.mark.parametrize(
+    ("state", "there", "absent"),
+    [
+        ("running", ("jobs.pause", "act.log", "jobs.cancel"), ("jobs.resume",)),
+        ("paused", ("jobs.resume", "act.log", "jobs.cancel"), ("jobs.pause",)),
+        ("succeeded", ("act.log", "act.filter"), ("jobs.pause", "jobs.resume", "jobs.cancel")),
+        ("", ("train.start",), ("act.log", "jobs.pause", "jobs.cancel", "act.open")),
+    ],
+)
+async def test_the_key_line_names_what_can_be_done_with_the_job(
+    state: str, there: tuple[str, ...], absent: tuple[str, ...], language: str
+) -> None:
+    world = stub.full_world()
+    found = [stub.job("ftjob-1", state)] if state else []
+    world.answers = {**answers.full(), "jobs.list": JobList(items=found)}
+    app = stub.make_app(world, whole=True, language=language)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("4")
+        await settled(pilot, "full" if state else "empty")
+        line = app.screen.query_one("#keys", Plate).text
+        known = {each.target: f"{each.shown} {_(each.text)}" for each in app.screen.known_keys()}
+    assert all(known[each] in line for each in there), line
+    assert not any(known[each] in line for each in absent), line

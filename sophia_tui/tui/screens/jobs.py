@@ -1,6 +1,7 @@
 """Jobs: the list, and one job with progress, loss curve, events and log."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.content import Content
@@ -12,7 +13,7 @@ from sophia_tui.i18n import _, number
 from sophia_tui.services.views import EventView, JobView, worded
 from sophia_tui.services.waiting import sentence
 from sophia_tui.textsafe import visible, visible_lines
-from sophia_tui.tui import words
+from sophia_tui.tui import keys, words
 from sophia_tui.tui.chart import Curve, curves
 from sophia_tui.tui.parts import Part
 from sophia_tui.tui.screens.base import StylePath
@@ -38,6 +39,8 @@ _WHEN = {
     "jobs.pause": (*_ENDED, "paused", "pausing", "interrupted"),
     "jobs.resume": ("succeeded", "cancelled", "running", "queued"),
 }
+#: What needs a job to be done on.
+_OF_A_JOB = frozenset({*_WHEN, "act.log", "train.checklist"})
 _MOVES = {"earlier": "up", "later": "down"}
 
 
@@ -188,11 +191,26 @@ class JobsScreen(DetailScreen):
         self.say(_("{job} is number {place} in the queue.").format(job=job, place=place))
         self.refresh_now()
 
+    def footer(self) -> list[keys.Key]:
+        """Only what waits in the queue can be moved there; `l` leads back from the log."""
+        row = self.shown
+        waits = row is not None and row.data.status == "queued"
+        return [self._worded_key(each, waits) for each in super().footer()]
+
+    def _worded_key(self, key: keys.Key, waits: bool) -> keys.Key:
+        if key.target == "act.log" and self.show_log:
+            return replace(key, text="events")
+        if waits and key.target in tuple(f"act.{name}" for name in _MOVES):
+            return replace(key, rank=9)
+        return key
+
     def not_now(self, operation: str) -> str:
         row = self.shown
-        if row is None or operation not in _WHEN:
+        if operation not in _OF_A_JOB:
             return ""
-        if row.data.status in _WHEN[operation]:
+        if row is None:
+            return _("There is no job here.")
+        if row.data.status in _WHEN.get(operation, ()):
             return _("{job} is {state}; that can't be done now.").format(
                 job=visible(row.key), state=words.state_word(row.data.status)
             )
