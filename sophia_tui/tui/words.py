@@ -310,6 +310,11 @@ def money(value: float) -> str:
     return number(value, 2 if abs(value) >= 0.01 or not value else 5)
 
 
+def rate(value: float) -> str:
+    """A number of any size with two significant digits; small ones as powers of ten."""
+    return f"{value:.2g}".replace(".", number(0.5, 1)[1])
+
+
 def zone() -> str:
     """The zone that times are shown in: this machine's."""
     return datetime.now().astimezone().strftime("%Z")

@@ -20,7 +20,7 @@ from sophia_tui.services.settings import SettingView
 from sophia_tui.services.stages import StageView
 from sophia_tui.services.store import StoreView
 from sophia_tui.services.views import DatasetView, EventView, JobView, ModelView
-from sophia_tui.tui.screens.jobs import events_text
+from sophia_tui.tui.event_text import events_text
 from sophia_tui.tui.screens.result import result_text
 from tests.tui import stub
 
@@ -132,7 +132,7 @@ def test_events_are_told_in_the_persons_language() -> None:
         data={"state": "paused", "reason": "asked by the control file", "step": 1204},
     )
     shown = events_text([told]).plain
-    assert "estado" in shown and "pausada" in shown and "step: 1204" in shown
+    assert "estado" in shown and "pausada" in shown and "passo 1204" in shown
     assert "control file" not in shown
 
 

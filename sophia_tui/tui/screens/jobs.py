@@ -15,6 +15,7 @@ from sophia_tui.services.waiting import sentence
 from sophia_tui.textsafe import visible, visible_lines
 from sophia_tui.tui import keys, words
 from sophia_tui.tui.chart import Curve, curves
+from sophia_tui.tui.event_text import events_text
 from sophia_tui.tui.parts import Part
 from sophia_tui.tui.screens.base import StylePath
 from sophia_tui.tui.screens.detail import DetailScreen
@@ -137,7 +138,8 @@ class JobsScreen(DetailScreen):
         job = self._with_figures(row.data)
         plate.draw(job_text(job, self.events, width, glyphs, self.place))
         self.query_one("#curve", Plate).draw(self._curve(width))
-        lines.draw(log_text(self.lines) if self.show_log else events_text(self.events))
+        told = events_text(self.events, width)
+        lines.draw(log_text(self.lines) if self.show_log else told)
 
     def _with_figures(self, job: JobView) -> JobView:
         """The row, which is the newest, with the figures of the last look."""
@@ -283,7 +285,7 @@ def figures_text(job: JobView) -> str:
     """Rates, memory, what is kept, and the cost so far, as far as the job told them."""
     said = []
     if job.learning_rate is not None and job.status not in _ENDED:
-        said.append(_("rate {rate}").format(rate=f"{job.learning_rate:.2g}"))
+        said.append(_("rate {rate}").format(rate=words.rate(job.learning_rate)))
     if job.tokens_per_second is not None:
         said.append(_("{number} tokens/s").format(number=number(job.tokens_per_second)))
     if job.memory_bytes is not None:
@@ -385,26 +387,6 @@ def _rate(job: JobView, events: Sequence[EventView]) -> float | None:
     seconds = (seen[-1][0] - seen[0][0]).total_seconds()
     steps = int(seen[-1][1]) - int(seen[0][1])
     return 60 * steps / seconds if seconds > 0 and steps > 0 else None
-
-
-def events_text(events: Sequence[EventView]) -> Content:
-    """One line for each of the newest events, oldest first."""
-    if not events:
-        return Content(_("Nothing told yet."))
-    parts: list[Part] = []
-    for each in events:
-        at = each.at.astimezone().strftime("%H:%M:%S")
-        style = "bold $warning" if each.kind == "warning" else "dim"
-        data = ", ".join(
-            f"{visible(name)}: {words.event_value(name, value)}"
-            for name, value in each.data.items()
-        )
-        parts += [
-            f"{each.number:>5} {at} ",
-            (f"{words.event_word(each.kind):<10} ", style),
-            f"{data}\n",
-        ]
-    return Content.assemble(*parts)
 
 
 def log_text(lines: Sequence[str] | None) -> Content:
