@@ -288,11 +288,16 @@ class SophiaApp(App[None]):
         self.push_screen(screen)
 
     async def _show_result(self, declared: Operation, request: dict[str, Any]) -> None:
+        """Over the screen that asked: who has gone elsewhere meanwhile is not called back."""
         self._say(_("Loading..."))
+        asking = self.screen
         try:
             result = await self.call(declared.name, request)
         except SophiaError as problem:
-            self._say(visible(str(problem)))
+            if self.screen is asking:
+                self._say(visible(str(problem)))
+            return
+        if self.screen is not asking:
             return
         self._say("")
         self.push_screen(self._answer(words.operation_title(declared), result, request))
