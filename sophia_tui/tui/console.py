@@ -325,6 +325,10 @@ class SophiaApp(App[None]):
             from sophia_tui.tui.screens.form import FormScreen
 
             asked = form.request()[0] if isinstance(form, FormScreen) else {}
+            made = _dataset_of(result)
+            if made and self.is_screen_installed("datasets"):
+                list_of_them: Any = self.get_screen("datasets")
+                list_of_them.point_at(made)
             self.switch_screen(self._answer(title, result, asked))
 
     def _base(self, name: str) -> None:
@@ -443,6 +447,13 @@ def _job_of(result: BaseModel) -> str | None:
     """The job that an operation answered with, which lives on in its own panel."""
     if type(result).__name__ in ("JobView", "FinetuneView"):
         return str(getattr(result, "id", "")) or None
+    return None
+
+
+def _dataset_of(result: BaseModel) -> str | None:
+    """The data set version that an operation made, which its list goes to."""
+    if type(result).__name__ == "PrepareOutput":
+        return str(getattr(getattr(result, "dataset", None), "id", "")) or None
     return None
 
 

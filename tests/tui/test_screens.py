@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from sophia_tui.services.datasets import DatasetList
+from sophia_tui.services.prepare import PrepareOutput
 from sophia_tui.tui import keys
 from sophia_tui.tui.screens.confirm import ConfirmScreen
 from sophia_tui.tui.screens.form import FormScreen
@@ -271,3 +273,38 @@ async def test_a_data_set_says_why_records_were_rejected_in_the_persons_language
         text = told_text(app.screen)
     assert "A última mensagem não é do assistente." in text
     assert "para validação 55" in text and "não" in text
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_after_preparing_the_cursor_is_on_the_new_version(size: tuple[int, int]) -> None:
+    world = whole_world()
+    made = answers.dataset("ground@aaaabbbbcccc")
+
+    def prepare(request: Any) -> Any:
+        world.answers["datasets.list"] = DatasetList(items=[made, *before])
+        return PrepareOutput(
+            dataset=made,
+            sum="3 = 3 + 0",
+            rejected=[],
+            redactions={},
+            files=[],
+            passed_over=[],
+            steps=[],
+            warnings=[],
+            existed=False,
+            written=True,
+        )
+
+    before = list(world.answers["datasets.list"].items)
+    world.answers["prepare.run"] = prepare
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("3")
+        await settled(pilot)
+        await pilot.press("down", "n")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "the form")
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(app.screen, ResultScreen), "the result")
+        await pilot.press("escape")
+        await until(pilot, lambda: getattr(app.screen, "selected_key", "") == made.id, "the new")
+        await until(pilot, lambda: app.screen.shown.key == made.id, "shown beside the list")

@@ -32,6 +32,7 @@ class DetailScreen(TableScreen):
     #: What `tell` answered, and for which row.
     told: Any = None
     told_of: str | None = None
+    _awaited: str | None = None
 
     @property
     def wide(self) -> bool:
@@ -90,7 +91,18 @@ class DetailScreen(TableScreen):
         self.set_class(self.opened is not None, "-detail")
         self.draw_detail()
 
+    def point_at(self, key: str) -> None:
+        """Go to a row as soon as the list has it (a version that was just made)."""
+        self._awaited = key
+        self.refresh_now()
+
     def drawn(self) -> None:
+        if self._awaited in self.rows:
+            if self.opened or self.wide:
+                self.opened = self._awaited
+                self.refresh_now()  # its detail is not told yet
+            self.table.move_cursor(row=list(self.rows).index(str(self._awaited)))
+            self._awaited = None
         if self.opened and self.opened in self.rows and self.selected_key != self.opened:
             self.table.move_cursor(row=list(self.rows).index(self.opened))
 
