@@ -261,7 +261,7 @@ def _lately(standing: Standing, since: datetime) -> list[HappenedView]:
     found = []
     for job, state in standing.jobs:
         if job.finished_at and job.finished_at >= since:
-            kind = _(KIND_WORDS[job.kind.value])
+            kind = _("trial") if job.is_try else _(KIND_WORDS[job.kind.value])
             text = _("{kind} {job}: {state}").format(kind=kind, job=job.id, state=_(state))
             health: Health = "ok" if state == JobState.SUCCEEDED else "problem"
             found.append(HappenedView(at=job.finished_at, text=text, health=health))

@@ -28,7 +28,7 @@ from sophia_tui.domain.operations import Danger, NoInput, Output
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.i18n import N_, _, number
 from sophia_tui.paths import Paths, cache_folder
-from sophia_tui.services.disk_use import Size, size_of
+from sophia_tui.services.disk_use import Size, shown_size, size_of
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prune_rules import Find, PruneRequest, all_jobs, named, needed_jobs
 
@@ -220,13 +220,3 @@ def _pruned(find: Find, size: Size, why: str) -> PrunedView:
         size=shown_size(size.bytes),
         why=why,
     )
-
-
-def shown_size(count: int) -> str:
-    """Bytes for people, in powers of 1,000."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{number(value, 0 if unit == 'B' else 1)} {unit}"
-        value /= 1000
-    return f"{number(value, 1)} TB"

@@ -202,6 +202,7 @@ class JobView(Output):
     resumes: int = Field(default=0, title=N_("Times resumed"))
     last_event: int = Field(default=0, title=N_("Events"))
     warnings: list[str] = Field(default_factory=list, title=N_("Warnings"))
+    trial: bool | None = Field(default=None, title=N_("Trial of one step"))
     error: dict[str, Any] | None = Field(default=None, title=N_("Error"))
     result: dict[str, Any] | None = Field(default=None, title=N_("Result"))
     plan: TrainPlan | None = Field(default=None, title=N_("Plan"))
@@ -237,6 +238,7 @@ class JobView(Output):
             waiting=told(job.waiting),
             resumes=job.resumes,
             last_event=job.last_event,
+            trial=True if job.is_try else None,
             warnings=[str(each) for each in job.request.get("warnings") or []],
             error=job.error,
             result=job.result,

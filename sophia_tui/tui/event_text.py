@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from textual.content import Content
 
 from sophia_tui.i18n import N_, _, number
+from sophia_tui.services.disk_use import shown_size
 from sophia_tui.services.views import EventView
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
@@ -31,15 +32,6 @@ PHASES = {
 }
 
 
-def _size(value: float) -> str:
-    """Bytes in powers of 1,000."""
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{number(value, 0 if unit == 'B' else 1)} {unit}"
-        value /= 1000
-    return f"{number(value, 1)} GB"
-
-
 def _whole(value: float) -> str:
     return number(round(value))
 
@@ -59,9 +51,9 @@ _FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "learning_rate": (N_("rate {value}"), words.rate),
     "tokens_per_second": (N_("{value} tokens/s"), _whole),
     "seconds_left": (N_("{value} left"), words.duration),
-    "memory_bytes": (N_("memory {value}"), _size),
-    "gpu_memory_bytes": (N_("GPU {value}"), _size),
-    "bytes": ("{value}", _size),
+    "memory_bytes": (N_("memory {value}"), shown_size),
+    "gpu_memory_bytes": (N_("GPU {value}"), shown_size),
+    "bytes": ("{value}", shown_size),
     "seconds": (N_("{value} s"), _one),
     "epoch": (N_("epoch {value}"), _two),
     "grad_norm": (N_("gradient {value}"), words.rate),

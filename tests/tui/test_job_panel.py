@@ -113,3 +113,30 @@ async def test_the_key_line_names_what_can_be_done_with_the_job(
         known = {each.target: f"{each.shown} {_(each.text)}" for each in app.screen.known_keys()}
     assert all(known[each] in line for each in there), line
     assert not any(known[each] in line for each in absent), line
+
+
+async def test_a_trial_is_called_one_and_tells_what_it_found() -> None:
+    found = {
+        "step_seconds": 2.34,
+        "memory_bytes": 1_240_000_000,
+        "planned_steps": 500,
+        "whole_seconds": 1180.0,
+    }
+    tried = stub.job("ftjob-1", "succeeded", step=1, total_steps=1, trial=True, result=found)
+    world = stub.full_world()
+    world.answers = {
+        **answers.full(),
+        "jobs.list": JobList(items=[tried]),
+        "jobs.show": tried,
+    }
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("4")
+        await settled(pilot)
+        assert "succeeded     trial" in screen_text(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen.told is not None, "told")
+        text = " ".join(screen_text(app).split())
+    assert "trial of one step" in text
+    assert "One step took 2.3 s. Peak memory: 1.2 GB." in text
+    assert "The whole training of 500 steps would take about 19 min." in text

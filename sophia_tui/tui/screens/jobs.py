@@ -20,6 +20,7 @@ from sophia_tui.tui.parts import Part
 from sophia_tui.tui.screens.base import StylePath
 from sophia_tui.tui.screens.detail import DetailScreen
 from sophia_tui.tui.screens.table import MOST_ROWS, Row
+from sophia_tui.tui.training_text import trial_text
 from sophia_tui.tui.widgets.plate import Plate, error_text
 from sophia_tui.tui.widgets.tail import Tail
 
@@ -85,6 +86,8 @@ class JobsScreen(DetailScreen):
 
     def _cells(self, job: JobView) -> tuple[str, ...]:
         step = f"{job.step}/{job.total_steps or '?'}" if job.step is not None else ""
+        if job.trial:
+            step = _("trial")
         if job.position is not None:  # its place in the queue, in place of how far it is
             step = f"#{job.position}"
         cells = (job.id, words.state_word(job.status), step)
@@ -236,9 +239,8 @@ def job_text(
     """What one job is and how far: some lines above its curve and its events."""
     parts: list[Part] = [(visible(job.id), "bold"), "  "]
     parts += [(words.state_word(job.status), words.state_style(job.status))]
-    about = " ".join(
-        each for each in (worded("kind", job.kind), job.dataset or "", job.model or "") if each
-    )
+    kind = _("trial of one step") if job.trial else worded("kind", job.kind)
+    about = " ".join(each for each in (kind, job.dataset or "", job.model or "") if each)
     parts += [f"  {visible(about)}\n", (_("Base"), "dim"), f" {visible(job.base)}\n"]
     if job.step is not None and job.total_steps:
         bar = glyphs.bar(job.step, job.total_steps, max(10, min(30, width - 45)))
@@ -260,6 +262,8 @@ def job_text(
         parts += _queued_text(place)
     if why := (place.waiting if place is not None else None) or job.waiting:
         parts += [(_("Waits because"), "dim"), f" {visible(sentence(why))}\n"]
+    if job.trial and (found := trial_text(job.result or {})):
+        parts.append(found + "\n")
     if job.resulting_model:
         parts += [(_("Model"), "dim"), f" {visible(job.resulting_model)}\n"]
     content = Content.assemble(*parts)

@@ -157,6 +157,8 @@ class TableScreen(LiveScreen):
 
     @property
     def selected_key(self) -> str | None:
+        if not self.rows:
+            return None  # there may be no table yet
         position = self.table.cursor_row
         known = list(self.rows)
         return known[position] if 0 <= position < len(known) else None
