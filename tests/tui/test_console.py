@@ -648,7 +648,7 @@ async def test_ascii_only_draws_ascii_only() -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_every_word_of_overview_follows_the_language(size, monkeypatch) -> None:
-    words = {"Collect": "Coleta", "Running": "Rodando", "Next": "Próximo", "quit": "sair"}
+    words = {"Collect": "Coleta", "Open jobs": "Tarefas abertas", "Next": "Próximo", "quit": "sair"}
 
     class Tiny:
         def gettext(self, message: str) -> str:
@@ -670,7 +670,7 @@ async def test_every_word_of_overview_follows_the_language(size, monkeypatch) ->
 async def test_the_palette_switches_the_language(monkeypatch) -> None:
     class Tiny:
         def gettext(self, message: str) -> str:
-            return "Rodando" if message == "Running" else message
+            return "Tarefas abertas" if message == "Open jobs" else message
 
         def ngettext(self, one: str, many: str, count: int) -> str:
             return one if count == 1 else many
@@ -679,9 +679,9 @@ async def test_the_palette_switches_the_language(monkeypatch) -> None:
     app = stub.make_app(stub.full_world())
     async with app.run_test(size=(80, 24)) as pilot:
         await settled(pilot)
-        assert "Running" in screen_text(app)
+        assert "Open jobs" in screen_text(app)
         await pilot.press("colon", *"switch language", "enter")
-        await until(pilot, lambda: "Rodando" in screen_text(app), "Portuguese")
+        await until(pilot, lambda: "Tarefas abertas" in screen_text(app), "Portuguese")
         await pilot.press("4")
         await settled(pilot)
 
