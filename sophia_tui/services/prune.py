@@ -62,11 +62,19 @@ class PrunedView(Output):
 
 
 class PruneReport(Output):
-    """What went (in a dry run: would go), and what stays although a rule names it."""
+    """What went, and what stays although a rule names it."""
 
     freed_bytes: int = Field(title=N_("Freed (bytes)"))
     items: list[PrunedView] = Field(title=N_("Removed"))
     kept: list[PrunedView] = Field(title=N_("Kept"))
+
+
+class PrunePlan(PruneReport):
+    """The same of a dry run: what would go."""
+
+    freed_bytes: int = Field(title=N_("Would be freed (bytes)"))
+    items: list[PrunedView] = Field(title=N_("Would be removed"))
+    kept: list[PrunedView] = Field(title=N_("Would be kept"))
 
 
 class PruneService:
@@ -151,7 +159,8 @@ class PruneService:
             gone.append(
                 PrunedView(what=_("events in the store"), of=text, bytes=0, size="", why=why)
             )
-        return PruneReport(freed_bytes=sum(x.bytes for x in gone), items=gone, kept=kept)
+        report = PrunePlan if context.dry_run else PruneReport
+        return report(freed_bytes=sum(x.bytes for x in gone), items=gone, kept=kept)
 
     async def _remove(self, find: Find) -> str | None:
         """Remove it; or why it stays after all (somebody took it up meanwhile)."""

@@ -7,11 +7,12 @@ import pytest
 
 from sophia_tui.services.datasets import DatasetList
 from sophia_tui.services.prepare import PrepareOutput
+from sophia_tui.services.prune import PrunedView, PrunePlan
 from sophia_tui.tui import keys
 from sophia_tui.tui.screens.confirm import ConfirmScreen
 from sophia_tui.tui.screens.form import FormScreen
 from sophia_tui.tui.screens.help import HelpScreen
-from sophia_tui.tui.screens.result import ResultScreen
+from sophia_tui.tui.screens.result import ResultScreen, result_text
 from sophia_tui.tui.widgets.plate import Plate
 from tests.tui import answers, stub
 from tests.tui.test_console import screen_text, settled, until
@@ -308,3 +309,24 @@ async def test_after_preparing_the_cursor_is_on_the_new_version(size: tuple[int,
         await pilot.press("escape")
         await until(pilot, lambda: getattr(app.screen, "selected_key", "") == made.id, "the new")
         await until(pilot, lambda: app.screen.shown.key == made.id, "shown beside the list")
+
+
+async def test_tidying_up_says_what_would_go_and_how_much_before_it_asks() -> None:
+    world = whole_world()
+    gone = [
+        PrunedView(what="checkpoints", of=job, bytes=1_200_000, size="1.2 MB", why="old")
+        for job in ("ftjob-1", "ftjob-2")
+    ]
+    plan = PrunePlan(freed_bytes=2_400_000, items=gone, kept=[])
+    world.answers["setup.prune"] = plan
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        app.open("setup.prune", {})
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "the form")
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen), "the question")
+        text = screen_text(app)
+    assert "Would be removed for good: 2, 2.4 MB in all." in text
+    assert "checkpoints: 2, 2.4 MB" in text
+    assert "Would be removed" in result_text(plan).plain
