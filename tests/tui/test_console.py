@@ -761,3 +761,30 @@ async def test_one_slow_answer_of_the_store_is_no_news_and_two_are() -> None:
             app.measured(300.0)
         await pilot.pause()
         assert "db > 200 ms" in screen_text(app)
+
+
+async def test_an_old_error_goes_as_soon_as_a_field_changes() -> None:
+    world = stub.World()
+    world.trouble = stub.SophiaError("D301", "There is no such folder.")
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        form = await open_form(pilot, "things.make")
+        await pilot.press("a", "f2")
+        await until(pilot, lambda: "There is no such folder." in screen_text(app), "the error")
+        await pilot.press("b")
+        await until(pilot, lambda: "There is no such folder." not in screen_text(app), "gone")
+        assert form.query_one("#message", Plate).text == ""
+
+
+async def test_a_mark_below_the_fold_is_scrolled_to() -> None:
+    app = stub.make_app(stub.World())
+    async with app.run_test(size=(80, 15)) as pilot:
+        await settled(pilot)
+        form = await open_form(pilot, "things.make")
+        await pilot.press("a", "tab", "tab", "tab")
+        await pilot.press("x")
+        mark = form.query_one("#wrong-since", Plate)
+        await until(pilot, lambda: mark.has_class("-shown"), "the mark")
+        area = form.query_one("#form").content_region
+        await until(pilot, lambda: area.contains_region(mark.region), "the mark in sight")

@@ -164,8 +164,18 @@ class FormScreen(SophiaScreen):
             return
         self.typed[name] = value
         self._check()
+        if self.running is None:
+            self.query_one("#outcome", Plate).draw("")  # it was of what stood there before
+            self.say("")
+        self._bring_mark(name)
         if not fields.is_secret(self.fields[name]):
             self.set_timer(_DRAFT_SECONDS, self.keep_draft)
+
+    def _bring_mark(self, name: str) -> None:
+        """Scroll to what is wrong with a field, once it is laid out."""
+        mark = self.query_one(f"#wrong-{name}", Plate)
+        if mark.has_class("-shown"):
+            self.call_after_refresh(mark.scroll_visible, animate=False)
 
     def keep_draft(self) -> None:
         """Write what is typed to disk; secrets never."""
@@ -296,6 +306,7 @@ class FormScreen(SophiaScreen):
         first = next((name for name in wrong if name in self.fields), None)
         if first:
             self.query_one(f"#field-{first}").focus()
+            self._bring_mark(first)
         self.say(_("Please correct what is marked."))
 
     async def _perform(self, asked: dict[str, Any], dry_run: bool, confirmed: bool) -> None:
