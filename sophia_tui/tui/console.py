@@ -310,6 +310,10 @@ class SophiaApp(App[None]):
             from sophia_tui.tui.screens.preview import PreviewScreen
 
             return PreviewScreen(self, title, result, request)
+        if type(result).__name__ == "ScheduleList":
+            from sophia_tui.tui.screens.schedules import SchedulesScreen
+
+            return SchedulesScreen(self)
         from sophia_tui.tui.screens.result import ResultScreen
 
         return ResultScreen(self, title, result)

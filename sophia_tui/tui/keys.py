@@ -85,6 +85,7 @@ FILLED_BY = {
     "models": "train.start",
     "monitor": "serve.model",
     "audit": "collect.run",
+    "schedules": "schedules.add",
 }
 
 KEYS = (
@@ -111,6 +112,11 @@ KEYS = (
     Key("n", "act.later", N_("later in the queue"), scope="jobs"),
     Key("d", "schedules.list", N_("schedules"), scope="jobs"),
     Key("a", "schedules.add", N_("add a schedule"), scope="jobs"),
+    Key("e", "schedules.change", N_("change"), scope="schedules", rank=3),
+    Key("a", "schedules.add", N_("add a schedule"), scope="schedules", rank=6),
+    Key("g", "schedules.run-now", N_("run at once"), scope="schedules", rank=7),
+    Key("x", "schedules.remove", N_("remove"), scope="schedules", rank=8),
+    Key("escape", "act.back", N_("back"), scope="schedules", rank=5),
     Key("k", "train.checklist", N_("check list"), scope="jobs", rank=17),
     Key("c", "collect.run", N_("collect"), scope="datasets", rank=5),
     Key("n", "prepare.run", N_("prepare"), scope="datasets", rank=6),

@@ -8,11 +8,13 @@ import pytest
 from sophia_tui.services.datasets import DatasetList
 from sophia_tui.services.prepare import PrepareOutput
 from sophia_tui.services.prune import PrunedView, PrunePlan
+from sophia_tui.services.schedules import ScheduleList
 from sophia_tui.tui import keys
 from sophia_tui.tui.screens.confirm import ConfirmScreen
 from sophia_tui.tui.screens.form import FormScreen
 from sophia_tui.tui.screens.help import HelpScreen
 from sophia_tui.tui.screens.result import ResultScreen, result_text
+from sophia_tui.tui.screens.schedules import SchedulesScreen
 from sophia_tui.tui.widgets.plate import Plate
 from tests.tui import answers, stub
 from tests.tui.test_console import screen_text, settled, until
@@ -95,7 +97,7 @@ async def test_a_screen_waits_fails_and_keeps_stale_data(name: str) -> None:
         assert "stale, " in screen_text(app)
 
 
-@pytest.mark.parametrize("name", sorted(keys.FILLED_BY))
+@pytest.mark.parametrize("name", sorted(set(keys.FILLED_BY) & set(NAMES)))
 async def test_an_empty_screen_names_the_key_that_fills_it(name: str) -> None:
     app = stub.make_app(whole_world(answers.empty()), whole=True)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -145,7 +147,7 @@ async def test_every_key_of_a_screen_leads_somewhere(name: str) -> None:
                 await until(pilot, lambda at=message, said=why: at.text == said, why)
                 continue
             await until(pilot, lambda: len(app.screen_stack) > 2, f"{key.key} opens {key.target}")
-            assert isinstance(app.screen, FormScreen | ResultScreen)
+            assert isinstance(app.screen, FormScreen | ResultScreen | SchedulesScreen)
             await pilot.press("escape")
 
 
@@ -330,3 +332,33 @@ async def test_tidying_up_says_what_would_go_and_how_much_before_it_asks() -> No
     assert "Would be removed for good: 2, 2.4 MB in all." in text
     assert "checkpoints: 2, 2.4 MB" in text
     assert "Would be removed" in result_text(plan).plain
+
+
+async def test_a_schedule_is_changed_from_the_list_by_a_form_filled_in() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, "jobs")
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, SchedulesScreen), "the schedules")
+        await settled(pilot)
+        kept = answers.schedule()
+        assert kept.name in screen_text(app) and "e change" in screen_text(app)
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "the form")
+        typed = app.screen.typed
+        assert (typed["schedule"], typed["every"]) == (kept.name, kept.every)
+        assert typed["seen_version"] == str(kept.version)
+
+
+async def test_where_no_schedule_is_the_key_that_adds_one_is_named() -> None:
+    world = whole_world()
+    world.answers["schedules.list"] = ScheduleList(items=[])
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, "jobs")
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, SchedulesScreen), "the schedules")
+        await settled(pilot, "empty")
+        assert "Nothing here yet. a: add a schedule" in screen_text(app)
+        await pilot.press("a")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "the form")
