@@ -145,7 +145,7 @@ class TableScreen(LiveScreen):
         found = super().footer()
         if self.rows:
             return found
-        filler = keys.FILLED_BY.get(self.name_of_screen)
+        filler = keys.FILLED_BY.get(self.name_of_screen) if self.state == "empty" else None
         return [
             replace(each, rank=_FIRST) if each.target == filler else each
             for each in found
