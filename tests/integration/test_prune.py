@@ -15,7 +15,9 @@ from sophia_tui.domain.operations import NoInput
 from sophia_tui.domain.protocols import Store
 from sophia_tui.domain.serving import Deployment, DeploymentState
 from sophia_tui.paths import Paths
+from sophia_tui.services.checkpoints import CheckpointsService
 from sophia_tui.services.prune import PruneRequest, PruneService
+from sophia_tui.services.views import JobReference
 from tests.integration.worker_house import SystemClock, new_job
 
 NOW = datetime.now(UTC)
@@ -204,3 +206,17 @@ async def test_sizes_are_shown_by_kind(store: Store, paths: Paths, service: Prun
     sizes = {each.what: each.bytes for each in report.items}
     assert sizes["checkpoints"] >= 5000 and sizes["adapters"] >= 5000
     assert "merged models" not in sizes and report.free_bytes > 0
+
+
+async def test_checkpoints_that_were_pruned_are_no_longer_listed(
+    store: Store, paths: Paths, service: PruneService
+) -> None:
+    job = await a_run(store, paths, "succeeded", days=30)
+    made = JobEvent(job.id, 1, NOW, "checkpoint", {"step": 1, "path": "checkpoints/step-1"})
+    lost = JobEvent(job.id, 2, NOW, "checkpoint", {"step": 2, "path": "checkpoints/step-2"})
+    await store.jobs.append_events(job.id, [made, lost], 0)
+    checkpoints = CheckpointsService(store)
+    before = await checkpoints.list(CONTEXT, JobReference(job=job.id))
+    await service.prune(CONTEXT, PruneRequest())
+    after = await checkpoints.list(CONTEXT, JobReference(job=job.id))
+    assert ([each.step for each in before.items], after.items) == ([1], [])
