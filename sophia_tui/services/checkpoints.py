@@ -23,7 +23,8 @@ _LOSSES = ("loss", "eval_loss")
 
 class CheckpointView(Output):
     """One checkpoint. At a provider it is a model with a name; on this machine a folder of the run,
-    as long as the run and `prune` keep it. Losses are those of its step, or the last ones before it."""
+    as long as the run and `prune` keep it. Losses are those of its step, or the last ones before
+    it."""
 
     table_columns: ClassVar[tuple[str, ...]] = ("step", "at", "loss", "eval_loss", "where")
 
