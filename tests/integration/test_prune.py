@@ -208,6 +208,19 @@ async def test_sizes_are_shown_by_kind(store: Store, paths: Paths, service: Prun
     assert "merged models" not in sizes and report.free_bytes > 0
 
 
+async def test_the_folder_of_converted_bases_is_counted_where_it_is(
+    paths: Paths, tmp_path: Path, service: PruneService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, other = tmp_path / "converted", tmp_path / "home"
+    for folder in (cache, other / "sophia"):
+        folder.mkdir(parents=True)
+        (folder / "weights").write_bytes(b"x" * 5000)
+    monkeypatch.setenv("SOPHIA_MODEL_CACHE", str(cache))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(other))
+    report = await service.usage(CONTEXT, NoInput())
+    assert [each.path for each in report.items if each.what == "caches"] == [str(cache)]
+
+
 async def test_checkpoints_that_were_pruned_are_no_longer_listed(
     store: Store, paths: Paths, service: PruneService
 ) -> None:

@@ -111,6 +111,15 @@ async def test_a_schedule_has_sensible_defaults_and_whole_paths(desk: Desk) -> N
 
 
 @pytest.mark.parametrize(
+    ("typed", "name"),
+    [("prepare", "prepare.run"), ("train", "train.start"), ("train start", "train.start")],
+)
+async def test_an_operation_may_be_named_as_commands_are(desk: Desk, typed: str, name: str) -> None:
+    given = ["dataset=town", "base=org/model"] if name == "train.start" else []
+    assert (await desk.add(typed, options=given)).operation == name
+
+
+@pytest.mark.parametrize(
     ("request_", "code"),
     [
         ({"operation": "nothing.there"}, "SOPHIA-U404"),
