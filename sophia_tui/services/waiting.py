@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sophia_tui.errors import JobError
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, ngettext
 
 QUIET, DISK, MEMORY = "SOPHIA-J580", "SOPHIA-J581", "SOPHIA-J582"
 SLOT, CAPABILITY, DATA, LATER, AWAY = (
@@ -30,6 +30,12 @@ def told(kept: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if kept is None or kept.get("code") not in _WORDS:
         return None if kept is None else dict(kept)
     return reason(str(kept["code"]), **dict(kept.get("details") or {}))
+
+
+def sentence(kept: Mapping[str, Any]) -> str:
+    """What it waits for, why, and what to do, as people read it."""
+    found = told(kept) or {}
+    return " ".join(str(found[name]) for name in ("what", "why", "remedy") if found.get(name))
 
 
 def _clock(text: Any) -> str:
@@ -70,9 +76,15 @@ def _sizes(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _slot(found: Mapping[str, Any]) -> tuple[str, str, str]:
+    before = found.get("before", "?")
+    many = before if isinstance(before, int) else 2
     return (
         _("It waits for its turn."),
-        _("{count} jobs stand before it or run now.").format(count=found.get("before", "?")),
+        ngettext(
+            "{count} job stands before it or runs now.",
+            "{count} jobs stand before it or run now.",
+            many,
+        ).format(count=before),
         _("It starts by itself; `sophia jobs move` changes the order."),
     )
 
