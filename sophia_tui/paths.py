@@ -106,6 +106,14 @@ def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
     return Path(base) / "sophia"
 
 
+def model_cache(paths: Paths, environment: Mapping[str, str] | None = None) -> Path:
+    """Where runs keep bases converted from GGUF: SOPHIA_MODEL_CACHE, else in the data folder."""
+    environment = os.environ if environment is None else environment
+    if named := environment.get("SOPHIA_MODEL_CACHE"):
+        return Path(named).expanduser().absolute()
+    return paths.models / "converted"
+
+
 def home(environment: Mapping[str, str]) -> Path:
     """HOME, else the home of the account (services run without HOME)."""
     chosen = environment.get("HOME")

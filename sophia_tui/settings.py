@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
@@ -33,6 +34,8 @@ CONNECTION_KEYS = frozenset(
         "ALLOW_FINETUNE",
     }
 )
+
+_LOOPBACK = frozenset({"127.0.0.1", "::1"})
 
 
 def _setting(key: str, default: Any, help: str, **bounds: Any) -> Any:
@@ -490,6 +493,17 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)  # `load` merges the sources itself, with our env file parser
+
+    @property
+    def api_place(self) -> tuple[str, int] | None:
+        """Host and port of API_URL where it is plain HTTP on this machine's loopback."""
+        parts = urlsplit(self.api_url)
+        host = {"localhost": "127.0.0.1"}.get(parts.hostname or "", parts.hostname)
+        try:
+            port = parts.port or 80
+        except ValueError:  # no number, or none that a port can have
+            return None
+        return (host, port) if parts.scheme == "http" and host in _LOOPBACK else None
 
     @property
     def channels(self) -> tuple[str, ...]:

@@ -267,10 +267,11 @@ class House:
         if _log.handlers:
             return
         from sophia_tui.files import usable_folder
+        from sophia_tui.logs import LogFile
 
         self.require_folder()
         usable_folder(self.paths.logs)
-        handler = logging.FileHandler(self.paths.logs / "sophia.log", delay=True)
+        handler = LogFile(self.paths.logs / "sophia.log", delay=True)
         handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
         _log.addHandler(handler)
         _log.setLevel(self.settings.log_level.upper())
@@ -291,8 +292,7 @@ class House:
         _log.propagate = True
         for handler in list(_log.handlers):
             _log.removeHandler(handler)
-            with contextlib.suppress(OSError):
-                handler.close()
+            handler.close()
 
 
 def as_role(word: str, where: str) -> Role:

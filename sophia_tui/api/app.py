@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -121,6 +122,9 @@ def run_api(house: "House", host: str, port: int) -> int:
     app = create_app(house, running)
     with _listener(host, port) as listener:
         _log_to_stderr()
+        named, bound = listener.getsockname()[:2]
+        where = f"http://[{named}]:{bound}" if ":" in named else f"http://{named}:{bound}"
+        print(_("The HTTP API listens at {address}.").format(address=where), file=sys.stderr)
         config = uvicorn.Config(
             app,
             log_config=None,

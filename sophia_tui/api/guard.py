@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sophia_tui.api import problems
 from sophia_tui.api.auth import Tokens
 from sophia_tui.errors import SophiaError, TooLargeError
-from sophia_tui.i18n import _, match_language, set_language
+from sophia_tui.i18n import DEFAULT_LANGUAGE, _, match_language, set_language
 from sophia_tui.services.operations import logged_error
 from sophia_tui.textsafe import visible
 
@@ -62,8 +62,11 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        accept = _header(scope["headers"], b"accept-language")
-        set_language(wanted_language(accept, self._house.language))
+        language = DEFAULT_LANGUAGE  # whole, where the protocol itself has English words
+        if not problems.is_openai(scope["path"]):
+            accept = _header(scope["headers"], b"accept-language")
+            language = wanted_language(accept, self._house.language)
+        set_language(language)
         started = time.monotonic()
         status = 0
 

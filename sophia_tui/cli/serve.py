@@ -22,10 +22,14 @@ def serve(words: list[str], options: "Globals") -> int:
     if options.help:
         print(
             _(
-                "sophia serve api [--host 127.0.0.1] [--port 8000]   the HTTP API\n"
-                "sophia serve worker [--idle-exit SECONDS]           the process that runs jobs"
+                "sophia serve api [--host HOST] [--port PORT]   the HTTP API\n"
+                "sophia serve worker [--idle-exit SECONDS]      the process that runs jobs"
             ),
             "",
+            _(
+                "Where neither is given, the API listens at API_URL if that is this machine's own "
+                "address (localhost, 127.0.0.1, ::1), else at 127.0.0.1:8000."
+            ),
             _(
                 "The API answers who sends a token: FINETUNE_TOKEN, SOPHIA_OPERATOR_TOKEN, or for "
                 "served models alone SOPHIA_MODEL_TOKEN. Without one it answers only /health. "
@@ -65,8 +69,9 @@ def serve(words: list[str], options: "Globals") -> int:
 
         idle = chosen.idle_exit if chosen.idle_exit or not chosen.background else 600.0
         return asyncio.run(run(house, idle_exit=idle, background=chosen.background))
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
+    host, port = house.settings.api_place or ("127.0.0.1", 8000)
+    parser.add_argument("--host", default=host)
+    parser.add_argument("--port", type=int, default=port)
     chosen = parser.parse_args(words[1:])
     try:
         from sophia_tui.api.app import run_api

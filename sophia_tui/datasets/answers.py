@@ -1,8 +1,8 @@
 """Builds training pairs of answer events: `{"instruction", "output"}`, one a line.
 
-An event is one line of a file: `kind`, `meta` (with `prompt` or `q`, and `reply` or `a`), perhaps
-`tenant_id`. Lines that can't be used are named in a file beside the pairs; events of other kinds
-are none of its business.
+An event is one line of a file: `kind`, `meta` (with `prompt` or `q`, and `reply` or `a`, which may
+also stand beside `kind`), perhaps `tenant_id`. Lines that can't be used are named in a file beside
+the pairs; events of other kinds are none of its business. Pairs are redacted as data sets are.
 """
 
 import json
@@ -14,13 +14,16 @@ from typing import Any
 
 from sophia_tui.datasets.codes import Problem, explain
 from sophia_tui.datasets.reader import LineReader, ReadFailed
+from sophia_tui.datasets.redact import redact
 from sophia_tui.datasets.sources import unreadable
+from sophia_tui.domain.datasets import Example, Message
 from sophia_tui.files import whole_file
 from sophia_tui.i18n import N_, _
 
 #: Places of unusable events that are told; the file beside the pairs has them all.
 _TOLD = 100
 _REASONS = {
+    "no_kind": N_("It has no kind; answers have kind answer."),
     "no_meta": N_("Its meta is no object."),
     "no_prompt": N_("It has neither prompt nor q."),
     "no_reply": N_("It has neither reply nor a."),
@@ -71,7 +74,9 @@ def _pairs(events: Path, tenant: str | None) -> Iterator[tuple[str, str] | Named
                 if line.value is None:
                     problem = line.problem or Problem("json")
                     yield Named(place, explain(problem.code, problem.details))
-                elif line.value.get("kind") == "answer" and _is_of(line.value, tenant):
+                elif "kind" not in line.value:
+                    yield Named(place, _(_REASONS["no_kind"]))
+                elif line.value["kind"] == "answer" and _is_of(line.value, tenant):
                     yield _pair(line.value, str(line.value.get("place") or place))
     except ReadFailed as failed:
         raise unreadable(events, failed.problem) from failed.problem
@@ -84,7 +89,7 @@ def _is_of(event: dict[str, Any], tenant: str | None) -> bool:
 
 
 def _pair(event: dict[str, Any], place: str) -> tuple[str, str] | Named:
-    meta = event.get("meta")
+    meta = event.get("meta", {})
     if isinstance(meta, str):  # a text column, or JSON within JSON
         try:
             meta = json.loads(meta)
@@ -92,12 +97,22 @@ def _pair(event: dict[str, Any], place: str) -> tuple[str, str] | Named:
             meta = None
     if not isinstance(meta, dict):
         return Named(place, _(_REASONS["no_meta"]))
-    asked, answered = (_text(meta, *keys) for keys in (("prompt", "q"), ("reply", "a")))
+    said = event | meta
+    asked, answered = (_text(said, *keys) for keys in (("prompt", "q"), ("reply", "a")))
     if asked is None:
         return Named(place, _(_REASONS["no_prompt"]))
     if answered is None:
         return Named(place, _(_REASONS["no_reply"]))
-    return asked, answered
+    return _redacted(asked, answered)
+
+
+def _redacted(asked: str, answered: str) -> tuple[str, str]:
+    """The pair as a data set of it would be redacted: the file outlives the training."""
+    pair = Example((Message("user", asked), Message("assistant", answered)))
+    row = f"{asked}\n{answered}".encode("utf-8", "replace")
+    found, _counts = redact(pair, row)
+    first, second = found.messages
+    return first.content, second.content
 
 
 def _text(meta: dict[str, Any], *keys: str) -> str | None:

@@ -22,7 +22,6 @@ from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.settings import Settings, find_env_file
 
 LOG_NAME = "api.log"
-_LOCAL = {"localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1", "::1": "::1"}
 _ANSWER_SECONDS = 3.0
 _START_SECONDS = 30.0
 
@@ -38,6 +37,7 @@ class DetachedApi:
         machine: ThisMachine | None = None,
     ) -> None:
         self.address = settings.api_url.rstrip("/")
+        self._place = settings.api_place
         self._paths = paths
         self._environment = dict(environment)
         self._machine = machine or ThisMachine.here()
@@ -54,8 +54,7 @@ class DetachedApi:
         return status
 
     def startable(self) -> bool:
-        parts = urlsplit(self.address)
-        return parts.scheme == "http" and (parts.hostname or "") in _LOCAL
+        return self._place is not None
 
     async def taken(self) -> bool:
         if self.identity() is not None:
@@ -69,7 +68,8 @@ class DetachedApi:
         return str(path)
 
     async def start(self) -> bool:
-        parts = urlsplit(self.address)
+        assert self._place is not None  # it is startable
+        host, port = self._place
         self._paths.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
         command = (
             sys.executable,
@@ -78,9 +78,9 @@ class DetachedApi:
             "serve",
             "api",
             "--host",
-            _LOCAL[parts.hostname or "localhost"],
+            host,
             "--port",
-            str(parts.port or 80),
+            str(port),
         )
         log = self._paths.logs / LOG_NAME
         environment = self._own_environment()
@@ -112,10 +112,9 @@ class DetachedApi:
         return True
 
     def _listened(self) -> bool:
-        parts = urlsplit(self.address)
-        place = (_LOCAL[parts.hostname or "localhost"], parts.port or 80)
+        assert self._place is not None  # it is startable
         try:
-            with socket.create_connection(place, timeout=_ANSWER_SECONDS):
+            with socket.create_connection(self._place, timeout=_ANSWER_SECONDS):
                 return True
         except OSError:
             return False

@@ -18,7 +18,7 @@ from finetune.schema import LOG_FILE, ContractError, load_run_spec
 from sophia_tui.domain.jobs import RunIdentity
 from sophia_tui.errors import JobError
 from sophia_tui.i18n import _
-from sophia_tui.paths import Paths, home
+from sophia_tui.paths import Paths, home, model_cache
 from sophia_tui.providers import detach
 from sophia_tui.providers.machine import ThisMachine, start_time
 from sophia_tui.providers.processes import together
@@ -239,7 +239,7 @@ class LocalLauncher:
         """What a run of that folder may know of its surroundings."""
         environment = clean_environment(os.environ)
         # a base converted from GGUF is kept with our other things, not in a home of root's
-        environment.setdefault("SOPHIA_MODEL_CACHE", str(self._paths.models / "converted"))
+        environment["SOPHIA_MODEL_CACHE"] = str(model_cache(self._paths))
         token = self._settings.huggingface_token
         if token is not None and folder is not None and _from_the_hub(folder):
             environment["HF_TOKEN"] = token.get_secret_value()

@@ -5,10 +5,14 @@ no redirect is followed (a message goes where it was sent to), and no secret is 
 """
 
 import asyncio
+import base64
 import hashlib
 import hmac
+import http.client
 import json
+import os
 import smtplib
+import socket
 import ssl
 import time
 import urllib.error
@@ -21,7 +25,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from sophia_tui.domain.notifications import Channel, Message
 from sophia_tui.errors import JobError, SophiaError, UnavailableError
-from sophia_tui.i18n import _
+from sophia_tui.i18n import N_, _
 from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
@@ -31,6 +35,22 @@ SECONDS = 15.0
 #: Answers after which the same message may go later: too early, too many, or a server's trouble.
 _PASSING = frozenset({408, 409, 425, 429})
 SIGNATURE = "x-sophia-signature"
+#: What a person looks at where a channel fails.
+_KEYS = {
+    Channel.WEBHOOK: "SOPHIA_WEBHOOK_URL",
+    Channel.EMAIL: "SOPHIA_SMTP_URL, SOPHIA_EMAIL_FROM, SOPHIA_EMAIL_TO",
+    Channel.WHATSAPP: "SOPHIA_WHATSAPP_TOKEN, SOPHIA_WHATSAPP_PHONE_ID, SOPHIA_WHATSAPP_TO",
+}
+#: The first that fits counts: certificates are a kind of ssl.SSLError, and that of OSError.
+_TROUBLES: tuple[tuple[type[Exception], str], ...] = (
+    (ssl.SSLCertVerificationError, N_("Its certificate is not one that this machine trusts.")),
+    (ssl.SSLError, N_("No secure connection came about.")),
+    (socket.gaierror, N_("No machine of that name was found.")),
+    (ConnectionRefusedError, N_("Nobody listens at that address.")),
+    (TimeoutError, N_("It did not answer in time.")),
+    (smtplib.SMTPServerDisconnected, N_("It ended the connection.")),
+    (ConnectionError, N_("It ended the connection.")),
+)
 
 
 class LiveMessenger:
@@ -62,7 +82,10 @@ class LiveMessenger:
             key = self._settings.webhook_secret.get_secret_value().encode()
             signed = hmac.new(key, moment.encode() + b"." + content, hashlib.sha256).hexdigest()
             headers[SIGNATURE] = f"t={moment},sha256={signed}"
-        _post(Channel.WEBHOOK, address.get_secret_value(), content, headers)
+        url, login = _without_login(address.get_secret_value())
+        if login is not None:
+            headers["authorization"] = "Basic " + base64.b64encode(login.encode()).decode("ascii")
+        _post(Channel.WEBHOOK, url, content, headers)
 
     def _whatsapp(self, message: Message) -> None:
         settings = self._settings
@@ -112,14 +135,28 @@ def whatsapp_message(template: str | None, receiver: str, told: Message) -> dict
     return {**message, "type": "template", "template": content}
 
 
+def _without_login(url: str) -> tuple[str, str | None]:
+    """The address without user and password, and these as `user:password`."""
+    parts = urlsplit(url)
+    login, _at, place = parts.netloc.rpartition("@")
+    if not login:
+        return url, None
+    return parts._replace(netloc=place).geturl(), unquote(login)
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_given: Any) -> None:
         return None
 
 
 def _post(channel: Channel, url: str, content: bytes, headers: Mapping[str, str]) -> None:
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise _never(channel, _("The address is neither http nor https."))
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none, a bracket that is not closed
+        usable = False
+    if not usable:
+        raise _never(channel, _("It is no address like https://host/path."))
     opener = urllib.request.build_opener(_NoRedirect)
     request = urllib.request.Request(url, content, dict(headers), method="POST")
     try:
@@ -131,26 +168,28 @@ def _post(channel: Channel, url: str, content: bytes, headers: Mapping[str, str]
             if problem.code in _PASSING or problem.code >= 500:
                 raise _later(channel, why) from None
             raise _never(channel, why) from None
-    except (OSError, ValueError) as problem:  # also URLError; its text may hold the address
+    except (OSError, ValueError, http.client.HTTPException) as problem:  # also URLError
         reason = getattr(problem, "reason", problem)
-        raise _later(channel, type(reason).__name__) from None
+        raise _later(channel, _in_words(reason)) from None
 
 
 def _mail(url: str, message: EmailMessage) -> None:
     """By smtps:// (TLS from the start) or smtp:// (STARTTLS, unless ?tls=none says otherwise)."""
-    parts = urlsplit(url)
-    plain = parse_qs(parts.query).get("tls") == ["none"]
-    if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (465 if parts.scheme == "smtps" else 587)
+        usable = parts.scheme in ("smtp", "smtps") and parts.hostname
+    except ValueError:  # a port that is none, a bracket that is not closed
+        usable = None
+    if not usable:
         raise _never(Channel.EMAIL, _("SOPHIA_SMTP_URL is no address like smtp://host:587."))
+    plain = parse_qs(parts.query).get("tls") == ["none"]
     context = ssl.create_default_context()
     try:
-        port = parts.port or (465 if parts.scheme == "smtps" else 587)
         if parts.scheme == "smtps":
-            server: smtplib.SMTP = smtplib.SMTP_SSL(
-                parts.hostname, port, timeout=SECONDS, context=context
-            )
+            server: smtplib.SMTP = smtplib.SMTP_SSL(usable, port, timeout=SECONDS, context=context)
         else:
-            server = smtplib.SMTP(parts.hostname, port, timeout=SECONDS)
+            server = smtplib.SMTP(usable, port, timeout=SECONDS)
         with server:
             if parts.scheme == "smtp" and not plain:
                 server.starttls(context=context)
@@ -172,7 +211,17 @@ def _mail(url: str, message: EmailMessage) -> None:
             Channel.EMAIL, _("The server has no STARTTLS; ?tls=none in the address does without.")
         ) from None
     except (OSError, smtplib.SMTPException) as problem:
-        raise _later(Channel.EMAIL, type(problem).__name__) from None
+        raise _later(Channel.EMAIL, _in_words(problem)) from None
+
+
+def _in_words(problem: object) -> str:
+    """What went wrong on the way; never the exception's own text, which may hold the address."""
+    for kinds, words in _TROUBLES:
+        if isinstance(problem, kinds):
+            return _(words)
+    if isinstance(problem, OSError) and problem.errno:
+        return os.strerror(problem.errno)
+    return _("It did not answer in its protocol.")
 
 
 def _later(channel: Channel, why: str) -> UnavailableError:
@@ -180,7 +229,9 @@ def _later(channel: Channel, why: str) -> UnavailableError:
         "J640",
         _("The message could not be sent by {channel}.").format(channel=channel.value),
         visible(why),
-        _("It is tried again by itself."),
+        _("Check {keys} and the network; what is told of jobs is tried again by itself.").format(
+            keys=_KEYS[channel]
+        ),
     )
 
 
@@ -189,7 +240,7 @@ def _never(channel: Channel, why: str) -> JobError:
         "J641",
         _("The message can't be sent by {channel}.").format(channel=channel.value),
         visible(why),
-        _("Correct the channel's settings, then try `sophia notifications test`."),
+        _("Correct {keys}, then try `sophia notifications test`.").format(keys=_KEYS[channel]),
     )
 
 

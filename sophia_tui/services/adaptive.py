@@ -95,6 +95,12 @@ class _Pairs:
     warnings: list[str]
 
 
+def _needed_form() -> str:
+    return _("An answer is an event like {event} (q and a will do); in a file, one a line.").format(
+        event='{"kind": "answer", "meta": {"prompt": "…", "reply": "…"}}'
+    )
+
+
 def nothing_to_cancel() -> NotFoundError:
     return NotFoundError(
         "J621",
@@ -177,18 +183,18 @@ class AdaptiveService:
         from sophia_tui.datasets.__main__ import AnswersTask
         from sophia_tui.datasets.process import run_engine
 
-        usable_folder(self.folder)
         target = self.folder / "train_data.jsonl"
         limit, tenant = self._settings.adaptive_pairs, self._settings.primary_tenant
         rows, read_from, warnings = await self._rows(request, limit, tenant)
+        if not rows:
+            self._require_events(request)
+            read_from = [str(self._settings.events_file)]
+        usable_folder(self.folder)
         with _as_file(rows, self.folder) as spooled:
             events = spooled or self._settings.events_file
             task = AnswersTask(
                 context.language, str(events), str(target), limit, None if spooled else tenant
             )
-            if not spooled:
-                self._require_events(request)
-                read_from = [str(events)]
             built = await run_engine(task, context)
         if not built["pairs"]:
             raise DataError(
@@ -197,7 +203,7 @@ class AdaptiveService:
                 _("Read from {places}; {count} events can't be used.").format(
                     places=", ".join(read_from), count=built["unusable"]
                 ),
-                _("Answers are events of kind answer with prompt and reply (or q and a)."),
+                _needed_form(),
                 named=built["named"],
             )
         prepared = await self._call(
@@ -243,7 +249,7 @@ class AdaptiveService:
                 "J623",
                 _("There is no answer in the table."),
                 _("Read from {places}.").format(places=", ".join(tables)),
-                _("Answers are events of kind answer with prompt and reply (or q and a)."),
+                _needed_form(),
             )
         return rows, tables, warnings
 
@@ -316,8 +322,8 @@ class AdaptiveService:
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
         """One start at a time on this machine. Raises ConflictError J620."""
-        usable_folder(self.folder)
-        with open(self.folder / ".lock", "ab") as lock:
+        usable_folder(self._paths.state)
+        with open(self._paths.state / "adaptive.lock", "ab") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

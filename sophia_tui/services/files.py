@@ -89,7 +89,7 @@ class DeletedFile(Output):
 def unknown_file(file_id: str) -> NotFoundError:
     return NotFoundError(
         "D394",
-        f"No such File object: {visible(file_id)[:100]}.",
+        _("No such File object: {file}.").format(file=visible(file_id)[:100]),
         remedy=_("`sophia files list` lists the files."),
         openai={"code": None, "param": "id"},
     )

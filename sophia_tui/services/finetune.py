@@ -16,7 +16,7 @@ from sophia_tui.domain.operations import Input, Output
 from sophia_tui.i18n import N_, _
 from sophia_tui.services.operations import operation
 from sophia_tui.services.train import require_recipe_name
-from sophia_tui.services.views import JobView
+from sophia_tui.services.views import ENDED_BADLY, JobView
 
 if TYPE_CHECKING:
     from sophia_tui.settings import Settings
@@ -82,8 +82,8 @@ class FinetuneView(Output):
         return view
 
     def exit_code(self) -> int:
-        """A job that was watched has to succeed."""
-        return int(self._watched and self.status != JobState.SUCCEEDED)
+        """A job that was watched must not end badly; that it still goes on is no failure."""
+        return int(self._watched and self.status in ENDED_BADLY)
 
     def remarks(self) -> list[str]:
         return self._next

@@ -74,7 +74,10 @@ class ResumeRequest(JobReference):
 
 class WatchRequest(JobReference):
     timeout_seconds: float | None = Field(
-        default=None, gt=0, le=31_536_000, description=N_("Stop watching after so many seconds.")
+        default=None,
+        gt=0,
+        le=31_536_000,
+        description=N_("Stop watching after so many seconds; that is no failure."),
     )
     after: int = Field(
         default=0, ge=0, le=2147483647, description=N_("Only events with a higher number.")

@@ -114,7 +114,8 @@ class NotificationsService:
             try:
                 await self._messenger().send(channel, message)
             except SophiaError as problem:
-                told = {"code": problem.code, "what": problem.what, "why": problem.why}
+                said = problem.as_dict()
+                told = {name: said[name] for name in ("code", "what", "why", "remedy")}
                 items.append(ChannelTest(channel=channel, sent=False, error=told))
             else:
                 items.append(ChannelTest(channel=channel, sent=True))

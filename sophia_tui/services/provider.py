@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from sophia_tui import envfile
 from sophia_tui.domain.context import Context, Role
@@ -14,7 +14,7 @@ from sophia_tui.domain.jobs import Job
 from sophia_tui.domain.models import Model, ModelKind
 from sophia_tui.domain.operations import Danger, Input, NoInput, Output
 from sophia_tui.domain.protocols import Clock, Store
-from sophia_tui.errors import NotFoundError, RefusedError, SophiaError
+from sophia_tui.errors import NotFoundError, RefusedError, SophiaError, UnavailableError
 from sophia_tui.i18n import N_, _
 from sophia_tui.services.job_states import has_ended
 from sophia_tui.services.jobs_hosted import OpenTrainer
@@ -59,6 +59,11 @@ class ProviderView(Output):
     closes_on: datetime | None = Field(default=None, title=N_("Takes jobs until"))
     warnings: list[str] = Field(default_factory=list, title=N_("Warnings"))
     problem: dict[str, object] | None = Field(default=None, title=N_("Problem"))
+    _exit_code: int = PrivateAttr(default=0)
+
+    def exit_code(self) -> int:
+        """That of the problem: 3 where the provider refuses us, 5 where nobody answers."""
+        return self._exit_code
 
 
 class FileReference(Input):
@@ -133,7 +138,9 @@ class ProviderService:
                 told = await door_is_open(trainer, order, "DATASET", self._clock.now())
         except SophiaError as problem:
             state = _CLOSED if problem.code in ("SOPHIA-J515", "SOPHIA-J523") else _UNKNOWN
-            return view.model_copy(update={"training": state, "problem": problem.as_dict()})
+            view = view.model_copy(update={"training": state, "problem": problem.as_dict()})
+            view._exit_code = 5 if isinstance(problem, UnavailableError) else 3
+            return view
         return view.model_copy(update={"warnings": told})
 
     @operation("provider.files", N_("List the training files that lie at the hosted provider."))

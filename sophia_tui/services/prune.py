@@ -27,7 +27,7 @@ from sophia_tui.domain.context import Context, Progress, Role
 from sophia_tui.domain.operations import Danger, NoInput, Output
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.i18n import N_, _, number
-from sophia_tui.paths import Paths, cache_folder
+from sophia_tui.paths import Paths, cache_folder, model_cache
 from sophia_tui.services.disk_use import Size, shown_size, size_of
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prune_rules import Find, PruneRequest, all_jobs, named, needed_jobs
@@ -87,6 +87,9 @@ class PruneService:
 
     @operation("setup.usage", N_("Show what takes room: runs, checkpoints, events, logs, caches."))
     async def usage(self, context: Context, request: NoInput) -> UseReport:
+        converted = model_cache(self._paths)
+        elsewhere = not converted.is_relative_to(self._paths.models)
+        caches = converted if elsewhere else cache_folder()
         items = [
             _use(_("data sets"), size_of(self._paths.datasets), self._paths.datasets),
             *self._runs(),
@@ -95,7 +98,7 @@ class PruneService:
             _use(_("uploaded files"), size_of(self._paths.uploads), self._paths.uploads),
             _use(_("reports"), size_of(self._paths.reports), self._paths.reports),
             _use(_("logs"), size_of(self._paths.logs), self._paths.logs),
-            _use(_("caches"), size_of(cache_folder()), cache_folder()),
+            _use(_("caches"), size_of(caches), caches),
             _use(_("store"), size_of(self._paths.postgres), self._paths.postgres),
         ]
         events = await self._store.jobs.events_size()

@@ -15,6 +15,7 @@ from sophia_tui.i18n import N_, _
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.services import waiting
 from sophia_tui.services.job_states import WORKER_SECONDS, Caretaker, hindrance_of
+from sophia_tui.services.jobs import unknown_job
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import JobReference, Page
 
@@ -160,8 +161,9 @@ class QueueService:
         positional=("job", "to"),
     )
     async def move(self, context: Context, request: MoveRequest) -> MovedView:
-        """Raises UsageError J599 where it is not one place that is named, ConflictError J589 where
-        the job, or the one that is named beside it, does not wait."""
+        """Raises UsageError J599 where it is not one place that is named, NotFoundError J404 for a
+        job that does not exist, ConflictError J589 where the job, or the one that is named beside
+        it, does not wait."""
         ways = [request.to, request.before, request.after, request.position]
         if sum(each is not None for each in ways) != 1:
             raise UsageError(
@@ -177,11 +179,13 @@ class QueueService:
         return MovedView(job=job, position=index + 1)
 
     async def _id(self, reference: str | None) -> str:
-        """Our id of a job that is named; one that does not exist is the store's to refuse."""
+        """Our id of a job that is named. Raises NotFoundError J404."""
         if reference is None:
             return ""
         found = await self._store.jobs.get(reference)
-        return found.id if found else reference
+        if found is None:
+            raise unknown_job(reference)
+        return found.id
 
 
 def _index(order: Sequence[str], job: str, request: MoveRequest, before: str, after: str) -> int:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 WORDS = {"weekly": "0 3 * * 1", "monthly": "0 3 1 * *", "quarterly": "0 3 1 1,4,7,10 *"}
 #: How often an operation runs where nothing else is said.
 _USUAL = {"train.start": "monthly", "finetune.run": "monthly"}
+#: Operations that people call by their subject alone; of others that is `run`, as in commands.
+_SHORT = {"train": "train.start", "adaptive": "adaptive.start"}
 #: Whose operations make no sense by the calendar.
 _NEVER = frozenset({"schedules", "settings", "store", "samples", "demo", "serve"})
 _FURTHEST = timedelta(days=366 * 5)
@@ -78,7 +80,7 @@ class ScheduleReference(Input):
 
 
 class AddRequest(Input):
-    operation: str = Field(description=N_("What is to run, e.g. prepare.run or train.start."))
+    operation: str = Field(description=N_("What is to run, e.g. prepare or train.start."))
     every: str | None = Field(
         default=None,
         description=N_(
@@ -342,7 +344,8 @@ class SchedulesService:
 
     def _allowed(self, context: Context, name: str) -> Operation:
         """The operation, where this person may have it by the calendar."""
-        chosen = self._registry.get(name)
+        name = ".".join(name.split())  # as on the command line
+        chosen = self._registry.get(_SHORT.get(name, name if "." in name else f"{name}.run"))
         if chosen.subject in _NEVER or chosen.danger is not Danger.NONE or not _acts(chosen):
             raise UsageError(
                 "J594",

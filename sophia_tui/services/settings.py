@@ -10,7 +10,7 @@ from sophia_tui.domain.operations import Input, NoInput, Output
 from sophia_tui.domain.protocols import Store
 from sophia_tui.errors import NotFoundError, RefusedError, UsageError
 from sophia_tui.i18n import N_, _
-from sophia_tui.paths import Paths
+from sophia_tui.paths import Paths, data_folder, model_cache
 from sophia_tui.services.operations import operation
 
 
@@ -73,7 +73,34 @@ class SettingsService:
                     help=_(described),
                 )
             )
+        items += self._places()
         return SettingList(env_file=str(env_file) if env_file else None, items=items)
+
+    def _places(self) -> list[SettingView]:
+        """Folders that are asked of the environment alone: they come before any settings."""
+        told = {
+            "SOPHIA_DATA_DIR": (
+                self._paths.data,
+                data_folder({**self._environment, "SOPHIA_DATA_DIR": ""}),
+                _("The data folder; read from the environment alone."),
+            ),
+            "SOPHIA_MODEL_CACHE": (
+                model_cache(self._paths, self._environment),
+                model_cache(self._paths, {}),
+                _("Where bases converted from GGUF are kept; read from the environment alone."),
+            ),
+        }
+        return [
+            SettingView(
+                key=key,
+                value=str(value),
+                source="environment" if self._environment.get(key) else "default",
+                default=str(default),
+                changeable=False,
+                help=help_,
+            )
+            for key, (value, default, help_) in told.items()
+        ]
 
     def _source(
         self,

@@ -399,7 +399,9 @@ class TuningService:
 def _no_model(name: str) -> NotFoundError:
     return NotFoundError(
         "J608",
-        f"The model `{visible(name)[:200]}` does not exist or can't be trained here.",
+        _("The model `{model}` does not exist or can't be trained here.").format(
+            model=visible(name)[:200]
+        ),
         remedy=_(
             "Name a folder, a hub id or a model that Sophia knows; SOPHIA_TUNING_BASES says what "
             "other names stand for."

@@ -84,7 +84,7 @@ class Uploads:
         except (FileNotFoundError, NotADirectoryError):
             raise NotFoundError(
                 "D399",
-                f"No such Upload object: {visible(upload_id)[:100]}.",
+                _("No such Upload object: {upload}.").format(upload=visible(upload_id)[:100]),
                 openai={"code": None, "param": "upload_id"},
             ) from None
         upload = Upload(**about)

@@ -76,7 +76,7 @@ VALUE_WORDS = (
 #: Fields whose values are such words; everything else is shown as it stands.
 WORD_FIELDS = frozenset(
     {"status", "state", "kind", "outcome", "stage", "health", "source", "verdict", "copy_export"}
-    | {"met", "before_verdict", "after_verdict", "part", "training"}
+    | {"met", "before_verdict", "after_verdict", "part", "training", "wanted"}
 )
 
 #: Words that mean several things: what they mean here. English keeps the words of `--json`.
@@ -84,6 +84,9 @@ KIND_WORDS = {
     "train": N_("training"),
     "evaluate": N_("evaluation"),
     "merge": N_("merging"),
+    "cancel": N_("cancel"),
+    "pause": N_("pause"),
+    "resume": N_("resume"),
     "open": N_("still open"),  # of a check list; elsewhere it is what a key does
 }
 #: Keys of counts, likewise.
@@ -153,6 +156,10 @@ class JobReference(Input):
     job: str = Field(description=N_("The job's id, ours (ftjob-…) or the provider's."))
 
 
+#: What a watched job ends in without having made what it was to make.
+ENDED_BADLY = frozenset((JobState.FAILED, JobState.CANCELLED, JobState.PAUSED))
+
+
 class JobView(Output):
     """One job as people and scripts see it."""
 
@@ -171,6 +178,7 @@ class JobView(Output):
     id: str = Field(title=N_("Job"))
     kind: str = Field(title=N_("Kind"))
     status: str = Field(title=N_("State"))
+    wanted: str | None = Field(default=None, title=N_("Asked of it"))
     base: str = Field(title=N_("Base"))
     dataset: str | None = Field(default=None, title=N_("Data set"))
     provider: str | None = Field(default=None, title=N_("Provider"))
@@ -216,6 +224,7 @@ class JobView(Output):
             id=job.id,
             kind=job.kind.value,
             status=status or job.state,
+            wanted=job.wanted,
             base=job.base,
             dataset=job.dataset,
             provider=None if job.provider == "local" else job.provider,
@@ -269,10 +278,11 @@ class DryJobView(JobView):
 
 
 class WatchedJob(JobView):
-    """A job that was followed: the command line ends as the job did."""
+    """A job that was followed: the command line ends as the job did. One that still goes on when
+    the time to watch is over is no failure."""
 
     def exit_code(self) -> int:
-        return int(self.status != JobState.SUCCEEDED)
+        return int(self.status in ENDED_BADLY)
 
 
 class JobList(Output):

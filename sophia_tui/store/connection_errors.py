@@ -1,5 +1,7 @@
 """What Postgres and the network say, as our errors; never with a password in them."""
 
+import errno
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -150,11 +152,22 @@ def connect_problem(
     why = cleaned(str(problem), secrets)
     if found := _refused(where, why):
         return found
+    if os.strerror(errno.ENOSPC).lower() in why.lower():
+        return _no_room(where, os.strerror(errno.ENOSPC))
     return UnavailableError(
         "S001",
         _("The database at {where} can't be reached.").format(where=where),
         why,
         _("Check that it runs and that the address is right; Sophia goes on by itself then."),
+    )
+
+
+def _no_room(where: str, why: str) -> UnavailableError:
+    return UnavailableError(
+        "S016",
+        _("The database at {where} has no room left.").format(where=where),
+        why,
+        _("Free room there, then try again; nothing was lost."),
     )
 
 
@@ -174,13 +187,10 @@ def statement_problem(problem: Exception, where: str) -> SophiaError:
             _("It is a replica, or the role may not write."),
             _("Set SOPHIA_STORE_URL to the main server, or to embedded."),
         )
-    if isinstance(problem, (errors.DiskFull, errors.OutOfMemory)):
-        return UnavailableError(
-            "S016",
-            _("The database at {where} has no room left.").format(where=where),
-            type(problem).__name__,
-            _("Free disk space on the server, then try again."),
-        )
+    if isinstance(problem, errors.DiskFull):
+        return _no_room(where, os.strerror(errno.ENOSPC))
+    if isinstance(problem, errors.OutOfMemory):
+        return _no_room(where, os.strerror(errno.ENOMEM))
     if isinstance(problem, (errors.UndefinedTable, errors.UndefinedColumn)):
         return SetupError(
             "S013",

@@ -25,9 +25,8 @@ from sophia_tui.worker.hosted_origins import origins, told
 from sophia_tui.worker.hosted_told import (
     LONGEST_TEXT,
     bill,
-    checkpoint_entry,
-    event_entry,
     event_figures,
+    in_order,
 )
 from sophia_tui.worker.notify import announce
 
@@ -60,13 +59,15 @@ class Follower:
         found = await trainer.show(job.provider_job_id)
         news = await self._copy_events(store, job, trainer, found)
         job = await store.jobs.get(job.id) or job
+        figures = self._figures(job, found, news)
         if found.ended is not None:
+            if figures:  # the last ones belong to the row that stays
+                job = await store.jobs.update(job.id, version=job.version, **figures)
             await self._end(store, job, found)
             self._known.pop(job.id, None)
             self._silent.discard(job.id)
             self._without_checkpoints.discard(job.id)
             return True
-        figures = self._figures(job, found, news)
         due = self._clock.now() - (job.heartbeat_at or job.created_at) >= _HEARTBEAT_STEP
         if figures or due:
             await store.jobs.update(job.id, heartbeat_at=self._clock.now(), **figures)
@@ -142,10 +143,8 @@ class Follower:
             known = self._known[job.id] = await _stored_ids(store, job)
         new = await self._new_events(job, trainer, known)
         current = await store.jobs.get(job.id) or job
-        entries = [(each.at, *event_entry(each)) for each in new]
         kept = await self._new_checkpoints(job, trainer, known) if new or ended else []
-        entries += [(each.at, *checkpoint_entry(each)) for each in kept]
-        entries.sort(key=lambda each: each[0])  # stable: within one second as they came
+        entries = in_order(new, kept)
         if state != current.state:
             change = {"state": state, "provider": current.provider}
             entries.append((self._clock.now(), "state", change))
@@ -193,7 +192,10 @@ class Follower:
         """What the provider's events and its estimate change in the row."""
         figures: dict[str, Any] = {}
         for event in told:
-            figures.update(event_figures(event))
+            fresh = event_figures(event)
+            reached = max(figures.get("step") or 0, job.step or 0)
+            if fresh.get("step", reached) >= reached:  # an older figure does not win
+                figures.update(fresh)
         if found.estimated_finish is not None:
             left = (found.estimated_finish - self._clock.now()).total_seconds()
             figures["seconds_left"] = max(0.0, round(left))

@@ -1,7 +1,9 @@
 """What a provider tells, in the words that all jobs have: its events, its checkpoints, its bill."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sophia_tui.domain.hosted import HostedCheckpoint, HostedEvent, HostedJob, HostedOrder
@@ -54,6 +56,22 @@ def checkpoint_entry(checkpoint: HostedCheckpoint) -> tuple[str, dict[str, Any]]
         **{name: figures[name] for name in ("loss", "eval_loss") if name in figures},
         "metrics": checkpoint.metrics,
     }
+
+
+def in_order(
+    events: Sequence[HostedEvent], checkpoints: Sequence[HostedCheckpoint]
+) -> list[tuple[datetime, str, dict[str, Any]]]:
+    """Moment, kind and data of both, by time. Providers tell whole seconds: within one the step
+    decides, where a text belongs to the step before it; what is then equal stays as it came."""
+    placed = []
+    reached = 0
+    for event in events:
+        reached = max(reached, _figures(event.data).get("step", 0))
+        placed.append((int(event.at.timestamp()), reached, event.at, *event_entry(event)))
+    for each in checkpoints:
+        placed.append((int(each.at.timestamp()), each.step, each.at, *checkpoint_entry(each)))
+    placed.sort(key=lambda each: each[:2])
+    return [(at, kind, data) for _second, _step, at, kind, data in placed]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import secrets
 import signal
 import traceback
 from collections.abc import Awaitable, Mapping
-from logging.handlers import RotatingFileHandler
 from typing import Any, Protocol
 
 from pydantic import BaseModel
@@ -21,6 +20,7 @@ from sophia_tui.domain.jobs import GPU_QUEUE, HOSTED_QUEUE, QUEUES
 from sophia_tui.domain.notifications import Messenger
 from sophia_tui.domain.protocols import Clock, RunLauncher, Store
 from sophia_tui.errors import SophiaError, UnavailableError
+from sophia_tui.logs import RotatingLogFile
 from sophia_tui.paths import Paths
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.providers.resources import find_gpus
@@ -280,7 +280,7 @@ def _open_log(house: House, background: bool) -> list[logging.Handler]:
     folder = house.paths.logs
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     handlers: list[logging.Handler] = [
-        RotatingFileHandler(folder / LOG_NAME, maxBytes=_LOG_BYTES, backupCount=3, delay=True)
+        RotatingLogFile(folder / LOG_NAME, maxBytes=_LOG_BYTES, backupCount=3, delay=True)
     ]
     if not background:
         handlers.append(logging.StreamHandler())

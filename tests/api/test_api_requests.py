@@ -237,6 +237,14 @@ async def test_the_language_is_the_one_that_is_accepted(
     assert service.done[0][1].language == language
 
 
+async def test_the_openai_protocol_speaks_english_whatever_is_accepted(house: House) -> None:
+    async with client(house) as http:
+        english = (await http.get("/v1/files/nope")).json()
+    async with client(house, **{"accept-language": "pt-BR"}) as http:
+        asked_in_portuguese = (await http.get("/v1/files/nope")).json()
+    assert asked_in_portuguese == english and "file" in english["error"]["message"]
+
+
 async def test_openapi_lists_every_operation_with_its_method(house: House) -> None:
     async with client(house) as http:
         document = (await http.get("/openapi.json")).json()

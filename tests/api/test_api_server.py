@@ -80,6 +80,33 @@ def _await(process: subprocess.Popen[str], address: str) -> None:
     raise AssertionError("the server does not answer")
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_it_listens_at_api_url_unless_told_otherwise_and_says_where(
+    tmp_path: Path, given: bool
+) -> None:
+    port, other = free_port(), free_port()
+    environment = {
+        **os.environ,
+        "SOPHIA_DATA_DIR": str(tmp_path / "data"),
+        "API_URL": f"http://localhost:{port}",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "LANG": "C.UTF-8",
+    }
+    words = ["serve", "api", *(["--port", str(other)] if given else [])]
+    with subprocess.Popen(
+        [sys.executable, "-m", "sophia_tui.cli.main", *words],
+        env=environment,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        process.kill()
+        process.communicate()
+    assert said == f"The HTTP API listens at http://127.0.0.1:{other if given else port}.\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_stop_it_ends_well(
     served: tuple[subprocess.Popen[str], str], number: signal.Signals

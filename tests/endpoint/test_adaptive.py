@@ -99,9 +99,11 @@ def test_a_builder_that_fails(api: httpx.Client, reachable: Path) -> None:
     assert nothing.status_code == 500
     assert (nothing.json()["ok"], nothing.json()["msg"]) == (False, "builder failed")
     assert "events.jsonl" in nothing.json()["err"]
+    assert not (reachable / "trainer").exists()
     write_events(reachable, {"kind": "retrieval", "meta": {}})
     empty = api.post(f"{ROUTE}/start").json()
     assert (empty["msg"], empty["error"]["code"]) == ("builder failed", "SOPHIA-J622")
+    assert '"meta": {"prompt": "…", "reply": "…"}' in empty["error"]["remedy"]
 
 
 @pytest.mark.usefixtures("nobody_works")

@@ -189,6 +189,12 @@ def test_wrong_requests(client: openai.OpenAI, base: Path) -> None:
     method: Any = {"type": "supervised", "supervised": {"hyperparameters": parameters}}
     with refused(400, "invalid_value", "method.supervised.hyperparameters.n_epochs"):
         create(client, file, base, method=method)
+    for epochs in (-3, 51, "many", 1.5):
+        parameters = {"n_epochs": epochs}
+        wrong: Any = {"type": "supervised", "supervised": {"hyperparameters": parameters}}
+        with refused(400, "invalid_value", "method.supervised.hyperparameters.n_epochs") as told:
+            create(client, file, base, method=wrong)
+        assert "n_epochs: must be auto or 1 to 50" in told.value.message
     with refused(404, "fine_tune_not_found", "fine_tuning_job_id"):
         client.fine_tuning.jobs.retrieve("ftjob-nobodyknows")
     with refused(400, "SOPHIA-U464", None):

@@ -3,12 +3,13 @@ against a training before a byte leaves the machine."""
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sophia_tui.domain.hosted import HostedCheckpoint, HostedEvent
 from sophia_tui.domain.jobs import Claimer, JobState
 from sophia_tui.domain.models import ModelKind
 from sophia_tui.errors import ConflictError, RefusedError, SophiaError, UsageError
@@ -23,6 +24,7 @@ from sophia_tui.services.promotion_views import PromoteRun
 from sophia_tui.services.train import is_hosted
 from sophia_tui.services.views import JobReference
 from sophia_tui.settings import load
+from sophia_tui.worker.hosted_told import in_order
 from tests.hosted.conftest import CONTEXT, Bench
 from tests.hosted.provider import KEY, Provider, Refusal, drop, error
 from tests.integration.worker_house import SystemClock
@@ -76,6 +78,49 @@ async def test_events_and_history_tell_the_job(bench: Bench, provider: Provider)
     told = json.loads(line)
     assert (told["id"], told["files"]) == (job.id, ["questions.jsonl"])
     assert told["resulting_model"] == job.resulting_model
+
+
+async def test_the_last_figures_are_kept_by_a_job_that_ended_between_two_looks(
+    bench: Bench, provider: Provider
+) -> None:
+    await bench.prepare()
+    asked = await bench.start()
+    await bench.rounds_until(asked.id, "running")
+
+    def rest(answer: Any) -> Any:
+        """All that is left happens at once, and is told out of its order."""
+        job_id = next(iter(provider.jobs))
+        for step, loss in ((52, 1.685), (56, 1.5761), (54, 1.6)):
+            data = {"step": step, "total_steps": 56, "train_loss": loss}
+            provider._tell(job_id, f"Step {step}", data)
+        provider.scripts[job_id] = []
+        provider._move(provider.jobs[job_id], "succeeded")
+        return provider.jobs[job_id]
+
+    provider.faults["show"] = [rest]
+    job = await bench.rounds_until(asked.id, "succeeded")
+    assert (job.step, job.total_steps, job.loss) == (56, 56, 1.5761)
+
+
+def test_what_one_look_brings_is_in_the_order_of_time_and_step() -> None:
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    told = [
+        HostedEvent(f"e{step}", at, "info", f"Step {step}", {"step": step, "train_loss": 1.0})
+        for step in (49, 50, 52, 54)
+    ]
+    kept = [HostedCheckpoint("c50", at, 50, "ft:ckpt-step-50")]
+    later = [HostedCheckpoint("c40", at + timedelta(seconds=1), 40, "ft:ckpt-step-40")]
+    found = in_order([*told, HostedEvent("end", at, "info", "Done")], kept + later)
+    steps = [(kind, data.get("step")) for _at, kind, data in found]
+    assert steps == [
+        ("metric", 49),
+        ("metric", 50),
+        ("checkpoint", 50),
+        ("metric", 52),
+        ("metric", 54),
+        ("message", None),
+        ("checkpoint", 40),
+    ]
 
 
 async def test_a_create_without_answer_makes_one_job(bench: Bench, provider: Provider) -> None:

@@ -164,7 +164,7 @@ async def test_the_door_says_whether_it_is_open(
 ) -> None:
     provider.models["some-base"] = {"id": "some-base", "shutdown_date": "2099-01-14"}
     view = await service.check(CONTEXT, ProviderInput(base="some-base"))
-    assert (view.training, view.problem) == ("accepting", None)
+    assert (view.training, view.problem, view.exit_code()) == ("accepting", None, 0)
     assert "2099-01-14" in view.warnings[0]
     provider.faults["list"] = [error(403, "closed", "training_not_available")]
     view = await service.check(CONTEXT, ProviderInput(base="some-base"))
@@ -172,7 +172,7 @@ async def test_the_door_says_whether_it_is_open(
     provider.key = "sk-another"
     view = await service.check(CONTEXT, ProviderInput(base="some-base"))
     assert view.training == "unknown" and view.problem is not None
-    assert view.problem["code"] == "SOPHIA-J525"
+    assert (view.problem["code"], view.exit_code()) == ("SOPHIA-J525", 3)
 
 
 async def test_without_a_provider_there_is_nobody_to_ask(bench: Bench) -> None:

@@ -4,6 +4,7 @@ The receivers are real servers on loopback: HTTP for webhook and WhatsApp, SMTP 
 """
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import json
@@ -285,6 +286,38 @@ async def test_a_server_without_tls_gets_no_mail_unless_asked_for() -> None:
         with pytest.raises(JobError) as refused:
             await LiveMessenger(settings).send("email", message_of({"test": True}, "en"))
     assert letters == [] and "secret" not in str(refused.value.as_dict())
+
+
+async def test_user_and_password_of_a_webhooks_address_are_basic_authentication() -> None:
+    with receiver() as got:
+        url = got.url.replace("http://", "http://maria:p%40ss@")
+        await LiveMessenger(load({"SOPHIA_WEBHOOK_URL": url})).send(
+            "webhook", message_of({"test": True}, "en")
+        )
+    [(_path, headers, _content)] = got.requests
+    assert headers["authorization"] == "Basic " + base64.b64encode(b"maria:p@ss").decode()
+
+
+@pytest.mark.parametrize(
+    ("channel", "settings", "told"),
+    [
+        ("webhook", {"SOPHIA_WEBHOOK_URL": "http://u:pw@127.0.0.1:9"}, "Nobody listens"),
+        ("webhook", {"SOPHIA_WEBHOOK_URL": "http://nowhere.invalid"}, "No machine of that name"),
+        ("webhook", {"SOPHIA_WEBHOOK_URL": "http://host:pw"}, "no address like"),
+        ("email", {"SOPHIA_SMTP_URL": "smtp://u:pw@127.0.0.1:9"}, "Nobody listens"),
+        ("email", {"SOPHIA_SMTP_URL": "garbage"}, "no address like"),
+        ("email", {"SOPHIA_SMTP_URL": "smtp://host:pw"}, "no address like"),
+    ],
+)
+async def test_why_nothing_went_is_said_in_words_with_the_setting_to_look_at(
+    channel: str, settings: dict[str, str], told: str
+) -> None:
+    messenger = LiveMessenger(load({"SOPHIA_EMAIL_TO": "a@b.org", **settings}))
+    with pytest.raises(SophiaError) as caught:
+        await messenger.send(channel, message_of({"test": True}, "en"))
+    assert told in caught.value.why and "pw" not in str(caught.value.as_dict())
+    [key] = settings
+    assert key in caught.value.remedy
 
 
 @pytest.mark.parametrize("template", ["", "job_ended"])

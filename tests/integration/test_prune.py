@@ -15,7 +15,9 @@ from sophia_tui.domain.operations import NoInput
 from sophia_tui.domain.protocols import Store
 from sophia_tui.domain.serving import Deployment, DeploymentState
 from sophia_tui.paths import Paths
+from sophia_tui.services.checkpoints import CheckpointsService
 from sophia_tui.services.prune import PruneRequest, PruneService
+from sophia_tui.services.views import JobReference
 from tests.integration.worker_house import SystemClock, new_job
 
 NOW = datetime.now(UTC)
@@ -87,7 +89,7 @@ async def test_a_dry_run_lists_the_same_and_touches_nothing(
     dry = await service.prune(replace(CONTEXT, dry_run=True), PruneRequest())
     assert left(old) == before
     real = await service.prune(CONTEXT, PruneRequest())
-    assert dry == real and len(real.items) == 1
+    assert dry.model_dump() == real.model_dump() and len(real.items) == 1
 
 
 @pytest.mark.parametrize("use", ["promoted", "way back", "served", "evaluated"])
@@ -204,3 +206,30 @@ async def test_sizes_are_shown_by_kind(store: Store, paths: Paths, service: Prun
     sizes = {each.what: each.bytes for each in report.items}
     assert sizes["checkpoints"] >= 5000 and sizes["adapters"] >= 5000
     assert "merged models" not in sizes and report.free_bytes > 0
+
+
+async def test_the_folder_of_converted_bases_is_counted_where_it_is(
+    paths: Paths, tmp_path: Path, service: PruneService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, other = tmp_path / "converted", tmp_path / "home"
+    for folder in (cache, other / "sophia"):
+        folder.mkdir(parents=True)
+        (folder / "weights").write_bytes(b"x" * 5000)
+    monkeypatch.setenv("SOPHIA_MODEL_CACHE", str(cache))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(other))
+    report = await service.usage(CONTEXT, NoInput())
+    assert [each.path for each in report.items if each.what == "caches"] == [str(cache)]
+
+
+async def test_checkpoints_that_were_pruned_are_no_longer_listed(
+    store: Store, paths: Paths, service: PruneService
+) -> None:
+    job = await a_run(store, paths, "succeeded", days=30)
+    made = JobEvent(job.id, 1, NOW, "checkpoint", {"step": 1, "path": "checkpoints/step-1"})
+    lost = JobEvent(job.id, 2, NOW, "checkpoint", {"step": 2, "path": "checkpoints/step-2"})
+    await store.jobs.append_events(job.id, [made, lost], 0)
+    checkpoints = CheckpointsService(store)
+    before = await checkpoints.list(CONTEXT, JobReference(job=job.id))
+    await service.prune(CONTEXT, PruneRequest())
+    after = await checkpoints.list(CONTEXT, JobReference(job=job.id))
+    assert ([each.step for each in before.items], after.items) == ([1], [])

@@ -11,7 +11,7 @@ import pytest
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.jobs import Claimer, Job, JobKind
 from sophia_tui.domain.protocols import Store
-from sophia_tui.errors import ConflictError, UsageError
+from sophia_tui.errors import ConflictError, NotFoundError, UsageError
 from sophia_tui.services.queue import MoveRequest, QueueService, QueueView
 from sophia_tui.services.views import Page
 from sophia_tui.services.waiting import reason, told
@@ -83,7 +83,11 @@ async def test_only_what_waits_is_moved_and_to_one_place(desk: Desk) -> None:
         with pytest.raises(UsageError) as refused:
             await desk.move(a, **wrong)
         assert refused.value.code == "SOPHIA-J599"
-    for job, where in ((done, {"to": "first"}), (a, {"before": done}), ("nothing", {"to": "last"})):
+    for job, where in (("nothing", {"to": "last"}), (a, {"after": "nothing"})):
+        with pytest.raises(NotFoundError) as unknown:
+            await desk.move(job, **where)
+        assert unknown.value.code == "SOPHIA-J404"
+    for job, where in ((done, {"to": "first"}), (a, {"before": done})):
         with pytest.raises(ConflictError) as conflict:
             await desk.move(job, **where)
         assert conflict.value.code == "SOPHIA-J589"

@@ -122,6 +122,15 @@ async def test_a_training_by_the_calendar_says_which_data_set_it_takes(desk: Des
 
 
 @pytest.mark.parametrize(
+    ("typed", "name"),
+    [("prepare", "prepare.run"), ("train", "train.start"), ("train start", "train.start")],
+)
+async def test_an_operation_may_be_named_as_commands_are(desk: Desk, typed: str, name: str) -> None:
+    given = ["dataset=town", "base=org/model"] if name == "train.start" else []
+    assert (await desk.add(typed, options=given)).operation == name
+
+
+@pytest.mark.parametrize(
     ("request_", "code"),
     [
         ({"operation": "nothing.there"}, "SOPHIA-U404"),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sophia_tui.domain.context import Context, Face, Role
+from sophia_tui.domain.operations import NoInput
 from sophia_tui.domain.protocols import Store
 from sophia_tui.errors import UsageError
 from sophia_tui.paths import Paths
@@ -39,3 +40,17 @@ async def test_nothing_is_no_value_and_unset_is_named(store: Store, blank: str) 
         CONTEXT, SettingKey(key="SOPHIA_TIMEZONE")
     )
     assert (unset.value, unset.source) == ("America/Sao_Paulo", "default")
+
+
+async def test_folders_that_the_environment_alone_names_are_listed(
+    store: Store, tmp_path: Path
+) -> None:
+    cache = str(tmp_path / "converted")
+    service = SettingsService(store, {"SOPHIA_MODEL_CACHE": cache}, Paths(tmp_path))
+    listed = {each.key: each for each in (await service.page(CONTEXT, NoInput())).items}
+    assert (listed["SOPHIA_MODEL_CACHE"].value, listed["SOPHIA_MODEL_CACHE"].source) == (
+        cache,
+        "environment",
+    )
+    assert listed["SOPHIA_DATA_DIR"].value == str(tmp_path)
+    assert not any(listed[key].changeable for key in ("SOPHIA_DATA_DIR", "SOPHIA_MODEL_CACHE"))

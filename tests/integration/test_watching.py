@@ -94,6 +94,33 @@ async def test_each_event_is_told_once_and_then_the_job(store: Store, paths: Pat
     assert (ended.status, ended.exit_code()) == ("succeeded", 0)
 
 
+async def test_a_job_that_still_goes_on_when_the_time_is_over_is_no_failure(
+    store: Store, paths: Paths
+) -> None:
+    job_id = await a_job(store, "running", 1)
+    seen = await service(store, paths).watch(
+        context([]), WatchRequest(job=job_id, timeout_seconds=0.05)
+    )
+    assert (seen.status == "succeeded", seen.exit_code()) == (False, 0)
+
+
+@pytest.mark.parametrize("wish", ["cancel", "pause"])
+async def test_a_wish_to_a_running_job_is_seen_at_once(
+    store: Store, paths: Paths, wish: str
+) -> None:
+    jobs, reference = service(store, paths), JobReference(job=await a_job(store))
+    asked = await getattr(jobs, wish)(context([]), reference)
+    assert (asked.wanted, (await jobs.show(context([]), reference)).wanted) == (wish, wish)
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled", "paused"])
+async def test_a_job_that_did_not_make_it_is_a_failure(
+    store: Store, paths: Paths, state: str
+) -> None:
+    job_id = await a_job(store, state, 1)
+    assert (await service(store, paths).watch(context([]), WatchRequest(job=job_id))).exit_code()
+
+
 async def test_who_comes_back_gets_what_is_new(store: Store, paths: Paths) -> None:
     job_id = await a_job(store, "failed", 5)
     told: list[EventView] = []

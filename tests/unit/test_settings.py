@@ -134,3 +134,20 @@ def test_what_would_break_later_is_refused_at_once(
         with pytest.raises(UsageError, match="SOPHIA-T422") as told:
             load({key: value})
         assert told.value.why.startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        ("http://localhost:8010", ("127.0.0.1", 8010)),
+        ("http://[::1]:8010/", ("::1", 8010)),
+        ("http://127.0.0.1", ("127.0.0.1", 80)),
+        ("https://localhost:8010", None),
+        ("http://models.example.org:8000", None),
+        ("http://localhost:99999", None),
+    ],
+)
+def test_the_api_listens_where_api_url_is_this_machine(
+    address: str, place: tuple[str, int] | None
+) -> None:
+    assert load({"API_URL": address}).api_place == place

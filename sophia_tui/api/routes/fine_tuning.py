@@ -13,13 +13,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
 
 from sophia_tui.api import receiving
 from sophia_tui.api import tuning_objects as shapes
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.errors import NotFoundError, RefusedError, UsageError
-from sophia_tui.i18n import _, get_language
+from sophia_tui.i18n import N_, _, get_language
 from sophia_tui.services.files import FileView, new_id, unknown_file
 from sophia_tui.services.tuning_views import MOST_BATCH, MOST_EPOCHS, TuningView
 from sophia_tui.services.uploads import PART_BYTES, Uploads
@@ -41,14 +49,35 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
+def _said(words: str, most: int) -> WrapValidator:
+    """One sentence for what is neither auto nor a number within its bounds."""
+
+    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise PydanticCustomError(
+                "no_number", "{said}", {"said": _(words).format(most=most)}
+            ) from None
+
+    return WrapValidator(check)
+
+
+_WHOLE, _ABOVE = N_("must be auto or 1 to {most}"), N_("must be auto or above 0 and up to {most}")
+Epochs = Annotated[Auto | Annotated[int, Field(ge=1, le=MOST_EPOCHS)], _said(_WHOLE, MOST_EPOCHS)]
+Batch = Annotated[Auto | Annotated[int, Field(ge=1, le=MOST_BATCH)], _said(_WHOLE, MOST_BATCH)]
+Multiplier = Annotated[Auto | Annotated[float, Field(gt=0, le=1000)], _said(_ABOVE, 1000)]
+Beta = Annotated[Auto | Annotated[float, Field(gt=0, le=2)], _said(_ABOVE, 2)]
+
+
 class Hyperparameters(_Body):
-    n_epochs: Auto | Annotated[int, Field(ge=1, le=MOST_EPOCHS)] | None = None
-    batch_size: Auto | Annotated[int, Field(ge=1, le=MOST_BATCH)] | None = None
-    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, le=1000)] | None = None
+    n_epochs: Epochs | None = None
+    batch_size: Batch | None = None
+    learning_rate_multiplier: Multiplier | None = None
 
 
 class DpoHyperparameters(Hyperparameters):
-    beta: Auto | Annotated[float, Field(gt=0, le=2)] | None = None
+    beta: Beta | None = None
 
 
 class Supervised(_Body):

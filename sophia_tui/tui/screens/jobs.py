@@ -239,6 +239,9 @@ def job_text(
     """What one job is and how far: some lines above its curve and its events."""
     parts: list[Part] = [(visible(job.id), "bold"), "  "]
     parts += [(words.state_word(job.status), words.state_style(job.status))]
+    if job.wanted:
+        asked = worded("wanted", job.wanted)
+        parts.append(("  " + _("asked of it: {what}").format(what=asked), "dim"))
     kind = _("trial of one step") if job.trial else worded("kind", job.kind)
     about = " ".join(each for each in (kind, job.dataset or "", job.model or "") if each)
     parts += [f"  {visible(about)}\n", (_("Base"), "dim"), f" {visible(job.base)}\n"]
