@@ -18,7 +18,7 @@ from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.operations import Input
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import NotFoundError, RefusedError, UnavailableError, UsageError
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, get_language
 from sophia_tui.paths import Paths
 from sophia_tui.services import train_hosted
 from sophia_tui.services.jobs_hosted import OpenTrainer
@@ -257,7 +257,10 @@ class TrainService:
             state=JobState.QUEUED.value,
             base=base,
             dataset=version.id,
-            request=plan.request(self._history(request.history)),
+            request={
+                **plan.request(self._history(request.history)),
+                "language": get_language(),
+            },
             provider=OPENAI,
             files=source_files(version),
             created_by=context.actor,
@@ -297,6 +300,7 @@ class TrainService:
             dataset=order.version.id,
             request={
                 "run": run.model_dump(mode="json"),
+                "language": get_language(),
                 "history_file": str(self._history(request.history)),
                 **({"planned_steps": planned_steps(order)} if request.try_one_step else {}),
                 **(_told(gate) if gate else {}),

@@ -19,6 +19,7 @@ from sophia_tui.errors import (
     UsageError,
 )
 from sophia_tui.i18n import _
+from sophia_tui.services import waiting
 from sophia_tui.services.prices import Ending, Prices, ending_warning
 from sophia_tui.textsafe import visible
 
@@ -84,18 +85,10 @@ def key_for(settings: "Settings", base_url: str | None) -> str | None:
     """
     address = check_address(settings)
     key = settings.openai_api_key.get_secret_value().strip() if settings.openai_api_key else ""
-    why = ""
-    if address != base_url:
-        why = f"OPENAI_BASE_URL: {address or '-'} ≠ {base_url or '-'}"
-    elif address is None and not key:
-        why = "OPENAI_API_KEY: -"
-    if why:
-        raise UnavailableError(
-            "J533",
-            _("The provider of this job can't be reached from here."),
-            why,
-            _("Put both keys into Sophia's .env, then restart the worker."),
-        )
+    if address != base_url or (address is None and not key):
+        told = waiting.reason(waiting.MISFIT, ours=address, theirs=base_url)
+        texts = told["what"], told["why"], told["remedy"]
+        raise UnavailableError("J533", *texts, **told["details"])
     return key or None
 
 

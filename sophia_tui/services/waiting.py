@@ -9,6 +9,8 @@ from sophia_tui.errors import JobError
 from sophia_tui.i18n import N_, _
 
 QUIET, DISK, MEMORY = "SOPHIA-J580", "SOPHIA-J581", "SOPHIA-J582"
+#: The worker knows another provider than the job's, or has no key for it.
+MISFIT = "SOPHIA-J533"
 SLOT, CAPABILITY, DATA, LATER, AWAY = (
     "SOPHIA-J583",
     "SOPHIA-J584",
@@ -117,6 +119,23 @@ def _away(found: Mapping[str, Any]) -> tuple[str, str, str]:
     )
 
 
+def _misfit(found: Mapping[str, Any]) -> tuple[str, str, str]:
+    theirs, ours = found.get("theirs"), found.get("ours")
+    if theirs == ours:
+        why = _("OPENAI_API_KEY is not set for this worker.")
+    elif theirs is None:
+        why = _("It was ordered at OpenAI itself, and OPENAI_BASE_URL is {ours} here.")
+    elif ours is None:
+        why = _("It was ordered at {theirs}, and OPENAI_BASE_URL is not set here.")
+    else:
+        why = _("It was ordered at {theirs}, and OPENAI_BASE_URL is {ours} here.")
+    return (
+        _("The provider of this job can't be reached from here."),
+        why.format(theirs=theirs, ours=ours),
+        _("Put both keys into Sophia's .env, then restart the worker."),
+    )
+
+
 _WORDS: dict[str, Callable[[Mapping[str, Any]], tuple[str, str, str]]] = {
     QUIET: _quiet,
     DISK: _disk,
@@ -126,6 +145,7 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], tuple[str, str, str]]] = {
     DATA: _data,
     LATER: _later,
     AWAY: _away,
+    MISFIT: _misfit,
 }
 
 #: The reasons in one or two words, for a column.
@@ -138,4 +158,5 @@ SHORT = {
     DATA: N_("files"),
     LATER: N_("later"),
     AWAY: N_("its worker"),
+    MISFIT: N_("provider"),
 }

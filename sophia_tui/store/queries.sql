@@ -165,11 +165,12 @@ UPDATE sophia.jobs SET place = %(place)s WHERE id = %(id)s AND state = 'queued'
 
 -- hosted_jobs --
 -- What is paused at the provider is looked at as well: somebody may let it go on there; and what
--- waits for its key (J525), which somebody may have mended.
+-- waits for its key (J525) or for a worker that knows its provider, which somebody may have mended.
 SELECT * FROM sophia.jobs
 WHERE host = %(host)s AND provider <> 'local'
     AND state NOT IN ('draft', 'queued', 'succeeded', 'failed', 'cancelled')
-    AND (state <> 'paused' OR provider_job_id IS NOT NULL OR error ->> 'code' = 'SOPHIA-J525')
+    AND (state <> 'paused' OR provider_job_id IS NOT NULL OR waiting IS NOT NULL
+        OR error ->> 'code' = 'SOPHIA-J525')
 ORDER BY place
 
 -- request_job --

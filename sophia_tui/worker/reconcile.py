@@ -15,6 +15,7 @@ from finetune.schema import ContractError
 from sophia_tui.domain.jobs import Claimer, Job, JobState, RunIdentity
 from sophia_tui.domain.protocols import Clock, RunLauncher, Store
 from sophia_tui.errors import ConflictError, JobError, SophiaError, UnavailableError
+from sophia_tui.i18n import speaking
 from sophia_tui.paths import Paths
 from sophia_tui.providers import run_folder
 from sophia_tui.providers.machine import ThisMachine
@@ -176,9 +177,8 @@ class Reconciler:
     async def _guarded(self, store: Store, job: Job, claimed: bool = False) -> bool:
         """One job's trouble must not keep the others from being looked at."""
         try:
-            if claimed:
-                return await self._begin(store, job)
-            return await self._look(store, job)
+            with speaking(job.language):
+                return await (self._begin if claimed else self._look)(store, job)
         except ConflictError:
             log.info("job %s was changed by somebody else; looking again", job.id)
         except JobError as problem:
