@@ -4,6 +4,7 @@ The language is a context variable, so that one API process can answer two peopl
 """
 
 import gettext as _gettext
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -93,6 +94,12 @@ def number(value: float, decimals: int = 0) -> str:
     if _active.get() == "pt_BR":
         text = text.replace(",", "\0").replace(".", ",").replace("\0", ".")
     return text
+
+
+def dollars(value: float) -> str:
+    """A sum for people: cents, and where it is less than one, two digits that say how much."""
+    small = 0 < abs(value) < 0.01
+    return number(value, min(8, 1 - math.floor(math.log10(abs(value)))) if small else 2)
 
 
 def set_zone(name: str) -> None:

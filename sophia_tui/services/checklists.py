@@ -12,7 +12,7 @@ from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobEvent, JobKind, JobState
 from sophia_tui.domain.models import Model, ModelKind, PromotionState
 from sophia_tui.domain.protocols import Store
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, dollars
 from sophia_tui.services.estimates import is_here
 from sophia_tui.services.merge import whole_merged
 from sophia_tui.services.plan_views import CheckItem, CheckState, Stage
@@ -179,15 +179,17 @@ def budget_check(
     if refused:
         return _before(name, "failed", refused)
     if confirmed:
-        told = _("{usd} USD, by {who}").format(
-            usd=f"{float(confirmed.get('usd') or 0):.2f}", who=visible(str(confirmed.get("by")))
-        )
+        who, said = visible(str(confirmed.get("by"))), confirmed.get("usd")
+        told = _("an unknown cost, by {who}").format(who=who)
+        if said is not None:
+            told = _("{usd} USD, by {who}").format(usd=dollars(float(said)), who=who)
         return _before(name, "done", told)
-    if usd is None:
-        return _before(name, "not_needed", _("no cost is known"))
     if not needs:
-        return _before(name, "not_needed", _("it costs nothing"))
-    return _before(name, "open", _("{usd} USD are to be confirmed").format(usd=f"{usd:.2f}"))
+        told = _("no cost is known") if usd is None else _("it costs nothing")
+        return _before(name, "not_needed", told)
+    if usd is None:
+        return _before(name, "open", _("the cost is not known, and to be confirmed"))
+    return _before(name, "open", _("{usd} USD are to be confirmed").format(usd=dollars(usd)))
 
 
 class AfterChecks:

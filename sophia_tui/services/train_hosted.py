@@ -44,6 +44,8 @@ class HostedPlan:
     order: HostedOrder
     warnings: tuple[str, ...]
     estimate: dict[str, Any]
+    #: Whether the provider was asked and said nothing.
+    unanswered: bool = False
 
     def request(self, history: Path) -> dict[str, Any]:
         """The job's request."""
@@ -148,17 +150,20 @@ async def ask_provider(
 
     trainer = open_trainer(plan.order.base_url)
     told: list[str] = []
+    unanswered = False
     try:
         async with asyncio.timeout(_ASKING_SECONDS):
             told = await door_is_open(trainer, plan.order, dataset, now)
     except TimeoutError:
+        unanswered = True
         told.append(_("The provider does not answer in time; the job waits for it."))
     except UnavailableError as problem:
+        unanswered = True
         told.append(f"{problem.what} {problem.why}")
     finally:
         await trainer.close()
     new = [each for each in told if not any(each in known for known in plan.warnings)]
-    return replace(plan, warnings=(*plan.warnings, *new))
+    return replace(plan, warnings=(*plan.warnings, *new), unanswered=unanswered)
 
 
 async def door_is_open(
@@ -179,7 +184,10 @@ async def door_is_open(
         return []
     try:
         model = await trainer.model(order.base)
-    except (JobError, NotFoundError):
+    except NotFoundError:
+        unknown = _("The provider does not know a model {base}; it may refuse the job.")
+        return [unknown.format(base=visible(order.base))]
+    except JobError:
         return []
     if model.shutdown_at is None:
         return []

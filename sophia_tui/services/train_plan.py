@@ -27,7 +27,7 @@ from sophia_tui.errors import (
     UnconfirmedError,
 )
 from sophia_tui.files import usable_folder, write_whole
-from sophia_tui.i18n import N_, _, number
+from sophia_tui.i18n import N_, _, dollars, number
 from sophia_tui.paths import Paths
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.providers.machine_memory import DeviceMemory, gpu_memory, main_memory
@@ -139,10 +139,12 @@ class Planner:
             warnings += await self._too_large(order, shape, lengths)
         return Gate(usd, seconds, tuple(warnings))
 
-    def hold(self, context: Context, usd: float | None, budget: float | None) -> None:
-        """Raises RefusedError J561 above the budget, UnconfirmedError J562 where it costs and
-        nobody confirmed. Where nobody can be asked (a worker, Sophia's own work), the budget alone
-        counts.
+    def hold(
+        self, context: Context, usd: float | None, budget: float | None, hosted: bool = False
+    ) -> None:
+        """Raises RefusedError J561 above the budget, UnconfirmedError J562 where it costs, or may
+        cost at a provider whose price is not known, and nobody confirmed. Where nobody can be asked
+        (a worker, Sophia's own work), the budget alone counts.
         """
         limit = self._budget(budget)
         if usd is not None and limit is not None and usd > limit:
@@ -150,7 +152,7 @@ class Planner:
                 "J561",
                 _("The training would cost more than its budget."),
                 _("About {usd} USD are estimated, and the budget is {budget} USD.").format(
-                    usd=number(usd, 2), budget=number(limit, 2)
+                    usd=dollars(usd), budget=dollars(limit)
                 ),
                 _(
                     "Train less (fewer epochs, fewer examples), or raise --budget or the setting "
@@ -160,21 +162,27 @@ class Planner:
                 budget=limit,
             )
         asks = not (context.confirmed or context.dry_run or context.inner)
-        if usd and asks and context.face is not Face.WORKER:
+        if needs_yes(usd, hosted) and asks and context.face is not Face.WORKER:
+            told = _("What the training costs at the provider is not known.")
+            if usd is not None:
+                told = _("The training costs about {usd} USD.").format(usd=dollars(usd))
             raise UnconfirmedError(
                 "J562",
-                _("The training costs about {usd} USD.").format(usd=number(usd, 2)),
+                told,
                 _("Nobody has confirmed that yet."),
                 _('Confirm it: --yes on the command line, "confirm": true over HTTP.'),
-                usd=round(usd, 4),
+                usd=None if usd is None else round(usd, 4),
             )
 
-    def confirmed(self, context: Context, usd: float | None) -> dict[str, Any]:
+    def confirmed(
+        self, context: Context, usd: float | None, hosted: bool = False
+    ) -> dict[str, Any]:
         """Who confirmed which sum, for the job's request; nothing where nobody had to."""
-        if not usd or not context.confirmed:
+        if not needs_yes(usd, hosted) or not context.confirmed:
             return {}
         at = self._clock.now().isoformat()
-        return {"confirmed": {"usd": round(usd, 4), "by": context.actor, "at": at}}
+        said = None if usd is None else round(usd, 4)
+        return {"confirmed": {"usd": said, "by": context.actor, "at": at}}
 
     # -- the plan of a training here
 
@@ -254,10 +262,13 @@ class Planner:
             by="unknown" if usd is None else "provider_price",
             budget_usd=limit,
             within_budget=within,
-            needs_confirmation=bool(usd),
+            needs_confirmation=needs_yes(usd, hosted=True),
         )
         check = checklists.budget_check(
-            usd, bool(usd), None, "" if within is not False else _("above the budget")
+            usd,
+            needs_yes(usd, hosted=True),
+            None,
+            "" if within is not False else _("above the budget"),
         )
         checks = await checklists.before_checks(
             self._store, self._settings, version, plan.order.base, True, None, check
@@ -271,7 +282,7 @@ class Planner:
             dataset=version.id,
             base=plan.order.base,
             provider=OPENAI,
-            ready=not refusals,
+            ready=False if refusals else (None if plan.unanswered else True),
             epochs=estimate.get("epochs"),
             summary=[told, *self._money_told(money, None)],
             refusals=refusals,
@@ -478,14 +489,14 @@ class Planner:
         if money.by == "machine_hours" and time is not None and price is not None:
             told.append(
                 _("Cost: about {usd} USD ({hours} h at {price} USD an hour).").format(
-                    usd=number(money.usd or 0, 2),
+                    usd=dollars(money.usd or 0),
                     hours=number(time.seconds / 3600, 2),
-                    price=number(price, 2),
+                    price=dollars(price),
                 )
             )
         elif money.by == "provider_price":
             told.append(
-                _("Cost: about {usd} USD by the price list.").format(usd=number(money.usd or 0, 2))
+                _("Cost: about {usd} USD by the price list.").format(usd=dollars(money.usd or 0))
             )
         elif time is not None and price is None:
             told.append(_("Cost: not counted; SOPHIA_MACHINE_USD_PER_HOUR is not set."))
@@ -494,11 +505,11 @@ class Planner:
         if money.budget_usd is not None and money.within_budget is None:
             told.append(
                 _("The budget of {usd} USD can't be held against it.").format(
-                    usd=number(money.budget_usd, 2)
+                    usd=dollars(money.budget_usd)
                 )
             )
         elif money.budget_usd is not None:
-            told.append(_("Budget: {usd} USD.").format(usd=number(money.budget_usd, 2)))
+            told.append(_("Budget: {usd} USD.").format(usd=dollars(money.budget_usd)))
         return told
 
     def _rented(self, order: LocalOrder) -> PlanRented | None:
@@ -512,6 +523,11 @@ class _Speed:
 
     operations: float
     runs: tuple[str, ...] = ()
+
+
+def needs_yes(usd: float | None, hosted: bool) -> bool:
+    """Whether somebody has to confirm the cost. A provider's unknown price is not zero."""
+    return hosted if usd is None else usd > 0
 
 
 def refuse_data(report: "PreviewReport", order: LocalOrder) -> None:
@@ -713,5 +729,5 @@ def _command(order: LocalOrder, asked: Mapping[str, Any], fitting: estimates.Fit
 
 def _above(usd: float | None, limit: float | None) -> str:
     return _("About {usd} USD are estimated, and the budget is {budget} USD.").format(
-        usd=number(usd or 0, 2), budget=number(limit or 0, 2)
+        usd=dollars(usd or 0), budget=dollars(limit or 0)
     )

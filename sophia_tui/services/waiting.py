@@ -7,6 +7,7 @@ from typing import Any
 
 from sophia_tui.errors import JobError
 from sophia_tui.i18n import N_, _
+from sophia_tui.textsafe import visible
 
 QUIET, DISK, MEMORY = "SOPHIA-J580", "SOPHIA-J581", "SOPHIA-J582"
 #: The worker knows another provider than the job's, or has no key for it.
@@ -32,6 +33,11 @@ def told(kept: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if kept is None or kept.get("code") not in _WORDS:
         return None if kept is None else dict(kept)
     return reason(str(kept["code"]), **dict(kept.get("details") or {}))
+
+
+def asked_by(who: Any) -> str | None:
+    """The reason of a stop that a person wants; None where their name is not known."""
+    return _("asked by {who}").format(who=visible(str(who))) if who else None
 
 
 def _clock(text: Any) -> str:
