@@ -113,6 +113,7 @@ class EvaluateService:
         role=Role.OPERATOR,
         writes=True,
         target="model",
+        makes="id",
         positional=("model",),
     )
     async def run(self, context: Context, request: EvaluateRequest) -> JobView:

@@ -63,6 +63,7 @@ class MergeService:
         role=Role.OPERATOR,
         writes=True,
         target="model",
+        makes="id",
         positional=("model",),
     )
     async def merge(self, context: Context, request: MergeRequest) -> JobView:

@@ -208,6 +208,7 @@ class TrainService:
         dry_run=True,
         trains=True,
         target="dataset",
+        makes="id",
         positional=("dataset",),
     )
     async def start(self, context: Context, request: TrainRequest) -> JobView:
@@ -357,15 +358,20 @@ def asked_recipe(request: TrainRequest, named: str) -> "Recipe":
     """
     from pydantic import ValidationError
 
-    from finetune.schema import ContractError, Recipe, describe, load_recipe
+    from finetune.schema import ContractError, Recipe, describe, load_recipe, recipe_names
 
     try:
         recipe = load_recipe(named)
     except ContractError as problem:
+        why = str(problem)
+        if named not in recipe_names() and not Path(named).exists():
+            why = _("No recipe and no file has that name. The recipes: {names}.").format(
+                names=", ".join(recipe_names())
+            )
         raise UsageError(
             "J414",
             _("The recipe {recipe} can't be used.").format(recipe=textsafe.visible(named)),
-            str(problem),
+            why,
             _("Name one of the recipes that come along, or a YAML file."),
         ) from problem
     names = ("epochs", "max_steps", "learning_rate", "seed", "time_budget_seconds")

@@ -27,12 +27,12 @@ from sophia_tui.errors import (
     UnconfirmedError,
 )
 from sophia_tui.files import usable_folder, write_whole
-from sophia_tui.i18n import N_, _, dollars, number
+from sophia_tui.i18n import N_, _, dollars, ngettext, number
 from sophia_tui.paths import Paths
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.providers.machine_memory import DeviceMemory, gpu_memory, main_memory
 from sophia_tui.providers.short_run import ShortRuns
-from sophia_tui.services import checklists, estimates
+from sophia_tui.services import checklists, estimates, waiting
 from sophia_tui.services.job_states import host_of
 from sophia_tui.services.plan_views import (
     CheckItem,
@@ -237,7 +237,7 @@ class Planner:
                 *_rented_told(rented),
             ],
             refusals=refusals,
-            warnings=warnings,
+            warnings=[*warnings, *self._held_now()],
             changes=_changes_told(memory, fitting),
             command=_command(order, asked, fitting) if fitting else None,
             memory=memory,
@@ -359,6 +359,14 @@ class Planner:
             ],
         )
         return found, fitting
+
+    def _held_now(self) -> list[str]:
+        """What would let a start wait now, though it is queued."""
+        held = waiting.held_now(self._settings, self._paths.runs, self._clock.now())
+        return [
+            _("It would not start at once. {what} {why}").format(what=each["what"], why=each["why"])
+            for each in held
+        ]
 
     async def _device(self) -> DeviceMemory:
         """Where a training would run: the first GPU, else the processor."""
@@ -598,10 +606,19 @@ def _memory_told(memory: PlanMemory | None) -> list[str]:
     if memory is None:
         return [_("Memory: not known.")]
     largest = sorted(memory.parts, key=lambda each: -each.bytes)[:4]
+    text = _("Memory: about {needed} GB needed, {free} GB free on {device}: {verdict}.")
+    free = max(0, memory.free_bytes - memory.floor_bytes)
+    if memory.floor_bytes and not memory.fits:
+        free = memory.free_bytes
+        text = _(
+            "Memory: about {needed} GB needed, {free} GB free on {device}, of which "
+            "SOPHIA_MEMORY_FLOOR_MB keeps {floor} GB: {verdict}."
+        )
     told = [
-        _("Memory: about {needed} GB needed, {free} GB free on {device}: {verdict}.").format(
+        text.format(
             needed=_gigabytes(memory.needed_bytes),
-            free=_gigabytes(max(0, memory.free_bytes - memory.floor_bytes)),
+            free=_gigabytes(free),
+            floor=_gigabytes(memory.floor_bytes),
             device=memory.device_name,
             verdict=_("it fits") if memory.fits else _("it does not fit"),
         ),
@@ -632,9 +649,24 @@ def _data_told(data: PlanData, order: LocalOrder) -> list[str]:
     ]
     for each in data.listed:
         words = {
-            "truncated": _("  {count} are cut at {length} tokens: lines {lines}."),
-            "no_answer_token": _("  {count} have no token to learn: lines {lines}."),
-        }.get(each.reason, _("  {count} can't be read as they are: lines {lines}."))
+            "truncated": ngettext(
+                "  {count} is cut at {length} tokens: line {lines}.",
+                "  {count} are cut at {length} tokens: lines {lines}.",
+                each.count,
+            ),
+            "no_answer_token": ngettext(
+                "  {count} has no token to learn: line {lines}.",
+                "  {count} have no token to learn: lines {lines}.",
+                each.count,
+            ),
+        }.get(
+            each.reason,
+            ngettext(
+                "  {count} can't be read as it is: line {lines}.",
+                "  {count} can't be read as they are: lines {lines}.",
+                each.count,
+            ),
+        )
         told.append(
             words.format(
                 count=number(each.count),
@@ -649,7 +681,11 @@ def _time_told(time: PlanTime | None) -> list[str]:
     if time is None:
         return [_("Time: not known.")]
     words = {
-        "earlier_runs": _("as {count} earlier trainings of this base here"),
+        "earlier_runs": ngettext(
+            "as {count} earlier training of this base here",
+            "as {count} earlier trainings of this base here",
+            len(time.runs),
+        ),
         "flops_rule": _("by the operations a token takes and a probe of this machine"),
         "time_budget": _("the recipe's own limit; steps are fitted to it"),
     }[time.by]
@@ -703,6 +739,8 @@ def _rented_told(rented: PlanRented | None) -> list[str]:
 def _changes_told(memory: PlanMemory | None, fitting: estimates.Fitting | None) -> list[str]:
     if memory is None or memory.fits:
         return []
+    if fitting is None and memory.needed_bytes <= memory.free_bytes:
+        return [_("It fits where less is kept free: a lower SOPHIA_MEMORY_FLOOR_MB.")]
     if fitting is None:
         return [
             _("Nothing that changes only the training; take a smaller base or a larger machine.")

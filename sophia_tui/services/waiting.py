@@ -3,11 +3,17 @@ so that each reader gets it in their own language."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
+from sophia_tui.domain.limits import quiet_until, read_hours
 from sophia_tui.errors import JobError
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, ngettext
 from sophia_tui.textsafe import visible
+
+if TYPE_CHECKING:
+    from sophia_tui.settings import Settings
 
 QUIET, DISK, MEMORY = "SOPHIA-J580", "SOPHIA-J581", "SOPHIA-J582"
 #: The worker knows another provider than the job's, or has no key for it.
@@ -26,6 +32,40 @@ def reason(code: str, **details: Any) -> dict[str, Any]:
     what, why, remedy = _WORDS[code](details)
     problem = JobError(code.removeprefix("SOPHIA-"), what, why, remedy)
     return {**problem.as_dict(), "details": details}
+
+
+def quiet_now(settings: "Settings", now: datetime) -> dict[str, Any] | None:
+    """Why no training starts at that moment, where quiet hours are set."""
+    local = now.astimezone(ZoneInfo(settings.timezone))
+    end = quiet_until(read_hours(settings.quiet_hours), local)
+    return reason(QUIET, until=end.isoformat()) if end else None
+
+
+def held_now(settings: "Settings", folder: Path, now: datetime) -> list[dict[str, Any]]:
+    """All that would let a training wait at that moment: floors of memory and of the disk with its
+    run folder, quiet hours. What can't be measured holds nothing back."""
+    from sophia_tui.providers import resources
+
+    measured: list[tuple[str, int | None, int, dict[str, Any]]] = [
+        (DISK, _free_disk(folder), settings.disk_floor_mb, {"folder": str(folder)}),
+        (MEMORY, resources.available_memory(), settings.memory_floor_mb, {}),
+    ]
+    found = [
+        reason(code, free=free >> 20, floor=floor, **more)
+        for code, free, floor, more in measured
+        if free is not None and free < floor << 20
+    ]
+    quiet = quiet_now(settings, now)
+    return [*found, *([quiet] if quiet else [])]
+
+
+def _free_disk(folder: Path) -> int | None:
+    from sophia_tui.providers import resources
+
+    try:
+        return resources.free_disk(folder)
+    except OSError:
+        return None
 
 
 def told(kept: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -77,10 +117,20 @@ def _sizes(found: Mapping[str, Any]) -> dict[str, Any]:
     return {name: found.get(name, "?") for name in ("free", "floor", "folder")}
 
 
+def _before(count: Any) -> str:
+    if not isinstance(count, int):
+        return _("Others stand before it or run now.")
+    return ngettext(
+        "{count} job stands before it or runs now.",
+        "{count} jobs stand before it or run now.",
+        count,
+    ).format(count=count)
+
+
 def _slot(found: Mapping[str, Any]) -> tuple[str, str, str]:
     return (
         _("It waits for its turn."),
-        _("{count} jobs stand before it or run now.").format(count=found.get("before", "?")),
+        _before(found.get("before")),
         _("It starts by itself; `sophia jobs move` changes the order."),
     )
 

@@ -11,14 +11,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from finetune.memory import kernel_kills
 from finetune.schema import ContractError
 from sophia_tui.domain.jobs import Claimer, Job, JobState, RunIdentity
 from sophia_tui.domain.protocols import Clock, RunLauncher, Store
 from sophia_tui.errors import ConflictError, JobError, SophiaError, UnavailableError
 from sophia_tui.i18n import _, speaking
 from sophia_tui.paths import Paths
-from sophia_tui.providers import run_folder
+from sophia_tui.providers import resources, run_folder
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.services import waiting
 from sophia_tui.services.job_states import WORKER_SECONDS, is_active
@@ -405,7 +404,7 @@ class Reconciler:
                 signal=str(observed.state_data["reason"]).removeprefix("received ")
             )
         beat = run_folder.heartbeat(job.run_folder or "")
-        kills = kernel_kills()
+        kills = resources.kernel_kills()
         known = beat.kernel_kills if beat else None
         if known is not None and kills is not None and kills > known:
             return _("The kernel has ended a process for want of memory meanwhile.")
