@@ -30,8 +30,8 @@ ANSWER_TOKENS = 24
 
 @dataclass
 class GeneralLook:
-    """Asks what the base knows at each validation. The base itself is asked at the first one, with
-    its adapter off: so no first step waits for it.
+    """Asks what the base knows at each validation. The base itself is asked at the first one at the
+    latest, with its adapter off: so no first step waits for it.
 
     The adapter stays apart from the weights meanwhile: taken in and out again it would leave them
     rounded otherwise, and a resume would not be exact.
@@ -47,14 +47,19 @@ class GeneralLook:
     def look(self, trainer: Trainer) -> dict[str, float]:
         """`kept` and `kept_total`: questions still answered rightly, of those asked; neither where
         the base answers none rightly."""
-        if self._known is None:
-            self._known = self._known_to_base(trainer.model)
-        if not self._known:
+        known = self.known_to_base(trainer.model)
+        if not known:
             return {}
-        right = _rightly_answered(self.context, self.base, trainer.model, self._known)
-        return {"kept": len(right), "kept_total": len(self._known)}
+        right = _rightly_answered(self.context, self.base, trainer.model, known)
+        return {"kept": len(right), "kept_total": len(known)}
 
-    def _known_to_base(self, model: Any) -> list[schema.Question]:
+    def known_to_base(self, model: Any) -> list[schema.Question]:
+        """The questions that the base answers rightly; it is asked at the first call alone."""
+        if self._known is None:
+            self._known = self._ask_base(model)
+        return self._known
+
+    def _ask_base(self, model: Any) -> list[schema.Question]:
         verdict = _verdict(self.context, self.base, model, self.template, self.questions)
         if not verdict.right:
             self.context.journal.warning(

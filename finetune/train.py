@@ -100,6 +100,9 @@ def train(context: RunContext) -> dict[str, Any]:
     keeper = Keeper(context, trainer, fingerprint)
     session = Session(context, trainer, looks, keeper, judge, len(rehearsed))
     session.begin(threads)
+    if general is not None and recipe.time_budget_seconds and ranks.first:
+        # Steps are fitted by what a look takes, and the base is asked in one of them alone.
+        general.known_to_base(trainer.model)
     session.train()
     if recipe.try_one_step:
         return one_step(session)

@@ -104,4 +104,4 @@ def test_a_base_of_another_make_than_the_adapters_is_a_warning(
         evaluation=schema.EvaluationSettings(prompts=["Hi?"], max_new_tokens=2),
     )
     assert finetune("generate", run) == 0
-    assert [event.data["reason"] for event in events(run, "warning")] == ["other_template"]
+    assert [event.data["reason"] for event in events(run, "warning")] == ["adapter_form"]

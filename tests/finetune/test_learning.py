@@ -215,7 +215,7 @@ def test_most_general_answers_are_kept_and_the_run_tells_so(learned: Learned) ->
     assert after is not None and after.right >= 85
     looks = [each.data for each in events(learned.run, "metric") if "kept" in each.data]
     assert looks[-1]["step"] == manifest(learned.run).steps
-    assert looks[-1]["kept_total"] == 24
+    assert looks[-1]["kept_total"] == 16
 
 
 def test_on_shuffled_answers_hardly_any_right_one_appears(

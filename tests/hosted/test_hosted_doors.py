@@ -87,7 +87,7 @@ async def test_a_key_that_was_mended_is_used_at_once_by_resume(
     watch.due = float("inf")  # the next look by itself is far away
     provider.key = KEY
     await bench.jobs.resume(CONTEXT, ResumeRequest(job=job.id))
-    gone_on = await bench.until(job.id, lambda job: job.state != "paused")
+    gone_on = await bench.until(job.id, lambda job: job.state != "paused" and job.wanted is None)
     assert gone_on.wanted is None and gone_on.error is None
 
 

@@ -64,6 +64,7 @@ class World:
             "SOPHIA_DATA_DIR": str(self.data),
             "SOPHIA_MAXIMUM_RESUMES": "1000",
             "SOPHIA_STALLED_SECONDS": "5",
+            "SOPHIA_DISK_FLOOR_MB": "40",  # the disk is a small one
             "SOPHIA_TRAINING_THREADS": "1",
             "FINETUNE_DIR": str(folder / "finetune"),
             CLOCK: str(self.clock),

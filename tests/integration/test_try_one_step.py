@@ -60,7 +60,9 @@ async def test_a_try_tells_seconds_memory_and_the_time_of_the_whole_and_makes_no
     base = build_tiny_model(tmp_path / "base")
     await house.store.datasets.add(written(tmp_path / "whole", [chat(*pair) for pair in pairs()]))
     history = tmp_path / "history.jsonl"
-    job = await house.ended(base=str(base), try_one_step=True, threads=1, history=str(history))
+    job = await house.ended(
+        base=str(base), recipe="default", try_one_step=True, threads=1, history=str(history)
+    )
     assert job.state == "succeeded", job.error
     assert job.is_try and job.resulting_model is None
     assert await house.store.models.page() == []

@@ -77,9 +77,9 @@ async def test_the_hubs_token_goes_only_to_a_run_that_needs_the_hub(tmp_path: Pa
 
     launcher = LocalLauncher(Paths(tmp_path), Settings(HUGGINGFACE_TOKEN="hf-secret"))
     write_run_spec(tmp_path, RunSpec(job_id="ftjob-x", base="somebody/some-model"))
-    assert launcher._environment(tmp_path)["HF_TOKEN"] == "hf-secret"
+    assert launcher.environment(tmp_path)["HF_TOKEN"] == "hf-secret"
     write_run_spec(tmp_path, RunSpec(job_id="ftjob-x", base=str(tmp_path)))
-    assert "HF_TOKEN" not in launcher._environment(tmp_path)
+    assert "HF_TOKEN" not in launcher.environment(tmp_path)
 
 
 async def test_a_run_outlives_the_terminal_it_was_started_from(tmp_path: Path) -> None:

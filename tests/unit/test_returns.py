@@ -17,6 +17,7 @@ PRICES = Prices(
     exchange={"usd_to_brl": Rate(rate=5.0, as_of=date(2026, 11, 2), source="a bank")},
     chat_prices={"gpt-4o-mini": ChatPrice(input=0.15, output=0.60, as_of=date(2026, 11, 1))},
     training_prices={},
+    rented={},
     shutdowns={},
     training_closes={},
 )
