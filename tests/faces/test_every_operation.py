@@ -213,7 +213,7 @@ class Plain:
     )
     _ID = re.compile(r"\b[a-z]+-[a-z0-9]{12}\b")
     _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.]*(?:Z|[+-]\d\d:?\d\d)?")
-    _ASKED = re.compile(rf"^(asked by) (?:{PERSON}|api:admin)$")
+    _ASKED = re.compile(rf"\b(asked by) (?:{PERSON}|api:admin)\b")
     _MEASURE = re.compile(r"\b[\d.,]+ (ms|GB)\b")
 
     def __init__(self, seeded_rows: Mapping[str, list[str]]) -> None:
