@@ -143,7 +143,7 @@ def _fields(result: BaseModel, plain: bool) -> list[str]:
             lines += [f"{title}:"] + [f"  {line}" for line in _fields(value, plain)]
         elif isinstance(value, str) and "\n" in value:
             lines += [f"{title}:"] + [f"  {visible(line)}" for line in value.split("\n")]
-        elif isinstance(value, dict) and not _fits(value):
+        elif isinstance(worded(name, value), dict) and not _fits(value):
             lines += [f"{title}:"] + [f"  {line}" for line in _nested(value)]
         elif value not in (None, [], {}, ()):
             lines.append(f"{title}: {_cell(result, name)}")

@@ -5,6 +5,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from sophia_tui.i18n import number
+
 
 @dataclass(frozen=True)
 class Size:
@@ -41,3 +43,13 @@ def newest_change(path: Path) -> float:
     except OSError:
         return 0.0
     return max(times)
+
+
+def shown_size(count: float) -> str:
+    """Bytes for people, in powers of 1,000."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{number(value, 0 if unit == 'B' else 1)} {unit}"
+        value /= 1000
+    return f"{number(value, 1)} TB"

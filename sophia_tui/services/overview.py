@@ -84,7 +84,7 @@ class NextView(Output):
 
 class OverviewView(Output):
     stages: list[StageView] = Field(title=N_("Stages"))
-    running: list[RunningView] = Field(title=N_("Running"))
+    running: list[RunningView] = Field(title=N_("Open jobs"))
     models: list[UsedModelView] = Field(title=N_("Models"))
     lately: list[HappenedView] = Field(title=N_("Lately"))
     next: NextView = Field(title=N_("Next"))
@@ -220,7 +220,7 @@ class SourceLook:
 def _living(standing: Standing) -> list[Job]:
     shown = [
         job
-        for job, state in standing.jobs
+        for job, state in standing.foremost
         if state not in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.DRAFT)
     ]
     return shown[:_RUNNING]
@@ -261,7 +261,7 @@ def _lately(standing: Standing, since: datetime) -> list[HappenedView]:
     found = []
     for job, state in standing.jobs:
         if job.finished_at and job.finished_at >= since:
-            kind = _(KIND_WORDS[job.kind.value])
+            kind = _("trial") if job.is_try else _(KIND_WORDS[job.kind.value])
             text = _("{kind} {job}: {state}").format(kind=kind, job=job.id, state=_(state))
             health: Health = "ok" if state == JobState.SUCCEEDED else "problem"
             found.append(HappenedView(at=job.finished_at, text=text, health=health))

@@ -28,7 +28,7 @@ from sophia_tui.domain.operations import Danger, NoInput, Output
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.i18n import N_, _, number
 from sophia_tui.paths import Paths, cache_folder
-from sophia_tui.services.disk_use import Size, size_of
+from sophia_tui.services.disk_use import Size, shown_size, size_of
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prune_rules import Find, PruneRequest, all_jobs, named, needed_jobs
 
@@ -62,11 +62,19 @@ class PrunedView(Output):
 
 
 class PruneReport(Output):
-    """What went (in a dry run: would go), and what stays although a rule names it."""
+    """What went, and what stays although a rule names it."""
 
     freed_bytes: int = Field(title=N_("Freed (bytes)"))
     items: list[PrunedView] = Field(title=N_("Removed"))
     kept: list[PrunedView] = Field(title=N_("Kept"))
+
+
+class PrunePlan(PruneReport):
+    """The same of a dry run: what would go."""
+
+    freed_bytes: int = Field(title=N_("Would be freed (bytes)"))
+    items: list[PrunedView] = Field(title=N_("Would be removed"))
+    kept: list[PrunedView] = Field(title=N_("Would be kept"))
 
 
 class PruneService:
@@ -151,7 +159,8 @@ class PruneService:
             gone.append(
                 PrunedView(what=_("events in the store"), of=text, bytes=0, size="", why=why)
             )
-        return PruneReport(freed_bytes=sum(x.bytes for x in gone), items=gone, kept=kept)
+        report = PrunePlan if context.dry_run else PruneReport
+        return report(freed_bytes=sum(x.bytes for x in gone), items=gone, kept=kept)
 
     async def _remove(self, find: Find) -> str | None:
         """Remove it; or why it stays after all (somebody took it up meanwhile)."""
@@ -220,13 +229,3 @@ def _pruned(find: Find, size: Size, why: str) -> PrunedView:
         size=shown_size(size.bytes),
         why=why,
     )
-
-
-def shown_size(count: int) -> str:
-    """Bytes for people, in powers of 1,000."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{number(value, 0 if unit == 'B' else 1)} {unit}"
-        value /= 1000
-    return f"{number(value, 1)} TB"

@@ -25,6 +25,9 @@ Health = Literal["ok", "attention", "problem", "empty", "unknown"]
 #: Keys that name what training starts from: never a use of a model in production.
 _BASE_KEYS = frozenset({"FINETUNE_BASE", "AION_LORA_BASE"})
 
+#: States of a job that a process works on.
+AT_WORK = tuple(state.value for state in JobState if state.active)
+
 
 class StageView(Output):
     """One stage. `at` is when its figure came to be; `blocked` says what stands in its way."""
@@ -87,8 +90,14 @@ class Standing:
     base: str | None = None
     served: Served | None = None
 
+    @property
+    def foremost(self) -> list[tuple[Job, str]]:
+        """The jobs at work, then all others; each newest first."""
+        return sorted(self.jobs, key=lambda each: each[1] not in AT_WORK)
+
     def newest(self, kind: JobKind) -> tuple[Job, str] | None:
-        return next(((job, state) for job, state in self.jobs if job.kind is kind), None)
+        """The newest job of a kind that is at work; where none is, the newest."""
+        return next(((job, state) for job, state in self.foremost if job.kind is kind), None)
 
     @property
     def trained(self) -> Model | None:
@@ -350,7 +359,7 @@ def next_step(standing: Standing) -> Step:
     """What a sensible person would do now: the first stage that waits for somebody."""
     train = standing.newest(JobKind.TRAIN)
     model = standing.trained
-    for job, state in standing.jobs[:1]:
+    for job, state in standing.foremost[:1]:
         if state in (JobState.PAUSED, JobState.INTERRUPTED):
             return Step(
                 _("Let job {job} go on.").format(job=job.id), "jobs.resume", {"job": job.id}

@@ -15,7 +15,7 @@ from sophia_tui.domain.models import Model
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.i18n import DEFAULT_LANGUAGE, N_, _, get_language
 from sophia_tui.services.plan_views import TrainPlan
-from sophia_tui.services.waiting import told
+from sophia_tui.services.waiting import sentence, told
 from sophia_tui.textsafe import visible
 
 #: No list of ours has more; a larger number would only fail in the database.
@@ -107,7 +107,9 @@ _PART_WORDS = {
 
 def worded(name: str, value: Any) -> Any:
     """The value of a field called `name`, in the active language where it is a word of ours; codes
-    of rejected rows are sentences for people in any."""
+    of rejected rows and reasons to wait are sentences for people in any."""
+    if name in ("waiting", "hindrance") and isinstance(value, dict) and value:
+        return sentence(value)
     if name in ("counts", "rejected_by") and isinstance(value, dict):
         said = collect_reason if name == "rejected_by" else prepare_reason
         return {said(key): each for key, each in value.items()}
@@ -200,6 +202,7 @@ class JobView(Output):
     resumes: int = Field(default=0, title=N_("Times resumed"))
     last_event: int = Field(default=0, title=N_("Events"))
     warnings: list[str] = Field(default_factory=list, title=N_("Warnings"))
+    trial: bool | None = Field(default=None, title=N_("Trial of one step"))
     error: dict[str, Any] | None = Field(default=None, title=N_("Error"))
     result: dict[str, Any] | None = Field(default=None, title=N_("Result"))
     plan: TrainPlan | None = Field(default=None, title=N_("Plan"))
@@ -235,6 +238,7 @@ class JobView(Output):
             waiting=told(job.waiting),
             resumes=job.resumes,
             last_event=job.last_event,
+            trial=True if job.is_try else None,
             warnings=[str(each) for each in job.request.get("warnings") or []],
             error=job.error,
             result=job.result,

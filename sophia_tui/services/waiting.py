@@ -80,6 +80,12 @@ def asked_by(who: Any) -> str | None:
     return _("asked by {who}").format(who=visible(str(who))) if who else None
 
 
+def sentence(kept: Mapping[str, Any]) -> str:
+    """What it waits for, why, and what to do, as people read it."""
+    found = told(kept) or {}
+    return " ".join(str(found[name]) for name in ("what", "why", "remedy") if found.get(name))
+
+
 def _clock(text: Any) -> str:
     try:
         return datetime.fromisoformat(str(text)).strftime("%H:%M")

@@ -288,11 +288,16 @@ class SophiaApp(App[None]):
         self.push_screen(screen)
 
     async def _show_result(self, declared: Operation, request: dict[str, Any]) -> None:
+        """Over the screen that asked: who has gone elsewhere meanwhile is not called back."""
         self._say(_("Loading..."))
+        asking = self.screen
         try:
             result = await self.call(declared.name, request)
         except SophiaError as problem:
-            self._say(visible(str(problem)))
+            if self.screen is asking:
+                self._say(visible(str(problem)))
+            return
+        if self.screen is not asking:
             return
         self._say("")
         self.push_screen(self._answer(words.operation_title(declared), result, request))
@@ -305,6 +310,10 @@ class SophiaApp(App[None]):
             from sophia_tui.tui.screens.preview import PreviewScreen
 
             return PreviewScreen(self, title, result, request)
+        if type(result).__name__ == "ScheduleList":
+            from sophia_tui.tui.screens.schedules import SchedulesScreen
+
+            return SchedulesScreen(self)
         from sophia_tui.tui.screens.result import ResultScreen
 
         return ResultScreen(self, title, result)
@@ -320,6 +329,10 @@ class SophiaApp(App[None]):
             from sophia_tui.tui.screens.form import FormScreen
 
             asked = form.request()[0] if isinstance(form, FormScreen) else {}
+            made = _dataset_of(result)
+            if made and self.is_screen_installed("datasets"):
+                list_of_them: Any = self.get_screen("datasets")
+                list_of_them.point_at(made)
             self.switch_screen(self._answer(title, result, asked))
 
     def _base(self, name: str) -> None:
@@ -438,6 +451,13 @@ def _job_of(result: BaseModel) -> str | None:
     """The job that an operation answered with, which lives on in its own panel."""
     if type(result).__name__ in ("JobView", "FinetuneView"):
         return str(getattr(result, "id", "")) or None
+    return None
+
+
+def _dataset_of(result: BaseModel) -> str | None:
+    """The data set version that an operation made, which its list goes to."""
+    if type(result).__name__ == "PrepareOutput":
+        return str(getattr(getattr(result, "dataset", None), "id", "")) or None
     return None
 
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from sophia_tui.domain.operations import Operation
 from sophia_tui.errors import RefusedError
-from sophia_tui.i18n import _
+from sophia_tui.i18n import _, number
+from sophia_tui.services.disk_use import shown_size
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
 
@@ -24,6 +25,8 @@ async def effect_of(
         return await _promotion(sophia, operation, request)
     if operation.name == "serve.stop" and request.get("name"):
         return await _stop(sophia, str(request["name"]))
+    if operation.name == "setup.prune":
+        return _pruned(await sophia.call(operation.name, request, dry_run=True))
     if operation.dry_run:
         await sophia.call(operation.name, request, dry_run=True)
     return []
@@ -58,6 +61,24 @@ async def _promotion(
     else:
         told.append(_("`sophia promote rollback` takes it back."))
     return told
+
+
+def _pruned(plan: Any) -> list[str]:
+    """How much would go, in all and of each kind."""
+    if not plan.items:
+        return [_("Nothing would be removed.")]
+    told = [
+        _("Would be removed for good: {count}, {size} in all.").format(
+            count=number(len(plan.items)), size=shown_size(plan.freed_bytes)
+        )
+    ]
+    for what in dict.fromkeys(each.what for each in plan.items):
+        mine = [each for each in plan.items if each.what == what]
+        size = shown_size(sum(each.bytes for each in mine))
+        told.append(f"  {visible(what)}: {number(len(mine))}, {size}")
+    if plan.kept:
+        told.append(_("Would be kept: {count}").format(count=number(len(plan.kept))))
+    return [*told, _("The dry run lists each of them.")]
 
 
 async def _stop(sophia: "Console", name: str) -> list[str]:

@@ -99,6 +99,13 @@ PAGES = {
         ),
         ("audit.list",),
     ),
+    "schedules": Page(
+        (
+            N_("What runs by the calendar, as the person who made the schedule."),
+            N_("Change one by its form, which opens filled in; the worker keeps the times."),
+        ),
+        ("schedules.list", "schedules.add", "schedules.change"),
+    ),
     "form": Page(
         (
             N_("What an operation needs. The command line for the same stands above the buttons."),

@@ -3,12 +3,14 @@
 Nothing is told by colour alone: words and signs stand beside it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeGuard
 
 from pydantic import BaseModel
 from textual.content import Content
 
 from sophia_tui.i18n import N_, _, number
+from sophia_tui.services.disk_use import shown_size
 from sophia_tui.services.plan_views import (
     CheckItem,
     CheckList,
@@ -17,6 +19,7 @@ from sophia_tui.services.plan_views import (
     TrainPreview,
 )
 from sophia_tui.textsafe import visible, visible_lines
+from sophia_tui.tui import words
 from sophia_tui.tui.parts import Part
 
 _STATES = {
@@ -44,6 +47,28 @@ def told_otherwise(result: BaseModel, width: int) -> Content | None:
     if isinstance(result, CheckList):
         return Content.assemble(*_check_list(result))
     return None
+
+
+def trial_text(result: Mapping[str, Any]) -> str:
+    """What a trial of one step found, in words; empty where it found nothing yet."""
+    said = []
+    if _is_number(step := result.get("step_seconds")):
+        said.append(_("One step took {seconds} s.").format(seconds=number(step, 1)))
+    for name, text in (
+        ("memory_bytes", N_("Peak memory: {size}.")),
+        ("gpu_memory_bytes", N_("Peak memory of the GPU: {size}.")),
+    ):
+        if _is_number(size := result.get(name)):
+            said.append(_(text).format(size=shown_size(size)))
+    planned, whole = result.get("planned_steps"), result.get("whole_seconds")
+    if _is_number(planned) and _is_number(whole):
+        text = _("The whole training of {count} steps would take about {time}.")
+        said.append(text.format(count=number(planned), time=words.duration(whole)))
+    return " ".join(said)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _plan(plan: TrainPlan) -> Iterator[Part]:

@@ -74,6 +74,24 @@ VERBS = {
     "run-now": N_("run at once"),
     "files": N_("files"),
 }
+#: Verbs that mean something else for one subject.
+_VERBS_OF = {"schedules.add": N_("add")}
+#: What the button of a question before an act says: the act itself, never a mere yes.
+ACTS = {
+    "adaptive.cancel": N_("Stop the training"),
+    "files.delete": N_("Delete the file"),
+    "jobs.cancel": N_("Cancel the job"),
+    "models.delete": N_("Delete the model"),
+    "promote.rollback": N_("Roll back"),
+    "promote.run": N_("Promote the model"),
+    "provider.delete": N_("Delete the model"),
+    "provider.remove": N_("Delete the file"),
+    "schedules.remove": N_("Remove the schedule"),
+    "serve.stop": N_("Stop serving"),
+    "setup.prune": N_("Remove what is named"),
+    "store.stop": N_("Stop the store"),
+    "train.start": N_("Start the training"),
+}
 SUBJECTS = {
     "overview": N_("overview"),
     "setup": N_("set-up"),
@@ -156,9 +174,14 @@ _STATE_HEALTH = {
 
 def operation_title(operation: Operation) -> str:
     """`verb: object` in the active language."""
-    verb = _(VERBS.get(operation.verb, operation.verb))
+    verb = _(_VERBS_OF.get(operation.name) or VERBS.get(operation.verb, operation.verb))
     subject = _(SUBJECTS.get(operation.subject, operation.subject))
     return f"{verb}: {subject}"
+
+
+def act_word(operation: Operation) -> str:
+    """What doing it is called on a button."""
+    return _(ACTS[operation.name]) if operation.name in ACTS else operation_title(operation)
 
 
 def state_word(state: str) -> str:
@@ -285,6 +308,11 @@ def shown_field(row: BaseModel, name: str) -> str:
 def money(value: float) -> str:
     """An amount with two decimals; what is less than a cent with as many as it takes."""
     return number(value, 2 if abs(value) >= 0.01 or not value else 5)
+
+
+def rate(value: float) -> str:
+    """A number of any size with two significant digits; small ones as powers of ten."""
+    return f"{value:.2g}".replace(".", number(0.5, 1)[1])
 
 
 def zone() -> str:

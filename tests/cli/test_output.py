@@ -9,6 +9,7 @@ import pytest
 from sophia_tui.cli.output import ProgressLine, print_result, render
 from sophia_tui.domain.context import Progress
 from sophia_tui.i18n import set_language, set_zone
+from sophia_tui.services import waiting
 from sophia_tui.services.collect import CollectResult, ExportView
 from sophia_tui.services.datasets import DatasetDetails, RejectedRecord
 from sophia_tui.services.evaluation_rows import MeasureRow
@@ -19,8 +20,9 @@ from sophia_tui.services.settings import SettingView
 from sophia_tui.services.stages import StageView
 from sophia_tui.services.store import StoreView
 from sophia_tui.services.views import DatasetView, EventView, JobView, ModelView
-from sophia_tui.tui.screens.jobs import events_text
+from sophia_tui.tui.event_text import events_text
 from sophia_tui.tui.screens.result import result_text
+from tests.tui import stub
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -41,6 +43,14 @@ def test_a_number_that_is_a_name_has_no_separators() -> None:
         assert "Process: 11354" in shown
     for shown in (render(record, False), result_text(record).plain):
         assert "Line: 12345" in shown
+
+
+def test_a_reason_to_wait_is_a_sentence() -> None:
+    why = waiting.reason(waiting.SLOT, before=1)
+    queued = stub.job("ftjob-1", "queued").model_copy(update={"waiting": why})
+    for shown in (render(queued, False), render(queued, True), result_text(queued).plain):
+        assert "It waits for its turn. 1 job stands before it or runs now." in shown
+        assert "J583" not in shown and "what:" not in shown
 
 
 def test_a_long_manifest_stands_on_lines_of_its_own() -> None:
@@ -122,7 +132,7 @@ def test_events_are_told_in_the_persons_language() -> None:
         data={"state": "paused", "reason": "asked by the control file", "step": 1204},
     )
     shown = events_text([told]).plain
-    assert "estado" in shown and "pausada" in shown and "step: 1204" in shown
+    assert "estado" in shown and "pausada" in shown and "passo 1204" in shown
     assert "control file" not in shown
 
 

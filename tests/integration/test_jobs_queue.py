@@ -109,8 +109,8 @@ async def test_a_dry_run_shows_the_run_and_its_steps_and_queues_nothing(
     view = await desk.train.start(context, TrainRequest(base=str(base), recipe="demo"))
     assert (view.status, view.total_steps) == (
         "draft",
-        86,
-    )  # 1.4 epochs of (3 * 20 + 425 of rehearsal) / 8
+        83,
+    )  # 1.4 epochs of (2 * 20 + 425 of rehearsal) / 8
     assert view.result is not None and view.result["base"] == str(base)
     assert await desk.store.jobs.page() == [] and desk.woken == 0
 

@@ -17,6 +17,7 @@ from sophia_tui.domain.protocols import ColumnReport, Store, TableReport
 from sophia_tui.domain.serving import Deployment, DeploymentState, ServedRequest
 from sophia_tui.errors import UnavailableError
 from sophia_tui.paths import Paths
+from sophia_tui.services import stages
 from sophia_tui.services.overview import OverviewRequest, OverviewService, OverviewView
 from sophia_tui.services.views import KIND_WORDS
 from sophia_tui.settings import Settings
@@ -183,6 +184,21 @@ async def test_a_waiting_job_is_shown_with_its_losses(
     view = await look(service(store, chosen, paths))
     assert [each.losses for each in view.running] == [[3.0, 2.0]]
     assert (view.next.operation, view.next.request) == ("jobs.show", {"job": job.id})
+
+
+def test_what_runs_goes_before_what_waits_behind_it() -> None:
+    running = training("running", NOW - timedelta(hours=1), step=31, total_steps=50)
+    queued = replace(training("queued", NOW), id="ftjob-bbbbbbbbbbbb")
+    standing = stages.Standing(
+        now=NOW,
+        source=stages.SourceState(configured=True, reached=True, usable=("qa",)),
+        collected=stages.Collected(1, 10, NOW),
+        jobs=((queued, "queued"), (running, "running")),
+    )
+    train = next(each for each in stages.all_stages(standing) if each.stage == "train")
+    assert (train.figure, train.detail) == ("62 %", "running")
+    assert stages.next_step(standing).request == {"job": running.id}
+    assert [job.id for job, _state in standing.foremost] == [running.id, queued.id]
 
 
 async def test_a_failed_job_is_a_problem_and_its_log_the_next_step(

@@ -31,15 +31,25 @@ async def test_the_forms_dry_run_shows_the_plan() -> None:
     assert "[x] all examples valid: done" in text and "Dry run: nothing was changed." in text
 
 
-async def test_the_preview_turns_its_pages_and_says_where_they_end() -> None:
-    world = whole_world()
-    asked: list[Any] = []
+def pages_of(lines: int, asked: list[tuple[int, int]]) -> Any:
+    """An answer to train.preview: a part of so many lines."""
 
     def page(request: Any) -> Any:
-        asked.append(request.offset)
-        return answers.preview().model_copy(update={"offset": request.offset})
+        asked.append((request.offset, request.limit))
+        whole = answers.preview()
+        places = range(request.offset, min(lines, request.offset + request.limit))
+        items = [whole.items[place % 2].model_copy(update={"line": place + 1}) for place in places]
+        parts = [whole.parts[0].model_copy(update={"lines": lines})]
+        changed = {"offset": request.offset, "items": items, "parts": parts}
+        return whole.model_copy(update=changed)
 
-    world.answers["train.preview"] = page
+    return page
+
+
+async def test_the_preview_turns_its_pages_without_asking_for_each() -> None:
+    world = whole_world()
+    asked: list[tuple[int, int]] = []
+    world.answers["train.preview"] = pages_of(12, asked)
     app = stub.make_app(world, whole=True)
     async with app.run_test(size=(80, 24)) as pilot:
         await settled(pilot)
@@ -47,13 +57,33 @@ async def test_the_preview_turns_its_pages_and_says_where_they_end() -> None:
         await until(pilot, lambda: isinstance(app.screen, PreviewScreen), "the preview")
         text = told_text(app.screen)
         assert "[[At nine, \\[[daily\\]].]]" in text and "! no token to learn" in text
+        assert "n next page" in text and "p page before" in text
         await pilot.press("n")
-        await until(pilot, lambda: asked == [0, 5], "the next page")
-        await until(pilot, lambda: app.screen.page.offset == 5, "the page drawn")
-        await pilot.press("n")
+        await until(pilot, lambda: app.screen.page.offset == 5, "the next page")
+        assert "line 6:" in told_text(app.screen) and "line 5:" not in told_text(app.screen)
+        await pilot.press("n", "n")
         await until(pilot, lambda: "no other page" in told_text(app.screen), "the end")
-        await pilot.press("p")
-        await until(pilot, lambda: asked == [0, 5, 0], "the page before")
+        assert [each.line for each in app.screen.page.items] == [11, 12]
+        await pilot.press("p", "p", "p")
+        await until(pilot, lambda: app.screen.page.offset == 0, "the first page again")
+    assert asked == [(0, 5), (5, 100)]
+
+
+async def test_a_preview_does_not_open_over_the_screen_the_person_has_gone_to() -> None:
+    world = whole_world()
+    asked: list[tuple[int, int]] = []
+    world.answers["train.preview"] = pages_of(12, asked)
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, "datasets")
+        world.block.clear()
+        await pilot.press("v")
+        await until(pilot, lambda: "train.preview" in world.calls, "the look")
+        await pilot.press("4")
+        world.block.set()
+        await until(pilot, lambda: bool(asked), "the answer")
+        await settled(pilot)
+        assert isinstance(app.screen, JobsScreen)
 
 
 @pytest.mark.parametrize("answer", ["cancel", "yes"])

@@ -287,7 +287,7 @@ async def test_a_failure_is_shown_with_its_code_and_keeps_what_was_typed() -> No
         assert form.query_one("#field-name", Input).value == "box"
 
 
-async def test_confirm_starts_on_cancel_and_enter_does_nothing_dangerous() -> None:
+async def test_confirm_starts_on_the_way_back_and_enter_does_nothing_dangerous() -> None:
     world = stub.full_world()
     app = stub.make_app(world)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -299,13 +299,16 @@ async def test_confirm_starts_on_cancel_and_enter_does_nothing_dangerous() -> No
         await pilot.press("f2")
         await until(pilot, lambda: isinstance(app.screen, ConfirmScreen), "question")
         assert app.screen.focused.id == "cancel"
-        assert "ftjob-7f2a9c0d1e2f" in screen_text(app)
+        text = screen_text(app)
+        assert "ftjob-7f2a9c0d1e2f" in text and "esc: back" in text
+        labels = [str(each.label) for each in app.screen.query(Button)]
+        assert labels == ["Back", "Cancel the job"]
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, FormScreen), "back")
         assert world.got is None
         await pilot.press("f2")
         await until(pilot, lambda: isinstance(app.screen, ConfirmScreen), "question")
-        await pilot.press("tab", "enter")
+        await pilot.press("right", "left", "right", "enter")
         await until(pilot, lambda: world.got is not None, "done")
         assert world.got.job == "ftjob-7f2a9c0d1e2f"
 
@@ -645,7 +648,7 @@ async def test_ascii_only_draws_ascii_only() -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_every_word_of_overview_follows_the_language(size, monkeypatch) -> None:
-    words = {"Collect": "Coleta", "Running": "Rodando", "Next": "Próximo", "quit": "sair"}
+    words = {"Collect": "Coleta", "Open jobs": "Tarefas abertas", "Next": "Próximo", "quit": "sair"}
 
     class Tiny:
         def gettext(self, message: str) -> str:
@@ -667,7 +670,7 @@ async def test_every_word_of_overview_follows_the_language(size, monkeypatch) ->
 async def test_the_palette_switches_the_language(monkeypatch) -> None:
     class Tiny:
         def gettext(self, message: str) -> str:
-            return "Rodando" if message == "Running" else message
+            return "Tarefas abertas" if message == "Open jobs" else message
 
         def ngettext(self, one: str, many: str, count: int) -> str:
             return one if count == 1 else many
@@ -676,9 +679,9 @@ async def test_the_palette_switches_the_language(monkeypatch) -> None:
     app = stub.make_app(stub.full_world())
     async with app.run_test(size=(80, 24)) as pilot:
         await settled(pilot)
-        assert "Running" in screen_text(app)
+        assert "Open jobs" in screen_text(app)
         await pilot.press("colon", *"switch language", "enter")
-        await until(pilot, lambda: "Rodando" in screen_text(app), "Portuguese")
+        await until(pilot, lambda: "Tarefas abertas" in screen_text(app), "Portuguese")
         await pilot.press("4")
         await settled(pilot)
 
@@ -758,3 +761,30 @@ async def test_one_slow_answer_of_the_store_is_no_news_and_two_are() -> None:
             app.measured(300.0)
         await pilot.pause()
         assert "db > 200 ms" in screen_text(app)
+
+
+async def test_an_old_error_goes_as_soon_as_a_field_changes() -> None:
+    world = stub.World()
+    world.trouble = stub.SophiaError("D301", "There is no such folder.")
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        form = await open_form(pilot, "things.make")
+        await pilot.press("a", "f2")
+        await until(pilot, lambda: "There is no such folder." in screen_text(app), "the error")
+        await pilot.press("b")
+        await until(pilot, lambda: "There is no such folder." not in screen_text(app), "gone")
+        assert form.query_one("#message", Plate).text == ""
+
+
+async def test_a_mark_below_the_fold_is_scrolled_to() -> None:
+    app = stub.make_app(stub.World())
+    async with app.run_test(size=(80, 15)) as pilot:
+        await settled(pilot)
+        form = await open_form(pilot, "things.make")
+        await pilot.press("a", "tab", "tab", "tab")
+        await pilot.press("x")
+        mark = form.query_one("#wrong-since", Plate)
+        await until(pilot, lambda: mark.has_class("-shown"), "the mark")
+        area = form.query_one("#form").content_region
+        await until(pilot, lambda: area.contains_region(mark.region), "the mark in sight")

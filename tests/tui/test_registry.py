@@ -2,6 +2,7 @@
 
 import pytest
 
+from sophia_tui.domain.operations import Danger
 from sophia_tui.errors import UsageError
 from sophia_tui.services.catalogue import registry
 from sophia_tui.tui import keys, words
@@ -29,6 +30,16 @@ def test_every_screen_has_a_page_whose_commands_exist() -> None:
 def test_every_verb_and_subject_has_a_word_for_the_palette() -> None:
     assert {each.verb for each in registry()} <= set(words.VERBS)
     assert {each.subject for each in registry()} <= set(words.SUBJECTS)
+
+
+def test_what_is_asked_before_is_called_by_its_own_words() -> None:
+    assert {each.name for each in registry() if each.danger is not Danger.NONE} <= set(words.ACTS)
+
+
+def test_a_schedule_is_added_and_a_file_taken_in() -> None:
+    titles = {each.name: words.operation_title(each) for each in registry()}
+    assert titles["schedules.add"] == "add: schedules"
+    assert titles["files.add"] == "take in: uploaded files"
 
 
 def test_no_key_that_a_terminal_can_not_tell_apart() -> None:

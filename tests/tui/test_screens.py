@@ -5,11 +5,16 @@ from typing import Any
 
 import pytest
 
+from sophia_tui.services.datasets import DatasetList
+from sophia_tui.services.prepare import PrepareOutput
+from sophia_tui.services.prune import PrunedView, PrunePlan
+from sophia_tui.services.schedules import ScheduleList
 from sophia_tui.tui import keys
 from sophia_tui.tui.screens.confirm import ConfirmScreen
 from sophia_tui.tui.screens.form import FormScreen
 from sophia_tui.tui.screens.help import HelpScreen
-from sophia_tui.tui.screens.result import ResultScreen
+from sophia_tui.tui.screens.result import ResultScreen, result_text
+from sophia_tui.tui.screens.schedules import SchedulesScreen
 from sophia_tui.tui.widgets.plate import Plate
 from tests.tui import answers, stub
 from tests.tui.test_console import screen_text, settled, until
@@ -92,7 +97,7 @@ async def test_a_screen_waits_fails_and_keeps_stale_data(name: str) -> None:
         assert "stale, " in screen_text(app)
 
 
-@pytest.mark.parametrize("name", sorted(keys.FILLED_BY))
+@pytest.mark.parametrize("name", sorted(set(keys.FILLED_BY) & set(NAMES)))
 async def test_an_empty_screen_names_the_key_that_fills_it(name: str) -> None:
     app = stub.make_app(whole_world(answers.empty()), whole=True)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -142,7 +147,7 @@ async def test_every_key_of_a_screen_leads_somewhere(name: str) -> None:
                 await until(pilot, lambda at=message, said=why: at.text == said, why)
                 continue
             await until(pilot, lambda: len(app.screen_stack) > 2, f"{key.key} opens {key.target}")
-            assert isinstance(app.screen, FormScreen | ResultScreen)
+            assert isinstance(app.screen, FormScreen | ResultScreen | SchedulesScreen)
             await pilot.press("escape")
 
 
@@ -271,3 +276,89 @@ async def test_a_data_set_says_why_records_were_rejected_in_the_persons_language
         text = told_text(app.screen)
     assert "A última mensagem não é do assistente." in text
     assert "para validação 55" in text and "não" in text
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_after_preparing_the_cursor_is_on_the_new_version(size: tuple[int, int]) -> None:
+    world = whole_world()
+    made = answers.dataset("ground@aaaabbbbcccc")
+
+    def prepare(request: Any) -> Any:
+        world.answers["datasets.list"] = DatasetList(items=[made, *before])
+        return PrepareOutput(
+            dataset=made,
+            sum="3 = 3 + 0",
+            rejected=[],
+            redactions={},
+            files=[],
+            passed_over=[],
+            steps=[],
+            warnings=[],
+            existed=False,
+            written=True,
+        )
+
+    before = list(world.answers["datasets.list"].items)
+    world.answers["prepare.run"] = prepare
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("3")
+        await settled(pilot)
+        await pilot.press("down", "n")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "the form")
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(app.screen, ResultScreen), "the result")
+        await pilot.press("escape")
+        await until(pilot, lambda: getattr(app.screen, "selected_key", "") == made.id, "the new")
+        await until(pilot, lambda: app.screen.shown.key == made.id, "shown beside the list")
+
+
+async def test_tidying_up_says_what_would_go_and_how_much_before_it_asks() -> None:
+    world = whole_world()
+    gone = [
+        PrunedView(what="checkpoints", of=job, bytes=1_200_000, size="1.2 MB", why="old")
+        for job in ("ftjob-1", "ftjob-2")
+    ]
+    plan = PrunePlan(freed_bytes=2_400_000, items=gone, kept=[])
+    world.answers["setup.prune"] = plan
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        app.open("setup.prune", {})
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "the form")
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen), "the question")
+        text = screen_text(app)
+    assert "Would be removed for good: 2, 2.4 MB in all." in text
+    assert "checkpoints: 2, 2.4 MB" in text
+    assert "Would be removed" in result_text(plan).plain
+
+
+async def test_a_schedule_is_changed_from_the_list_by_a_form_filled_in() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, "jobs")
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, SchedulesScreen), "the schedules")
+        await settled(pilot)
+        kept = answers.schedule()
+        assert kept.name in screen_text(app) and "e change" in screen_text(app)
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "the form")
+        typed = app.screen.typed
+        assert (typed["schedule"], typed["every"]) == (kept.name, kept.every)
+        assert typed["seen_version"] == str(kept.version)
+
+
+async def test_where_no_schedule_is_the_key_that_adds_one_is_named() -> None:
+    world = whole_world()
+    world.answers["schedules.list"] = ScheduleList(items=[])
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, "jobs")
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, SchedulesScreen), "the schedules")
+        await settled(pilot, "empty")
+        assert "Nothing here yet. a: add a schedule" in screen_text(app)
+        await pilot.press("a")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "the form")

@@ -60,7 +60,9 @@ def test_one_row(name: str, language: str, snap_compare) -> None:
     ("name", "state"),
     [
         *((name, state) for name in NAMES for state in ("loading", "error", "stale")),
-        *((name, "empty") for name in keys.FILLED_BY),  # the others always have something
+        *(
+            (name, "empty") for name in keys.FILLED_BY if name in NAMES
+        ),  # the others always have something
     ],
 )
 def test_state(name: str, state: str, snap_compare) -> None:

@@ -1,4 +1,4 @@
-"""Asks before a dangerous act: target and effect are said, Cancel has the focus."""
+"""Asks before a dangerous act: target and effect are said, the way back has the focus."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from textual.widgets import Button, Input
 from sophia_tui.domain.operations import Danger, Operation
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
+from sophia_tui.tui import words
 from sophia_tui.tui.widgets.plate import Plate
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class QuestionScreen(ModalScreen[bool]):
-    """A question with Cancel focused; `name` must be typed where it is given."""
+    """A question with Back focused; `name` must be typed where it is given. `yes` names the act."""
 
     CSS_PATH = "confirm.tcss"
 
@@ -29,6 +30,8 @@ class QuestionScreen(ModalScreen[bool]):
         self._yes = yes
         self._name = name
         self._bindings.bind("escape", "answer(False)", show=False)
+        self._bindings.bind("left", "app.focus_previous", show=False)
+        self._bindings.bind("right", "app.focus_next", show=False)
 
     def compose(self) -> ComposeResult:
         with Vertical(id="question"):
@@ -39,10 +42,12 @@ class QuestionScreen(ModalScreen[bool]):
                 field.cursor_blink = False
                 yield field
             with Horizontal(id="answers"):
-                yield Button(_("Cancel"), id="cancel", compact=True)
+                yield Button(_("Back"), id="cancel", compact=True)
                 yield Button(
                     self._yes, id="yes", compact=True, variant="error", disabled=bool(self._name)
                 )
+            hint = _("enter: the marked button   left, right: the other one   esc: back")
+            yield Plate(Content.styled(hint, "dim"), id="hint")
 
     def on_mount(self) -> None:
         self.query_one("#cancel", Button).focus()
@@ -77,5 +82,5 @@ class ConfirmScreen(QuestionScreen):
         name = ""
         if operation.danger is Danger.TYPE_NAME:
             name = target or operation.name
-        super().__init__(Content.assemble(*parts), _("Do it"), name)
+        super().__init__(Content.assemble(*parts), words.act_word(operation), name)
         self.sophia = sophia

@@ -14,6 +14,7 @@ from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
 from sophia_tui.tui.parts import Part, grid, pairs, title
 from sophia_tui.tui.screens.detail import DetailScreen
+from sophia_tui.tui.screens.preview import BLOCK
 from sophia_tui.tui.screens.table import MOST_ROWS, Row
 from sophia_tui.tui.widgets.plate import error_text
 
@@ -138,8 +139,10 @@ class DatasetsScreen(DetailScreen):
         found: dict[str, Any] = {}
         if row and "dataset" in declared.input.model_fields:
             found["dataset"] = row.key
-        if operation == "train.preview" and self.sophia.glyphs.ascii_only:
-            found["ascii"] = True
+        if operation == "train.preview":
+            found["limit"] = BLOCK
+            if self.sophia.glyphs.ascii_only:
+                found["ascii"] = True
         return found
 
 

@@ -32,6 +32,7 @@ class DetailScreen(TableScreen):
     #: What `tell` answered, and for which row.
     told: Any = None
     told_of: str | None = None
+    _awaited: str | None = None
 
     @property
     def wide(self) -> bool:
@@ -90,7 +91,18 @@ class DetailScreen(TableScreen):
         self.set_class(self.opened is not None, "-detail")
         self.draw_detail()
 
+    def point_at(self, key: str) -> None:
+        """Go to a row as soon as the list has it (a version that was just made)."""
+        self._awaited = key
+        self.refresh_now()
+
     def drawn(self) -> None:
+        if self._awaited in self.rows:
+            if self.opened or self.wide:
+                self.opened = self._awaited
+                self.refresh_now()  # its detail is not told yet
+            self.table.move_cursor(row=list(self.rows).index(str(self._awaited)))
+            self._awaited = None
         if self.opened and self.opened in self.rows and self.selected_key != self.opened:
             self.table.move_cursor(row=list(self.rows).index(self.opened))
 
@@ -123,11 +135,15 @@ class DetailScreen(TableScreen):
     def follow(self, key: str | None) -> None:
         """Open the detail of a row, or close it with None."""
         if key != self.opened and self.is_mounted:
-            self.query_one("#told", VerticalScroll).scroll_home(animate=False)
+            self.to_start()
         self.opened = key
         if self.is_mounted and self.data is not None:
             self._draw_all()
         self.refresh_now()
+
+    def to_start(self) -> None:
+        """Scroll to where the detail of another row is read from."""
+        self.query_one("#told", VerticalScroll).scroll_home(animate=False)
 
     def on_data_table_row_highlighted(self, event: "DataTable.RowHighlighted") -> None:
         # beside the list the detail follows the cursor; alone it stays with the opened row

@@ -164,8 +164,18 @@ class FormScreen(SophiaScreen):
             return
         self.typed[name] = value
         self._check()
+        if self.running is None:
+            self.query_one("#outcome", Plate).draw("")  # it was of what stood there before
+            self.say("")
+        self._bring_mark(name)
         if not fields.is_secret(self.fields[name]):
             self.set_timer(_DRAFT_SECONDS, self.keep_draft)
+
+    def _bring_mark(self, name: str) -> None:
+        """Scroll to what is wrong with a field, once it is laid out."""
+        mark = self.query_one(f"#wrong-{name}", Plate)
+        if mark.has_class("-shown"):
+            self.call_after_refresh(mark.scroll_visible, animate=False)
 
     def keep_draft(self) -> None:
         """Write what is typed to disk; secrets never."""
@@ -296,6 +306,7 @@ class FormScreen(SophiaScreen):
         first = next((name for name in wrong if name in self.fields), None)
         if first:
             self.query_one(f"#field-{first}").focus()
+            self._bring_mark(first)
         self.say(_("Please correct what is marked."))
 
     async def _perform(self, asked: dict[str, Any], dry_run: bool, confirmed: bool) -> None:
@@ -343,11 +354,11 @@ class FormScreen(SophiaScreen):
         self.sophia.finished(self, title, result)
 
     async def _ask_and_go_on(self, question: SophiaError, asked: dict[str, Any]) -> None:
-        """What it costs is said in a dialog, Cancel focused; yes asks for the same once more."""
+        """What it costs is said in a dialog, Back focused; yes asks for the same once more."""
         self.running = None
         self.query_one("#progress", Plate).draw("")
         text = Content.assemble((visible(question.what), "bold"), "\n\n", _(self.operation.help))
-        dialog = QuestionScreen(text, _("Do it"))
+        dialog = QuestionScreen(text, words.act_word(self.operation))
         if await self.app.push_screen_wait(dialog):
             await self._perform(asked, dry_run=False, confirmed=True)
         else:

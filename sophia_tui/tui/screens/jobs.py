@@ -1,9 +1,9 @@
 """Jobs: the list, and one job with progress, loss curve, events and log."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 
@@ -11,16 +11,21 @@ from sophia_tui.domain.jobs import FIGURES
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _, number
 from sophia_tui.services.views import EventView, JobView, worded
+from sophia_tui.services.waiting import sentence
 from sophia_tui.textsafe import visible, visible_lines
-from sophia_tui.tui import words
+from sophia_tui.tui import keys, words
 from sophia_tui.tui.chart import Curve, curves
+from sophia_tui.tui.event_text import events_text
 from sophia_tui.tui.parts import Part
 from sophia_tui.tui.screens.base import StylePath
 from sophia_tui.tui.screens.detail import DetailScreen
 from sophia_tui.tui.screens.table import MOST_ROWS, Row
+from sophia_tui.tui.training_text import trial_text
 from sophia_tui.tui.widgets.plate import Plate, error_text
+from sophia_tui.tui.widgets.tail import Tail
 
 if TYPE_CHECKING:
+    from sophia_tui.services.queue import QueuedView
     from sophia_tui.tui.host import Console
 
 _EVENTS_ASKED = 5000
@@ -36,6 +41,8 @@ _WHEN = {
     "jobs.pause": (*_ENDED, "paused", "pausing", "interrupted"),
     "jobs.resume": ("succeeded", "cancelled", "running", "queued"),
 }
+#: What needs a job to be done on.
+_OF_A_JOB = frozenset({*_WHEN, "act.log", "train.checklist"})
 _MOVES = {"earlier": "up", "later": "down"}
 
 
@@ -54,6 +61,8 @@ class JobsScreen(DetailScreen):
         self.metrics: list[EventView] = []
         self.lines: list[str] | None = None
         self.show_log = False
+        #: Where the job that is looked at stands in the queue, as long as it waits there.
+        self.place: QueuedView | None = None
 
     def heading(self) -> str:
         return _("Jobs")
@@ -62,7 +71,7 @@ class JobsScreen(DetailScreen):
         # apart, so that a new event sends neither the head nor the curve once more
         yield Plate(id="job")
         yield Plate(id="curve")
-        with VerticalScroll(id="told"):
+        with Tail(id="told"):
             yield Plate(id="lines")
 
     def columns(self) -> Sequence[tuple[str, int]]:
@@ -77,6 +86,8 @@ class JobsScreen(DetailScreen):
 
     def _cells(self, job: JobView) -> tuple[str, ...]:
         step = f"{job.step}/{job.total_steps or '?'}" if job.step is not None else ""
+        if job.trial:
+            step = _("trial")
         if job.position is not None:  # its place in the queue, in place of how far it is
             step = f"#{job.position}"
         cells = (job.id, words.state_word(job.status), step)
@@ -109,7 +120,14 @@ class JobsScreen(DetailScreen):
         # the list has no figures: rates, memory, cost are asked for of the one that is looked at
         job: Any = await self.sophia.call("jobs.show", {"job": row.key})
         assert isinstance(job, JobView)
+        self.place = await self._place_of(job)
         return job
+
+    async def _place_of(self, job: JobView) -> "QueuedView | None":
+        if job.status != "queued" or not self.sophia.may("jobs.queue"):
+            return None
+        queue: Any = await self.sophia.call("jobs.queue", {"limit": MOST_ROWS})
+        return next((each for each in queue.items if each.id == job.id), None)
 
     def draw_detail(self) -> None:
         plate, lines = self.query_one("#job", Plate), self.query_one("#lines", Plate)
@@ -120,13 +138,11 @@ class JobsScreen(DetailScreen):
             super().draw_detail()
             return
         width, glyphs = self.detail_width, self.sophia.glyphs
-        plate.draw(job_text(self._with_figures(row.data), self.events, width, glyphs))
+        job = self._with_figures(row.data)
+        plate.draw(job_text(job, self.events, width, glyphs, self.place))
         self.query_one("#curve", Plate).draw(self._curve(width))
-        scroll = self.query_one("#told", VerticalScroll)
-        at_end = scroll.scroll_y >= scroll.max_scroll_y - 1
-        fresh = log_text(self.lines) if self.show_log else events_text(self.events)
-        if lines.draw(fresh) and at_end:
-            scroll.scroll_end(animate=False)
+        told = events_text(self.events, width)
+        lines.draw(log_text(self.lines) if self.show_log else told)
 
     def _with_figures(self, job: JobView) -> JobView:
         """The row, which is the newest, with the figures of the last look."""
@@ -151,9 +167,13 @@ class JobsScreen(DetailScreen):
         self.sophia.remember()
         super().follow(key)
 
+    def to_start(self) -> None:
+        self.query_one(Tail).anchor()  # of another job too the newest comes first
+
     def act(self, name: str) -> bool:
         if name == "log":
             self.show_log = not self.show_log
+            self.query_one(Tail).anchor()
             if self.opened is None and self.selected_key:
                 self.opened = self.selected_key
             self._draw_all()
@@ -176,11 +196,26 @@ class JobsScreen(DetailScreen):
         self.say(_("{job} is number {place} in the queue.").format(job=job, place=place))
         self.refresh_now()
 
+    def footer(self) -> list[keys.Key]:
+        """Only what waits in the queue can be moved there; `l` leads back from the log."""
+        row = self.shown
+        waits = row is not None and row.data.status == "queued"
+        return [self._worded_key(each, waits) for each in super().footer()]
+
+    def _worded_key(self, key: keys.Key, waits: bool) -> keys.Key:
+        if key.target == "act.log" and self.show_log:
+            return replace(key, text="events")
+        if waits and key.target in tuple(f"act.{name}" for name in _MOVES):
+            return replace(key, rank=9)
+        return key
+
     def not_now(self, operation: str) -> str:
         row = self.shown
-        if row is None or operation not in _WHEN:
+        if operation not in _OF_A_JOB:
             return ""
-        if row.data.status in _WHEN[operation]:
+        if row is None:
+            return _("There is no job here.")
+        if row.data.status in _WHEN.get(operation, ()):
             return _("{job} is {state}; that can't be done now.").format(
                 job=visible(row.key), state=words.state_word(row.data.status)
             )
@@ -195,14 +230,17 @@ class JobsScreen(DetailScreen):
 
 
 def job_text(
-    job: JobView, events: Sequence[EventView], width: int, glyphs: words.Glyphs
+    job: JobView,
+    events: Sequence[EventView],
+    width: int,
+    glyphs: words.Glyphs,
+    place: "QueuedView | None" = None,
 ) -> Content:
     """What one job is and how far: some lines above its curve and its events."""
     parts: list[Part] = [(visible(job.id), "bold"), "  "]
     parts += [(words.state_word(job.status), words.state_style(job.status))]
-    about = " ".join(
-        each for each in (worded("kind", job.kind), job.dataset or "", job.model or "") if each
-    )
+    kind = _("trial of one step") if job.trial else worded("kind", job.kind)
+    about = " ".join(each for each in (kind, job.dataset or "", job.model or "") if each)
     parts += [f"  {visible(about)}\n", (_("Base"), "dim"), f" {visible(job.base)}\n"]
     if job.step is not None and job.total_steps:
         bar = glyphs.bar(job.step, job.total_steps, max(10, min(30, width - 45)))
@@ -220,9 +258,12 @@ def job_text(
     if job.provider:
         there = f" {visible(job.provider)}  {visible(job.provider_job or '')}\n"
         parts += [(_("Provider"), "dim"), there]
-    if job.waiting:
-        told = f" {visible(str(job.waiting.get('what', '')))} "
-        parts += [(_("Waits because"), "dim"), told, visible(str(job.waiting.get("why", ""))), "\n"]
+    if place is not None and job.status == "queued":
+        parts += _queued_text(place)
+    if why := (place.waiting if place is not None else None) or job.waiting:
+        parts += [(_("Waits because"), "dim"), f" {visible(sentence(why))}\n"]
+    if job.trial and (found := trial_text(job.result or {})):
+        parts.append(found + "\n")
     if job.resulting_model:
         parts += [(_("Model"), "dim"), f" {visible(job.resulting_model)}\n"]
     content = Content.assemble(*parts)
@@ -231,11 +272,24 @@ def job_text(
     return content
 
 
+def _queued_text(place: "QueuedView") -> list[Part]:
+    """Its place in the queue, and when it starts as far as that can be told."""
+    starts = _("not known yet")
+    if place.starts_at is not None:
+        starts = f"{place.starts_at.astimezone():%Y-%m-%d %H:%M}"
+    return [
+        (_("Place in the queue"), "dim"),
+        f" {number(place.position)}  ",
+        (_("Starts about"), "dim"),
+        f" {starts}\n",
+    ]
+
+
 def figures_text(job: JobView) -> str:
     """Rates, memory, what is kept, and the cost so far, as far as the job told them."""
     said = []
     if job.learning_rate is not None and job.status not in _ENDED:
-        said.append(_("rate {rate}").format(rate=f"{job.learning_rate:.2g}"))
+        said.append(_("rate {rate}").format(rate=words.rate(job.learning_rate)))
     if job.tokens_per_second is not None:
         said.append(_("{number} tokens/s").format(number=number(job.tokens_per_second)))
     if job.memory_bytes is not None:
@@ -337,26 +391,6 @@ def _rate(job: JobView, events: Sequence[EventView]) -> float | None:
     seconds = (seen[-1][0] - seen[0][0]).total_seconds()
     steps = int(seen[-1][1]) - int(seen[0][1])
     return 60 * steps / seconds if seconds > 0 and steps > 0 else None
-
-
-def events_text(events: Sequence[EventView]) -> Content:
-    """One line for each of the newest events, oldest first."""
-    if not events:
-        return Content(_("Nothing told yet."))
-    parts: list[Part] = []
-    for each in events:
-        at = each.at.astimezone().strftime("%H:%M:%S")
-        style = "bold $warning" if each.kind == "warning" else "dim"
-        data = ", ".join(
-            f"{visible(name)}: {words.event_value(name, value)}"
-            for name, value in each.data.items()
-        )
-        parts += [
-            f"{each.number:>5} {at} ",
-            (f"{words.event_word(each.kind):<10} ", style),
-            f"{data}\n",
-        ]
-    return Content.assemble(*parts)
 
 
 def log_text(lines: Sequence[str] | None) -> Content:

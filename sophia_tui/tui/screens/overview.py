@@ -123,13 +123,14 @@ def _stages(view: OverviewView, width: int, now: datetime, glyphs: words.Glyphs)
 def _running(view: OverviewView, width: int, glyphs: words.Glyphs) -> list[Part]:
     fit = glyphs.fit
     tail, about = max(8, width - 63), max(4, 14 - max(0, 63 - width))
-    head = fit(_("Running"), 20) + fit(_("of"), about) + " " + fit(_("step"), 10) + " "
+    head = fit(_("Open jobs"), 20) + fit(_("of"), about) + " " + fit(_("step"), 10) + " "
     parts: list[Part] = [(head + fit(_("left"), 10) + fit(_("loss"), 6), "bold"), "\n"]
     if not view.running:
         return [*parts, (_("nothing") + "\n\n", "dim")]
     for each in view.running:
         step = f"{each.step or 0}/{each.total_steps or '?'}"
-        left = words.duration(each.seconds_left) or words.state_word(each.status)
+        told = words.duration(each.seconds_left) if each.status == "running" else ""
+        left = told or words.state_word(each.status)  # what stands still has a word, and no time
         loss = "" if each.loss is None else number(each.loss, 2)
         spark = glyphs.sparkline(each.losses[-tail:])
         row = fit(each.job, 19) + " " + fit(each.about, about) + " " + fit(step, 10) + " "

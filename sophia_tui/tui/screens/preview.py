@@ -7,17 +7,22 @@ from textual.containers import VerticalScroll
 
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _
-from sophia_tui.services.plan_views import TrainPreview
+from sophia_tui.services.plan_views import PreviewItem, TrainPreview
 from sophia_tui.textsafe import visible
 from sophia_tui.tui.screens.result import ResultScreen, result_text
 from sophia_tui.tui.widgets.plate import Plate
+
+#: Examples that stand on one page, and how many are asked for at once: a look at the data set takes
+#: seconds, however few of its examples are told.
+PAGE = 5
+BLOCK = 100
 
 if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
 
 
 class PreviewScreen(ResultScreen):
-    """One page; the request that made it is asked again for the others."""
+    """One page of the examples; those that are not known yet are asked for in blocks."""
 
     scopes: tuple[str, ...] = ("preview", "result")
 
@@ -26,7 +31,20 @@ class PreviewScreen(ResultScreen):
     ) -> None:
         super().__init__(sophia, title, result)
         self.request = request
-        self.page: TrainPreview = result
+        self.per_page = min(PAGE, int(request.get("limit") or PAGE))
+        self.known: dict[int, PreviewItem] = {}
+        self.page = result
+        if not request.get("lines"):  # lines that were named stand on one page
+            self._learn(result)
+            self.page = self.result = self._page(result.offset)
+
+    def _learn(self, found: TrainPreview) -> None:
+        self.known.update(enumerate(found.items, found.offset))
+
+    def _page(self, offset: int) -> TrainPreview:
+        places = range(offset, offset + self.per_page)
+        items = [self.known[place] for place in places if place in self.known]
+        return self.page.model_copy(update={"offset": offset, "items": items})
 
     @property
     def lines_of_part(self) -> int:
@@ -35,25 +53,37 @@ class PreviewScreen(ResultScreen):
         return next((each.lines for each in self.page.parts if each.file == file), 0)
 
     def act(self, name: str) -> bool:
-        size = int(self.request.get("limit") or 5)
         if name in ("next_page", "previous_page"):
-            offset = self.page.offset + (size if name == "next_page" else -size)
+            offset = self.page.offset + (self.per_page if name == "next_page" else -self.per_page)
+            if offset < 0 < self.page.offset:
+                offset = 0
             if self.request.get("lines") or not 0 <= offset < max(1, self.lines_of_part):
                 self.say(_("There is no other page."))
-            elif self.running is None:
+            elif all(
+                place in self.known
+                for place in range(offset, min(offset + self.per_page, self.lines_of_part))
+            ):
+                self._show(offset)
+            else:
                 work: Any = partial(self._turn, offset)
-                self.run_worker(work, name="turn", group="turn")
+                self.run_worker(work, name="turn", group="turn", exclusive=True)
             return True
         return super().act(name)
 
     async def _turn(self, offset: int) -> None:
         self.say(_("Loading..."))
+        start = offset if offset > self.page.offset else max(0, offset + self.per_page - BLOCK)
+        asked = {**self.request, "offset": start, "limit": BLOCK}
         try:
-            found: Any = await self.sophia.call("train.preview", {**self.request, "offset": offset})
+            found: Any = await self.sophia.call("train.preview", asked)
         except SophiaError as problem:
             self.say(visible(str(problem)))
             return
-        self.page = self.result = found
+        self._learn(found)
+        self._show(offset)
+
+    def _show(self, offset: int) -> None:
+        self.page = self.result = self._page(offset)
         self.say("")
-        self.query_one("#result", Plate).draw(result_text(found, self.app.size.width - 2))
+        self.query_one("#result", Plate).draw(result_text(self.page, self.app.size.width - 2))
         self.query_one(VerticalScroll).scroll_home(animate=False)

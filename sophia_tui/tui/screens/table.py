@@ -1,7 +1,7 @@
 """A live screen around one table: rows by key, fixed widths, at most 500, filtered by `/`."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
 
 MOST_ROWS = 500
+#: The rank of what an empty list asks for: after commands and help.
+_FIRST = 3
 
 
 class Rows(DataTable[Text]):
@@ -139,17 +141,24 @@ class TableScreen(LiveScreen):
                     )
 
     def footer(self) -> list[keys.Key]:
-        """An empty list has nothing to open or to filter."""
+        """An empty list has nothing to open or to filter; the key that fills it comes first."""
         found = super().footer()
         if self.rows:
             return found
-        return [each for each in found if each.target not in ("act.open", "act.filter")]
+        filler = keys.FILLED_BY.get(self.name_of_screen) if self.state == "empty" else None
+        return [
+            replace(each, rank=_FIRST) if each.target == filler else each
+            for each in found
+            if each.target not in ("act.open", "act.filter")
+        ]
 
     def on_data_table_row_highlighted(self, event: "DataTable.RowHighlighted") -> None:
         self.redraw()  # which keys make sense depends on the row
 
     @property
     def selected_key(self) -> str | None:
+        if not self.rows:
+            return None  # there may be no table yet
         position = self.table.cursor_row
         known = list(self.rows)
         return known[position] if 0 <= position < len(known) else None
