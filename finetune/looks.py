@@ -42,3 +42,10 @@ class Validation:
 def due_looks(looks: Sequence[Look], step: int, epoch_steps: int, total: int) -> list[Look]:
     """The looks to take after a step."""
     return [each for each in looks if step >= total or is_due(each.every, step, epoch_steps)]
+
+
+def looks_left(look: Look, step: int, epoch_steps: int, total: int) -> int:
+    """How often a look is still taken after a step, the one after the last step among them."""
+    every = look.every or epoch_steps
+    last = 1 if total % every and step < total else 0
+    return max(0, total // every - step // every) + last

@@ -202,6 +202,9 @@ class Control(VersionedDocument):
     """control.json: what the operator wants of a running run. The run puts it back to none."""
 
     action: Literal["none", "pause", "stop"] = "none"
+    reason: str | None = Field(
+        None, max_length=1000, description="who or what asks, for the events; free text"
+    )
 
 
 class Heartbeat(VersionedDocument):

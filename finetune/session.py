@@ -12,9 +12,9 @@ from typing import Any, Literal, NamedTuple
 from finetune import schema
 from finetune.counters import Clock
 from finetune.failures import Stopped, WorkFailure
-from finetune.forgetting import forgets, warn_of_forgetting
+from finetune.forgetting import ANSWER_TOKENS, GeneralLook, forgets, warn_of_forgetting
 from finetune.keeping import Keeper
-from finetune.looks import Look, due_looks
+from finetune.looks import Look, Validation, due_looks, looks_left
 from finetune.memory import OutOfMemory, Smaller, gpu_peak_bytes, peak_bytes, smaller
 from finetune.packing import Packed, Way
 from finetune.runner import RunContext
@@ -199,6 +199,30 @@ class Session:
             for each in self.looks
         )
 
+    def _seconds_left(self, step: int) -> float:
+        """Seconds of the steps and looks that are still to come. A look that was not taken yet
+        counts with a bound: the first one may take longer than all steps before it."""
+        left = (self.total - step) * self.clock.recent()
+        for each in self.looks:
+            seconds = self._look_seconds.get(id(each))
+            if seconds is None:
+                seconds = self._bound(each)
+            left += seconds * looks_left(each, step, self._epoch_steps, self.total)
+        return left
+
+    def _bound(self, look: Look) -> float:
+        """About the most seconds that a look takes, by the speed of the steps; 0 for a program of
+        the person's, of which nothing is known."""
+        recipe = self.context.spec.recipe
+        if isinstance(look, Validation):
+            of_a_step = recipe.batch_size * recipe.gradient_accumulation
+            return self.clock.recent() * len(look.examples) / of_a_step
+        rate = self.clock.tokens_per_second
+        if isinstance(look, GeneralLook) and rate:
+            # the base and the adapter, each a prompt of about as many tokens as its answer
+            return 4 * ANSWER_TOKENS * min(recipe.general_sample, len(look.questions)) / rate
+        return 0.0
+
     def _take_in(self, found: Mapping[str, float]) -> None:
         counters = self.trainer.counters
         counters.seen |= found
@@ -250,9 +274,7 @@ class Session:
             self.total,
             force=force,
             epoch=round(self.trainer.epoch, 3),
-            seconds_left=round(
-                (self.total - step) * (self.clock.recent() + self._looks_by_step), 1
-            ),
+            seconds_left=round(self._seconds_left(step), 1),
             tokens_per_second=round(self.clock.tokens_per_second, 1),
         )
 

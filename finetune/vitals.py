@@ -99,7 +99,7 @@ class Ears:
         self._path = folder / schema.CONTROL_FILE
         self._signal: str | None = None
         self._seen: tuple[int, int] | None = None
-        self._action: Literal["none", "pause", "stop"] = "none"
+        self._asked = schema.Control()
         self._previous: dict[int, Any] = {}
 
     def listen(self) -> None:
@@ -128,19 +128,20 @@ class Ears:
         if signature != self._seen:
             self._seen = signature
             try:
-                self._action = schema.read_document(self._path, schema.Control).action
+                self._asked = schema.read_document(self._path, schema.Control)
             except schema.ContractError as error:
                 log.warning("control file ignored: %s", error)
-                self._action = "none"
-        return self._action
+                self._asked = schema.Control()
+        return self._asked.action
 
     def requested(self) -> Stopped | None:
         """How the run is to end, or None to go on."""
         action = self.action()
+        why = self._asked.reason or "asked by the control file"
         if action == "stop":
-            return Stopped("cancelled", "asked by the control file")
+            return Stopped("cancelled", why)
         if action == "pause":
-            return Stopped("paused", "asked by the control file")
+            return Stopped("paused", why)
         if self._signal:
             return Stopped("paused", f"received {self._signal}")
         return None

@@ -4,7 +4,8 @@ The language is a context variable, so that one API process can answer two peopl
 """
 
 import gettext as _gettext
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 from functools import cache
@@ -42,6 +43,16 @@ def detect_language(environment: Mapping[str, str]) -> str:
 def set_language(language: str) -> None:
     """Make `language` (one of LANGUAGES) the active one in this context."""
     _active.set(match_language(language) or DEFAULT_LANGUAGE)
+
+
+@contextmanager
+def speaking(language: str) -> Iterator[None]:
+    """Another language for a while, in this context."""
+    token = _active.set(match_language(language) or DEFAULT_LANGUAGE)
+    try:
+        yield
+    finally:
+        _active.reset(token)
 
 
 def get_language() -> str:

@@ -118,6 +118,11 @@ class Job:
         return self.kind is JobKind.TRAIN and bool(recipe.get("try_one_step"))
 
     @property
+    def language(self) -> str:
+        """In which reasons and errors of it are told: the language of who created it."""
+        return str(self.request.get("language") or "en")
+
+    @property
     def needs(self) -> str:
         """The queue that a worker must serve for it."""
         if self.queue:

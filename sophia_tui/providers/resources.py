@@ -51,6 +51,17 @@ def available_memory() -> int:
     return free if group is None else min(free, max(0, group[0] - group[1]))
 
 
+def kernel_kills() -> int | None:
+    """Processes that the kernel has ended for want of memory since the boot; None where it does not
+    count them. A run notes the same number in its heartbeat."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
+            name, count = line.split()
+            if name == "oom_kill":
+                return int(count)
+    return None
+
+
 def memory_of(pid: int) -> int:
     """Bytes of its own that a process and its children hold; files of a base that is only read
     from the page cache don't count. 0 where it is gone."""

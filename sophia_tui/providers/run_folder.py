@@ -43,14 +43,16 @@ def living_identity(job: Job, machine: ThisMachine) -> RunIdentity | None:
     return named if machine.alive(named) else None
 
 
-def ask(folder: str | Path, action: Literal["none", "pause", "stop"]) -> None:
-    """Write the control file. Raises OSError."""
+def ask(
+    folder: str | Path, action: Literal["none", "pause", "stop"], reason: str | None = None
+) -> None:
+    """Write the control file; `reason` stands in the run's events. Raises OSError."""
     path = Path(folder) / schema.CONTROL_FILE
     with contextlib.suppress(schema.ContractError):
         if schema.read_document(path, schema.Control).action == action:
             return
     if action != "none" or path.exists():
-        schema.write_document(path, schema.Control(action=action))
+        schema.write_document(path, schema.Control(action=action, reason=reason))
 
 
 def new_events(job: Job) -> tuple[list[schema.RunEvent], int]:

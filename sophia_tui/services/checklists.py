@@ -12,7 +12,7 @@ from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobEvent, JobKind, JobState
 from sophia_tui.domain.models import Model, ModelKind, PromotionState
 from sophia_tui.domain.protocols import Store
-from sophia_tui.i18n import N_, _, money
+from sophia_tui.i18n import N_, _, money, number
 from sophia_tui.services.estimates import is_here
 from sophia_tui.services.merge import whole_merged
 from sophia_tui.services.plan_views import CheckItem, CheckState, Stage
@@ -87,6 +87,8 @@ def _examples_valid(
     )
     if hosted:
         return _before(name, "done", prepared)
+    from sophia_tui.services.train_preview import REASONS
+
     if preview is None:
         return _before(
             name, "open", prepared + "; " + _("`sophia train preview` looks with this base")
@@ -98,7 +100,10 @@ def _examples_valid(
         if each.reason != "truncated"
     }
     if wrong:
-        told = ", ".join(f"{reason}: {count}" for reason, count in sorted(wrong.items()))
+        told = ", ".join(
+            f"{_(REASONS.get(reason, reason))}: {number(count)}"
+            for reason, count in sorted(wrong.items())
+        )
         return _before(name, "failed", told)
     examples = sum(part.examples for part in preview.parts)
     return _before(name, "done", _("{count} examples looked at").format(count=examples))
@@ -179,14 +184,16 @@ def budget_check(
     if refused:
         return _before(name, "failed", refused)
     if confirmed:
-        told = _("{usd} USD, by {who}").format(
-            usd=money(float(confirmed.get("usd") or 0)), who=visible(str(confirmed.get("by")))
-        )
+        who, said = visible(str(confirmed.get("by"))), confirmed.get("usd")
+        told = _("an unknown cost, by {who}").format(who=who)
+        if said is not None:
+            told = _("{usd} USD, by {who}").format(usd=money(float(said)), who=who)
         return _before(name, "done", told)
-    if usd is None:
-        return _before(name, "not_needed", _("no cost is known"))
     if not needs:
-        return _before(name, "not_needed", _("it costs nothing"))
+        told = _("no cost is known") if usd is None else _("it costs nothing")
+        return _before(name, "not_needed", told)
+    if usd is None:
+        return _before(name, "open", _("the cost is not known, and to be confirmed"))
     return _before(name, "open", _("{usd} USD are to be confirmed").format(usd=money(usd)))
 
 
@@ -224,7 +231,8 @@ class AfterChecks:
 
     def _epochs_done(self, events: Sequence[JobEvent]) -> CheckItem:
         job, name = self._job, "epochs_done"
-        told = f"{job.state}, {job.step or 0}/{job.total_steps or '?'}"
+        total = number(job.total_steps) if job.total_steps else "?"
+        told = f"{_(job.state)}, {number(job.step or 0)}/{total}"
         if job.state in (JobState.FAILED, JobState.CANCELLED):
             return _after(name, "failed", told)
         if job.state != JobState.SUCCEEDED:
@@ -339,7 +347,9 @@ def _loss_falling(events: Sequence[JobEvent]) -> CheckItem:
         return _after(name, "open", told)
     part = max(1, len(losses) // 4)
     first, last = statistics.fmean(losses[:part]), statistics.fmean(losses[-part:])
-    return _after(name, "done" if last < first else "failed", f"{first:.3f} -> {last:.3f}")
+    return _after(
+        name, "done" if last < first else "failed", f"{number(first, 3)} -> {number(last, 3)}"
+    )
 
 
 def _adapter_sizes(run_folder: Path) -> dict[str, int]:

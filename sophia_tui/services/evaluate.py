@@ -14,7 +14,7 @@ from sophia_tui.domain.models import Model, ModelKind
 from sophia_tui.domain.operations import Input
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import NotFoundError, RefusedError, UsageError
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, get_language
 from sophia_tui.paths import Paths
 from sophia_tui.services.operations import operation
 from sophia_tui.services.train import (
@@ -113,6 +113,7 @@ class EvaluateService:
         role=Role.OPERATOR,
         writes=True,
         target="model",
+        makes="id",
         positional=("model",),
     )
     async def run(self, context: Context, request: EvaluateRequest) -> JobView:
@@ -185,7 +186,7 @@ class EvaluateService:
             state=JobState.QUEUED.value,
             base=model.base,
             dataset=model.dataset,
-            request={"run": run.model_dump(mode="json")},
+            request={"run": run.model_dump(mode="json"), "language": get_language()},
             created_by=context.actor,
             created_at=self._clock.now(),
             model_id=model.id,

@@ -182,7 +182,7 @@ class Caretaker:
 
     def _needs(self, job: Job) -> bool:
         needed = job.state in (JobState.QUEUED, JobState.INTERRUPTED) or is_active(job)
-        needed = needed or (job.state == JobState.PAUSED and job.waiting is not None)
         if job.provider != "local":  # whatever word its provider has for it
             needed = not has_ended(job) and job.state not in (JobState.DRAFT, JobState.PAUSED)
+        needed = needed or (job.state == JobState.PAUSED and job.waiting is not None)
         return needed and host_of(job) in (None, self._machine.host)

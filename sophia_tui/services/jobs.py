@@ -11,7 +11,7 @@ from pydantic import Field
 
 from sophia_tui import textsafe
 from sophia_tui.domain.context import Context, Progress, Role
-from sophia_tui.domain.jobs import Job, JobState
+from sophia_tui.domain.jobs import Job, JobEvent, JobState
 from sophia_tui.domain.operations import Danger
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import ConflictError, NotFoundError, SophiaError, UnavailableError
@@ -33,6 +33,7 @@ from sophia_tui.services.views import (
     Page,
     WatchedJob,
 )
+from sophia_tui.services.waiting import asked_by
 
 if TYPE_CHECKING:
     from sophia_tui.settings import Settings
@@ -200,6 +201,8 @@ class JobsService:
         positional=("job",),
     )
     async def cancel(self, context: Context, request: JobReference) -> JobView:
+        ended_here: dict[str, Any] = {}
+
         def decide(job: Job) -> dict[str, Any]:
             if job.state == JobState.CANCELLED:
                 return {}
@@ -208,11 +211,14 @@ class JobsService:
             if self._hands.reach(job):
                 return self._hands.cancelling(job)
             if job.state in _WAITING:
-                return _ended(JobState.CANCELLED, self._clock)
-            return {"wanted": "cancel"}
+                ended_here.update(_ended(JobState.CANCELLED, self._clock))
+                return ended_here
+            return _wanted(job, "cancel", context)
 
         job = await self._change(request.job, decide)
         if job.state == JobState.CANCELLED:
+            if job.finished_at is not None and job.finished_at == ended_here.get("finished_at"):
+                await self._tell_cancelled(job, context)
             _record_cancelled(job, job.finished_at or self._clock.now())
         return await self._eyes.view(job)
 
@@ -232,7 +238,7 @@ class JobsService:
                 raise _already_ended(job)
             if job.state in _WAITING:
                 return {"state": JobState.PAUSED.value, "wanted": None, "waiting": None}
-            return {"wanted": "pause"}
+            return _wanted(job, "pause", context)
 
         asked = await self._get(request.job)
         if self._hands.reach(asked) and not has_ended(asked):
@@ -275,6 +281,12 @@ class JobsService:
         if asked.provider_job_id is not None and asked.state not in _DONE:
             return await self._eyes.view(await self._hands.resume(self._store, asked))
         return await self._eyes.view(await self._change(request.job, decide))
+
+    async def _tell_cancelled(self, job: Job, context: Context) -> None:
+        """No process of the job lives that could say it, so we do."""
+        data = {"state": JobState.CANCELLED.value, "reason": asked_by(context.actor)}
+        event = JobEvent(job.id, job.last_event + 1, self._clock.now(), "state", data)
+        await self._store.jobs.append_events(job.id, [event], job.event_offset)
 
     async def _get(self, reference: str) -> Job:
         job = await self._store.jobs.get(reference)
@@ -381,7 +393,19 @@ def _figures(view: JobView) -> list[str]:
 
 
 def _ended(state: JobState, clock: Clock) -> dict[str, Any]:
-    return {"state": state.value, "wanted": None, "finished_at": clock.now()}
+    return {
+        "state": state.value,
+        "wanted": None,
+        "waiting": None,
+        "not_before": None,
+        "seconds_left": None,
+        "finished_at": clock.now(),
+    }
+
+
+def _wanted(job: Job, wish: str, context: Context) -> dict[str, Any]:
+    """The changes that make a worker do it, and tell in the run's events who wanted it."""
+    return {"wanted": wish, "request": {**job.request, "wanted_by": context.actor}}
 
 
 def _already_ended(job: Job) -> ConflictError:

@@ -27,9 +27,10 @@ HELD = frozenset({"SOPHIA-J525", "SOPHIA-J522"})
 
 
 def is_held(job: Job) -> bool:
-    """Whether the job is paused because the provider does not take our key, or has no quota left;
-    not because somebody paused it."""
-    return job.state == JobState.PAUSED and (job.error or {}).get("code") in HELD
+    """Whether the job is paused because the provider does not take our key, has no quota left, or
+    is not the one that its worker knows; not because somebody paused it."""
+    held = (job.error or {}).get("code") in HELD or job.waiting is not None
+    return job.state == JobState.PAUSED and held
 
 
 def state_of(found: HostedJob) -> str:

@@ -13,7 +13,7 @@ from sophia_tui.domain.models import Model, ModelKind, merged_id
 from sophia_tui.domain.operations import Input
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import ConflictError, JobError, NotFoundError, UsageError
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, get_language
 from sophia_tui.services.job_states import has_ended
 from sophia_tui.services.models import unknown_model
 from sophia_tui.services.operations import operation
@@ -63,6 +63,7 @@ class MergeService:
         role=Role.OPERATOR,
         writes=True,
         target="model",
+        makes="id",
         positional=("model",),
     )
     async def merge(self, context: Context, request: MergeRequest) -> JobView:
@@ -146,7 +147,7 @@ class MergeService:
             state=JobState.QUEUED.value,
             base=adapter.base,
             dataset=adapter.dataset,
-            request={"run": run.model_dump(mode="json")},
+            request={"run": run.model_dump(mode="json"), "language": get_language()},
             created_by=context.actor,
             created_at=self._clock.now(),
             model_id=adapter.id,

@@ -16,7 +16,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from sophia_tui.domain.context import Context, Face
 from sophia_tui.domain.models import AuditEntry
-from sophia_tui.domain.operations import Danger, Handler, Operation
+from sophia_tui.domain.operations import Danger, Handler, Operation, Output
 from sophia_tui.domain.protocols import Clock
 from sophia_tui.errors import (
     CancelledError,
@@ -24,6 +24,7 @@ from sophia_tui.errors import (
     NotFoundError,
     RefusedError,
     SophiaError,
+    UnconfirmedError,
     UsageError,
 )
 from sophia_tui.i18n import _, set_language
@@ -133,7 +134,9 @@ class Dispatcher:
         except BaseException as problem:
             error = logged_error(problem, name)
             refused = isinstance(error, RefusedError)
-            if chosen.writes or refused:
+            # a question to the person: what comes of the answer is audited
+            asked = isinstance(error, UnconfirmedError)
+            if (chosen.writes or refused) and not asked:
                 outcome = "refused" if refused else "failed"
                 await self._audit(chosen, checked, context, outcome, started, error)
             if error is problem or not isinstance(problem, Exception):
@@ -141,7 +144,10 @@ class Dispatcher:
             raise error from problem
         if chosen.writes:
             outcome = "dry_run" if context.dry_run else "done"
-            await self._audit(chosen, checked, context, outcome, started, None)
+            if isinstance(result, Output) and result.exit_code():  # it says so itself
+                outcome = "failed"
+            made = getattr(result, chosen.makes) if chosen.makes and outcome == "done" else None
+            await self._audit(chosen, checked, context, outcome, started, None, made)
         return result
 
     def permitted(self, chosen: Operation, context: Context) -> bool:
@@ -202,6 +208,7 @@ class Dispatcher:
         outcome: str,
         started: float,
         error: SophiaError | None,
+        made: str | None = None,
     ) -> None:
         asked = masked(request)
         entry = AuditEntry(
@@ -210,7 +217,7 @@ class Dispatcher:
             face=context.face.value,
             role=context.role.value,
             operation=chosen.name,
-            target=_target(chosen, asked),
+            target=made or _target(chosen, asked),
             request=asked,
             outcome=outcome,
             code=error.code if error else None,
@@ -253,7 +260,10 @@ def masked(request: BaseModel | None) -> dict[str, Any]:
 
 
 def _spoken(chosen: Operation, face: Face) -> str:
-    """How who asks calls the operation: a client over HTTP as the API's description does."""
+    """How who asks calls the operation: a client over HTTP as the API's description does, who
+    sits before the console by what it does."""
+    if face is Face.CONSOLE:
+        return "“{}”".format(_(chosen.help).rstrip("."))
     return chosen.name if face is Face.API else f"`{chosen.command}`"
 
 

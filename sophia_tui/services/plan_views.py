@@ -114,7 +114,8 @@ class PlanMoney(Output):
 
 
 class TrainPlan(Output):
-    """What a training would take, before it starts. `ready`: `train start` would queue it."""
+    """What a training would take, before it starts. `ready`: `train start` would queue it, and who
+    trains would take it; null where that can't be known, for the provider does not answer."""
 
     machine_only: ClassVar[frozenset[str]] = frozenset(
         {"memory", "data", "time", "money", "rented"}
@@ -124,7 +125,7 @@ class TrainPlan(Output):
     base: str = Field(title=N_("Base"))
     recipe: str | None = Field(default=None, title=N_("Recipe"))
     provider: str | None = Field(default=None, title=N_("Provider"))
-    ready: bool = Field(title=N_("It would start"))
+    ready: bool | None = Field(title=N_("It would start"))
     steps: int | None = Field(default=None, title=N_("Steps"))
     epochs: float | None = Field(default=None, title=N_("Epochs"))
     summary: list[str] = Field(default_factory=list, title=N_("Estimate"))

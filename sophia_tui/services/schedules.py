@@ -58,6 +58,17 @@ def following(every: str, timezone: str, after: datetime) -> datetime | None:
     return found if found - local < _FURTHEST else None
 
 
+#: What cronsim says of five fields that it can't use.
+_CRON_WORDS = {
+    "Wrong number of fields": N_("It has not five fields."),
+    "Bad minute": N_("The field of the minute is wrong."),
+    "Bad hour": N_("The field of the hour is wrong."),
+    "Bad day-of-month": N_("The field of the day of the month is wrong."),
+    "Bad month": N_("The field of the month is wrong."),
+    "Bad day-of-week": N_("The field of the day of the week is wrong."),
+}
+
+
 def outcome_of(answer: BaseModel) -> dict[str, Any]:
     """What is kept of an operation's answer: the job or data set that it made."""
     plain = answer.model_dump(mode="json")
@@ -394,7 +405,7 @@ def _next(every: str, timezone: str, now: datetime) -> datetime:
     try:
         found = following(every, timezone, now)
     except ValueError as problem:
-        why = textsafe.visible(str(problem))
+        why = _(_CRON_WORDS.get(str(problem), "")) or textsafe.visible(str(problem))
     else:
         if found is not None:
             return found

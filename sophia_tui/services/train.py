@@ -18,13 +18,12 @@ from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.operations import Input
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import NotFoundError, RefusedError, UnavailableError, UsageError
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, get_language
 from sophia_tui.paths import Paths
 from sophia_tui.services import train_hosted
 from sophia_tui.services.jobs_hosted import OpenTrainer
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prices import Load, load_prices
-from sophia_tui.services.recipe_problems import recipe_problem
 from sophia_tui.services.views import DryJobView, JobView
 from sophia_tui.validation import where_and_what
 
@@ -218,6 +217,7 @@ class TrainService:
         dry_run=True,
         trains=True,
         target="dataset",
+        makes="id",
         positional=("dataset",),
     )
     async def start(self, context: Context, request: TrainRequest) -> JobView:
@@ -264,7 +264,10 @@ class TrainService:
             state=JobState.QUEUED.value,
             base=base,
             dataset=version.id,
-            request=plan.request(self._history(request.history)),
+            request={
+                **plan.request(self._history(request.history)),
+                "language": get_language(),
+            },
             provider=OPENAI,
             files=source_files(version),
             created_by=context.actor,
@@ -274,8 +277,8 @@ class TrainService:
             told = await self._planner.hosted_plan(context, plan, version, request.budget)
             return DryJobView.planned(job, told, plan.estimate)
         usd = plan.estimate.get("usd_estimated")
-        self._planner.hold(context, usd, request.budget)
-        job.request.update(self._planner.confirmed(context, usd))
+        self._planner.hold(context, usd, request.budget, hosted=True)
+        job.request.update(self._planner.confirmed(context, usd, hosted=True))
         await self._store.jobs.add(job)
         await self._wake()
         return JobView.of(job)
@@ -303,6 +306,7 @@ class TrainService:
             dataset=order.version.id,
             request={
                 "run": run.model_dump(mode="json"),
+                "language": get_language(),
                 "history_file": str(self._history(request.history)),
                 **({"planned_steps": planned_steps(order)} if request.try_one_step else {}),
                 **(_told(gate) if gate else {}),
@@ -364,15 +368,20 @@ def asked_recipe(request: TrainRequest, named: str) -> "Recipe":
     """
     from pydantic import ValidationError
 
-    from finetune.schema import ContractError, Recipe, load_recipe
+    from finetune.schema import ContractError, Recipe, load_recipe, recipe_names
 
     try:
         recipe = load_recipe(named)
     except ContractError as problem:
+        why = str(problem)
+        if named not in recipe_names() and not Path(named).exists():
+            why = _("No recipe and no file has that name. The recipes: {names}.").format(
+                names=", ".join(recipe_names())
+            )
         raise UsageError(
             "J414",
             _("The recipe {recipe} can't be used.").format(recipe=textsafe.visible(named)),
-            recipe_problem(problem),
+            why,
             _("Name one of the recipes that come along, or a YAML file."),
         ) from problem
     names = ("epochs", "max_steps", "learning_rate", "seed", "time_budget_seconds")

@@ -190,7 +190,7 @@ class TrainBeforeService:
                 str(named),
                 True,
                 None,
-                budget_check(None, False, None),
+                budget_check(None, True, None),
             )
         else:
             asked = TrainRequest(dataset=request.dataset, base=request.base, recipe=request.recipe)
@@ -201,6 +201,7 @@ class TrainBeforeService:
 
     async def _checks_of_job(self, reference: str) -> CheckList:
         from sophia_tui.services.checklists import AfterChecks, before_checks, budget_check
+        from sophia_tui.services.train_plan import needs_yes
 
         job = await self._store.jobs.get(reference)
         if job is None:
@@ -219,7 +220,7 @@ class TrainBeforeService:
         hosted = job.provider != "local"
         estimate = job.request.get("estimate") or {}
         usd = estimate.get("usd_estimated")
-        budget = budget_check(usd, bool(usd), job.request.get("confirmed"))
+        budget = budget_check(usd, needs_yes(usd, hosted), job.request.get("confirmed"))
         report = None
         if not hosted and version is not None:
             report = self._kept_look(job, version)

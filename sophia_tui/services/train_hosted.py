@@ -19,6 +19,7 @@ from sophia_tui.errors import (
     UsageError,
 )
 from sophia_tui.i18n import _
+from sophia_tui.services import waiting
 from sophia_tui.services.prices import Ending, Prices, ending_warning
 from sophia_tui.textsafe import visible
 
@@ -43,6 +44,8 @@ class HostedPlan:
     order: HostedOrder
     warnings: tuple[str, ...]
     estimate: dict[str, Any]
+    #: Whether the provider was asked and said nothing.
+    unanswered: bool = False
 
     def request(self, history: Path) -> dict[str, Any]:
         """The job's request."""
@@ -84,18 +87,10 @@ def key_for(settings: "Settings", base_url: str | None) -> str | None:
     """
     address = check_address(settings)
     key = settings.openai_api_key.get_secret_value().strip() if settings.openai_api_key else ""
-    why = ""
-    if address != base_url:
-        why = f"OPENAI_BASE_URL: {address or '-'} ≠ {base_url or '-'}"
-    elif address is None and not key:
-        why = "OPENAI_API_KEY: -"
-    if why:
-        raise UnavailableError(
-            "J533",
-            _("The provider of this job can't be reached from here."),
-            why,
-            _("Put both keys into Sophia's .env, then restart the worker."),
-        )
+    if address != base_url or (address is None and not key):
+        told = waiting.reason(waiting.MISFIT, ours=address, theirs=base_url)
+        texts = told["what"], told["why"], told["remedy"]
+        raise UnavailableError("J533", *texts, **told["details"])
     return key or None
 
 
@@ -155,17 +150,20 @@ async def ask_provider(
 
     trainer = open_trainer(plan.order.base_url)
     told: list[str] = []
+    unanswered = False
     try:
         async with asyncio.timeout(_ASKING_SECONDS):
             told = await door_is_open(trainer, plan.order, dataset, now)
     except TimeoutError:
+        unanswered = True
         told.append(_("The provider does not answer in time; the job waits for it."))
     except UnavailableError as problem:
+        unanswered = True
         told.append(f"{problem.what} {problem.why}")
     finally:
         await trainer.close()
     new = [each for each in told if not any(each in known for known in plan.warnings)]
-    return replace(plan, warnings=(*plan.warnings, *new))
+    return replace(plan, warnings=(*plan.warnings, *new), unanswered=unanswered)
 
 
 async def door_is_open(
@@ -186,7 +184,10 @@ async def door_is_open(
         return []
     try:
         model = await trainer.model(order.base)
-    except (JobError, NotFoundError):
+    except NotFoundError:
+        unknown = _("The provider does not know a model {base}; it may refuse the job.")
+        return [unknown.format(base=visible(order.base))]
+    except JobError:
         return []
     if model.shutdown_at is None:
         return []

@@ -28,13 +28,13 @@ from sophia_tui.errors import (
     UnconfirmedError,
 )
 from sophia_tui.files import usable_folder, write_whole
-from sophia_tui.i18n import N_, _, number
+from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.i18n import money as sum_of
 from sophia_tui.paths import Paths
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.providers.machine_memory import DeviceMemory, gpu_memory, main_memory
 from sophia_tui.providers.short_run import ShortRuns
-from sophia_tui.services import checklists, estimates
+from sophia_tui.services import checklists, estimates, waiting
 from sophia_tui.services.job_states import host_of
 from sophia_tui.services.plan_views import (
     CheckItem,
@@ -145,12 +145,17 @@ class Planner:
         return Gate(usd, seconds, tuple(warnings))
 
     def hold(
-        self, context: Context, usd: float | None, budget: float | None, priced: bool = False
+        self,
+        context: Context,
+        usd: float | None,
+        budget: float | None,
+        priced: bool = False,
+        hosted: bool = False,
     ) -> None:
         """Raises RefusedError J561 above the budget and J563 where there is one and nobody knows
-        the cost, UnconfirmedError J562 where it costs and nobody confirmed; `priced` says that it
-        costs even where `usd` is not known. Where nobody can be asked (a worker, Sophia's own
-        work), the budget alone counts.
+        the cost, UnconfirmedError J562 where it costs, or may cost at a provider whose price is not
+        known, and nobody confirmed; `priced` says that it costs even where `usd` is not known.
+        Where nobody can be asked (a worker, Sophia's own work), the budget alone counts.
         """
         limit = self._budget(budget)
         if usd is None and limit is not None:
@@ -178,23 +183,30 @@ class Planner:
                 budget=limit,
             )
         asks = not (context.confirmed or context.dry_run or context.inner)
-        costs = bool(usd) or (usd is None and priced)
+        costs = needs_yes(usd, hosted) or (usd is None and priced)
         if costs and asks and context.face is not Face.WORKER:
-            told = _("The training costs about {usd} USD.").format(usd=sum_of(usd or 0))
+            told = _("The training costs money, and nobody knows how much.")
+            if usd is not None:
+                told = _("The training costs about {usd} USD.").format(usd=sum_of(usd))
+            elif hosted:
+                told = _("What the training costs at the provider is not known.")
             raise UnconfirmedError(
                 "J562",
-                told if usd else _("The training costs money, and nobody knows how much."),
+                told,
                 _("Nobody has confirmed that yet."),
                 _('Confirm it: --yes on the command line, "confirm": true over HTTP.'),
                 usd=None if usd is None else round(usd, 4),
             )
 
-    def confirmed(self, context: Context, usd: float | None) -> dict[str, Any]:
+    def confirmed(
+        self, context: Context, usd: float | None, hosted: bool = False
+    ) -> dict[str, Any]:
         """Who confirmed which sum, for the job's request; nothing where nobody had to."""
-        if not usd or not context.confirmed:
+        if not needs_yes(usd, hosted) or not context.confirmed:
             return {}
         at = self._clock.now().isoformat()
-        return {"confirmed": {"usd": round(usd, 4), "by": context.actor, "at": at}}
+        said = None if usd is None else round(usd, 4)
+        return {"confirmed": {"usd": said, "by": context.actor, "at": at}}
 
     # -- the plan of a training here
 
@@ -249,7 +261,7 @@ class Planner:
                 *_rented_told(rented),
             ],
             refusals=refusals,
-            warnings=warnings,
+            warnings=[*warnings, *self._held_now()],
             changes=_changes_told(memory, fitting),
             command=_command(order, asked, fitting) if fitting else None,
             memory=memory,
@@ -276,10 +288,13 @@ class Planner:
             by="unknown" if usd is None else "provider_price",
             budget_usd=limit,
             within_budget=within,
-            needs_confirmation=bool(usd),
+            needs_confirmation=needs_yes(usd, hosted=True),
         )
         check = checklists.budget_check(
-            usd, bool(usd), None, "" if within is not False else _("above the budget")
+            usd,
+            needs_yes(usd, hosted=True),
+            None,
+            "" if within is not False else _("above the budget"),
         )
         checks = await checklists.before_checks(
             self._store, self._settings, version, plan.order.base, True, None, check
@@ -293,7 +308,7 @@ class Planner:
             dataset=version.id,
             base=plan.order.base,
             provider=OPENAI,
-            ready=not refusals,
+            ready=False if refusals else (None if plan.unanswered else True),
             epochs=estimate.get("epochs"),
             summary=[told, *self._money_told(money, None)],
             refusals=refusals,
@@ -371,6 +386,14 @@ class Planner:
             ],
         )
         return found, fitting
+
+    def _held_now(self) -> list[str]:
+        """What would let a start wait now, though it is queued."""
+        held = waiting.held_now(self._settings, self._paths.runs, self._clock.now())
+        return [
+            _("It would not start at once. {what} {why}").format(what=each["what"], why=each["why"])
+            for each in held
+        ]
 
     async def _device(self) -> DeviceMemory:
         """Where a training would run: the first GPU, else the processor."""
@@ -543,6 +566,11 @@ class _Speed:
     runs: tuple[str, ...] = ()
 
 
+def needs_yes(usd: float | None, hosted: bool) -> bool:
+    """Whether somebody has to confirm the cost. A provider's unknown price is not zero."""
+    return hosted if usd is None else usd > 0
+
+
 def refuse_data(report: "PreviewReport", order: LocalOrder) -> None:
     """Raises DataError J565 where a training would be refused for its data."""
     told = refusal_of(report, order.recipe)
@@ -611,10 +639,19 @@ def _memory_told(memory: PlanMemory | None) -> list[str]:
     if memory is None:
         return [_("Memory: not known.")]
     largest = sorted(memory.parts, key=lambda each: -each.bytes)[:4]
+    text = _("Memory: about {needed} GB needed, {free} GB free on {device}: {verdict}.")
+    free = max(0, memory.free_bytes - memory.floor_bytes)
+    if memory.floor_bytes and not memory.fits:
+        free = memory.free_bytes
+        text = _(
+            "Memory: about {needed} GB needed, {free} GB free on {device}, of which "
+            "SOPHIA_MEMORY_FLOOR_MB keeps {floor} GB: {verdict}."
+        )
     told = [
-        _("Memory: about {needed} GB needed, {free} GB free on {device}: {verdict}.").format(
+        text.format(
             needed=_gigabytes(memory.needed_bytes),
-            free=_gigabytes(max(0, memory.free_bytes - memory.floor_bytes)),
+            free=_gigabytes(free),
+            floor=_gigabytes(memory.floor_bytes),
             device=memory.device_name,
             verdict=_("it fits") if memory.fits else _("it does not fit"),
         ),
@@ -645,9 +682,24 @@ def _data_told(data: PlanData, order: LocalOrder) -> list[str]:
     ]
     for each in data.listed:
         words = {
-            "truncated": _("  {count} are cut at {length} tokens: lines {lines}."),
-            "no_answer_token": _("  {count} have no token to learn: lines {lines}."),
-        }.get(each.reason, _("  {count} can't be read as they are: lines {lines}."))
+            "truncated": ngettext(
+                "  {count} is cut at {length} tokens: line {lines}.",
+                "  {count} are cut at {length} tokens: lines {lines}.",
+                each.count,
+            ),
+            "no_answer_token": ngettext(
+                "  {count} has no token to learn: line {lines}.",
+                "  {count} have no token to learn: lines {lines}.",
+                each.count,
+            ),
+        }.get(
+            each.reason,
+            ngettext(
+                "  {count} can't be read as it is: line {lines}.",
+                "  {count} can't be read as they are: lines {lines}.",
+                each.count,
+            ),
+        )
         told.append(
             words.format(
                 count=number(each.count),
@@ -662,7 +714,11 @@ def _time_told(time: PlanTime | None) -> list[str]:
     if time is None:
         return [_("Time: not known.")]
     words = {
-        "earlier_runs": _("as {count} earlier trainings of this base here"),
+        "earlier_runs": ngettext(
+            "as {count} earlier training of this base here",
+            "as {count} earlier trainings of this base here",
+            len(time.runs),
+        ),
         "flops_rule": _("by the operations a token takes and a probe of this machine"),
         "time_budget": _("the recipe's own limit; steps are fitted to it"),
     }[time.by]
@@ -716,6 +772,8 @@ def _rented_told(rented: PlanRented | None) -> list[str]:
 def _changes_told(memory: PlanMemory | None, fitting: estimates.Fitting | None) -> list[str]:
     if memory is None or memory.fits:
         return []
+    if fitting is None and memory.needed_bytes <= memory.free_bytes:
+        return [_("It fits where less is kept free: a lower SOPHIA_MEMORY_FLOOR_MB.")]
     if fitting is None:
         return [
             _("Nothing that changes only the training; take a smaller base or a larger machine.")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sophia_tui.domain.context import Context, Progress
 from sophia_tui.errors import DataError, UnavailableError, UsageError
 from sophia_tui.files import usable_folder, write_whole
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.paths import Paths
 from sophia_tui.providers.short_run import Ended, ShortRuns
 from sophia_tui.services.plan_views import (
@@ -37,7 +37,8 @@ PREVIEW_SECONDS = 300.0
 #: What stands around text that is trained on, and how such a sign in the text itself is shown.
 MARKS = ("⟦", "⟧")
 ASCII_MARKS = ("[[", "]]")
-_REASONS = {
+#: Why a line teaches nothing, or less than it holds.
+REASONS = {
     "no_answer_token": N_("no token to learn"),
     "truncated": N_("cut at the sequence length"),
     "unreadable": N_("unreadable"),
@@ -202,7 +203,7 @@ def preview_view(
         listed=[
             PreviewLines(
                 file=each.file,
-                reason=_(_REASONS.get(listed.reason, listed.reason)),
+                reason=_(REASONS.get(listed.reason, listed.reason)),
                 count=listed.count,
                 lines=listed.lines,
             )
@@ -225,7 +226,7 @@ def _item(example: Any, marks: tuple[str, str]) -> PreviewItem:
         text += "\n" + _("Rejected:") + "\n" + marked_text(rejected, marks)
     if example.cut_tokens:
         text += "\n" + _("(cut here: {count} tokens more)").format(count=example.cut_tokens)
-    problem = _(_REASONS.get(example.problem, example.problem)) if example.problem else None
+    problem = _(REASONS.get(example.problem, example.problem)) if example.problem else None
     if example.why:
         problem = f"{problem}: {visible(example.why)}"
     return PreviewItem(
@@ -262,8 +263,14 @@ def refusal_of(report: "PreviewReport", recipe: "Recipe") -> list[str]:
         if listed.reason != "no_answer_token" or recipe.rows_without_answer == "leave_out":
             continue
         told.append(
-            _("{count} lines of {file} have no token to learn: {lines}.").format(
-                count=listed.count, file=part.file, lines=some_lines(listed.lines, listed.count)
+            ngettext(
+                "{count} line of {file} has no token to learn: {lines}.",
+                "{count} lines of {file} have no token to learn: {lines}.",
+                listed.count,
+            ).format(
+                count=number(listed.count),
+                file=part.file,
+                lines=some_lines(listed.lines, listed.count),
             )
         )
     if not told and not part.examples:

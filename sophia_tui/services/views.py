@@ -207,7 +207,7 @@ class JobView(Output):
     heartbeat_at: datetime | None = Field(default=None, title=N_("Last sign of life"))
     queue: str = Field(default="", title=N_("Queue"))
     position: int | None = Field(default=None, title=N_("Place in the queue"))
-    waiting: dict[str, Any] | None = Field(default=None, title=N_("Waits because"))
+    waiting: dict[str, Any] | None = Field(default=None, title=N_("Why it waits"))
     resumes: int = Field(default=0, title=N_("Times resumed"))
     last_event: int = Field(default=0, title=N_("Events"))
     warnings: list[str] = Field(default_factory=list, title=N_("Warnings"))

@@ -3,12 +3,21 @@ so that each reader gets it in their own language."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
+from sophia_tui.domain.limits import quiet_until, read_hours
 from sophia_tui.errors import JobError
 from sophia_tui.i18n import N_, _, ngettext
+from sophia_tui.textsafe import visible
+
+if TYPE_CHECKING:
+    from sophia_tui.settings import Settings
 
 QUIET, DISK, MEMORY = "SOPHIA-J580", "SOPHIA-J581", "SOPHIA-J582"
+#: The worker knows another provider than the job's, or has no key for it.
+MISFIT = "SOPHIA-J533"
 SLOT, CAPABILITY, DATA, LATER, AWAY = (
     "SOPHIA-J583",
     "SOPHIA-J584",
@@ -25,11 +34,50 @@ def reason(code: str, **details: Any) -> dict[str, Any]:
     return {**problem.as_dict(), "details": details}
 
 
+def quiet_now(settings: "Settings", now: datetime) -> dict[str, Any] | None:
+    """Why no training starts at that moment, where quiet hours are set."""
+    local = now.astimezone(ZoneInfo(settings.timezone))
+    end = quiet_until(read_hours(settings.quiet_hours), local)
+    return reason(QUIET, until=end.isoformat()) if end else None
+
+
+def held_now(settings: "Settings", folder: Path, now: datetime) -> list[dict[str, Any]]:
+    """All that would let a training wait at that moment: floors of memory and of the disk with its
+    run folder, quiet hours. What can't be measured holds nothing back."""
+    from sophia_tui.providers import resources
+
+    measured: list[tuple[str, int | None, int, dict[str, Any]]] = [
+        (DISK, _free_disk(folder), settings.disk_floor_mb, {"folder": str(folder)}),
+        (MEMORY, resources.available_memory(), settings.memory_floor_mb, {}),
+    ]
+    found = [
+        reason(code, free=free >> 20, floor=floor, **more)
+        for code, free, floor, more in measured
+        if free is not None and free < floor << 20
+    ]
+    quiet = quiet_now(settings, now)
+    return [*found, *([quiet] if quiet else [])]
+
+
+def _free_disk(folder: Path) -> int | None:
+    from sophia_tui.providers import resources
+
+    try:
+        return resources.free_disk(folder)
+    except OSError:
+        return None
+
+
 def told(kept: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """A reason as the reader of now reads it."""
     if kept is None or kept.get("code") not in _WORDS:
         return None if kept is None else dict(kept)
     return reason(str(kept["code"]), **dict(kept.get("details") or {}))
+
+
+def asked_by(who: Any) -> str | None:
+    """The reason of a stop that a person wants; None where their name is not known."""
+    return _("asked by {who}").format(who=visible(str(who))) if who else None
 
 
 def sentence(kept: Mapping[str, Any]) -> str:
@@ -75,16 +123,20 @@ def _sizes(found: Mapping[str, Any]) -> dict[str, Any]:
     return {name: found.get(name, "?") for name in ("free", "floor", "folder")}
 
 
+def _before(count: Any) -> str:
+    if not isinstance(count, int):
+        return _("Others stand before it or run now.")
+    return ngettext(
+        "{count} job stands before it or runs now.",
+        "{count} jobs stand before it or run now.",
+        count,
+    ).format(count=count)
+
+
 def _slot(found: Mapping[str, Any]) -> tuple[str, str, str]:
-    before = found.get("before", "?")
-    many = before if isinstance(before, int) else 2
     return (
         _("It waits for its turn."),
-        ngettext(
-            "{count} job stands before it or runs now.",
-            "{count} jobs stand before it or run now.",
-            many,
-        ).format(count=before),
+        _before(found.get("before")),
         _("It starts by itself; `sophia jobs move` changes the order."),
     )
 
@@ -129,6 +181,23 @@ def _away(found: Mapping[str, Any]) -> tuple[str, str, str]:
     )
 
 
+def _misfit(found: Mapping[str, Any]) -> tuple[str, str, str]:
+    theirs, ours = found.get("theirs"), found.get("ours")
+    if theirs == ours:
+        why = _("OPENAI_API_KEY is not set for this worker.")
+    elif theirs is None:
+        why = _("It was ordered at OpenAI itself, and OPENAI_BASE_URL is {ours} here.")
+    elif ours is None:
+        why = _("It was ordered at {theirs}, and OPENAI_BASE_URL is not set here.")
+    else:
+        why = _("It was ordered at {theirs}, and OPENAI_BASE_URL is {ours} here.")
+    return (
+        _("The provider of this job can't be reached from here."),
+        why.format(theirs=theirs, ours=ours),
+        _("Put both keys into Sophia's .env, then restart the worker."),
+    )
+
+
 _WORDS: dict[str, Callable[[Mapping[str, Any]], tuple[str, str, str]]] = {
     QUIET: _quiet,
     DISK: _disk,
@@ -138,6 +207,7 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], tuple[str, str, str]]] = {
     DATA: _data,
     LATER: _later,
     AWAY: _away,
+    MISFIT: _misfit,
 }
 
 #: The reasons in one or two words, for a column.
@@ -150,4 +220,5 @@ SHORT = {
     DATA: N_("files"),
     LATER: N_("later"),
     AWAY: N_("its worker"),
+    MISFIT: N_("provider"),
 }

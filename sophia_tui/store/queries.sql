@@ -165,11 +165,12 @@ UPDATE sophia.jobs SET place = %(place)s WHERE id = %(id)s AND state = 'queued'
 
 -- hosted_jobs --
 -- What is paused at the provider is looked at as well: somebody may let it go on there; and what
--- waits for its key (J525), which somebody may have mended.
+-- waits for its key (J525) or for a worker that knows its provider, which somebody may have mended.
 SELECT * FROM sophia.jobs
 WHERE host = %(host)s AND provider <> 'local'
     AND state NOT IN ('draft', 'queued', 'succeeded', 'failed', 'cancelled')
-    AND (state <> 'paused' OR provider_job_id IS NOT NULL OR error ->> 'code' = 'SOPHIA-J525')
+    AND (state <> 'paused' OR provider_job_id IS NOT NULL OR waiting IS NOT NULL
+        OR error ->> 'code' = 'SOPHIA-J525')
 ORDER BY place
 
 -- request_job --
@@ -194,11 +195,23 @@ SELECT * FROM sophia.job_events WHERE job_id = %(job_id)s AND number > %(after)s
 ORDER BY number LIMIT %(limit)s
 
 -- job_figures --
--- Of the newest events: what was said of each figure last.
+-- Of the newest events: what was said of each figure last. Of the attempts before the last one only
+-- what they said of steps that it goes on from.
+WITH attempt AS (
+    SELECT coalesce(max(number), 0) AS number FROM sophia.job_events
+    WHERE job_id = %(job_id)s AND kind = 'state' AND data ->> 'state' = 'starting'
+), resumed AS (
+    SELECT data -> 'resumed_from_step' AS step FROM sophia.job_events
+    WHERE job_id = %(job_id)s AND kind = 'state' AND number > (SELECT number FROM attempt)
+        AND pg_catalog.jsonb_typeof(data -> 'resumed_from_step') = 'number'
+    ORDER BY number DESC LIMIT 1
+)
 SELECT DISTINCT ON (f.key) f.key AS name, f.value
 FROM (
     SELECT number, data FROM sophia.job_events
     WHERE job_id = %(job_id)s AND kind IN ('metric', 'progress')
+        AND (number > (SELECT number FROM attempt)
+            OR data -> 'step' <= (SELECT step FROM resumed))
     ORDER BY number DESC LIMIT 200
 ) AS e, pg_catalog.jsonb_each(e.data) AS f
 WHERE f.key = ANY (%(names)s::text[]) AND pg_catalog.jsonb_typeof(f.value) = 'number'

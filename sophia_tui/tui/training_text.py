@@ -74,8 +74,11 @@ def _is_number(value: Any) -> TypeGuard[float]:
 def _plan(plan: TrainPlan) -> Iterator[Part]:
     about = [plan.dataset, plan.base, plan.recipe or plan.provider or ""]
     yield (visible("  ".join(each for each in about if each)) + "\n", "dim")
-    verdict = _("It would start.") if plan.ready else _("It would be refused.")
-    yield (verdict, "bold $success" if plan.ready else "bold $error")
+    if plan.ready is None:
+        yield (_("Whether it would start can't be known now."), "bold $warning")
+    else:
+        verdict = _("It would start.") if plan.ready else _("It would be refused.")
+        yield (verdict, "bold $success" if plan.ready else "bold $error")
     steps = ""
     if plan.steps:
         steps = "  " + _("{count} steps").format(count=number(plan.steps))

@@ -60,6 +60,20 @@ def vanished_too_often(job: Job, limit: int) -> JobError:
     )
 
 
+def died(job: Job, why: str, step: int | None) -> dict[str, Any]:
+    """A warning among the events of a run that is taken up again: that its process died, why as
+    far as is known, and where it goes on."""
+    told = _("The run died before its first checkpoint and begins anew. {why}")
+    if step:
+        told = _("The run died and goes on from step {step}. {why}")
+    return {
+        "message": told.format(step=step, why=why),
+        "reason": "run_died",
+        "step": job.step,
+        "from_step": step or 0,
+    }
+
+
 def too_much_memory(job: Job, taken: int, limit: int) -> JobError:
     return JobError(
         "J587",

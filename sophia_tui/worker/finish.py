@@ -128,6 +128,8 @@ class Finisher:
             state=state.value,
             wanted=None,
             seconds_left=None,
+            waiting=None,
+            not_before=None,
             finished_at=now,
             **changes,
         )

@@ -17,10 +17,12 @@ from sophia_tui.domain.hosted import HostedOrder, HostedTrainer
 from sophia_tui.domain.jobs import Claimer, Job, JobState
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import ConflictError, NotFoundError, SophiaError, UnavailableError
+from sophia_tui.i18n import set_language
 from sophia_tui.services.job_states import WORKER_SECONDS, has_ended
 from sophia_tui.services.jobs_hosted import HELD, is_held
 from sophia_tui.services.prices import Prices
 from sophia_tui.services.train_hosted import key_for, with_local_offer
+from sophia_tui.services.waiting import MISFIT
 from sophia_tui.settings import Settings
 from sophia_tui.worker import errors
 from sophia_tui.worker.finish import Finisher
@@ -32,7 +34,6 @@ log = logging.getLogger("sophia.worker")
 _FIRST_SECONDS = 2.0
 _GROWTH = 1.5
 _TROUBLE_SECONDS = 120.0
-_MISFIT = "SOPHIA-J533"
 _LOST_AFTER = 5  # answers in a row that the provider does not know the job
 
 
@@ -97,7 +98,7 @@ class HostedKeeper:
                 watch.wanted, watch.due, watch.wait = job.wanted, 0.0, 0.0
             if self._idle(watch) and time.monotonic() >= watch.due:
                 watch.task = asyncio.create_task(self._look(store, job, watch))
-        misfits = {each for each, watch in self._watches.items() if watch.told == _MISFIT}
+        misfits = {each for each, watch in self._watches.items() if watch.told == MISFIT}
         self.misfit = bool(misfits)
         served = [job for job in mine if job.id not in misfits]
         return any(job.state != JobState.PAUSED or job.wanted for job in served)
@@ -123,6 +124,7 @@ class HostedKeeper:
 
     async def _look(self, store: Store, job: Job, watch: Watch) -> None:
         """One look; whatever goes wrong, the job is looked at again, or has failed."""
+        set_language(job.language)  # this task's alone
         try:
             changed = await self._step(store, job)
             await self._untroubled(store, job, watch)
@@ -173,7 +175,23 @@ class HostedKeeper:
         watch.troubles += 1
         first = min(_FIRST_SECONDS, self.settings.provider_poll_seconds)
         watch.wait = asked or min(_TROUBLE_SECONDS, first * 2 ** min(watch.troubles, 10))
-        await self._tell(store, job, watch, problem)
+        if problem.code == MISFIT:
+            await self._misfits(store, job, watch, problem)
+        else:
+            await self._tell(store, job, watch, problem)
+
+    async def _misfits(
+        self, store: Store, job: Job, watch: Watch, problem: UnavailableError
+    ) -> None:
+        """We are not the worker for this one: it waits, paused, and its row says for what."""
+        try:
+            current = await store.jobs.get(job.id)
+            paused_there = current is not None and current.state == JobState.PAUSED
+            if current is not None and not (paused_there and not is_held(current)):
+                await self._follower.hold(store, current, problem, waits=True)
+            watch.told = MISFIT
+        except (ConflictError, UnavailableError):  # somebody was faster, or the store is away
+            watch.wait = _FIRST_SECONDS
 
     async def _refused(self, store: Store, job: Job, watch: Watch, problem: SophiaError) -> None:
         """What was not handed over yet fails; what runs there goes on, whatever we are told."""
@@ -216,11 +234,15 @@ class HostedKeeper:
         watch.troubles = watch.unknown = 0
         watch.told = ""
         current = await store.jobs.get(job.id)
-        if current is None or current.error is None or has_ended(current):
+        if current is None or has_ended(current):
+            return
+        if current.error is None and current.waiting is None:
             return
         order = HostedOrder.of(current.request)
         if is_held(current) and current.provider_job_id is None:
             await self._follower.let_go(store, current)
+        elif current.waiting is not None:
+            await store.jobs.update(job.id, version=current.version, error=None, waiting=None)
         elif current.provider_job_id is not None or not order.attempts:
             wanted = None if current.wanted == "resume" else current.wanted
             await store.jobs.update(job.id, version=current.version, error=None, wanted=wanted)

@@ -89,9 +89,10 @@ class Follower:
         await self._tell(store, job, "warning", said)
         await store.jobs.update(job.id, version=job.version, error=problem.as_dict())
 
-    async def hold(self, store: Store, job: Job, problem: SophiaError) -> None:
-        """Paused, with the reason; what runs at the provider goes on there meanwhile."""
-        told = (job.error or {}).get("code")
+    async def hold(self, store: Store, job: Job, problem: SophiaError, waits: bool = False) -> None:
+        """Paused, with the reason; what runs at the provider goes on there meanwhile. `waits`: it
+        is a worker's pause, and ends with the reason."""
+        told = (job.error or job.waiting or {}).get("code")
         if job.state == JobState.PAUSED and told == problem.code and job.wanted is None:
             return
         data = {
@@ -110,14 +111,15 @@ class Follower:
             version=job.version,
             state=JobState.PAUSED.value,
             wanted=job.wanted if job.wanted == "cancel" else None,
-            error=problem.as_dict(),
+            error=None if waits else problem.as_dict(),
+            waiting=problem.as_dict() if waits else None,
         )
 
     async def let_go(self, store: Store, job: Job) -> None:
         """It is no longer held, and is being handed over again."""
         state = JobState.VALIDATING.value
         await self._tell(store, job, "state", {"state": state, "provider": job.provider})
-        await store.jobs.update(job.id, version=job.version, state=state, error=None)
+        await store.jobs.update(job.id, version=job.version, state=state, error=None, waiting=None)
 
     async def _tell(self, store: Store, job: Job, kind: str, data: dict[str, Any]) -> None:
         event = JobEvent(job.id, job.last_event + 1, self._clock.now(), kind, data)

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from sophia_tui.domain.jobs import Job, JobKind
-from sophia_tui.domain.limits import quiet_until, read_hours, read_size
+from sophia_tui.domain.limits import read_size
 from sophia_tui.providers import resources
 from sophia_tui.services import waiting
 from sophia_tui.settings import Settings
@@ -37,9 +36,7 @@ class Limits:
     _rests: dict[str, int] = field(default_factory=dict)
 
     def look(self, settings: Settings, now: datetime) -> None:
-        local = now.astimezone(ZoneInfo(settings.timezone))
-        end = quiet_until(read_hours(settings.quiet_hours), local)
-        self.quiet = waiting.reason(waiting.QUIET, until=end.isoformat()) if end else None
+        self.quiet = waiting.quiet_now(settings, now)
         found = [self._disk(settings), self._memory(settings)]
         self.floor = next((each for each in found if each), None)
 

@@ -23,19 +23,32 @@ class Observed:
     pid: int | None = None
     result: dict[str, Any] | None = None
     figures: dict[str, Any] = field(default_factory=dict)
+    #: The step of the last checkpoint, from which the next attempt goes on.
+    saved: int | None = None
 
     def take(self, event: RunEvent) -> None:
         """Fold one event in."""
         kind, data = event.kind, event.data
         self.number = event.number
         if kind == "state":
-            self.state, self.state_data = str(data.get("state")), data
+            before, self.state, self.state_data = self.state, str(data.get("state")), data
             if self.state == "starting":
                 self.pid, self.result = data.get("pid"), None
+                self._go_back(self.saved)
+            elif self.state == "running" and before == "starting":
+                self._go_back(data.get("resumed_from_step"))
+        elif kind == "checkpoint":
+            self.saved = data.get("step")
         elif kind == "result":
             self.result = data
         if kind in ("state", "progress", "metric"):
             self._take_figures(data)
+
+    def _go_back(self, step: int | None) -> None:
+        """An attempt begins after that step: what an earlier one said of later ones is void."""
+        reached = self.figures.get("step")
+        if reached is not None and reached != (step or 0):
+            self.figures |= {"step": step or 0, "loss": None, "seconds_left": None}
 
     def _take_figures(self, data: dict[str, Any]) -> None:
         if data.get("total_steps") == 0:  # loading has no steps

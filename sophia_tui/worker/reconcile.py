@@ -15,12 +15,13 @@ from finetune.schema import ContractError
 from sophia_tui.domain.jobs import Claimer, Job, JobState, RunIdentity
 from sophia_tui.domain.protocols import Clock, RunLauncher, Store
 from sophia_tui.errors import ConflictError, JobError, SophiaError, UnavailableError
+from sophia_tui.i18n import _, speaking
 from sophia_tui.paths import Paths
-from sophia_tui.providers import run_folder
+from sophia_tui.providers import resources, run_folder
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.services import waiting
 from sophia_tui.services.job_states import WORKER_SECONDS, is_active
-from sophia_tui.services.waiting import DATA, MEMORY
+from sophia_tui.services.waiting import DATA, MEMORY, asked_by
 from sophia_tui.settings import Settings
 from sophia_tui.worker import errors
 from sophia_tui.worker.finish import Finisher
@@ -176,9 +177,8 @@ class Reconciler:
     async def _guarded(self, store: Store, job: Job, claimed: bool = False) -> bool:
         """One job's trouble must not keep the others from being looked at."""
         try:
-            if claimed:
-                return await self._begin(store, job)
-            return await self._look(store, job)
+            with speaking(job.language):
+                return await (self._begin if claimed else self._look)(store, job)
         except ConflictError:
             log.info("job %s was changed by somebody else; looking again", job.id)
         except JobError as problem:
@@ -216,14 +216,20 @@ class Reconciler:
         )
         return False
 
-    async def _again(self, store: Store, job: Job, resumes: int | None = None) -> bool:
+    async def _again(
+        self,
+        store: Store,
+        job: Job,
+        resumes: int | None = None,
+        died: dict[str, Any] | None = None,
+    ) -> bool:
         """Start a job once more, if a slot is free and nothing speaks against it."""
         if self.limits.floor is not None or self.limits.against(job) is not None:
             return False
         taken = await store.jobs.take_slot(job, self.claimer)
         if taken is None:
             return False
-        await self._starter.start(store, taken, resumes)
+        await self._starter.start(store, taken, resumes, died)
         return True
 
     async def _look(self, store: Store, job: Job) -> bool:
@@ -286,11 +292,11 @@ class Reconciler:
     def _pass_on(self, job: Job, living: RunIdentity, pausing: bool) -> None:
         folder = job.run_folder or ""
         if pausing:
-            run_folder.ask(folder, "pause")
+            run_folder.ask(folder, "pause", self._why_pause(job))
         if job.wanted != "cancel":
             self._cancel_since.pop(job.id, None)
             return
-        run_folder.ask(folder, "stop")
+        run_folder.ask(folder, "stop", asked_by(job.request.get("wanted_by")))
         since, steps = self._cancel_since.setdefault(job.id, (time.monotonic(), 0))
         waited = time.monotonic() - since
         while steps < len(_CANCEL_BY_FORCE) and waited >= _CANCEL_BY_FORCE[steps][0]:
@@ -298,6 +304,13 @@ class Reconciler:
             self._launcher.signal(living, _CANCEL_BY_FORCE[steps][1])
             steps += 1
         self._cancel_since[job.id] = (since, steps)
+
+    def _why_pause(self, job: Job) -> str | None:
+        """Who or what pauses a run, for its events."""
+        if job.wanted == "pause":
+            return asked_by(job.request.get("wanted_by"))
+        found = waiting.told(job.waiting or self._halted.get(job.id))
+        return f"{found['what']} {found['why']}" if found else None
 
     async def _settle(self, store: Store, job: Job, observed: Observed) -> bool:
         """A run whose process is gone: how did it end? Whether it runs again now."""
@@ -316,7 +329,7 @@ class Reconciler:
         elif job.wanted == "pause" or (word == "paused" and not _by_signal(observed)):
             await self._pause(store, job)
         else:
-            return await self._revive(store, job)
+            return await self._revive(store, job, observed)
         self._forget(job)
         return False
 
@@ -362,7 +375,7 @@ class Reconciler:
         )
         log.info("job %s goes on", job.id)
 
-    async def _revive(self, store: Store, job: Job) -> bool:
+    async def _revive(self, store: Store, job: Job, observed: Observed) -> bool:
         """The run vanished (killed, reboot, told to go by the system): it goes on, if it may."""
         if job.state != JobState.INTERRUPTED:
             log.warning("job %s was interrupted", job.id)
@@ -376,10 +389,26 @@ class Reconciler:
             )
         if job.resumes - job.resumes_forgiven >= self.settings.maximum_resumes:
             raise errors.vanished_too_often(job, self.settings.maximum_resumes)
-        started = await self._again(store, job, resumes=job.resumes + 1)
+        died = errors.died(job, self._why_died(job, observed), observed.saved)
+        started = await self._again(store, job, resumes=job.resumes + 1, died=died)
         if started:
             self._forget(job)
         return started
+
+    def _why_died(self, job: Job, observed: Observed) -> str:
+        """What is known of why a run's process is gone."""
+        if job.identity is not None and not self._machine.same_boot(job.identity):
+            return _("The machine was started anew meanwhile.")
+        if _by_signal(observed) and _of_this_attempt(job, observed):
+            return _("The system asked it to end: {signal}.").format(
+                signal=str(observed.state_data["reason"]).removeprefix("received ")
+            )
+        beat = run_folder.heartbeat(job.run_folder or "")
+        kills = resources.kernel_kills()
+        known = beat.kernel_kills if beat else None
+        if known is not None and kills is not None and kills > known:
+            return _("The kernel has ended a process for want of memory meanwhile.")
+        return _("It vanished without a word: killed, or out of memory.")
 
     def _forget(self, job: Job) -> None:
         self._guard.forget(job.id)

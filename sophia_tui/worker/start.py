@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from finetune.schema import ContractError, RunSpec, load_run_spec
 from finetune.schema import write_run_spec as write_spec
@@ -29,9 +30,16 @@ class Starter:
         self._paths = paths
         self._clock = clock
 
-    async def start(self, store: Store, job: Job, resumes: int | None = None) -> Job:
-        """Launch the job's run. The row is changed before anything starts, so that a person who
-        was faster (ConflictError J409) keeps the last word.
+    async def start(
+        self,
+        store: Store,
+        job: Job,
+        resumes: int | None = None,
+        died: dict[str, Any] | None = None,
+    ) -> Job:
+        """Launch the job's run; `died` is a warning about the attempt before, for its events. The
+        row is changed before anything starts, so that a person who was faster (ConflictError J409)
+        keeps the last word.
 
         Raises JobError J502 (not started), J503 (folder gone), J504 (folder not writable).
         """
@@ -51,7 +59,7 @@ class Starter:
         if job.run_folder is None:
             self._make_folder(job, folder)
         else:
-            offset = await self._tidy_folder(store, job, folder)
+            offset = await self._tidy_folder(store, job, folder, died)
         job = await store.jobs.update(job.id, run_folder=str(folder), event_offset=offset)
         gpus = self.gpus[job.slot :: self.slots] if job.slot is not None else ()
         identity = await self._launcher.launch(job.kind.value, str(folder), gpus, self.memory_bytes)
@@ -75,8 +83,11 @@ class Starter:
         except OSError as problem:
             raise errors.folder_not_written(folder, problem) from problem
 
-    async def _tidy_folder(self, store: Store, job: Job, folder: Path) -> int:
-        """Ready a used folder for one more attempt; returns the size of its events.
+    async def _tidy_folder(
+        self, store: Store, job: Job, folder: Path, died: dict[str, Any] | None
+    ) -> int:
+        """Ready a used folder for one more attempt; returns the size of those of its events that
+        the store has.
 
         The old heartbeat goes, so that the old process is never taken for the new one.
         """
@@ -87,8 +98,14 @@ class Starter:
         try:
             run_folder.drop_heartbeat(folder)
             run_folder.ask(folder, "none")
-            stored = await self._stored_events(store, job, run_folder.whole_events(folder))
-            return run_folder.repair_events(folder, stored)
+            whole = run_folder.whole_events(folder)
+            stored = await self._stored_events(store, job, whole)
+            size = run_folder.repair_events(folder, stored)
+            if died is not None:
+                last = max(whole, stored[-1].number if stored else 0)
+                told = JobEvent(job.id, last + 1, self._clock.now(), "warning", died)
+                run_folder.repair_events(folder, [told])
+            return size
         except OSError as problem:
             raise errors.folder_not_written(folder, problem) from problem
 

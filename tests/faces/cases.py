@@ -87,7 +87,7 @@ CASES: dict[str, Case] = {
     "jobs.checkpoints": Case({"job": seeded.SUCCEEDED}),
     "jobs.log": Case({"job": seeded.FAILED}),
     "jobs.watch": Case({"job": seeded.PAUSED}),
-    "jobs.cancel": Case({"job": seeded.PAUSED}, changes=("jobs",)),
+    "jobs.cancel": Case({"job": seeded.PAUSED}, changes=("jobs", "job_events")),
     "jobs.pause": Case({"job": seeded.QUEUED}, changes=("jobs",)),
     "jobs.resume": Case({"job": seeded.PAUSED}, changes=("jobs",)),
     "jobs.queue": Case({"limit": 3}),

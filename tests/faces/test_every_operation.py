@@ -213,6 +213,7 @@ class Plain:
     )
     _ID = re.compile(r"\b[a-z]+-[a-z0-9]{12}\b")
     _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.]*(?:Z|[+-]\d\d:?\d\d)?")
+    _ASKED = re.compile(rf"\b(asked by) (?:{PERSON}|api:admin)\b")
     _MEASURE = re.compile(r"\b[\d.,]+ (ms|GB)\b")
 
     def __init__(self, seeded_rows: Mapping[str, list[str]]) -> None:
@@ -236,6 +237,7 @@ class Plain:
             return value
         text = self._ID.sub(self._id, value)
         text = self._TIME.sub(self._time, text)
+        text = self._ASKED.sub(r"\1 <actor>", text)
         return "<actor>" if text in (PERSON, "api:admin") else self._MEASURE.sub(r"<n> \1", text)
 
     def _id(self, found: re.Match[str]) -> str:

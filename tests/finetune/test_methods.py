@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from finetune import schema
+from finetune.counters import Clock
+from finetune.looks import Validation, looks_left
 from finetune.neftune import noise_on
 from finetune.order import Order
+from finetune.session import Session
 from tests.finetune.conftest import MakeRun
 from tests.finetune.helpers import events, finetune, losses, manifest, write_run
 from tests.finetune.tiny_model import TOWNS, chat, pairs, write_lines
@@ -247,6 +251,27 @@ def test_metrics_carry_the_signs_to_watch(plain: Path) -> None:
         assert signs <= event.data.keys()
     progress = [e.data for e in events(plain, "progress") if e.data["phase"] == "train"]
     assert all("seconds_left" in data for data in progress)
+
+
+def test_the_time_left_counts_the_looks_to_come_from_the_first_step_on() -> None:
+    each_third, each_epoch = Validation([None] * 8, 3), Validation([None] * 8, None)
+    assert [looks_left(each_third, step, 4, 10) for step in (0, 3, 9, 10)] == [4, 3, 1, 0]
+    assert [looks_left(each_epoch, step, 4, 8) for step in (0, 4, 8)] == [2, 1, 0]
+    recipe = schema.Recipe(batch_size=2, gradient_accumulation=2)
+    clock = Clock()
+    clock.step_seconds = [1.0, 1.0]
+    session: Any = SimpleNamespace(
+        context=SimpleNamespace(spec=SimpleNamespace(recipe=recipe)),
+        clock=clock,
+        looks=[each_third],
+        total=10,
+        _look_seconds={},
+        _epoch_steps=4,
+    )
+    session._bound = lambda look: Session._bound(session, look)
+    assert Session._seconds_left(session, 4) == 6 * 1.0 + 3 * 2.0
+    session._look_seconds[id(each_third)] = 20.0
+    assert Session._seconds_left(session, 4) == 6 * 1.0 + 3 * 20.0
 
 
 def test_validation_comes_each_eval_steps_else_at_each_epochs_end(make_run: MakeRun) -> None:

@@ -2,6 +2,7 @@
 and what it has cost in the end."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from pydantic import SecretStr
 
 from sophia_tui.domain.jobs import Job
 from sophia_tui.domain.models import Model, ModelKind
-from sophia_tui.errors import ConflictError, SophiaError
+from sophia_tui.errors import ConflictError, SophiaError, UnconfirmedError
 from sophia_tui.services.jobs import ResumeRequest
+from sophia_tui.services.train import TrainRequest
 from sophia_tui.services.views import JobReference
 from tests.hosted.conftest import CONTEXT, Bench
 from tests.hosted.provider import KEY, Provider, Refusal, error
@@ -366,3 +368,36 @@ async def test_a_providers_model_never_takes_the_name_of_another(
     assert "only at the provider" in (ended.result or {})["remark"]
     kept = await bench.store.models.get("sophia-v1")
     assert kept is None if deleted else (kept is not None and kept.path == "/ours")
+
+
+# --- what a plan and a start say of a provider that is silent, or knows no price ---
+
+
+async def test_a_plan_does_not_promise_a_start_at_a_silent_provider(
+    bench: Bench, provider: Provider
+) -> None:
+    await bench.prepare()
+    dry = replace(CONTEXT, dry_run=True)
+    request = TrainRequest(base="gpt-4o-mini")
+    provider.faults["list"] = [error(503, "overloaded")] * 50
+    silent = (await bench.train.start(dry, request)).plan
+    assert silent is not None and silent.ready is None
+    provider.faults.clear()
+    unknown = (await bench.train.start(dry, request)).plan
+    assert unknown is not None and unknown.ready is True
+    assert any("does not know a model gpt-4o-mini" in each for each in unknown.warnings)
+    provider.models["gpt-4o-mini"] = {"id": "gpt-4o-mini"}
+    known = (await bench.train.start(dry, request)).plan
+    assert known is not None and not any("does not know" in each for each in known.warnings)
+
+
+async def test_a_cost_that_is_not_known_is_confirmed_too(bench: Bench) -> None:
+    await bench.prepare()
+    unasked = replace(CONTEXT, confirmed=False)
+    with pytest.raises(UnconfirmedError) as caught:
+        await bench.train.start(unasked, TrainRequest(base="gpt-4o-mini"))
+    assert caught.value.code == "SOPHIA-J562" and "not known" in caught.value.what
+    assert await bench.store.jobs.page() == []
+    started = await bench.start()
+    confirmed = (await bench.job(started.id)).request["confirmed"]
+    assert (confirmed["usd"], confirmed["by"]) == (None, "maria")

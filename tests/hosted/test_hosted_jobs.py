@@ -13,6 +13,7 @@ from sophia_tui.domain.hosted import HostedCheckpoint, HostedEvent
 from sophia_tui.domain.jobs import Claimer, JobState
 from sophia_tui.domain.models import ModelKind
 from sophia_tui.errors import ConflictError, RefusedError, SophiaError, UsageError
+from sophia_tui.i18n import speaking
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.services.evaluate import EvaluateRequest, EvaluateService
 from sophia_tui.services.jobs import ResumeRequest, WatchRequest
@@ -22,7 +23,7 @@ from sophia_tui.services.prices import load_prices
 from sophia_tui.services.promote import PromoteService
 from sophia_tui.services.promotion_views import PromoteRun
 from sophia_tui.services.train import is_hosted
-from sophia_tui.services.views import JobReference
+from sophia_tui.services.views import JobReference, JobView
 from sophia_tui.settings import load
 from sophia_tui.worker.hosted_told import in_order
 from tests.hosted.conftest import CONTEXT, Bench
@@ -484,12 +485,32 @@ async def test_a_key_is_never_shown_to_another_address(bench: Bench, provider: P
     before = len(provider.requests)
     other = load({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "OPENAI_API_KEY": KEY})
     bench.keeper.settings = other.model_copy(update={"provider_poll_seconds": 0.05})
-    job = await bench.until(asked.id, lambda job: job.error is not None)
-    assert job.error is not None and job.error["code"] == "SOPHIA-J533"
+    job = await bench.until(asked.id, lambda job: job.waiting is not None)
+    assert job.state == "paused" and job.waiting is not None and job.error is None
+    assert job.waiting["code"] == "SOPHIA-J533"
+    assert job.waiting["why"] == (
+        f"It was ordered at {provider.url}, and OPENAI_BASE_URL is http://127.0.0.1:1/v1 here."
+    )
+    with speaking("pt_BR"):
+        told = JobView.of(job).waiting
+    assert told is not None and told["why"].startswith("Foi encomendado em ")
     assert len(provider.requests) == before
     assert await bench.keeper.round(bench.store) is False and bench.keeper.misfit
     bench.keeper.settings = bench.settings
-    assert (await bench.rounds_until(asked.id, "succeeded")).error is None
+    ended = await bench.rounds_until(asked.id, "succeeded")
+    assert ended.error is None and ended.waiting is None
+
+
+async def test_errors_are_told_in_the_language_of_who_asked(
+    bench: Bench, provider: Provider
+) -> None:
+    await bench.prepare()
+    with speaking("pt_BR"):
+        asked = await bench.start()
+    provider.faults["create"] = [error(500, "broken")] * 50
+    job = await bench.rounds_until(asked.id, "failed")
+    assert job.error is not None and job.error["code"] == "SOPHIA-J531"
+    assert "provedor" in job.error["what"]
 
 
 async def test_local_and_hosted_jobs_are_claimed_apart(bench: Bench, provider: Provider) -> None:

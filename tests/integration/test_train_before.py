@@ -17,6 +17,7 @@ from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobEvent, JobKind
 from sophia_tui.domain.protocols import Store
 from sophia_tui.errors import DataError, RefusedError, UnconfirmedError, UsageError
+from sophia_tui.i18n import speaking
 from sophia_tui.paths import Paths
 from sophia_tui.providers.machine_memory import DeviceMemory
 from sophia_tui.services import train_plan
@@ -145,6 +146,28 @@ async def test_a_dry_run_of_the_start_answers_the_same_document(
     assert (view.plan.data, view.plan.time, view.plan.money) == (plan.data, plan.time, plan.money)
     assert view.plan.checks == plan.checks
     assert await office.store.jobs.page() == []
+
+
+@pytest.mark.usefixtures("probed")
+async def test_a_plan_names_the_floors_and_hours_that_hold_a_start_back(
+    store: Store, settings: Settings, paths: Paths, version: DatasetVersion, tiny: Path
+) -> None:
+    changes = {"memory_floor_mb": 900_000_000, "quiet_hours": "00:00-12:00,12:00-24:00"}
+    office = Office(store, settings.model_copy(update=changes), paths)
+    plan = await office.before.plan(CONTEXT, TrainRequest(base=str(tiny), recipe="default"))
+    told = "\n".join([*plan.summary, *plan.changes])
+    assert plan.memory is not None and not plan.memory.fits
+    assert "SOPHIA_MEMORY_FLOOR_MB" in told and "smaller base" not in told
+    held = [each for each in plan.warnings if each.startswith("It would not start at once.")]
+    assert len(held) == 2 and "SOPHIA_QUIET_HOURS" in held[1]
+
+
+async def test_a_recipe_that_is_not_there_is_told_in_the_persons_language(
+    office: Office, version: DatasetVersion, tiny: Path
+) -> None:
+    with speaking("pt_BR"), pytest.raises(UsageError) as caught:
+        await office.before.plan(CONTEXT, TrainRequest(base=str(tiny), recipe="nada"))
+    assert caught.value.why.startswith("Nenhuma receita")
 
 
 @pytest.mark.usefixtures("probed")

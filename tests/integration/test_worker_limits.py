@@ -72,6 +72,9 @@ async def test_in_quiet_hours_a_training_pauses_and_goes_on_by_itself(bench: Ben
     chosen(bench, quiet_hours=always)
     paused = await bench.rounds_until(job.id, "paused")
     assert paused.waiting is not None and paused.waiting["code"] == "SOPHIA-J580"
+    events = await bench.store.jobs.events(job.id)
+    reason = next(each.data["reason"] for each in events if each.data.get("state") == "paused")
+    assert "quiet hours" in reason and "SOPHIA_QUIET_HOURS" in reason
     await bench.reconciler.round(bench.store)
     assert (await bench.job(job.id)).state == "paused"
     assert (await bench.job(other.id)).state == "queued"
@@ -127,6 +130,39 @@ async def test_below_a_floor_nothing_starts_and_trainings_pause(
     assert (await bench.job(job.id)).state == "queued"
     free = 2000 << 20
     assert (await bench.rounds_until(job.id, "succeeded", "failed")).state == "succeeded"
+
+
+async def test_a_cancelled_job_waits_for_nothing_and_says_who_stopped_it(bench: Bench) -> None:
+    job = await bench.add(steps=60)
+    await bench.until(job.id, lambda job: (job.step or 0) >= 1)
+    chosen(bench, quiet_hours="00:00-12:00,12:00-24:00")
+    await bench.rounds_until(job.id, "paused")
+    ended = await bench.jobs.cancel(CONTEXT, JobReference(job=job.id))
+    assert (ended.status, ended.waiting) == ("cancelled", None)
+    await bench.jobs.cancel(CONTEXT, JobReference(job=job.id))
+    told = [each.data for each in await bench.store.jobs.events(job.id) if each.kind == "state"]
+    assert told[-1] == {"state": "cancelled", "reason": f"asked by {CONTEXT.actor}"}
+    assert [each["state"] for each in told].count("cancelled") == 1
+
+
+async def test_a_run_that_dies_before_its_first_checkpoint_begins_anew(
+    bench: Bench,
+) -> None:
+    job = await bench.add("unsaved", steps=60)
+    first = await bench.until(job.id, lambda job: (job.step or 0) >= 10)
+    assert await bench.store.jobs.figures(job.id)
+    await bench.kill_run(job.id)
+    anew = await bench.until(
+        job.id, lambda job: job.resumes == 1 and (job.step or 0) < (first.step or 0)
+    )
+    assert anew.state in ("validating", "running")
+    events = await bench.store.jobs.events(job.id)
+    died = next(each for each in events if each.data.get("reason") == "run_died")
+    later = next(each for each in events if each.number > died.number and each.kind == "state")
+    assert later.data["state"] == "starting" and later.number == died.number + 1
+    assert "begins anew" in died.data["message"] and "killed" in died.data["message"]
+    assert (await bench.rounds_until(job.id, "succeeded", "failed")).state == "succeeded"
+    await bench.assert_events_are_whole(job.id)
 
 
 async def test_where_memory_is_short_one_run_after_the_other_gives_way_and_rests(

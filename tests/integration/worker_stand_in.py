@@ -116,7 +116,8 @@ def work(context: RunContext) -> dict[str, Any]:
             raise WorkFailure(404, "The training diverged.", "The loss grew.", "Lower the rate.")
         context.journal.write("metric", {"step": step, "loss": 1 / step, "learning_rate": 0.1})
         context.progress("train", step, total, force=True, seconds_left=0.1 * (total - step))
-        save(context, step, total)
+        if behaviour != "unsaved":
+            save(context, step, total)
     adapter = context.folder / schema.ADAPTER_FOLDER
     adapter.mkdir(exist_ok=True)
     (adapter / "adapter_config.json").write_text("{}")

@@ -10,16 +10,18 @@ from pydantic import SecretStr
 
 from sophia_tui.domain.context import CancelSignal, Context, Face, Role
 from sophia_tui.domain.models import AuditEntry
+from sophia_tui.domain.operations import Output
 from sophia_tui.errors import (
     CancelledError,
     InternalError,
     NotFoundError,
     RefusedError,
     SetupError,
+    UnconfirmedError,
     UsageError,
 )
 from sophia_tui.services.catalogue import registry
-from sophia_tui.services.operations import Dispatcher, Registry, masked
+from sophia_tui.services.operations import Dispatcher, Registry, masked, operation
 from tests.api.throwaway import ActsService, GreetingService, Name, Password
 
 NAME = {"name": "x"}
@@ -168,6 +170,37 @@ async def test_every_outcome_of_a_change_is_audited(
     assert len(wiring.entries) == 1
     assert (entry.outcome, entry.code, entry.operation) == (outcome, code, name)
     assert (entry.actor, entry.face, entry.target) == ("ana", "cli", "x")
+
+
+class MakingService:
+    """What the audit says of an answer: what was made, or that nothing came of it."""
+
+    class Made(Output):
+        id: str
+        well: bool = True
+
+        def exit_code(self) -> int:
+            return 0 if self.well else 1
+
+    @operation("makings.make", "Make it.", writes=True, target="name", makes="id")
+    async def make(self, context: Context, request: Name) -> Made:
+        if not context.confirmed:
+            raise UnconfirmedError("J562", "It costs.")
+        return self.Made(id="made-1", well=request.name != "badly")
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "target"), [("x", "done", "made-1"), ("badly", "failed", "badly")]
+)
+async def test_the_audit_names_what_was_made_and_asks_no_question(
+    wiring: Wiring, name: str, outcome: str, target: str
+) -> None:
+    asked = Dispatcher(Registry([MakingService]), wiring)
+    with pytest.raises(UnconfirmedError):
+        await asked.call("makings.make", {"name": name}, context())
+    assert wiring.entries == []
+    await asked.call("makings.make", {"name": name}, context(confirmed=True))
+    assert [(each.outcome, each.target) for each in wiring.entries] == [(outcome, target)]
 
 
 async def test_a_defect_is_audited_as_failed(wiring: Wiring) -> None:
