@@ -24,6 +24,7 @@ from sophia_tui.services import train_hosted
 from sophia_tui.services.jobs_hosted import OpenTrainer
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prices import Load, load_prices
+from sophia_tui.services.recipe_problems import recipe_problem
 from sophia_tui.services.views import DryJobView, JobView
 from sophia_tui.validation import where_and_what
 
@@ -373,7 +374,7 @@ def asked_recipe(request: TrainRequest, named: str) -> "Recipe":
     try:
         recipe = load_recipe(named)
     except ContractError as problem:
-        why = str(problem)
+        why = recipe_problem(problem)
         if named not in recipe_names() and not Path(named).exists():
             why = _("No recipe and no file has that name. The recipes: {names}.").format(
                 names=", ".join(recipe_names())
