@@ -35,6 +35,7 @@ from sophia_tui.paths import Paths
 from sophia_tui.services import fields
 from sophia_tui.services.catalogue import registry
 from sophia_tui.services.finetune import FinetuneView
+from sophia_tui.services.schedules import ScheduleList
 from sophia_tui.services.views import JobView
 from sophia_tui.settings import load
 from sophia_tui.store.embedded import EmbeddedServer
@@ -371,8 +372,8 @@ class Person:
         await self._wait(lambda: chosen.name in self.told, "the answer")
         if not isinstance(self.told[chosen.name], SophiaError):
             shown = LiveScreen if not asks and chosen.name in keys.SHOWN_BY else ResultScreen
-            if asks and chosen.output in (JobView, FinetuneView):
-                shown = LiveScreen  # the job's own panel
+            if asks and chosen.output in (JobView, FinetuneView, ScheduleList):
+                shown = LiveScreen  # the job's own panel, the schedules' own list
             await self._wait(lambda: isinstance(self.app.screen, shown), "the answer on the screen")
             await self._wait(
                 lambda: getattr(self.app.screen, "state", "") != "loading", "its own data"
@@ -410,6 +411,7 @@ class Person:
         )
         if refused():
             return
+        await self._wait(lambda: bool(self.app.screen.query("#yes")), "the dialog's buttons")
         if chosen.danger is Danger.TYPE_NAME:
             target = str(request.get(chosen.target or "", chosen.name))
             self.app.screen.query_one("#name", Input).value = target
