@@ -333,7 +333,7 @@ def _judge(world: World, job: str, view: dict[str, Any]) -> None:
 
 @pytest.mark.timeout(600)
 def test_a_training_survives_a_short_chaos(tiny: Path) -> None:
-    one_life(tiny, seed=7, seconds=25, steps=200)
+    one_life(tiny, seed=7, seconds=16, steps=120)
 
 
 @pytest.mark.long
