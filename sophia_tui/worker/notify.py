@@ -55,7 +55,6 @@ class Notifier:
     def __init__(self, messenger: Callable[[], Messenger]) -> None:
         self._messenger = messenger
         self._sending: asyncio.Task[None] | None = None
-        self.settings: Settings | None = None
 
     def look(self, store: Store, settings: Settings) -> None:
         """Begin to send what is due; returns at once."""

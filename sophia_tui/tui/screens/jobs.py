@@ -9,7 +9,7 @@ from textual.widget import Widget
 
 from sophia_tui.domain.jobs import FIGURES
 from sophia_tui.errors import SophiaError
-from sophia_tui.i18n import _, number
+from sophia_tui.i18n import _, money, number
 from sophia_tui.services.views import EventView, JobView, worded
 from sophia_tui.services.waiting import sentence
 from sophia_tui.textsafe import visible, visible_lines
@@ -306,7 +306,7 @@ def figures_text(job: JobView) -> str:
             )
         )
     if job.cost_usd is not None:
-        said.append(_("{number} USD").format(number=number(job.cost_usd, 2)))
+        said.append(_("{number} USD").format(number=money(job.cost_usd)))
     return "  ".join(said)
 
 
