@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from finetune.failures import Stopped
 from finetune.memory import OutOfMemory
+from finetune.vitals import PARENT_GONE
 
 T = TypeVar("T")
 _SET_PARENT_DEATH_SIGNAL = 1  # prctl(2)
@@ -30,9 +30,9 @@ def own_rank() -> int:
 
 
 def end_with_torchrun() -> None:
-    """Be asked to end (SIGTERM) when torchrun itself is killed, so that none is left behind."""
+    """Be told when torchrun itself is killed, so that none is left behind."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, PARENT_GONE)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 1.5
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+#: What a process gets when torchrun is killed: once for each thread of it that dies, so that it may
+#: not count as being asked a second time.
+PARENT_GONE = signal.SIGUSR1
 
 
 def pid_start_time(pid: int | str = "self") -> int:
@@ -106,11 +109,15 @@ class Ears:
         """Take the signals over; only possible in the main thread."""
         for number in _SIGNALS:
             self._previous[number] = signal.signal(number, self._on_signal)
+        self._previous[PARENT_GONE] = signal.signal(PARENT_GONE, self._on_parent_gone)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signal = signal.Signals(number).name
         # Whoever asks a second time means it, and the process ends at once.
         signal.signal(number, signal.SIG_DFL)
+
+    def _on_parent_gone(self, _number: int, _frame: FrameType | None) -> None:
+        self._signal = "the end of torchrun"
 
     def close(self) -> None:
         """Give the signals back."""
