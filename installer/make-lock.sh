@@ -18,7 +18,7 @@ main() {
   cp -- "$root/finetune/__init__.py" "$work/project/finetune/"
   "$work/venv/bin/pip" install --quiet --upgrade pip
   "$work/venv/bin/pip" install --quiet "$(sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' "$root/pyproject.toml")"
-  "$work/venv/bin/pip" install --quiet "$work/project[training,api,hosted,serving,evaluation,development]"
+  "$work/venv/bin/pip" install --quiet "$work/project[training,quantization,api,hosted,serving,evaluation,development,benchmarks]"
   {
     printf '%s\n' '# The tested versions, as constraints for pip. Written by installer/make-lock.sh.'
     "$work/venv/bin/pip" freeze | sed -n '/^sophia-tui/d; s/^\([A-Za-z0-9._-]*==[^+ ;]*\).*/\1/p'
