@@ -7,7 +7,6 @@ import json
 import os
 from array import array
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from sophia_tui.datasets.provenance import Provenance
 from sophia_tui.datasets.reader import MAX_LINE_BYTES, Line, LineReader, ReadFailed
 from sophia_tui.datasets.rejections import Rejections
 from sophia_tui.datasets.sources import Passed, select, unreadable
+from sophia_tui.datasets.tasks import Task, Tell
 from sophia_tui.datasets.version import FORMAT_VERSION, Draft, Written, version_hash, write_version
 from sophia_tui.domain.datasets import CHAT, PAIRS, Example, Pair
 from sophia_tui.errors import DataError
@@ -33,8 +33,6 @@ FORMATS_VERSION = 1
 REPAIR_VERSION = 1
 _PROGRESS_ROWS = 2000
 FORM_WORDS = {CHAT: N_("chat"), PAIRS: N_("preference pairs")}
-
-Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class Report:
     rejected: dict[str, list[str]] = field(default_factory=dict)
 
 
-def prepare(request: Request, progress: Progress) -> Report:
+def prepare(request: Request, progress: Tell) -> Report:
     """Prepare one version, whole or not at all.
 
     Raises DataError D301 to D309 for the folder and its files, SetupError S101 where nothing can be
@@ -84,8 +82,17 @@ def prepare(request: Request, progress: Progress) -> Report:
     return _Preparation(request, progress).run()
 
 
+class PrepareTask(Task):
+    """Prepare one version in the engine's process."""
+
+    request: Request
+
+    def run(self, tell: Tell) -> Report:
+        return prepare(self.request, tell)
+
+
 class _Preparation:
-    def __init__(self, request: Request, progress: Progress) -> None:
+    def __init__(self, request: Request, progress: Tell) -> None:
         self.request = request
         self.progress = progress
         selection = select(
@@ -346,4 +353,4 @@ def _changed(path: Path) -> DataError:
     )
 
 
-__all__ = ["Passed", "Progress", "Report", "Request", "prepare"]
+__all__ = ["Passed", "PrepareTask", "Report", "Request", "prepare"]

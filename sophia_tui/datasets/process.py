@@ -16,10 +16,11 @@ import msgspec
 
 import sophia_tui
 from sophia_tui import errors
+from sophia_tui.datasets.tasks import Task
 from sophia_tui.domain.context import Context, Progress
 from sophia_tui.errors import ConflictError, DataError, SophiaError
 from sophia_tui.files import write_problem
-from sophia_tui.i18n import _
+from sophia_tui.i18n import N_, _
 from sophia_tui.textsafe import visible
 
 _PASSED_ON = ("PATH", "HOME", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
@@ -27,8 +28,17 @@ _CANCEL_SECONDS = 0.1
 _LINE_LIMIT = 64 * 1024 * 1024
 
 
-async def run_engine(task: Any, context: Context, keep_open: tuple[int, ...] = ()) -> Any:
-    """The result of one task (a struct of `__main__`) as plain data.
+#: How the stages of tasks are said to people, and what is counted in them.
+STAGES = {
+    "read": (N_("Reading"), N_("bytes")),
+    "sift": (N_("Finding duplicates"), N_("rows")),
+    "write": (N_("Writing"), N_("rows")),
+    "repair": (N_("Repairing"), N_("lines")),
+}
+
+
+async def run_engine(task: Task, context: Context, keep_open: tuple[int, ...] = ()) -> Any:
+    """The result of one task as plain data.
 
     `keep_open` are file descriptors of locks that must live as long as the process. Raises what the
     engine raised, CancelledError U499 when asked to stop, DataError D311 when the process died.
@@ -48,7 +58,7 @@ async def run_engine(task: Any, context: Context, keep_open: tuple[int, ...] = (
     )
     try:
         assert process.stdin is not None  # asked for above
-        process.stdin.write(msgspec.json.encode(task) + b"\n")
+        process.stdin.write(encoded(task) + b"\n")
         with contextlib.suppress(ConnectionError):  # it died: told below
             await process.stdin.drain()
         async for message in _messages(process, context):
@@ -61,6 +71,12 @@ async def run_engine(task: Any, context: Context, keep_open: tuple[int, ...] = (
         raise _died(await process.wait())
     finally:
         await _end(process)
+
+
+def encoded(task: Task) -> bytes:
+    """The task as one line of JSON, named so that the engine's process finds its kind."""
+    kind = type(task)
+    return msgspec.json.encode({"module": kind.__module__, "name": kind.__name__, "task": task})
 
 
 def _environment() -> dict[str, str]:
@@ -103,14 +119,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def _progress(told: dict[str, Any]) -> Progress:
-    stages = {
-        "read": (_("Reading"), _("bytes")),
-        "sift": (_("Finding duplicates"), _("rows")),
-        "write": (_("Writing"), _("rows")),
-        "repair": (_("Repairing"), _("lines")),
-    }
-    stage, unit = stages.get(told["stage"], (told["stage"], ""))
-    return Progress(stage, told["done"], told["total"], unit)
+    if told["stage"] not in STAGES:
+        return Progress(told["stage"], told["done"], told["total"], "")
+    stage, unit = STAGES[told["stage"]]
+    return Progress(_(stage), told["done"], told["total"], _(unit))
 
 
 def _raised(told: dict[str, Any]) -> SophiaError:

@@ -14,18 +14,34 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a chat. `weight` 0 keeps an assistant turn out of the loss."""
+    """One turn of a chat. `weight` 0 keeps an assistant turn out of the loss.
+
+    `tool_calls` are the calls of an assistant's turn in the form of the chat completions API (each
+    a mapping with id, type and function), `tool_call_id` is which of them a tool's turn answers.
+    `parts` are content parts (text and image_url) as they came, where content is a list; `content`
+    is then the text in them. An assistant's turn that only calls tools has content "".
+    """
 
     role: str
     content: str
     weight: int | None = None
+    name: str | None = None
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    tool_call_id: str | None = None
+    parts: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
 class Example:
-    """One canonical training example: a chat that ends with the assistant's turn."""
+    """One canonical training example: a chat that ends with the assistant's turn.
+
+    `tools` are the functions offered to the assistant, in the form of the chat completions API.
+    `critique` is that of a constitutional example (mission section 4): three labelled lines.
+    """
 
     messages: tuple[Message, ...]
+    tools: tuple[dict[str, Any], ...] = ()
+    critique: str | None = None
 
 
 @dataclass(frozen=True)

@@ -180,8 +180,8 @@ class AdaptiveService:
     # --- build ---
 
     async def _build(self, context: Context, request: AdaptiveStart) -> _Pairs:
-        from sophia_tui.datasets.__main__ import AnswersTask
         from sophia_tui.datasets.process import run_engine
+        from sophia_tui.datasets.tasks import AnswersTask
 
         target = self.folder / "train_data.jsonl"
         limit, tenant = self._settings.adaptive_pairs, self._settings.primary_tenant

@@ -257,7 +257,7 @@ class FilesService:
         return size, digest
 
     async def _check(self, context: Context, place: Path) -> None:
-        from sophia_tui.datasets.__main__ import CheckTask
         from sophia_tui.datasets.process import run_engine
+        from sophia_tui.datasets.tasks import CheckTask
 
         await run_engine(CheckTask(context.language, str(place), False), context)

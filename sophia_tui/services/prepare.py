@@ -185,9 +185,9 @@ class PrepareService:
         """Raises DataError D301 to D306, NotFoundError D305, ConflictError D310, SetupError."""
         import asyncio
 
-        from sophia_tui.datasets.__main__ import RepairTask
         from sophia_tui.datasets.process import run_engine
         from sophia_tui.datasets.sources import select
+        from sophia_tui.datasets.tasks import RepairTask
 
         folder = self._folder(request.folder)
         chosen = await asyncio.to_thread(select, folder, request.files, self._settings.history_file)
@@ -215,8 +215,7 @@ class PrepareService:
         scratch: Path,
         lock: int | None,
     ) -> _Report:
-        from sophia_tui.datasets.__main__ import PrepareTask
-        from sophia_tui.datasets.pipeline import Request
+        from sophia_tui.datasets.pipeline import PrepareTask, Request
         from sophia_tui.datasets.process import run_engine
 
         task = PrepareTask(

@@ -353,8 +353,8 @@ class TuningService:
         return resolve_base(model.path, self._settings)
 
     async def _prepare(self, context: Context, checked: _Checked, name: str, method: str) -> Any:
-        from sophia_tui.datasets.__main__ import CheckTask
         from sophia_tui.datasets.process import run_engine
+        from sophia_tui.datasets.tasks import CheckTask
 
         training = Path(checked.training.path)
         validation = Path(checked.validation.path) if checked.validation else None
