@@ -62,6 +62,22 @@ REASONS: dict[str, str] = {
     "image_role": N_("Message {message} shows an image and is not the user's."),
     # between records
     "duplicate": N_("The same as line {first_line} of {first_file}."),
+    "near_duplicate": N_("Nearly the same as line {first_line} of {first_file}, which is kept."),
+    "leakage": N_("Stands in the evaluation set too: line {eval_line} of {eval_file}."),
+    "balance": N_("More of its category than the balance allows."),
+    # what a step of cleaning turns away
+    "dropped": N_("Has an issue that is to be dropped ({issue})."),
+    "not_kept": N_("Has none of the issues that are to be kept."),
+    "few_characters": N_("Has {found} characters, fewer than {limit}."),
+    "many_characters": N_("Has {found} characters, more than {limit}."),
+    "few_turns": N_("Has {found} turns, fewer than {limit}."),
+    "many_turns": N_("Has {found} turns, more than {limit}."),
+    "few_tokens": N_("Has {found} tokens, fewer than {limit}."),
+    "many_tokens": N_("Has {found} tokens, more than {limit}."),
+    "other_language": N_("Is in another language ({language})."),
+    "unknown_language": N_("Its language can't be told."),
+    "judged_badly": N_("People judged it badly."),
+    "not_judged_well": N_("Nobody judged it well."),
 }
 
 Detail = str | int

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sophia_tui.datasets import dedupe, grouping, passes, split, worker
+from sophia_tui.datasets import dedupe, grouping, passes, recipe, split, together, worker
 from sophia_tui.datasets.codes import summary
 from sophia_tui.datasets.copy_export import Verdict
 from sophia_tui.datasets.grouping import Cuts, Planner
@@ -21,7 +21,8 @@ from sophia_tui.datasets.ranges import Cutter, Range, Watched
 from sophia_tui.datasets.reader import LISTED_LINES, MAX_LINE_BYTES, Note
 from sophia_tui.datasets.rejections import Rejections
 from sophia_tui.datasets.sources import Passed, select
-from sophia_tui.datasets.steps import Redact
+from sophia_tui.datasets.split import KEYS, NEAR
+from sophia_tui.datasets.steps import Balance, ExactDuplicates, NearDuplicates, Redact, Step
 from sophia_tui.datasets.tasks import Task, Tell
 from sophia_tui.datasets.version import (
     FORMAT_VERSION,
@@ -71,6 +72,9 @@ class Request:
     redact: bool = True
     repair: str = "none"
     form: str = "auto"
+    recipe: tuple[dict[str, Any], ...] | None = None
+    group: tuple[str, ...] = KEYS
+    stratify: str | None = None
     processes: int = 0
 
 
@@ -124,6 +128,7 @@ class _Preparation:
         self.request = request
         self.progress = progress
         self.shares = split.shares_of(request.split)
+        self.recipe = _recipe(request)
         selection = select(
             Path(request.folder), request.files, Path(request.history) if request.history else None
         )
@@ -155,12 +160,16 @@ class _Preparation:
                 )
                 for each in self.files
             ),
-            steps=(Redact(),) if request.redact else (),
+            looks=tuple((each.NAME, each.ready()) for each in self.recipe if not each.OF_ALL),
             parts=dedupe.parts_for(self.bytes_total),
             spools=self.processes,
             seed=request.seed,
             sides_said=bool(request.held_out),
             form=request.form,
+            group=request.group,
+            exact=any(isinstance(each, ExactDuplicates) for each in self.recipe),
+            stratify=request.stratify,
+            balance=next((each.field for each in self.recipe if isinstance(each, Balance)), None),
         )
 
     def run(self) -> Report:
@@ -170,7 +179,7 @@ class _Preparation:
                 raise self._nothing_usable()
             if len(self.forms) > 1:
                 raise _mixed(self.forms)
-            kept = self._sift()
+            kept = self._sift() - self._compare()
             written = self._write(self._plan(), kept)
         except OSError as problem:
             raise write_problem(self.scratch, problem) from problem
@@ -258,6 +267,18 @@ class _Preparation:
             self.progress("sift", done, total)
         return kept
 
+    def _compare(self) -> int:
+        """Reject what near_duplicates and balance turn away. Returns how many."""
+        rejected = 0
+        near = next((each for each in self.recipe if isinstance(each, NearDuplicates)), None)
+        if near is not None or NEAR in self.request.group:
+            search = together.NearSearch(self.work, near or NearDuplicates(), self.progress)
+            rejected += search.run(self.rejections, drop=near is not None)
+        for each in self.recipe:
+            if isinstance(each, Balance):
+                rejected += together.balance(self.work, each, self.rejections)
+        return rejected
+
     def _plan(self) -> Cuts:
         if self.work.sides_said:
             return Cuts(rest=split.Split(split.HELD_OUT, split.HELD_OUT))
@@ -301,10 +322,13 @@ class _Preparation:
             steps.append({"step": "repair_copy_export", "version": REPAIR_VERSION, "settings": {}})
         form = {"form": PAIRS} if PAIRS in self.forms else {}
         steps.append({"step": "convert", "version": FORMATS_VERSION, "settings": form})
-        for each in self.work.steps:
-            steps.append({"step": each.name, "version": each.version, "settings": each.settings})
-        steps.append({"step": "exact_duplicates", "version": dedupe.VERSION, "settings": {}})
+        for each in self.recipe:
+            steps.append({"step": each.NAME, "version": each.VERSION, "settings": each.recorded()})
         settings: dict[str, Any] = {"shares": request.split, "seed": request.seed}
+        if set(request.group) != set(KEYS):
+            settings["group"] = sorted(request.group)
+        if request.stratify:
+            settings["stratify"] = request.stratify
         if request.held_out:
             settings = {"held_out": sorted(request.held_out)}
         steps.append({"step": "split", "version": split.VERSION, "settings": settings})
@@ -326,7 +350,7 @@ class _Preparation:
             "name": self.request.name,
             "created_at": self.request.created_at.isoformat(),
             "seed": self.request.seed,
-            "redacted": self.request.redact,
+            "redacted": any(isinstance(each, Redact) for each in self.recipe),
             **({"form": PAIRS} if PAIRS in self.forms else {}),
             "sources": self.sources,
             "passed_over": [asdict(each) for each in self.passed],
@@ -374,6 +398,12 @@ def _add(found: Cleaned, more: Cleaned) -> None:
         known = found.notes.setdefault(code, Note())
         known.count += note.count
         known.lines = (known.lines + note.lines)[:LISTED_LINES]
+
+
+def _recipe(request: Request) -> tuple[Step, ...]:
+    if request.recipe is not None:
+        return recipe.read_back(request.recipe)
+    return tuple(each for each in recipe.USUAL if request.redact or not isinstance(each, Redact))
 
 
 def _repairs(upto: str, verdict: Verdict) -> bool:

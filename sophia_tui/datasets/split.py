@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from sophia_tui.domain.datasets import Example, Pair
+from sophia_tui.domain.datasets import Example, Pair, SourceRow
 from sophia_tui.errors import DataError
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
@@ -36,6 +36,7 @@ _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 
 #: What examples may have in common to stand on one side; `near` is known only after a search.
 KEYS = ("question", "conversation", "document", "example")
+NEAR = "near"
 _FIELDS = {
     "conversation": ("conversation_id", "conversation"),
     "document": ("doc_id", "document_id"),
@@ -100,6 +101,15 @@ def ids_of(besides: dict[str, Any], kinds: Iterable[str]) -> list[str]:
                 found.append(f"\0{kind}\0{value}")
                 break
     return found
+
+
+def ids_of_source(row: SourceRow, kinds: Iterable[str]) -> list[str]:
+    """The same, by the database row that a row was made of."""
+    if "conversation" in kinds and row.table.rpartition(".")[2] == "conversations":
+        found = row.key.get("id")
+        if isinstance(found, str | int):
+            return [f"\0conversation\0{found}"]
+    return []
 
 
 def _plain(text: str) -> str:

@@ -24,9 +24,9 @@ from sophia_tui.datasets.ranges import Range
 from sophia_tui.datasets.reader import MAX_LINE_BYTES, Line, LineReader, Note
 from sophia_tui.datasets.rejections import Lot, Rejections
 from sophia_tui.datasets.sources import unreadable
-from sophia_tui.datasets.steps import RowStep
+from sophia_tui.datasets.steps import Look, category_of
 from sophia_tui.datasets.version import PROVENANCE
-from sophia_tui.domain.datasets import CHAT, PAIRS
+from sophia_tui.domain.datasets import CHAT, PAIRS, SourceRow
 from sophia_tui.i18n import N_
 
 FORM_WORDS = {CHAT: N_("chat"), PAIRS: N_("preference pairs")}
@@ -55,7 +55,7 @@ class Work:
 
     scratch: str
     sources: tuple[Source, ...]
-    steps: tuple[RowStep, ...]
+    looks: tuple[tuple[str, Look], ...]
     parts: int
     spools: int
     seed: int
@@ -63,6 +63,8 @@ class Work:
     sides_said: bool = False
     form: str = "auto"
     exact: bool = True
+    stratify: str | None = None
+    balance: str | None = None
 
     @property
     def buckets(self) -> int:
@@ -126,12 +128,12 @@ class Worker:
         traced = job.origin[1] > job.origin[0]
         for line, item, problem in self._items(source, job, done):
             done.rows += 1
-            origin = b""
-            if traced and (row := provenance.row_of(line.number, line.raw)):
-                origin = _JSON.encode(row)
+            row = provenance.row_of(line.number, line.raw) if traced else None
+            origin = _JSON.encode(row) if row else b""
             if item is not None:
-                problem = self._through(item, job.file, line.number, origin, done)
+                problem = self._through(item, done)
                 if problem is None:
+                    self._keep(item, job.file, line.number, row, origin)
                     continue
             assert problem is not None
             step, found = problem
@@ -163,40 +165,50 @@ class Worker:
                 continue
             try:
                 at = number
-                yield line, read_strict(line, lambda code, at=at: reader.note(code, at)), None  # type: ignore[misc]
+                item = read_strict(line, lambda code, at=at: reader.note(code, at))  # type: ignore[misc]
+                item.notes += _line_notes(raw)
+                yield line, item, None
             except Unusable as unusable:
                 step = "read" if line.value is None else "convert"
                 yield line, None, (step, unusable.problem)
         done.notes = reader.notes
 
-    def _through(
-        self, item: Item, file: int, line: int, origin: bytes, done: Cleaned
-    ) -> tuple[str, Problem] | None:
+    def _through(self, item: Item, done: Cleaned) -> tuple[str, Problem] | None:
+        """Take a row through the steps; returns the one that turns it away, and why."""
         form = item.form
         if self._work.form not in ("auto", form):
             return "convert", Problem("other_form", {"form": FORM_WORDS[form]})
-        for step in self._work.steps:
+        for name, look in self._work.looks:
             try:
-                told = step.look(item)
+                told = look(item)
             except Unusable as unusable:
-                return step.name, unusable.problem
+                return name, unusable.problem
             if told:
-                done.told.setdefault(step.name, Counter()).update(told)
+                done.told.setdefault(name, Counter()).update(told)
         done.forms[form] += 1
-        self._spool.add(item.row, file, line, self._place(item, file), origin)
         return None
 
-    def _place(self, item: Item, file: int) -> int:
-        if self._work.sides_said:
-            return split.HELD_OUT if self._work.sources[file].held_out else split.LEARNT
+    def _keep(self, item: Item, file: int, line: int, row: SourceRow | None, origin: bytes) -> None:
+        work = self._work
+        stratum = category_of(item, work.stratify) if work.stratify else 0
+        kind = category_of(item, work.balance) if work.balance else 0
+        place = self._place(item, file, row)
+        self._spool.add(item.row, file, line, place, origin, stratum, kind)
+
+    def _place(self, item: Item, file: int, row: SourceRow | None) -> int:
+        work = self._work
+        if work.sides_said:
+            return split.HELD_OUT if work.sources[file].held_out else split.LEARNT
         keys = []
-        if "question" in self._work.group:
+        if "question" in work.group:
             keys.append(split.question_of(item.texts))
         if item.besides:
-            keys += split.ids_of(item.besides, self._work.group)
+            keys += split.ids_of(item.besides, work.group)
+        if row is not None:
+            keys += split.ids_of_source(row, work.group)
         if not keys:
-            return int.from_bytes(digest_of(item.row)[:8], "big")
-        places = [split.place_of(self._work.seed, key) for key in keys]
+            keys.append("\0row\0" + digest_of(item.row).hex())
+        places = [split.place_of(work.seed, key) for key in keys]
         for other in places[1:]:
             self._joins.extend((places[0], other))
         return places[0]
@@ -295,6 +307,11 @@ def kept_path(folder: Path, part: int) -> Path:
 
 def kept_heads(folder: Path, part: int) -> Iterator[Head]:
     return map(Head._make, dedupe.read_heads(kept_path(folder, part)))
+
+
+def _line_notes(raw: bytes) -> tuple[str, ...]:
+    notes = ("crlf",) if raw.endswith(b"\r") else ()
+    return (*notes, "bom") if raw.startswith(b"\xef\xbb\xbf") else notes
 
 
 def joins_path(folder: Path, spool: int) -> Path:
