@@ -176,7 +176,7 @@ class InspectService:
     )
     async def inspect(self, context: Context, request: InspectInput) -> InspectOutput:
         """Raises DataError D301 to D306, D501, NotFoundError D305, D502, UsageError D503,
-        RefusedError D504, CancelledError."""
+        RefusedError D504 and D505, CancelledError."""
         import asyncio
 
         if request.issues and context.from_afar:
@@ -250,7 +250,7 @@ class InspectService:
         given = Path(request.path).expanduser()
         if context.from_afar and (given.name != request.path or (folder / given).is_dir()):
             raise RefusedError(
-                "D504",
+                "D505",
                 _("Over HTTP a file is named by its name in FINETUNE_DIR."),
                 _("A path would open any file of the server."),
                 _("Send the file to POST /v1/files."),
