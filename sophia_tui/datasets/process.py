@@ -33,6 +33,7 @@ STAGES = {
     "read": (N_("Reading"), N_("bytes")),
     "sift": (N_("Finding duplicates"), N_("rows")),
     "write": (N_("Writing"), N_("rows")),
+    "near": (N_("Comparing"), N_("rows")),
     "repair": (N_("Repairing"), N_("lines")),
 }
 
