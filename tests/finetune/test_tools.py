@@ -146,7 +146,7 @@ def test_a_base_without_tools_refuses_the_lines_and_an_image_is_named(
     plain = {"messages": [CHAT[0], CHAT[3]]}
     write_lines(tmp_path / "data" / "train.jsonl", [plain, {"messages": CHAT}])
     run = make_run(dataset_path=str(tmp_path / "data"))
-    assert finetune("train", run) == schema.EXIT_FAILED
+    assert finetune("train", run) == schema.EXIT_REFUSED
     failed = events(run, "state")[-1].data
     assert failed["code"] == "FINETUNE-211" and "Line 2 of train.jsonl" in failed["what"]
     image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
@@ -154,7 +154,7 @@ def test_a_base_without_tools_refuses_the_lines_and_an_image_is_named(
         tmp_path / "images" / "train.jsonl",
         [plain, {"messages": [{"role": "user", "content": [image]}, CHAT[3]]}],
     )
-    run = make_run(dataset_path=str(tmp_path / "images"))
+    run = make_run("second", dataset_path=str(tmp_path / "images"))
     assert finetune("train", run) == schema.EXIT_FAILED
     failed = events(run, "state")[-1].data
     assert failed["code"] == "FINETUNE-202" and "Line 2 of train.jsonl" in failed["what"]
