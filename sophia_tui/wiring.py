@@ -342,6 +342,15 @@ async def _prepare(house: House) -> Any:
     return PrepareService(store.datasets, house.settings, house.paths, house.clock)
 
 
+async def _browse(house: House) -> Any:
+    from sophia_tui.services.browse import BrowseService
+
+    async def datasets() -> Any:
+        return (await house.store()).datasets
+
+    return BrowseService(datasets, house.settings, house.paths, house.clock)
+
+
 async def _datasets(house: House) -> Any:
     from sophia_tui.services.datasets import DatasetsService
 
@@ -587,6 +596,7 @@ FACTORIES: dict[str, Factory] = {
     "SetupService": _setup,
     "CollectService": _collect,
     "PrepareService": _prepare,
+    "BrowseService": _browse,
     "DatasetsService": _datasets,
     "TrainService": _train,
     "TrainBeforeService": _before,

@@ -73,6 +73,11 @@ VERBS = {
     "remove": N_("remove"),
     "run-now": N_("run at once"),
     "files": N_("files"),
+    "browse": N_("look into"),
+    "search": N_("search"),
+    "edit": N_("edit a record"),
+    "undo": N_("undo an edit"),
+    "save": N_("save the edits"),
 }
 #: Verbs that mean something else for one subject.
 _VERBS_OF = {"schedules.add": N_("add")}
