@@ -159,8 +159,8 @@ def build(folder: Path, path: Path, tell: Tell) -> Index:
     """
     try:
         with path.open("rb", buffering=0) as stream:
-            stamp = stamp_of(stream)  # type: ignore[arg-type]
-            index = count_blocks(stream, tell)  # type: ignore[arg-type]
+            stamp = stamp_of(stream)
+            index = count_blocks(stream, tell)
             with path.open("rb") as now:
                 if stamp_of(now) != stamp:
                     raise changed(path)

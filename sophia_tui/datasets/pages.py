@@ -211,29 +211,20 @@ class Stretch:
 
 
 def stretches(stream: BinaryIO, place: Place, edited: Edited) -> Iterator[Stretch]:
-    """The rest of the file in stretches of about a megabyte, edits put in. Of a line longer than
-    32 MiB only the beginning is given, closed by a line feed."""
-    at, line, rest = place.at, place.line, b""
-    cut = False
+    """The rest of the file in stretches of about a megabyte, edits put in. Of a line that is too
+    long only the beginning is given, closed by a line feed."""
+    at, line = place.at, place.line
     while data := stream.read(_CHUNK):
-        if cut:  # the end of a line that was too long
-            end = data.find(b"\n")
-            if end < 0:
-                at += len(data)
-                continue
-            at += end + 1
-            data, cut = data[end + 1 :], False
-        rest += data
-        end = rest.rfind(b"\n") + 1
-        if not end and len(rest) > MAX_LINE_BYTES:
-            yield _with_edits(Stretch(line, at, rest + b"\n"), edited)
-            at, line, rest, cut = at + len(rest), line + 1, b"", True
-        elif end:
-            yield _with_edits(Stretch(line, at, rest[:end]), edited)
-            line += rest.count(b"\n", 0, end)
-            at, rest = at + end, rest[end:]
-    if rest:
-        yield _with_edits(Stretch(line, at, rest), edited)
+        passed = 0
+        if not data.endswith(b"\n"):
+            end = stream.readline(MAX_LINE_BYTES)
+            data += end
+            if len(end) == MAX_LINE_BYTES and not end.endswith(b"\n"):
+                data += b"\n"
+                passed = _to_line_end(stream) - 1
+        yield _with_edits(Stretch(line, at, data), edited)
+        at += len(data) + passed
+        line += data.count(b"\n")
 
 
 def _with_edits(stretch: Stretch, edited: Edited) -> Stretch:

@@ -1,5 +1,5 @@
-"""Prints how fast a large file is looked into: first page, index, jumps, search; beside sed and grep
-in the same run.
+"""Prints how fast a large file is looked into: first page, index, jumps, search; beside wc, sed and
+grep in the same run.
 
 python tests/benchmarks/index_benchmark.py [MB, default 1000] [folder for the file]
 """

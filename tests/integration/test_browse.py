@@ -10,6 +10,7 @@ import pytest
 
 from sophia_tui.datasets import pages
 from sophia_tui.domain.context import CancelSignal, Context, Face, Role
+from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.errors import (
     CancelledError,
     ConflictError,
@@ -226,6 +227,29 @@ async def test_from_afar_only_names_in_the_folder_count(house: House, tmp_path: 
     await house.edit(1, GOOD % 9)
     with pytest.raises(RefusedError, match="SOPHIA-D398"):
         await house.service.save(afar, SaveInput(file="data.jsonl", to="../new.jsonl"))
+
+
+async def test_a_part_of_a_version_is_looked_into_and_not_edited(house: House) -> None:
+    part = house.paths.datasets / "town" / "abc" / "valid.jsonl"
+    part.parent.mkdir(parents=True)
+    part.write_text('{"messages": [{"role": "user", "content": "a"}]}\n')
+    now = Clock().now()
+    version = DatasetVersion("town", "abc", str(part.parent), {}, {}, "ana", now)
+
+    class Versions:
+        async def get(self, reference: str) -> DatasetVersion | None:
+            return version if reference == "town" else None
+
+    async def versions() -> Any:
+        return Versions()
+
+    service = BrowseService(versions, Settings(house.data), house.paths, Clock())  # type: ignore[arg-type]
+    page = await service.browse(person(), BrowseInput(file="town", part="valid"))
+    assert page.file == f"{version.id}/valid" and page.items[0].codes == ["no_assistant"]
+    with pytest.raises(NotFoundError, match="SOPHIA-D404"):
+        await service.browse(person(), BrowseInput(file="city", part="valid"))
+    with pytest.raises(NotFoundError, match="SOPHIA-D396"):
+        await service.edit(person(), EditInput(file="town", line=1, record="{}"))
 
 
 # -- search

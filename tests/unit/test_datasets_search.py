@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sophia_tui.datasets import pages
 from sophia_tui.datasets.pages import Place, stretches
 from sophia_tui.datasets.search import Hits, SearchTask, legible, pattern_for
 from sophia_tui.errors import UsageError
@@ -123,3 +124,20 @@ def test_edits_stand_in_their_lines(edited: dict[int, bytes]) -> None:
     lines = [b"a", b"b", b"c", b"d", b"e"]
     got = b"".join(s.data for s in stretches(io.BytesIO(b"\n".join(lines)), Place(1, 0), edited))
     assert got.split(b"\n") == [edited.get(n, line) for n, line in enumerate(lines, start=1)]
+
+
+def test_a_line_that_is_too_long_is_cut_and_its_neighbours_are_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import io
+
+    monkeypatch.setattr(pages, "_CHUNK", 10)
+    monkeypatch.setattr(pages, "MAX_LINE_BYTES", 20)
+    lines = [b"first", b"x" * 95, b"y" * 25, b"last"]
+    stream = io.BytesIO(b"\n".join(lines))
+    got = list(stretches(stream, Place(1, 0), {}))
+    told = b"".join(each.data for each in got).split(b"\n")
+    assert [told[0], told[1][:20], told[2], told[3]] == [b"first", b"x" * 20, b"y" * 25, b"last"]
+    places = {each.line: each.at for each in got}
+    for line, at in places.items():
+        assert b"\n".join(lines)[:at].count(b"\n") == line - 1
