@@ -358,6 +358,13 @@ async def _inspect(house: House) -> Any:
     from sophia_tui.services.inspect import InspectService
 
     return InspectService(house.settings, house.paths)
+async def _browse(house: House) -> Any:
+    from sophia_tui.services.browse import BrowseService
+
+    async def datasets() -> Any:
+        return (await house.store()).datasets
+
+    return BrowseService(datasets, house.settings, house.paths, house.clock)
 
 
 async def _datasets(house: House) -> Any:
@@ -606,6 +613,7 @@ FACTORIES: dict[str, Factory] = {
     "CollectService": _collect,
     "PrepareService": _prepare,
     "InspectService": _inspect,
+    "BrowseService": _browse,
     "DatasetsService": _datasets,
     "TrainService": _train,
     "TrainBeforeService": _before,

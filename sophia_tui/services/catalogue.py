@@ -5,6 +5,7 @@ from functools import cache
 from sophia_tui.services.adaptive import AdaptiveService
 from sophia_tui.services.ask import AskService
 from sophia_tui.services.audit import AuditService
+from sophia_tui.services.browse import BrowseService
 from sophia_tui.services.checkpoints import CheckpointsService
 from sophia_tui.services.collect import CollectService
 from sophia_tui.services.datasets import DatasetsService
@@ -44,6 +45,7 @@ SERVICES: tuple[type, ...] = (
     CollectService,
     PrepareService,
     InspectService,
+    BrowseService,
     DatasetsService,
     TrainService,
     TrainBeforeService,

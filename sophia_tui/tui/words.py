@@ -74,6 +74,11 @@ VERBS = {
     "run-now": N_("run at once"),
     "files": N_("files"),
     "issues": N_("issues, line by line"),
+    "browse": N_("look into"),
+    "search": N_("search"),
+    "edit": N_("edit a record"),
+    "undo": N_("undo an edit"),
+    "save": N_("save the edits"),
 }
 #: Verbs that mean something else for one subject.
 _VERBS_OF = {"schedules.add": N_("add")}
