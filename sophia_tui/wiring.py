@@ -358,6 +358,8 @@ async def _inspect(house: House) -> Any:
     from sophia_tui.services.inspect import InspectService
 
     return InspectService(house.settings, house.paths)
+
+
 async def _browse(house: House) -> Any:
     from sophia_tui.services.browse import BrowseService
 
