@@ -21,8 +21,9 @@ _READ_CHARACTERS = 1000
 _SURE, _AHEAD = 0.6, 0.3
 #: Texts of so many words at most are judged by their small words first.
 _SHORT_WORDS = 30
-#: Below so many words, none of them a small one, it takes this much.
-_FEW_WORDS, _VERY_SURE = 8, 0.9
+#: Of fewer words three letters in a row are believed only when very sure and not against the small
+#: words; and one small word decides for a language that is among the likely ones.
+_FEW_WORDS, _VERY_SURE, _LIKELY = 8, 0.9, 3
 _MOST_LISTED = 100
 
 #: What says nothing of the language: addresses, placeholders, numbers, names of files.
@@ -51,7 +52,7 @@ _SMALL = {
     "de": "der die das ein eine und ist sind nicht wie was wann wo wer warum kann ich sie wir es "
     "mein ihr dieser für mit von zu im am auf den dem haben wird",
 }
-_SMALL_WORDS = {name: frozenset(words.split()) for name, words in _SMALL.items()}
+SMALL_WORDS = {name: frozenset(words.split()) for name, words in _SMALL.items()}
 
 
 def language_of(text: str) -> str | None:
@@ -61,28 +62,27 @@ def language_of(text: str) -> str | None:
     own_script = len(_OWN_SCRIPT.findall(plain)) >= _FEWEST_OWN_SCRIPT
     if not own_script and (len(words) < 2 or sum(map(len, words)) < _FEWEST_LETTERS):
         return None
-    told = _by_small_words(words) if len(words) <= _SHORT_WORDS else None
-    if told is not None:
-        return told
+    votes = {name: sum(word in small for word in words) for name, small in SMALL_WORDS.items()}
+    most, next_most = sorted(votes.values(), reverse=True)[:2]
+    favoured = next(name for name, count in votes.items() if count == most)
+    if len(words) <= _SHORT_WORDS and most >= 2 and most >= 2 * next_most:
+        return favoured
     values = _detector().compute_language_confidence_values(plain)
     best, second = values[0], values[1]
+    found = _code(best)
+    if len(words) < _FEW_WORDS:
+        if most and not next_most and favoured in map(_code, values[:_LIKELY]):
+            return favoured
+        if best.value < _VERY_SURE or votes.get(found, most) < most:
+            return None
     if best.value < _SURE or best.value - second.value < _AHEAD:
-        return None
-    found: str = best.language.iso_code_639_1.name.lower()
-    small = _SMALL_WORDS.get(found, frozenset(words))
-    if len(words) < _FEW_WORDS and not small & set(words) and best.value < _VERY_SURE:
         return None
     return found
 
 
-def _by_small_words(words: Sequence[str]) -> str | None:
-    """The language whose small words are there twice as often as any other's."""
-    counts = sorted(
-        ((sum(word in small for word in words), name) for name, small in _SMALL_WORDS.items()),
-        reverse=True,
-    )
-    (most, name), (next_most, _other) = counts[:2]
-    return name if most >= 2 and most >= 2 * next_most else None
+def _code(value: Any) -> str:
+    code: str = value.language.iso_code_639_1.name
+    return code.lower()
 
 
 @cache

@@ -7,6 +7,7 @@ out in blocks, and copies of a row count once: its figures are about distinct ro
 import hashlib
 import heapq
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -153,3 +154,14 @@ def share(count: int, total: int, whole: bool) -> dict[str, Any]:
         low, high = interval(count, total)
         found |= {"low": round(low, 4), "high": round(high, 4)}
     return found
+
+
+def percentile(counts: Counter[int], percent: int) -> int:
+    """The value that so many of a hundred do not exceed (the nearest rank); 0 of nothing."""
+    wanted = max(1, -(-counts.total() * percent // 100))
+    seen = 0
+    for value in sorted(counts):
+        seen += counts[value]
+        if seen >= wanted:
+            return value
+    return 0
