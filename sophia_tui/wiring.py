@@ -342,6 +342,13 @@ async def _prepare(house: House) -> Any:
     return PrepareService(store.datasets, house.settings, house.paths, house.clock)
 
 
+async def _quality_gate(house: House) -> Any:
+    from sophia_tui.services.quality_gate import QualityGateService
+
+    store = await house.store()
+    return QualityGateService(store.datasets, house.settings, house.paths, house.clock)
+
+
 async def _datasets(house: House) -> Any:
     from sophia_tui.services.datasets import DatasetsService
 
@@ -587,6 +594,7 @@ FACTORIES: dict[str, Factory] = {
     "SetupService": _setup,
     "CollectService": _collect,
     "PrepareService": _prepare,
+    "QualityGateService": _quality_gate,
     "DatasetsService": _datasets,
     "TrainService": _train,
     "TrainBeforeService": _before,

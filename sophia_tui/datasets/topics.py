@@ -48,7 +48,8 @@ def encoder() -> Embed:
 
     def embed(texts: Sequence[str]) -> "Vectors":
         vectors = numpy.asarray(model.encode([each or " " for each in texts]), numpy.float32)
-        return vectors / numpy.maximum(numpy.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        vectors /= numpy.maximum(numpy.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        return vectors
 
     return embed
 

@@ -34,12 +34,19 @@ CASES: dict[str, Case] = {
     "source.inspect": Case(),
     "prepare.run": Case({"name": "town", "seed": 5}, changes=("dataset_versions",)),
     "prepare.repair": Case({"suspected": True}),
+    "prepare.gate": Case({"dataset": "town", "seed": 7}),
     "datasets.list": Case(),
     "datasets.show": Case({"dataset": "town"}),
     "datasets.rejected": Case({"dataset": "town", "code": "duplicate", "limit": 1}),
     "datasets.rows": Case({"dataset": "town", "part": "valid", "text": "office 5", "limit": 2}),
     "train.start": Case(
-        {"dataset": "town", "base": seeded.BASE, "max_steps": 5, "learning_rate": 0.0003},
+        {
+            "dataset": "town",
+            "base": seeded.BASE,
+            "max_steps": 5,
+            "learning_rate": 0.0003,
+            "accept_few": True,
+        },
         changes=("jobs",),
     ),
     "train.plan": Case(
