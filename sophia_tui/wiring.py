@@ -367,6 +367,11 @@ async def _browse(house: House) -> Any:
         return (await house.store()).datasets
 
     return BrowseService(datasets, house.settings, house.paths, house.clock)
+async def _quality_gate(house: House) -> Any:
+    from sophia_tui.services.quality_gate import QualityGateService
+
+    store = await house.store()
+    return QualityGateService(store.datasets, house.settings, house.paths, house.clock)
 
 
 async def _datasets(house: House) -> Any:
@@ -616,6 +621,7 @@ FACTORIES: dict[str, Factory] = {
     "PrepareService": _prepare,
     "InspectService": _inspect,
     "BrowseService": _browse,
+    "QualityGateService": _quality_gate,
     "DatasetsService": _datasets,
     "TrainService": _train,
     "TrainBeforeService": _before,

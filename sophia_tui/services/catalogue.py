@@ -28,6 +28,7 @@ from sophia_tui.services.prices import PricesService
 from sophia_tui.services.promote import PromoteService
 from sophia_tui.services.provider import ProviderService
 from sophia_tui.services.prune import PruneService
+from sophia_tui.services.quality_gate import QualityGateService
 from sophia_tui.services.queue import QueueService
 from sophia_tui.services.schedules import SchedulesService
 from sophia_tui.services.serving import ServingService
@@ -46,6 +47,7 @@ SERVICES: tuple[type, ...] = (
     PrepareService,
     InspectService,
     BrowseService,
+    QualityGateService,
     DatasetsService,
     TrainService,
     TrainBeforeService,

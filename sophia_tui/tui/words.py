@@ -61,6 +61,7 @@ VERBS = {
     "handshake": N_("greet"),
     "tune": N_("tune"),
     "roi": N_("return on investment"),
+    "gate": N_("quality gate"),
     "plan": N_("estimate before the start"),
     "preview": N_("what is trained"),
     "checklist": N_("check list"),

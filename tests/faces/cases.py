@@ -44,12 +44,19 @@ CASES: dict[str, Case] = {
     "prepare.undo": Case({"file": "pairs.jsonl"}),
     # nothing was edited; tests/integration/test_browse.py saves
     "prepare.save": Case({"file": "pairs.jsonl", "to": "edited.jsonl"}, error="SOPHIA-D584"),
+    "prepare.gate": Case({"dataset": "town", "seed": 7}),
     "datasets.list": Case(),
     "datasets.show": Case({"dataset": "town"}),
     "datasets.rejected": Case({"dataset": "town", "code": "duplicate", "limit": 1}),
     "datasets.rows": Case({"dataset": "town", "part": "valid", "text": "office 5", "limit": 2}),
     "train.start": Case(
-        {"dataset": "town", "base": seeded.BASE, "max_steps": 5, "learning_rate": 0.0003},
+        {
+            "dataset": "town",
+            "base": seeded.BASE,
+            "max_steps": 5,
+            "learning_rate": 0.0003,
+            "accept_few": True,
+        },
         changes=("jobs",),
     ),
     "train.plan": Case(
