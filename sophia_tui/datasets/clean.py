@@ -42,6 +42,8 @@ class _Chat(msgspec.Struct):
 
 
 _BESIDES = ("metadata", "citations", "id", "doc_id", "conversation_id", "category", "language")
+#: What stands beside question and answer without a note.
+_ANSWERED = frozenset({"metadata", "citations"})
 _KNOWN = msgspec.json.Decoder(_Known)
 _ENCODER = msgspec.json.Encoder()
 _ODD_ESCAPE = re.compile(rb"\\u(?:0022|0000|[dD][89a-fA-F])")
@@ -112,13 +114,19 @@ class Item:
             place += 1
             if not message.content:
                 return message
+            parts = tuple(
+                {**part, "text": change(part["text"])} if part["type"] == "text" else part
+                for part in message.parts
+            )
             text = change(message.content)
+            if parts:  # content says again what the parts say
+                text = "\n".join(part["text"] for part in parts if part["type"] == "text")
             if text == message.content:
                 return message
             if not text.strip():
                 raise Unusable("no_content", message=place)
             formats.refuse_special(text, place)
-            return replace(message, content=text)
+            return replace(message, content=text, parts=parts)
 
         messages = tuple(changed(each) for each in example.messages)
         if isinstance(example, Pair):
@@ -184,6 +192,8 @@ def read_fast(raw: bytes) -> Item | None:
     item = Item(raw)
     item._turns = turns
     item.besides = besides
+    if besides and (known.messages is not UNSET or not besides.keys() <= _ANSWERED):
+        item.notes = ("record_fields",)
     return item
 
 

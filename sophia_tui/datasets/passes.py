@@ -204,7 +204,7 @@ def _serve(
         while True:
             item = connection.recv()
             try:
-                answer = (False, worker.close() if item == _DONE else worker.work(item))
+                answer = (False, _done(worker, item))
             except OSError as problem:
                 answer = (True, OSError(problem.errno, problem.strerror, problem.filename))
             except SophiaError as problem:
@@ -216,6 +216,13 @@ def _serve(
         traceback.print_exc()
     finally:
         os._exit(1)
+
+
+def _done(worker: Worker[Any, Any], item: Any) -> Any:
+    if item != _DONE:
+        return worker.work(item)
+    worker.close()
+    return None
 
 
 def _told(found: dict[str, Any]) -> SophiaError:

@@ -45,6 +45,8 @@ _PROGRESS_ROWS = 2000
 #: Bytes of a range of lines: of small files few, of large ones many, for fewer small writes.
 _RANGE_BYTES = (2 << 20, 8 << 20)
 _RANGES = 128
+#: How much larger lines are than a packed file of them, or a table: a guess.
+_UNPACKED = 6
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class _Preparation:
         )
         self.passed = selection.passed
         self.files = [Watched(path) for path in selection.files]
-        self.bytes_total = sum(each.size for each in self.files)
+        self.bytes_total = sum(each.size * (1 if each.plain else _UNPACKED) for each in self.files)
         self.processes = request.processes or processes_for(self.bytes_total)
         self.scratch = Path(request.scratch)
         self.work = self._work()
@@ -150,7 +152,7 @@ class _Preparation:
             scratch=request.scratch,
             sources=tuple(
                 Source(
-                    path=str(each.path),
+                    path=str(each.path if each.plain else self.scratch / f"lines-{number}"),
                     name=each.path.name,
                     provenance=str(beside(each.path)),
                     repair=_repairs(request.repair, each.verdict),
@@ -158,7 +160,7 @@ class _Preparation:
                     and not _repairs(request.repair, each.verdict),
                     held_out=each.path.name in request.held_out,
                 )
-                for each in self.files
+                for number, each in enumerate(self.files)
             ),
             looks=tuple((each.NAME, each.ready()) for each in self.recipe if not each.OF_ALL),
             parts=dedupe.parts_for(self.bytes_total),
@@ -205,7 +207,13 @@ class _Preparation:
         least, most = _RANGE_BYTES
         size = max(least, min(most, self.bytes_total // _RANGES))
         cutters = [
-            Cutter(number, each.path, Path(source.provenance), size)
+            Cutter(
+                number,
+                each.path,
+                Path(source.provenance),
+                size,
+                None if each.plain else Path(source.path),
+            )
             for number, (each, source) in enumerate(zip(self.files, self.work.sources, strict=True))
         ]
         found = [Cleaned() for _each in cutters]

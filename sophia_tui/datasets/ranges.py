@@ -3,9 +3,12 @@
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+from sophia_tui.datasets.compressed import is_plain, open_lines
 from sophia_tui.datasets.copy_export import Verdict, judge
 from sophia_tui.datasets.provenance import ProvenanceCuts
 from sophia_tui.datasets.reader import MAX_LINE_BYTES
@@ -30,11 +33,17 @@ class Range:
 
 
 class Cutter:
-    """Reads one file once; afterwards `sha256` and `bytes` are whole."""
+    """Reads one file once; afterwards `sha256` and `bytes` (of its lines, unpacked) are whole.
 
-    def __init__(self, number: int, path: Path, provenance: Path, size: int) -> None:
+    What is packed, or a table, is written to `copy` as plain lines before they are told.
+    """
+
+    def __init__(
+        self, number: int, path: Path, provenance: Path, size: int, copy: Path | None = None
+    ) -> None:
         self._number = number
         self._path = path
+        self._copy = copy
         self._size = size
         self._hash = hashlib.sha256()
         self._provenance = provenance
@@ -65,11 +74,21 @@ class Cutter:
             cuts.close()
 
     def _chunks(self) -> Iterator[bytes]:
+        with ExitStack() as stack:
+            copy = stack.enter_context(self._copy.open("xb", 0)) if self._copy else None
+            try:
+                stream = stack.enter_context(open_lines(self._path))
+            except OSError as problem:
+                raise unreadable(self._path, problem) from problem
+            while chunk := self._read(stream):
+                self._hash.update(chunk)
+                if copy is not None:
+                    copy.write(chunk)
+                yield chunk
+
+    def _read(self, stream: BinaryIO) -> bytes:
         try:
-            with self._path.open("rb", buffering=0) as stream:
-                while chunk := stream.read(_READ):
-                    self._hash.update(chunk)
-                    yield chunk
+            return stream.read(_READ)
         except OSError as problem:
             raise unreadable(self._path, problem) from problem
 
@@ -83,7 +102,9 @@ class Watched:
         try:
             self._before = _state(path)
             self.size = self._before[0]
-            self.verdict = judge(path, MAX_LINE_BYTES) if _has_backslash(path) else Verdict.NO
+            self.plain = is_plain(path)
+            suspect = self.plain and _has_backslash(path)
+            self.verdict = judge(path, MAX_LINE_BYTES) if suspect else Verdict.NO
         except OSError as problem:
             raise unreadable(path, problem) from problem
 

@@ -129,7 +129,13 @@ def _text(row: bytes) -> str:
     """All that is said in a row, turn by turn, a line each."""
     found = _ROWS.decode(row)
     said = [*found.messages, *found.chosen, *found.rejected]
-    return "\n".join(each.content if isinstance(each.content, str) else "" for each in said)
+    return "\n".join(_content(each.content) for each in said)
+
+
+def _content(content: str | list[Any] | None) -> str:
+    if isinstance(content, list):
+        return "\n".join(part["text"] for part in content if part.get("type") == "text")
+    return content or ""
 
 
 def balance(work: Work, step: Balance, rejections: Rejections) -> int:

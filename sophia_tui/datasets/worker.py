@@ -154,6 +154,8 @@ class Worker:
         for raw in _lines(source, job):
             number += 1
             if fast and (item := read_fast(raw)) is not None:
+                for code in item.notes:
+                    reader.note(code, number)
                 yield Line(number, raw), item, None
                 continue
             line: Line | None

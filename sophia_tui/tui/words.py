@@ -61,6 +61,7 @@ VERBS = {
     "handshake": N_("greet"),
     "tune": N_("tune"),
     "roi": N_("return on investment"),
+    "gate": N_("quality gate"),
     "plan": N_("estimate before the start"),
     "preview": N_("what is trained"),
     "checklist": N_("check list"),
@@ -73,6 +74,12 @@ VERBS = {
     "remove": N_("remove"),
     "run-now": N_("run at once"),
     "files": N_("files"),
+    "issues": N_("issues, line by line"),
+    "browse": N_("look into"),
+    "search": N_("search"),
+    "edit": N_("edit a record"),
+    "undo": N_("undo an edit"),
+    "save": N_("save the edits"),
 }
 #: Verbs that mean something else for one subject.
 _VERBS_OF = {"schedules.add": N_("add")}
