@@ -367,6 +367,8 @@ async def _browse(house: House) -> Any:
         return (await house.store()).datasets
 
     return BrowseService(datasets, house.settings, house.paths, house.clock)
+
+
 async def _quality_gate(house: House) -> Any:
     from sophia_tui.services.quality_gate import QualityGateService
 

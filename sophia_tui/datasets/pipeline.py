@@ -6,26 +6,26 @@ and processes share the work by ranges of lines and by parts of the spool.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sophia_tui.datasets import dedupe, grouping, passes, recipe, split, together, worker
-from sophia_tui.datasets.codes import summary
 from sophia_tui.datasets.copy_export import Verdict
 from sophia_tui.datasets.grouping import Cuts, Planner
+from sophia_tui.datasets.manifest import manifest_of, mixed, nothing_usable, steps_of
+from sophia_tui.datasets.origins import Origins
 from sophia_tui.datasets.passes import deal, processes_for
 from sophia_tui.datasets.provenance import beside, state
 from sophia_tui.datasets.ranges import Cutter, Range, Watched
-from sophia_tui.datasets.reader import LISTED_LINES, MAX_LINE_BYTES, Note
+from sophia_tui.datasets.reader import LISTED_LINES, Note
 from sophia_tui.datasets.rejections import Rejections
 from sophia_tui.datasets.sources import Passed, select
 from sophia_tui.datasets.split import KEYS, NEAR
 from sophia_tui.datasets.steps import Balance, ExactDuplicates, NearDuplicates, Redact, Step
 from sophia_tui.datasets.tasks import Task, Tell
 from sophia_tui.datasets.version import (
-    FORMAT_VERSION,
     REJECTED,
     VersionFiles,
     Written,
@@ -33,15 +33,8 @@ from sophia_tui.datasets.version import (
 )
 from sophia_tui.datasets.worker import Cleaned, Source, Work, Worker
 from sophia_tui.domain.datasets import CHAT, PAIRS
-from sophia_tui.errors import DataError
 from sophia_tui.files import write_problem
-from sophia_tui.i18n import _
-from sophia_tui.textsafe import visible
 
-READER_VERSION = 1
-FORMATS_VERSION = 1
-REPAIR_VERSION = 1
-_PROGRESS_ROWS = 2000
 #: Bytes of a range of lines: of small files few, of large ones many, for fewer small writes.
 _RANGE_BYTES = (2 << 20, 8 << 20)
 _RANGES = 128
@@ -77,6 +70,8 @@ class Request:
     recipe: tuple[dict[str, Any], ...] | None = None
     group: tuple[str, ...] = KEYS
     stratify: str | None = None
+    done_before: tuple[dict[str, Any], ...] = ()
+    version: bool = False
     processes: int = 0
 
 
@@ -140,7 +135,7 @@ class _Preparation:
         self.processes = request.processes or processes_for(self.bytes_total)
         self.scratch = Path(request.scratch)
         self.work = self._work()
-        self.rejections = Rejections(self.scratch, [each.name for each in self.work.sources])
+        self.rejections = Rejections(self.scratch, list(self.work.names))
         self.told: dict[str, Counter[str]] = {}
         self.sources: list[dict[str, Any]] = []
         self.rows_in = 0
@@ -148,13 +143,20 @@ class _Preparation:
 
     def _work(self) -> Work:
         request = self.request
+        names = [each.path.name for each in self.files]
+        origins = {}
+        if request.version:
+            earlier = Origins(Path(request.folder), self.scratch, len(names))
+            origins = earlier.beside
+            names += earlier.names
         return Work(
             scratch=request.scratch,
+            names=tuple(names),
             sources=tuple(
                 Source(
                     path=str(each.path if each.plain else self.scratch / f"lines-{number}"),
                     name=each.path.name,
-                    provenance=str(beside(each.path)),
+                    provenance=str(origins.get(each.path.name, beside(each.path))),
                     repair=_repairs(request.repair, each.verdict),
                     damaged=each.verdict is Verdict.CERTAIN
                     and not _repairs(request.repair, each.verdict),
@@ -178,9 +180,9 @@ class _Preparation:
         try:
             self._clean()
             if not self.forms:
-                raise self._nothing_usable()
+                raise nothing_usable(self.rejections, self.rows_in)
             if len(self.forms) > 1:
-                raise _mixed(self.forms)
+                raise mixed(self.forms)
             kept = self._sift() - self._compare()
             written = self._write(self._plan(), kept)
         except OSError as problem:
@@ -315,58 +317,23 @@ class _Preparation:
             for line in self.rejections.lines():
                 files.write(REJECTED, line)
         target = self.request.target
-        manifest = self._manifest(self._steps(), kept)
+        form = PAIRS if PAIRS in self.forms else CHAT
+        repaired = any(each.repair for each in self.work.sources)
+        manifest = manifest_of(
+            self.request,
+            steps_of(self.request, self.recipe, repaired, form),
+            form,
+            kept,
+            self.rows_in,
+            self.rejections,
+            self.sources,
+            self.passed,
+            self.told,
+        )
         fingerprint = self.rejections.fingerprint()
         return keep_version(files, manifest, fingerprint, Path(target) if target else None)
 
     # --- tell ---
-
-    def _steps(self) -> list[dict[str, Any]]:
-        request = self.request
-        steps: list[dict[str, Any]] = [
-            {"step": "read", "version": READER_VERSION, "settings": {"line_bytes": MAX_LINE_BYTES}}
-        ]
-        if any(each.repair for each in self.work.sources):
-            steps.append({"step": "repair_copy_export", "version": REPAIR_VERSION, "settings": {}})
-        form = {"form": PAIRS} if PAIRS in self.forms else {}
-        steps.append({"step": "convert", "version": FORMATS_VERSION, "settings": form})
-        for each in self.recipe:
-            steps.append({"step": each.NAME, "version": each.VERSION, "settings": each.recorded()})
-        settings: dict[str, Any] = {"shares": request.split, "seed": request.seed}
-        if set(request.group) != set(KEYS):
-            settings["group"] = sorted(request.group)
-        if request.stratify:
-            settings["stratify"] = request.stratify
-        if request.held_out:
-            settings = {"held_out": sorted(request.held_out)}
-        steps.append({"step": "split", "version": split.VERSION, "settings": settings})
-        return steps
-
-    def _manifest(self, steps: list[dict[str, Any]], kept: int) -> dict[str, Any]:
-        """All but the hash and what is known only once the parts are written."""
-        rejected = self.rejections.count
-        redactions = self.told.get("redact", Counter())
-        counts = {
-            "rows_in": self.rows_in,
-            "rows_kept": kept,
-            "rows_rejected": rejected,
-            "redacted": redactions.total(),
-            **dict(sorted(self.rejections.by_code.items())),
-        }
-        return {
-            "format_version": FORMAT_VERSION,
-            "name": self.request.name,
-            "created_at": self.request.created_at.isoformat(),
-            "seed": self.request.seed,
-            "redacted": any(isinstance(each, Redact) for each in self.recipe),
-            **({"form": PAIRS} if PAIRS in self.forms else {}),
-            "sources": self.sources,
-            "passed_over": [asdict(each) for each in self.passed],
-            "steps": steps,
-            "counts": counts,
-            "sum": f"{self.rows_in} = {kept} + {rejected}",
-            "redactions": dict(sorted(redactions.items())),
-        }
 
     def _report(self, written: Written) -> Report:
         return Report(
@@ -375,25 +342,6 @@ class _Preparation:
             existed=written.existed,
             sources=self.sources,
             rejected=self.rejections.examples(),
-        )
-
-    def _nothing_usable(self) -> DataError:
-        examples = self.rejections.examples()
-        why = "; ".join(
-            f"{count} × {summary(code)} ({visible(', '.join(examples[code][:3]))})"
-            for code, count in self.rejections.by_code.most_common(5)
-        )
-        remedy = _("Correct the named lines.")
-        if self.rejections.by_code["copy_export"]:
-            remedy = _("Repair the export (`sophia prepare repair`), or collect again.")
-        return DataError(
-            "D307",
-            _("No usable example in {count} rows.").format(count=self.rows_in),
-            why or _("The files are empty."),
-            remedy,
-            rows_in=self.rows_in,
-            rejected=dict(self.rejections.by_code),
-            examples=examples,
         )
 
 
@@ -418,17 +366,6 @@ def _repairs(upto: str, verdict: Verdict) -> bool:
     if verdict is Verdict.CERTAIN:
         return upto in ("certain", "suspected")
     return verdict is Verdict.SUSPECTED and upto == "suspected"
-
-
-def _mixed(forms: Counter[str]) -> DataError:
-    return DataError(
-        "D380",
-        _("The files hold both chats and preference pairs."),
-        _(
-            "{chats} lines are chats and {pairs} are preference pairs; a data set has one form."
-        ).format(chats=forms[CHAT], pairs=forms[PAIRS]),
-        _("Say which ones it is to be made of: --form chat or --form pairs; or name the files."),
-    )
 
 
 __all__ = ["Passed", "PrepareTask", "Report", "Request", "prepare"]

@@ -17,18 +17,27 @@ from sophia_tui.domain.datasets import SourceRow
 FOLDER = "provenance"
 
 
-class _Entry(msgspec.Struct):
+class Entry(msgspec.Struct):
+    """`table` is empty where the row came from none. `file` and `at` tell another file (by number)
+    and line that the row came from before."""
+
     line: int
     hash: str
     table: str
     key: dict[str, Any]
+    file: int | None = None
+    at: int = 0
+
+    @property
+    def source(self) -> SourceRow | None:
+        return SourceRow(self.table, self.key) if self.table else None
 
 
 class _Place(msgspec.Struct):
     line: int
 
 
-_ENTRIES = msgspec.json.Decoder(_Entry)
+_ENTRIES = msgspec.json.Decoder(Entry)
 _PLACES = msgspec.json.Decoder(_Place)
 
 
@@ -82,13 +91,13 @@ class Provenance:
 
     def __init__(self, entries: bytes) -> None:
         self._stream = BytesIO(entries)
-        self._next: _Entry | None = None
+        self._next: Entry | None = None
         self.found = 0
         self.stale = 0
         self._advance()
 
-    def row_of(self, line: int, raw: bytes) -> SourceRow | None:
-        """The database row of a line; lines must be asked for in rising order."""
+    def entry_of(self, line: int, raw: bytes) -> Entry | None:
+        """What is known of a line; lines must be asked for in rising order."""
         while self._next is not None and self._next.line < line:
             self.stale += 1  # a line that is no longer there
             self._advance()
@@ -101,7 +110,7 @@ class Provenance:
             self.stale += 1
             return None
         self.found += 1
-        return SourceRow(entry.table, entry.key)
+        return entry
 
     def end(self) -> None:
         """There are no more lines: entries that are left belong to none."""

@@ -72,7 +72,7 @@ class NearSearch:
             if first is None:
                 return None
             at = kept[first]
-            name = self._work.sources[at.file].name
+            name = self._work.names[at.file]
             return Problem("near_duplicate", {"first_file": name, "first_line": at.line})
 
         return problem

@@ -51,9 +51,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Work:
-    """What every worker must know. `group` are kinds of split.KEYS; `parts` of the spool."""
+    """What every worker must know. `names` are those of the sources, and after them of files that
+    rows came from in an earlier version. `group` are kinds of split.KEYS; `parts` of the spool."""
 
     scratch: str
+    names: tuple[str, ...]
     sources: tuple[Source, ...]
     looks: tuple[tuple[str, Look], ...]
     parts: int
@@ -98,7 +100,7 @@ class Worker:
         self._work = work
         self._folder = Path(work.scratch)
         self._spool = SpoolWriter(self._folder, number, work.parts)
-        files = [source.name for source in work.sources]
+        files = list(work.names)
         self._rejections = Rejections(self._folder, files, f"{stage}-{number}")
         self._number = number
         self._names = [_JSON.encode(name) for name in files]
@@ -128,16 +130,21 @@ class Worker:
         traced = job.origin[1] > job.origin[0]
         for line, item, problem in self._items(source, job, done):
             done.rows += 1
-            row = provenance.row_of(line.number, line.raw) if traced else None
+            file, number = job.file, line.number
+            row = None
+            if traced and (entry := provenance.entry_of(line.number, line.raw)):
+                row = entry.source
+                if entry.file is not None:
+                    file, number = entry.file, entry.at
             origin = _JSON.encode(row) if row else b""
             if item is not None:
                 problem = self._through(item, done)
                 if problem is None:
-                    self._keep(item, job.file, line.number, row, origin)
+                    self._keep(item, job.file, (file, number), row, origin)
                     continue
             assert problem is not None
             step, found = problem
-            self._rejections.add(job.file, line.number, found, digest_of(line.raw), origin, step)
+            self._rejections.add(file, number, found, digest_of(line.raw), origin, step)
         if traced:
             provenance.end()
         done.traced, done.stale = provenance.found, provenance.stale
@@ -190,12 +197,15 @@ class Worker:
         done.forms[form] += 1
         return None
 
-    def _keep(self, item: Item, file: int, line: int, row: SourceRow | None, origin: bytes) -> None:
+    def _keep(
+        self, item: Item, file: int, at: tuple[int, int], row: SourceRow | None, origin: bytes
+    ) -> None:
+        """Spool a row of a file; `at` is the file and line that it is told to come from."""
         work = self._work
         stratum = category_of(item, work.stratify) if work.stratify else 0
         kind = category_of(item, work.balance) if work.balance else 0
         place = self._place(item, file, row)
-        self._spool.add(item.row, file, line, place, origin, stratum, kind)
+        self._spool.add(item.row, *at, place, origin, stratum, kind)
 
     def _place(self, item: Item, file: int, row: SourceRow | None) -> int:
         work = self._work
@@ -226,7 +236,7 @@ class Worker:
                     kept.append(HEAD.pack(*head))
                     continue
                 details: dict[str, str | int] = {
-                    "first_file": self._work.sources[first.file].name,
+                    "first_file": self._work.names[first.file],
                     "first_line": first.line,
                 }
                 self._rejections.add(
