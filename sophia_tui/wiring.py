@@ -354,6 +354,13 @@ async def _prepare(house: House) -> Any:
     return PrepareService(store.datasets, house.settings, house.paths, house.clock)
 
 
+async def _clean(house: House) -> Any:
+    from sophia_tui.services.clean import CleanService
+
+    store = await house.store()
+    return CleanService(store.datasets, house.settings, house.paths, house.clock)
+
+
 async def _inspect(house: House) -> Any:
     from sophia_tui.services.inspect import InspectService
 
@@ -621,6 +628,7 @@ FACTORIES: dict[str, Factory] = {
     "SetupService": _setup,
     "CollectService": _collect,
     "PrepareService": _prepare,
+    "CleanService": _clean,
     "InspectService": _inspect,
     "BrowseService": _browse,
     "QualityGateService": _quality_gate,

@@ -16,7 +16,7 @@ from sophia_tui.datasets.copy_export import Verdict
 from sophia_tui.datasets.grouping import Cuts, Planner
 from sophia_tui.datasets.manifest import manifest_of, mixed, nothing_usable, steps_of
 from sophia_tui.datasets.origins import Origins
-from sophia_tui.datasets.passes import deal, processes_for
+from sophia_tui.datasets.passes import processes_for
 from sophia_tui.datasets.provenance import beside, state
 from sophia_tui.datasets.ranges import Cutter, Range, Watched
 from sophia_tui.datasets.reader import LISTED_LINES, Note
@@ -93,7 +93,7 @@ def prepare(request: Request, progress: Tell) -> Report:
     Raises DataError D301 to D309, D380, D501 and D541 to D549 for the folder, its files and what is
     asked for, SetupError S101 where nothing can be written.
     """
-    return _Preparation(request, progress).run()
+    return Preparation(request, progress).run()
 
 
 class PrepareTask(Task):
@@ -120,7 +120,7 @@ class _Doing(passes.Worker[Any, Any]):
         self._worker.end()
 
 
-class _Preparation:
+class Preparation:
     def __init__(self, request: Request, progress: Tell) -> None:
         self.request = request
         self.progress = progress
@@ -189,7 +189,7 @@ class _Preparation:
             raise write_problem(self.scratch, problem) from problem
         return self._report(written)
 
-    def _deal(self, jobs: Iterable[Any], what: str, *given: Any) -> Iterator[Any]:
+    def deal(self, jobs: Iterable[Any], what: str, *given: Any) -> Iterator[Any]:
         """The answers of workers, in the order of the jobs."""
         here: list[Worker] = []
 
@@ -198,17 +198,18 @@ class _Preparation:
             return _Doing(here[-1], what, given)
 
         try:
-            yield from deal(jobs, make, self.processes)
+            yield from passes.deal(jobs, make, self.processes)
         finally:
             for each in here:  # those of other processes ended with them
                 each.release()
 
     # --- read and clean ---
 
-    def _clean(self) -> None:
+    def cutters(self) -> list[Cutter]:
+        """One for each file, which cut it into ranges for workers."""
         least, most = _RANGE_BYTES
         size = max(least, min(most, self.bytes_total // _RANGES))
-        cutters = [
+        return [
             Cutter(
                 number,
                 each.path,
@@ -218,6 +219,9 @@ class _Preparation:
             )
             for number, (each, source) in enumerate(zip(self.files, self.work.sources, strict=True))
         ]
+
+    def _clean(self) -> None:
+        cutters = self.cutters()
         found = [Cleaned() for _each in cutters]
         ends: list[tuple[int, int]] = []
 
@@ -228,7 +232,7 @@ class _Preparation:
                     yield each
 
         done = 0
-        for number, cleaned in enumerate(self._deal(jobs(), "clean")):
+        for number, cleaned in enumerate(self.deal(jobs(), "clean")):
             file, length = ends[number]
             _add(found[file], cleaned)
             self._count(cleaned)
@@ -270,7 +274,7 @@ class _Preparation:
         """Reject duplicates; the others lie in the order of a version. Returns how many."""
         kept = done = 0
         total = sum(self.forms.values())
-        for sifted in self._deal(range(self.work.parts), "sift"):
+        for sifted in self.deal(range(self.work.parts), "sift"):
             kept += sifted.kept
             done += sifted.kept + sifted.lot.count
             self.rejections.absorb(sifted.lot)
@@ -296,7 +300,7 @@ class _Preparation:
             return Cuts()
         spools = range(self.work.spools)
         grouping.join(self.scratch, (worker.joins_path(self.scratch, each) for each in spools))
-        for _rows in self._deal(range(self.work.parts), "groups"):
+        for _rows in self.deal(range(self.work.parts), "groups"):
             pass
         planner = Planner()
         for bucket in range(self.work.buckets):
@@ -309,7 +313,7 @@ class _Preparation:
     def _write(self, cuts: Cuts, kept: int) -> Written:
         done = 0
         with VersionFiles(self.scratch / "version", bool(self.shares[2])) as files:
-            for pieces in self._deal(range(self.work.parts), "write", cuts):
+            for pieces in self.deal(range(self.work.parts), "write", cuts):
                 for name, (path, rows) in pieces.items():
                     files.append(name, Path(path), rows)
                     done += rows

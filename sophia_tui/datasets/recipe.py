@@ -10,7 +10,7 @@ from typing import Any, get_origin, get_type_hints
 import msgspec
 
 from sophia_tui.datasets.sources import unreadable
-from sophia_tui.datasets.steps import STEPS, Balance, ExactDuplicates, Normalise, Redact, Step
+from sophia_tui.datasets.steps import STEPS, ExactDuplicates, Normalise, Redact, Step
 from sophia_tui.errors import UsageError
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
@@ -58,6 +58,10 @@ def written(steps: Sequence[Step]) -> list[dict[str, Any]]:
 def read_back(told: Sequence[dict[str, Any]]) -> tuple[Step, ...]:
     """The recipe that was written. Raises UsageError D543 to D545."""
     return _checked([_step(*next(iter(entry.items()))) for entry in told])
+
+
+def without_redacting(steps: Sequence[Step]) -> tuple[Step, ...]:
+    return tuple(step for step in steps if not isinstance(step, Redact))
 
 
 def _of_option(option: str) -> Step:
@@ -167,6 +171,3 @@ def _no_recipe(path: Path, why: str) -> UsageError:
         why,
         _("Write a list of steps, each a name like redact, or a name with its settings."),
     )
-
-
-__all__ = ["THOROUGH", "USUAL", "Balance", "of_file", "of_options", "read_back", "written"]

@@ -7,12 +7,14 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from io import BytesIO
 from pathlib import Path
 from struct import Struct
 from typing import BinaryIO
 
 import msgspec
+from xxhash import xxh3_64_intdigest
 
 from sophia_tui.datasets import dedupe, split
 from sophia_tui.datasets.clean import Item, read_fast, read_strict
@@ -224,6 +226,27 @@ class Worker:
         for other in places[1:]:
             self._joins.extend((places[0], other))
         return places[0]
+
+    # --- preview ---
+
+    def sample(self, job: Range, most: int) -> list[tuple[int, int, int]]:
+        """The lines of a range that a seeded sample would take, `most` at most: rank, number and
+        the byte that they begin at. The lowest ranks of all ranges are the sample."""
+        source = self._work.sources[job.file]
+        found: list[tuple[int, int, int]] = []
+        at, number = job.start, job.first_line - 1
+        for raw in _lines(source, job):
+            number += 1
+            if raw.strip():
+                found.append((xxh3_64_intdigest(raw, seed=self._work.seed), number, at))
+                if len(found) > most * 8 + 1000:
+                    found = nsmallest(most, found)
+            at += len(raw) + 1
+        return nsmallest(most, found)
+
+    def look(self, job: Range) -> Iterator[tuple[Line, Item | None, tuple[str, Problem] | None]]:
+        """The rows of a range, before any step."""
+        return self._items(self._work.sources[job.file], job, Cleaned())
 
     # --- sift ---
 

@@ -7,6 +7,7 @@ from sophia_tui.services.ask import AskService
 from sophia_tui.services.audit import AuditService
 from sophia_tui.services.browse import BrowseService
 from sophia_tui.services.checkpoints import CheckpointsService
+from sophia_tui.services.clean import CleanService
 from sophia_tui.services.collect import CollectService
 from sophia_tui.services.datasets import DatasetsService
 from sophia_tui.services.demo import DemoService
@@ -45,6 +46,7 @@ SERVICES: tuple[type, ...] = (
     PruneService,
     CollectService,
     PrepareService,
+    CleanService,
     InspectService,
     BrowseService,
     QualityGateService,

@@ -34,6 +34,11 @@ CASES: dict[str, Case] = {
     "source.inspect": Case(),
     "prepare.run": Case({"name": "town", "seed": 5}, changes=("dataset_versions",)),
     "prepare.repair": Case({"suspected": True}),
+    "prepare.clean": Case({"name": "clean", "seed": 5}, changes=("dataset_versions",)),
+    "prepare.preview": Case({"rows": 3, "shown": 1, "seed": 5}),
+    "prepare.split": Case(
+        {"dataset": "town", "split": "90/10", "seed": 5}, changes=("dataset_versions",)
+    ),
     "prepare.inspect": Case({"files": ["pairs.jsonl"], "again": True}),
     "prepare.issues": Case({"code": ["no_question"], "limit": 3}),
     "prepare.browse": Case({"file": "pairs.jsonl", "line": 3, "count": 2, "chars": 100}),
