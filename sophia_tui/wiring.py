@@ -348,6 +348,12 @@ async def _datasets(house: House) -> Any:
     return DatasetsService((await house.store()).datasets)
 
 
+async def _versions(house: House) -> Any:
+    from sophia_tui.services.versions import VersionsService
+
+    return VersionsService(await house.store(), house.settings, house.paths, house.clock)
+
+
 async def _train(house: House) -> Any:
     from sophia_tui.services.train import TrainService
 
@@ -588,6 +594,7 @@ FACTORIES: dict[str, Factory] = {
     "CollectService": _collect,
     "PrepareService": _prepare,
     "DatasetsService": _datasets,
+    "VersionsService": _versions,
     "TrainService": _train,
     "TrainBeforeService": _before,
     "FinetuneService": _finetune,

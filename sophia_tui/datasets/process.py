@@ -34,6 +34,8 @@ STAGES = {
     "sift": (N_("Finding duplicates"), N_("rows")),
     "write": (N_("Writing"), N_("rows")),
     "repair": (N_("Repairing"), N_("lines")),
+    "compare": (N_("Comparing"), N_("rows")),
+    "export": (N_("Exporting"), N_("bytes")),
 }
 
 

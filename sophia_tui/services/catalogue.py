@@ -35,6 +35,7 @@ from sophia_tui.services.store import StoreService
 from sophia_tui.services.train import TrainService
 from sophia_tui.services.train_before import TrainBeforeService
 from sophia_tui.services.tuning import TuningService
+from sophia_tui.services.versions import VersionsService
 
 SERVICES: tuple[type, ...] = (
     OverviewService,
@@ -43,6 +44,7 @@ SERVICES: tuple[type, ...] = (
     CollectService,
     PrepareService,
     DatasetsService,
+    VersionsService,
     TrainService,
     TrainBeforeService,
     FinetuneService,
