@@ -63,6 +63,11 @@ class Paths:
         return self.data / "uploads"
 
     @property
+    def exports(self) -> Path:
+        """Versions of data sets that were copied out."""
+        return self.data / "exports"
+
+    @property
     def personas(self) -> Path:
         """What personas are given to learn, as files to prepare."""
         return self.data / "personas"

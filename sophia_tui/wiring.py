@@ -367,6 +367,8 @@ async def _browse(house: House) -> Any:
         return (await house.store()).datasets
 
     return BrowseService(datasets, house.settings, house.paths, house.clock)
+
+
 async def _quality_gate(house: House) -> Any:
     from sophia_tui.services.quality_gate import QualityGateService
 
@@ -378,6 +380,12 @@ async def _datasets(house: House) -> Any:
     from sophia_tui.services.datasets import DatasetsService
 
     return DatasetsService((await house.store()).datasets)
+
+
+async def _versions(house: House) -> Any:
+    from sophia_tui.services.versions import VersionsService
+
+    return VersionsService(await house.store(), house.settings, house.paths, house.clock)
 
 
 async def _train(house: House) -> Any:
@@ -623,6 +631,7 @@ FACTORIES: dict[str, Factory] = {
     "BrowseService": _browse,
     "QualityGateService": _quality_gate,
     "DatasetsService": _datasets,
+    "VersionsService": _versions,
     "TrainService": _train,
     "TrainBeforeService": _before,
     "FinetuneService": _finetune,

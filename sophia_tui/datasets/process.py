@@ -39,6 +39,8 @@ STAGES = {
     "search": (N_("Searching"), N_("bytes")),
     "issues": (N_("Looking for issues"), N_("bytes")),
     "save": (N_("Saving"), N_("bytes")),
+    "compare": (N_("Comparing"), N_("rows")),
+    "export": (N_("Exporting"), N_("bytes")),
 }
 
 

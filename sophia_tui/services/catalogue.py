@@ -38,6 +38,7 @@ from sophia_tui.services.store import StoreService
 from sophia_tui.services.train import TrainService
 from sophia_tui.services.train_before import TrainBeforeService
 from sophia_tui.services.tuning import TuningService
+from sophia_tui.services.versions import VersionsService
 
 SERVICES: tuple[type, ...] = (
     OverviewService,
@@ -49,6 +50,7 @@ SERVICES: tuple[type, ...] = (
     BrowseService,
     QualityGateService,
     DatasetsService,
+    VersionsService,
     TrainService,
     TrainBeforeService,
     FinetuneService,

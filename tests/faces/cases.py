@@ -49,6 +49,15 @@ CASES: dict[str, Case] = {
     "datasets.show": Case({"dataset": "town"}),
     "datasets.rejected": Case({"dataset": "town", "code": "duplicate", "limit": 1}),
     "datasets.rows": Case({"dataset": "town", "part": "valid", "text": "office 5", "limit": 2}),
+    "prepare.versions": Case({"name": "town", "deleted": True}),
+    "prepare.diff": Case({"first": seeded.OLD_VERSION, "second": "town", "limit": 3}),
+    "datasets.tag": Case(
+        {"dataset": "town", "tag": "approved", "protect": True}, changes=("dataset_tags",)
+    ),
+    "datasets.untag": Case({"dataset": "town@first"}, changes=("dataset_tags",)),
+    "datasets.export": Case({"dataset": "town@first", "part": "valid", "compression": "zst"}),
+    # one that a job does not wait for is deleted by tests/integration/test_versions.py
+    "datasets.delete": Case({"dataset": "town"}, error="SOPHIA-D555"),
     "train.start": Case(
         {
             "dataset": "town",
