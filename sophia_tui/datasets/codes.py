@@ -62,6 +62,8 @@ REASONS: dict[str, str] = {
     "image_role": N_("Message {message} shows an image and is not the user's."),
     # between records
     "duplicate": N_("The same as line {first_line} of {first_file}."),
+    # taken out later
+    "forgotten": N_("Taken out at a person's request."),
 }
 
 Detail = str | int

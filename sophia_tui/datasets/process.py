@@ -34,6 +34,7 @@ STAGES = {
     "sift": (N_("Finding duplicates"), N_("rows")),
     "write": (N_("Writing"), N_("rows")),
     "repair": (N_("Repairing"), N_("lines")),
+    "seek": (N_("Searching"), N_("rows")),
     "compare": (N_("Comparing"), N_("rows")),
     "export": (N_("Exporting"), N_("bytes")),
 }

@@ -13,6 +13,7 @@ from sophia_tui.services.evaluate import EvaluateService
 from sophia_tui.services.evaluations import EvaluationsService
 from sophia_tui.services.files import FilesService
 from sophia_tui.services.finetune import FinetuneService
+from sophia_tui.services.forget import ForgetService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
 from sophia_tui.services.models import ModelsService
@@ -45,6 +46,7 @@ SERVICES: tuple[type, ...] = (
     PrepareService,
     DatasetsService,
     VersionsService,
+    ForgetService,
     TrainService,
     TrainBeforeService,
     FinetuneService,
