@@ -46,11 +46,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Pair:
-    """One canonical preference pair: a prompt, and two answers to it, the first one the better."""
+    """One canonical preference pair: a prompt, and two answers to it, the first one the better.
+
+    `tools` are as in an example.
+    """
 
     messages: tuple[Message, ...]
     chosen: Message
     rejected: Message
+    tools: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
