@@ -87,6 +87,11 @@ class Paths:
         return self.data / "edits"
 
     @property
+    def inspections(self) -> Path:
+        """Reports of inspections, for files that are as they were; may be lost."""
+        return self.data / "inspections"
+
+    @property
     def state(self) -> Path:
         """Small files of one person's console: drafts, the screen to come back to."""
         return self.data / "state"

@@ -76,7 +76,7 @@ async def run_engine(
             elif "part" in message:
                 part(message["part"])
             elif "error" in message:
-                raise _raised(message["error"])
+                raise raised(message["error"])
             else:
                 return message["result"]
         raise _died(await process.wait())
@@ -136,7 +136,7 @@ def _progress(told: dict[str, Any]) -> Progress:
     return Progress(_(stage), told["done"], told["total"], _(unit))
 
 
-def _raised(told: dict[str, Any]) -> SophiaError:
+def raised(told: dict[str, Any]) -> SophiaError:
     kind = getattr(errors, told["kind"], DataError)
     problem: SophiaError = kind(
         told["code"].removeprefix("SOPHIA-"),

@@ -78,6 +78,7 @@ VERBS = {
     "edit": N_("edit a record"),
     "undo": N_("undo an edit"),
     "save": N_("save the edits"),
+    "issues": N_("issues, line by line"),
 }
 #: Verbs that mean something else for one subject.
 _VERBS_OF = {"schedules.add": N_("add")}

@@ -42,6 +42,8 @@ CASES: dict[str, Case] = {
     "prepare.undo": Case({"file": "pairs.jsonl"}),
     # nothing was edited; tests/integration/test_browse.py saves
     "prepare.save": Case({"file": "pairs.jsonl", "to": "edited.jsonl"}, error="SOPHIA-D584"),
+    "prepare.inspect": Case({"files": ["pairs.jsonl"], "again": True}),
+    "prepare.issues": Case({"code": ["no_question"], "limit": 3}),
     "datasets.list": Case(),
     "datasets.show": Case({"dataset": "town"}),
     "datasets.rejected": Case({"dataset": "town", "code": "duplicate", "limit": 1}),
