@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 from sophia_tui.datasets import index
 from sophia_tui.datasets.blocks import read_block
 from sophia_tui.datasets.codes import Problem
+from sophia_tui.datasets.fast import FastReader
 from sophia_tui.datasets.index import Place
 from sophia_tui.datasets.reader import MAX_LINE_BYTES
 from sophia_tui.datasets.sources import unreadable
@@ -318,7 +319,7 @@ class IssueTask(Task):
         return None
 
     def _wrong(self, stretch: Stretch) -> list[int]:
-        block = read_block(stretch.data)
+        block = FastReader(keep=False).read(stretch.data)
         found = [line for line, problem in block.unusable if self.code in (None, problem.code)]
         if self.code in block.notes:
             found += block.notes[self.code].lines

@@ -23,6 +23,7 @@ from sophia_tui.services.views import MOST_ROWS
 from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
+    from sophia_tui.datasets.found import Found
     from sophia_tui.datasets.index import Index, Place
     from sophia_tui.datasets.overlay import Edit, Overlay
     from sophia_tui.settings import Settings
@@ -258,6 +259,10 @@ class SaveOutput(Output):
     kept: str | None = Field(default=None, title=N_("Original"))
 
 
+#: The answer where no kept inspection can tell.
+_NOT_KNOWN = BrowseInput.model_construct()
+
+
 @dataclass(frozen=True)
 class _Source:
     """The file that is meant; `shown` is how the person named it; only a file can be edited."""
@@ -301,11 +306,11 @@ class BrowseService:
         overlay = await asyncio.to_thread(self._overlay, source)
         if not request.issue:
             return await self._page(context, request, source, overlay)
-        spot = await self._issue(context, request, source, overlay)
-        if spot is None:
+        sought = await asyncio.to_thread(self._inspected_issue, request, source, overlay)
+        if sought is _NOT_KNOWN:
+            sought = await self._sought_issue(context, request, source, overlay)
+        if sought is None:
             return self._nothing(source, overlay)
-        at = None if spot["at"] < 0 else spot["at"]
-        sought = request.model_copy(update={"line": spot["line"], "at": at})
         return await self._page(context, sought, source, overlay)
 
     @operation(
@@ -638,6 +643,8 @@ class BrowseService:
         if lines is None and source.plain:
             about = await asyncio.to_thread(self._about, source)
         edits = overlay.edits if overlay and not overlay.stale else {}
+        if exact and page["records"]:
+            await asyncio.to_thread(self._add_inspected, source, page["records"])
         return BrowseOutput(
             file=source.shown,
             compression=None if source.plain else source.kind,
@@ -650,6 +657,18 @@ class BrowseService:
             edits=_edits_view(overlay) if overlay and overlay.version else None,
             items=[_record(each, edits.get(each["line"])) for each in page["records"]],
         )
+
+    def _add_inspected(self, source: _Source, records: list[dict[str, Any]]) -> None:
+        """What only an inspection of the whole file can know of these lines, if one is kept."""
+        found = self._found(source)
+        if found is None:
+            return
+        by_line = {each["line"]: each for each in records if not each["edited"]}
+        for code in found.codes:
+            for line, details in found.between(code, records[0]["line"], records[-1]["line"]):
+                record = by_line.get(line)
+                if record and code not in [known for known, _details in record["problems"]]:
+                    record["problems"].append([code, details])
 
     def _nothing(self, source: _Source, overlay: "Overlay | None") -> BrowseOutput:
         """No such issue is in the file from there on."""
@@ -711,13 +730,34 @@ class BrowseService:
         with source.path.open("rb") as stream:
             return index.lines_about(stream)
 
-    async def _issue(
+    def _inspected_issue(
+        self, request: BrowseInput, source: _Source, overlay: "Overlay | None"
+    ) -> BrowseInput | None:
+        """The page of the issue by what a kept inspection found; _NOT_KNOWN where there is none
+        that can tell. None: there is no such issue."""
+        found = self._found(source)
+        if found is None or (overlay and overlay.edits) or not source.plain:
+            return _NOT_KNOWN
+        line = found.nearest(request.line, request.code, request.issue == "previous")
+        if line is None and request.code and request.code not in found.codes:
+            return _NOT_KNOWN
+        if line is None:
+            return None
+        return request.model_copy(update={"line": line, "at": None, "exact": True})
+
+    def _found(self, source: _Source) -> "Found | None":
+        from sophia_tui.datasets.found import find_report
+
+        return find_report(self._paths.inspections, source.path)
+
+    async def _sought_issue(
         self,
         context: Context,
         request: BrowseInput,
         source: _Source,
         overlay: "Overlay | None",
-    ) -> dict[str, int] | None:
+    ) -> BrowseInput | None:
+        """The page of the issue, by reading on until one is met."""
         from sophia_tui.datasets.pages import IssueTask
         from sophia_tui.datasets.process import run_engine
 
@@ -747,7 +787,10 @@ class BrowseService:
             edited=_edited_texts(overlay),
         )
         spot: dict[str, int] | None = await run_engine(task, context)
-        return spot
+        if spot is None:
+            return None
+        found_at = None if spot["at"] < 0 else spot["at"]
+        return request.model_copy(update={"line": spot["line"], "at": found_at})
 
     # -- edits
 

@@ -29,6 +29,7 @@ from sophia_tui.services.browse import (
     SearchInput,
     UndoInput,
 )
+from sophia_tui.services.inspect import InspectInput, InspectService
 from sophia_tui.services.operations import masked
 
 GOOD = '{"question": "Quando?", "answer": "Amanhã %d."}'
@@ -179,6 +180,20 @@ async def test_issues_are_found_by_their_code(house: House) -> None:
     house.file(rows(50, bad=(5,)) + "no json\n" + rows(20))
     assert numbers(await house.browse(issue="next", code="json", count=1)) == [51]
     assert not (await house.browse(issue="next", line=52, code="json")).found
+
+
+async def test_what_a_kept_inspection_found_is_shown_and_gone_to(house: House) -> None:
+    path = house.file(rows(300, bad=(20,)) + GOOD % 7 + "\n")
+    assert (await house.browse(line=301)).items[0].codes == []
+    inspecting = InspectService(Settings(house.data), house.paths)  # type: ignore[arg-type]
+    await inspecting.inspect(person(), InspectInput(path=str(path)))
+    assert (await house.browse(line=301)).items[0].codes == ["duplicate"]
+    assert numbers(await house.browse(issue="next", code="duplicate", count=1)) == [301]
+    assert numbers(await house.browse(issue="previous", line=301, count=1)) == [20]
+    await house.edit(20, GOOD % 999)
+    assert not (await house.browse(issue="next")).found
+    path.write_text(rows(301))
+    assert (await house.browse(line=301)).items[0].codes == []
 
 
 @pytest.mark.parametrize("kind", ["gzip", "zstd"])
