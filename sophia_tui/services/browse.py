@@ -259,10 +259,6 @@ class SaveOutput(Output):
     kept: str | None = Field(default=None, title=N_("Original"))
 
 
-#: The answer where no kept inspection can tell.
-_NOT_KNOWN = BrowseInput.model_construct()
-
-
 @dataclass(frozen=True)
 class _Source:
     """The file that is meant; `shown` is how the person named it; only a file can be edited."""
@@ -306,9 +302,11 @@ class BrowseService:
         overlay = await asyncio.to_thread(self._overlay, source)
         if not request.issue:
             return await self._page(context, request, source, overlay)
-        sought = await asyncio.to_thread(self._inspected_issue, request, source, overlay)
-        if sought is _NOT_KNOWN:
+        telling = await asyncio.to_thread(self._telling, request, source, overlay)
+        if telling is None:
             sought = await self._sought_issue(context, request, source, overlay)
+        else:
+            sought = await asyncio.to_thread(_inspected_issue, request, telling)
         if sought is None:
             return self._nothing(source, overlay)
         return await self._page(context, sought, source, overlay)
@@ -730,20 +728,15 @@ class BrowseService:
         with source.path.open("rb") as stream:
             return index.lines_about(stream)
 
-    def _inspected_issue(
+    def _telling(
         self, request: BrowseInput, source: _Source, overlay: "Overlay | None"
-    ) -> BrowseInput | None:
-        """The page of the issue by what a kept inspection found; _NOT_KNOWN where there is none
-        that can tell. None: there is no such issue."""
+    ) -> "Found | None":
+        """The kept inspection that knows where the next issue is, if one does: it knows of no edit,
+        and not of a code that it did not look for."""
         found = self._found(source)
         if found is None or (overlay and overlay.edits) or not source.plain:
-            return _NOT_KNOWN
-        line = found.nearest(request.line, request.code, request.issue == "previous")
-        if line is None and request.code and request.code not in found.codes:
-            return _NOT_KNOWN
-        if line is None:
             return None
-        return request.model_copy(update={"line": line, "at": None, "exact": True})
+        return found if request.code is None or request.code in found.codes else None
 
     def _found(self, source: _Source) -> "Found | None":
         from sophia_tui.datasets.found import find_report
@@ -885,6 +878,14 @@ class BrowseService:
             line=touched.line if touched and done and do != "drop" else None,
             edits=_edits_view(overlay),
         )
+
+
+def _inspected_issue(request: BrowseInput, found: "Found") -> BrowseInput | None:
+    """The page of the next or the previous issue; None: there is none."""
+    line = found.nearest(request.line, request.code, request.issue == "previous")
+    if line is None:
+        return None
+    return request.model_copy(update={"line": line, "at": None, "exact": True})
 
 
 def _edited_texts(overlay: "Overlay | None") -> dict[str, str]:

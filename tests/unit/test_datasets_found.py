@@ -1,6 +1,5 @@
 """What an inspection found is looked up by line as if all of it were read."""
 
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
