@@ -354,6 +354,12 @@ async def _prepare(house: House) -> Any:
     return PrepareService(store.datasets, house.settings, house.paths, house.clock)
 
 
+async def _inspect(house: House) -> Any:
+    from sophia_tui.services.inspect import InspectService
+
+    return InspectService(house.settings, house.paths)
+
+
 async def _browse(house: House) -> Any:
     from sophia_tui.services.browse import BrowseService
 
@@ -367,12 +373,23 @@ async def _inspect(house: House) -> Any:
     from sophia_tui.services.inspect import InspectService
 
     return InspectService(house.settings, house.paths)
+async def _quality_gate(house: House) -> Any:
+    from sophia_tui.services.quality_gate import QualityGateService
+
+    store = await house.store()
+    return QualityGateService(store.datasets, house.settings, house.paths, house.clock)
 
 
 async def _datasets(house: House) -> Any:
     from sophia_tui.services.datasets import DatasetsService
 
     return DatasetsService((await house.store()).datasets)
+
+
+async def _versions(house: House) -> Any:
+    from sophia_tui.services.versions import VersionsService
+
+    return VersionsService(await house.store(), house.settings, house.paths, house.clock)
 
 
 async def _train(house: House) -> Any:
@@ -616,7 +633,9 @@ FACTORIES: dict[str, Factory] = {
     "PrepareService": _prepare,
     "BrowseService": _browse,
     "InspectService": _inspect,
+    "QualityGateService": _quality_gate,
     "DatasetsService": _datasets,
+    "VersionsService": _versions,
     "TrainService": _train,
     "TrainBeforeService": _before,
     "FinetuneService": _finetune,

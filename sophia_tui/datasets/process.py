@@ -33,11 +33,14 @@ STAGES = {
     "read": (N_("Reading"), N_("bytes")),
     "sift": (N_("Finding duplicates"), N_("rows")),
     "write": (N_("Writing"), N_("rows")),
+    "near": (N_("Comparing"), N_("rows")),
     "repair": (N_("Repairing"), N_("lines")),
     "index": (N_("Finding the lines"), N_("bytes")),
     "search": (N_("Searching"), N_("bytes")),
     "issues": (N_("Looking for issues"), N_("bytes")),
     "save": (N_("Saving"), N_("bytes")),
+    "compare": (N_("Comparing"), N_("rows")),
+    "export": (N_("Exporting"), N_("bytes")),
 }
 
 

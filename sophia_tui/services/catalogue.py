@@ -28,6 +28,7 @@ from sophia_tui.services.prices import PricesService
 from sophia_tui.services.promote import PromoteService
 from sophia_tui.services.provider import ProviderService
 from sophia_tui.services.prune import PruneService
+from sophia_tui.services.quality_gate import QualityGateService
 from sophia_tui.services.queue import QueueService
 from sophia_tui.services.schedules import SchedulesService
 from sophia_tui.services.serving import ServingService
@@ -37,6 +38,7 @@ from sophia_tui.services.store import StoreService
 from sophia_tui.services.train import TrainService
 from sophia_tui.services.train_before import TrainBeforeService
 from sophia_tui.services.tuning import TuningService
+from sophia_tui.services.versions import VersionsService
 
 SERVICES: tuple[type, ...] = (
     OverviewService,
@@ -46,7 +48,9 @@ SERVICES: tuple[type, ...] = (
     PrepareService,
     BrowseService,
     InspectService,
+    QualityGateService,
     DatasetsService,
+    VersionsService,
     TrainService,
     TrainBeforeService,
     FinetuneService,

@@ -191,7 +191,9 @@ class PrepareService:
         from sophia_tui.datasets.tasks import RepairTask
 
         folder = self._folder(request.folder)
-        chosen = await asyncio.to_thread(select, folder, request.files, self._settings.history_file)
+        chosen = await asyncio.to_thread(
+            select, folder, request.files, self._settings.history_file, True
+        )
         task = RepairTask(
             context.language,
             [str(path) for path in chosen.files],
