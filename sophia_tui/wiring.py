@@ -373,6 +373,8 @@ async def _inspect(house: House) -> Any:
     from sophia_tui.services.inspect import InspectService
 
     return InspectService(house.settings, house.paths)
+
+
 async def _quality_gate(house: House) -> Any:
     from sophia_tui.services.quality_gate import QualityGateService
 

@@ -149,7 +149,7 @@ class BrowseOutput(Output):
         if not self.found:
             found.append(_("There is no such issue from there on."))
         if self.compression:
-            found.append(_("The file is compressed: it is read from its beginning, without jumps."))
+            found.append(_("It is no plain file: it is read from its beginning, without jumps."))
         if self.edits and self.edits.stale:
             found.append(_("The file changed since records of it were edited; no edit is shown."))
         return found
@@ -294,7 +294,7 @@ class BrowseService:
         positional=("file",),
     )
     async def browse(self, context: Context, request: BrowseInput) -> BrowseOutput:
-        """Raises NotFoundError D396, D404, D567, RefusedError D398, DataError D306, D562,
+        """Raises NotFoundError D396, D404, D567, RefusedError D398, DataError D306, D511,
         UsageError D568."""
         import asyncio
 
@@ -507,9 +507,9 @@ class BrowseService:
         if not source.plain:
             raise UsageError(
                 "D581",
-                _("A compressed file can't be edited."),
+                _("A compressed file or a table can't be edited."),
                 _("Its records can't be put in without writing all of it anew."),
-                _("Decompress it first, e.g. by `sophia prepare convert`."),
+                _("Convert it first (`sophia prepare convert`)."),
             )
         return source
 
@@ -688,7 +688,7 @@ class BrowseService:
 
         edited = edited_bytes(_edited_texts(overlay)) if place.exact else {}
         try:
-            return plain_page(source.path, source.kind, place, request.count, request.chars, edited)
+            return plain_page(source.path, place, request.count, request.chars, edited)
         except OSError as problem:
             raise unreadable(source.path, problem) from problem
 
@@ -701,7 +701,6 @@ class BrowseService:
         task = PageTask(
             context.language,
             str(source.path),
-            source.kind,
             request.line,
             request.count,
             request.chars,
@@ -711,11 +710,11 @@ class BrowseService:
         if page == FAR:
             raise UsageError(
                 "D568",
-                _("There is no jump in a compressed file."),
+                _("There is no jump in a compressed file or a table."),
                 _("Line {line} is only found by reading everything before it.").format(
                     line=number(request.line)
                 ),
-                _("Have it read (--exact), or decompress the file first."),
+                _("Have it read (--exact), or convert it first (`sophia prepare convert`)."),
             )
         if page is None:
             raise _beyond(source, request.line, None)
@@ -765,9 +764,9 @@ class BrowseService:
         elif backwards:
             raise UsageError(
                 "D585",
-                _("There is no way back in a compressed file."),
+                _("There is no way back in a compressed file or a table."),
                 _("It is read from its beginning alone."),
-                _("Decompress the file first."),
+                _("Convert it first (`sophia prepare convert`)."),
             )
         task = IssueTask(
             context.language,
