@@ -369,6 +369,12 @@ async def _browse(house: House) -> Any:
     return BrowseService(datasets, house.settings, house.paths, house.clock)
 
 
+async def _inspect(house: House) -> Any:
+    from sophia_tui.services.inspect import InspectService
+
+    return InspectService(house.settings, house.paths)
+
+
 async def _quality_gate(house: House) -> Any:
     from sophia_tui.services.quality_gate import QualityGateService
 
@@ -634,8 +640,8 @@ FACTORIES: dict[str, Factory] = {
     "SetupService": _setup,
     "CollectService": _collect,
     "PrepareService": _prepare,
-    "InspectService": _inspect,
     "BrowseService": _browse,
+    "InspectService": _inspect,
     "QualityGateService": _quality_gate,
     "DatasetsService": _datasets,
     "VersionsService": _versions,
