@@ -376,6 +376,12 @@ async def _browse(house: House) -> Any:
     return BrowseService(datasets, house.settings, house.paths, house.clock)
 
 
+async def _inspect(house: House) -> Any:
+    from sophia_tui.services.inspect import InspectService
+
+    return InspectService(house.settings, house.paths)
+
+
 async def _quality_gate(house: House) -> Any:
     from sophia_tui.services.quality_gate import QualityGateService
 
@@ -387,6 +393,19 @@ async def _datasets(house: House) -> Any:
     from sophia_tui.services.datasets import DatasetsService
 
     return DatasetsService((await house.store()).datasets)
+
+
+async def _versions(house: House) -> Any:
+    from sophia_tui.services.versions import VersionsService
+
+    return VersionsService(await house.store(), house.settings, house.paths, house.clock)
+
+
+async def _forget(house: House) -> Any:
+    from sophia_tui.services.forget import ForgetService
+
+    store = await house.store()
+    return ForgetService(store, house.source, house.settings, house.paths, house.clock)
 
 
 async def _train(house: House) -> Any:
@@ -631,8 +650,11 @@ FACTORIES: dict[str, Factory] = {
     "CleanService": _clean,
     "InspectService": _inspect,
     "BrowseService": _browse,
+    "InspectService": _inspect,
     "QualityGateService": _quality_gate,
     "DatasetsService": _datasets,
+    "VersionsService": _versions,
+    "ForgetService": _forget,
     "TrainService": _train,
     "TrainBeforeService": _before,
     "FinetuneService": _finetune,

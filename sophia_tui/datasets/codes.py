@@ -128,6 +128,8 @@ REASONS: dict[str, str] = {
     "unknown_language": N_("Its language can't be told."),
     "judged_badly": N_("People judged it badly."),
     "not_judged_well": N_("Nobody judged it well."),
+    # taken out later
+    "forgotten": N_("Taken out at a person's request."),
 }
 
 Detail = str | int

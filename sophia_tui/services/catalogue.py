@@ -15,6 +15,7 @@ from sophia_tui.services.evaluate import EvaluateService
 from sophia_tui.services.evaluations import EvaluationsService
 from sophia_tui.services.files import FilesService
 from sophia_tui.services.finetune import FinetuneService
+from sophia_tui.services.forget import ForgetService
 from sophia_tui.services.inspect import InspectService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
@@ -39,6 +40,7 @@ from sophia_tui.services.store import StoreService
 from sophia_tui.services.train import TrainService
 from sophia_tui.services.train_before import TrainBeforeService
 from sophia_tui.services.tuning import TuningService
+from sophia_tui.services.versions import VersionsService
 
 SERVICES: tuple[type, ...] = (
     OverviewService,
@@ -49,8 +51,11 @@ SERVICES: tuple[type, ...] = (
     CleanService,
     InspectService,
     BrowseService,
+    InspectService,
     QualityGateService,
     DatasetsService,
+    VersionsService,
+    ForgetService,
     TrainService,
     TrainBeforeService,
     FinetuneService,
