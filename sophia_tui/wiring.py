@@ -650,7 +650,6 @@ FACTORIES: dict[str, Factory] = {
     "CleanService": _clean,
     "InspectService": _inspect,
     "BrowseService": _browse,
-    "InspectService": _inspect,
     "QualityGateService": _quality_gate,
     "DatasetsService": _datasets,
     "VersionsService": _versions,

@@ -148,7 +148,8 @@ def read_fast(raw: bytes) -> Item | None:
     What the strict reader refuses is never taken: every quotation mark is accounted for, so that no
     key occurs twice.
     """
-    if b"\\u" in raw and _ODD_ESCAPE.search(raw):
+    escaped = b"\\u" in raw
+    if (escaped and _ODD_ESCAPE.search(raw)) or raw.endswith(b"\r"):
         return None
     try:
         known = _KNOWN.decode(raw)
@@ -156,59 +157,76 @@ def read_fast(raw: bytes) -> Item | None:
         return None
     turns = known.messages
     if turns is UNSET:
-        question, answer = known.question, known.answer
-        if question is UNSET or answer is UNSET:
+        if known.question is UNSET or known.answer is UNSET:
             return None
+        turns = [_Turn("user", known.question), _Turn("assistant", known.answer)]
         quotes = 8
-        turns = [_Turn("user", question), _Turn("assistant", answer)]
     elif known.question is UNSET and known.answer is UNSET:
         quotes = 2 + 8 * len(turns)
     else:
         return None
+    texts = [turn.content for turn in turns]
+    if not texts or not all(texts) or any(map(str.isspace, texts)):
+        return None
+    if (escaped or b"<" in raw or b"INST]" in raw) and any(map(_is_special, texts)):
+        return None
+    if turns[-1].role != "assistant":
+        return None
+    if b"weight" in raw:
+        weights = _weighed(turns)
+        if weights is None:
+            return None
+        quotes += 2 * weights
+    item = Item(raw)
+    item._turns = turns
+    standing = _delimiters(raw)
+    if quotes != standing:
+        if raw.count(b"{") + raw.count(b"[") > _DEEP + len(turns):
+            return None
+        besides = {name: value for name in _BESIDES if (value := getattr(known, name)) is not UNSET}
+        if quotes + _quotes(besides) != standing:
+            return None
+        item.besides = besides
+        if known.messages is not UNSET or not besides.keys() <= _ANSWERED:
+            item.notes = ("record_fields",)
+    return item
+
+
+def _weighed(turns: list[_Turn]) -> int | None:
+    """How many turns have a weight, where they may; None where one may not, or none is learnt."""
+    weights = 0
     learnt = False
-    for place, turn in enumerate(turns, start=1):
-        text = turn.content
-        if not text or text.isspace() or "\0" in text:
-            return None
-        quotes += text.count('"')
-        if ("<" in text or "[" in text) and _is_special(text, place):
-            return None
+    for turn in turns:
         if turn.weight is not None:
-            quotes += 2
+            weights += 1
             if turn.role != "assistant":
                 return None
             if turn.weight == 1:
                 turn.weight = None
         learnt = learnt or (turn.role == "assistant" and turn.weight != 0)
-    if not learnt or turns[-1].role != "assistant":
-        return None
-    besides = None
-    if quotes != raw.count(b'"'):
-        if raw.count(b"{") + raw.count(b"[") > _DEEP + len(turns):
-            return None
-        besides = {name: value for name in _BESIDES if (value := getattr(known, name)) is not UNSET}
-        if quotes + _quotes(besides) != raw.count(b'"'):
-            return None
-    item = Item(raw)
-    item._turns = turns
-    item.besides = besides
-    if besides and (known.messages is not UNSET or not besides.keys() <= _ANSWERED):
-        item.notes = ("record_fields",)
-    return item
+    return weights if learnt else None
 
 
-def _is_special(text: str, place: int) -> bool:
+def _delimiters(raw: bytes) -> int:
+    """Quotation marks that are not escaped."""
+    if b"\\" not in raw:
+        return raw.count(b'"')
+    raw = raw.replace(b"\\\\", b"")
+    return raw.count(b'"') - raw.count(b'\\"')
+
+
+def _is_special(text: str) -> bool:
     try:
-        formats.refuse_special(text, place)
+        formats.refuse_special(text, 1)
     except Unusable:
         return True
     return False
 
 
 def _quotes(value: Any) -> int:
-    """How many quotation marks the JSON of a value needs, marks within texts included."""
+    """How many quotation marks that are not escaped the JSON of a value needs."""
     if isinstance(value, str):
-        return 2 + value.count('"')
+        return 2
     if isinstance(value, dict):
         return sum(_quotes(key) + _quotes(each) for key, each in value.items())
     if isinstance(value, list):

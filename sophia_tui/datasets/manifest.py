@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from sophia_tui.datasets import split
 from sophia_tui.datasets.codes import summary
 from sophia_tui.datasets.reader import MAX_LINE_BYTES
+from sophia_tui.datasets.redact import Pseudonyms
+from sophia_tui.datasets.redact import settings as redact_settings
 from sophia_tui.datasets.rejections import Rejections
 from sophia_tui.datasets.split import KEYS
 from sophia_tui.datasets.steps import Redact, Step
@@ -27,7 +29,11 @@ REPAIR_VERSION = 1
 
 
 def steps_of(
-    request: "Request", recipe: Sequence[Step], repaired: bool, form: str
+    request: "Request",
+    recipe: Sequence[Step],
+    repaired: bool,
+    form: str,
+    pseudonyms: Pseudonyms | None,
 ) -> list[dict[str, Any]]:
     """Every step with its version and settings. Of a version that is split anew these are its own,
     but for the split."""
@@ -40,7 +46,8 @@ def steps_of(
         form_settings = {"form": PAIRS} if form == PAIRS else {}
         steps.append({"step": "convert", "version": FORMATS_VERSION, "settings": form_settings})
     for each in recipe:
-        steps.append({"step": each.NAME, "version": each.VERSION, "settings": each.recorded()})
+        recorded = redact_settings(pseudonyms) if isinstance(each, Redact) else each.recorded()
+        steps.append({"step": each.NAME, "version": each.VERSION, "settings": recorded})
     settings: dict[str, Any] = {"shares": request.split, "seed": request.seed}
     if set(request.group) != set(KEYS):
         settings["group"] = sorted(request.group)

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sophia_tui.datasets import dedupe, grouping, passes, recipe, split, together, worker
+from sophia_tui.datasets import dedupe, grouping, passes, recipe, redact, split, together, worker
 from sophia_tui.datasets.copy_export import Verdict
 from sophia_tui.datasets.grouping import Cuts, Planner
 from sophia_tui.datasets.manifest import manifest_of, mixed, nothing_usable, steps_of
@@ -72,6 +72,7 @@ class Request:
     stratify: str | None = None
     done_before: tuple[dict[str, Any], ...] = ()
     version: bool = False
+    pseudonym_key: str = ""
     processes: int = 0
 
 
@@ -126,6 +127,8 @@ class Preparation:
         self.progress = progress
         self.shares = split.shares_of(request.split)
         self.recipe = _recipe(request)
+        key = request.pseudonym_key
+        self.pseudonyms = redact.Pseudonyms(key) if key else None
         selection = select(
             Path(request.folder), request.files, Path(request.history) if request.history else None
         )
@@ -164,7 +167,14 @@ class Preparation:
                 )
                 for number, each in enumerate(self.files)
             ),
-            looks=tuple((each.NAME, each.ready()) for each in self.recipe if not each.OF_ALL),
+            looks=tuple(
+                (
+                    each.NAME,
+                    each.by(self.pseudonyms) if isinstance(each, Redact) else each.ready(),
+                )
+                for each in self.recipe
+                if not each.OF_ALL
+            ),
             parts=dedupe.parts_for(self.bytes_total),
             spools=self.processes,
             seed=request.seed,
@@ -325,7 +335,7 @@ class Preparation:
         repaired = any(each.repair for each in self.work.sources)
         manifest = manifest_of(
             self.request,
-            steps_of(self.request, self.recipe, repaired, form),
+            steps_of(self.request, self.recipe, repaired, form, self.pseudonyms),
             form,
             kept,
             self.rows_in,

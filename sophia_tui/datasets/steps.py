@@ -120,10 +120,15 @@ class Redact(Step):
     VERSION = redact.VERSION
 
     def ready(self) -> Look:
+        return self.by(None)
+
+    def by(self, pseudonyms: redact.Pseudonyms | None) -> Look:
+        """With pseudonyms a value has the same placeholder in all rows."""
+
         def look(item: Item) -> Counter[str] | None:
             if not may_hold(item.row):
                 return None
-            example, counts = redact.redact(item.example, item.row)
+            example, counts = redact.redact(item.example, item.row, pseudonyms)
             if not counts:
                 return None
             item.example = example

@@ -194,6 +194,7 @@ class CleanService:
                 repair=request.repair,
                 form=request.form,
                 recipe=tuple(recipe.written(request.steps(recipe.THOROUGH))),
+                pseudonym_key=self._preparer.pseudonym_key,
             )
             task = PreviewTask(context.language, asked, request.rows, request.shown)
             told = await run_engine(task, context)

@@ -165,6 +165,11 @@ class Preparer:
         path = Path(chosen).expanduser()
         return (path if path.is_absolute() else self._settings.root / path).absolute()
 
+    @property
+    def pseudonym_key(self) -> str:
+        key = self._settings.pseudonym_key
+        return key.get_secret_value() if key else ""
+
     async def make(self, context: Context, request: "Request") -> PrepareOutput:
         """The version that a request asks for; target and scratch are filled in here.
 
