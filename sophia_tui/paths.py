@@ -77,6 +77,11 @@ class Paths:
         return self.data / "previews"
 
     @property
+    def inspections(self) -> Path:
+        """Reports of inspections, for files that are as they were; may be lost."""
+        return self.data / "inspections"
+
+    @property
     def state(self) -> Path:
         """Small files of one person's console: drafts, the screen to come back to."""
         return self.data / "state"

@@ -65,7 +65,7 @@ async def run_engine(task: Task, context: Context, keep_open: tuple[int, ...] = 
             if "progress" in message:
                 context.progress(_progress(message["progress"]))
             elif "error" in message:
-                raise _raised(message["error"])
+                raise raised(message["error"])
             else:
                 return message["result"]
         raise _died(await process.wait())
@@ -125,7 +125,7 @@ def _progress(told: dict[str, Any]) -> Progress:
     return Progress(_(stage), told["done"], told["total"], _(unit))
 
 
-def _raised(told: dict[str, Any]) -> SophiaError:
+def raised(told: dict[str, Any]) -> SophiaError:
     kind = getattr(errors, told["kind"], DataError)
     problem: SophiaError = kind(
         told["code"].removeprefix("SOPHIA-"),

@@ -13,6 +13,7 @@ from sophia_tui.services.evaluate import EvaluateService
 from sophia_tui.services.evaluations import EvaluationsService
 from sophia_tui.services.files import FilesService
 from sophia_tui.services.finetune import FinetuneService
+from sophia_tui.services.inspect import InspectService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
 from sophia_tui.services.models import ModelsService
@@ -42,6 +43,7 @@ SERVICES: tuple[type, ...] = (
     PruneService,
     CollectService,
     PrepareService,
+    InspectService,
     DatasetsService,
     TrainService,
     TrainBeforeService,

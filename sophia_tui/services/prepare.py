@@ -160,6 +160,7 @@ class PrepareService:
         role=Role.OPERATOR,
         writes=True,
         dry_run=True,
+        detaches=True,
         target="name",
     )
     async def run(self, context: Context, request: PrepareInput) -> PrepareOutput:

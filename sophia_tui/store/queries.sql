@@ -80,14 +80,21 @@ WITH taken AS (
         AND (not_before IS NULL OR not_before <= pg_catalog.now())
         AND (NOT %(quiet)s OR kind <> 'train' OR regardless)
         AND id <> ALL (%(without)s::text[])
-        AND (%(hosted)s OR %(slots)s::integer IS NULL OR (SELECT slot FROM free) < %(slots)s)
+        AND (%(hosted)s OR kind = 'data' OR %(slots)s::integer IS NULL
+            OR (SELECT slot FROM free) < %(slots)s)
+        -- work on data waits for no training, only for its like
+        AND (kind <> 'data' OR (
+            SELECT count(*) FROM sophia.jobs AS other
+            WHERE other.host = %(host)s AND other.kind = 'data'
+                AND other.state IN ('validating', 'running', 'pausing')
+        ) < 2)
     ORDER BY place LIMIT 1 FOR UPDATE SKIP LOCKED
 )
 UPDATE sophia.jobs AS j
 SET state = 'validating', worker_id = %(worker)s, host = %(host)s, folder = %(folder)s,
     boot_id = NULL, pid = NULL, process_started = NULL, heartbeat_at = pg_catalog.now(),
     waiting = NULL, not_before = NULL, version = j.version + 1,
-    slot = CASE WHEN %(hosted)s THEN NULL ELSE (SELECT slot FROM free) END
+    slot = CASE WHEN %(hosted)s OR j.kind = 'data' THEN NULL ELSE (SELECT slot FROM free) END
 FROM chosen WHERE j.id = chosen.id
 RETURNING j.*
 

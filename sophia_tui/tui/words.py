@@ -73,6 +73,7 @@ VERBS = {
     "remove": N_("remove"),
     "run-now": N_("run at once"),
     "files": N_("files"),
+    "issues": N_("issues, line by line"),
 }
 #: Verbs that mean something else for one subject.
 _VERBS_OF = {"schedules.add": N_("add")}
