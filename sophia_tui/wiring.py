@@ -354,6 +354,12 @@ async def _prepare(house: House) -> Any:
     return PrepareService(store.datasets, house.settings, house.paths, house.clock)
 
 
+async def _convert(house: House) -> Any:
+    from sophia_tui.services.convert import ConvertService
+
+    return ConvertService(house.settings)
+
+
 async def _inspect(house: House) -> Any:
     from sophia_tui.services.inspect import InspectService
 
@@ -606,6 +612,7 @@ FACTORIES: dict[str, Factory] = {
     "CollectService": _collect,
     "PrepareService": _prepare,
     "InspectService": _inspect,
+    "ConvertService": _convert,
     "DatasetsService": _datasets,
     "TrainService": _train,
     "TrainBeforeService": _before,

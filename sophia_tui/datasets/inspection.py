@@ -26,7 +26,12 @@ PROBES: dict[str, str] = {}
 
 #: How much an issue matters, where it is no error; an error keeps the row from being used.
 WARNING, NOTE, ERROR = "warning", "note", "error"
-_NOTES = frozenset({"bom", "crlf", "blank", "copy_end", "message_fields"})
+_NOTES = frozenset(
+    {
+        *("bom", "crlf", "blank", "copy_end"),
+        *("record_fields", "message_fields", "text_parts", "call_ids"),
+    }
+)
 
 
 class Asked(msgspec.Struct, frozen=True):

@@ -100,7 +100,7 @@ def plain_turn(message: Message) -> dict[str, Any]:
     if message.name is not None:
         plain["name"] = message.name
     if message.tool_calls:
-        plain["tool_calls"] = message.tool_calls
+        plain["tool_calls"] = list(message.tool_calls)
     if message.tool_call_id is not None:
         plain["tool_call_id"] = message.tool_call_id
     return plain
@@ -111,10 +111,10 @@ def read_tools(given: Any) -> tuple[dict[str, Any], ...]:
 
     Raises Unusable.
     """
-    if isinstance(given, str):
-        given = _json(given) if given.strip() else None
-    if given is None:
+    if given is None or given == "":
         return ()
+    if isinstance(given, str):
+        given = _json(given)
     if not isinstance(given, list):
         raise Unusable("tools_type")
     return tuple(_tool(each) for each in given)

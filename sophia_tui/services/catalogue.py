@@ -7,6 +7,7 @@ from sophia_tui.services.ask import AskService
 from sophia_tui.services.audit import AuditService
 from sophia_tui.services.checkpoints import CheckpointsService
 from sophia_tui.services.collect import CollectService
+from sophia_tui.services.convert import ConvertService
 from sophia_tui.services.datasets import DatasetsService
 from sophia_tui.services.demo import DemoService
 from sophia_tui.services.evaluate import EvaluateService
@@ -43,6 +44,7 @@ SERVICES: tuple[type, ...] = (
     PruneService,
     CollectService,
     PrepareService,
+    ConvertService,
     InspectService,
     DatasetsService,
     TrainService,
