@@ -366,10 +366,45 @@ async def _inspect(house: House) -> Any:
     return InspectService(house.settings, house.paths)
 
 
+async def _browse(house: House) -> Any:
+    from sophia_tui.services.browse import BrowseService
+
+    async def datasets() -> Any:
+        return (await house.store()).datasets
+
+    return BrowseService(datasets, house.settings, house.paths, house.clock)
+
+
+async def _inspect(house: House) -> Any:
+    from sophia_tui.services.inspect import InspectService
+
+    return InspectService(house.settings, house.paths)
+
+
+async def _quality_gate(house: House) -> Any:
+    from sophia_tui.services.quality_gate import QualityGateService
+
+    store = await house.store()
+    return QualityGateService(store.datasets, house.settings, house.paths, house.clock)
+
+
 async def _datasets(house: House) -> Any:
     from sophia_tui.services.datasets import DatasetsService
 
     return DatasetsService((await house.store()).datasets)
+
+
+async def _versions(house: House) -> Any:
+    from sophia_tui.services.versions import VersionsService
+
+    return VersionsService(await house.store(), house.settings, house.paths, house.clock)
+
+
+async def _forget(house: House) -> Any:
+    from sophia_tui.services.forget import ForgetService
+
+    store = await house.store()
+    return ForgetService(store, house.source, house.settings, house.paths, house.clock)
 
 
 async def _train(house: House) -> Any:
@@ -611,9 +646,13 @@ FACTORIES: dict[str, Factory] = {
     "SetupService": _setup,
     "CollectService": _collect,
     "PrepareService": _prepare,
+    "BrowseService": _browse,
     "InspectService": _inspect,
     "ConvertService": _convert,
+    "QualityGateService": _quality_gate,
     "DatasetsService": _datasets,
+    "VersionsService": _versions,
+    "ForgetService": _forget,
     "TrainService": _train,
     "TrainBeforeService": _before,
     "FinetuneService": _finetune,

@@ -118,6 +118,8 @@ REASONS: dict[str, str] = {
     "call_ids": N_("Calls of tools without id were given one."),
     # between records
     "duplicate": N_("The same as line {first_line} of {first_file}."),
+    # taken out later
+    "forgotten": N_("Taken out at a person's request."),
 }
 
 Detail = str | int

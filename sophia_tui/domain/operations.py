@@ -12,7 +12,12 @@ from sophia_tui.domain.context import Role
 
 
 class Input(BaseModel):
-    """Base of every operation's input: unknown fields are refused, texts are stripped."""
+    """Base of every operation's input: unknown fields are refused, texts are stripped.
+
+    `private` are fields that hold a data set's text: the audit, which is for good, leaves them out.
+    """
+
+    private: ClassVar[frozenset[str]] = frozenset()
 
     model_config = ConfigDict(
         extra="forbid", str_strip_whitespace=True, frozen=True, defer_build=True

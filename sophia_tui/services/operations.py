@@ -264,12 +264,12 @@ def _target(chosen: Operation, asked: Mapping[str, Any]) -> str | None:
 
 
 def masked(request: BaseModel | None) -> dict[str, Any]:
-    """A request as plain data for the audit; SecretStr fields become stars."""
+    """A request as plain data for the audit; SecretStr and private fields become stars."""
     if request is None:
         return {}
     plain = request.model_dump(mode="json", exclude_none=True)
     for key in type(request).model_fields:
-        if isinstance(getattr(request, key), SecretStr):
+        if isinstance(getattr(request, key), SecretStr) or key in getattr(request, "private", ()):
             plain[key] = "***"
     return plain
 

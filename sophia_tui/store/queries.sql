@@ -270,29 +270,147 @@ SELECT id, host, pid, started_at, seen_at, folder, queues, slots, hindrance FROM
 WHERE seen_at > now() - pg_catalog.make_interval(secs => %(seconds)s) ORDER BY started_at
 
 -- add_dataset --
-INSERT INTO sophia.dataset_versions (name, hash, folder, counts, manifest, created_by, created_at)
-VALUES (%(name)s, %(hash)s, %(folder)s, %(counts)s, %(manifest)s, %(created_by)s,
-    coalesce(%(created_at)s, now()))
-ON CONFLICT (name, hash) DO NOTHING
+-- The same again changes nothing; one that was deleted is there again.
+INSERT INTO sophia.dataset_versions AS v (
+    name, hash, folder, counts, manifest, created_by, created_at
+) VALUES (
+    %(name)s, %(hash)s, %(folder)s, %(counts)s, %(manifest)s, %(created_by)s,
+    coalesce(%(created_at)s, now())
+)
+ON CONFLICT (name, hash) DO UPDATE SET
+    folder = excluded.folder, counts = excluded.counts, manifest = excluded.manifest,
+    created_by = excluded.created_by, created_at = excluded.created_at,
+    deleted_at = NULL, deleted_by = NULL
+WHERE v.deleted_at IS NOT NULL
 
 -- get_dataset --
-SELECT * FROM sophia.dataset_versions
-WHERE name = %(name)s AND pg_catalog.starts_with(hash, %(hash)s)
-ORDER BY created_at DESC LIMIT 1
+SELECT v.*, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash ORDER BY t.tag
+) AS tags, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash
+        AND t.protected ORDER BY t.tag
+) AS protected FROM sophia.dataset_versions v
+WHERE v.name = %(name)s AND pg_catalog.starts_with(v.hash, %(hash)s)
+    AND (v.deleted_at IS NULL OR %(deleted)s)
+ORDER BY v.deleted_at IS NOT NULL, v.created_at DESC LIMIT 1
 
 -- get_dataset_by_hash --
-SELECT * FROM sophia.dataset_versions WHERE pg_catalog.starts_with(hash, %(hash)s)
-ORDER BY created_at DESC LIMIT 1
+SELECT v.*, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash ORDER BY t.tag
+) AS tags, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash
+        AND t.protected ORDER BY t.tag
+) AS protected FROM sophia.dataset_versions v
+WHERE pg_catalog.starts_with(v.hash, %(hash)s) AND (v.deleted_at IS NULL OR %(deleted)s)
+ORDER BY v.deleted_at IS NOT NULL, v.created_at DESC LIMIT 1
+
+-- get_dataset_by_tag --
+SELECT v.*, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash ORDER BY t.tag
+) AS tags, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash
+        AND t.protected ORDER BY t.tag
+) AS protected FROM sophia.dataset_versions v
+JOIN sophia.dataset_tags g ON g.name = v.name AND g.hash = v.hash
+WHERE g.name = %(name)s AND g.tag = %(tag)s AND v.deleted_at IS NULL
 
 -- page_datasets --
-SELECT * FROM sophia.dataset_versions ORDER BY created_at DESC, name, hash
+SELECT v.*, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash ORDER BY t.tag
+) AS tags, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash
+        AND t.protected ORDER BY t.tag
+) AS protected FROM sophia.dataset_versions v
+WHERE (v.deleted_at IS NULL OR %(deleted)s) AND (%(name)s::text IS NULL OR v.name = %(name)s)
+ORDER BY v.created_at DESC, v.name, v.hash
 LIMIT %(limit)s OFFSET %(offset)s
 
 -- newest_prepared_dataset --
 -- Names of doors stand alone or before a hyphen.
-SELECT * FROM sophia.dataset_versions
-WHERE NOT (pg_catalog.split_part(name, '-', 1) = ANY (%(doors)s::text[]))
-ORDER BY created_at DESC, name, hash LIMIT 1
+SELECT v.*, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash ORDER BY t.tag
+) AS tags, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash
+        AND t.protected ORDER BY t.tag
+) AS protected FROM sophia.dataset_versions v
+WHERE v.deleted_at IS NULL
+    AND NOT (pg_catalog.split_part(v.name, '-', 1) = ANY (%(doors)s::text[]))
+ORDER BY v.created_at DESC, v.name, v.hash LIMIT 1
+
+-- tag_dataset --
+INSERT INTO sophia.dataset_tags (name, tag, hash, protected, created_by, created_at)
+VALUES (%(name)s, %(tag)s, %(hash)s, %(protected)s, %(by)s, %(at)s)
+ON CONFLICT (name, tag) DO UPDATE SET
+    hash = excluded.hash, protected = excluded.protected, created_by = excluded.created_by,
+    created_at = excluded.created_at
+
+-- untag_dataset --
+DELETE FROM sophia.dataset_tags WHERE name = %(name)s AND tag = %(tag)s RETURNING hash
+
+-- drop_dataset_tags --
+DELETE FROM sophia.dataset_tags WHERE name = %(name)s AND hash = %(hash)s
+
+-- notice_dataset --
+UPDATE sophia.dataset_versions SET notice = %(notice)s WHERE name = %(name)s AND hash = %(hash)s
+
+-- delete_dataset --
+-- Not while a job that has not ended names it: none is queued between the look and this.
+UPDATE sophia.dataset_versions SET deleted_at = %(at)s, deleted_by = %(by)s
+WHERE name = %(name)s AND hash = %(hash)s AND deleted_at IS NULL AND NOT EXISTS (
+    SELECT 1 FROM sophia.jobs
+    WHERE dataset = %(id)s AND state NOT IN ('succeeded', 'failed', 'cancelled')
+)
+RETURNING hash
+
+-- trained_on_datasets --
+-- What used each version: jobs by kind and state, and models that are not deleted.
+SELECT j.dataset AS dataset, 'job' AS what, j.id AS id, j.kind AS kind, j.state AS state
+FROM sophia.jobs j WHERE j.dataset = ANY (%(ids)s::text[])
+UNION ALL
+SELECT m.dataset, 'model', m.id, m.kind, CASE WHEN m.deleted_at IS NULL THEN '' ELSE 'deleted' END
+FROM sophia.models m WHERE m.dataset = ANY (%(ids)s::text[])
+ORDER BY 1, 2, 3
+
+-- mentions_of_person --
+-- Texts are compared without case and accents, as domain.persons.fold does.
+SELECT place, id, count(*) AS rows FROM (
+    SELECT 'evaluations' AS place, id, report::text AS told FROM sophia.evaluations
+    UNION ALL SELECT 'models', id, evaluation::text FROM sophia.models
+    UNION ALL SELECT 'jobs', id, pg_catalog.concat_ws(' ', request, result, error, waiting)
+        FROM sophia.jobs
+    UNION ALL SELECT 'job_events', job_id, data::text FROM sophia.job_events
+    UNION ALL SELECT 'notifications', job_id, body::text FROM sophia.notifications
+    UNION ALL SELECT 'audit', id::text, pg_catalog.concat_ws(' ', target, request) FROM sophia.audit
+    UNION ALL SELECT 'ai_events', kind, meta::text FROM sophia.ai_events
+    UNION ALL SELECT 'personas', id, document::text FROM sophia.personas
+    UNION ALL SELECT 'persona_pairs', persona_id, pg_catalog.concat_ws(' ', input, output)
+        FROM sophia.persona_pairs
+    UNION ALL SELECT 'persona_interactions', persona_id,
+        pg_catalog.concat_ws(' ', input, output, meta) FROM sophia.persona_interactions
+    UNION ALL SELECT 'conversation_ratings', conversation_id, comment
+        FROM sophia.conversation_ratings
+    UNION ALL SELECT 'problem_flags', message_id, details FROM sophia.problem_flags
+    UNION ALL SELECT 'review_queue', conversation_id, pg_catalog.concat_ws(' ', reason, notes)
+        FROM sophia.review_queue
+) AS texts
+WHERE %(pattern)s::text IS NOT NULL AND pg_catalog.lower(pg_catalog.regexp_replace(
+    pg_catalog.normalize(told, 'NFKD'), '[\u0300-\u036f]', '', 'g'
+)) ~ %(pattern)s
+GROUP BY place, id
+UNION ALL
+SELECT 'message_reactions', message_id, count(*) FROM sophia.message_reactions
+WHERE message_id = ANY (%(messages)s::text[]) GROUP BY message_id
+UNION ALL
+SELECT 'conversation_ratings', conversation_id, count(*) FROM sophia.conversation_ratings
+WHERE conversation_id = ANY (%(conversations)s::text[]) GROUP BY conversation_id
+UNION ALL
+SELECT 'problem_flags', message_id, count(*) FROM sophia.problem_flags
+WHERE message_id = ANY (%(messages)s::text[]) OR conversation_id = ANY (%(conversations)s::text[])
+GROUP BY message_id
+UNION ALL
+SELECT 'review_queue', conversation_id, count(*) FROM sophia.review_queue
+WHERE conversation_id = ANY (%(conversations)s::text[]) GROUP BY conversation_id
+ORDER BY 1, 2
 
 -- add_model --
 INSERT INTO sophia.models (
