@@ -83,10 +83,11 @@ def redact(
         return example, counts
     record = _Record(pseudonyms, PLACEHOLDER.findall(row.decode("utf-8", "replace")))
     messages = tuple(record.message(each) for each in example.messages)
+    found: Example | Pair
     if isinstance(example, Pair):
-        found: Example | Pair = Pair(
-            messages, record.message(example.chosen), record.message(example.rejected)
-        )
+        chosen, rejected = record.message(example.chosen), record.message(example.rejected)
+        tools = tuple(record.values(tool, numbers=False) for tool in example.tools)
+        found = Pair(messages, chosen, rejected, tools)
     else:
         found = replace(
             example,

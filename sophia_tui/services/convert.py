@@ -1,6 +1,5 @@
 """Convert: training lines of any known form, packed or in tables, into another form."""
 
-import asyncio
 import shutil
 import sys
 import tempfile
@@ -103,7 +102,7 @@ class ConvertService:
     )
     async def convert(self, context: Context, request: ConvertInput) -> ConvertOutput:
         """Raises DataError D301 to D306, D511 and D514, NotFoundError D513, ConflictError D512,
-        UsageError D515, RefusedError D516 and D517, SetupError S101, CancelledError."""
+        UsageError D515, RefusedError D516 to D518, SetupError S101, CancelledError."""
         from sophia_tui.datasets.codes import summary
         from sophia_tui.datasets.conversion import ConvertTask
         from sophia_tui.datasets.process import run_engine
@@ -161,6 +160,8 @@ class ConvertService:
 
     @asynccontextmanager
     async def _sources(self, context: Context, source: str) -> AsyncIterator[Sequence[Path]]:
+        import asyncio
+
         if source != STANDARD_INPUT:
             yield await asyncio.to_thread(self._files, context, source)
             return
@@ -198,14 +199,16 @@ class ConvertService:
 async def _standard_input(context: Context) -> Path:
     """A new folder with what standard input says as its only file; the caller removes it.
 
-    Raises RefusedError D517 where nobody sits at it, SetupError S101.
+    Raises RefusedError D518 where nobody sits at it, SetupError S101.
     """
+    import asyncio
+
     from sophia_tui.datasets.compressed import spool
     from sophia_tui.files import write_problem
 
     if context.face is not Face.CLI:
         raise RefusedError(
-            "D517",
+            "D518",
             _("Standard input is read at the command line alone."),
             remedy=_("Name a file."),
         )

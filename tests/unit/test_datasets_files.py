@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import zstandard
 from sophia_tui.datasets.codes import Unusable
 from sophia_tui.datasets.compressed import as_plain, is_plain, open_lines, packing, spool
 from sophia_tui.datasets.formats import convert
+from sophia_tui.datasets.inspection import Asked, inspect
+from sophia_tui.datasets.pipeline import Request, prepare
 from sophia_tui.datasets.reader import LineReader, ReadFailed
 from sophia_tui.datasets.sources import select
 from sophia_tui.errors import DataError, NotFoundError
@@ -198,6 +201,60 @@ def test_what_is_no_parquet_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Parquet") as caught:
         open_lines(written(tmp_path, "a.parquet", b"PAR1 not at all"))
     assert caught.value.strerror
+
+
+# --- inspected and prepared as other files are ---
+
+
+def inspected(path: Path, folder: Path) -> dict[str, Any]:
+    folder.mkdir()
+    asked = Asked((str(path),), path.stat().st_size)
+    report = inspect(asked, folder, lambda *_told: None, 4096, 2)
+    assert not (folder / "unpacked").exists()
+    assert report["files"][0].pop("file") == str(path)
+    return report
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst"])
+def test_an_inspection_says_the_same_of_a_packed_file(tmp_path: Path, name: str) -> None:
+    data = LINES + b"{bad\n" + LINES[:500]
+    packed = gzip.compress(data) if name.endswith(".gz") else zstandard.compress(data)
+    plain = inspected(written(tmp_path, "a.jsonl", data), tmp_path / "plain")
+    assert inspected(written(tmp_path, name, packed), tmp_path / "packed") == plain
+    assert plain["duplicates"] > 5
+
+
+def test_an_inspection_names_the_rows_of_a_table(tmp_path: Path) -> None:
+    data = b"question,answer\nq,a\nq\nq,\nq,a\n"
+    report = inspected(written(tmp_path, "a.csv", data), tmp_path / "found")
+    assert {each["code"]: each["places"] for each in report["issues"]} == {
+        "columns": [(0, 2)],
+        "no_answer": [(0, 3)],
+        "duplicate": [(0, 4)],
+    }
+
+
+def test_a_damaged_file_ends_an_inspection(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as refused:
+        inspected(written(tmp_path, "a.jsonl.gz", gzip.compress(LINES)[:-9]), tmp_path / "found")
+    assert refused.value.code == "SOPHIA-D306"
+
+
+def test_a_version_is_made_of_packed_files_and_tables(tmp_path: Path) -> None:
+    source, scratch = tmp_path / "in", tmp_path / "scratch"
+    source.mkdir()
+    scratch.mkdir()
+    rows = [{"question": f"q{n}", "answer": f"a{n}"} for n in range(30)]
+    lines = b"".join(json.dumps(each).encode() + b"\n" for each in rows[:20])
+    written(source, "a.jsonl.zst", zstandard.compress(lines))
+    cells = [[each["question"], each["answer"]] for each in rows[20:]]
+    written(source, "b.csv", table(["question", "answer"], *cells, ["q"]))
+    files = ("a.jsonl.zst", "b.csv")
+    out, now = str(tmp_path / "out"), datetime.now(UTC)
+    request = Request(str(source), str(scratch), "town", now, out, files)
+    report = prepare(request, lambda *_told: None)
+    assert report.manifest["sum"] == "31 = 30 + 1"
+    assert report.rejected == {"columns": ["b.csv:11"]}
 
 
 # --- which files, and standard input ---
