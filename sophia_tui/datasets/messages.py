@@ -72,12 +72,12 @@ def read_turn(message: Any, place: int, note: Noted) -> Message:
     if isinstance(content, list):
         content, parts = _parts(content, role, place, note)
     if calls and (content is None or (isinstance(content, str) and not content.strip())):
-        content = ""
-    elif not parts:
-        content = _said(content, place)
+        said = ""
+    else:
+        said = str(content) if parts else _said(content, place)
     return Message(
         role,
-        content,
+        said,
         _weight(message.get("weight"), role, place),
         _name(message.get("name"), place),
         calls,

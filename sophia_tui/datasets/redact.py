@@ -172,7 +172,11 @@ class _Record:
             changed["text"] = self.text(part["text"])
         image = part.get("image_url")
         address = image.get("url") if isinstance(image, Mapping) else None
-        if isinstance(address, str) and not address.startswith("data:"):
+        if (
+            isinstance(image, Mapping)
+            and isinstance(address, str)
+            and not address.startswith("data:")
+        ):
             changed["image_url"] = {**image, "url": self.text(address)}
         return changed
 

@@ -1,8 +1,5 @@
 """Convert: training lines of any known form, packed or in tables, into another form."""
 
-import shutil
-import sys
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,18 +7,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from sophia_tui.domain.context import Context, Face, Role
+from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.errors import ConflictError, NotFoundError, RefusedError, UsageError
 from sophia_tui.i18n import N_, _
 from sophia_tui.services.operations import operation
+from sophia_tui.services.standard_input import STANDARD_INPUT, standard_input
 from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
     from sophia_tui.settings import Settings
 
-#: What a source is called that is read from standard input.
-STANDARD_INPUT = "-"
 _WRITTEN = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 #: Appended to the name of what is written; not a data file's name, so it never becomes data.
 REJECTED = ".rejected"
@@ -162,14 +158,11 @@ class ConvertService:
     async def _sources(self, context: Context, source: str) -> AsyncIterator[Sequence[Path]]:
         import asyncio
 
-        if source != STANDARD_INPUT:
-            yield await asyncio.to_thread(self._files, context, source)
+        if source == STANDARD_INPUT:
+            async with standard_input(context) as path:
+                yield [path]
             return
-        folder = await _standard_input(context)
-        try:
-            yield sorted(folder.iterdir())
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        yield await asyncio.to_thread(self._files, context, source)
 
     def _files(self, context: Context, source: str) -> Sequence[Path]:
         from sophia_tui.datasets.sources import select
@@ -194,31 +187,3 @@ class ConvertService:
             )
         path = path.absolute()
         return select(path, (), history).files if path.is_dir() else [path]
-
-
-async def _standard_input(context: Context) -> Path:
-    """A new folder with what standard input says as its only file; the caller removes it.
-
-    Raises RefusedError D518 where nobody sits at it, SetupError S101.
-    """
-    import asyncio
-
-    from sophia_tui.datasets.compressed import spool
-    from sophia_tui.files import write_problem
-
-    if context.face is not Face.CLI:
-        raise RefusedError(
-            "D518",
-            _("Standard input is read at the command line alone."),
-            remedy=_("Name a file."),
-        )
-    folder = Path(tempfile.mkdtemp(prefix="sophia-convert-"))
-    try:
-        await asyncio.to_thread(spool, sys.stdin.buffer, folder)
-    except OSError as problem:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise write_problem(folder, problem) from problem
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return folder

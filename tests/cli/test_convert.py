@@ -157,3 +157,14 @@ def test_constitutional_examples_are_measured(
     answer = told(capsys, "c.jsonl")
     assert [each["code"] for each in answer["rejected"]] == ["same_id"]
     assert answer["constitutional"]["success_rate"] == 0.5
+
+
+def test_standard_input_is_inspected(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"question":"q"}\n{}\n')))
+    with pytest.raises(SystemExit) as ended:
+        main(["prepare", "inspect", "-", "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert ended.value.code == 0 and answer["rows"] == 2
+    assert {each["code"] for each in answer["issues"]} == {"no_answer", "unknown_format"}
