@@ -359,6 +359,10 @@ async def _clean(house: House) -> Any:
 
     store = await house.store()
     return CleanService(store.datasets, house.settings, house.paths, house.clock)
+async def _convert(house: House) -> Any:
+    from sophia_tui.services.convert import ConvertService
+
+    return ConvertService(house.settings)
 
 
 async def _inspect(house: House) -> Any:
@@ -650,6 +654,7 @@ FACTORIES: dict[str, Factory] = {
     "CleanService": _clean,
     "InspectService": _inspect,
     "BrowseService": _browse,
+    "ConvertService": _convert,
     "QualityGateService": _quality_gate,
     "DatasetsService": _datasets,
     "VersionsService": _versions,

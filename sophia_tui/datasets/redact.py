@@ -83,10 +83,11 @@ def redact(
         return example, counts
     record = _Record(pseudonyms, PLACEHOLDER.findall(row.decode("utf-8", "replace")))
     messages = tuple(record.message(each) for each in example.messages)
+    found: Example | Pair
     if isinstance(example, Pair):
-        found: Example | Pair = Pair(
-            messages, record.message(example.chosen), record.message(example.rejected)
-        )
+        chosen, rejected = record.message(example.chosen), record.message(example.rejected)
+        tools = tuple(record.values(tool, numbers=False) for tool in example.tools)
+        found = Pair(messages, chosen, rejected, tools)
     else:
         found = replace(
             example,
@@ -171,7 +172,11 @@ class _Record:
             changed["text"] = self.text(part["text"])
         image = part.get("image_url")
         address = image.get("url") if isinstance(image, Mapping) else None
-        if isinstance(address, str) and not address.startswith("data:"):
+        if (
+            isinstance(image, Mapping)
+            and isinstance(address, str)
+            and not address.startswith("data:")
+        ):
             changed["image_url"] = {**image, "url": self.text(address)}
         return changed
 

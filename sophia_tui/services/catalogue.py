@@ -9,6 +9,7 @@ from sophia_tui.services.browse import BrowseService
 from sophia_tui.services.checkpoints import CheckpointsService
 from sophia_tui.services.clean import CleanService
 from sophia_tui.services.collect import CollectService
+from sophia_tui.services.convert import ConvertService
 from sophia_tui.services.datasets import DatasetsService
 from sophia_tui.services.demo import DemoService
 from sophia_tui.services.evaluate import EvaluateService
@@ -50,6 +51,7 @@ SERVICES: tuple[type, ...] = (
     PrepareService,
     CleanService,
     InspectService,
+    ConvertService,
     BrowseService,
     InspectService,
     QualityGateService,

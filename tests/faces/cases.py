@@ -33,6 +33,7 @@ CASES: dict[str, Case] = {
     "collect.run": Case({**PERIOD, "what": ["qa_cache", "feedback_pairs"]}),
     "source.inspect": Case(),
     "prepare.run": Case({"name": "town", "seed": 5}, changes=("dataset_versions",)),
+    "prepare.convert": Case({"source": "pairs.jsonl", "to": "conversations"}),
     "prepare.repair": Case({"suspected": True}),
     "prepare.clean": Case({"name": "clean", "seed": 5}, changes=("dataset_versions",)),
     "prepare.preview": Case({"rows": 3, "shown": 1, "seed": 5}),
