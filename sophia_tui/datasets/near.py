@@ -70,21 +70,24 @@ def find_near(
     What is found depends on the texts alone, neither on their order nor on the machine; only where
     two texts are the very same the lower number is kept. Each number must occur once.
     """
-    told = tell or _silent
-    found = _Texts(texts, told)
-    yield from found.clusters(threshold, told)
+    yield from _texts(texts, tell).clusters(threshold)
 
 
-def _silent(stage: str, done: int, total: int | None) -> None:
-    pass
+def _texts(texts: Iterable[tuple[int, str]], tell: Tell | None = None) -> "NearTexts":
+    found = NearTexts()
+    for reader, batch in near_words.read_all(texts):
+        found.add(reader, batch)
+        if tell:
+            tell("near", len(found.rows), None)
+    return found
 
 
 def index_of(texts: list[str]) -> tuple[list[str], list[tuple[int, int]]]:
     """All folded words of some texts, and every key with the place of the text that stands under
     it; keys are what `sum_of` makes."""
-    found = _Texts(enumerate(texts), _silent)
     if not texts:
         return [], []
+    found = _texts(enumerate(texts))
     keys, owners, _slips = found.keys()
     pairs = list(zip(keys.tolist(), owners.tolist(), strict=True))
     return found.vocabulary.folded[2:], pairs
@@ -153,36 +156,36 @@ def _hash(word: str) -> int:
     return xxhash.xxh3_64_intdigest(word.encode("utf-8", "surrogatepass"))
 
 
-class _Texts:
-    def __init__(self, texts: Iterable[tuple[int, str]], tell: Tell) -> None:
+class NearTexts:
+    """Takes the words of texts in any batches, and gives the clusters once all are there."""
+
+    def __init__(self) -> None:
+        self.vocabulary = _Words()
+        self.rows, self.ranks, self.digests = array("q"), array("Q"), array("Q")
+        self._lengths, self._words = array("I"), array("I")
+        self._tables: dict[int, tuple[array[int], array[int]]] = {}
+
+    def add(self, reader: int, batch: near_words.Read) -> None:
+        """`reader` is any number of the WordReader that read the batch; what one reader read must
+        come in its order."""
         import numpy as np
 
-        self.vocabulary = _Words()
-        rows, ranks, digests = array("q"), array("Q"), array("Q")
-        lengths, words = array("I"), array("I")
-        tables: dict[int, Any] = {}
-        for turn, batch in near_words.read_all(texts):
-            table, accents = tables.setdefault(turn, _tables())
-            for token in batch.new:
-                table.append(self.vocabulary.place(token) | _case(token))
-                accents.append(min(sum(sign > "\x7f" for sign in token), 255))
-            numbers = np.frombuffer(batch.words, np.uint32)
-            met = np.frombuffer(table, np.uint32)[numbers]
-            words.frombytes(met.tobytes())
-            rows.extend(batch.rows)
-            lengths.frombytes(batch.lengths)
-            ends = np.cumsum(np.frombuffer(batch.lengths, np.uint32), dtype=np.int64)
-            written = _sums(np.frombuffer(accents, np.uint8)[numbers].astype(np.uint64), ends)
-            ranks.frombytes(_ranks(met, ends, written, batch.sizes).tobytes())
-            digests.frombytes(batch.digests)
-            tell("near", len(rows), None)
-        self.rows, self.ranks, self.digests = rows, ranks, digests
-        self.lengths = np.frombuffer(lengths, np.uint32) if rows else np.zeros(0, np.uint32)
-        self.words = np.frombuffer(words, np.uint32) if words else np.zeros(0, np.uint32)
-        self.ends = np.cumsum(self.lengths, dtype=np.int64)
-        self._names: Any = None
+        table, accents = self._tables.setdefault(reader, _tables())
+        for token in batch.new:
+            table.append(self.vocabulary.place(token) | _case(token))
+            accents.append(min(sum(sign > "\x7f" for sign in token), 255))
+        numbers = np.frombuffer(batch.words, np.uint32)
+        met = np.frombuffer(table, np.uint32)[numbers]
+        ends = np.cumsum(np.frombuffer(batch.lengths, np.uint32), dtype=np.int64)
+        written = _sums(np.frombuffer(accents, np.uint8)[numbers].astype(np.uint64), ends)
+        self._words.frombytes(met.tobytes())
+        self._lengths.frombytes(batch.lengths)
+        self.rows.extend(batch.rows)
+        self.ranks.frombytes(_ranks(met, ends, written, batch.sizes).tobytes())
+        self.digests.frombytes(batch.digests)
 
-    def clusters(self, threshold: float, tell: Tell) -> Iterator[Cluster]:
+    def clusters(self, threshold: float) -> Iterator[Cluster]:
+        """In the order of what they keep. May be asked once."""
         if len(self.rows) < 2:
             return
         keys, owners, slips = self.keys()
@@ -191,13 +194,15 @@ class _Texts:
             for ranges in _components(keys, owners)
             for cluster in self._stars(ranges, keys, owners, slips, threshold)
         ]
-        tell("near", len(self.rows), len(self.rows))
         yield from sorted(found, key=lambda cluster: cluster.kept)
 
     def keys(self) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
         """Keys in order, the place of the text that stands under each, and with how many slips."""
         import numpy as np
 
+        self.lengths = np.array(self._lengths, np.uint32)
+        self.words = np.array(self._words, np.uint32)
+        self.ends = np.cumsum(self.lengths, dtype=np.int64)
         places = self.words & np.uint32(SMALL - 1)
         said = np.frombuffer(self.vocabulary.said, np.uint64)[places]
         starts = self.ends - self.lengths
