@@ -360,6 +360,12 @@ async def _inspect(house: House) -> Any:
     return InspectService(house.settings, house.paths)
 
 
+async def _near(house: House) -> Any:
+    from sophia_tui.services.near import NearService
+
+    return NearService(house.settings, house.paths)
+
+
 async def _browse(house: House) -> Any:
     from sophia_tui.services.browse import BrowseService
 
@@ -628,6 +634,7 @@ FACTORIES: dict[str, Factory] = {
     "CollectService": _collect,
     "PrepareService": _prepare,
     "InspectService": _inspect,
+    "NearService": _near,
     "BrowseService": _browse,
     "QualityGateService": _quality_gate,
     "DatasetsService": _datasets,

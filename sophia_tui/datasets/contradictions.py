@@ -74,21 +74,20 @@ def find_contradictions(
     }
     if not group_of:
         return
-    answers: dict[int, dict[tuple[str, ...], tuple[int, str]]] = {}
+    groups: list[list[Asked]] = [[] for _cluster in clusters]
     for each in rows():
         if each.row in group_of:
-            said = tuple(wording.said_in(each.answer))
-            known = answers.setdefault(group_of[each.row], {})
-            if said not in known or each.row < known[said][0]:
-                known[said] = (each.row, each.answer)
-    found = [
-        contradiction for those in answers.values() for contradiction in _among(those.values())
-    ]
+            groups[group_of[each.row]].append(each)
+    found = [contradiction for group in groups for contradiction in among(group)]
     yield from sorted(found, key=lambda each: (each.first, each.second))
 
 
-def _among(answers: Iterable[tuple[int, str]]) -> Iterator[Contradiction]:
-    facts = [(row, Facts.of(text)) for row, text in sorted(answers)]
+def among(rows: Iterable[Asked]) -> Iterator[Contradiction]:
+    """The pairs among rows of one question; answers that say the same count once."""
+    known: dict[tuple[str, ...], Asked] = {}
+    for each in sorted(rows, key=lambda one: one.row):
+        known.setdefault(tuple(wording.said_in(each.answer)), each)
+    facts = [(each.row, Facts.of(each.answer)) for each in known.values()]
     for number, (row, one) in enumerate(facts[:_EACH]):
         for other, two in facts[number + 1 :]:
             if differs := differences(one, two):

@@ -19,6 +19,7 @@ from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
 from sophia_tui.services.models import ModelsService
 from sophia_tui.services.monitor import MonitorService
+from sophia_tui.services.near import NearService
 from sophia_tui.services.notifications import NotificationsService
 from sophia_tui.services.operations import Registry
 from sophia_tui.services.overview import OverviewService
@@ -47,6 +48,7 @@ SERVICES: tuple[type, ...] = (
     CollectService,
     PrepareService,
     InspectService,
+    NearService,
     BrowseService,
     QualityGateService,
     DatasetsService,
