@@ -104,6 +104,8 @@ class Facts:
     dates: frozenset[str]
     names: dict[str, str] = field(default_factory=dict)
     denials: int = 0
+    noes: int = 0
+    portuguese: bool = False
     opens: str = ""
 
     @classmethod
@@ -119,13 +121,11 @@ class Facts:
             numbers=frozenset(_numbers(folded)),
             dates=dates | frozenset(word for word in said if word[0].isdecimal() and "/" in word),
             names=_names(tokens, folded),
-            denials=_denials(said, _PORTUGUESE.isdisjoint(folded)),
+            denials=sum(word in wording.DENIALS and word != "no" for word in said),
+            noes=said.count("no"),
+            portuguese=not _PORTUGUESE.isdisjoint(folded),
             opens=_opening(said),
         )
-
-
-def _denials(said: tuple[str, ...], english: bool) -> int:
-    return sum(word in wording.DENIALS and (english or word != "no") for word in said)
 
 
 def _numbers(folded: list[str]) -> Iterator[tuple[str, str]]:
@@ -229,13 +229,22 @@ def _names_missing(one: Facts, two: Facts) -> list[str]:
 def _denied(one: Facts, two: Facts) -> bool:
     if one.opens and two.opens:
         return one.opens != two.opens
-    return one.denials != two.denials and _alike(one, two) >= _ALIKE
+    first, second = _denials(one, two)
+    return first != second and _alike(one, two) >= _ALIKE
+
+
+def _denials(one: Facts, two: Facts) -> tuple[int, int]:
+    """How many each has; "no" is one only where neither text is Portuguese."""
+    if one.portuguese or two.portuguese:
+        return one.denials, two.denials
+    return one.denials + one.noes, two.denials + two.noes
 
 
 def _polarities(one: Facts, two: Facts) -> tuple[str, str]:
     if one.opens and two.opens:
         return one.opens, two.opens
-    return ("no", "yes") if one.denials > two.denials else ("yes", "no")
+    first, second = _denials(one, two)
+    return ("no", "yes") if first > second else ("yes", "no")
 
 
 def _alike(one: Facts, two: Facts) -> float:

@@ -266,7 +266,7 @@ class NearTexts:
         texts = np.searchsorted(self.ends, at, side="right")
         keys, owners, slips = array("Q"), array("I"), array("B")
         starts = np.flatnonzero(np.concatenate(([True], texts[1:] != texts[:-1])))
-        counted = self.counted
+        counted, folded = self.counted, self.vocabulary.folded
         sums = self.vocabulary.said
         for start, end in zip(starts, [*starts[1:], len(texts)], strict=True):
             if not end:
@@ -274,7 +274,7 @@ class NearTexts:
             text = int(texts[start])
             found = sorted(
                 {int(places[n]) for n in at[start:end] if said[n] or not sums[places[n]]},
-                key=lambda place: counted[place],
+                key=lambda place: (counted[place], folded[place]),
             )[:_MOST_SLIPS]
             self.suspected[text] = len(found)
             for key, changed in _meant_keys(int(self.forms[text]), found, meant, sums):

@@ -445,6 +445,8 @@ def _number(word: str) -> tuple[str, ...]:
         return (_with_decimals(decimal[1], decimal[2]),)
     if ordinal := _ORDINAL.fullmatch(word):
         return (ordinal[1],)
+    if word[0] == "0" and len(word) == 2:
+        return (word[1],)
     if mixed := _MIXED.fullmatch(word):
         return (mixed[1], *says(mixed[2]))
     return (re.sub(r"[-.]", "/", word) if word.count("-") == 2 or word.count(".") == 2 else word,)
