@@ -371,6 +371,12 @@ async def _inspect(house: House) -> Any:
     return InspectService(house.settings, house.paths)
 
 
+async def _near(house: House) -> Any:
+    from sophia_tui.services.near import NearService
+
+    return NearService(house.settings, house.paths)
+
+
 async def _browse(house: House) -> Any:
     from sophia_tui.services.browse import BrowseService
 
@@ -653,6 +659,7 @@ FACTORIES: dict[str, Factory] = {
     "PrepareService": _prepare,
     "CleanService": _clean,
     "InspectService": _inspect,
+    "NearService": _near,
     "BrowseService": _browse,
     "ConvertService": _convert,
     "QualityGateService": _quality_gate,

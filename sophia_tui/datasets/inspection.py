@@ -25,7 +25,10 @@ from sophia_tui.datasets.tasks import Task, Tell
 
 #: What can be looked at besides structure and duplicates, in the order of the report, and the
 #: module of each. There, `probe(asked)` makes the probe and `collector(asked)` its collector.
-PROBES: dict[str, str] = {}
+PROBES: dict[str, str] = {
+    "near": "sophia_tui.datasets.near_section",
+    "contradictions": "sophia_tui.datasets.contradictions_section",
+}
 
 #: How much an issue matters, where it is no error; an error keeps the row from being used.
 WARNING, NOTE, ERROR = "warning", "note", "error"

@@ -22,6 +22,7 @@ from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
 from sophia_tui.services.models import ModelsService
 from sophia_tui.services.monitor import MonitorService
+from sophia_tui.services.near import NearService
 from sophia_tui.services.notifications import NotificationsService
 from sophia_tui.services.operations import Registry
 from sophia_tui.services.overview import OverviewService
@@ -52,6 +53,7 @@ SERVICES: tuple[type, ...] = (
     CleanService,
     InspectService,
     ConvertService,
+    NearService,
     BrowseService,
     InspectService,
     QualityGateService,

@@ -42,6 +42,8 @@ CASES: dict[str, Case] = {
     ),
     "prepare.inspect": Case({"files": ["pairs.jsonl"], "again": True}),
     "prepare.issues": Case({"code": ["no_question"], "limit": 3}),
+    "prepare.duplicates": Case({"path": "pairs.jsonl", "limit": 5}),
+    "prepare.contradictions": Case({"path": "pairs.jsonl", "limit": 5}),
     "prepare.browse": Case({"file": "pairs.jsonl", "line": 3, "count": 2, "chars": 100}),
     "prepare.search": Case({"file": "pairs.jsonl", "text": "office 1", "limit": 4}),
     "prepare.edit": Case(
