@@ -175,7 +175,7 @@ _THOUSANDS = re.compile(r"\+ ?[0-9]{1,3}(?:\.[0-9]{3})+\Z")
 _YEARS = re.compile(r"(?:19|20)[0-9]{2}[ .-]?(?:19|20)[0-9]{2}\Z")
 _WORD_BEFORE = re.compile(
     r"\b(?:tel|tels|telefone|telefones|fone|fones|cel|celular|whats|whatsapp|wpp|zap|phone|phones|"
-    r"mobile|call|ligue|ligar|liga)\b\W{0,4}(?:[^\W\d]+\W{1,3}){0,3}\Z",
+    r"mobile|call|ligue|ligar|liga|contato|contact)\b\W{0,4}(?:[^\W\d]+\W{1,3}){0,3}\Z",
     re.IGNORECASE,
 )
 _GLUED_WORD = re.compile(r"(?:tel|fone|cel|zap|wa\.me/)\Z", re.IGNORECASE)

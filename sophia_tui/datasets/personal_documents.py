@@ -32,14 +32,13 @@ _CNPJ = re.compile(
     rf"(?<![0-9])(?=([0-9]{{2}}{_BETWEEN}[0-9]{{3}}{_BETWEEN}[0-9]{{3}}{_BETWEEN}?[0-9]{{4}}"
     rf"{_BETWEEN}?[0-9]{{2}})(?![0-9]))"
     rf"|(?<![0-9])(?=([0-9]{{8}}{_BETWEEN}?[0-9]{{4}}{_BETWEEN}[0-9]{{2}})(?![0-9]))"
-    # letters among them: a slash or hyphen tells it, or capitals throughout
+    # letters among them: with a slash or hyphen, with spaces, or in one piece
     rf"|(?<![0-9A-Za-z])(?=({_LETTERED}{{2}}[. ]?{_LETTERED}{{3}}[. ]?{_LETTERED}{{3}} ?[/-] ?"
     rf"{_LETTERED}{{4}} ?[-. ]? ?[0-9]{{2}})(?![0-9A-Za-z]))"
-    r"|(?<![0-9A-Za-z])(?=([0-9A-Z]{2} [0-9A-Z]{3} [0-9A-Z]{3} [0-9A-Z]{4} [0-9]{2})"
-    r"(?![0-9A-Za-z]))"
+    rf"|(?<![0-9A-Za-z])(?=({_LETTERED}{{2}} {_LETTERED}{{3}} {_LETTERED}{{3}} {_LETTERED}{{4}}"
+    r" [0-9]{2})(?![0-9A-Za-z]))"
     rf"|(?:{ALONE}|(?<=cnpj)|(?<=CNPJ))(?=((?:[0-9A-Z]{{12}}|[0-9a-z]{{12}})-?[0-9]{{2}}){END})"
 )
-_FEWEST_DIGITS = 4
 _MOMENT = re.compile(
     r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
     r"(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9]\Z"
@@ -74,10 +73,7 @@ def cnpjs(text: str) -> Iterator[Finding]:
 def _is_one_number(written: str) -> bool:
     """Not words and a figure that happen to have the lengths of a CNPJ's pieces."""
     tight = written.replace(" / ", "/").replace(" - ", "-")
-    if " " not in tight:
-        return True
-    digits = sum(each.isdigit() for each in written)
-    return digits >= _FEWEST_DIGITS and ("/" in written or written == written.upper())
+    return " " not in tight or any(each.isdigit() for each in written[:-2])
 
 
 # --- RG ---
