@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sophia_tui.datasets import personal_contacts, personal_documents
 from sophia_tui.datasets.blocks import read_block
 from sophia_tui.datasets.formats import encode
 from sophia_tui.datasets.personal import FINDERS, find
 from sophia_tui.datasets.personal_gate import may_hold, suspects, worth
-from sophia_tui.datasets.personal_kinds import folded
+from sophia_tui.datasets.personal_kinds import folded, in_runs
 from sophia_tui.datasets.personal_probe import PersonalCollector, PersonalProbe, SecretsProbe
 from sophia_tui.datasets.redact import Pseudonyms, redact
 from sophia_tui.datasets.redact import settings as redact_settings
@@ -45,6 +46,10 @@ def test_clean_text_and_what_only_looks_like_it_stay() -> None:
 
 # --- the gate
 
+_OF_NUMBERS = {
+    *("_CPF", "_CNPJ", "_CARD", "_CEP", "_AMERICA"),
+    *("_LOCAL_MOBILE", "_LOCAL_BARE", "_BRAZIL", "_ABROAD"),
+}
 _SIGNS = " .-/()\u00a0\u2009\u2011\u2013\u2212\u3000\uff0f:,_xA9\n"
 
 
@@ -89,6 +94,16 @@ def _passes_in_every_writing(text: str) -> None:
             assert may_hold(row.replace(b"/", b"\\/"))
     hidden = "".join(f"\\u{ord(each):04x}" for each in text if ord(each) < 0x10000)
     assert may_hold(f'{{"answer":"{hidden}"}}'.encode())
+
+
+@given(noisy() | st.text("0123456789 .-/+()xX5cpf", max_size=40))
+def test_looking_only_where_numbers_are_finds_what_looking_everywhere_does(text: str) -> None:
+    text = folded(text)
+    for module in (personal_contacts, personal_documents):
+        for name in _OF_NUMBERS & vars(module).keys():
+            pattern = getattr(module, name)
+            everywhere = [each.span() for each in pattern.finditer(text)]
+            assert [each.span() for each in in_runs(pattern, text)] == everywhere, name
 
 
 @given(st.lists(st.sampled_from([b"", b"abc", b"CPF 529.982.247-25", b"a@b.com"]), max_size=8))
