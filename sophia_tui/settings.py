@@ -14,6 +14,8 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sophia_tui import envfile, paths
+from sophia_tui.domain.gates import DEFAULT as DEFAULT_BOUNDS
+from sophia_tui.domain.gates import read_bounds
 from sophia_tui.domain.targets import DEFAULT as DEFAULT_TARGETS
 from sophia_tui.domain.targets import read_targets
 from sophia_tui.errors import UsageError
@@ -273,6 +275,11 @@ class Settings(BaseSettings):
         DEFAULT_TARGETS,
         N_("What a model should reach: name<target(baseline) or name>target, with commas between."),
     )
+    quality_gate: str = _setting(
+        "SOPHIA_QUALITY_GATE",
+        DEFAULT_BOUNDS,
+        N_("What a data set should reach: name>=bound or name<=bound, with commas between."),
+    )
     machine_usd_per_hour: float | None = _setting(
         "SOPHIA_MACHINE_USD_PER_HOUR",
         None,
@@ -445,6 +452,17 @@ class Settings(BaseSettings):
         except ValueError:
             raise PydanticCustomError(
                 "no_targets", _("must be parts like perplexity<2.5(3.0), each name once")
+            ) from None
+        return value
+
+    @field_validator("quality_gate")
+    @classmethod
+    def _are_bounds(cls, value: str) -> str:
+        try:
+            read_bounds(value)
+        except ValueError:
+            raise PydanticCustomError(
+                "no_bounds", _("must be parts like examples>=500 or copied<=0.1, each name once")
             ) from None
         return value
 

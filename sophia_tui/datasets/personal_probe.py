@@ -1,7 +1,8 @@
 """What an inspection tells of personal data and secrets: how many, in which rows, never a value."""
 
-from collections import Counter
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sophia_tui.datasets.blocks import Block, read_block
@@ -11,6 +12,10 @@ from sophia_tui.datasets.redact import redact
 
 #: How many lines of each kind are listed.
 FIRST_LINES = 20
+
+#: The two sections.
+PERSONAL, SECRETS = "personal", "secrets"
+_PLACES = {kind.value: place for place, kind in enumerate(Kind)}
 
 #: Of each row that holds anything its line in the block, and how many values of each kind.
 Held = list[tuple[int, dict[str, int]]]
@@ -39,27 +44,19 @@ def _look(data: bytes) -> Held:
 
 
 class PersonalProbe:
-    """Personal data: everything but secrets."""
+    """Looks for personal data, or for secrets."""
 
-    name = "personal"
-
-    def look(self, block: Block) -> Held:
-        return _only(look(block.data), secrets=False)
-
-
-class SecretsProbe:
-    name = "secrets"
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._secrets = name == SECRETS
 
     def look(self, block: Block) -> Held:
-        return _only(look(block.data), secrets=True)
-
-
-def _only(held: Held, secrets: bool) -> Held:
-    kept = [
-        (line, {kind: n for kind, n in counts.items() if (kind == Kind.SECRET.value) == secrets})
-        for line, counts in held
-    ]
-    return [(line, counts) for line, counts in kept if counts]
+        held: Held = []
+        for line, counts in look(block.data):
+            mine = {k: n for k, n in counts.items() if (k == Kind.SECRET) == self._secrets}
+            if mine:
+                held.append((line, mine))
+        return held
 
 
 @dataclass
@@ -70,26 +67,43 @@ class _Kind:
 
 
 class PersonalCollector:
-    """For both probes: `rows` with any of it, and by kind `count`, `rows` and the first `lines`."""
+    """Tells how many there are, in how many rows, and by kind the same and the first lines, counted
+    on through all files. Of each row that holds any it keeps ten bytes."""
 
-    def __init__(self) -> None:
-        self._rows = 0
+    def __init__(self, name: str) -> None:
+        self._code = "secret" if name == SECRETS else "personal_data"
         self._kinds: dict[str, _Kind] = {}
+        self._lines = array("Q")
+        self._held = array("H")
 
     def add(self, first_line: int, found: Held) -> None:
         for line, counts in found:
-            self._rows += 1
+            number = first_line + line - 1
+            self._lines.append(number)
+            self._held.append(sum(1 << _PLACES[kind] for kind in counts))
             for kind, count in counts.items():
                 known = self._kinds.setdefault(kind, _Kind())
                 known.count += count
                 known.rows += 1
                 if len(known.lines) < FIRST_LINES:
-                    known.lines.append(first_line + line - 1)
+                    known.lines.append(number)
+
+    def issues(self) -> Iterator[tuple[str, int, Mapping[str, str | int]]]:
+        for line, held in zip(self._lines, self._held, strict=True):
+            kinds = ", ".join(kind for kind, place in _PLACES.items() if held >> place & 1)
+            yield self._code, line, {"kinds": kinds}
 
     def report(self) -> dict[str, Any]:
-        kinds = {
-            kind: {"count": each.count, "rows": each.rows, "lines": each.lines}
-            for kind, each in sorted(self._kinds.items())
+        return {
+            "count": sum(each.count for each in self._kinds.values()),
+            "rows": len(self._lines),
+            "kinds": {kind: asdict(each) for kind, each in sorted(self._kinds.items())},
         }
-        total = Counter({kind: each.count for kind, each in self._kinds.items()}).total()
-        return {"count": total, "rows": self._rows, "kinds": kinds}
+
+
+def probe(_asked: Any) -> PersonalProbe:
+    return PersonalProbe(PERSONAL)
+
+
+def collector(_asked: Any) -> PersonalCollector:
+    return PersonalCollector(PERSONAL)

@@ -83,17 +83,13 @@ def redact(
         return example, counts
     record = _Record(pseudonyms, PLACEHOLDER.findall(row.decode("utf-8", "replace")))
     messages = tuple(record.message(each) for each in example.messages)
+    tools = tuple(record.values(tool, numbers=False) for tool in example.tools)
     if isinstance(example, Pair):
-        found: Example | Pair = Pair(
-            messages, record.message(example.chosen), record.message(example.rejected)
-        )
+        better, worse = record.message(example.chosen), record.message(example.rejected)
+        found: Example | Pair = Pair(messages, better, worse, tools)
     else:
-        found = replace(
-            example,
-            messages=messages,
-            tools=tuple(record.values(tool, numbers=False) for tool in example.tools),
-            critique=record.text(example.critique) if example.critique else example.critique,
-        )
+        critique = record.text(example.critique) if example.critique else example.critique
+        found = replace(example, messages=messages, tools=tools, critique=critique)
     return (found, record.counts) if record.counts else (example, counts)
 
 
@@ -192,7 +188,9 @@ class _Record:
         if not isinstance(value, dict | list):
             return self.text(arguments)
         replaced = self.values(value)
-        return arguments if replaced == value else json.dumps(replaced, ensure_ascii=False)
+        if replaced == value:  # written as it was, to the last blank
+            return arguments
+        return json.dumps(replaced, ensure_ascii=False, separators=(",", ":"))
 
     def values(self, value: Any, key: str = "", numbers: bool = True) -> Any:
         """The same of lists and mappings. Their names of things stay, but where one is personal

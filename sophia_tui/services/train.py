@@ -20,7 +20,7 @@ from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import NotFoundError, RefusedError, UnavailableError, UsageError
 from sophia_tui.i18n import N_, _, get_language
 from sophia_tui.paths import Paths
-from sophia_tui.services import train_hosted
+from sophia_tui.services import quality_gate, train_hosted
 from sophia_tui.services.jobs_hosted import OpenTrainer
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prices import Load, load_prices
@@ -142,6 +142,10 @@ class TrainRequest(Input):
         allow_inf_nan=False,
         description=N_("The most USD it may cost; default SOPHIA_TRAINING_BUDGET_USD."),
     )
+    accept_few: bool = Field(
+        default=False,
+        description=N_("Accept that there are fewer examples than SOPHIA_QUALITY_GATE wants."),
+    )
     try_one_step: bool = Field(
         default=False,
         description=N_("One step alone: its seconds, its memory, the time of the whole; no model."),
@@ -205,6 +209,7 @@ class TrainService:
         self._open_trainer = open_trainer
         self._store = store
         self._settings = settings
+        self._paths = paths
         self._clock = clock
         self._wake = wake
         self._prices = prices or (lambda: load_prices(settings, paths))
@@ -223,9 +228,9 @@ class TrainService:
     )
     async def start(self, context: Context, request: TrainRequest) -> JobView:
         """Raises UsageError J414, J415, J430, J432, J513, J516, J538, J539, J566, NotFoundError
-        J420 to J422, J431, RefusedError J433, J449, UnavailableError J501, what the planner's gate
-        raises, and for a hosted base what plan_hosted and ask_provider raise; nothing is queued
-        then.
+        J420 to J422, J431, RefusedError J433, J449, UnconfirmedError D574, UnavailableError J501,
+        what the planner's gate raises, and for a hosted base what plan_hosted and ask_provider
+        raise; nothing is queued then.
         """
         return await self.begin(context, request, Door())
 
@@ -238,6 +243,8 @@ class TrainService:
         order = await local_order(self._store, self._settings, request)
         order = replace(order, recipe=_changed_by(door, order.recipe))
         require_training_packages()
+        if not door.request:  # a door of its own has rules of its own for how few will do
+            door = self._warned(context, request, order.version, door)
         if context.dry_run:
             job = self._job(context, request, order)
             plan = await plan_local(self._planner, context, request, order)
@@ -251,6 +258,18 @@ class TrainService:
         await self._wake()
         return JobView.of(job)
 
+    def _warned(
+        self, context: Context, request: TrainRequest, version: DatasetVersion, door: Door
+    ) -> Door:
+        """With what the quality gate says of the data. Raises UnconfirmedError D574."""
+        found = quality_gate.before_training(
+            context, version, self._settings, self._paths, request.accept_few, self._clock.now()
+        )
+        warnings = found.pop("warnings", ())
+        return replace(
+            door, request={**door.request, **found}, warnings=(*door.warnings, *warnings)
+        )
+
     async def _start_hosted(self, context: Context, request: TrainRequest, base: str) -> JobView:
         version = await dataset_version(self._store, request.dataset)
         now = self._clock.now()
@@ -259,6 +278,8 @@ class TrainService:
         )
         if self._open_trainer is not None:
             plan = await train_hosted.ask_provider(plan, version.id, self._open_trainer, now)
+        door = self._warned(context, request, version, Door())
+        plan = replace(plan, warnings=(*plan.warnings, *door.warnings))
         job = Job(
             id=new_job_id(),
             kind=JobKind.TRAIN,
@@ -267,6 +288,7 @@ class TrainService:
             dataset=version.id,
             request={
                 **plan.request(self._history(request.history)),
+                **door.request,
                 "language": get_language(),
             },
             provider=OPENAI,

@@ -172,7 +172,7 @@ def main() -> None:
 def _measure_gate(clean: list[str], planted: list[str], rows: int = 60_000) -> None:
     """The gate alone, and an inspection's probe, on JSON lines of which 1 in 20 holds something."""
     from sophia_tui.datasets.personal_gate import suspects
-    from sophia_tui.datasets.personal_probe import PersonalProbe
+    from sophia_tui.datasets.personal_probe import PERSONAL, PersonalProbe
 
     rng = random.Random(1)
     lines = []
@@ -186,7 +186,7 @@ def _measure_gate(clean: list[str], planted: list[str], rows: int = 60_000) -> N
     while cuts[-1] < len(data):
         cuts.append(data.find(b"\n", cuts[-1] + size) + 1 or len(data))
     blocks = [Block(data[start:end]) for start, end in itertools.pairwise(cuts)]
-    probe = PersonalProbe()
+    probe = PersonalProbe(PERSONAL)
     for name, look in (("gate", lambda b: list(suspects(b.data))), ("gate and probe", probe.look)):
         started = time.perf_counter(), time.process_time()
         held = sum(len(look(block)) for block in blocks)

@@ -2,18 +2,18 @@
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sophia_tui.datasets import personal_contacts, personal_documents
-from sophia_tui.datasets.blocks import read_block
 from sophia_tui.datasets.formats import encode
+from sophia_tui.datasets.inspection import Asked, inspect
 from sophia_tui.datasets.personal import FINDERS, find
 from sophia_tui.datasets.personal_gate import may_hold, suspects, worth
 from sophia_tui.datasets.personal_kinds import folded, in_runs
-from sophia_tui.datasets.personal_probe import PersonalCollector, PersonalProbe, SecretsProbe
 from sophia_tui.datasets.redact import Pseudonyms, redact
 from sophia_tui.datasets.redact import settings as redact_settings
 from sophia_tui.domain.datasets import Example, Message, Pair
@@ -243,21 +243,19 @@ def test_redacting_with_a_key_leaves_nothing_and_again_changes_nothing(seed: int
 # --- the sections of an inspection
 
 
-def test_sections_tell_counts_rows_and_lines_and_never_a_value() -> None:
-    def line(question: str) -> bytes:
-        return json.dumps({"question": question, "answer": "ok"}).encode() + b"\n"
-
+def test_sections_tell_counts_rows_and_lines_and_never_a_value(tmp_path: Path) -> None:
     token = "ghp_" + "a1" * 18
-    data = (
-        line("nada") + line(f"{MAIL} e {MAIL}") + b"not json, a@b.com\n" + line(f"{token} {MAIL}")
+    asked = ("nada", f"{MAIL} e {MAIL}", f"{token} {MAIL}")
+    lines = [json.dumps({"question": each, "answer": "ok"}) for each in asked]
+    lines.insert(2, "not json, a@b.com")
+    path, folder = tmp_path / "rows.jsonl", tmp_path / "report"
+    path.write_text("\n".join(lines * 2))
+    folder.mkdir()
+    sections = ("personal", "secrets")
+    report = inspect(
+        Asked((str(path),), path.stat().st_size, sections), folder, lambda *_told: None, 100
     )
-    reports = {}
-    for probe in (PersonalProbe(), SecretsProbe()):
-        collector = PersonalCollector()
-        for first, part in ((1, data), (5, data)):
-            collector.add(first, probe.look(read_block(part)))
-        reports[probe.name] = collector.report()
-    assert reports == {
+    assert report["sections"] == {
         "personal": {
             "count": 6,
             "rows": 4,
@@ -269,3 +267,7 @@ def test_sections_tell_counts_rows_and_lines_and_never_a_value() -> None:
             "kinds": {"secret": {"count": 2, "rows": 2, "lines": [4, 8]}},
         },
     }
+    issues = {each["code"]: each["places"] for each in report["issues"]}
+    assert issues["personal_data"] == [(0, 2), (0, 4), (0, 6), (0, 8)]
+    assert issues["secret"] == [(0, 4), (0, 8)]
+    assert MAIL not in str(report) and token not in str(report)

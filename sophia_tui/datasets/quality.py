@@ -1,0 +1,212 @@
+"""How good the answers of a data set are to learn from, as far as can be seen without a model:
+their length, and how much of them is copied from what stands before them.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sophia_tui.datasets.blocks import Block, read_block
+from sophia_tui.datasets.sample import (
+    SampleCollector,
+    SampledRow,
+    SampleProbe,
+    SampleSettings,
+    percentile,
+)
+from sophia_tui.datasets.sources import unreadable
+from sophia_tui.datasets.tasks import Task, Tell
+from sophia_tui.domain.datasets import Example, Message, Pair
+
+#: An answer of fewer characters teaches little.
+SHORT_CHARACTERS = 20
+#: Words in a row that an answer shares with what stands before it, to count as copied.
+RUN_WORDS = 5
+#: From this share of its words on, an answer is a copy.
+COPIED_SHARE = 0.8
+_BLOCK_BYTES = 4 << 20
+_LISTED_LINES = 1000
+_WORD = re.compile(r"\w+")
+
+
+def copy_rate(answer: str, before: str) -> float:
+    """The share of the answer's words that stand in runs of RUN_WORDS or more that stand before
+    it too; 0 for an answer shorter than a run."""
+    words = _WORD.findall(answer.lower())
+    if len(words) < RUN_WORDS:
+        return 0.0
+    known = set(_runs(_WORD.findall(before.lower())))
+    if not known:
+        return 0.0
+    copied, reached = 0, 0
+    for at, run in enumerate(_runs(words)):
+        if run in known:
+            copied += at + RUN_WORDS - max(at, reached)
+            reached = at + RUN_WORDS
+    return copied / len(words)
+
+
+def _runs(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    return zip(*(words[each:] for each in range(RUN_WORDS)), strict=False)
+
+
+class QualityProbe:
+    """Answers of every row: characters, and which are short or copied."""
+
+    name = "quality"
+
+    def look(self, block: Block) -> dict[str, Any]:
+        lengths: Counter[int] = Counter()
+        short: list[int] = []
+        copied: list[int] = []
+        rates = 0.0
+        turns: Counter[int] = Counter()
+        for row in block.rows:
+            before, answer = _last(row.example)
+            lengths[len(answer)] += 1
+            turns[sum(each.role == "user" for each in row.example.messages)] += 1
+            if len(answer.strip()) < SHORT_CHARACTERS:
+                short.append(row.line)
+            rate = copy_rate(answer, before)
+            rates += rate
+            if rate >= COPIED_SHARE:
+                copied.append(row.line)
+        return {
+            "rows": len(block.rows),
+            "lengths": list(lengths.items()),
+            "turns": list(turns.items()),
+            "short": short,
+            "copied": copied,
+            "rates": rates,
+            "unusable": [(line, problem.code) for line, problem in block.unusable],
+        }
+
+
+def _last(example: Example | Pair) -> tuple[str, str]:
+    """What stands before the last answer that is learnt, and the answer; of a pair the better."""
+    messages: tuple[Message, ...] = example.messages
+    if isinstance(example, Pair):
+        messages = (*messages, example.chosen)
+    learnt = [at for at, each in enumerate(messages) if _is_learnt(each)]
+    at = learnt[-1] if learnt else len(messages) - 1
+    return "\n".join(each.content for each in messages[:at]), messages[at].content
+
+
+def _is_learnt(message: Message) -> bool:
+    return message.role == "assistant" and message.weight != 0 and bool(message.content)
+
+
+class QualityCollector:
+    """Adds up what QualityProbe found. Counts are whole, lines the first thousand of each kind."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._rates = 0.0
+        self._lengths: Counter[int] = Counter()
+        self._turns: Counter[int] = Counter()
+        self._listed: dict[str, list[int]] = {"short": [], "copied": [], "unusable": []}
+        self._counts: Counter[str] = Counter()
+        self._codes: Counter[str] = Counter()
+
+    def add(self, first_line: int, found: dict[str, Any]) -> None:
+        self._rows += found["rows"]
+        self._rates += found["rates"]
+        for length, count in found["lengths"]:
+            self._lengths[length] += count
+        for turns, count in found["turns"]:
+            self._turns[turns] += count
+        for name in ("short", "copied"):
+            self._note(name, [first_line + line - 1 for line in found[name]])
+        self._note("unusable", [first_line + line - 1 for line, _code in found["unusable"]])
+        self._codes.update(code for _line, code in found["unusable"])
+
+    def _note(self, name: str, lines: list[int]) -> None:
+        self._counts[name] += len(lines)
+        kept = self._listed[name]
+        kept.extend(lines[: _LISTED_LINES - len(kept)])
+
+    def report(self) -> dict[str, Any]:
+        rows = self._rows
+        seen = rows + self._counts["unusable"]
+        return {
+            "rows": rows,
+            "turns": sorted(self._turns.items()),
+            "answer_characters": {
+                "mean": round(sum(n * count for n, count in self._lengths.items()) / rows, 1)
+                if rows
+                else 0.0,
+                **{f"p{each}": percentile(self._lengths, each) for each in (5, 50, 95)},
+            },
+            "copy_rate": round(self._rates / rows, 4) if rows else 0.0,
+            "short": self._told("short", rows),
+            "copied": self._told("copied", rows),
+            "unusable": {
+                **self._told("unusable", seen),
+                "codes": dict(sorted(self._codes.items())),
+            },
+        }
+
+    def _told(self, name: str, of: int) -> dict[str, Any]:
+        count = self._counts[name]
+        return {
+            "count": count,
+            "share": round(count / of, 4) if of else 0.0,
+            "lines": self._listed[name],
+        }
+
+
+def repeated(sample: Sequence[SampledRow]) -> dict[str, Any]:
+    """The answer that most rows of the sample give, word for word, and to how many of them."""
+    answers = Counter(row.said("assistant").strip() for row in sample)
+    if not answers:
+        return {"count": 0, "share": 0.0, "answer": "", "lines": []}
+    [(answer, count)] = answers.most_common(1)
+    lines = [row.line for row in sample if row.said("assistant").strip() == answer]
+    return {
+        "count": count,
+        "share": round(count / len(sample), 4) if count > 1 else 0.0,
+        "answer": answer[:200],
+        "lines": lines[:20],
+    }
+
+
+class GateTask(Task):
+    """Every figure that the gate asks for, of one file."""
+
+    path: str
+    seed: int = 42
+
+    def run(self, tell: Tell) -> Any:
+        from sophia_tui.datasets import languages, topics
+
+        path = Path(self.path)
+        try:
+            size = path.stat().st_size
+            chosen = SampleSettings(self.seed, size=size)
+            quality, sample = QualityProbe(), SampleProbe(chosen)
+            answers, rows = QualityCollector(), SampleCollector(chosen)
+            done, first = 0, 1
+            for block in _blocks(path):
+                answers.add(first, quality.look(block))
+                rows.add(first, sample.look(block))
+                done, first = done + len(block.data), first + block.lines
+                tell("read", done, size)
+        except OSError as problem:
+            raise unreadable(path, problem) from problem
+        told, drawn = answers.report(), rows.report()
+        whole = len(drawn) == told["rows"]
+        return {
+            **told,
+            "sample": len(drawn),
+            "repeated": repeated(drawn),
+            "languages": languages.report(drawn, whole),
+            **topics.report(drawn, whole, self.seed),
+        }
+
+
+def _blocks(path: Path) -> Iterator[Block]:
+    with path.open("rb") as stream:
+        while data := stream.read(_BLOCK_BYTES):
+            yield read_block(data + (b"" if data.endswith(b"\n") else stream.readline()))

@@ -1,0 +1,283 @@
+"""How many tokens a data set has, offline: by the provider's own encoding where it is known.
+
+The size of a chat is that of its contents with 3 tokens for each message, 1 for a name and 3 for
+the example, as the provider's documentation has it.
+"""
+
+import math
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sophia_tui.datasets.blocks import Block
+from sophia_tui.datasets.hosted_rules import CONTEXT_TOKENS
+from sophia_tui.datasets.sample import SampledRow, percentile
+from sophia_tui.domain.datasets import Example, Message, Pair
+
+PER_MESSAGE, PER_NAME, PER_EXAMPLE = 3, 1, 3
+#: Newer models of the provider have this one, as far as anybody knows.
+FALLBACK = "o200k_base"
+#: Which encoding a model has, by the beginning of its name, the longer one first.
+_ENCODINGS = (
+    *((name, "o200k_base") for name in ("chatgpt-4o", "gpt-4.1", "gpt-4.5", "gpt-4o", "gpt-5")),
+    *((name, "o200k_base") for name in ("o1", "o3", "o4-mini")),
+    *((name, "cl100k_base") for name in ("gpt-35-turbo", "gpt-3.5-turbo", "gpt-4")),
+    ("gpt-oss", "o200k_harmony"),
+    *((name, "llama3") for name in ("llama-3.3", "llama-3.2", "llama-3.1", "llama-3")),
+    *((name, "qwen3") for name in ("qwen2.5", "qwen2", "qwen3")),
+)
+#: Tokens of one example that a model learns from, where it is not CONTEXT_TOKENS.
+_CONTEXTS = (("gpt-3.5-turbo", 16_385), ("gpt-35-turbo", 16_385))
+_Z = 1.959963984540054
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """`exact` False: the model's own is not known, and this one stands for it."""
+
+    name: str
+    exact: bool
+
+
+def encoding_of(model: str) -> Encoding:
+    """The encoding of a hosted model, or of a base by its hub name; a tuned model's is its base's.
+
+    A model nobody knows yet gets FALLBACK, as an estimate.
+    """
+    name = _plain(model)
+    for known, encoding in _ENCODINGS:
+        if name == known or name.startswith(f"{known}-"):
+            return Encoding(encoding, exact=True)
+    return Encoding(FALLBACK, exact=False)
+
+
+def context_of(model: str) -> int:
+    """Tokens of one example that a hosted model learns from; what is longer is cut at its end."""
+    name = _plain(model)
+    return next((size for known, size in _CONTEXTS if name.startswith(known)), CONTEXT_TOKENS)
+
+
+def _plain(model: str) -> str:
+    name = model.strip().lower()
+    if name.startswith("ft:"):
+        name = name.split(":")[1]
+    return name.rsplit("/", 1)[-1]
+
+
+Counting = Callable[[str], int]
+
+
+@cache
+def counter(encoding: str) -> Counting:
+    """Counts the tokens of a text; words that look like special tokens are plain text.
+
+    Read once a process: 80 MB and 0.2 s.
+    """
+    import quicktok  # type: ignore[import-untyped]
+
+    count: Counting = quicktok.get_encoding(encoding).count
+    return count
+
+
+class Count(msgspec.Struct, frozen=True):
+    """One way to count, and the tokens of an example above which it is cut."""
+
+    encoding: str = FALLBACK
+    context: int = CONTEXT_TOKENS
+
+
+class TokenSettings(msgspec.Struct, frozen=True):
+    counts: tuple[Count, ...] = (Count(),)
+
+
+#: What a block tells of one encoding: (tokens of a row, rows), tokens of answers, of contents,
+#: the longest row as (tokens, line), lines that are cut.
+Found = tuple[list[tuple[int, int]], int, int, tuple[int, int], list[int]]
+
+
+class TokensProbe:
+    """Tokens of every row, by each encoding asked for."""
+
+    name = "tokens"
+
+    def __init__(self, settings: TokenSettings | None = None) -> None:
+        self._settings = settings or TokenSettings()
+
+    def look(self, block: Block) -> dict[str, Any]:
+        layout = [(row.line, list(_chats(row.example))) for row in block.rows]
+        texts = [text for _line, chats in layout for chat in chats for text in chat.texts]
+        found = {
+            each.encoding: _added(layout, list(map(counter(each.encoding), texts)), each.context)
+            for each in self._settings.counts
+        }
+        images = sum(chat.images for _line, chats in layout for chat in chats)
+        return {"rows": len(layout), "images": images, "counts": found}
+
+
+class TokensCollector:
+    """Adds up what TokensProbe found."""
+
+    def __init__(self, settings: TokenSettings | None = None) -> None:
+        self._settings = settings or TokenSettings()
+        self._rows = self._images = 0
+        self._sums = {each.encoding: _Sum() for each in self._settings.counts}
+
+    def add(self, first_line: int, found: dict[str, Any]) -> None:
+        self._rows += found["rows"]
+        self._images += found["images"]
+        for encoding, told in found["counts"].items():
+            self._sums[encoding].add(first_line, told)
+
+    def report(self) -> dict[str, Any]:
+        """One entry for each encoding. `images` were not counted: nobody says what they take."""
+        return {
+            "rows": self._rows,
+            "images": self._images,
+            "counts": [
+                {
+                    "encoding": each.encoding,
+                    "context": each.context,
+                    **self._sums[each.encoding].report(self._rows),
+                }
+                for each in self._settings.counts
+            ],
+        }
+
+
+class _Sum:
+    def __init__(self) -> None:
+        self._lengths: Counter[int] = Counter()
+        self._answers = self._contents = 0
+        self._longest = (0, 0)
+        self._cut = array("Q")
+
+    def add(self, first_line: int, told: Found) -> None:
+        lengths, answers, contents, (longest, line), cut = told
+        for tokens, rows in lengths:
+            self._lengths[tokens] += rows
+        self._answers += answers
+        self._contents += contents
+        if longest > self._longest[0]:
+            self._longest = (longest, first_line + line - 1)
+        self._cut.extend(first_line + each - 1 for each in cut)
+
+    def report(self, rows: int) -> dict[str, Any]:
+        total = sum(tokens * count for tokens, count in self._lengths.items())
+        return {
+            "tokens": total,
+            "content_tokens": self._contents,
+            "answer_tokens": self._answers,
+            "lengths": {
+                "mean": round(total / rows, 1) if rows else 0.0,
+                **{f"p{each}": percentile(self._lengths, each) for each in (0, 50, 90, 95, 99)},
+                "longest": self._longest[0],
+                "longest_line": self._longest[1],
+            },
+            "cut": {"count": len(self._cut), "lines": list(self._cut)},
+        }
+
+
+@dataclass(slots=True)
+class _Chat:
+    """Texts of one chat. `answers` are the places of those that are learnt."""
+
+    texts: list[str]
+    answers: list[int]
+    overhead: int
+    images: int = 0
+
+
+def _chats(example: Example | Pair) -> Iterator[_Chat]:
+    """One chat, or of a pair two: its prompt with each answer, for both are gone through."""
+    if isinstance(example, Pair):
+        yield _chat((*example.messages, example.chosen))
+        yield _chat((*example.messages, example.rejected))
+        return
+    chat = _chat(example.messages)
+    if example.tools:
+        chat.texts.append(msgspec.json.encode(example.tools).decode())
+    yield chat
+
+
+def _chat(messages: Sequence[Message]) -> _Chat:
+    chat = _Chat([], [], PER_EXAMPLE + PER_MESSAGE * len(messages))
+    for message in messages:
+        learnt = message.role == "assistant" and message.weight != 0
+        said = [message.content] if message.content else []
+        for call in message.tool_calls:
+            function = call.get("function") or {}
+            said += [str(function.get("name", "")), str(function.get("arguments", ""))]
+        if learnt:
+            chat.answers += range(len(chat.texts), len(chat.texts) + len(said))
+        chat.texts += said
+        if message.name is not None:
+            chat.texts.append(message.name)
+            chat.overhead += PER_NAME
+        chat.images += sum(part.get("type") == "image_url" for part in message.parts)
+    return chat
+
+
+def _added(layout: list[tuple[int, list[_Chat]]], counts: list[int], context: int) -> Found:
+    lengths: Counter[int] = Counter()
+    answers = contents = at = 0
+    longest = (0, 0)
+    cut: list[int] = []
+    for line, chats in layout:
+        tokens, most = 0, 0
+        for chat in chats:
+            own = counts[at : at + len(chat.texts)]
+            at += len(own)
+            said = sum(own)
+            contents += said
+            answers += sum(own[place] for place in chat.answers)
+            tokens += said + chat.overhead
+            most = max(most, said + chat.overhead)
+        lengths[tokens] += 1
+        if tokens > longest[0]:
+            longest = (tokens, line)
+        if most > context:
+            cut.append(line)
+    return list(lengths.items()), answers, contents, longest, cut
+
+
+def by_tokenizer(sample: Sequence[SampledRow], path: Path, content_tokens: int) -> dict[str, Any]:
+    """Tokens of the contents by a base's own tokenizer.json: their ratio to FALLBACK's on a sample,
+    with its interval, times what FALLBACK counted in the whole file.
+
+    Raises ImportError without the package `tokenizers` (the extra `training`), ValueError for a
+    file that is no tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        own = Tokenizer.from_file(str(path))
+    except Exception as problem:  # the package raises no kind of its own
+        raise ValueError(str(problem)) from problem
+    texts = [row.said("system", "developer", "user", "assistant", "tool") for row in sample]
+    counted = [len(each.ids) for each in own.encode_batch(texts, add_special_tokens=False)]
+    usual = list(map(counter(FALLBACK), texts))
+    ratio, half = _ratio(counted, usual)
+    return {
+        "rows": len(texts),
+        "ratio": round(ratio, 4),
+        "content_tokens": round(ratio * content_tokens),
+        "low": round(max(0.0, ratio - half) * content_tokens),
+        "high": round((ratio + half) * content_tokens),
+    }
+
+
+def _ratio(counted: Sequence[int], usual: Sequence[int]) -> tuple[float, float]:
+    """The ratio of two sums and half its interval (Cochran 1977, 6.4)."""
+    rows, total = len(usual), sum(usual)
+    if rows < 2 or not total:
+        return (sum(counted) / total if total else 1.0), 0.0
+    ratio = sum(counted) / total
+    spread = sum((mine - ratio * theirs) ** 2 for mine, theirs in zip(counted, usual, strict=True))
+    mean = total / rows
+    return ratio, _Z * math.sqrt(spread / (rows - 1) / rows) / mean
