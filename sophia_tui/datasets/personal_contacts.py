@@ -8,6 +8,7 @@ a public resolver's, and a CEP alone, which is a place and no person's.
 
 import ipaddress
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -139,16 +140,15 @@ def addresses(text: str) -> Iterator[Finding]:
     if not ceps:
         return
     streets = list(_STREET.finditer(text))
+    starts, ends = [each.start() for each in streets], [each.end() for each in streets]
     used: set[int] = set()
     for start, end in ceps:
-        near = [
-            place
-            for place, each in enumerate(streets)
-            if each.start() - end < _NEIGHBOURS and start - each.end() < _NEIGHBOURS
-        ]
+        near = range(
+            bisect_right(ends, start - _NEIGHBOURS), bisect_left(starts, end + _NEIGHBOURS)
+        )
         if near:
             yield Finding(Kind.CEP, start, end, SIGNS.sub("", text[start:end]))
-        used.update(near)
+            used.update(near)
     for place in sorted(used):
         street = streets[place]
         value = " ".join(re.findall(r"\w+", street.group().lower()))

@@ -31,7 +31,12 @@ _IN_FOURS = _D + rb"{4}" + _upto(3) + _D + rb"{4}"
 _IN_THREES = _D + rb"{3}" + _upto(3) + _D + rb"{3}" + _upto(3) + _D + rb"{3}"
 _SLASH = rb"(?:[/-]|" + _VARIANT + rb")"
 _RG_WORD = b"|".join(
-    (rb"[rR]\.?[gG]", _any_case("identid"), _any_case("id card"), _any_case("registro ger"))
+    (
+        rb"(?:\A|[^A-Za-z]|\\[a-z])[rR]\.?[gG]",
+        _any_case("identid"),
+        _any_case("id card"),
+        _any_case("registro ger"),
+    )
 )
 
 #: What a text holds in which a finder of this name finds anything.

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 
 class Kind(StrEnum):
@@ -88,8 +89,13 @@ _BEYOND = 3
 def in_runs(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
     """What `pattern.finditer` gives for a pattern of digits and the signs between them, which needs
     at least seven characters and looks at most three ahead."""
-    for run in _RUN.finditer(text):
-        yield from pattern.finditer(text, run.start(), run.end() + _BEYOND)
+    for start, end in _runs(text):
+        yield from pattern.finditer(text, start, end + _BEYOND)
+
+
+@lru_cache(maxsize=1)  # one text is looked at by many finders
+def _runs(text: str) -> list[tuple[int, int]]:
+    return [run.span() for run in _RUN.finditer(text)]
 
 
 def candidates(matches: Iterable[re.Match[str]], text: str) -> Iterator[tuple[int, int, str]]:

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sophia_tui.datasets.blocks import Block, read_block
+from sophia_tui.datasets.blocks import Block
+from sophia_tui.datasets.fast import FastReader
 from sophia_tui.datasets.personal_gate import suspects
 from sophia_tui.datasets.personal_kinds import Kind
 from sophia_tui.datasets.redact import redact
@@ -34,9 +35,10 @@ def look(data: bytes) -> Held:
 
 def _look(data: bytes) -> Held:
     held: Held = []
+    reader = FastReader()
     for line, start, end in suspects(data):
         raw = data[start:end]
-        for row in read_block(raw).rows:
+        for row in reader.read(raw).rows:
             counts = redact(row.example, raw)[1]
             if counts:
                 held.append((line, dict(counts)))

@@ -108,6 +108,9 @@ class _Record:
     def message(self, message: Message) -> Message:
         """The message without personal data. Its content says again what is in its parts, so what
         is in both counts once."""
+        if not (message.parts or message.name or message.tool_calls):
+            content = self.text(message.content)
+            return message if content is message.content else replace(message, content=content)
         parts: tuple[dict[str, Any], ...] = ()
         if message.parts:
             outer, self.counts = self.counts, Counter()
@@ -166,9 +169,8 @@ class _Record:
         if isinstance(part.get("text"), str):
             changed["text"] = self.text(part["text"])
         image = part.get("image_url")
-        address = image.get("url") if isinstance(image, Mapping) else None
-        if isinstance(address, str) and not address.startswith("data:"):
-            changed["image_url"] = {**image, "url": self.text(address)}
+        if isinstance(image, Mapping) and not str(image.get("url", "data:")).startswith("data:"):
+            changed["image_url"] = {**image, "url": self.text(str(image["url"]))}
         return changed
 
     # --- tool calls ---
