@@ -116,6 +116,9 @@ REASONS: dict[str, str] = {
     "message_fields": N_("A message has fields that are left out."),
     "text_parts": N_("Texts of one message were joined."),
     "call_ids": N_("Calls of tools without id were given one."),
+    # what should not be learnt
+    "personal_data": N_("Holds personal data: {kinds}."),
+    "secret": N_("Holds a key, a token or a password."),
     # between records
     "duplicate": N_("The same as line {first_line} of {first_file}."),
     "near_duplicate": N_("Nearly the same as line {first_line} of {first_file}, which is kept."),

@@ -28,6 +28,8 @@ from sophia_tui.datasets.tasks import Task, Tell
 PROBES: dict[str, str] = {
     "near": "sophia_tui.datasets.near_section",
     "contradictions": "sophia_tui.datasets.contradictions_section",
+    "personal": "sophia_tui.datasets.personal_probe",
+    "secrets": "sophia_tui.datasets.secrets_probe",
 }
 
 #: How much an issue matters, where it is no error; an error keeps the row from being used.
@@ -297,7 +299,7 @@ def severity(code: str) -> str:
 
 
 #: Codes of issues that do not keep a row from being used, but want a look.
-_WARNINGS = {"duplicate"}
+_WARNINGS = {"duplicate", "personal_data", "secret"}
 
 
 def _by_weight(item: tuple[str, tuple[int, Any]]) -> tuple[int, int, str]:
