@@ -34,7 +34,7 @@ CASES: dict[str, Case] = {
     "source.inspect": Case(),
     "prepare.run": Case({"name": "town", "seed": 5}, changes=("dataset_versions",)),
     "prepare.repair": Case({"suspected": True}),
-    "prepare.gate": Case({"dataset": "town", "seed": 7}),
+    "prepare.gate": Case({"file": "pairs.jsonl", "seed": 7}),
     "datasets.list": Case(),
     "datasets.show": Case({"dataset": "town"}),
     "datasets.rejected": Case({"dataset": "town", "code": "duplicate", "limit": 1}),
