@@ -81,9 +81,12 @@ class Clock:
         self.tokens = 0.0
         self._started = time.monotonic()
 
-    def tick(self, tokens: float) -> None:
-        """A step ended that took `tokens` tokens; what happens before restart() counts to it."""
-        self.step_seconds.append(time.monotonic() - self._started)
+    def tick(self, tokens: float, aside: float = 0.0) -> None:
+        """A step ended that took `tokens` tokens; what happens before restart() counts to it.
+
+        `aside` are seconds within it that went into what no later step does again.
+        """
+        self.step_seconds.append(time.monotonic() - self._started - aside)
         self.tokens += tokens
         self.restart()
 

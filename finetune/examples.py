@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from finetune import schema
 from finetune.failures import DataFailure
 from finetune.readers import read_lines
-from finetune.templates import TemplateRefuses, answer_spans, guarded, render
+from finetune.templates import TemplateRefuses, answer_spans, guarded, refuse_unknown_tools, render
 
 if TYPE_CHECKING:
     import torch
@@ -210,6 +210,7 @@ def encode(tokenizer: Any, messages: list[dict[str, Any]]) -> tuple[list[int], b
 
 def encode_whole(tokenizer: Any, messages: list[dict[str, Any]]) -> Encoded:
     """A chat as text and tokens with the mask of what is learnt; raises TemplateRefuses."""
+    refuse_unknown_tools(tokenizer, messages)
     messages, guard = guarded(tokenizer, messages)
     text, spans = answer_spans(tokenizer, messages)
     # The template has written the special tokens already.

@@ -25,10 +25,14 @@ class Order:
     def of_step(self, step: int) -> list[int]:
         """Numbers of the examples of a step (from 0), so that a resume sees the same."""
         epoch, index = divmod(step, steps_per_epoch(self.recipe, len(self.lengths)))
+        size = self.recipe.batch_size * self.recipe.gradient_accumulation
+        return self.of_epoch(epoch)[index * size : (index + 1) * size]
+
+    def of_epoch(self, epoch: int) -> list[int]:
+        """Numbers of all examples (from 0), in the order of an epoch (from 0)."""
         if self._epoch[0] != epoch:
             self._epoch = (epoch, self._shuffled(epoch))
-        size = self.recipe.batch_size * self.recipe.gradient_accumulation
-        return self._epoch[1][index * size : (index + 1) * size]
+        return self._epoch[1]
 
     def _shuffled(self, epoch: int) -> list[int]:
         chance = random.Random(f"{self.recipe.seed}/{epoch}")

@@ -4,13 +4,14 @@ Packed, examples stand end to end in one row, each seeing itself alone, and what
 with (a template's system turn) is computed once. A step's examples go into as few rows of like
 length as a bound on tokens allows: long ones take no more memory than short ones, whatever the
 recipe's batch is. Where the adapter leaves the lower layers as they are, what those make of an
-example never changes: it is kept in memory, and the steps compute the layers above alone. Losses
-stay the same; packed_or_padded() proves it on the data.
+example never changes: it is computed when an example is first used, kept in memory, and the steps
+compute the layers above alone. Losses stay the same; packed_or_padded() proves it on the data.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -39,6 +40,9 @@ class Padded:
     model: Any
     pad: int
     device: torch.device
+    #: Seconds that went into what is computed once for all steps, and those still to come.
+    once_seconds: float = field(default=0.0, init=False)
+    once_left: float = field(default=0.0, init=False)
 
     def losses(self, examples: Sequence[Example]) -> torch.Tensor:
         """Nats of each learnt token; 0 in the other places."""
@@ -69,6 +73,7 @@ class Packed(Padded):
     half: bool = False
     quick: bool = False
     _kept: dict[int, torch.Tensor] = field(default_factory=dict)
+    _groups: dict[int, list[Example]] = field(default_factory=dict)
 
     def speed_up(self) -> None:
         """Be quick from now on; raises ValueError where the model is not made for it."""
@@ -83,6 +88,7 @@ class Packed(Padded):
         unquicken(self.model)
         self.quick = False
         self._kept.clear()
+        self._groups.clear()
 
     def parts(
         self, chosen: Sequence[Any], size: int, length: Callable[[Any], int], least: int = 1
@@ -108,26 +114,45 @@ class Packed(Padded):
             taken[row] += lengths[place]
         return [[chosen[place] for place in sorted(row)] for row in rows if row]
 
-    def keep_frozen(self, examples: Sequence[Example], on_example: Callable[[int], None]) -> int:
-        """Compute once what the frozen layers make of the examples; returns how many are kept.
+    def keep_frozen(self, examples: Sequence[Example]) -> int:
+        """Keep from now on what the frozen layers make of the examples; returns of how many.
 
-        None are where no layer is frozen or where they would take more than MOST_KEPT bytes.
-        `on_example` gets the number done and may raise.
+        None where no layer is frozen or where they would take more than MOST_KEPT bytes. It is
+        computed when one is first used, together with the neighbours it has in `examples`: always
+        the same ones, so that rounding is the same after a resume.
         """
         examples = list({id(each): each for each in examples}.values())
         width = self.model.config.hidden_size * self.model.dtype.itemsize
         if not self.first_layer or sum(len(each.ids) for each in examples) * width > MOST_KEPT:
             return 0
-        decoder = self.model.get_base_model().get_decoder()
         for start in range(0, len(examples), _KEPT_TOGETHER):
-            on_example(start)
             some = examples[start : start + _KEPT_TOGETHER]
-            shared = shared_start(some)
-            hidden = _inputs_of(decoder, self.first_layer, self._row(some, shared))[0]
-            rest = hidden[shared:].split([len(example.ids) - shared for example in some])
-            for example, part in zip(some, rest, strict=True):
-                self._kept[id(example)] = torch.cat([hidden[:shared], part])
-        return len(self._kept)
+            self._groups |= {id(example): some for example in some}
+        return len(examples)
+
+    def _once(self, example: Example) -> torch.Tensor:
+        """What the frozen layers make of one of the examples that are kept."""
+        if id(example) not in self._kept:
+            started = time.monotonic()
+            was_training = self.model.training
+            self.model.eval()
+            try:
+                with torch.no_grad():
+                    self._keep(self._groups[id(example)])
+            finally:
+                self.model.train(was_training)
+            self.once_seconds += time.monotonic() - started
+            share = self.once_seconds / len(self._kept)
+            self.once_left = share * (len(self._groups) - len(self._kept))
+        return self._kept[id(example)]
+
+    def _keep(self, some: list[Example]) -> None:
+        decoder = self.model.get_base_model().get_decoder()
+        shared = shared_start(some)
+        hidden = _inputs_of(decoder, self.first_layer, self._row(some, shared))[0]
+        rest = hidden[shared:].split([len(example.ids) - shared for example in some])
+        for example, part in zip(some, rest, strict=True):
+            self._kept[id(example)] = torch.cat([hidden[:shared], part])
 
     def _row(self, examples: Sequence[Example], shared: int) -> Batch:
         return pack(examples, shared, self.device, None if self.quick else self.model.dtype)
@@ -149,10 +174,10 @@ class Packed(Padded):
         """The examples as a row, for the model as it is meanwhile."""
         shared = shared_start(examples)
         row = self._row(examples, shared)
-        if not self._kept:
+        if not self._groups:
             yield row
             return
-        kept = [self._kept[id(example)] for example in examples]
+        kept = [self._once(example) for example in examples]
         hidden = torch.cat([kept[0][:shared], *(each[shared:] for each in kept)])[None]
         with _layers_from(self.model.get_base_model().get_decoder(), self.first_layer):
             yield replace(row, embeddings=hidden)
@@ -212,9 +237,7 @@ class Way(NamedTuple):
     refused: str | None = None
 
 
-def packed_or_padded(
-    packed: Packed, examples: Sequence[Example], batch_size: int, on_example: Callable[[int], None]
-) -> Way:
+def packed_or_padded(packed: Packed, examples: Sequence[Example], batch_size: int) -> Way:
     """Packed where that gives the first examples the loss they have padded, else padded, and why.
 
     Models differ in what they take: attention by example, a mask of their own making, a state that
@@ -233,7 +256,7 @@ def packed_or_padded(
                     return Way(padded, refused=refused)
             if packed.quick and packed.half:
                 halve(packed.model)
-            return Way(packed, packed.keep_frozen(examples, on_example))
+            return Way(packed, packed.keep_frozen(examples))
     finally:
         packed.model.train(was_training)
 
@@ -248,9 +271,9 @@ def _proved(packed: Packed, some: list[Example], expected: float, *, quick: bool
     try:
         if quick:
             packed.speed_up()
-        kept = replace(packed, _kept={})
+        kept = replace(packed, _kept={}, _groups={})
         if packed.first_layer:
-            kept.keep_frozen(some, lambda _: None)
+            kept.keep_frozen(some)
         found = float(kept.losses(some).sum())
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         return f"the model does not take it ({type(error).__name__})"

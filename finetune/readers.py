@@ -21,6 +21,12 @@ ANALYSIS_BEGINS: Final = "[ANÁLISE INTERNA]"
 ANALYSIS_ENDS: Final = "[FIM DA ANÁLISE]"
 
 
+#: The key of a chat's first message under which the tools offered to the assistant stand.
+TOOLS: Final = "tools"
+#: What of an answer is learnt.
+ANSWER_KEYS: Final = ("role", "content", "tool_calls")
+
+
 class Malformed(Exception):
     """A line that can't be read; says why without a word of its text."""
 
@@ -87,7 +93,7 @@ def read_row(record: object, prompt_form: schema.PromptForm = "chat_template") -
     if "chosen" in record or "rejected" in record:
         return _preference(record)
     if "messages" in record:
-        return Row("chat", _chat(record["messages"], "messages"))
+        return _messages(record, prompt_form)
     if "response_revised" in record:
         return _critique(record, prompt_form)
     if "instruction" in record:
@@ -95,8 +101,31 @@ def read_row(record: object, prompt_form: schema.PromptForm = "chat_template") -
     raise Malformed("neither `messages` nor the keys of another form that is trained on")
 
 
+def _messages(record: dict[str, Any], prompt_form: schema.PromptForm) -> Row:
+    """A chat with the tools it offers; with a critique (of the last answer) a critique line."""
+    chat = _with_tools(_chat(record["messages"], "messages"), record)
+    if record.get("critique") is None:
+        return Row("chat", chat)
+    critique, last = _text(record, "critique"), chat[-1]
+    if prompt_form == "critique" and last["role"] == "assistant":
+        chat = [*chat[:-1], {**last, "content": critique_answer(critique, last["content"])}]
+    return Row("critique", chat)
+
+
+def _with_tools(chat: Messages, record: dict[str, Any]) -> Messages:
+    """The tools offered ride on the first message, so that any opening of the chat has them."""
+    tools = record.get("tools")
+    if not tools:
+        return chat
+    if not isinstance(tools, list) or not all(
+        isinstance(each, dict) and isinstance(each.get("function"), dict) for each in tools
+    ):
+        raise Malformed("`tools` is not a list of functions")
+    return [{**chat[0], TOOLS: tools}, *chat[1:]]
+
+
 def _preference(record: dict[str, Any]) -> Row:
-    prompt = _chat(record.get("messages"), "messages")
+    prompt = _with_tools(_chat(record.get("messages"), "messages"), record)
     if prompt[-1]["role"] == "assistant":
         raise Malformed("the prompt of a preference pair ends with the assistant's turn")
     # The pair is about its last turn alone: what was said before is read, not learnt.
@@ -106,7 +135,7 @@ def _preference(record: dict[str, Any]) -> Row:
         answer = _chat(record.get(name), name)
         if len(answer) != 1 or answer[0]["role"] != "assistant":
             raise Malformed(f"`{name}` is not one message of the assistant")
-        answers.append({"role": "assistant", "content": answer[0]["content"]})
+        answers.append({key: answer[0][key] for key in ANSWER_KEYS if key in answer[0]})
     if answers[0] == answers[1]:
         raise Malformed("`chosen` and `rejected` are the same")
     return Row("preference", [*before, answers[0]], [*before, answers[1]])
@@ -144,6 +173,7 @@ def _turns(asked: str, answer: str) -> Messages:
 def _chat(messages: object, name: str) -> Messages:
     if not isinstance(messages, list) or not messages:
         raise Malformed(f"`{name}` is not a list with entries")
+    messages = [_plain(message) for message in messages]
     for message in messages:
         if not (
             isinstance(message, dict)
@@ -160,6 +190,39 @@ def _chat(messages: object, name: str) -> Messages:
         if isinstance(weight, bool) or weight not in (0, 1):
             raise Malformed("a weight that is neither 0 nor 1")
     return messages
+
+
+def _plain(message: Any) -> Any:
+    """The message with its calls as templates want them: arguments as objects, text never null."""
+    if not isinstance(message, dict):
+        return message
+    content = message.get("content")
+    if isinstance(content, list) and any(
+        isinstance(part, dict) and part.get("type") == "image_url" for part in content
+    ):
+        raise Malformed("an image, which is not trained on on this machine")
+    calls = message.get("tool_calls")
+    if not calls:
+        return message
+    if message.get("role") != "assistant" or not isinstance(calls, list):
+        raise Malformed("calls of tools that are not a list in an assistant's message")
+    return {**message, "content": content or "", "tool_calls": [_call(each) for each in calls]}
+
+
+def _call(call: Any) -> dict[str, Any]:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise Malformed("a call of a tool without its name")
+    arguments = function.get("arguments") or {}
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except (ValueError, RecursionError):
+            arguments = None
+    if not isinstance(arguments, dict):
+        raise Malformed("a call of a tool whose arguments are not a JSON object")
+    _refuse_surrogates(json.dumps([function["name"], arguments], ensure_ascii=False))
+    return {**call, "function": {**function, "arguments": arguments}}
 
 
 def _text(record: dict[str, Any], name: str) -> str:

@@ -95,7 +95,7 @@ def _without_answer(file_name: str, part: ExampleSet) -> RunFailure | None:
         return Refused(
             211,
             f"{_said(part.refused_by_template)} of {file_name}: the template can't render it.",
-            "It doesn't know a role there, or the order of the turns. "
+            "It doesn't know a role there, tools and their calls, or the order of the turns. "
             f"{where}-template_refuses.txt",
             "Correct the data set or take another prompt_form; with rows_without_answer: "
             "leave_out the training goes on without these rows.",

@@ -87,13 +87,7 @@ class Session:
         )
 
     def _prepare(self) -> None:
-        count = len(self.trainer.examples)
-
-        def on_example(done: int) -> None:
-            self.context.ears.check()
-            self.context.progress("prepare", 0, 0, examples=done, of=count)
-
-        self.way = self.trainer.prepare(on_example)
+        self.way = self.trainer.prepare()
         if self.way.refused:
             self.context.journal.warning(
                 f"batches are padded, not packed: {self.way.refused}", reason="not_packed"
@@ -128,10 +122,11 @@ class Session:
         if counters.step % recipe.save_steps == 0:
             self.keeper.save(self.total)  # with what was seen after the step before
         before = counters.tokens
+        once = self.way.feed.once_seconds
         self.clock.restart()
         while not self._stepped():
             pass
-        self.clock.tick(counters.tokens - before)
+        self.clock.tick(counters.tokens - before, aside=self.way.feed.once_seconds - once)
         self._fit_to_budget(recipe)
         if counters.step % recipe.logging_steps == 0 or self._ended:
             self._metric(counters.close_window())
@@ -202,7 +197,7 @@ class Session:
     def _seconds_left(self, step: int) -> float:
         """Seconds of the steps and looks that are still to come. A look that was not taken yet
         counts with a bound: the first one may take longer than all steps before it."""
-        left = (self.total - step) * self.clock.recent()
+        left = (self.total - step) * self.clock.recent() + self.way.feed.once_left
         for each in self.looks:
             seconds = self._look_seconds.get(id(each))
             if seconds is None:
@@ -290,7 +285,9 @@ class Session:
         fitted = fit_steps(
             budget=recipe.time_budget_seconds,
             # the look after the last step is as long as this one
-            elapsed=self.context.elapsed() + sum(self._look_seconds.values()),
+            elapsed=self.context.elapsed()
+            + sum(self._look_seconds.values())
+            + self.way.feed.once_left,
             done=self.trainer.counters.step,
             step_seconds=[each + self._looks_by_step for each in self.clock.step_seconds[1:]],
             planned=self.total,

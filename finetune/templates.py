@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from finetune import schema
 from finetune.failures import DataFailure, WorkFailure
+from finetune.readers import TOOLS
+
+#: The keys of a message that a template is given.
+_RENDERED = ("role", "content", "name", "tool_calls", "tool_call_id")
+#: Those, beside the content, whose texts a template may write.
+_WITH_TEXTS = ("name", "tool_calls", TOOLS)
+_NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 #: For a base without a template of its own; every turn ends in the end token after an answer.
 PLAIN_TEMPLATE = (
@@ -151,13 +160,47 @@ def render(tokenizer: Any, messages: list[dict[str, Any]], *, prompt: bool = Fal
     """The chat as text, with the opening of the next answer if `prompt`."""
     from jinja2.exceptions import TemplateError
 
-    plain = [{"role": item["role"], "content": item["content"]} for item in messages]
+    plain = [{key: item[key] for key in _RENDERED if key in item} for item in messages]
+    tools = messages[0].get(TOOLS) if messages else None
     try:
-        text = tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=prompt)
+        text = tokenizer.apply_chat_template(
+            plain, tools=tools, tokenize=False, add_generation_prompt=prompt
+        )
     except (TemplateError, IndexError, KeyError, TypeError, ValueError) as error:
         # No chain: a template's error may quote the chat.
         raise TemplateRefuses(type(error).__name__) from None
     return str(text)
+
+
+def refuse_unknown_tools(tokenizer: Any, messages: list[dict[str, Any]]) -> None:
+    """Raises TemplateRefuses where the chat offers, calls or answers for tools and the template
+    would leave that out without a word."""
+    offered = bool(messages and messages[0].get(TOOLS))
+    called = any(each.get("tool_calls") for each in messages)
+    answered = any(each["role"] == "tool" for each in messages)
+    if not (offered or called or answered):
+        return
+    function = {"name": "offered_probe", "description": "d", "parameters": _NO_PARAMETERS}
+    call = {"name": "called_probe", "arguments": {"a": "argument_probe"}}
+    probe: list[dict[str, Any]] = [{"role": "user", "content": "q"}]
+    if offered:
+        probe[0][TOOLS] = [{"type": "function", "function": function}]
+    if called:
+        # Nine letters and digits: what the strictest template wants of an id.
+        calls = [{"id": "a1b2c3d4e", "type": "function", "function": call}]
+        probe.append({"role": "assistant", "content": "", "tool_calls": calls})
+    if answered:
+        answer = {"tool_call_id": "a1b2c3d4e", "name": "called_probe", "content": "answer_probe"}
+        probe.append({"role": "tool", **answer})
+    text = render(tokenizer, probe)
+    wanted = {
+        "offered_probe": offered,
+        "called_probe": called,
+        "argument_probe": called,
+        "answer_probe": answered,
+    }
+    if not all(word in text for word, needed in wanted.items() if needed):
+        raise TemplateRefuses("tools")
 
 
 def guarded(
@@ -168,18 +211,36 @@ def guarded(
     A content that says `<|im_end|>` is text, and must not end a turn. None where none does.
     """
     tokens = [token for token in tokenizer.all_special_tokens if token]
-    if not any(token in each["content"] for each in messages for token in tokens):
+    text = "".join(map(_said, messages))
+    if not any(token in text for token in tokens):
         return messages, None
-    text = "".join(each["content"] for each in messages)
     guard = next(sign for sign in map(chr, range(0x100000, 0x10FFFE)) if sign not in text)
     longest_first = sorted(tokens, key=len, reverse=True)
-    found = []
-    for each in messages:
-        content = each["content"]
+
+    def broken(text: str) -> str:
         for token in longest_first:
-            content = content.replace(token, token[0] + guard + token[1:])
-        found.append({**each, "content": content})
-    return found, guard
+            text = text.replace(token, token[0] + guard + token[1:])
+        return text
+
+    return [{**each, **_texts_changed(each, broken)} for each in messages], guard
+
+
+def _said(message: dict[str, Any]) -> str:
+    """Every text of a message that a template may write."""
+    rest = [message[key] for key in _WITH_TEXTS if message.get(key)]
+    return message["content"] + (json.dumps(rest, ensure_ascii=False) if rest else "")
+
+
+def _texts_changed(message: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    def walk(value: Any) -> Any:
+        if isinstance(value, str):
+            return change(value)
+        if isinstance(value, dict):
+            return {walk(key): walk(each) for key, each in value.items()}
+        return [walk(each) for each in value] if isinstance(value, list) else value
+
+    changed = {key: walk(message[key]) for key in _WITH_TEXTS if message.get(key)}
+    return {"content": change(message["content"]), **changed}
 
 
 def answer_spans(tokenizer: Any, messages: list[dict[str, Any]]) -> tuple[str, list[range]]:
@@ -195,7 +256,9 @@ def answer_spans(tokenizer: Any, messages: list[dict[str, Any]]) -> tuple[str, l
         if message["role"] != "assistant" or message.get("weight", 1) == 0:
             continue
         span = _span_by_prefix(tokenizer, messages, index, text)
-        if span is None:
+        if span is None and message.get("tool_calls"):
+            span = _span_by_call(tokenizer, messages, index, text)
+        elif span is None:
             span = _span_by_probe(tokenizer, messages, index, text)
         if span is not None and (not spans or span.start >= spans[-1].stop):
             spans.append(span)
@@ -223,6 +286,32 @@ def _without_tail(tokenizer: Any, text: str, span: range) -> range:
     if any(content.endswith(token) for token in tokenizer.all_special_tokens):
         return range(span.start, span.start + len(content))
     return span
+
+
+def _span_by_call(
+    tokenizer: Any, messages: list[dict[str, Any]], index: int, text: str
+) -> range | None:
+    """The same for a turn that calls tools: from the opened prompt to where the text goes on alike
+    whatever the last call says."""
+    if index == 0:
+        return None
+    probe = next(sign for sign in map(chr, range(0xF0000, 0xFFFFE)) if sign not in text)
+    *calls, last = messages[index]["tool_calls"]
+    told = {**last, "function": {**last["function"], "arguments": {"a": probe}}}
+    other = [*messages]
+    other[index] = {**messages[index], "tool_calls": [*calls, told]}
+    try:
+        before = render(tokenizer, messages[:index], prompt=True)
+        rest = render(tokenizer, other).rpartition(probe)[2]
+        ending = render(tokenizer, other[: index + 1]).rpartition(probe)[2]
+    except TemplateRefuses:
+        return None
+    alike = zip(rest, ending, strict=False)
+    shared = next((place for place, (a, b) in enumerate(alike) if a != b), len(ending))
+    stop = len(text) - len(rest) + shared
+    if not (text.startswith(before) and text.endswith(rest[shared:]) and len(before) < stop):
+        return None
+    return _without_tail(tokenizer, text, range(len(before), stop))
 
 
 def _span_by_probe(

@@ -80,10 +80,10 @@ class Trainer:
         self.checkpointing = True
         self.base.model.gradient_checkpointing_enable({"use_reentrant": False})
 
-    def prepare(self, on_example: Callable[[int], None]) -> Way:
+    def prepare(self) -> Way:
         """Choose the way that batches go, where the recipe asks for packing; before the first step.
 
-        Deterministic, so a resume goes the same way. `on_example` may raise.
+        Deterministic, so a resume goes the same way.
         """
         way = Way(self.feed)
         if self.recipe.packing:
@@ -92,7 +92,9 @@ class Trainer:
             first = 0 if noisy else first_layer(self.base.model, self.recipe.lora)
             size = self.recipe.batch_size
             packed = Packed(self.model, self.feed.pad, self.feed.device, first, size, self._halved)
-            way = packed_or_padded(packed, self.examples, size, on_example)
+            # in the first epoch's order, so that its first step waits for few of them
+            in_order = [self.examples[number] for number in self._order.of_epoch(0)]
+            way = packed_or_padded(packed, in_order, size)
         self.feed = way.feed
         return way
 

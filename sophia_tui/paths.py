@@ -63,6 +63,11 @@ class Paths:
         return self.data / "uploads"
 
     @property
+    def exports(self) -> Path:
+        """Versions of data sets that were copied out."""
+        return self.data / "exports"
+
+    @property
     def personas(self) -> Path:
         """What personas are given to learn, as files to prepare."""
         return self.data / "personas"
@@ -75,6 +80,21 @@ class Paths:
     def previews(self) -> Path:
         """What previews counted, by data set, base and prompt form; may be lost."""
         return self.data / "previews"
+
+    @property
+    def inspections(self) -> Path:
+        """Reports of inspections, for files that are as they were; may be lost."""
+        return self.data / "inspections"
+
+    @property
+    def indexes(self) -> Path:
+        """Where the lines of files begin, by file; may be lost."""
+        return self.data / "cache" / "indexes"
+
+    @property
+    def edits(self) -> Path:
+        """Edits of records that are not saved into their files yet: a journal for each file."""
+        return self.data / "edits"
 
     @property
     def state(self) -> Path:

@@ -27,6 +27,7 @@ from sophia_tui.services.operations import Dispatcher, Registry
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from sophia_tui.domain.operations import Output
     from sophia_tui.domain.serving import Probe
     from sophia_tui.services.deployments import Deployments
     from sophia_tui.services.prices import Prices
@@ -113,6 +114,7 @@ class House:
         actor: str | None = None,
         role: Role | None = None,
         language: str | None = None,
+        detach: bool = False,
     ) -> Context:
         """A context for this process's person, or for a caller over HTTP."""
         return Context(
@@ -123,6 +125,7 @@ class House:
             readonly=self.readonly,
             dry_run=dry_run,
             confirmed=confirmed,
+            detach=detach,
             cancel=cancel or CancelSignal(),
             progress=progress,
             tell=tell,
@@ -247,6 +250,15 @@ class House:
                 _log.warning("audit goes to the spool: %s", problem.code)
         self._spool.add(entry)
 
+    async def detach(self, name: str, request: "BaseModel", context: Context) -> "Output":
+        """Queue a job that does the operation. Raises UnavailableError."""
+        from sophia_tui.services.detached import queue
+
+        store = await self.store()
+        view = await queue(store, self.clock, self.settings, name, request, context)
+        await self.wake()
+        return view
+
     async def _refresh_settings(self, store: Store) -> None:
         from sophia_tui.settings import load, made_values
 
@@ -342,6 +354,21 @@ async def _prepare(house: House) -> Any:
     return PrepareService(store.datasets, house.settings, house.paths, house.clock)
 
 
+async def _inspect(house: House) -> Any:
+    from sophia_tui.services.inspect import InspectService
+
+    return InspectService(house.settings, house.paths)
+
+
+async def _browse(house: House) -> Any:
+    from sophia_tui.services.browse import BrowseService
+
+    async def datasets() -> Any:
+        return (await house.store()).datasets
+
+    return BrowseService(datasets, house.settings, house.paths, house.clock)
+
+
 async def _quality_gate(house: House) -> Any:
     from sophia_tui.services.quality_gate import QualityGateService
 
@@ -353,6 +380,12 @@ async def _datasets(house: House) -> Any:
     from sophia_tui.services.datasets import DatasetsService
 
     return DatasetsService((await house.store()).datasets)
+
+
+async def _versions(house: House) -> Any:
+    from sophia_tui.services.versions import VersionsService
+
+    return VersionsService(await house.store(), house.settings, house.paths, house.clock)
 
 
 async def _train(house: House) -> Any:
@@ -594,8 +627,11 @@ FACTORIES: dict[str, Factory] = {
     "SetupService": _setup,
     "CollectService": _collect,
     "PrepareService": _prepare,
+    "InspectService": _inspect,
+    "BrowseService": _browse,
     "QualityGateService": _quality_gate,
     "DatasetsService": _datasets,
+    "VersionsService": _versions,
     "TrainService": _train,
     "TrainBeforeService": _before,
     "FinetuneService": _finetune,

@@ -58,6 +58,7 @@ DEPLOYMENT = "deploy-ready345672"
 UPLOADED = "file-uploaded3456"
 PERSONA = "did:nings:artificial:llm:techlead:v2.0:a7f3b9d2c8e1"
 SCHEDULE = "weekly-town"
+OLD_VERSION = "town@first"
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ async def fill(store: Store, folder: Path, now: datetime = NOW) -> Seeded:
     )
     for version in (made.older_dataset, made.dataset):
         await store.datasets.add(version)
+    tagged = made.older_dataset.created_at or now
+    await store.datasets.tag(made.older_dataset, "first", False, PERSON, tagged)
     for job, events in _jobs(made, folder, now):
         await store.jobs.add(job)
         await store.jobs.append_events(job.id, events, 120 * len(events))

@@ -20,6 +20,7 @@ _SECURITY: dict[str, Any] = {
     "bearer": {"type": "http", "scheme": "bearer"},
 }
 _CONFIRM = "Confirm an act that is hard to change back."
+_DETACH = "Let a job do it in the background; the job is the answer."
 _DRY_RUN = "Show what would be done and change nothing."
 
 
@@ -29,6 +30,8 @@ def _controls(chosen: Operation) -> dict[str, str]:
         found["confirm"] = _CONFIRM
     if chosen.dry_run:
         found["dry_run"] = _DRY_RUN
+    if chosen.detaches:
+        found["detach"] = _DETACH
     return {name: text for name, text in found.items() if name not in chosen.input.model_fields}
 
 

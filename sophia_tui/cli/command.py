@@ -143,6 +143,7 @@ async def _perform(
         context = house.context(
             Face.CLI,
             dry_run=options.dry_run,
+            detach=options.detach,
             confirmed=confirmed,
             cancel=cancel,
             progress=progress,

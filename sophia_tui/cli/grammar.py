@@ -87,6 +87,10 @@ def parser_for(operation: Operation) -> argparse.ArgumentParser:
         notes.append(_("This changes what is hard to change back; confirm it with --yes."))
     if operation.dry_run:
         notes.append(_("With --dry-run it shows what would be done and changes nothing."))
+    if operation.detaches:
+        notes.append(
+            _("With --detach a job does it in the background; `sophia jobs watch` follows.")
+        )
     parser = _Parser(
         prog=" ".join(["sophia", *words]),
         description=_(operation.help),

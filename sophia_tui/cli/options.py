@@ -16,6 +16,7 @@ class Globals:
     readonly: bool = False
     yes: bool = False
     dry_run: bool = False
+    detach: bool = False
     ascii: bool = False
     help: bool = False
     version: bool = False
@@ -29,6 +30,7 @@ _SWITCHES = {
     "--readonly": "readonly",
     "--yes": "yes",
     "--dry-run": "dry_run",
+    "--detach": "detach",
     "--ascii": "ascii",
     "--help": "help",
     "-h": "help",
@@ -42,6 +44,7 @@ GLOBAL_HELP = (
     ("--readonly", N_("Refuse everything that changes something.")),
     ("--yes", N_("Confirm a dangerous act without being asked.")),
     ("--dry-run", N_("Show what would be done and change nothing, where the verb can.")),
+    ("--detach", N_("Let a job do it in the background, where the verb can, and show the job.")),
     ("--ascii", N_("Console: only ASCII signs.")),
     ("--version", N_("Print the version.")),
 )

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from sophia_tui.datasets.tasks import Task, Tell
+from sophia_tui.datasets.tasks import StreamingTask, Task, Tell
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import set_language
 
@@ -63,7 +63,10 @@ def main() -> int:
     set_language(task.language)
     gc.freeze()
     try:
-        _say({"result": task.run(_progress())})
+        if isinstance(task, StreamingTask):
+            _say({"result": task.run_telling(_progress(), lambda part: _say({"part": part}))})
+        else:
+            _say({"result": task.run(_progress())})
     except SophiaError as problem:
         _say({"error": {"kind": type(problem).__name__, **problem.as_dict()}})
         return 1

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sophia_tui.datasets.codes import Problem, explain
+from sophia_tui.datasets.compressed import open_lines
 from sophia_tui.datasets.reader import LineReader, ReadFailed
 from sophia_tui.datasets.redact import redact
 from sophia_tui.datasets.sources import unreadable
@@ -68,7 +69,7 @@ def build(events: Path, target: Path, limit: int, tenant: str | None) -> Built:
 
 def _pairs(events: Path, tenant: str | None) -> Iterator[tuple[str, str] | Named]:
     try:
-        with events.open("rb") as stream:
+        with open_lines(events) as stream:
             for line in LineReader(stream):
                 place = f"{events.name}:{line.number}"
                 if line.value is None:

@@ -30,6 +30,48 @@ REASONS: dict[str, str] = {
     "instruction_type": N_("The instruction is not text."),
     "input_type": N_("The input is not text."),
     "output_type": N_("The output is not text."),
+    # prompt and completion, input and output, events
+    "no_prompt": N_("No prompt."),
+    "prompt_type": N_("The prompt is neither text nor messages."),
+    "no_completion": N_("No completion."),
+    "completion_type": N_("The completion is neither text nor messages."),
+    "no_input": N_("No input."),
+    "system_type": N_("The system message is not text."),
+    "history_type": N_("The history is not a list of pairs of texts."),
+    "event_kind": N_("An event of another kind than answer."),
+    "meta_type": N_("The event's meta is not an object."),
+    "no_reply": N_("No reply."),
+    # conversations
+    "conversations_type": N_("The conversations are not a list."),
+    # tables
+    "columns": N_("Has {found} cells under a header of {wanted}."),
+    "csv_syntax": N_("Not valid CSV: a quote stands where none may, or is never closed."),
+    "cell_too_long": N_(
+        "A cell, or what follows an open quote, is longer than {limit} characters."
+    ),
+    # constitutional examples
+    "no_id": N_("No id."),
+    "id_type": N_("The id is not text."),
+    "same_id": N_("The id is that of line {first_line}."),
+    "no_category": N_("No category."),
+    "category_type": N_("The category is not text."),
+    "prompt_short": N_("The prompt is shorter than {least} characters."),
+    "no_response_initial": N_("No first answer (response_initial)."),
+    "response_initial_type": N_("The first answer (response_initial) is not text."),
+    "no_response_revised": N_("No revised answer."),
+    "response_revised_type": N_("The revised answer is not text."),
+    "revised_short": N_("The revised answer is shorter than {least} characters."),
+    "revised_placeholder": N_("The revised answer holds {word}."),
+    "no_critique": N_("No critique."),
+    "critique_type": N_("The critique is not text."),
+    "critique_lines": N_(
+        "The critique is not three lines that begin with [VERITAS], [SOPHIA] and [DIKE]."
+    ),
+    "critique_mark": N_("The critique holds a mark that would end it early."),
+    "no_reasoning": N_("No reasoning."),
+    "reasoning_type": N_("The reasoning is not text."),
+    "values": N_("values_applied names no value, or one that is not known."),
+    "difficulty": N_("The difficulty is neither easy nor medium nor hard."),
     # chat
     "messages_type": N_("The messages are not a list."),
     "no_messages": N_("The list of messages is empty."),
@@ -39,6 +81,12 @@ REASONS: dict[str, str] = {
     "no_content": N_("Message {message} has no content."),
     "content_type": N_("The content of message {message} is not text."),
     "tool_calls": N_("Message {message} calls a tool, which this version can't keep."),
+    "function_call": N_("Message {message} calls a function in the old form (function_call)."),
+    "call_arguments": N_("The arguments of a call in message {message} are not a JSON object."),
+    "unknown_call": N_("Message {message} answers a call that was not made before it."),
+    "name_type": N_("The name in message {message} is not text."),
+    "image_url": N_("An image in message {message} has no usable address."),
+    "tools_type": N_("The tools offered can't be read."),
     "weight": N_("The weight of message {message} is neither 0 nor 1."),
     "weight_role": N_("Message {message} has a weight but is not the assistant's."),
     "no_assistant": N_("No message is the assistant's."),
@@ -60,6 +108,8 @@ REASONS: dict[str, str] = {
     "call_type": N_("The tool calls of message {message} can't be read."),
     "no_call_id": N_("Message {message} is a tool's and does not say which call it answers."),
     "image_role": N_("Message {message} shows an image and is not the user's."),
+    # written in another form
+    "form_cant_hold": N_("The form {form} has no place for {what}."),
     # between records
     "duplicate": N_("The same as line {first_line} of {first_file}."),
 }
@@ -92,7 +142,7 @@ def reason(code: str, details: Mapping[str, Detail] | None = None) -> str:
 def explain(code: str, details: Mapping[str, Detail] | None = None) -> str:
     """The sentence in the active language. An unknown code is shown as it is."""
     told = dict(details or {})
-    for name in ("format", "form"):  # the only details that are words of ours
+    for name in ("format", "form", "what"):  # the only details that are words of ours
         if name in told:
             told[name] = _(str(told[name]))
     return _fill(_(REASONS[code]) if code in REASONS else code, told)

@@ -21,6 +21,8 @@ import re
 from enum import StrEnum
 from pathlib import Path
 
+from sophia_tui.datasets.compressed import is_table, open_lines
+
 NULL = rb"\N"
 END_OF_DATA = rb"\."
 
@@ -60,10 +62,13 @@ def damage(line: bytes) -> bool:
 def judge(path: Path, max_bytes: int) -> Verdict:
     """The verdict on a file, by the rule above. Raises OSError.
 
-    Ends at the first line that speaks against; lines longer than `max_bytes` are passed over.
+    Ends at the first line that speaks against; lines longer than `max_bytes` are passed over. A
+    table is none.
     """
+    if is_table(path):
+        return Verdict.NO
     proof = suspicion = False
-    with path.open("rb") as stream:
+    with open_lines(path) as stream:
         while raw := stream.readline(max_bytes + 2):
             if b"\\" not in raw or len(raw) > max_bytes:
                 continue

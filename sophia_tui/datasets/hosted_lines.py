@@ -52,7 +52,11 @@ def check_pair(record: dict[str, Any]) -> int:
 def hosted_pair(record: dict[str, Any]) -> dict[str, Any]:
     """One canonical pair as the protocol wants it."""
     return {
-        "input": {"messages": record["messages"], "tools": [], "parallel_tool_calls": True},
+        "input": {
+            "messages": record["messages"],
+            "tools": record.get("tools", []),
+            "parallel_tool_calls": True,
+        },
         "preferred_output": record["chosen"],
         "non_preferred_output": record["rejected"],
     }

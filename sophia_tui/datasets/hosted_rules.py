@@ -106,6 +106,22 @@ def write_hosted_pairs(source: Path, target: Path) -> None:
             stream.write(encoder.encode(hosted_lines.hosted_pair(record)) + b"\n")
 
 
+def has_critiques(source: Path) -> bool:
+    """Whether lines hold critiques, a field that the protocol does not know."""
+    with source.open("rb") as lines:
+        return any(b'"critique":' in line for line in lines)
+
+
+def write_hosted_chats(source: Path, target: Path) -> None:
+    """Canonical chats without their critiques, line by line: line n stays line n."""
+    encoder = msgspec.json.Encoder()
+    with source.open("rb") as lines, target.open("xb") as stream:
+        for line in lines:
+            record = msgspec.json.decode(line)
+            record.pop("critique", None)
+            stream.write(encoder.encode(record) + b"\n")
+
+
 def check_apart(training: FileReport, validation: FileReport) -> None:
     """Raises DataError J519 where both files hold the same example."""
     if shared := len(training.digests & validation.digests):

@@ -1,7 +1,7 @@
 """The rules of OpenAI's protocol for a training file, as our own endpoint holds them.
 
 Errors speak the protocol's words, for programs know them. What is legal there and can't be kept
-here (calls of tools, pictures) is no error: preparing lists such rows as rejected.
+here (calls in the old form, sounds) is no error: preparing lists such rows as rejected.
 """
 
 import json
@@ -20,7 +20,7 @@ from sophia_tui.i18n import _
 
 MINIMUM_EXAMPLES = 10
 #: Legal in the protocol, though this version can't keep such a row.
-_LEGAL = frozenset({"tool_calls", "content_type", "no_content"})
+_LEGAL = frozenset({"function_call", "content_type", "no_content"})
 #: The protocol's own words for what is wrong with a message.
 _WORDS = {
     "no_role": "Discriminator 'role' is missing in value",

@@ -14,6 +14,7 @@ from typing import Any
 
 from sophia_tui.datasets import dedupe, formats, redact, split
 from sophia_tui.datasets.codes import Problem, Unusable, summary
+from sophia_tui.datasets.compressed import open_lines, read_share
 from sophia_tui.datasets.copy_export import Verdict, judge
 from sophia_tui.datasets.dedupe import Duplicate, Row, Spool, digest_of
 from sophia_tui.datasets.provenance import Provenance
@@ -131,7 +132,7 @@ class _Preparation:
     def _read_file(self, number: int, path: Path, spool: Spool) -> None:
         try:
             verdict = judge(path, MAX_LINE_BYTES)
-            stream = path.open("rb")
+            stream = open_lines(path)
         except OSError as problem:
             raise unreadable(path, problem) from problem
         with stream, Provenance(path) as provenance:
@@ -143,13 +144,14 @@ class _Preparation:
                 for line in reader:
                     self._take(number, line, reader, provenance, spool)
                     if reader.rows % _PROGRESS_ROWS == 0:
-                        self.progress("read", self.bytes_done + reader.bytes_read, self.bytes_total)
+                        done = self.bytes_done + read_share(stream)
+                        self.progress("read", done, self.bytes_total)
             except ReadFailed as failed:
                 raise unreadable(path, failed.problem) from failed.problem
             after = os.fstat(stream.fileno())
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise _changed(path)
-        self.bytes_done += reader.bytes_read
+        self.bytes_done += before.st_size
         self.rows_in += reader.rows
         self.repaired = self.repaired or repair
         self.sources.append(

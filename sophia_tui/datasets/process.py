@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,12 +33,24 @@ STAGES = {
     "read": (N_("Reading"), N_("bytes")),
     "sift": (N_("Finding duplicates"), N_("rows")),
     "write": (N_("Writing"), N_("rows")),
+    "near": (N_("Comparing"), N_("rows")),
     "repair": (N_("Repairing"), N_("lines")),
+    "index": (N_("Finding the lines"), N_("bytes")),
+    "search": (N_("Searching"), N_("bytes")),
+    "issues": (N_("Looking for issues"), N_("bytes")),
+    "save": (N_("Saving"), N_("bytes")),
+    "compare": (N_("Comparing"), N_("rows")),
+    "export": (N_("Exporting"), N_("bytes")),
 }
 
 
-async def run_engine(task: Task, context: Context, keep_open: tuple[int, ...] = ()) -> Any:
-    """The result of one task as plain data.
+async def run_engine(
+    task: Task,
+    context: Context,
+    keep_open: tuple[int, ...] = (),
+    part: Callable[[Any], None] = lambda _part: None,
+) -> Any:
+    """The result of one task as plain data; `part` is given what a StreamingTask tells before.
 
     `keep_open` are file descriptors of locks that must live as long as the process. Raises what the
     engine raised, CancelledError U499 when asked to stop, DataError D311 when the process died.
@@ -64,8 +76,10 @@ async def run_engine(task: Task, context: Context, keep_open: tuple[int, ...] = 
         async for message in _messages(process, context):
             if "progress" in message:
                 context.progress(_progress(message["progress"]))
+            elif "part" in message:
+                part(message["part"])
             elif "error" in message:
-                raise _raised(message["error"])
+                raise raised(message["error"])
             else:
                 return message["result"]
         raise _died(await process.wait())
@@ -125,7 +139,7 @@ def _progress(told: dict[str, Any]) -> Progress:
     return Progress(_(stage), told["done"], told["total"], _(unit))
 
 
-def _raised(told: dict[str, Any]) -> SophiaError:
+def raised(told: dict[str, Any]) -> SophiaError:
     kind = getattr(errors, told["kind"], DataError)
     problem: SophiaError = kind(
         told["code"].removeprefix("SOPHIA-"),

@@ -25,14 +25,15 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass
 class Note:
-    """Something odd that did no harm: how often, and the first lines."""
+    """Something odd that did no harm: how often, and the first lines; `listed` None: all."""
 
     count: int = 0
     lines: list[int] = field(default_factory=list)
+    listed: int | None = LISTED_LINES
 
     def add(self, line: int) -> None:
         self.count += 1
-        if len(self.lines) < LISTED_LINES:
+        if self.listed is None or len(self.lines) < self.listed:
             self.lines.append(line)
 
 
@@ -62,7 +63,8 @@ class LineReader:
 
     With `repair` each line is taken out of COPY's text format before it is parsed. With `damaged`
     (a file that is such an export, not to be repaired) every line with a backslash is a bad one:
-    those that still are JSON say something else than they did.
+    those that still are JSON say something else than they did. `listed` is how many lines of each
+    note are kept, None all.
     """
 
     def __init__(
@@ -71,11 +73,13 @@ class LineReader:
         repair: bool = False,
         damaged: bool = False,
         max_bytes: int = MAX_LINE_BYTES,
+        listed: int | None = LISTED_LINES,
     ) -> None:
         self._stream = stream
         self._repair = repair
         self._damaged = damaged
         self._max = max_bytes
+        self._listed = listed
         self._hash = hashlib.sha256()
         self.bytes_read = 0
         self.rows = 0
@@ -86,7 +90,7 @@ class LineReader:
         return self._hash.hexdigest()
 
     def note(self, code: str, line: int) -> None:
-        self.notes.setdefault(code, Note()).add(line)
+        self.notes.setdefault(code, Note(listed=self._listed)).add(line)
 
     def __iter__(self) -> Iterator[Line]:
         number = 0

@@ -9,9 +9,9 @@ seen as the same. So a record is always redacted to the same text, in every vers
 
 import re
 from collections import Counter
-from dataclasses import replace
 
 from sophia_tui.datasets.personal import Kind, find, may_hold
+from sophia_tui.datasets.texts import texts_of, with_texts
 from sophia_tui.domain.datasets import Example, Pair
 
 #: Raised whenever the same text may be redacted in another way than before.
@@ -30,20 +30,10 @@ def redact(example: Example | Pair, row: bytes) -> tuple[Example | Pair, Counter
     counts: Counter[str] = Counter()
     if not may_hold(row):
         return example, counts
-    said = example.messages
-    if isinstance(example, Pair):
-        said = (*said, example.chosen, example.rejected)
-    texts = [message.content for message in said]
+    texts = texts_of(example)
     numbers = _Numbers(texts)
     redacted = [_redact_text(text, numbers, counts) for text in texts]
-    if not counts:
-        return example, counts
-    messages = tuple(
-        replace(message, content=text) for message, text in zip(said, redacted, strict=True)
-    )
-    if isinstance(example, Pair):
-        return Pair(messages[:-2], messages[-2], messages[-1]), counts
-    return Example(messages), counts
+    return (with_texts(example, redacted) if counts else example), counts
 
 
 class _Numbers:

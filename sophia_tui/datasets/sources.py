@@ -1,7 +1,10 @@
-"""Which files of a folder are training data: its *.jsonl, and nothing else that lies there.
+"""Which files of a folder are training data: its *.jsonl, and those of other kinds that are named.
+
+Packed lines (.jsonl.gz, .jsonl.zst) and tables (.csv, .parquet) are read where they are asked for
+by name: what else lies in the folder was never data, and an archive there must not become it.
 
 Not taken: subfolders, hidden files, the history file, what is no regular file, and links whose
-target lies outside the folder. What is called *.jsonl and was passed over is named.
+target lies outside the folder. What looks like data and was passed over is named.
 """
 
 import os
@@ -17,7 +20,8 @@ from sophia_tui.textsafe import visible
 
 @dataclass(frozen=True)
 class Passed:
-    """A file that was not taken; `code` is hidden, history, link, special, folder or name."""
+    """A file that was not taken; `code` is hidden, history, link, special, folder, name or unasked
+    (of a kind that is taken by name alone)."""
 
     file: str
     code: str
@@ -31,18 +35,27 @@ class Selection:
     passed: tuple[Passed, ...]
 
 
-def select(folder: Path, names: Sequence[str], history: Path | None) -> Selection:
-    """The data files of a folder; with `names` only those.
+#: The ends of names of the files that are taken by name.
+BY_NAME = (".jsonl.gz", ".jsonl.zst", ".csv", ".csv.gz", ".csv.zst", ".parquet")
+
+
+def select(
+    folder: Path, names: Sequence[str], history: Path | None, plain: bool = False
+) -> Selection:
+    """The data files of a folder; with `names` only those; `plain`: *.jsonl alone.
 
     Raises DataError D301 to D304 (no folder, not readable, no data file) and NotFoundError D305.
     """
     taken: list[Path] = []
     passed: list[Passed] = []
     for name in _listing(folder):
-        if not name.endswith(".jsonl"):
+        by_name = name.endswith(BY_NAME) and not plain
+        if not by_name and not name.endswith(".jsonl"):
             continue
         path = folder / name
         code = _why_not(folder, path, history)
+        if code is None and by_name and name not in names:
+            code = "unasked"
         if code is None:
             taken.append(path)
         else:
@@ -54,7 +67,9 @@ def select(folder: Path, names: Sequence[str], history: Path | None) -> Selectio
             "D304",
             _("There is no training data in {folder}.").format(folder=visible(str(folder))),
             _("No *.jsonl file lies directly in it; the history file is no data."),
-            _("Collect first (`sophia collect`), or set FINETUNE_DIR to another folder."),
+            _("Name the files to use (`--files`).")
+            if any(each.code == "unasked" for each in passed)
+            else _("Collect first (`sophia collect`), or set FINETUNE_DIR to another folder."),
         )
     return Selection(tuple(taken), tuple(passed))
 
@@ -116,7 +131,10 @@ def _chosen(folder: Path, taken: list[Path], names: Sequence[str]) -> list[Path]
                 _("{file} is no data file of {folder}.").format(
                     file=visible(_safe(name)), folder=visible(str(folder))
                 ),
-                _("Only *.jsonl files that lie directly in the folder are data."),
+                _(
+                    "Data are *.jsonl files that lie directly in the folder, and by name "
+                    "*.jsonl.gz, *.jsonl.zst, *.csv and *.parquet."
+                ),
                 _("Give the name alone, without folder."),
             )
     return [by_name[name] for name in sorted(set(names))]

@@ -24,6 +24,17 @@ class Task(msgspec.Struct):
         raise NotImplementedError
 
 
+class StreamingTask(Task):
+    """A task that also tells parts of its result while it works."""
+
+    def run_telling(self, tell: Tell, part: Callable[[Any], None]) -> Any:
+        """Do it; each `part` is plain data."""
+        raise NotImplementedError
+
+    def run(self, tell: Tell) -> Any:
+        return self.run_telling(tell, lambda _part: None)
+
+
 class RepairTask(Task):
     files: list[str]
     suspected: bool

@@ -72,7 +72,8 @@ def _deaf(part: Any) -> None:
 class Context:
     """Given to every operation. `confirmed` says that a person confirmed a dangerous act; `inner`
     that an operation of Sophia's own asks, with paths of its own. `tell` takes parts of the answer
-    (outputs, such as a job's events) as they come, before the answer itself."""
+    (outputs, such as a job's events) as they come, before the answer itself. `detach`: a job shall
+    do it, which outlives who asks."""
 
     actor: str
     face: Face
@@ -81,6 +82,7 @@ class Context:
     readonly: bool = False
     dry_run: bool = False
     confirmed: bool = False
+    detach: bool = False
     cancel: CancelSignal = field(default_factory=CancelSignal)
     progress: Callable[[Progress], None] = _silent
     tell: Callable[[Any], None] = _deaf

@@ -46,11 +46,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Pair:
-    """One canonical preference pair: a prompt, and two answers to it, the first one the better."""
+    """One canonical preference pair: a prompt, and two answers to it, the first one the better.
+
+    `tools` are as in an example.
+    """
 
     messages: tuple[Message, ...]
     chosen: Message
     rejected: Message
+    tools: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,10 @@ class DatasetVersion:
     """One immutable version: the folder datasets/<name>/<hash12>/.
 
     `counts` holds rows_in, rows_kept, rows_rejected, train, valid, test, redacted and one entry
-    for each rejection code; rows_in = rows_kept + rows_rejected always.
+    for each rejection code; rows_in = rows_kept + rows_rejected always. `tags` are people's names
+    for it, `protected` those of them that keep it from being deleted. `notice` says why it should
+    be used no more (kind, successor, rows, at, by). A deleted one stays as a row for the lineage of
+    what was trained on it, and is found no more.
     """
 
     name: str
@@ -76,6 +83,11 @@ class DatasetVersion:
     manifest: dict[str, Any] = field(default_factory=dict)
     created_by: str = ""
     created_at: datetime | None = None
+    tags: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
+    notice: dict[str, Any] | None = None
+    deleted_at: datetime | None = None
+    deleted_by: str | None = None
 
     @property
     def form(self) -> str:
@@ -85,3 +97,15 @@ class DatasetVersion:
     @property
     def id(self) -> str:
         return f"{self.name}@{self.hash[:12]}"
+
+
+@dataclass(frozen=True)
+class DatasetUser:
+    """A job or a model (`what`) that names a version. `kind` is the job's or the model's, `state`
+    the job's; of a model it is `deleted` or empty."""
+
+    dataset: str
+    what: str
+    id: str
+    kind: str
+    state: str

@@ -1,4 +1,4 @@
-"""Jobs: a training, evaluation or merge, from its draft on, and what it tells while it runs."""
+"""Jobs: a training, evaluation, merge or work on data, from its draft on, and what it tells."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +10,7 @@ class JobKind(StrEnum):
     TRAIN = "train"
     EVALUATE = "evaluate"
     MERGE = "merge"
+    DATA = "data"  # an operation of ours that was asked for in the background
 
 
 #: Queues by kind; where the work is a provider's, it is `hosted`.
@@ -17,6 +18,7 @@ QUEUES = {
     JobKind.TRAIN: "training",
     JobKind.EVALUATE: "evaluation",
     JobKind.MERGE: "merge",
+    JobKind.DATA: "data",
 }
 HOSTED_QUEUE = "hosted"
 GPU_QUEUE = "gpu"
@@ -59,7 +61,8 @@ class RunIdentity:
 
 @dataclass(frozen=True)
 class Job:
-    """One row of our jobs table. `request` is what was asked (the run's specification).
+    """One row of our jobs table. `request` is what was asked: the run's specification, or the
+    operation of a job of kind DATA, whose `base` is the operation's name.
 
     `state` is a JobState's text, or a provider's own word that we don't know.
     `last_event` is the number of the newest event copied into the store; `event_offset` the byte

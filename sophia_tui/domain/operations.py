@@ -12,7 +12,12 @@ from sophia_tui.domain.context import Role
 
 
 class Input(BaseModel):
-    """Base of every operation's input: unknown fields are refused, texts are stripped."""
+    """Base of every operation's input: unknown fields are refused, texts are stripped.
+
+    `private` are fields that hold a data set's text: the audit, which is for good, leaves them out.
+    """
+
+    private: ClassVar[frozenset[str]] = frozenset()
 
     model_config = ConfigDict(
         extra="forbid", str_strip_whitespace=True, frozen=True, defer_build=True
@@ -72,7 +77,9 @@ class Operation:
     names that. `trains` operations need ALLOW_FINETUNE=true over HTTP.
     `positional` are input fields that the command line takes without an option name. `streams`
     operations tell parts of their answer as they come (Context.tell): one JSON object a line on the
-    command line, server-sent events over HTTP.
+    command line, server-sent events over HTTP. `detaches` operations may be asked for in the
+    background (Context.detach): then a job does them, and its view is the answer. Their input is
+    stored with the job, so it holds no secret; done again from the start, they do no harm.
     """
 
     name: str
@@ -87,6 +94,7 @@ class Operation:
     dry_run: bool = False
     trains: bool = False
     streams: bool = False
+    detaches: bool = False
     target: str | None = None
     makes: str | None = None
     positional: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from sophia_tui.domain.context import Context
-from sophia_tui.domain.datasets import DatasetVersion
+from sophia_tui.domain.datasets import DatasetUser, DatasetVersion
 from sophia_tui.domain.events import AnswerEvent, FoundAnswers
 from sophia_tui.domain.feedback import FeedbackDay, FeedbackReport
 from sophia_tui.domain.jobs import (
@@ -186,15 +186,40 @@ class ScheduleStore(Protocol):
 
 class DatasetStore(Protocol):
     async def add(self, version: DatasetVersion) -> None:
-        """Insert; the same version again changes nothing."""
+        """Insert; the same version again changes nothing, a deleted one is there again."""
 
-    async def get(self, reference: str) -> DatasetVersion | None:
-        """`name@hash12`, `name` (its newest version), or a hash prefix of 6 or more digits."""
+    async def get(self, reference: str, deleted: bool = False) -> DatasetVersion | None:
+        """`name@hash12`, `name@tag`, `name` (its newest version), or a hash prefix of 6 or more
+        digits; with `deleted` also one that was deleted, where no other fits."""
 
-    async def page(self, limit: int = 100, offset: int = 0) -> list[DatasetVersion]: ...
+    async def page(
+        self,
+        limit: int = 100,
+        offset: int = 0,
+        name: str | None = None,
+        deleted: bool = False,
+    ) -> list[DatasetVersion]:
+        """Newest first; of one name where it is given, with `deleted` also those."""
 
     async def newest_prepared(self) -> DatasetVersion | None:
         """The newest that people prepared: none that a door made (DOOR_NAMES)."""
+
+    async def tag(
+        self, version: DatasetVersion, tag: str, protected: bool, by: str, at: datetime
+    ) -> None:
+        """Give the tag to this version; no other of its name has it then."""
+
+    async def untag(self, name: str, tag: str) -> bool:
+        """Take a tag away; whether there was one."""
+
+    async def notice(self, version: DatasetVersion, notice: dict[str, Any]) -> None:
+        """Keep why a version should be used no more."""
+
+    async def delete(self, version: DatasetVersion, by: str, at: datetime) -> bool:
+        """Mark it as deleted and drop its tags; False, and nothing, while a job needs it."""
+
+    async def users(self, ids: Sequence[str]) -> list[DatasetUser]:
+        """The jobs and models that name one of these versions."""
 
 
 class ModelStore(Protocol):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import finetune.schema
 from finetune.schema import LOG_FILE, ContractError, load_run_spec
-from sophia_tui.domain.jobs import RunIdentity
+from sophia_tui.domain.jobs import JobKind, RunIdentity
 from sophia_tui.errors import JobError
 from sophia_tui.i18n import _
 from sophia_tui.paths import Paths, home, model_cache
@@ -218,6 +218,8 @@ class LocalLauncher:
     ) -> RunIdentity:
         """Start the run's program. Raises JobError J502."""
         folder = Path(run_folder)
+        if verb == JobKind.DATA.value:
+            return await self._launch_operation(folder)
         command = [*self.program, verb, str(folder)]
         environment = self.environment(folder)
         if gpus:
@@ -226,6 +228,20 @@ class LocalLauncher:
         command = together(command, environment, self._settings.training_processes)
         pid, started = await start_apart(
             command, label, log, environment, background=True, memory_bytes=memory_bytes
+        )
+        return self.machine.identity(pid, started)
+
+    async def _launch_operation(self, folder: Path) -> RunIdentity:
+        """An operation in the background needs what the worker has: settings, store and source."""
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(Path(finetune.schema.__file__).resolve().parent.parent),
+            "PYTHONSAFEPATH": "1",
+            "SOPHIA_DATA_DIR": str(self._paths.data),
+        }
+        command = (sys.executable, "-m", "sophia_tui.worker.detached", str(folder))
+        pid, started = await start_apart(
+            command, f"run-{folder.name}", folder / LOG_FILE, environment, background=True
         )
         return self.machine.identity(pid, started)
 

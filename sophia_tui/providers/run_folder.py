@@ -12,6 +12,9 @@ from sophia_tui.domain.jobs import Job, JobEvent, RunIdentity
 from sophia_tui.providers.machine import ThisMachine
 
 _TAIL_BLOCK = 1 << 16
+#: In the folder of an operation in the background, in the place of run.yaml: what was asked, and
+#: what came of it.
+OPERATION_FILE, OUTPUT_FILE = "operation.json", "output.json"
 
 
 def heartbeat(folder: str | Path) -> schema.Heartbeat | None:

@@ -5,6 +5,7 @@ from functools import cache
 from sophia_tui.services.adaptive import AdaptiveService
 from sophia_tui.services.ask import AskService
 from sophia_tui.services.audit import AuditService
+from sophia_tui.services.browse import BrowseService
 from sophia_tui.services.checkpoints import CheckpointsService
 from sophia_tui.services.collect import CollectService
 from sophia_tui.services.datasets import DatasetsService
@@ -13,6 +14,7 @@ from sophia_tui.services.evaluate import EvaluateService
 from sophia_tui.services.evaluations import EvaluationsService
 from sophia_tui.services.files import FilesService
 from sophia_tui.services.finetune import FinetuneService
+from sophia_tui.services.inspect import InspectService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
 from sophia_tui.services.models import ModelsService
@@ -36,6 +38,7 @@ from sophia_tui.services.store import StoreService
 from sophia_tui.services.train import TrainService
 from sophia_tui.services.train_before import TrainBeforeService
 from sophia_tui.services.tuning import TuningService
+from sophia_tui.services.versions import VersionsService
 
 SERVICES: tuple[type, ...] = (
     OverviewService,
@@ -43,8 +46,11 @@ SERVICES: tuple[type, ...] = (
     PruneService,
     CollectService,
     PrepareService,
+    InspectService,
+    BrowseService,
     QualityGateService,
     DatasetsService,
+    VersionsService,
     TrainService,
     TrainBeforeService,
     FinetuneService,

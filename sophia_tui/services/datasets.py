@@ -2,6 +2,7 @@
 
 import json
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,8 +12,8 @@ from sophia_tui.domain.context import Context
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import DatasetStore
-from sophia_tui.errors import NotFoundError
-from sophia_tui.i18n import N_, _
+from sophia_tui.errors import NotFoundError, UsageError
+from sophia_tui.i18n import N_, _, ngettext
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import MOST_ROWS, DatasetList, DatasetView, Page
 from sophia_tui.textsafe import visible
@@ -20,7 +21,7 @@ from sophia_tui.textsafe import visible
 
 class DatasetReference(Input):
     dataset: str = Field(
-        description=N_("name@hash, a name (its newest version) or the beginning of a hash.")
+        description=N_("name@hash, name@tag, a name (its newest version), or a hash's beginning.")
     )
 
 
@@ -32,6 +33,9 @@ class RejectedInput(DatasetReference):
 
 class DatasetDetails(Output):
     dataset: DatasetView = Field(title=N_("Data set"))
+    tags: list[str] = Field(default_factory=list, title=N_("Tags"))
+    notice: str = Field(default="", title=N_("Notice"))
+    deleted_at: datetime | None = Field(default=None, title=N_("Deleted on"))
     manifest: dict[str, Any] = Field(title=N_("Manifest"))
 
 
@@ -57,6 +61,10 @@ class RowsInput(DatasetReference):
     )
     text: str | None = Field(
         default=None, description=N_("Only records that hold this text, in any case of letters.")
+    )
+    source: str | None = Field(
+        default=None,
+        description=N_("Only records of this source row: table:key, e.g. conversations:42."),
     )
     limit: int = Field(default=100, ge=1, le=500, description=N_("How many at most."))
     offset: int = Field(default=0, ge=0, le=MOST_ROWS, description=N_("How many to pass over."))
@@ -99,8 +107,16 @@ class DatasetsService:
     )
     async def show(self, context: Context, request: DatasetReference) -> DatasetDetails:
         """Raises NotFoundError D404."""
-        version = await self._get(request.dataset)
-        return DatasetDetails(dataset=DatasetView.of(version), manifest=version.manifest)
+        version = await self._datasets.get(request.dataset, deleted=True)
+        if version is None:
+            raise unknown_dataset(request.dataset)
+        return DatasetDetails(
+            dataset=DatasetView.of(version),
+            tags=list(version.tags),
+            notice=notice_text(version),
+            deleted_at=version.deleted_at,
+            manifest=version.manifest,
+        )
 
     @operation(
         "datasets.rejected",
@@ -127,10 +143,18 @@ class DatasetsService:
         positional=("dataset",),
     )
     async def rows(self, context: Context, request: RowsInput) -> KeptList:
-        """Raises NotFoundError D404 (no such version) and D405 (its folder is gone)."""
+        """Raises NotFoundError D404 (no such version) and D405 (its folder is gone), UsageError
+        D559 (a source row that can't be read)."""
         import asyncio
 
         version = await self._get(request.dataset)
+        if request.source is not None and not all(request.source.partition(":")):
+            raise UsageError(
+                "D559",
+                _("{source} names no source row.").format(source=visible(request.source)),
+                _("A source row is a table and a key, with a colon between them."),
+                _("Write it like conversations:42 or qa_cache:qhash=0a1b."),
+            )
         try:
             items = await asyncio.to_thread(_kept, Path(version.folder), request)
         except OSError as problem:
@@ -140,21 +164,59 @@ class DatasetsService:
     async def _get(self, reference: str) -> DatasetVersion:
         version = await self._datasets.get(reference)
         if version is None:
-            raise NotFoundError(
-                "D404",
-                _("There is no data set {reference}.").format(reference=visible(reference)),
-                remedy=_("`sophia datasets list` lists the versions."),
-            )
+            raise unknown_dataset(reference)
         return version
 
 
-def _gone(version: DatasetVersion, problem: OSError) -> NotFoundError:
+def notice_text(version: DatasetVersion) -> str:
+    """Why it should be used no more, in the active language; empty where nothing is known."""
+    notice = version.notice or {}
+    if notice.get("kind") != "forgotten":
+        return ""
+    rows = int(notice.get("rows") or 0)
+    told = ngettext(
+        "Holds {count} row of a person who asked to be forgotten.",
+        "Holds {count} rows of a person who asked to be forgotten.",
+        rows,
+    ).format(count=rows)
+    successor = notice.get("successor")
+    if not successor:
+        return told
+    return told + " " + _("Use {dataset} instead.").format(dataset=successor)
+
+
+def unknown_dataset(reference: str) -> NotFoundError:
+    return NotFoundError(
+        "D404",
+        _("There is no data set {reference}.").format(reference=visible(reference)),
+        remedy=_("`sophia datasets list` lists the versions."),
+    )
+
+
+def files_gone(version: DatasetVersion, why: str) -> NotFoundError:
     return NotFoundError(
         "D405",
         _("The files of {dataset} can't be read.").format(dataset=version.id),
-        problem.strerror or type(problem).__name__,
+        why,
         _("Look whether {folder} is still there.").format(folder=visible(version.folder)),
     )
+
+
+def _gone(version: DatasetVersion, problem: OSError) -> NotFoundError:
+    return files_gone(version, problem.strerror or type(problem).__name__)
+
+
+def is_source(source: dict[str, Any] | None, wanted: str) -> bool:
+    """Whether that is the row that `table:key` names. The table's schema may be left out; the key
+    is the value of any of its columns, or `column=value`."""
+    if source is None:
+        return False
+    table, _colon, key = wanted.partition(":")
+    if table not in (source["table"], source["table"].rpartition(".")[2]):
+        return False
+    column, sign, value = key.partition("=")
+    keys = {name: str(each) for name, each in source["key"].items()}
+    return key in keys.values() or (bool(sign) and keys.get(column) == value)
 
 
 def _kept(folder: Path, request: RowsInput) -> list[KeptRecord]:
@@ -172,8 +234,9 @@ def _kept(folder: Path, request: RowsInput) -> list[KeptRecord]:
         origins = stack.enter_context((folder / "provenance.jsonl").open(encoding="utf-8"))
         for line in origins:
             origin = json.loads(line)
+            mine = request.source is None or is_source(origin.get("source"), request.source)
             row = next(files[origin["part"]], "") if origin["part"] in files else ""
-            record = _kept_record(origin, json.loads(row)) if row else None
+            record = _kept_record(origin, json.loads(row)) if row and mine else None
             if record is None or wanted not in f"{record.question}\n{record.answer}".casefold():
                 continue
             if to_pass:
@@ -186,18 +249,17 @@ def _kept(folder: Path, request: RowsInput) -> list[KeptRecord]:
 
 
 def _kept_record(origin: dict[str, Any], row: dict[str, Any]) -> KeptRecord:
-    said = [(each.get("role"), str(each.get("content") or "")) for each in row["messages"]]
-    asked = [text for role, text in said if role == "user"]
-    answers = row["chosen"] if "chosen" in row else row["messages"]
-    answered = [str(each.get("content") or "") for each in answers if each["role"] == "assistant"]
+    from sophia_tui.datasets.contents import said
+
+    question, answer, worse = said(row)
     return KeptRecord(
         part=origin["part"],
         file=origin["file"],
         line=origin["line"],
         source=origin.get("source"),
-        question=asked[-1] if asked else "",
-        answer=answered[-1] if answered else "",
-        rejected=row["rejected"][0]["content"] if "rejected" in row else None,
+        question=question,
+        answer=answer,
+        rejected=worse,
     )
 
 

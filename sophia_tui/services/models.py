@@ -52,6 +52,22 @@ def unknown_model(model_id: str) -> NotFoundError:
     )
 
 
+def named_in_production(managed: Sequence[Path], model_id: str) -> bool:
+    """Whether a managed env file names it; one that can't be read may."""
+    from sophia_tui import envfile
+
+    for path in managed:
+        try:
+            values = envfile.values(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError):
+            return True
+        if model_id in values.values():
+            return True
+    return False
+
+
 class ModelsService:
     """The registry of models. With `prices`, models say when they end; `managed` are the env files
     of production."""
@@ -110,7 +126,7 @@ class ModelsService:
                 openai={"code": "model_not_deletable", "param": "model"},
             )
         uses = await self._store.models.uses(found.id)
-        if uses or self._named_in_production(found.id):
+        if uses or named_in_production(self._managed, found.id):
             raise _in_use(found.id, uses)
         await self._store.models.update(found.id, deleted_at=self._moment())
         if found.path:
@@ -119,21 +135,6 @@ class ModelsService:
 
     def _moment(self) -> datetime:
         return self._clock.now() if self._clock else datetime.now(UTC)
-
-    def _named_in_production(self, model_id: str) -> bool:
-        """Whether a managed env file names it; one that can't be read may."""
-        from sophia_tui import envfile
-
-        for path in self._managed:
-            try:
-                values = envfile.values(path.read_text(encoding="utf-8"))
-            except FileNotFoundError:
-                continue
-            except (OSError, UnicodeDecodeError):
-                return True
-            if model_id in values.values():
-                return True
-        return False
 
     def _prices_for(self, models: Sequence[Model]) -> Prices | None:
         """Dates are looked up for hosted models alone."""

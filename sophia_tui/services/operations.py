@@ -96,6 +96,8 @@ class Wiring(Protocol):
 
     async def audit(self, entry: AuditEntry) -> None: ...
 
+    async def detach(self, name: str, request: BaseModel, context: Context) -> Output: ...
+
     def training_allowed(self) -> bool: ...
 
     @property
@@ -126,9 +128,13 @@ class Dispatcher:
             self._permit(chosen, context)  # who may not ask is told so, whatever the request
             if wrong:
                 raise wrong
-            service = await self._wiring.service(chosen.service)
-            method: Callable[..., Awaitable[BaseModel]] = getattr(service, chosen.method)
-            result = await method(context, checked)
+            assert checked is not None  # else `wrong` says why not
+            if context.detach:
+                result: BaseModel = await self._wiring.detach(chosen.name, checked, context)
+            else:
+                service = await self._wiring.service(chosen.service)
+                method: Callable[..., Awaitable[BaseModel]] = getattr(service, chosen.method)
+                result = await method(context, checked)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as problem:
@@ -146,6 +152,8 @@ class Dispatcher:
             outcome = "dry_run" if context.dry_run else "done"
             if isinstance(result, Output) and result.exit_code():  # it says so itself
                 outcome = "failed"
+            if context.detach:
+                outcome = "queued"
             made = getattr(result, chosen.makes) if chosen.makes and outcome == "done" else None
             await self._audit(chosen, checked, context, outcome, started, None, made)
         return result
@@ -184,6 +192,13 @@ class Dispatcher:
                 "U405",
                 _("{name} can't run dry.").format(name=name),
                 remedy=_("Leave --dry-run out."),
+            )
+        if context.detach and (context.dry_run or not chosen.detaches):
+            raise UsageError(
+                "U406",
+                _("{name} can't run in the background.").format(name=name),
+                _("It is short, asks something, or was asked for as a dry run."),
+                _("Leave --detach out."),
             )
         if chosen.danger is not Danger.NONE and not (context.confirmed or context.dry_run):
             raise RefusedError(
@@ -249,12 +264,12 @@ def _target(chosen: Operation, asked: Mapping[str, Any]) -> str | None:
 
 
 def masked(request: BaseModel | None) -> dict[str, Any]:
-    """A request as plain data for the audit; SecretStr fields become stars."""
+    """A request as plain data for the audit; SecretStr and private fields become stars."""
     if request is None:
         return {}
     plain = request.model_dump(mode="json", exclude_none=True)
     for key in type(request).model_fields:
-        if isinstance(getattr(request, key), SecretStr):
+        if isinstance(getattr(request, key), SecretStr) or key in getattr(request, "private", ()):
             plain[key] = "***"
     return plain
 

@@ -160,6 +160,7 @@ class PrepareService:
         role=Role.OPERATOR,
         writes=True,
         dry_run=True,
+        detaches=True,
         target="name",
     )
     async def run(self, context: Context, request: PrepareInput) -> PrepareOutput:
@@ -190,7 +191,9 @@ class PrepareService:
         from sophia_tui.datasets.tasks import RepairTask
 
         folder = self._folder(request.folder)
-        chosen = await asyncio.to_thread(select, folder, request.files, self._settings.history_file)
+        chosen = await asyncio.to_thread(
+            select, folder, request.files, self._settings.history_file, True
+        )
         task = RepairTask(
             context.language,
             [str(path) for path in chosen.files],

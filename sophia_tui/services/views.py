@@ -84,6 +84,7 @@ KIND_WORDS = {
     "train": N_("training"),
     "evaluate": N_("evaluation"),
     "merge": N_("merging"),
+    "data": N_("work on data"),
     "cancel": N_("cancel"),
     "pause": N_("pause"),
     "resume": N_("resume"),

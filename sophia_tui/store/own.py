@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from psycopg import errors
 
-from sophia_tui.domain.datasets import DOOR_NAMES, DatasetVersion
+from sophia_tui.domain.datasets import DOOR_NAMES, DatasetUser, DatasetVersion
 from sophia_tui.domain.models import AuditEntry, Model, Promotion
 from sophia_tui.domain.notifications import NotificationStore
 from sophia_tui.domain.personas import PersonaStore
@@ -56,20 +57,29 @@ class PostgresDatasets:
     async def add(self, version: DatasetVersion) -> None:
         await self._database.run(query("add_dataset"), rows.dataset_columns(version))
 
-    async def get(self, reference: str) -> DatasetVersion | None:
+    async def get(self, reference: str, deleted: bool = False) -> DatasetVersion | None:
         reference = rows.text(reference)
         name, sign, digits = reference.rpartition("@")
         if not sign:
             name, digits = reference, ""
-        parameters = {"name": name, "hash": digits}
+        parameters = {"name": name, "hash": digits, "deleted": deleted}
         found = await self._database.row(query("get_dataset"), parameters)
+        if found is None and digits:
+            tagged = {"name": name, "tag": digits}
+            found = await self._database.row(query("get_dataset_by_tag"), tagged)
         if found is None and _HASH.fullmatch(reference):
-            parameters = {"hash": reference}
-            found = await self._database.row(query("get_dataset_by_hash"), parameters)
+            by_hash = {"hash": reference, "deleted": deleted}
+            found = await self._database.row(query("get_dataset_by_hash"), by_hash)
         return rows.dataset(found) if found else None
 
-    async def page(self, limit: int = 100, offset: int = 0) -> list[DatasetVersion]:
-        parameters = {"limit": limit, "offset": offset}
+    async def page(
+        self,
+        limit: int = 100,
+        offset: int = 0,
+        name: str | None = None,
+        deleted: bool = False,
+    ) -> list[DatasetVersion]:
+        parameters = {"limit": limit, "offset": offset, "name": name, "deleted": deleted}
         found = await self._database.rows(query("page_datasets"), parameters)
         return [rows.dataset(each) for each in found]
 
@@ -77,6 +87,39 @@ class PostgresDatasets:
         parameters = {"doors": list(DOOR_NAMES)}
         found = await self._database.row(query("newest_prepared_dataset"), parameters)
         return rows.dataset(found) if found else None
+
+    async def tag(
+        self, version: DatasetVersion, tag: str, protected: bool, by: str, at: datetime
+    ) -> None:
+        parameters = {"name": version.name, "hash": version.hash, "tag": tag}
+        await self._database.run(
+            query("tag_dataset"), {**parameters, "protected": protected, "by": by, "at": at}
+        )
+
+    async def untag(self, name: str, tag: str) -> bool:
+        found = await self._database.row(
+            query("untag_dataset"), {"name": rows.text(name), "tag": rows.text(tag)}
+        )
+        return found is not None
+
+    async def notice(self, version: DatasetVersion, notice: dict[str, Any]) -> None:
+        parameters = {"name": version.name, "hash": version.hash, "notice": rows.column(notice)}
+        await self._database.run(query("notice_dataset"), parameters)
+
+    async def delete(self, version: DatasetVersion, by: str, at: datetime) -> bool:
+        which = {"name": version.name, "hash": version.hash}
+        async with self._database.connection() as connection, connection.transaction():
+            gone = await connection.execute(
+                query("delete_dataset"), {**which, "id": version.id, "by": by, "at": at}
+            )
+            if await gone.fetchone() is None:
+                return False
+            await connection.execute(query("drop_dataset_tags"), which)
+        return True
+
+    async def users(self, ids: Sequence[str]) -> list[DatasetUser]:
+        found = await self._database.rows(query("trained_on_datasets"), {"ids": list(ids)})
+        return [DatasetUser(**each) for each in found]
 
 
 class PostgresModels:

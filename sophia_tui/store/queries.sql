@@ -80,14 +80,21 @@ WITH taken AS (
         AND (not_before IS NULL OR not_before <= pg_catalog.now())
         AND (NOT %(quiet)s OR kind <> 'train' OR regardless)
         AND id <> ALL (%(without)s::text[])
-        AND (%(hosted)s OR %(slots)s::integer IS NULL OR (SELECT slot FROM free) < %(slots)s)
+        AND (%(hosted)s OR kind = 'data' OR %(slots)s::integer IS NULL
+            OR (SELECT slot FROM free) < %(slots)s)
+        -- work on data waits for no training, only for its like
+        AND (kind <> 'data' OR (
+            SELECT count(*) FROM sophia.jobs AS other
+            WHERE other.host = %(host)s AND other.kind = 'data'
+                AND other.state IN ('validating', 'running', 'pausing')
+        ) < 2)
     ORDER BY place LIMIT 1 FOR UPDATE SKIP LOCKED
 )
 UPDATE sophia.jobs AS j
 SET state = 'validating', worker_id = %(worker)s, host = %(host)s, folder = %(folder)s,
     boot_id = NULL, pid = NULL, process_started = NULL, heartbeat_at = pg_catalog.now(),
     waiting = NULL, not_before = NULL, version = j.version + 1,
-    slot = CASE WHEN %(hosted)s THEN NULL ELSE (SELECT slot FROM free) END
+    slot = CASE WHEN %(hosted)s OR j.kind = 'data' THEN NULL ELSE (SELECT slot FROM free) END
 FROM chosen WHERE j.id = chosen.id
 RETURNING j.*
 
@@ -263,29 +270,106 @@ SELECT id, host, pid, started_at, seen_at, folder, queues, slots, hindrance FROM
 WHERE seen_at > now() - pg_catalog.make_interval(secs => %(seconds)s) ORDER BY started_at
 
 -- add_dataset --
-INSERT INTO sophia.dataset_versions (name, hash, folder, counts, manifest, created_by, created_at)
-VALUES (%(name)s, %(hash)s, %(folder)s, %(counts)s, %(manifest)s, %(created_by)s,
-    coalesce(%(created_at)s, now()))
-ON CONFLICT (name, hash) DO NOTHING
+-- The same again changes nothing; one that was deleted is there again.
+INSERT INTO sophia.dataset_versions AS v (
+    name, hash, folder, counts, manifest, created_by, created_at
+) VALUES (
+    %(name)s, %(hash)s, %(folder)s, %(counts)s, %(manifest)s, %(created_by)s,
+    coalesce(%(created_at)s, now())
+)
+ON CONFLICT (name, hash) DO UPDATE SET
+    folder = excluded.folder, counts = excluded.counts, manifest = excluded.manifest,
+    created_by = excluded.created_by, created_at = excluded.created_at,
+    deleted_at = NULL, deleted_by = NULL
+WHERE v.deleted_at IS NOT NULL
 
 -- get_dataset --
-SELECT * FROM sophia.dataset_versions
-WHERE name = %(name)s AND pg_catalog.starts_with(hash, %(hash)s)
-ORDER BY created_at DESC LIMIT 1
+SELECT v.*, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash ORDER BY t.tag
+) AS tags, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash
+        AND t.protected ORDER BY t.tag
+) AS protected FROM sophia.dataset_versions v
+WHERE v.name = %(name)s AND pg_catalog.starts_with(v.hash, %(hash)s)
+    AND (v.deleted_at IS NULL OR %(deleted)s)
+ORDER BY v.deleted_at IS NOT NULL, v.created_at DESC LIMIT 1
 
 -- get_dataset_by_hash --
-SELECT * FROM sophia.dataset_versions WHERE pg_catalog.starts_with(hash, %(hash)s)
-ORDER BY created_at DESC LIMIT 1
+SELECT v.*, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash ORDER BY t.tag
+) AS tags, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash
+        AND t.protected ORDER BY t.tag
+) AS protected FROM sophia.dataset_versions v
+WHERE pg_catalog.starts_with(v.hash, %(hash)s) AND (v.deleted_at IS NULL OR %(deleted)s)
+ORDER BY v.deleted_at IS NOT NULL, v.created_at DESC LIMIT 1
+
+-- get_dataset_by_tag --
+SELECT v.*, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash ORDER BY t.tag
+) AS tags, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash
+        AND t.protected ORDER BY t.tag
+) AS protected FROM sophia.dataset_versions v
+JOIN sophia.dataset_tags g ON g.name = v.name AND g.hash = v.hash
+WHERE g.name = %(name)s AND g.tag = %(tag)s AND v.deleted_at IS NULL
 
 -- page_datasets --
-SELECT * FROM sophia.dataset_versions ORDER BY created_at DESC, name, hash
+SELECT v.*, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash ORDER BY t.tag
+) AS tags, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash
+        AND t.protected ORDER BY t.tag
+) AS protected FROM sophia.dataset_versions v
+WHERE (v.deleted_at IS NULL OR %(deleted)s) AND (%(name)s::text IS NULL OR v.name = %(name)s)
+ORDER BY v.created_at DESC, v.name, v.hash
 LIMIT %(limit)s OFFSET %(offset)s
 
 -- newest_prepared_dataset --
 -- Names of doors stand alone or before a hyphen.
-SELECT * FROM sophia.dataset_versions
-WHERE NOT (pg_catalog.split_part(name, '-', 1) = ANY (%(doors)s::text[]))
-ORDER BY created_at DESC, name, hash LIMIT 1
+SELECT v.*, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash ORDER BY t.tag
+) AS tags, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash
+        AND t.protected ORDER BY t.tag
+) AS protected FROM sophia.dataset_versions v
+WHERE v.deleted_at IS NULL
+    AND NOT (pg_catalog.split_part(v.name, '-', 1) = ANY (%(doors)s::text[]))
+ORDER BY v.created_at DESC, v.name, v.hash LIMIT 1
+
+-- tag_dataset --
+INSERT INTO sophia.dataset_tags (name, tag, hash, protected, created_by, created_at)
+VALUES (%(name)s, %(tag)s, %(hash)s, %(protected)s, %(by)s, %(at)s)
+ON CONFLICT (name, tag) DO UPDATE SET
+    hash = excluded.hash, protected = excluded.protected, created_by = excluded.created_by,
+    created_at = excluded.created_at
+
+-- untag_dataset --
+DELETE FROM sophia.dataset_tags WHERE name = %(name)s AND tag = %(tag)s RETURNING hash
+
+-- drop_dataset_tags --
+DELETE FROM sophia.dataset_tags WHERE name = %(name)s AND hash = %(hash)s
+
+-- notice_dataset --
+UPDATE sophia.dataset_versions SET notice = %(notice)s WHERE name = %(name)s AND hash = %(hash)s
+
+-- delete_dataset --
+-- Not while a job that has not ended names it: none is queued between the look and this.
+UPDATE sophia.dataset_versions SET deleted_at = %(at)s, deleted_by = %(by)s
+WHERE name = %(name)s AND hash = %(hash)s AND deleted_at IS NULL AND NOT EXISTS (
+    SELECT 1 FROM sophia.jobs
+    WHERE dataset = %(id)s AND state NOT IN ('succeeded', 'failed', 'cancelled')
+)
+RETURNING hash
+
+-- trained_on_datasets --
+-- What used each version: jobs by kind and state, and models that are not deleted.
+SELECT j.dataset AS dataset, 'job' AS what, j.id AS id, j.kind AS kind, j.state AS state
+FROM sophia.jobs j WHERE j.dataset = ANY (%(ids)s::text[])
+UNION ALL
+SELECT m.dataset, 'model', m.id, m.kind, CASE WHEN m.deleted_at IS NULL THEN '' ELSE 'deleted' END
+FROM sophia.models m WHERE m.dataset = ANY (%(ids)s::text[])
+ORDER BY 1, 2, 3
 
 -- add_model --
 INSERT INTO sophia.models (

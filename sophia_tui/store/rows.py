@@ -131,11 +131,14 @@ def event_columns(event: JobEvent) -> dict[str, Any]:
 
 
 def dataset(row: Row) -> DatasetVersion:
-    return DatasetVersion(**{**row, "created_at": _utc(row["created_at"])})
+    times = {name: _utc(row[name]) for name in ("created_at", "deleted_at")}
+    tags = {name: tuple(row[name]) for name in ("tags", "protected")}
+    return DatasetVersion(**{**row, **times, **tags})
 
 
 def dataset_columns(version: DatasetVersion) -> dict[str, Any]:
-    return {name: column(getattr(version, name)) for name in DatasetVersion.__dataclass_fields__}
+    names = ("name", "hash", "folder", "counts", "manifest", "created_by", "created_at")
+    return {name: column(getattr(version, name)) for name in names}
 
 
 def model(row: Row) -> Model:

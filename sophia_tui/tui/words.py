@@ -74,12 +74,24 @@ VERBS = {
     "remove": N_("remove"),
     "run-now": N_("run at once"),
     "files": N_("files"),
+    "issues": N_("issues, line by line"),
+    "browse": N_("look into"),
+    "search": N_("search"),
+    "edit": N_("edit a record"),
+    "undo": N_("undo an edit"),
+    "save": N_("save the edits"),
+    "versions": N_("versions"),
+    "diff": N_("compare versions"),
+    "tag": N_("give a tag"),
+    "untag": N_("take a tag away"),
+    "export": N_("export"),
 }
 #: Verbs that mean something else for one subject.
 _VERBS_OF = {"schedules.add": N_("add")}
 #: What the button of a question before an act says: the act itself, never a mere yes.
 ACTS = {
     "adaptive.cancel": N_("Stop the training"),
+    "datasets.delete": N_("Delete the version"),
     "files.delete": N_("Delete the file"),
     "jobs.cancel": N_("Cancel the job"),
     "models.delete": N_("Delete the model"),

@@ -51,7 +51,7 @@ class Finisher:
                 await self._note(store, job, result)
             elif job.kind is JobKind.MERGE:
                 job = await self._add_merged(store, job)
-            else:
+            elif job.kind is JobKind.EVALUATE:
                 await self._add_scores(store, job, result, now)
         except (SophiaError, ContractError) as problem:
             if isinstance(problem, ContractError):

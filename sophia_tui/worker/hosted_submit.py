@@ -11,7 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sophia_tui.datasets.hosted_rules import write_hosted_pairs
+from sophia_tui.datasets.hosted_rules import (
+    has_critiques,
+    write_hosted_chats,
+    write_hosted_pairs,
+)
 from sophia_tui.domain.hosted import DPO, HostedFile, HostedJob, HostedOrder, HostedTrainer, Sent
 from sophia_tui.domain.jobs import Job, JobState
 from sophia_tui.domain.protocols import Clock, Store
@@ -192,13 +196,17 @@ class Submitter:
 
 @contextlib.asynccontextmanager
 async def _as_sent(order: HostedOrder, path: Path) -> AsyncIterator[Path]:
-    """The file as it is sent: preference pairs are put into the protocol's form on the way."""
+    """The file as it is sent: preference pairs are put into the protocol's form on the way, and of
+    chats critiques are left out."""
+    write = write_hosted_pairs
     if order.method != DPO:
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="sophia-pairs-") as folder:
+        if not await asyncio.to_thread(has_critiques, path):
+            yield path
+            return
+        write = write_hosted_chats
+    with tempfile.TemporaryDirectory(prefix="sophia-hosted-") as folder:
         target = Path(folder) / path.name
-        await asyncio.to_thread(write_hosted_pairs, path, target)
+        await asyncio.to_thread(write, path, target)
         yield target
 
 

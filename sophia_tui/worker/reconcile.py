@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.schema import ContractError
-from sophia_tui.domain.jobs import Claimer, Job, JobState, RunIdentity
+from sophia_tui.domain.jobs import Claimer, Job, JobKind, JobState, RunIdentity
 from sophia_tui.domain.protocols import Clock, RunLauncher, Store
 from sophia_tui.errors import ConflictError, JobError, SophiaError, UnavailableError
 from sophia_tui.i18n import _, speaking
@@ -226,6 +226,9 @@ class Reconciler:
         """Start a job once more, if a slot is free and nothing speaks against it."""
         if self.limits.floor is not None or self.limits.against(job) is not None:
             return False
+        if job.kind is JobKind.DATA:  # it holds no slot
+            await self._starter.start(store, job, resumes, died)
+            return True
         taken = await store.jobs.take_slot(job, self.claimer)
         if taken is None:
             return False

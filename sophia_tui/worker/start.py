@@ -1,13 +1,15 @@
 """Prepares a job's run folder and launches the run, for the first time or once more."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
 
 from finetune.schema import ContractError, RunSpec, load_run_spec
 from finetune.schema import write_run_spec as write_spec
-from sophia_tui.domain.jobs import Job, JobEvent, JobState
+from sophia_tui.domain.jobs import Job, JobEvent, JobKind, JobState
 from sophia_tui.domain.protocols import Clock, RunLauncher, Store
+from sophia_tui.files import write_whole
 from sophia_tui.paths import Paths
 from sophia_tui.providers import run_folder
 from sophia_tui.worker import errors
@@ -76,10 +78,13 @@ class Starter:
         return None
 
     def _make_folder(self, job: Job, folder: Path) -> None:
-        spec = RunSpec.model_validate(job.request["run"])
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_spec(folder, spec)
+            if job.kind is JobKind.DATA:
+                text = json.dumps(job.request["asked"], ensure_ascii=False, indent=2) + "\n"
+                write_whole(folder / run_folder.OPERATION_FILE, text.encode())
+            else:
+                write_spec(folder, RunSpec.model_validate(job.request["run"]))
         except OSError as problem:
             raise errors.folder_not_written(folder, problem) from problem
 
@@ -92,8 +97,11 @@ class Starter:
         The old heartbeat goes, so that the old process is never taken for the new one.
         """
         try:
-            load_run_spec(folder)
-        except ContractError as problem:
+            if job.kind is JobKind.DATA:
+                (folder / run_folder.OPERATION_FILE).stat()
+            else:
+                load_run_spec(folder)
+        except (ContractError, OSError) as problem:
             raise errors.folder_missing(job) from problem
         try:
             run_folder.drop_heartbeat(folder)

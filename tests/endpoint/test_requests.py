@@ -147,7 +147,7 @@ def test_rules_for_training_files(client: openai.OpenAI, base: Path) -> None:
     assert list(client.fine_tuning.jobs.list()) == []
 
 
-def test_what_is_legal_and_can_not_be_kept_is_listed_as_rejected(
+def test_calls_of_tools_are_kept_and_what_can_not_be_kept_is_listed_as_rejected(
     client: openai.OpenAI, base: Path, address: str
 ) -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -157,15 +157,17 @@ def test_what_is_legal_and_can_not_be_kept_is_listed_as_rejected(
         {"role": "tool", "tool_call_id": "c1", "content": "9"},
         {"role": "assistant", "content": "At 9."},
     ]
-    file = upload(client, chats(12) + json.dumps({"messages": tools}).encode())
+    old = [tools[0], {"role": "assistant", "function_call": call["function"]}]
+    lines = b"".join(json.dumps({"messages": each}).encode() + b"\n" for each in (tools, old))
+    file = upload(client, chats(12) + lines)
     job = create(client, file, base)
     owner = {"x-admin-token": ADMIN}
     api = address.removesuffix("/v1") + "/api/v1"
     with httpx.Client(headers=owner, trust_env=False) as asked:
         shown = asked.get(f"{api}/tuning/show", params={"job": job.id}).json()
-        assert (shown["rows_kept"], shown["rows_rejected"]) == (12, 1)
+        assert (shown["rows_kept"], shown["rows_rejected"]) == (13, 1)
         listed = asked.get(f"{api}/datasets/rejected", params={"dataset": shown["dataset"]}).json()
-    assert [(each["line"], each["code"]) for each in listed["items"]] == [(13, "tool_calls")]
+    assert [(each["line"], each["code"]) for each in listed["items"]] == [(14, "function_call")]
 
 
 def test_wrong_requests(client: openai.OpenAI, base: Path) -> None:

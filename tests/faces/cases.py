@@ -35,10 +35,30 @@ CASES: dict[str, Case] = {
     "prepare.run": Case({"name": "town", "seed": 5}, changes=("dataset_versions",)),
     "prepare.repair": Case({"suspected": True}),
     "prepare.gate": Case({"file": "pairs.jsonl", "seed": 7}),
+    "prepare.inspect": Case({"files": ["pairs.jsonl"], "again": True}),
+    "prepare.issues": Case({"code": ["no_question"], "limit": 3}),
+    "prepare.browse": Case({"file": "pairs.jsonl", "line": 3, "count": 2, "chars": 100}),
+    "prepare.search": Case({"file": "pairs.jsonl", "text": "office 1", "limit": 4}),
+    "prepare.edit": Case(
+        {"file": "pairs.jsonl", "line": 2, "record": '{"question": "Who?", "answer": "Ana."}'}
+    ),
+    "prepare.undo": Case({"file": "pairs.jsonl"}),
+    # nothing was edited; tests/integration/test_browse.py saves
+    "prepare.save": Case({"file": "pairs.jsonl", "to": "edited.jsonl"}, error="SOPHIA-D584"),
+    "prepare.gate": Case({"dataset": "town", "seed": 7}),
     "datasets.list": Case(),
     "datasets.show": Case({"dataset": "town"}),
     "datasets.rejected": Case({"dataset": "town", "code": "duplicate", "limit": 1}),
     "datasets.rows": Case({"dataset": "town", "part": "valid", "text": "office 5", "limit": 2}),
+    "prepare.versions": Case({"name": "town", "deleted": True}),
+    "prepare.diff": Case({"first": seeded.OLD_VERSION, "second": "town", "limit": 3}),
+    "datasets.tag": Case(
+        {"dataset": "town", "tag": "approved", "protect": True}, changes=("dataset_tags",)
+    ),
+    "datasets.untag": Case({"dataset": "town@first"}, changes=("dataset_tags",)),
+    "datasets.export": Case({"dataset": "town@first", "part": "valid", "compression": "zst"}),
+    # one that a job does not wait for is deleted by tests/integration/test_versions.py
+    "datasets.delete": Case({"dataset": "town"}, error="SOPHIA-D555"),
     "train.start": Case(
         {
             "dataset": "town",

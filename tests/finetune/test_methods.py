@@ -265,6 +265,7 @@ def test_the_time_left_counts_the_looks_to_come_from_the_first_step_on() -> None
         clock=clock,
         looks=[each_third],
         total=10,
+        way=SimpleNamespace(feed=SimpleNamespace(once_left=0.0)),
         _look_seconds={},
         _epoch_steps=4,
     )
@@ -272,6 +273,8 @@ def test_the_time_left_counts_the_looks_to_come_from_the_first_step_on() -> None
     assert Session._seconds_left(session, 4) == 6 * 1.0 + 3 * 2.0
     session._look_seconds[id(each_third)] = 20.0
     assert Session._seconds_left(session, 4) == 6 * 1.0 + 3 * 20.0
+    session.way.feed.once_left = 5.0
+    assert Session._seconds_left(session, 4) == 6 * 1.0 + 3 * 20.0 + 5.0
 
 
 def test_validation_comes_each_eval_steps_else_at_each_epochs_end(make_run: MakeRun) -> None:

@@ -61,6 +61,38 @@ def test_a_packed_training_has_the_losses_of_a_padded_one(
     assert manifest(packed).kept_examples == (8 if frozen else 0)
 
 
+def test_the_first_step_waits_for_its_own_neighbours_alone(
+    make_run: MakeRun, uneven: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What frozen layers make of an example is computed when it is first used, and once."""
+    from finetune import packing
+    from finetune.training import Trainer
+
+    kept: list[int] = []
+    keep, step = packing.Packed._keep, Trainer.step
+    monkeypatch.setattr(packing, "_KEPT_TOGETHER", 2)
+    monkeypatch.setattr(
+        packing.Packed, "_keep", lambda self, some: (kept.append(len(some)), keep(self, some))[1]
+    )
+    steps: list[int] = []
+
+    def counted(self: Trainer, total: int) -> float:
+        if not steps:
+            kept.clear()  # the proof's own
+        loss = step(self, total)
+        steps.append(sum(kept))
+        return loss
+
+    monkeypatch.setattr(Trainer, "step", counted)
+    run = make_run(
+        recipe={**UNEVEN, "max_steps": 6, "lora": {"r": 4, "frozen_share": 0.5}},
+        dataset_path=str(uneven),
+    )
+    assert finetune("train", run) == 0
+    assert steps[0] < 8
+    assert steps[-1] == 8
+
+
 def test_frozen_layers_have_no_adapter_nor_has_the_output_head(make_run: MakeRun) -> None:
     from safetensors.torch import load_file
 

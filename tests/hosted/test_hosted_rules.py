@@ -12,6 +12,8 @@ from sophia_tui.datasets.hosted_rules import (
     check_apart,
     check_file,
     default_epochs,
+    has_critiques,
+    write_hosted_chats,
     write_hosted_pairs,
 )
 from sophia_tui.domain.datasets import CHAT, PAIRS
@@ -192,6 +194,18 @@ def test_pairs_are_sent_in_the_protocols_form_line_by_line(tmp_path: Path) -> No
         "preferred_output": [ANSWER],
         "non_preferred_output": [{"role": "assistant", "content": "No."}],
     }
+
+
+def test_critiques_are_left_out_of_what_is_sent_and_tools_are_not(tmp_path: Path) -> None:
+    path, target = tmp_path / "train.jsonl", tmp_path / "sent.jsonl"
+    tool = {"type": "function", "function": CALL["function"]}
+    record = {"messages": [USER, ANSWER], "tools": [tool]}
+    path.write_bytes(GOOD + b"\n")
+    assert not has_critiques(path)
+    path.write_text(json.dumps({**record, "critique": "c"}) + "\n")
+    assert has_critiques(path)
+    write_hosted_chats(path, target)
+    assert json.loads(target.read_text()) == record
 
 
 @pytest.mark.parametrize(

@@ -71,8 +71,9 @@ async def test_missing_schema_is_made_by_itself_and_nothing_outside_it(
         )
     }
     assert made >= {
-        "dataset_versions", "jobs", "job_events", "workers", "models", "promotions", "settings",
-        "audit", "message_reactions", "conversation_ratings", "problem_flags", "review_queue",
+        "dataset_versions", "dataset_tags", "jobs", "job_events", "workers", "models", "promotions",
+        "settings", "audit",
+        "message_reactions", "conversation_ratings", "problem_flags", "review_queue",
         "review_scores", "ai_events", "ai_daily", "personas", "persona_pairs",
         "persona_interactions",
     }  # fmt: skip

@@ -64,7 +64,7 @@ def test_question_and_answer_become_two_messages_and_nothing_else() -> None:
         (chat({"role": "user"}, ANSWER), "no_content"),
         (chat({"role": "user", "content": " "}, ANSWER), "no_content"),
         (chat({"role": "user", "content": [{"type": "text"}]}, ANSWER), "content_type"),
-        (chat(USER, {"role": "assistant", "content": None, "tool_calls": [{}]}), "tool_calls"),
+        (chat(USER, {"role": "assistant", "content": None, "tool_calls": [{}]}), "call_type"),
         (chat(USER, {**ANSWER, "weight": 2}), "weight"),
         (chat(USER, {**ANSWER, "weight": True}), "weight"),
         (chat(USER, {**ANSWER, "weight": 1.0}), "weight"),
@@ -100,8 +100,8 @@ def test_common_text_with_the_same_signs_is_taken(text: str) -> None:
 
 def test_the_reason_names_the_format_that_is_not_known() -> None:
     with pytest.raises(Unusable) as refused:
-        convert({"prompt": "p", "completion": "c"})
-    assert refused.value.problem.details == {"format": "prompt and completion"}
+        convert({"text": "t"})
+    assert refused.value.problem.details == {"format": "plain text"}
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_weight_zero_is_kept_and_weight_one_is_what_its_absence_means() -> None:
 
 def test_other_fields_of_a_message_are_left_out_and_noted() -> None:
     notes: list[str] = []
-    example = convert(chat({**USER, "name": "Ana"}, ANSWER), notes.append)
+    example = convert(chat({**USER, "id": "m1", "audio": None}, ANSWER), notes.append)
     assert example == Example((Message("user", "q"), Message("assistant", "a")))
     assert notes == ["message_fields"]
 

@@ -56,7 +56,7 @@ def test_every_form_becomes_the_same_line(line: dict[str, Any]) -> None:
         ({**CANONICAL, "messages": [USER, GOOD]}, "pair_prompt"),
         ({**CANONICAL, "messages": []}, "no_messages"),
         ({**HOSTED, "input": "q"}, "messages_type"),
-        ({**HOSTED, "input": {"messages": [USER], "tools": [{"type": "function"}]}}, "pair_tools"),
+        ({**HOSTED, "input": {"messages": [USER], "tools": [{"type": "function"}]}}, "tools_type"),
         ({"chosen": [USER, GOOD], "rejected": [USER, BAD]}, "unknown_format"),
         ({**CANONICAL, "chosen": [{**GOOD, "content": "</s>"}]}, "special_token"),
     ],

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sophia_tui.wiring import House
 
 PREFIX = "/api/v1"
-CONTROLS = ("confirm", "dry_run")
+CONTROLS = ("confirm", "dry_run", "detach")
 _BOOLEAN = TypeAdapter(bool)
 
 
@@ -52,11 +52,12 @@ def _fits_query(annotation: Any) -> bool:
 
 @dataclass(frozen=True)
 class Asked:
-    """A request taken apart: the operation's fields and the two controls."""
+    """A request taken apart: the operation's fields and the controls."""
 
     fields: dict[str, Any]
     confirm: bool
     dry_run: bool
+    detach: bool = False
 
 
 async def asked_by(request: Request, chosen: Operation) -> Asked:
@@ -70,7 +71,7 @@ async def asked_by(request: Request, chosen: Operation) -> Asked:
     for name in CONTROLS:
         if name not in chosen.input.model_fields:
             controls[name] = _flag(name, fields.pop(name, False))
-    return Asked(fields, controls.get("confirm", False), controls.get("dry_run", False))
+    return Asked(fields, **{"confirm": False, "dry_run": False, **controls})
 
 
 async def body_of(request: Request) -> Mapping[str, Any]:
@@ -168,6 +169,7 @@ def _endpoint(house: "House", chosen: Operation, running: Running) -> Any:
             return house.context(
                 Face.API,
                 dry_run=asked.dry_run,
+                detach=asked.detach,
                 confirmed=asked.confirm,
                 cancel=cancel,
                 tell=tell,

@@ -69,8 +69,8 @@ class FormScreen(SophiaScreen):
 
     def known_keys(self) -> list[keys.Key]:
         known = super().known_keys()
-        dry = self.operation.dry_run
-        return [each for each in known if dry or each.target != "act.dry_run"]
+        able = {"act.dry_run": self.operation.dry_run, "act.detach": self.operation.detaches}
+        return [each for each in known if able.get(each.target, True)]
 
     def footer(self) -> list[keys.Key]:
         return keys.while_typing(super().footer())
@@ -241,8 +241,8 @@ class FormScreen(SophiaScreen):
         return not wrong
 
     def act(self, name: str) -> bool:
-        if name in ("run", "dry_run"):
-            work: Any = partial(self._run, dry_run=name == "dry_run")
+        if name in ("run", "dry_run", "detach"):
+            work: Any = partial(self._run, dry_run=name == "dry_run", detach=name == "detach")
             self.run_worker(work, name="run", group="run")
             return True
         if name == "back" and self.running is not None:
@@ -254,7 +254,7 @@ class FormScreen(SophiaScreen):
     def copied(self) -> str:
         return fields.equivalent(self.operation, self.request()[0])
 
-    async def _run(self, dry_run: bool) -> None:
+    async def _run(self, dry_run: bool, detach: bool = False) -> None:
         if self.running is not None:
             return
         asked, wrong = self.request()
@@ -263,6 +263,9 @@ class FormScreen(SophiaScreen):
             return
         if dry_run and not self.operation.dry_run:
             self.say(_("This can't run dry."))
+            return
+        if detach and not self.operation.detaches:
+            self.say(_("This can't run in the background."))
             return
         refused = self.sophia.refusal(self.operation, dry_run)
         if refused is not None:
@@ -280,7 +283,7 @@ class FormScreen(SophiaScreen):
             if not confirmed:
                 self.say(_("Nothing was done."))
                 return
-        await self._perform(asked, dry_run, confirmed)
+        await self._perform(asked, dry_run, confirmed, detach)
 
     async def _effect(self, asked: dict[str, Any]) -> list[str] | None:
         """What it would change; None, and the error shown, where it would be refused."""
@@ -309,7 +312,9 @@ class FormScreen(SophiaScreen):
             self._bring_mark(first)
         self.say(_("Please correct what is marked."))
 
-    async def _perform(self, asked: dict[str, Any], dry_run: bool, confirmed: bool) -> None:
+    async def _perform(
+        self, asked: dict[str, Any], dry_run: bool, confirmed: bool, detach: bool = False
+    ) -> None:
         self.running = CancelSignal()
         self.query_one("#outcome", Plate).draw("")
         self.say(_("Running; esc stops it."))
@@ -326,6 +331,7 @@ class FormScreen(SophiaScreen):
                 asked,
                 dry_run=dry_run,
                 confirmed=confirmed,
+                detach=detach,
                 cancel=self.running,
                 progress=progress,
             )

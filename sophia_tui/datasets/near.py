@@ -1,0 +1,415 @@
+"""Near-duplicates: texts that say the same in nearly the same words.
+
+Not by how much two texts look alike: of ten thousand answers of one frame each has other numbers
+and names, and means another thing. Here a text stands under a key that all of its words make
+together: without case, accents, punctuation, courtesy and order, one word for those of one meaning.
+Texts under one key are near-duplicates. A text with slips of the keys stands under the keys of what
+may have been meant, too. So no pair is ever searched for, the work grows with the number of words,
+and a sibling that differs in one number, name, date, denial or product is never taken.
+"""
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise, product
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+
+from sophia_tui.datasets import near_slips, near_words, wording
+from sophia_tui.datasets.near_words import CAPITAL, COURTESY, STOP
+from sophia_tui.datasets.tasks import Tell
+from sophia_tui.domain.datasets import Example, Pair
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: Raised with whatever changes what is found.
+VERSION = 1
+#: Share of words that must be the same, slips counted as differences.
+THRESHOLD = 0.7
+
+_MOST_SLIPS = 8
+_MOST_KEYS = 64
+_MASK = (1 << 64) - 1
+_RANK_BYTES = 96  # what is held for a row besides its words
+_BYTES_A_WORD = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Near-duplicates by the caller's numbers. `kept` is the best written one: the fewest slips,
+    both cases of letters, accents, then the shortest."""
+
+    kept: int
+    others: tuple[int, ...]
+
+
+def text_of(example: Example | Pair) -> str:
+    """All that is said in an example, turn by turn, a line each."""
+    said = [message.content for message in example.messages]
+    if isinstance(example, Pair):
+        said += [example.chosen.content, example.rejected.content]
+    return "\n".join(said)
+
+
+def memory_needed(rows: int, size: int) -> int:
+    """About how many bytes a search takes at most, in all processes together."""
+    words = size // _BYTES_A_WORD
+    return 160_000_000 + rows * _RANK_BYTES + words * 28
+
+
+def find_near(
+    texts: Iterable[tuple[int, str]], threshold: float = THRESHOLD, tell: Tell | None = None
+) -> Iterator[Cluster]:
+    """The clusters of near-duplicates among numbered texts, in the order of what they keep.
+
+    What is found depends on the texts alone, neither on their order nor on the machine; only where
+    two texts are the very same the lower number is kept. Each number must occur once.
+    """
+    told = tell or _silent
+    found = _Texts(texts, told)
+    yield from found.clusters(threshold, told)
+
+
+def _silent(stage: str, done: int, total: int | None) -> None:
+    pass
+
+
+def index_of(texts: list[str]) -> tuple[list[str], list[tuple[int, int]]]:
+    """All folded words of some texts, and every key with the place of the text that stands under
+    it; keys are what `sum_of` makes."""
+    found = _Texts(enumerate(texts), _silent)
+    if not texts:
+        return [], []
+    keys, owners, _slips = found.keys()
+    pairs = list(zip(keys.tolist(), owners.tolist(), strict=True))
+    return found.vocabulary.folded[2:], pairs
+
+
+def sum_of(words: Iterable[str]) -> int:
+    """The key of a text with these folded words, one written twice over counted once."""
+    total, last = 0, ""
+    for word in words:
+        if word != last or any(sign.isdecimal() for sign in word):
+            total += sum(_hash(said) for said in wording.says(word))
+        last = word
+    return total & _MASK
+
+
+class _Words:
+    """Every folded word met, with what it says as a number that adds up."""
+
+    def __init__(self) -> None:
+        self.folded: list[str] = ["", ""]
+        self.said = array("Q", (0, 0))  # the sum of what it says; 0 for nothing
+        self.alone = array("Q", (0, 0))  # its own number, for small words too
+        self.weights = array("B", (0, 0))  # how many words it says
+        self.firm = array("B", (0, 0))  # 1 for what has a digit
+        self._places: dict[str, int] = {}
+
+    def place(self, token: str) -> int:
+        folded = wording.fold(token)
+        place = self._places.get(folded)
+        if place is None:
+            place = self._places[folded] = len(self.folded)
+            told = wording.says(folded)
+            self.folded.append(folded)
+            self.said.append(sum(_hash(word) for word in told) & _MASK)
+            self.alone.append(_hash(told[0] if told else folded))
+            self.weights.append(min(len(told), 255))
+            self.firm.append(any(sign.isdecimal() for sign in folded))
+        return place
+
+
+def _hash(word: str) -> int:
+    return xxhash.xxh3_64_intdigest(word.encode("utf-8", "surrogatepass"))
+
+
+class _Texts:
+    def __init__(self, texts: Iterable[tuple[int, str]], tell: Tell) -> None:
+        import numpy as np
+
+        self.vocabulary = _Words()
+        rows, ranks, digests = array("q"), array("Q"), array("Q")
+        lengths, words = array("I"), array("I")
+        tables: dict[int, Any] = {}
+        for turn, batch in near_words.read_all(texts):
+            table = tables.setdefault(turn, array("I", (STOP, COURTESY)))
+            for token in batch.new:
+                capital = CAPITAL if token[0].isupper() and token[1:].islower() else 0
+                table.append(self.vocabulary.place(token) | capital)
+            numbers = np.frombuffer(batch.words, np.uint32)
+            words.frombytes(np.frombuffer(table, np.uint32)[numbers].tobytes())
+            rows.extend(batch.rows)
+            lengths.frombytes(batch.lengths)
+            ranks.frombytes(batch.ranks)
+            digests.frombytes(batch.digests)
+            tell("near", len(rows), None)
+        self.rows, self.ranks, self.digests = rows, ranks, digests
+        self.lengths = np.frombuffer(lengths, np.uint32) if rows else np.zeros(0, np.uint32)
+        self.words = np.frombuffer(words, np.uint32) if words else np.zeros(0, np.uint32)
+        self.ends = np.cumsum(self.lengths, dtype=np.int64)
+        self._names: Any = None
+
+    def clusters(self, threshold: float, tell: Tell) -> Iterator[Cluster]:
+        if len(self.rows) < 2:
+            return
+        keys, owners, slips = self.keys()
+        found = [
+            cluster
+            for component in _components(keys, owners)
+            for cluster in self._stars(component, keys, owners, slips, threshold)
+        ]
+        tell("near", len(self.rows), len(self.rows))
+        yield from sorted(found, key=lambda cluster: cluster.kept)
+
+    def keys(self) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+        """Keys in order, the place of the text that stands under each, and with how many slips."""
+        import numpy as np
+
+        places = self.words & np.uint32(CAPITAL - 1)
+        said = np.frombuffer(self.vocabulary.said, np.uint64)[places]
+        starts = self.ends - self.lengths
+        again = np.zeros(len(places), bool)
+        again[1:] = (places[1:] == places[:-1]) & (
+            np.frombuffer(self.vocabulary.firm, np.uint8)[places[1:]] == 0
+        )
+        again[starts[(starts < len(places)) & (self.lengths > 0)]] = False
+        said[again] = 0  # a word written twice over
+        forms = _sums(said, self.ends)
+        weights = np.frombuffer(self.vocabulary.weights, np.uint8)[places].astype(np.uint64)
+        self.sizes = _sums(weights, self.ends)
+        silent = np.flatnonzero(self.sizes == 0)
+        if len(silent):
+            alone = np.frombuffer(self.vocabulary.alone, np.uint64)[places]
+            own = _sums(alone, self.ends)[silent]
+            digests = np.frombuffer(self.digests, np.uint64)[silent]
+            forms[silent] = np.where(own == 0, digests, own) ^ np.uint64(0x9E3779B97F4A7C15)
+        self.forms = forms
+        keys, owners, slips = self._keys_meant(places, said)
+        keys = np.concatenate((forms, keys))
+        owners = np.concatenate((np.arange(len(forms), dtype=np.uint32), owners))
+        slips = np.concatenate((np.zeros(len(forms), np.uint8), slips))
+        order = np.lexsort((slips, owners, keys))
+        return keys[order], owners[order], slips[order]
+
+    def _keys_meant(
+        self, places: "np.ndarray", said: "np.ndarray"
+    ) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+        """The further keys of texts with words that may be slips."""
+        import numpy as np
+
+        meant = self.meant = self._meant(places)
+        maybe = np.zeros(len(self.vocabulary.folded), bool)
+        maybe[list(meant)] = True
+        at = np.flatnonzero(maybe[places])
+        texts = np.searchsorted(self.ends, at, side="right")
+        keys, owners, slips = array("Q"), array("I"), array("B")
+        starts = np.flatnonzero(np.concatenate(([True], texts[1:] != texts[:-1])))
+        counted = self.counted
+        sums = self.vocabulary.said
+        for start, end in zip(starts, [*starts[1:], len(texts)], strict=True):
+            if not end:
+                break
+            text = int(texts[start])
+            found = sorted(
+                {int(places[n]) for n in at[start:end] if said[n] or not sums[places[n]]},
+                key=lambda place: counted[place],
+            )[:_MOST_SLIPS]
+            self.suspected[text] = len(found)
+            for key, changed in _meant_keys(int(self.forms[text]), found, meant, sums):
+                keys.append(key)
+                owners.append(text)
+                slips.append(changed)
+        return (
+            np.array(keys, np.uint64),
+            np.array(owners, np.uint32),
+            np.array(slips, np.uint8),
+        )
+
+    def _meant(self, places: "np.ndarray") -> dict[int, list[tuple[int, ...]]]:
+        import numpy as np
+
+        size = len(self.vocabulary.folded)
+        self.counted = np.bincount(places, minlength=size).tolist()
+        self.suspected: dict[int, int] = {}
+        inside = np.ones(len(places), bool)
+        inside[1:] = places[:-1] > COURTESY
+        starts = self.ends - self.lengths
+        inside[starts[starts < len(places)]] = False
+        capital = self.words >= CAPITAL
+        upper = np.bincount(places[inside & capital], minlength=size)
+        lower = np.bincount(places[inside & ~capital], minlength=size)
+        self.names = (upper > lower).tolist()
+        return near_slips.slips(self.vocabulary.folded, self.counted, self.names)
+
+    def _stars(
+        self,
+        component: list[int],
+        keys: "np.ndarray",
+        owners: "np.ndarray",
+        slips: "np.ndarray",
+        threshold: float,
+    ) -> Iterator[Cluster]:
+        """Clusters in which everything shares a key with what is kept; `component` are places in
+        the keys."""
+        under: dict[int, dict[int, int]] = {}
+        for place in component:
+            text = int(owners[place])
+            under.setdefault(text, {}).setdefault(int(keys[place]), int(slips[place]))
+        left = sorted(under, key=self._order(under))
+        while len(left) > 1:
+            kept, *rest = left
+            joined: list[int] = []
+            left = []
+            for text in rest:
+                alike = self._alike(under[kept], under[text], kept, text) >= threshold
+                if alike and not self._exchanged(kept, text):
+                    joined.append(text)
+                else:
+                    left.append(text)
+            if joined:
+                yield Cluster(self.rows[kept], tuple(sorted(self.rows[each] for each in joined)))
+
+    def _order(self, under: dict[int, dict[int, int]]) -> Callable[[int], Any]:
+        """The one first that needs the fewest slips to be what the others are."""
+        weight: dict[int, int] = {}
+        for those in under.values():
+            for key, slips in those.items():
+                weight[key] = weight.get(key, 0) + (1 if slips else 4)
+        return lambda text: (
+            self.suspected.get(text, 0) > 0,
+            -weight[int(self.forms[text])] if int(self.forms[text]) in weight else 0,
+            self.ranks[text],
+            self.digests[text],
+            self.rows[text],
+        )
+
+    def _alike(self, one: dict[int, int], two: dict[int, int], kept: int, other: int) -> float:
+        """The share of words that are the same, by the key that both stand under with the fewest
+        slips; 0 where there is none."""
+        least = min((one[key] + two[key] for key in one.keys() & two.keys()), default=None)
+        if least is None:
+            return 0.0
+        return 1 - least / max(1, int(self.sizes[kept]), int(self.sizes[other]))
+
+    def _exchanged(self, one: int, two: int) -> bool:
+        """Whether two words or names stand in each other's place: from A to B, and from B to A."""
+        first, second = self._said_in_order(one), self._said_in_order(two)
+        if first == second:
+            return False
+        if _two_exchanged(first, second):
+            return True
+        named, other = self._named(one), self._named(two)
+        return _all_pairs(named) != _all_pairs(other) and not (
+            _pairs(named) <= _all_pairs(other) or _pairs(other) <= _all_pairs(named)
+        )
+
+    def _places(self, text: int) -> list[int]:
+        """Its words in order, each as most probably meant."""
+        end = int(self.ends[text])
+        found = (self.words[end - int(self.lengths[text]) : end] & (CAPITAL - 1)).tolist()
+        if text not in self.suspected:
+            return found  # type: ignore[no-any-return]
+        return [each for place in found for each in self.meant.get(place, ((place,),))[0]]
+
+    def _said_in_order(self, text: int) -> list[int]:
+        alone, folded = self.vocabulary.alone, self.vocabulary.folded
+        return [
+            alone[place]
+            for place in self._places(text)
+            if place > COURTESY and folded[place] not in wording.COURTESY
+        ]
+
+    def _named(self, text: int) -> list[list[int]]:
+        """Names and numbers in their order, sentence by sentence."""
+        firm = self.vocabulary.firm
+        sentences: list[list[int]] = [[]]
+        for place in self._places(text):
+            if place == STOP:
+                sentences.append([])
+            elif place > COURTESY and (firm[place] or self.names[place]):
+                sentences[-1].append(place)
+        return [each for each in sentences if each]
+
+
+def _sums(values: "np.ndarray", ends: "np.ndarray") -> "np.ndarray":
+    """The sum for each text, modulo 2**64."""
+    import numpy as np
+
+    if not len(values):
+        return np.zeros(len(ends), np.uint64)
+    running = np.cumsum(values, dtype=np.uint64)
+    upto = np.where(ends > 0, running[ends - 1], np.uint64(0))
+    return np.diff(upto, prepend=np.uint64(0))
+
+
+def _meant_keys(
+    form: int, found: list[int], meant: dict[int, list[tuple[int, ...]]], sums: "array[int]"
+) -> Iterator[tuple[int, int]]:
+    """Keys and how many slips each takes back: all first, then fewer."""
+    choices = [[*meant[place], (place,)] for place in found]
+    for number, chosen in enumerate(product(*choices)):
+        if number == _MOST_KEYS:
+            return
+        key, changed = form, 0
+        for place, instead in zip(found, chosen, strict=True):
+            if instead != (place,):
+                key += sum(sums[each] for each in instead) - sums[place]
+                changed += 1
+        if changed:
+            yield key & _MASK, changed
+
+
+def _components(keys: "np.ndarray", owners: "np.ndarray") -> Iterator[list[int]]:
+    """Places in the sorted keys of texts that hang together by keys that several share."""
+    import numpy as np
+
+    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    ends = np.append(starts[1:], len(keys))
+    several = owners[starts] != owners[ends - 1]
+    parent: dict[int, int] = {}
+
+    def root(text: int) -> int:
+        while parent[text] != text:
+            parent[text] = text = parent[parent[text]]
+        return text
+
+    shared = list(zip(starts[several].tolist(), ends[several].tolist(), strict=True))
+    for start, end in shared:
+        texts = owners[start:end].tolist()
+        head = root(parent.setdefault(texts[0], texts[0]))
+        for text in texts[1:]:
+            other = root(parent.setdefault(text, text))
+            parent[other] = head
+    groups: dict[int, list[int]] = {}
+    for start, end in shared:
+        groups.setdefault(root(int(owners[start])), []).extend(range(start, end))
+    yield from groups.values()
+
+
+def _two_exchanged(first: list[int], second: list[int]) -> bool:
+    if len(first) != len(second):
+        return False
+    apart = [
+        place for place, (one, two) in enumerate(zip(first, second, strict=True)) if one != two
+    ]
+    if len(apart) > 6:
+        return False
+    crossed = [place for place in apart if first[place] in second and second[place] in first]
+    if len(crossed) != 2 or crossed[1] - crossed[0] < 2:
+        return False
+    one, two = crossed
+    return first[one] == second[two] and first[two] == second[one]
+
+
+def _pairs(sentences: list[list[int]]) -> Counter[tuple[int, int]]:
+    """Which name or number follows which within a sentence, and how often."""
+    return Counter(pair for each in sentences for pair in pairwise(each))
+
+
+def _all_pairs(sentences: list[list[int]]) -> Counter[tuple[int, int]]:
+    """The same with sentences run together."""
+    return _pairs([[each for sentence in sentences for each in sentence]])

@@ -1,0 +1,231 @@
+"""Passes over files: their lines are dealt out to processes as ranges of bytes, and what was found
+comes back in the order of the files.
+
+A line belongs to the range in which it begins, so that it does not matter where ranges are cut. The
+processes are forked: the asking process may have no thread that holds a lock they need.
+"""
+
+import ctypes
+import os
+import signal
+import traceback
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
+from typing import Any, BinaryIO, Generic, TypeVar
+
+from sophia_tui.datasets.reader import MAX_LINE_BYTES
+from sophia_tui.errors import DataError, SophiaError
+from sophia_tui.i18n import _
+
+#: Bytes of one range. A file of up to two is read in the asking process: a fork costs more.
+RANGE_BYTES = 2 * 1024 * 1024
+_PIECE = 1 << 16
+_AHEAD = 8
+#: What a worker is sent instead of an item when there is no more.
+_DONE = "done"
+_PR_SET_PDEATHSIG = 1
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Of a file (its number in the run) the lines that begin from byte `start` to before `end`."""
+
+    file: int
+    path: str
+    start: int
+    end: int
+
+
+def ranges(files: Sequence[tuple[Path, int]], size: int = RANGE_BYTES) -> Iterator[Range]:
+    """The ranges of files, given with their sizes in bytes, in the order of the files."""
+    for number, (path, length) in enumerate(files):
+        for start in range(0, length, size):
+            yield Range(number, str(path), start, min(start + size, length))
+
+
+def read_range(stream: BinaryIO, start: int, end: int) -> tuple[int, bytes]:
+    """Where the first line begins that begins in the range, and all such lines, whole.
+
+    Of a last line that is longer than may be read, only the beginning is kept.
+    """
+    if start:
+        stream.seek(start - 1)
+        data = stream.read(end - start + 1)
+        cut = data.find(b"\n")
+        if cut < 0:
+            return end, b""
+        first, data = start + cut, data[cut + 1 :]
+    else:
+        stream.seek(0)
+        first, data = 0, stream.read(end)
+    if not data or data.endswith(b"\n"):
+        return first, data
+    pieces = [data]
+    kept = len(data) - data.rfind(b"\n") - 1
+    while (piece := stream.readline(_PIECE)) and kept <= MAX_LINE_BYTES + 2:
+        pieces.append(piece)
+        kept += len(piece)
+        if piece.endswith(b"\n"):
+            break
+    return first, b"".join(pieces)
+
+
+def processes_for(total: int) -> int:
+    """How many processes are worth their start for so many bytes; 1 is the asking one alone."""
+    return 1 if total <= 2 * RANGE_BYTES else min(len(os.sched_getaffinity(0)), 64)
+
+
+class Worker(Generic[Item, Found]):
+    """What works in a process; made there. `close` is called once there is no more to do."""
+
+    def work(self, item: Item) -> Found:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing is held open by default."""
+
+
+def deal(
+    items: Iterable[Item], make: Callable[[int], Worker[Item, Found]], processes: int
+) -> Generator[Found, None, None]:
+    """What a worker makes of each item, in the order of the items.
+
+    `make(number)` is called once in each process and gives its worker. Only a few
+    results wait for an earlier one. Raises what a worker raised, an OSError or an error of
+    Sophia's; DataError D501 where one was ended from outside. Closing the generator ends the
+    processes.
+    """
+    if processes == 1:
+        worker = make(0)
+        for item in items:
+            yield worker.work(item)
+        worker.close()
+        return
+    with _workers(make, processes) as connections:
+        yield from _dealt(iter(items), connections)
+        for connection in connections:
+            _send(connection, _DONE)
+        for connection in connections:
+            _receive(connection)
+
+
+def _dealt(items: Iterator[Item], connections: list[Connection]) -> Generator[Any, None, None]:
+    places: dict[Connection, list[int]] = {each: [] for each in connections}
+    waiting: dict[int, Any] = {}
+    given = told = 0
+    more = True
+    while more or told < given:
+        for connection in sorted(connections, key=lambda each: len(places[each])):
+            while more and len(places[connection]) < 2 and given - told < _AHEAD * len(connections):
+                try:
+                    item = next(items)
+                except StopIteration:
+                    more = False
+                    break
+                _send(connection, item)
+                places[connection].append(given)
+                given += 1
+        for ready in wait([each for each in connections if places[each]]):
+            assert isinstance(ready, Connection)  # nothing else is waited for
+            waiting[places[ready].pop(0)] = _receive(ready)
+        while told in waiting:
+            yield waiting.pop(told)
+            told += 1
+
+
+def _send(connection: Connection, item: Any) -> None:
+    try:
+        connection.send(item)
+    except OSError:
+        raise _ended() from None
+
+
+def _receive(connection: Connection) -> Any:
+    try:
+        failed, found = connection.recv()
+    except (EOFError, OSError):
+        raise _ended() from None
+    if failed:
+        raise found if isinstance(found, BaseException) else _told(found)
+    return found
+
+
+def _ended() -> DataError:
+    return DataError(
+        "D501",
+        _("A process that reads data ended before it was done."),
+        _("The machine may be short of memory."),
+        _("Nothing was changed. Try again."),
+    )
+
+
+@contextmanager
+def _workers(make: Callable[[int], Worker[Any, Any]], processes: int) -> Iterator[list[Connection]]:
+    started: list[int] = []
+    connections: list[Connection] = []
+    try:
+        for number in range(processes):
+            ours, theirs = Pipe()
+            asker = os.getpid()
+            process = os.fork()
+            if not process:
+                for each in (*connections, ours):
+                    each.close()
+                _serve(theirs, make, number, asker)
+            theirs.close()
+            started.append(process)
+            connections.append(ours)
+        yield connections
+    finally:
+        for connection in connections:
+            connection.close()
+        for process in started:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+
+
+def _serve(
+    connection: Connection, make: Callable[[int], Worker[Any, Any]], number: int, asker: int
+) -> None:
+    """The life of a worker. It ends with the process that asked, however that ends."""
+    try:
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != asker:
+            os._exit(1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the asking process ends us
+        worker = make(number)
+        while True:
+            item = connection.recv()
+            try:
+                answer = (False, _done(worker, item))
+            except OSError as problem:
+                answer = (True, OSError(problem.errno, problem.strerror, problem.filename))
+            except SophiaError as problem:
+                answer = (True, {"kind": type(problem).__name__, **problem.as_dict()})
+            connection.send(answer)
+    except (EOFError, OSError):
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+def _done(worker: Worker[Any, Any], item: Any) -> Any:
+    if item != _DONE:
+        return worker.work(item)
+    worker.close()
+    return None
+
+
+def _told(found: dict[str, Any]) -> SophiaError:
+    from sophia_tui.datasets.process import raised
+
+    return raised(found)

@@ -1,0 +1,911 @@
+"""Look into a data file of any size: pages, jumps, issues, search; and edit single records.
+
+The file itself is never edited in place: edits lie beside it until they are saved whole.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from sophia_tui.domain.context import Context, Role
+from sophia_tui.domain.operations import Input, Output
+from sophia_tui.domain.protocols import Clock, DatasetStore
+from sophia_tui.errors import ConflictError, DataError, NotFoundError, RefusedError, UsageError
+from sophia_tui.i18n import N_, _, ngettext, number
+from sophia_tui.paths import Paths
+from sophia_tui.services.operations import operation
+from sophia_tui.services.views import MOST_ROWS
+from sophia_tui.textsafe import visible
+
+if TYPE_CHECKING:
+    from sophia_tui.datasets.index import Index, Place
+    from sophia_tui.datasets.overlay import Edit, Overlay
+    from sophia_tui.settings import Settings
+
+_MOST_LINES = 100_000_000_000
+_MOST_BYTES = 1 << 62
+
+
+class FileInput(Input):
+    file: str = Field(
+        description=N_(
+            "The file: a path, or the name of one in FINETUNE_DIR (over HTTP only that)."
+        )
+    )
+
+
+class LinesInput(Input):
+    file: str = Field(
+        description=N_(
+            "The file: a path, or the name of one in FINETUNE_DIR (over HTTP only that); with a "
+            "part, a data set version."
+        )
+    )
+    part: Literal["train", "valid", "test", "rejected"] | None = Field(
+        default=None, description=N_("This part of the data set version that FILE names.")
+    )
+
+
+class BrowseInput(LinesInput):
+    line: int = Field(default=1, ge=1, le=_MOST_LINES, description=N_("The first line to show."))
+    count: int = Field(default=50, ge=1, le=500, description=N_("How many at most."))
+    at: int | None = Field(
+        default=None,
+        ge=0,
+        le=_MOST_BYTES,
+        description=N_("Go on at this byte, where an earlier page ended (next_at)."),
+    )
+    exact: bool = Field(
+        default=False,
+        description=N_(
+            "Read as far as it takes to be exact: an index of the file's lines is built and kept, "
+            "a compressed file is read from its beginning. Else a distant line is estimated."
+        ),
+    )
+    issue: Literal["next", "previous"] | None = Field(
+        default=None,
+        description=N_("From the line on, go to the next or previous one that can't be used."),
+    )
+    code: str | None = Field(
+        default=None, max_length=60, description=N_("Only issues with this code.")
+    )
+    chars: int = Field(
+        default=2000,
+        ge=0,
+        le=40_000_000,
+        description=N_("Characters of each record at most; 0: all."),
+    )
+
+
+class IssueView(Output):
+    code: str = Field(title=N_("Code"))
+    reason: str = Field(title=N_("Reason"))
+
+    def __str__(self) -> str:
+        return self.code
+
+
+class RecordView(Output):
+    """One line as it stands, edits put in. `chars` is the whole text's length; `version` is to be
+    sent along with an edit, so that nobody else's is written over."""
+
+    table_columns: ClassVar[tuple[str, ...]] = ("line", "codes", "question", "answer")
+    as_is: ClassVar[frozenset[str]] = frozenset({"line", "at"})
+
+    line: int = Field(title=N_("Line"))
+    at: int = Field(title=N_("Byte"))
+    codes: list[str] = Field(title=N_("Issues"))
+    issues: list[IssueView] = Field(title=N_("Reasons"))
+    usable: bool = Field(title=N_("Usable"))
+    edited: bool = Field(title=N_("Edited"))
+    edited_by: str | None = Field(default=None, title=N_("Edited by"))
+    edited_at: datetime | None = Field(default=None, title=N_("Edited at"))
+    question: str = Field(title=N_("Question"))
+    answer: str = Field(title=N_("Answer"))
+    text: str = Field(title=N_("Record"))
+    chars: int = Field(title=N_("Characters"))
+
+
+class EditsView(Output):
+    """What stands beside the file. `stale`: the file changed since."""
+
+    version: int = Field(title=N_("Version"))
+    records: int = Field(title=N_("Edited records"))
+    can_undo: int = Field(title=N_("To undo"))
+    can_redo: int = Field(title=N_("To redo"))
+    stale: bool = Field(title=N_("File changed since"))
+
+
+class BrowseOutput(Output):
+    """A page of a file. `lines` is known once an index stands or the end was seen; until then
+    `lines_about` says how many there may be. `exact` False: the line numbers are estimates."""
+
+    as_is: ClassVar[frozenset[str]] = frozenset({"next_line", "next_at"})
+
+    file: str = Field(title=N_("File"))
+    compression: str | None = Field(default=None, title=N_("Compressed"))
+    bytes: int = Field(title=N_("Bytes"))
+    lines: int | None = Field(default=None, title=N_("Lines"))
+    lines_about: int | None = Field(default=None, title=N_("Lines, about"))
+    exact: bool = Field(title=N_("Exact"))
+    found: bool = Field(default=True, title=N_("Found"))
+    next_line: int | None = Field(default=None, title=N_("Next line"))
+    next_at: int | None = Field(default=None, title=N_("Next byte"))
+    edits: EditsView | None = Field(default=None, title=N_("Edits"))
+    items: list[RecordView] = Field(title=N_("Records"))
+
+    def remarks(self) -> list[str]:
+        found = []
+        if not self.exact:
+            found.append(
+                _("The line numbers are estimates; --exact reads the file once and keeps an index.")
+            )
+        if not self.found:
+            found.append(_("There is no such issue from there on."))
+        if self.compression:
+            found.append(_("The file is compressed: it is read from its beginning, without jumps."))
+        if self.edits and self.edits.stale:
+            found.append(_("The file changed since records of it were edited; no edit is shown."))
+        return found
+
+
+class SearchInput(LinesInput):
+    text: str = Field(
+        min_length=1,
+        max_length=1000,
+        description=N_("What to look for, however it is written in JSON."),
+    )
+    regex: bool = Field(
+        default=False, description=N_("It is a regular expression (RE2), not plain text.")
+    )
+    match_case: bool = Field(
+        default=False, description=N_("Capital and small letters are different.")
+    )
+    line: int = Field(default=1, ge=1, le=_MOST_LINES, description=N_("Begin with this line."))
+    limit: int = Field(default=100, ge=1, le=500, description=N_("How many at most."))
+
+
+class SearchHit(Output):
+    """A line that holds it: the first place in it, with what stands around."""
+
+    as_is: ClassVar[frozenset[str]] = frozenset({"line"})
+
+    line: int = Field(title=N_("Line"))
+    before: str = Field(title=N_("Before"))
+    found: str = Field(title=N_("Found"))
+    after: str = Field(title=N_("After"))
+
+
+class SearchOutput(Output):
+    """`next_line` is where to go on, where there are more."""
+
+    as_is: ClassVar[frozenset[str]] = frozenset({"next_line"})
+
+    file: str = Field(title=N_("File"))
+    more: bool = Field(title=N_("More"))
+    next_line: int | None = Field(default=None, title=N_("Next line"))
+    items: list[SearchHit] = Field(title=N_("Lines"))
+
+
+class EditInput(FileInput):
+    private: ClassVar[frozenset[str]] = frozenset({"record"})
+
+    line: int = Field(ge=1, le=_MOST_LINES, description=N_("The record's line."))
+    record: str = Field(min_length=1, description=N_("The record as it is to be: one JSON object."))
+    seen_version: int | None = Field(
+        default=None,
+        ge=0,
+        le=MOST_ROWS,
+        description=N_("The version of the edits that you saw; a later edit of the line refuses."),
+    )
+
+
+class EditOutput(Output):
+    as_is: ClassVar[frozenset[str]] = frozenset({"line"})
+
+    file: str = Field(title=N_("File"))
+    line: int = Field(title=N_("Line"))
+    before: str = Field(title=N_("Before"))
+    after: str = Field(title=N_("After"))
+    usable: bool = Field(title=N_("Usable"))
+    issues: list[IssueView] = Field(title=N_("Issues"))
+    edits: EditsView = Field(title=N_("Edits"))
+
+
+class UndoInput(FileInput):
+    redo: bool = Field(default=False, description=N_("Do again what was undone last."))
+    all: bool = Field(default=False, description=N_("Drop every edit of the file."))
+    seen_version: int | None = Field(
+        default=None,
+        ge=0,
+        le=MOST_ROWS,
+        description=N_("The version of the edits that you saw; anything done since refuses."),
+    )
+
+
+class UndoOutput(Output):
+    """`what` is undone, redone, dropped or nothing."""
+
+    as_is: ClassVar[frozenset[str]] = frozenset({"line"})
+
+    file: str = Field(title=N_("File"))
+    what: str = Field(title=N_("What happened"))
+    line: int | None = Field(default=None, title=N_("Line"))
+    edits: EditsView = Field(title=N_("Edits"))
+
+
+class SaveInput(FileInput):
+    to: str | None = Field(
+        default=None, description=N_("Write a new file of this name; the original stays.")
+    )
+    replace: bool = Field(
+        default=False,
+        description=N_("Put the edited file in the original's place; a copy of that is kept."),
+    )
+
+
+class SaveOutput(Output):
+    """`kept` is where the original is kept, where it was replaced."""
+
+    file: str = Field(title=N_("File"))
+    saved_as: str = Field(title=N_("Saved as"))
+    records: int = Field(title=N_("Edited records"))
+    kept: str | None = Field(default=None, title=N_("Original"))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The file that is meant; `shown` is how the person named it; only a file can be edited."""
+
+    path: Path
+    shown: str
+    kind: str
+    editable: bool
+
+    @property
+    def plain(self) -> bool:
+        return self.kind == "plain"
+
+
+class BrowseService:
+    """Needs the store for parts of data set versions alone, so it is opened on use."""
+
+    def __init__(
+        self,
+        datasets: Callable[[], Awaitable[DatasetStore]],
+        settings: "Settings",
+        paths: Paths,
+        clock: Clock,
+    ) -> None:
+        self._datasets = datasets
+        self._settings = settings
+        self._paths = paths
+        self._clock = clock
+
+    @operation(
+        "prepare.browse",
+        N_("Show records of a data file of any size, each with what is wrong with it."),
+        positional=("file",),
+    )
+    async def browse(self, context: Context, request: BrowseInput) -> BrowseOutput:
+        """Raises NotFoundError D396, D404, D567, RefusedError D398, DataError D306, D562,
+        UsageError D568."""
+        import asyncio
+
+        source = await self._source(context, request.file, request.part)
+        overlay = await asyncio.to_thread(self._overlay, source)
+        if not request.issue:
+            return await self._page(context, request, source, overlay)
+        spot = await self._issue(context, request, source, overlay)
+        if spot is None:
+            return self._nothing(source, overlay)
+        at = None if spot["at"] < 0 else spot["at"]
+        sought = request.model_copy(update={"line": spot["line"], "at": at})
+        return await self._page(context, sought, source, overlay)
+
+    @operation(
+        "prepare.search",
+        N_("Find text or a regular expression in every record of a data file."),
+        positional=("file", "text"),
+        streams=True,
+    )
+    async def search(self, context: Context, request: SearchInput) -> SearchOutput:
+        """Raises what `browse` raises, UsageError D566 (the pattern), CancelledError."""
+        import asyncio
+
+        from sophia_tui.datasets.process import run_engine
+        from sophia_tui.datasets.search import SearchTask
+
+        source = await self._source(context, request.file, request.part)
+        overlay = await asyncio.to_thread(self._overlay, source)
+        task = SearchTask(
+            context.language,
+            path=str(source.path),
+            kind=source.kind,
+            text=request.text,
+            regex=request.regex,
+            any_case=not request.match_case,
+            line=request.line,
+            limit=request.limit,
+            folder=str(self._paths.indexes),
+            edited=_edited_texts(overlay),
+        )
+        hits: list[SearchHit] = []
+
+        def heard(part: Any) -> None:
+            hits.append(SearchHit(**part))
+            context.tell(hits[-1])
+
+        done = await run_engine(task, context, part=heard)
+        following = hits[-1].line + 1 if done["more"] else None
+        return SearchOutput(file=source.shown, more=done["more"], next_line=following, items=hits)
+
+    @operation(
+        "prepare.edit",
+        N_("Edit one record of a data file, beside the file: nothing in it changes until saved."),
+        role=Role.OPERATOR,
+        writes=True,
+        target="file",
+        positional=("file", "line"),
+    )
+    async def edit(self, context: Context, request: EditInput) -> EditOutput:
+        """Raises what `browse` raises, DataError D564 (no record), ConflictError D561 and D563
+        (the file changed), D569 (somebody was faster), UsageError D581 (can't be edited)."""
+        import asyncio
+
+        from sophia_tui.datasets.overlay import one_line
+
+        source = await self._editable(context, request.file)
+        raw = await asyncio.to_thread(one_line, request.record)
+        place = await self._place(context, source, request.line, None, True)
+        before = await asyncio.to_thread(self._take_edit, context, request, source, place, raw)
+        overlay = await asyncio.to_thread(self._overlay, source)
+        shown = await self._page(
+            context,
+            BrowseInput(file=request.file, line=request.line, count=1, at=place.at, chars=0),
+            source,
+            overlay,
+        )
+        return EditOutput(
+            file=source.shown,
+            line=request.line,
+            before=before,
+            after=raw.decode(),
+            usable=shown.items[0].usable,
+            issues=shown.items[0].issues,
+            edits=_edits_view(overlay),
+        )
+
+    @operation(
+        "prepare.undo",
+        N_("Take back the last edit of a data file, do it again, or drop all of them."),
+        role=Role.OPERATOR,
+        writes=True,
+        target="file",
+        positional=("file",),
+    )
+    async def undo(self, context: Context, request: UndoInput) -> UndoOutput:
+        """Raises what `browse` raises, ConflictError D569 (somebody was faster), UsageError D581,
+        D582 (redo and all together)."""
+        import asyncio
+
+        if request.redo and request.all:
+            raise UsageError(
+                "D582",
+                _("Redo and all exclude each other."),
+                remedy=_("Give one of them."),
+            )
+        source = await self._editable(context, request.file)
+        return await asyncio.to_thread(self._undo, context, request, source)
+
+    @operation(
+        "prepare.save",
+        N_("Write a data file with its edits, as a new file or in the original's place."),
+        role=Role.OPERATOR,
+        writes=True,
+        target="file",
+        positional=("file",),
+    )
+    async def save(self, context: Context, request: SaveInput) -> SaveOutput:
+        """Raises what `browse` raises, ConflictError D561, D563 (the file changed), D565 (the name
+        is taken), UsageError D581, D583 (where to), NotFoundError D584 (nothing to save),
+        SetupError S101, CancelledError."""
+        import asyncio
+
+        from sophia_tui.datasets.overlay import SaveTask, stale_problem
+        from sophia_tui.datasets.process import run_engine
+
+        if (request.to is None) == (not request.replace):
+            raise UsageError(
+                "D583",
+                _("Say where the edited file is to be written."),
+                remedy=_("Give the name of a new file (--to), or --replace."),
+            )
+        source = await self._editable(context, request.file)
+        overlay = await asyncio.to_thread(self._overlay, source)
+        if overlay is None or not overlay.edits:
+            raise NotFoundError(
+                "D584",
+                _("No record of {file} was edited.").format(file=visible(source.shown)),
+                remedy=_("There is nothing to save."),
+            )
+        if overlay.stale:
+            raise stale_problem(source.path)
+        target, kept = self._targets(context, request, source)
+        task = SaveTask(
+            context.language,
+            path=str(source.path),
+            folder=str(self._paths.edits),
+            target=str(target),
+            kept=None if kept is None else str(kept),
+        )
+        done = await run_engine(task, context)
+        return SaveOutput(
+            file=source.shown,
+            saved_as=str(target),
+            records=done["records"],
+            kept=None if kept is None else str(kept),
+        )
+
+    # -- the file
+
+    async def _source(self, context: Context, text: str, part: str | None) -> _Source:
+        import asyncio
+
+        from sophia_tui.datasets.pages import kind_of
+
+        if part is not None:
+            path, shown = await self._part(text, part)
+        else:
+            path, shown = await asyncio.to_thread(self._file, context, text), text
+        kind = await asyncio.to_thread(kind_of, path)
+        return _Source(path, shown, kind, editable=part is None)
+
+    async def _part(self, reference: str, part: str) -> tuple[Path, str]:
+        version = await (await self._datasets()).get(reference)
+        if version is None:
+            raise NotFoundError(
+                "D404",
+                _("There is no data set {reference}.").format(reference=visible(reference)),
+                remedy=_("`sophia datasets list` lists the versions."),
+            )
+        return Path(version.folder) / f"{part}.jsonl", f"{version.id}/{part}"
+
+    def _file(self, context: Context, text: str) -> Path:
+        """From afar only what lies in FINETUNE_DIR, by its name."""
+        folder = self._settings.finetune_folder
+        given = Path(text).expanduser()
+        tries = [folder / given.name] if context.from_afar else [given, folder / given]
+        found = next((each for each in tries if each.is_file()), None)
+        if context.from_afar and (
+            given.name != text or (found and found.resolve().parent != folder.resolve())
+        ):
+            raise RefusedError(
+                "D398",
+                _("Over HTTP a file is named by its name in FINETUNE_DIR."),
+                _("A path would open any file of the server."),
+                _("Send the file to POST /v1/files."),
+            )
+        if found is None:
+            raise NotFoundError(
+                "D396",
+                _("There is no file {path}.").format(path=visible(text)),
+                remedy=_("Correct the path; for a data set version name a part of it, too."),
+            )
+        return found.absolute()
+
+    async def _editable(self, context: Context, text: str) -> _Source:
+        source = await self._source(context, text, None)
+        if not source.plain:
+            raise UsageError(
+                "D581",
+                _("A compressed file can't be edited."),
+                _("Its records can't be put in without writing all of it anew."),
+                _("Decompress it first, e.g. by `sophia prepare convert`."),
+            )
+        return source
+
+    def _targets(
+        self, context: Context, request: SaveInput, source: _Source
+    ) -> tuple[Path, Path | None]:
+        """The file to write, and where the original is kept if that one is replaced."""
+        if request.replace:
+            moment = self._clock.now().strftime("%Y%m%dT%H%M%S")
+            return source.path, source.path.with_name(f"{source.path.name}.{moment}.original")
+        given = Path(request.to or "").expanduser()
+        if context.from_afar:
+            if given.name != request.to:
+                raise RefusedError(
+                    "D398",
+                    _("Over HTTP a file is named by its name in FINETUNE_DIR."),
+                    _("A path would open any file of the server."),
+                    _("Send the file to POST /v1/files."),
+                )
+            given = self._settings.finetune_folder / given
+        target = given.absolute()
+        if target.exists() or target.is_symlink():
+            raise ConflictError(
+                "D565",
+                _("{file} exists already.").format(file=visible(str(target))),
+                _("Nothing is written over."),
+                _("Choose another name, or move it away."),
+            )
+        return target, None
+
+    # -- where a line begins
+
+    def _index(self, source: _Source) -> "Index | None":
+        from sophia_tui.datasets import index
+        from sophia_tui.datasets.sources import unreadable
+
+        try:
+            with source.path.open("rb") as stream:
+                return index.load(self._paths.indexes, source.path, index.stamp_of(stream))
+        except OSError as problem:
+            raise unreadable(source.path, problem) from problem
+
+    async def _place(
+        self, context: Context, source: _Source, line: int, at: int | None, exact: bool
+    ) -> "Place":
+        """Where a line of a plain file begins; see BrowseInput. Raises NotFoundError D567."""
+        import asyncio
+
+        from sophia_tui.datasets.index import IndexTask
+        from sophia_tui.datasets.process import run_engine
+
+        found = await asyncio.to_thread(self._at_once, source, line, at, not exact)
+        if found is None:
+            task = IndexTask(context.language, str(source.path), str(self._paths.indexes))
+            lines = await run_engine(task, context)
+            if line > lines:
+                raise _beyond(source, line, lines)
+            found = await asyncio.to_thread(self._surely, source, line)
+        return found
+
+    def _at_once(
+        self, source: _Source, line: int, at: int | None, may_estimate: bool
+    ) -> "Place | None":
+        """Without reading far; None: it must be read for an exact answer."""
+        from sophia_tui.datasets import index
+        from sophia_tui.datasets.index import Place
+        from sophia_tui.datasets.pages import AT_ONCE_BYTES
+
+        built = self._index(source)
+        with source.path.open("rb") as stream:
+            size = source.path.stat().st_size
+            if at is not None and at < max(1, size):
+                start = index.line_start(stream, at)
+                if built is not None:
+                    return Place(built.line_at(stream, start), start)
+                if start <= AT_ONCE_BYTES:
+                    return Place(index.lines_before(stream, start) + 1, start)
+                return Place(line, start, exact=False) if may_estimate else None
+            if built is not None:
+                found = built.place(stream, line)
+                if found is None:
+                    raise _beyond(source, line, built.lines)
+                return found
+            found = index.scan(stream, line, AT_ONCE_BYTES)
+            if found is not None or (line == 1 and not size):
+                return found or Place(1, 0)
+            if size <= AT_ONCE_BYTES:
+                raise _beyond(source, line, index.lines_before(stream, size))
+            return index.estimate(stream, line) if may_estimate else None
+
+    def _surely(self, source: _Source, line: int) -> "Place":
+        """After an index was built; where it could not be kept, by counting."""
+        from sophia_tui.datasets import index
+
+        built = self._index(source)
+        with source.path.open("rb") as stream:
+            found = (
+                built.place(stream, line)
+                if built is not None
+                else index.scan(stream, line, source.path.stat().st_size)
+            )
+        if found is None:
+            raise index.changed(source.path)
+        return found
+
+    # -- pages
+
+    async def _page(
+        self,
+        context: Context,
+        request: BrowseInput,
+        source: _Source,
+        overlay: "Overlay | None",
+    ) -> BrowseOutput:
+        import asyncio
+
+        if source.plain:
+            place = await self._place(context, source, request.line, request.at, request.exact)
+            page = await asyncio.to_thread(self._read, source, place, request, overlay)
+            exact = place.exact
+        else:
+            page, exact = await self._compressed_page(context, request, source), True
+        index = await asyncio.to_thread(self._index, source) if source.plain else None
+        following = page["next"]
+        lines = index.lines if index else None
+        if lines is None and following is None and exact and page["records"]:
+            lines = page["records"][-1]["line"]
+        about = None
+        if lines is None and source.plain:
+            about = await asyncio.to_thread(self._about, source)
+        edits = overlay.edits if overlay and not overlay.stale else {}
+        return BrowseOutput(
+            file=source.shown,
+            compression=None if source.plain else source.kind,
+            bytes=source.path.stat().st_size,
+            lines=lines,
+            lines_about=about,
+            exact=exact,
+            next_line=following[0] if following else None,
+            next_at=following[1] if following else None,
+            edits=_edits_view(overlay) if overlay and overlay.version else None,
+            items=[_record(each, edits.get(each["line"])) for each in page["records"]],
+        )
+
+    def _nothing(self, source: _Source, overlay: "Overlay | None") -> BrowseOutput:
+        """No such issue is in the file from there on."""
+        return BrowseOutput(
+            file=source.shown,
+            compression=None if source.plain else source.kind,
+            bytes=source.path.stat().st_size,
+            exact=True,
+            found=False,
+            edits=_edits_view(overlay) if overlay and overlay.version else None,
+            items=[],
+        )
+
+    def _read(
+        self, source: _Source, place: "Place", request: BrowseInput, overlay: "Overlay | None"
+    ) -> dict[str, Any]:
+        from sophia_tui.datasets.pages import edited_bytes, plain_page
+        from sophia_tui.datasets.sources import unreadable
+
+        edited = edited_bytes(_edited_texts(overlay)) if place.exact else {}
+        try:
+            return plain_page(source.path, source.kind, place, request.count, request.chars, edited)
+        except OSError as problem:
+            raise unreadable(source.path, problem) from problem
+
+    async def _compressed_page(
+        self, context: Context, request: BrowseInput, source: _Source
+    ) -> dict[str, Any]:
+        from sophia_tui.datasets.pages import FAR, PageTask
+        from sophia_tui.datasets.process import run_engine
+
+        task = PageTask(
+            context.language,
+            str(source.path),
+            source.kind,
+            request.line,
+            request.count,
+            request.chars,
+            at_once=not request.exact,
+        )
+        page = await run_engine(task, context)
+        if page == FAR:
+            raise UsageError(
+                "D568",
+                _("There is no jump in a compressed file."),
+                _("Line {line} is only found by reading everything before it.").format(
+                    line=number(request.line)
+                ),
+                _("Have it read (--exact), or decompress the file first."),
+            )
+        if page is None:
+            raise _beyond(source, request.line, None)
+        result: dict[str, Any] = page
+        return result
+
+    def _about(self, source: _Source) -> int:
+        from sophia_tui.datasets import index
+
+        with source.path.open("rb") as stream:
+            return index.lines_about(stream)
+
+    async def _issue(
+        self,
+        context: Context,
+        request: BrowseInput,
+        source: _Source,
+        overlay: "Overlay | None",
+    ) -> dict[str, int] | None:
+        from sophia_tui.datasets.pages import IssueTask
+        from sophia_tui.datasets.process import run_engine
+
+        backwards = request.issue == "previous"
+        line, at = request.line, 0
+        if source.plain:
+            try:
+                place = await self._place(context, source, line, request.at, request.exact)
+            except NotFoundError:  # the line after the last
+                return None
+            line, at = place.line, place.at
+        elif backwards:
+            raise UsageError(
+                "D585",
+                _("There is no way back in a compressed file."),
+                _("It is read from its beginning alone."),
+                _("Decompress the file first."),
+            )
+        task = IssueTask(
+            context.language,
+            path=str(source.path),
+            kind=source.kind,
+            line=line,
+            at=at,
+            code=request.code,
+            backwards=backwards,
+            edited=_edited_texts(overlay),
+        )
+        spot: dict[str, int] | None = await run_engine(task, context)
+        return spot
+
+    # -- edits
+
+    def _overlay(self, source: _Source) -> "Overlay | None":
+        from sophia_tui.datasets.index import stamp_of
+        from sophia_tui.datasets.overlay import read_overlay
+        from sophia_tui.datasets.sources import unreadable
+
+        if not (source.editable and source.plain):
+            return None
+        try:
+            with source.path.open("rb") as stream:
+                return read_overlay(self._paths.edits, source.path, stamp_of(stream))
+        except OSError as problem:
+            raise unreadable(source.path, problem) from problem
+
+    def _take_edit(
+        self, context: Context, request: EditInput, source: _Source, place: "Place", raw: bytes
+    ) -> str:
+        """Write the edit; the record as it was before."""
+        from sophia_tui.datasets import overlay as edits
+        from sophia_tui.datasets.index import stamp_of
+        from sophia_tui.datasets.reader import MAX_LINE_BYTES
+
+        with source.path.open("rb") as stream:
+            stamp = stamp_of(stream)
+            stream.seek(place.at)
+            old = stream.readline(MAX_LINE_BYTES + 2)
+        if len(old) > MAX_LINE_BYTES + 1:
+            raise DataError(
+                "D586",
+                _("The record is too long to be edited."),
+                _("It has more than {limit} bytes.").format(limit=number(MAX_LINE_BYTES)),
+            )
+        entry = {
+            "do": "edit",
+            "file": str(source.path),
+            "stamp": stamp.digest.hex(),
+            "edit": {
+                "line": request.line,
+                "at": place.at,
+                "length": len(old),
+                "sha256": hashlib.sha256(old).hexdigest(),
+                "text": raw.decode(),
+                "by": context.actor,
+                "on": self._clock.now().isoformat(),
+            },
+        }
+        before = old.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
+
+        def against(now: "Overlay") -> bool:
+            nonlocal before
+            if now.stale:
+                raise edits.stale_problem(source.path)
+            standing = now.edits.get(request.line)
+            if standing is not None:
+                before = standing.text
+                if request.seen_version is not None and standing.number > request.seen_version:
+                    raise _faster(standing)
+            return False
+
+        edits.add_entry(self._paths.edits, source.path, entry, against)
+        return before
+
+    def _undo(self, context: Context, request: UndoInput, source: _Source) -> UndoOutput:
+        from sophia_tui.datasets.overlay import add_entry
+
+        do = "drop" if request.all else "redo" if request.redo else "undo"
+        touched: Edit | None = None
+
+        def against(now: "Overlay") -> bool:
+            nonlocal touched
+            newest = now.history[-1] if now.history else None
+            if request.seen_version is not None and now.version > request.seen_version:
+                raise _faster(newest)
+            waiting = now.undone if do == "redo" else now.history
+            touched = waiting[-1] if waiting else None
+            return touched is None
+
+        entry = {"do": do, "by": context.actor, "on": self._clock.now().isoformat()}
+        before = self._overlay(source)
+        done = (
+            before is not None
+            and bool(before.version)
+            and add_entry(self._paths.edits, source.path, entry, against)
+        )
+        words = {"drop": "dropped", "redo": "redone", "undo": "undone"}
+        overlay = self._overlay(source)
+        return UndoOutput(
+            file=source.shown,
+            what=words[do] if done else "nothing",
+            line=touched.line if touched and done and do != "drop" else None,
+            edits=_edits_view(overlay),
+        )
+
+
+def _edited_texts(overlay: "Overlay | None") -> dict[str, str]:
+    """By line, what is to be seen in place of the file's; nothing where the file changed since."""
+    if overlay is None or overlay.stale:
+        return {}
+    return {str(line): edit.text for line, edit in overlay.edits.items()}
+
+
+def _edits_view(overlay: "Overlay | None") -> EditsView:
+    if overlay is None:
+        return EditsView(version=0, records=0, can_undo=0, can_redo=0, stale=False)
+    return EditsView(
+        version=overlay.version,
+        records=len(overlay.edits),
+        can_undo=len(overlay.history),
+        can_redo=len(overlay.undone),
+        stale=overlay.stale,
+    )
+
+
+def _record(plain: dict[str, Any], edit: "Edit | None") -> RecordView:
+    from sophia_tui.datasets.codes import explain
+
+    problems = plain["problems"]
+    return RecordView(
+        line=plain["line"],
+        at=plain["at"],
+        codes=[code for code, _details in problems],
+        issues=[IssueView(code=code, reason=explain(code, details)) for code, details in problems],
+        usable=plain["usable"],
+        edited=plain["edited"],
+        edited_by=edit.by if edit and plain["edited"] else None,
+        edited_at=datetime.fromisoformat(edit.on) if edit and plain["edited"] else None,
+        question=plain["question"],
+        answer=plain["answer"],
+        text=plain["text"],
+        chars=plain["chars"],
+    )
+
+
+def _beyond(source: _Source, line: int, lines: int | None) -> NotFoundError:
+    why = ""
+    if lines is not None:
+        why = ngettext("It has {lines} line.", "It has {lines} lines.", lines).format(
+            lines=number(lines)
+        )
+    return NotFoundError(
+        "D567",
+        _("{file} has no line {line}.").format(file=visible(source.shown), line=number(line)),
+        why,
+        _("Name an earlier line."),
+    )
+
+
+def _faster(edit: "Edit | None") -> ConflictError:
+    why = ""
+    if edit is not None:
+        why = _("{who} edited line {line} at {time}.").format(
+            who=visible(edit.by), line=number(edit.line), time=edit.on
+        )
+    return ConflictError(
+        "D569",
+        _("Somebody was faster: the edits changed since you looked."),
+        why,
+        _("Look at the record again, then decide."),
+    )
