@@ -110,6 +110,9 @@ REASONS: dict[str, str] = {
     "image_role": N_("Message {message} shows an image and is not the user's."),
     # written in another form
     "form_cant_hold": N_("The form {form} has no place for {what}."),
+    # worth a look
+    "cut": N_("Longer than the {context} tokens that a model learns from: its end is cut."),
+    "mixed_languages": N_("Asked in one language ({asked}), answered in another ({answered})."),
     # between records
     "duplicate": N_("The same as line {first_line} of {first_file}."),
 }

@@ -22,7 +22,12 @@ from sophia_tui.datasets.tasks import Task, Tell
 
 #: What can be looked at besides structure and duplicates, in the order of the report, and the
 #: module of each. There, `probe(asked)` makes the probe and `collector(asked)` its collector.
-PROBES: dict[str, str] = {}
+PROBES: dict[str, str] = {
+    "tokens": "sophia_tui.datasets.tokens",
+    "languages": "sophia_tui.datasets.languages",
+    "topics": "sophia_tui.datasets.topics",
+    "answers": "sophia_tui.datasets.quality",
+}
 
 #: How much an issue matters, where it is no error; an error keeps the row from being used.
 WARNING, NOTE, ERROR = "warning", "note", "error"
@@ -258,7 +263,7 @@ def severity(code: str) -> str:
 
 
 #: Codes of issues that do not keep a row from being used, but want a look.
-_WARNINGS = {"duplicate"}
+_WARNINGS = {"duplicate", "cut", "mixed_languages"}
 
 
 def _by_weight(item: tuple[str, tuple[int, Any]]) -> tuple[int, int, str]:
