@@ -376,6 +376,15 @@ async def _quality_gate(house: House) -> Any:
     return QualityGateService(store.datasets, house.settings, house.paths, house.clock)
 
 
+async def _advice(house: House) -> Any:
+    from sophia_tui.services.advice import AdviceService
+
+    store = await house.store()
+    return AdviceService(
+        house.dispatcher.call, store.datasets, house.settings, house.paths, house.prices
+    )
+
+
 async def _datasets(house: House) -> Any:
     from sophia_tui.services.datasets import DatasetsService
 
@@ -630,6 +639,7 @@ FACTORIES: dict[str, Factory] = {
     "InspectService": _inspect,
     "BrowseService": _browse,
     "QualityGateService": _quality_gate,
+    "AdviceService": _advice,
     "DatasetsService": _datasets,
     "VersionsService": _versions,
     "TrainService": _train,

@@ -3,6 +3,7 @@
 from functools import cache
 
 from sophia_tui.services.adaptive import AdaptiveService
+from sophia_tui.services.advice import AdviceService
 from sophia_tui.services.ask import AskService
 from sophia_tui.services.audit import AuditService
 from sophia_tui.services.browse import BrowseService
@@ -49,6 +50,7 @@ SERVICES: tuple[type, ...] = (
     InspectService,
     BrowseService,
     QualityGateService,
+    AdviceService,
     DatasetsService,
     VersionsService,
     TrainService,

@@ -34,6 +34,7 @@ CASES: dict[str, Case] = {
     "source.inspect": Case(),
     "prepare.run": Case({"name": "town", "seed": 5}, changes=("dataset_versions",)),
     "prepare.repair": Case({"suspected": True}),
+    "prepare.advice": Case({"conversations": 1200, "usd": 600.0, "people": "yes"}),
     "prepare.gate": Case({"file": "pairs.jsonl", "seed": 7}),
     "prepare.inspect": Case({"files": ["pairs.jsonl"], "again": True}),
     "prepare.issues": Case({"code": ["no_question"], "limit": 3}),
