@@ -115,6 +115,8 @@ REASONS: dict[str, str] = {
     "mixed_languages": N_("Asked in one language ({asked}), answered in another ({answered})."),
     # between records
     "duplicate": N_("The same as line {first_line} of {first_file}."),
+    # taken out later
+    "forgotten": N_("Taken out at a person's request."),
 }
 
 Detail = str | int

@@ -15,6 +15,7 @@ from sophia_tui.services.evaluate import EvaluateService
 from sophia_tui.services.evaluations import EvaluationsService
 from sophia_tui.services.files import FilesService
 from sophia_tui.services.finetune import FinetuneService
+from sophia_tui.services.forget import ForgetService
 from sophia_tui.services.inspect import InspectService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
@@ -47,12 +48,13 @@ SERVICES: tuple[type, ...] = (
     PruneService,
     CollectService,
     PrepareService,
-    InspectService,
     BrowseService,
+    InspectService,
     QualityGateService,
     AdviceService,
     DatasetsService,
     VersionsService,
+    ForgetService,
     TrainService,
     TrainBeforeService,
     FinetuneService,

@@ -46,12 +46,19 @@ CASES: dict[str, Case] = {
     "prepare.undo": Case({"file": "pairs.jsonl"}),
     # nothing was edited; tests/integration/test_browse.py saves
     "prepare.save": Case({"file": "pairs.jsonl", "to": "edited.jsonl"}, error="SOPHIA-D584"),
+    "prepare.inspect": Case({"files": ["pairs.jsonl"], "again": True}),
+    "prepare.issues": Case({"code": ["no_question"], "limit": 3}),
+    "prepare.gate": Case({"dataset": "town", "seed": 7}),
     "datasets.list": Case(),
     "datasets.show": Case({"dataset": "town"}),
     "datasets.rejected": Case({"dataset": "town", "code": "duplicate", "limit": 1}),
     "datasets.rows": Case({"dataset": "town", "part": "valid", "text": "office 5", "limit": 2}),
     "prepare.versions": Case({"name": "town", "deleted": True}),
     "prepare.diff": Case({"first": seeded.OLD_VERSION, "second": "town", "limit": 3}),
+    "prepare.holds": Case({"person": "customers:2; name:office 17"}),
+    "prepare.forget": Case(
+        {"person": "qa_cache:k0042; name:office 17"}, changes=("dataset_versions",)
+    ),
     "datasets.tag": Case(
         {"dataset": "town", "tag": "approved", "protect": True}, changes=("dataset_tags",)
     ),
