@@ -382,6 +382,17 @@ async def _quality_gate(house: House) -> Any:
     return QualityGateService(store.datasets, house.settings, house.paths, house.clock)
 
 
+async def _inspection_report(house: House) -> Any:
+    from sophia_tui.services.inspection_report import InspectionReportService
+    from sophia_tui.services.train_plan import Planner
+
+    store = await house.store()
+    planner = Planner(store, house.settings, house.paths, house.clock, house.prices)
+    return InspectionReportService(
+        house.dispatcher.call, planner, house.settings, house.paths, house.prices, house.clock
+    )
+
+
 async def _advice(house: House) -> Any:
     from sophia_tui.services.advice import AdviceService
 
@@ -651,6 +662,7 @@ FACTORIES: dict[str, Factory] = {
     "PrepareService": _prepare,
     "BrowseService": _browse,
     "InspectService": _inspect,
+    "InspectionReportService": _inspection_report,
     "QualityGateService": _quality_gate,
     "AdviceService": _advice,
     "DatasetsService": _datasets,

@@ -27,6 +27,7 @@ PROBES: dict[str, str] = {
     "languages": "sophia_tui.datasets.languages",
     "topics": "sophia_tui.datasets.topics",
     "answers": "sophia_tui.datasets.quality",
+    "constitutional": "sophia_tui.datasets.destinations",
 }
 
 #: How much an issue matters, where it is no error; an error keeps the row from being used.
@@ -263,7 +264,7 @@ def severity(code: str) -> str:
 
 
 #: Codes of issues that do not keep a row from being used, but want a look.
-_WARNINGS = {"duplicate", "cut", "mixed_languages"}
+_WARNINGS = {"duplicate", "cut", "mixed_languages", "same_id"}
 
 
 def _by_weight(item: tuple[str, tuple[int, Any]]) -> tuple[int, int, str]:

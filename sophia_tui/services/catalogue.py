@@ -17,6 +17,7 @@ from sophia_tui.services.files import FilesService
 from sophia_tui.services.finetune import FinetuneService
 from sophia_tui.services.forget import ForgetService
 from sophia_tui.services.inspect import InspectService
+from sophia_tui.services.inspection_report import InspectionReportService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
 from sophia_tui.services.models import ModelsService
@@ -50,6 +51,7 @@ SERVICES: tuple[type, ...] = (
     PrepareService,
     BrowseService,
     InspectService,
+    InspectionReportService,
     QualityGateService,
     AdviceService,
     DatasetsService,

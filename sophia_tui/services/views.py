@@ -71,6 +71,8 @@ VALUE_WORDS = (
     N_("accepting"),
     N_("closed"),
     N_("deleted"),
+    N_("after_preparing"),
+    N_("unfit"),
 )
 
 #: Fields whose values are such words; everything else is shown as it stands.

@@ -35,6 +35,7 @@ CASES: dict[str, Case] = {
     "prepare.run": Case({"name": "town", "seed": 5}, changes=("dataset_versions",)),
     "prepare.repair": Case({"suspected": True}),
     "prepare.advice": Case({"conversations": 1200, "usd": 600.0, "people": "yes"}),
+    "prepare.report": Case({"files": ["pairs.jsonl"], "also": ["tokens"]}),
     "prepare.gate": Case({"file": "pairs.jsonl", "seed": 7}),
     "prepare.inspect": Case({"files": ["pairs.jsonl"], "again": True}),
     "prepare.issues": Case({"code": ["no_question"], "limit": 3}),
@@ -46,9 +47,6 @@ CASES: dict[str, Case] = {
     "prepare.undo": Case({"file": "pairs.jsonl"}),
     # nothing was edited; tests/integration/test_browse.py saves
     "prepare.save": Case({"file": "pairs.jsonl", "to": "edited.jsonl"}, error="SOPHIA-D584"),
-    "prepare.inspect": Case({"files": ["pairs.jsonl"], "again": True}),
-    "prepare.issues": Case({"code": ["no_question"], "limit": 3}),
-    "prepare.gate": Case({"dataset": "town", "seed": 7}),
     "datasets.list": Case(),
     "datasets.show": Case({"dataset": "town"}),
     "datasets.rejected": Case({"dataset": "town", "code": "duplicate", "limit": 1}),
