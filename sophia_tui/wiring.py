@@ -369,12 +369,6 @@ async def _browse(house: House) -> Any:
     return BrowseService(datasets, house.settings, house.paths, house.clock)
 
 
-async def _inspect(house: House) -> Any:
-    from sophia_tui.services.inspect import InspectService
-
-    return InspectService(house.settings, house.paths)
-
-
 async def _quality_gate(house: House) -> Any:
     from sophia_tui.services.quality_gate import QualityGateService
 

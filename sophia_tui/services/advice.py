@@ -206,10 +206,10 @@ class AdviceService:
         counts = {each.name: each.rows_read for each in found.items if each.available}
         if counts.get("conversations"):
             why["conversations"] = _("Complete conversations of the last 30 days in the source.")
-            return counts["conversations"]
+            return float(counts["conversations"])
         if counts.get("qa_cache"):
             why["conversations"] = _("Questions of the last 30 days in the source.")
-            return counts["qa_cache"]
+            return float(counts["qa_cache"])
         why["conversations"] = _("The source holds none of the last 30 days.")
         return None
 

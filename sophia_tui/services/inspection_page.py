@@ -4,7 +4,7 @@ No script, no link, no image; every text is escaped, and what a terminal could a
 visible before.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from html import escape
 from typing import Any
@@ -327,4 +327,9 @@ def _cell(value: object) -> str:
     return f'<td class="t">{"" if value is None else _text(value)}</td>'
 
 
-_KNOWN = {"tokens": _tokens, "languages": _languages, "topics": _topics, "answers": _answers}
+_KNOWN: dict[str, Callable[[Any], list[str]]] = {
+    "tokens": _tokens,
+    "languages": _languages,
+    "topics": _topics,
+    "answers": _answers,
+}

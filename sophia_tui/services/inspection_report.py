@@ -124,7 +124,7 @@ class InspectionReportService:
             report=found.report,
             destinations=[
                 DestinationView(
-                    destination=each.destination,  # type: ignore[arg-type]
+                    destination=each.destination,
                     name=each.name,
                     verdict=each.verdict,
                     why=list(each.why),

@@ -138,7 +138,7 @@ def test_rows_of_other_forms_are_none_of_it() -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.sampled_from("abc"), max_size=15), st.data())
 def test_the_figures_do_not_depend_on_the_cuts(kinds: list[str], data: st.DataObject) -> None:
-    broken = {"a": {}, "b": {"difficulty": "x"}, "c": {"id": "same_000"}}
-    examples = [_example(n, "tema", "hard", **broken[kind]) for n, kind in enumerate(kinds)]
+    broken: dict[str, dict[str, str]] = {"a": {}, "b": {"difficulty": "x"}, "c": {"id": "same_000"}}
+    examples = [_example(n, "tema", "hard") | broken[kind] for n, kind in enumerate(kinds)]
     cut = data.draw(st.integers(0, len(examples)))
     assert _figures(examples, cut) == _figures(examples)
