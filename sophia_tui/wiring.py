@@ -354,12 +354,6 @@ async def _prepare(house: House) -> Any:
     return PrepareService(store.datasets, house.settings, house.paths, house.clock)
 
 
-async def _inspect(house: House) -> Any:
-    from sophia_tui.services.inspect import InspectService
-
-    return InspectService(house.settings, house.paths)
-
-
 async def _browse(house: House) -> Any:
     from sophia_tui.services.browse import BrowseService
 
