@@ -388,6 +388,13 @@ async def _versions(house: House) -> Any:
     return VersionsService(await house.store(), house.settings, house.paths, house.clock)
 
 
+async def _forget(house: House) -> Any:
+    from sophia_tui.services.forget import ForgetService
+
+    store = await house.store()
+    return ForgetService(store, house.source, house.settings, house.paths, house.clock)
+
+
 async def _train(house: House) -> Any:
     from sophia_tui.services.train import TrainService
 
@@ -632,6 +639,7 @@ FACTORIES: dict[str, Factory] = {
     "QualityGateService": _quality_gate,
     "DatasetsService": _datasets,
     "VersionsService": _versions,
+    "ForgetService": _forget,
     "TrainService": _train,
     "TrainBeforeService": _before,
     "FinetuneService": _finetune,

@@ -84,6 +84,8 @@ VERBS = {
     "diff": N_("compare versions"),
     "tag": N_("give a tag"),
     "untag": N_("take a tag away"),
+    "holds": N_("who holds a person"),
+    "forget": N_("forget a person"),
     "export": N_("export"),
 }
 #: Verbs that mean something else for one subject.
@@ -95,6 +97,7 @@ ACTS = {
     "files.delete": N_("Delete the file"),
     "jobs.cancel": N_("Cancel the job"),
     "models.delete": N_("Delete the model"),
+    "prepare.forget": N_("Forget the person"),
     "promote.rollback": N_("Roll back"),
     "promote.run": N_("Promote the model"),
     "provider.delete": N_("Delete the model"),

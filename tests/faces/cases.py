@@ -51,6 +51,10 @@ CASES: dict[str, Case] = {
     "datasets.rows": Case({"dataset": "town", "part": "valid", "text": "office 5", "limit": 2}),
     "prepare.versions": Case({"name": "town", "deleted": True}),
     "prepare.diff": Case({"first": seeded.OLD_VERSION, "second": "town", "limit": 3}),
+    "prepare.holds": Case({"person": "customers:2; name:office 17"}),
+    "prepare.forget": Case(
+        {"person": "qa_cache:k0042; name:office 17"}, changes=("dataset_versions",)
+    ),
     "datasets.tag": Case(
         {"dataset": "town", "tag": "approved", "protect": True}, changes=("dataset_tags",)
     ),
