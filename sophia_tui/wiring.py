@@ -359,6 +359,8 @@ async def _clean(house: House) -> Any:
 
     store = await house.store()
     return CleanService(store.datasets, house.settings, house.paths, house.clock)
+
+
 async def _convert(house: House) -> Any:
     from sophia_tui.services.convert import ConvertService
 
