@@ -57,7 +57,6 @@ SERVICES: tuple[type, ...] = (
     ConvertService,
     NearService,
     BrowseService,
-    InspectService,
     InspectionReportService,
     QualityGateService,
     AdviceService,
