@@ -359,6 +359,8 @@ async def _clean(house: House) -> Any:
 
     store = await house.store()
     return CleanService(store.datasets, house.settings, house.paths, house.clock)
+
+
 async def _convert(house: House) -> Any:
     from sophia_tui.services.convert import ConvertService
 
@@ -384,12 +386,6 @@ async def _browse(house: House) -> Any:
         return (await house.store()).datasets
 
     return BrowseService(datasets, house.settings, house.paths, house.clock)
-
-
-async def _inspect(house: House) -> Any:
-    from sophia_tui.services.inspect import InspectService
-
-    return InspectService(house.settings, house.paths)
 
 
 async def _quality_gate(house: House) -> Any:
