@@ -395,6 +395,26 @@ async def _quality_gate(house: House) -> Any:
     return QualityGateService(store.datasets, house.settings, house.paths, house.clock)
 
 
+async def _inspection_report(house: House) -> Any:
+    from sophia_tui.services.inspection_report import InspectionReportService
+    from sophia_tui.services.train_plan import Planner
+
+    store = await house.store()
+    planner = Planner(store, house.settings, house.paths, house.clock, house.prices)
+    return InspectionReportService(
+        house.dispatcher.call, planner, house.settings, house.paths, house.prices, house.clock
+    )
+
+
+async def _advice(house: House) -> Any:
+    from sophia_tui.services.advice import AdviceService
+
+    store = await house.store()
+    return AdviceService(
+        house.dispatcher.call, store.datasets, house.settings, house.paths, house.prices
+    )
+
+
 async def _datasets(house: House) -> Any:
     from sophia_tui.services.datasets import DatasetsService
 
@@ -658,7 +678,9 @@ FACTORIES: dict[str, Factory] = {
     "NearService": _near,
     "BrowseService": _browse,
     "ConvertService": _convert,
+    "InspectionReportService": _inspection_report,
     "QualityGateService": _quality_gate,
+    "AdviceService": _advice,
     "DatasetsService": _datasets,
     "VersionsService": _versions,
     "ForgetService": _forget,

@@ -119,6 +119,9 @@ REASONS: dict[str, str] = {
     # what should not be learnt
     "personal_data": N_("Holds personal data: {kinds}."),
     "secret": N_("Holds a key, a token or a password."),
+    # worth a look
+    "cut": N_("Longer than the {context} tokens that a model learns from: its end is cut."),
+    "mixed_languages": N_("Asked in one language ({asked}), answered in another ({answered})."),
     # between records
     "duplicate": N_("The same as line {first_line} of {first_file}."),
     "near_duplicate": N_("Nearly the same as line {first_line} of {first_file}, which is kept."),

@@ -1,18 +1,12 @@
-"""The rules and figures of constitutional examples (mission section 4); `probe` and `collector` are
-what an inspection asks for the figures."""
+"""The rules and figures of constitutional examples (mission section 4)."""
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import Any
 
 from sophia_tui.datasets.codes import Unusable
-
-if TYPE_CHECKING:
-    from sophia_tui.datasets.blocks import Block
 
 FIELDS = (
     "id",
@@ -146,73 +140,3 @@ class Figures:
                 abs(shares[level] - wanted) <= _NEAR for level, wanted in SHARES.items()
             ),
         }
-
-
-# --- in an inspection ---
-
-#: Of a constitutional line: its number in the block, and if it is valid its id, category and
-#: difficulty.
-Seen = tuple[int, tuple[str, str, str] | None]
-
-
-def probe(asked: Any) -> "ConstitutionalProbe":
-    return ConstitutionalProbe()
-
-
-def collector(asked: Any) -> "ConstitutionalCollector":
-    return ConstitutionalCollector()
-
-
-class ConstitutionalProbe:
-    """Finds the constitutional lines of a block."""
-
-    name = "constitutional"
-
-    def look(self, block: "Block") -> list[Seen]:
-        if b'"response_revised"' not in block.data:
-            return []
-        found: list[Seen] = []
-        for row in block.rows:
-            if b'"response_revised"' in row.raw:
-                record = msgspec.json.decode(row.raw)
-                if "response_revised" in record:
-                    found.append(
-                        (row.line, (record["id"], record["category"], record["difficulty"]))
-                    )
-        if block.unusable:
-            lines = block.data.split(b"\n")
-            found += [
-                (line, None)
-                for line, _problem in block.unusable
-                if b'"response_revised"' in lines[line - 1]
-            ]
-        return sorted(found, key=lambda each: each[0])
-
-
-class ConstitutionalCollector:
-    """Adds up the figures; ids that were taken before are issues."""
-
-    def __init__(self) -> None:
-        self._figures = Figures()
-        self._ids = Ids()
-        self._same: list[tuple[int, Mapping[str, str | int]]] = []
-
-    def add(self, first_line: int, found: list[Seen]) -> None:
-        for number, told in found:
-            if told is None:
-                self._figures.add({}, valid=False)
-                continue
-            identifier, category, difficulty = told
-            line, valid = first_line + number - 1, True
-            try:
-                self._ids.see({"id": identifier, "response_revised": ""}, line)
-            except Unusable as unusable:
-                self._same.append((line, unusable.problem.details))
-                valid = False
-            self._figures.add({"category": category, "difficulty": difficulty}, valid)
-
-    def issues(self) -> Iterable[tuple[str, int, Mapping[str, str | int]]]:
-        return (("same_id", line, details) for line, details in self._same)
-
-    def report(self) -> dict[str, Any]:
-        return self._figures.report()

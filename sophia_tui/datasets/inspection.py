@@ -30,7 +30,11 @@ PROBES: dict[str, str] = {
     "contradictions": "sophia_tui.datasets.contradictions_section",
     "personal": "sophia_tui.datasets.personal_probe",
     "secrets": "sophia_tui.datasets.secrets_probe",
-    "constitutional": "sophia_tui.datasets.constitutional",
+    "tokens": "sophia_tui.datasets.tokens",
+    "languages": "sophia_tui.datasets.languages",
+    "topics": "sophia_tui.datasets.topics",
+    "answers": "sophia_tui.datasets.quality",
+    "constitutional": "sophia_tui.datasets.destinations",
 }
 
 #: How much an issue matters, where it is no error; an error keeps the row from being used.
@@ -300,7 +304,7 @@ def severity(code: str) -> str:
 
 
 #: Codes of issues that do not keep a row from being used, but want a look.
-_WARNINGS = {"duplicate", "same_id", "personal_data", "secret"}
+_WARNINGS = {"duplicate", "personal_data", "secret", "cut", "mixed_languages", "same_id"}
 
 
 def _by_weight(item: tuple[str, tuple[int, Any]]) -> tuple[int, int, str]:

@@ -3,6 +3,7 @@
 from functools import cache
 
 from sophia_tui.services.adaptive import AdaptiveService
+from sophia_tui.services.advice import AdviceService
 from sophia_tui.services.ask import AskService
 from sophia_tui.services.audit import AuditService
 from sophia_tui.services.browse import BrowseService
@@ -18,6 +19,7 @@ from sophia_tui.services.files import FilesService
 from sophia_tui.services.finetune import FinetuneService
 from sophia_tui.services.forget import ForgetService
 from sophia_tui.services.inspect import InspectService
+from sophia_tui.services.inspection_report import InspectionReportService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
 from sophia_tui.services.models import ModelsService
@@ -55,8 +57,9 @@ SERVICES: tuple[type, ...] = (
     ConvertService,
     NearService,
     BrowseService,
-    InspectService,
+    InspectionReportService,
     QualityGateService,
+    AdviceService,
     DatasetsService,
     VersionsService,
     ForgetService,

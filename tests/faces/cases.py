@@ -40,10 +40,12 @@ CASES: dict[str, Case] = {
     "prepare.split": Case(
         {"dataset": "town", "split": "90/10", "seed": 5}, changes=("dataset_versions",)
     ),
-    "prepare.inspect": Case({"files": ["pairs.jsonl"], "again": True}),
-    "prepare.issues": Case({"code": ["no_question"], "limit": 3}),
     "prepare.duplicates": Case({"path": "pairs.jsonl", "limit": 5}),
     "prepare.contradictions": Case({"path": "pairs.jsonl", "limit": 5}),
+    "prepare.advice": Case({"conversations": 1200, "usd": 600.0, "people": "yes"}),
+    "prepare.report": Case({"files": ["pairs.jsonl"], "also": ["tokens"]}),
+    "prepare.inspect": Case({"files": ["pairs.jsonl"], "again": True}),
+    "prepare.issues": Case({"code": ["no_question"], "limit": 3}),
     "prepare.browse": Case({"file": "pairs.jsonl", "line": 3, "count": 2, "chars": 100}),
     "prepare.search": Case({"file": "pairs.jsonl", "text": "office 1", "limit": 4}),
     "prepare.edit": Case(

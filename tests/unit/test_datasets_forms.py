@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 from sophia_tui.datasets.codes import REASONS, Unusable
 from sophia_tui.datasets.constitutional import Figures, Ids
 from sophia_tui.datasets.formats import FORMS, convert, encode, form_of, left_out, write_as
-from sophia_tui.datasets.inspection import Asked, inspect
 from sophia_tui.datasets.redact import redact
 from sophia_tui.domain.datasets import Example, Message, Pair
 
@@ -305,23 +303,6 @@ def test_the_figures_of_a_set() -> None:
     few.add(CONSTITUTION, valid=True)
     assert not few.report()["categories_enough"] and not few.report()["difficulty_balanced"]
     assert Figures().report()["success_rate"] == 0.0
-
-
-def test_an_inspection_tells_the_figures_and_the_lines_of_ids_taken_twice(tmp_path: Path) -> None:
-    rows = [{**CONSTITUTION, "id": f"truth_{number:03}"} for number in (0, 1, 0)]
-    rows.append({**CONSTITUTION, "difficulty": "odd"})
-    lines = [json.dumps({"question": "q", "answer": "response_revised"}), *map(json.dumps, rows)]
-    path = tmp_path / "rows.jsonl"
-    path.write_text("\n".join(lines))
-    found = tmp_path / "found"
-    found.mkdir()
-    asked = Asked((str(path),), path.stat().st_size, ("constitutional",))
-    report = inspect(asked, found, lambda *_told: None, 1024, 2)
-    figures = report["sections"]["constitutional"]
-    assert (figures["total"], figures["valid"]) == (4, 2)
-    assert figures["difficulty"] == {"hard": 0, "medium": 0, "easy": 2}
-    issues = {each["code"]: each["places"] for each in report["issues"]}
-    assert issues == {"difficulty": [(0, 5)], "same_id": [(0, 4)], "duplicate": [(0, 3), (0, 4)]}
 
 
 # --- the way back ---
