@@ -112,6 +112,11 @@ REASONS: dict[str, str] = {
     "form_cant_hold": N_("The form {form} has no place for {what}."),
     # between records
     "duplicate": N_("The same as line {first_line} of {first_file}."),
+    # variations
+    "same_prompt": N_("Asks what another example asks."),
+    "nearly_same": N_("Says nearly the same as another example."),
+    "cut": N_("The answer was cut at the most tokens."),
+    "refused": N_("The provider refused to answer."),
     # taken out later
     "forgotten": N_("Taken out at a person's request."),
 }
