@@ -313,7 +313,7 @@ def _names_row(line: bytes, seeker: Seeker) -> bool:
 
 def _opened(path: Path) -> IO[bytes]:
     if path.suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
+        return cast(IO[bytes], gzip.GzipFile(path, "rb"))
     if path.suffix == ".zst":
         import io
 
