@@ -307,7 +307,11 @@ def test_what_normalising_uncovers_is_turned_away(house: House) -> None:
             "many_turns",
         ),
         ("length:min_turns=2", {"messages": [{"role": "assistant", "content": "x"}]}, "few_turns"),
-        ("length:max_tokens=7", qa("q", "um dois três quatro cinco seis sete oito nove dez"), "many_tokens"),
+        (
+            "length:max_tokens=7",
+            qa("q", "um dois três quatro cinco seis sete oito nove dez"),
+            "many_tokens",
+        ),
         ("drop:codes=crlf", b'{"question":"q","answer":"a"}\r', "dropped"),
         ("drop:codes=record_fields", qa("q", "a", other=1), "dropped"),
         ("drop:codes=personal", qa("q", "ana@example.com"), "dropped"),
