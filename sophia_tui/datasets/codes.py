@@ -110,6 +110,18 @@ REASONS: dict[str, str] = {
     "image_role": N_("Message {message} shows an image and is not the user's."),
     # written in another form
     "form_cant_hold": N_("The form {form} has no place for {what}."),
+    # odd, and no harm
+    "copy_end": N_("The end mark of an export with COPY: no row."),
+    "record_fields": N_("Has fields that are left out."),
+    "message_fields": N_("A message has fields that are left out."),
+    "text_parts": N_("Texts of one message were joined."),
+    "call_ids": N_("Calls of tools without id were given one."),
+    # what should not be learnt
+    "personal_data": N_("Holds personal data: {kinds}."),
+    "secret": N_("Holds a key, a token or a password."),
+    # worth a look
+    "cut": N_("Longer than the {context} tokens that a model learns from: its end is cut."),
+    "mixed_languages": N_("Asked in one language ({asked}), answered in another ({answered})."),
     # between records
     "duplicate": N_("The same as line {first_line} of {first_file}."),
     "near_duplicate": N_("Nearly the same as line {first_line} of {first_file}, which is kept."),
