@@ -82,11 +82,6 @@ class Paths:
         return self.data / "previews"
 
     @property
-    def inspections(self) -> Path:
-        """Reports of inspections, for files that are as they were; may be lost."""
-        return self.data / "inspections"
-
-    @property
     def indexes(self) -> Path:
         """Where the lines of files begin, by file; may be lost."""
         return self.data / "cache" / "indexes"
@@ -95,6 +90,11 @@ class Paths:
     def edits(self) -> Path:
         """Edits of records that are not saved into their files yet: a journal for each file."""
         return self.data / "edits"
+
+    @property
+    def inspections(self) -> Path:
+        """Reports of inspections, for files that are as they were; may be lost."""
+        return self.data / "inspections"
 
     @property
     def state(self) -> Path:

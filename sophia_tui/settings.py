@@ -411,6 +411,14 @@ class Settings(BaseSettings):
         "https://graph.facebook.com/v23.0",
         N_("The address of WhatsApp's Cloud API."),
     )
+    pseudonym_key: SecretStr | None = _setting(
+        "SOPHIA_PSEUDONYM_KEY",
+        None,
+        N_(
+            "The key for pseudonyms of personal data that are the same in all records; without one "
+            "placeholders are numbered within a record."
+        ),
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting(
         "SOPHIA_LOG_LEVEL", "INFO", N_("How much the logs tell.")
     )

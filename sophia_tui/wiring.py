@@ -369,6 +369,12 @@ async def _browse(house: House) -> Any:
     return BrowseService(datasets, house.settings, house.paths, house.clock)
 
 
+async def _inspect(house: House) -> Any:
+    from sophia_tui.services.inspect import InspectService
+
+    return InspectService(house.settings, house.paths)
+
+
 async def _quality_gate(house: House) -> Any:
     from sophia_tui.services.quality_gate import QualityGateService
 
@@ -386,6 +392,13 @@ async def _versions(house: House) -> Any:
     from sophia_tui.services.versions import VersionsService
 
     return VersionsService(await house.store(), house.settings, house.paths, house.clock)
+
+
+async def _forget(house: House) -> Any:
+    from sophia_tui.services.forget import ForgetService
+
+    store = await house.store()
+    return ForgetService(store, house.source, house.settings, house.paths, house.clock)
 
 
 async def _train(house: House) -> Any:
@@ -627,11 +640,12 @@ FACTORIES: dict[str, Factory] = {
     "SetupService": _setup,
     "CollectService": _collect,
     "PrepareService": _prepare,
-    "InspectService": _inspect,
     "BrowseService": _browse,
+    "InspectService": _inspect,
     "QualityGateService": _quality_gate,
     "DatasetsService": _datasets,
     "VersionsService": _versions,
+    "ForgetService": _forget,
     "TrainService": _train,
     "TrainBeforeService": _before,
     "FinetuneService": _finetune,

@@ -112,6 +112,8 @@ REASONS: dict[str, str] = {
     "form_cant_hold": N_("The form {form} has no place for {what}."),
     # between records
     "duplicate": N_("The same as line {first_line} of {first_file}."),
+    # taken out later
+    "forgotten": N_("Taken out at a person's request."),
 }
 
 Detail = str | int

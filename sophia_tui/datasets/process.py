@@ -35,6 +35,7 @@ STAGES = {
     "write": (N_("Writing"), N_("rows")),
     "near": (N_("Comparing"), N_("rows")),
     "repair": (N_("Repairing"), N_("lines")),
+    "seek": (N_("Searching"), N_("rows")),
     "index": (N_("Finding the lines"), N_("bytes")),
     "search": (N_("Searching"), N_("bytes")),
     "issues": (N_("Looking for issues"), N_("bytes")),

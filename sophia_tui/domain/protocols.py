@@ -221,6 +221,12 @@ class DatasetStore(Protocol):
     async def users(self, ids: Sequence[str]) -> list[DatasetUser]:
         """The jobs and models that name one of these versions."""
 
+    async def mentions(
+        self, pattern: str | None, conversations: Sequence[str], messages: Sequence[str]
+    ) -> list[tuple[str, str, int]]:
+        """Where our own tables hold a text that the pattern finds (see domain.persons), or judge
+        one of these rows of the source: table, whose row, and how many rows."""
+
 
 class ModelStore(Protocol):
     async def add(self, model: Model) -> None: ...
@@ -470,6 +476,17 @@ class ExportResult:
     rows_after: int | None = None
 
 
+@dataclass(frozen=True)
+class PersonRows:
+    """Keys of the source's rows that are a person's, by the table's bare name; what else is known
+    of them there; and why less was looked at than there might be."""
+
+    rows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    emails: tuple[str, ...] = ()
+    phones: tuple[str, ...] = ()
+    problem: str = ""
+
+
 class Source(Protocol):
     """The owner's database: read only, never altered."""
 
@@ -484,6 +501,12 @@ class Source(Protocol):
 
     async def answers(self, limit: int, tenant: str | None) -> FoundAnswers:
         """The newest answer events of the owner's ai_events, where there is such a table."""
+
+    async def person(
+        self, customers: Sequence[str], emails: Sequence[str], phones: Sequence[str]
+    ) -> PersonRows:
+        """The rows of customers with one of these ids, e-mails or phones (digits), and what hangs
+        on them."""
 
     async def close(self) -> None: ...
 

@@ -14,6 +14,7 @@ from sophia_tui.services.evaluate import EvaluateService
 from sophia_tui.services.evaluations import EvaluationsService
 from sophia_tui.services.files import FilesService
 from sophia_tui.services.finetune import FinetuneService
+from sophia_tui.services.forget import ForgetService
 from sophia_tui.services.inspect import InspectService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
@@ -46,11 +47,12 @@ SERVICES: tuple[type, ...] = (
     PruneService,
     CollectService,
     PrepareService,
-    InspectService,
     BrowseService,
+    InspectService,
     QualityGateService,
     DatasetsService,
     VersionsService,
+    ForgetService,
     TrainService,
     TrainBeforeService,
     FinetuneService,

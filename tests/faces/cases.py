@@ -34,8 +34,6 @@ CASES: dict[str, Case] = {
     "source.inspect": Case(),
     "prepare.run": Case({"name": "town", "seed": 5}, changes=("dataset_versions",)),
     "prepare.repair": Case({"suspected": True}),
-    "prepare.inspect": Case({"files": ["pairs.jsonl"], "again": True}),
-    "prepare.issues": Case({"code": ["no_question"], "limit": 3}),
     "prepare.browse": Case({"file": "pairs.jsonl", "line": 3, "count": 2, "chars": 100}),
     "prepare.search": Case({"file": "pairs.jsonl", "text": "office 1", "limit": 4}),
     "prepare.edit": Case(
@@ -44,6 +42,8 @@ CASES: dict[str, Case] = {
     "prepare.undo": Case({"file": "pairs.jsonl"}),
     # nothing was edited; tests/integration/test_browse.py saves
     "prepare.save": Case({"file": "pairs.jsonl", "to": "edited.jsonl"}, error="SOPHIA-D584"),
+    "prepare.inspect": Case({"files": ["pairs.jsonl"], "again": True}),
+    "prepare.issues": Case({"code": ["no_question"], "limit": 3}),
     "prepare.gate": Case({"dataset": "town", "seed": 7}),
     "datasets.list": Case(),
     "datasets.show": Case({"dataset": "town"}),
@@ -51,6 +51,10 @@ CASES: dict[str, Case] = {
     "datasets.rows": Case({"dataset": "town", "part": "valid", "text": "office 5", "limit": 2}),
     "prepare.versions": Case({"name": "town", "deleted": True}),
     "prepare.diff": Case({"first": seeded.OLD_VERSION, "second": "town", "limit": 3}),
+    "prepare.holds": Case({"person": "customers:2; name:office 17"}),
+    "prepare.forget": Case(
+        {"person": "qa_cache:k0042; name:office 17"}, changes=("dataset_versions",)
+    ),
     "datasets.tag": Case(
         {"dataset": "town", "tag": "approved", "protect": True}, changes=("dataset_tags",)
     ),
