@@ -27,11 +27,10 @@ GOALS = {"structure": 600, "personal": 250, "everything": 50, "clean": 120}
 _TEXT = """pedido entrega prazo queijo troca nota caixa frete leite café não você quando segunda
 feira às horário atendimento endereço devolução garantia the order was shipped on monday and should
 arrive within five working days please keep your receipt if anything is missing"""
-_JQ = (
-    'select(((.messages|type)!="array") or (.messages|length==0)'
-    ' or (.messages[-1].role!="assistant") or any(.messages[]; (.role|IN("system","user","assistant")|not) or ((.content|type)!="string")'
-    ' or (.content|test("\\\\S")|not)))'
-)
+_JQ = """select(((.messages | type) != "array") or (.messages | length == 0)
+  or (.messages[-1].role != "assistant")
+  or any(.messages[]; (.role | IN("system", "user", "assistant") | not)
+    or ((.content | type) != "string") or (.content | test("\\\\S") | not)))"""
 
 
 @dataclass(frozen=True)
