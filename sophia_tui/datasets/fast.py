@@ -22,7 +22,7 @@ import xxhash
 from sophia_tui.datasets import formats
 from sophia_tui.datasets.blocks import Block, BlockRow, Run, read_block
 from sophia_tui.datasets.codes import Unusable
-from sophia_tui.datasets.layouts import LATIN, Layout
+from sophia_tui.datasets.layouts import LATIN, USUAL, Layout
 from sophia_tui.datasets.reader import MAX_LINE_BYTES, Note
 from sophia_tui.domain.datasets import Example, Message, Pair
 
@@ -164,7 +164,7 @@ class FastReader:
     Without `keep` the blocks have no rows, only what is counted of them.
     """
 
-    def __init__(self, layout: Layout, keep: bool = True) -> None:
+    def __init__(self, layout: Layout = USUAL, keep: bool = True) -> None:
         self._layout = layout
         self._keep = keep
         self._form, self._said = _LANES[0]
@@ -176,7 +176,7 @@ class FastReader:
         at = number = good = skip = failed = 0
         token = _token(data, 0)
         while at < len(data):
-            if at >= good and not skip and len(data) <= MAX_LINE_BYTES:
+            if at >= good and not skip and SHORT_RUN <= len(data) - at <= MAX_LINE_BYTES:
                 found = match(data, at)
                 good = found.end() if found else at
                 failed = 0 if found else min(2 * failed + 1, _MOST_SKIPPED)
@@ -184,7 +184,7 @@ class FastReader:
             if token < at:
                 token = _token(data, at)
             end = good if token >= good else data.rfind(b"\n", at, token) + 1
-            if end > at:
+            if end >= at + SHORT_RUN:
                 number += self._run(block, number, at, data[at:end])
             else:
                 end = data.find(b"\n", at) + 1 or len(data)
@@ -267,6 +267,8 @@ class FastReader:
 
 
 _MOST_SKIPPED = 255
+#: Bytes of lines that are read faster one by one.
+SHORT_RUN = 1 << 14
 
 
 def _made(block: Block) -> list[BlockRow | tuple[int, bytes, Said | None]]:

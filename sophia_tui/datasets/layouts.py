@@ -132,6 +132,10 @@ def layout_of(beginning: bytes) -> Layout:
     return Layout(b" " if spaced else b"", beginning.isascii() and b"\\u" in beginning)
 
 
+#: What `json.dumps` writes with ensure_ascii=False.
+USUAL = Layout()
+
+
 @cache
 def _pattern(layout: Layout) -> Any:
     gap = layout.space
