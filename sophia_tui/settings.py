@@ -14,8 +14,8 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sophia_tui import envfile, paths
+from sophia_tui.domain.gates import ADVICE_DEFAULT, read_bounds, read_ranges
 from sophia_tui.domain.gates import DEFAULT as DEFAULT_BOUNDS
-from sophia_tui.domain.gates import read_bounds
 from sophia_tui.domain.targets import DEFAULT as DEFAULT_TARGETS
 from sophia_tui.domain.targets import read_targets
 from sophia_tui.errors import UsageError
@@ -280,6 +280,11 @@ class Settings(BaseSettings):
         DEFAULT_BOUNDS,
         N_("What a data set should reach: name>=bound or name<=bound, with commas between."),
     )
+    advice: str = _setting(
+        "SOPHIA_ADVICE",
+        ADVICE_DEFAULT,
+        N_("From when tuning is worth it, and what other ways save: name=low..high, with commas."),
+    )
     machine_usd_per_hour: float | None = _setting(
         "SOPHIA_MACHINE_USD_PER_HOUR",
         None,
@@ -463,6 +468,17 @@ class Settings(BaseSettings):
         except ValueError:
             raise PydanticCustomError(
                 "no_bounds", _("must be parts like examples>=500 or copied<=0.1, each name once")
+            ) from None
+        return value
+
+    @field_validator("advice")
+    @classmethod
+    def _are_ranges(cls, value: str) -> str:
+        try:
+            read_ranges(value)
+        except ValueError:
+            raise PydanticCustomError(
+                "no_ranges", _("must name all of conversations, usd, prompts, smaller_model")
             ) from None
         return value
 

@@ -354,10 +354,29 @@ async def _prepare(house: House) -> Any:
     return PrepareService(store.datasets, house.settings, house.paths, house.clock)
 
 
+async def _clean(house: House) -> Any:
+    from sophia_tui.services.clean import CleanService
+
+    store = await house.store()
+    return CleanService(store.datasets, house.settings, house.paths, house.clock)
+
+
+async def _convert(house: House) -> Any:
+    from sophia_tui.services.convert import ConvertService
+
+    return ConvertService(house.settings)
+
+
 async def _inspect(house: House) -> Any:
     from sophia_tui.services.inspect import InspectService
 
     return InspectService(house.settings, house.paths)
+
+
+async def _near(house: House) -> Any:
+    from sophia_tui.services.near import NearService
+
+    return NearService(house.settings, house.paths)
 
 
 async def _browse(house: House) -> Any:
@@ -369,17 +388,31 @@ async def _browse(house: House) -> Any:
     return BrowseService(datasets, house.settings, house.paths, house.clock)
 
 
-async def _inspect(house: House) -> Any:
-    from sophia_tui.services.inspect import InspectService
-
-    return InspectService(house.settings, house.paths)
-
-
 async def _quality_gate(house: House) -> Any:
     from sophia_tui.services.quality_gate import QualityGateService
 
     store = await house.store()
     return QualityGateService(store.datasets, house.settings, house.paths, house.clock)
+
+
+async def _inspection_report(house: House) -> Any:
+    from sophia_tui.services.inspection_report import InspectionReportService
+    from sophia_tui.services.train_plan import Planner
+
+    store = await house.store()
+    planner = Planner(store, house.settings, house.paths, house.clock, house.prices)
+    return InspectionReportService(
+        house.dispatcher.call, planner, house.settings, house.paths, house.prices, house.clock
+    )
+
+
+async def _advice(house: House) -> Any:
+    from sophia_tui.services.advice import AdviceService
+
+    store = await house.store()
+    return AdviceService(
+        house.dispatcher.call, store.datasets, house.settings, house.paths, house.prices
+    )
 
 
 async def _datasets(house: House) -> Any:
@@ -640,9 +673,14 @@ FACTORIES: dict[str, Factory] = {
     "SetupService": _setup,
     "CollectService": _collect,
     "PrepareService": _prepare,
-    "BrowseService": _browse,
+    "CleanService": _clean,
     "InspectService": _inspect,
+    "NearService": _near,
+    "BrowseService": _browse,
+    "ConvertService": _convert,
+    "InspectionReportService": _inspection_report,
     "QualityGateService": _quality_gate,
+    "AdviceService": _advice,
     "DatasetsService": _datasets,
     "VersionsService": _versions,
     "ForgetService": _forget,

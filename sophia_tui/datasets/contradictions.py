@@ -74,21 +74,20 @@ def find_contradictions(
     }
     if not group_of:
         return
-    answers: dict[int, dict[tuple[str, ...], tuple[int, str]]] = {}
+    groups: list[list[Asked]] = [[] for _cluster in clusters]
     for each in rows():
         if each.row in group_of:
-            said = tuple(wording.said_in(each.answer))
-            known = answers.setdefault(group_of[each.row], {})
-            if said not in known or each.row < known[said][0]:
-                known[said] = (each.row, each.answer)
-    found = [
-        contradiction for those in answers.values() for contradiction in _among(those.values())
-    ]
+            groups[group_of[each.row]].append(each)
+    found = [contradiction for group in groups for contradiction in among(group)]
     yield from sorted(found, key=lambda each: (each.first, each.second))
 
 
-def _among(answers: Iterable[tuple[int, str]]) -> Iterator[Contradiction]:
-    facts = [(row, Facts.of(text)) for row, text in sorted(answers)]
+def among(rows: Iterable[Asked]) -> Iterator[Contradiction]:
+    """The pairs among rows of one question; answers that say the same count once."""
+    known: dict[tuple[str, ...], Asked] = {}
+    for each in sorted(rows, key=lambda one: one.row):
+        known.setdefault(tuple(wording.said_in(each.answer)), each)
+    facts = [(each.row, Facts.of(each.answer)) for each in known.values()]
     for number, (row, one) in enumerate(facts[:_EACH]):
         for other, two in facts[number + 1 :]:
             if differs := differences(one, two):
@@ -105,6 +104,8 @@ class Facts:
     dates: frozenset[str]
     names: dict[str, str] = field(default_factory=dict)
     denials: int = 0
+    noes: int = 0
+    portuguese: bool = False
     opens: str = ""
 
     @classmethod
@@ -120,13 +121,11 @@ class Facts:
             numbers=frozenset(_numbers(folded)),
             dates=dates | frozenset(word for word in said if word[0].isdecimal() and "/" in word),
             names=_names(tokens, folded),
-            denials=_denials(said, _PORTUGUESE.isdisjoint(folded)),
+            denials=sum(word in wording.DENIALS and word != "no" for word in said),
+            noes=said.count("no"),
+            portuguese=not _PORTUGUESE.isdisjoint(folded),
             opens=_opening(said),
         )
-
-
-def _denials(said: tuple[str, ...], english: bool) -> int:
-    return sum(word in wording.DENIALS and (english or word != "no") for word in said)
 
 
 def _numbers(folded: list[str]) -> Iterator[tuple[str, str]]:
@@ -230,13 +229,22 @@ def _names_missing(one: Facts, two: Facts) -> list[str]:
 def _denied(one: Facts, two: Facts) -> bool:
     if one.opens and two.opens:
         return one.opens != two.opens
-    return one.denials != two.denials and _alike(one, two) >= _ALIKE
+    first, second = _denials(one, two)
+    return first != second and _alike(one, two) >= _ALIKE
+
+
+def _denials(one: Facts, two: Facts) -> tuple[int, int]:
+    """How many each has; "no" is one only where neither text is Portuguese."""
+    if one.portuguese or two.portuguese:
+        return one.denials, two.denials
+    return one.denials + one.noes, two.denials + two.noes
 
 
 def _polarities(one: Facts, two: Facts) -> tuple[str, str]:
     if one.opens and two.opens:
         return one.opens, two.opens
-    return ("no", "yes") if one.denials > two.denials else ("yes", "no")
+    first, second = _denials(one, two)
+    return ("no", "yes") if first > second else ("yes", "no")
 
 
 def _alike(one: Facts, two: Facts) -> float:

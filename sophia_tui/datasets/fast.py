@@ -11,6 +11,7 @@ goes to the slow reader, which is the authority. What the structs would let thro
 msgspec itself refuses what else is no JSON, halves of surrogate pairs and invalid UTF-8 in texts.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, overload
 
@@ -20,7 +21,7 @@ import re2
 import xxhash
 
 from sophia_tui.datasets import formats
-from sophia_tui.datasets.blocks import Block, BlockRow, Run, read_block
+from sophia_tui.datasets.blocks import Block, BlockRow, Run, Shape, listed, read_block
 from sophia_tui.datasets.codes import Unusable
 from sophia_tui.datasets.layouts import LATIN, USUAL, Layout
 from sophia_tui.datasets.reader import MAX_LINE_BYTES, Note
@@ -28,6 +29,8 @@ from sophia_tui.domain.datasets import Example, Message, Pair
 
 _Role = Literal["system", "developer", "user", "assistant"]
 _DEEPEST = 50
+#: Role, type and value of a weight that says what its absence does.
+_WEIGHTED = ("assistant", int, 1)
 
 #: The roles of a line, its texts, and how many quotes it is written with that are not escaped.
 Said = tuple[tuple[str, ...], Sequence[str], int]
@@ -36,6 +39,7 @@ Said = tuple[tuple[str, ...], Sequence[str], int]
 class _Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     role: _Role
     content: str
+    weight: Any = None
 
 
 class _Chat(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -64,7 +68,13 @@ def _chat(decode: Callable[[bytes], _Chat]) -> Callable[[bytes], Said | None]:
         roles = tuple([turn.role for turn in turns])
         if not roles or roles[-1] != "assistant":
             return None
-        return roles, [turn.content for turn in turns], 2 + 8 * len(turns)
+        weights = [
+            (turn.role, type(turn.weight), turn.weight) for turn in turns if turn.weight is not None
+        ]
+        if weights and any(each != _WEIGHTED for each in weights):
+            return None
+        quotes = 2 + 8 * len(turns) + 2 * len(weights)
+        return roles, [turn.content for turn in turns], quotes
 
     return said
 
@@ -171,10 +181,17 @@ class FastReader:
 
     def read(self, data: bytes) -> Block:
         """The same block as `read_block` makes, and fingerprints of its rows."""
+        returns = data.count(b"\r") if data.endswith(b"\r\n") else 0
+        if returns and returns == data.count(b"\n") == data.count(b"\r\n"):
+            return _with_returns(self._read(data.replace(b"\r\n", b"\n")), data)
+        return self._read(data)
+
+    def _read(self, data: bytes) -> Block:
         block = Block(data, rows=_Rows())
         match = self._layout.pattern.match
         at = number = good = skip = failed = 0
         token = _token(data, 0)
+        told: list[tuple[str, tuple[str, ...], int]] = []
         while at < len(data):
             if at >= good and not skip and SHORT_RUN <= len(data) - at <= MAX_LINE_BYTES:
                 found = match(data, at)
@@ -190,9 +207,13 @@ class FastReader:
                 end = data.find(b"\n", at) + 1 or len(data)
                 number += 1
                 skip = max(skip - 1, 0)
-                self._line(block, number, at, data[at:end].removesuffix(b"\n"))
+                raw = data[at:end].removesuffix(b"\n")
+                said = self._line(block, number, at, raw, token < end)
+                if said is not None:
+                    told.append((self._form, said[0], sum(map(len, said[1]))))
             at = end
         block.lines = number
+        _count(block.shape, told)
         return block
 
     def _run(self, block: Block, before: int, at: int, data: bytes) -> int:
@@ -209,19 +230,21 @@ class FastReader:
             _made(block).extend([(number, line, None) for number, line in rows])
         return len(lines)
 
-    def _line(self, block: Block, number: int, at: int, raw: bytes) -> None:
+    def _line(
+        self, block: Block, number: int, at: int, raw: bytes, suspicious: bool
+    ) -> Said | None:
+        """What one line says, yet to be counted; None where it was read slowly."""
         line = raw.removesuffix(b"\r")
         said = None if len(line) > MAX_LINE_BYTES else self._say(line)
-        if said is None or not _sound(line, said):
+        if said is None or not _sound(line, said, suspicious):
             self._slowly(block, number, at, raw)
-            return
-        roles, texts, _quotes = said
+            return None
         if line is not raw:
             _note(block, "crlf", number)
-        block.shape.add(self._form, roles, sum(map(len, texts)))
-        self._print(block, number, at, self._layout.write(roles, texts))
+        self._print(block, number, at, self._layout.write(said[0], said[1]))
         if self._keep:
             _made(block).append((number, line, said))
+        return said
 
     def _say(self, line: bytes) -> Said | None:
         """What a line of a known form says; the form of the line before is tried first."""
@@ -284,14 +307,43 @@ def _note(block: Block, code: str, number: int) -> None:
 _SIGNS = {"chat": b'"messages"', "question_answer": b'"question"', "instruction": b'"instruction"'}
 
 
-def _sound(line: bytes, said: Said) -> bool:
-    """Whether what the structs let through is not in a line of which this was decoded."""
+def _count(shape: Shape, told: list[tuple[str, tuple[str, ...], int]]) -> None:
+    """Forms, roles and characters of rows, many at once."""
+    shape.forms.update([form for form, _roles, _size in told])
+    shape.characters.update([size for _form, _roles, size in told])
+    for roles, count in Counter([roles for _form, roles, _size in told]).items():
+        shape.turns[len(roles)] += count
+        shape.roles[listed(roles)] += count
+
+
+def _with_returns(block: Block, data: bytes) -> Block:
+    """The block of lines that all end with CRLF, read without: each line begins one byte further on
+    for each line before it."""
+    block.data = data
+    prints = block.prints
+    prints.offsets = [at + line - 1 for at, line in zip(prints.offsets, prints.lines, strict=True)]
+    prints.runs = [
+        Run(
+            run.keys,
+            run.first,
+            run.start + run.first - 1,
+            run.ends + 1 + numpy.arange(len(run.ends)),
+        )
+        for run in prints.runs
+    ]
+    block.notes["crlf"] = Note(block.lines, list(range(1, block.lines + 1)), None)
+    return block
+
+
+def _sound(line: bytes, said: Said, suspicious: bool) -> bool:
+    """Whether what the structs let through is not in a line of which this was decoded; it is
+    `suspicious` where it may hold a special token."""
     _roles, texts, quotes = said
     if not all(texts) or any(map(str.isspace, texts)):
         return False
     if line.count(b'"') != quotes and _delimiters(line) != quotes:
         return False
-    if b"\\u" in line or _token(line, 0) < len(line):
+    if suspicious or b"\\u" in line:
         return not any(map(_refused, texts))
     return True
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from sophia_tui.datasets import near_slips, near_words, wording
-from sophia_tui.datasets.near_words import CAPITAL, COURTESY, STOP
+from sophia_tui.datasets.near_words import CAPITAL, COURTESY, SMALL, STOP
 from sophia_tui.datasets.tasks import Tell
 from sophia_tui.domain.datasets import Example, Pair
 
@@ -31,8 +31,10 @@ VERSION = 1
 THRESHOLD = 0.7
 
 _MOST_SLIPS = 8
+_MOST_EXCHANGED = 6
 _MOST_KEYS = 64
 _MASK = (1 << 64) - 1
+_ODD = 0x9E3779B97F4A7C15
 _RANK_BYTES = 96  # what is held for a row besides its words
 _BYTES_A_WORD = 6
 
@@ -68,21 +70,24 @@ def find_near(
     What is found depends on the texts alone, neither on their order nor on the machine; only where
     two texts are the very same the lower number is kept. Each number must occur once.
     """
-    told = tell or _silent
-    found = _Texts(texts, told)
-    yield from found.clusters(threshold, told)
+    yield from _texts(texts, tell).clusters(threshold)
 
 
-def _silent(stage: str, done: int, total: int | None) -> None:
-    pass
+def _texts(texts: Iterable[tuple[int, str]], tell: Tell | None = None) -> "NearTexts":
+    found = NearTexts()
+    for reader, batch in near_words.read_all(texts):
+        found.add(reader, batch)
+        if tell:
+            tell("near", len(found.rows), None)
+    return found
 
 
 def index_of(texts: list[str]) -> tuple[list[str], list[tuple[int, int]]]:
     """All folded words of some texts, and every key with the place of the text that stands under
     it; keys are what `sum_of` makes."""
-    found = _Texts(enumerate(texts), _silent)
     if not texts:
         return [], []
+    found = _texts(enumerate(texts))
     keys, owners, _slips = found.keys()
     pairs = list(zip(keys.tolist(), owners.tolist(), strict=True))
     return found.vocabulary.folded[2:], pairs
@@ -123,53 +128,82 @@ class _Words:
         return place
 
 
+def _tables() -> tuple["array[int]", "array[int]"]:
+    """For a reader's number of a word: our own with its capital, and how many accents it has."""
+    return array("I", (STOP, COURTESY)), array("B", (0, 0))
+
+
+def _case(token: str) -> int:
+    if token.islower():
+        return SMALL
+    return CAPITAL if token[0].isupper() and token[1:].islower() else 0
+
+
+def _ranks(
+    words: "np.ndarray", ends: "np.ndarray", accents: "np.ndarray", sizes: bytes
+) -> "np.ndarray":
+    """Lower is better written: both cases of letters, then more accents, then shorter."""
+    import numpy as np
+
+    small = _sums((words & np.uint32(SMALL)).astype(np.uint64) >> np.uint64(30), ends)
+    capital = _sums(words.astype(np.uint64) >> np.uint64(31), ends)
+    plain = ((small == 0) | (capital == 0)).astype(np.uint64) << np.uint64(63)
+    fewer = np.uint64(0x7FFF) - np.minimum(accents, np.uint64(0x7FFF))
+    return plain | (fewer << np.uint64(48)) | np.frombuffer(sizes, np.uint32).astype(np.uint64)
+
+
 def _hash(word: str) -> int:
     return xxhash.xxh3_64_intdigest(word.encode("utf-8", "surrogatepass"))
 
 
-class _Texts:
-    def __init__(self, texts: Iterable[tuple[int, str]], tell: Tell) -> None:
+class NearTexts:
+    """Takes the words of texts in any batches, and gives the clusters once all are there."""
+
+    def __init__(self) -> None:
+        self.vocabulary = _Words()
+        self.rows, self.ranks, self.digests = array("q"), array("Q"), array("Q")
+        self._lengths, self._words = array("I"), array("I")
+        self._tables: dict[int, tuple[array[int], array[int]]] = {}
+
+    def add(self, reader: int, batch: near_words.Read) -> None:
+        """`reader` is any number of the WordReader that read the batch; what one reader read must
+        come in its order."""
         import numpy as np
 
-        self.vocabulary = _Words()
-        rows, ranks, digests = array("q"), array("Q"), array("Q")
-        lengths, words = array("I"), array("I")
-        tables: dict[int, Any] = {}
-        for turn, batch in near_words.read_all(texts):
-            table = tables.setdefault(turn, array("I", (STOP, COURTESY)))
-            for token in batch.new:
-                capital = CAPITAL if token[0].isupper() and token[1:].islower() else 0
-                table.append(self.vocabulary.place(token) | capital)
-            numbers = np.frombuffer(batch.words, np.uint32)
-            words.frombytes(np.frombuffer(table, np.uint32)[numbers].tobytes())
-            rows.extend(batch.rows)
-            lengths.frombytes(batch.lengths)
-            ranks.frombytes(batch.ranks)
-            digests.frombytes(batch.digests)
-            tell("near", len(rows), None)
-        self.rows, self.ranks, self.digests = rows, ranks, digests
-        self.lengths = np.frombuffer(lengths, np.uint32) if rows else np.zeros(0, np.uint32)
-        self.words = np.frombuffer(words, np.uint32) if words else np.zeros(0, np.uint32)
-        self.ends = np.cumsum(self.lengths, dtype=np.int64)
-        self._names: Any = None
+        table, accents = self._tables.setdefault(reader, _tables())
+        for token in batch.new:
+            table.append(self.vocabulary.place(token) | _case(token))
+            accents.append(min(sum(sign > "\x7f" for sign in token), 255))
+        numbers = np.frombuffer(batch.words, np.uint32)
+        met = np.frombuffer(table, np.uint32)[numbers]
+        ends = np.cumsum(np.frombuffer(batch.lengths, np.uint32), dtype=np.int64)
+        written = _sums(np.frombuffer(accents, np.uint8)[numbers].astype(np.uint64), ends)
+        self._words.frombytes(met.tobytes())
+        self._lengths.frombytes(batch.lengths)
+        self.rows.extend(batch.rows)
+        self.ranks.frombytes(_ranks(met, ends, written, batch.sizes).tobytes())
+        self.digests.frombytes(batch.digests)
 
-    def clusters(self, threshold: float, tell: Tell) -> Iterator[Cluster]:
+    def clusters(self, threshold: float) -> Iterator[Cluster]:
+        """In the order of what they keep. May be asked once."""
         if len(self.rows) < 2:
             return
         keys, owners, slips = self.keys()
         found = [
             cluster
-            for component in _components(keys, owners)
-            for cluster in self._stars(component, keys, owners, slips, threshold)
+            for ranges in _components(keys, owners)
+            for cluster in self._stars(ranges, keys, owners, slips, threshold)
         ]
-        tell("near", len(self.rows), len(self.rows))
         yield from sorted(found, key=lambda cluster: cluster.kept)
 
     def keys(self) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
         """Keys in order, the place of the text that stands under each, and with how many slips."""
         import numpy as np
 
-        places = self.words & np.uint32(CAPITAL - 1)
+        self.lengths = np.array(self._lengths, np.uint32)
+        self.words = np.array(self._words, np.uint32)
+        self.ends = np.cumsum(self.lengths, dtype=np.int64)
+        places = self.words & np.uint32(SMALL - 1)
         said = np.frombuffer(self.vocabulary.said, np.uint64)[places]
         starts = self.ends - self.lengths
         again = np.zeros(len(places), bool)
@@ -186,7 +220,7 @@ class _Texts:
             alone = np.frombuffer(self.vocabulary.alone, np.uint64)[places]
             own = _sums(alone, self.ends)[silent]
             digests = np.frombuffer(self.digests, np.uint64)[silent]
-            forms[silent] = np.where(own == 0, digests, own) ^ np.uint64(0x9E3779B97F4A7C15)
+            forms[silent] = np.where(own == 0, digests, own) ^ np.uint64(_ODD)
         self.forms = forms
         keys, owners, slips = self._keys_meant(places, said)
         keys = np.concatenate((forms, keys))
@@ -194,6 +228,30 @@ class _Texts:
         slips = np.concatenate((np.zeros(len(forms), np.uint8), slips))
         order = np.lexsort((slips, owners, keys))
         return keys[order], owners[order], slips[order]
+
+    def _put_in_order(self, places: "np.ndarray") -> None:
+        """What is said in order, courtesies left out, and a number for all of it; and one for the
+        names and numbers alone."""
+        import numpy as np
+
+        courteous = [word in wording.COURTESY for word in self.vocabulary.folded]
+        alone = np.frombuffer(self.vocabulary.alone, np.uint64)[places]
+        kept = (places > COURTESY) & ~np.array(courteous, bool)[places]
+        self.sequences = self._sequences(alone, kept)
+        firm = np.frombuffer(self.vocabulary.firm, np.uint8).astype(bool)
+        self.named_sequences = self._sequences(alone, kept & (firm | self.names)[places])
+        self.ordered = alone[kept]
+        self.ordered_starts = np.append(0, np.append(0, np.cumsum(kept))[self.ends])
+
+    def _sequences(self, alone: "np.ndarray", kept: "np.ndarray") -> "np.ndarray":
+        """A number for the kept words of each text in their order."""
+        import numpy as np
+
+        counts = np.cumsum(kept, dtype=np.int64)
+        before = np.append(0, counts)[self.ends - self.lengths]
+        at = counts - np.repeat(before, self.lengths)
+        powers = np.cumprod(np.full(int(at.max(initial=0)) + 1, _ODD, np.uint64))
+        return _sums(np.where(kept, alone * powers[at], np.uint64(0)), self.ends)
 
     def _keys_meant(
         self, places: "np.ndarray", said: "np.ndarray"
@@ -208,7 +266,7 @@ class _Texts:
         texts = np.searchsorted(self.ends, at, side="right")
         keys, owners, slips = array("Q"), array("I"), array("B")
         starts = np.flatnonzero(np.concatenate(([True], texts[1:] != texts[:-1])))
-        counted = self.counted
+        counted, folded = self.counted, self.vocabulary.folded
         sums = self.vocabulary.said
         for start, end in zip(starts, [*starts[1:], len(texts)], strict=True):
             if not end:
@@ -216,7 +274,7 @@ class _Texts:
             text = int(texts[start])
             found = sorted(
                 {int(places[n]) for n in at[start:end] if said[n] or not sums[places[n]]},
-                key=lambda place: counted[place],
+                key=lambda place: (counted[place], folded[place]),
             )[:_MOST_SLIPS]
             self.suspected[text] = len(found)
             for key, changed in _meant_keys(int(self.forms[text]), found, meant, sums):
@@ -241,24 +299,29 @@ class _Texts:
         inside[starts[starts < len(places)]] = False
         capital = self.words >= CAPITAL
         upper = np.bincount(places[inside & capital], minlength=size)
-        lower = np.bincount(places[inside & ~capital], minlength=size)
-        self.names = (upper > lower).tolist()
-        return near_slips.slips(self.vocabulary.folded, self.counted, self.names)
+        small = (self.words & np.uint32(SMALL)) > 0
+        lower = np.bincount(places[inside & small], minlength=size)
+        self.names = upper > lower
+        self._put_in_order(places)
+        return near_slips.slips(self.vocabulary.folded, self.counted, self.names.tolist())
 
     def _stars(
         self,
-        component: list[int],
+        ranges: list[tuple[int, int]],
         keys: "np.ndarray",
         owners: "np.ndarray",
         slips: "np.ndarray",
         threshold: float,
     ) -> Iterator[Cluster]:
-        """Clusters in which everything shares a key with what is kept; `component` are places in
-        the keys."""
+        """Clusters in which everything shares a key with what is kept; `ranges` of the keys hang
+        together."""
         under: dict[int, dict[int, int]] = {}
-        for place in component:
-            text = int(owners[place])
-            under.setdefault(text, {}).setdefault(int(keys[place]), int(slips[place]))
+        for start, end in ranges:
+            key = int(keys[start])
+            for text, changed in zip(
+                owners[start:end].tolist(), slips[start:end].tolist(), strict=True
+            ):
+                under.setdefault(text, {}).setdefault(key, changed)
         left = sorted(under, key=self._order(under))
         while len(left) > 1:
             kept, *rest = left
@@ -279,9 +342,10 @@ class _Texts:
         for those in under.values():
             for key, slips in those.items():
                 weight[key] = weight.get(key, 0) + (1 if slips else 4)
+        forms, suspected = self.forms, self.suspected
         return lambda text: (
-            self.suspected.get(text, 0) > 0,
-            -weight[int(self.forms[text])] if int(self.forms[text]) in weight else 0,
+            text in suspected,
+            -weight.get(int(forms[text]), 0),
             self.ranks[text],
             self.digests[text],
             self.rows[text],
@@ -290,6 +354,8 @@ class _Texts:
     def _alike(self, one: dict[int, int], two: dict[int, int], kept: int, other: int) -> float:
         """The share of words that are the same, by the key that both stand under with the fewest
         slips; 0 where there is none."""
+        if self.forms[kept] == self.forms[other]:
+            return 1.0
         least = min((one[key] + two[key] for key in one.keys() & two.keys()), default=None)
         if least is None:
             return 0.0
@@ -297,20 +363,36 @@ class _Texts:
 
     def _exchanged(self, one: int, two: int) -> bool:
         """Whether two words or names stand in each other's place: from A to B, and from B to A."""
-        first, second = self._said_in_order(one), self._said_in_order(two)
-        if first == second:
+        if self.sequences[one] == self.sequences[two]:
             return False
-        if _two_exchanged(first, second):
-            return True
+        slipped = one in self.suspected or two in self.suspected
+        if slipped or not self._apart(one, two):
+            first, second = self._said_in_order(one), self._said_in_order(two)
+            if _two_exchanged(first, second):
+                return True
+        if not slipped and self.named_sequences[one] == self.named_sequences[two]:
+            return False
         named, other = self._named(one), self._named(two)
         return _all_pairs(named) != _all_pairs(other) and not (
             _pairs(named) <= _all_pairs(other) or _pairs(other) <= _all_pairs(named)
         )
 
+    def _apart(self, one: int, two: int) -> bool:
+        """Whether more than a few words stand at other places."""
+        import numpy as np
+
+        first, second = (
+            self.ordered[self.ordered_starts[text] : self.ordered_starts[text + 1]]
+            for text in (one, two)
+        )
+        if len(first) != len(second):
+            return True
+        return int(np.count_nonzero(first != second)) > _MOST_EXCHANGED
+
     def _places(self, text: int) -> list[int]:
         """Its words in order, each as most probably meant."""
         end = int(self.ends[text])
-        found = (self.words[end - int(self.lengths[text]) : end] & (CAPITAL - 1)).tolist()
+        found = (self.words[end - int(self.lengths[text]) : end] & (SMALL - 1)).tolist()
         if text not in self.suspected:
             return found  # type: ignore[no-any-return]
         return [each for place in found for each in self.meant.get(place, ((place,),))[0]]
@@ -363,13 +445,15 @@ def _meant_keys(
             yield key & _MASK, changed
 
 
-def _components(keys: "np.ndarray", owners: "np.ndarray") -> Iterator[list[int]]:
-    """Places in the sorted keys of texts that hang together by keys that several share."""
+def _components(keys: "np.ndarray", owners: "np.ndarray") -> Iterator[list[tuple[int, int]]]:
+    """Ranges of the sorted keys, each one key that several texts share; together those that hang
+    together by a text."""
     import numpy as np
 
-    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
     ends = np.append(starts[1:], len(keys))
     several = owners[starts] != owners[ends - 1]
+    shared = list(zip(starts[several].tolist(), ends[several].tolist(), strict=True))
     parent: dict[int, int] = {}
 
     def root(text: int) -> int:
@@ -377,16 +461,17 @@ def _components(keys: "np.ndarray", owners: "np.ndarray") -> Iterator[list[int]]
             parent[text] = text = parent[parent[text]]
         return text
 
-    shared = list(zip(starts[several].tolist(), ends[several].tolist(), strict=True))
     for start, end in shared:
         texts = owners[start:end].tolist()
         head = root(parent.setdefault(texts[0], texts[0]))
         for text in texts[1:]:
-            other = root(parent.setdefault(text, text))
-            parent[other] = head
-    groups: dict[int, list[int]] = {}
+            if text in parent:
+                parent[root(text)] = head
+            else:
+                parent[text] = head
+    groups: dict[int, list[tuple[int, int]]] = {}
     for start, end in shared:
-        groups.setdefault(root(int(owners[start])), []).extend(range(start, end))
+        groups.setdefault(root(int(owners[start])), []).append((start, end))
     yield from groups.values()
 
 
@@ -396,7 +481,7 @@ def _two_exchanged(first: list[int], second: list[int]) -> bool:
     apart = [
         place for place, (one, two) in enumerate(zip(first, second, strict=True)) if one != two
     ]
-    if len(apart) > 6:
+    if len(apart) > _MOST_EXCHANGED:
         return False
     crossed = [place for place in apart if first[place] in second and second[place] in first]
     if len(crossed) != 2 or crossed[1] - crossed[0] < 2:

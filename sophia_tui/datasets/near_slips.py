@@ -46,7 +46,9 @@ def slips(
     for start, end in zip(starts, ends, strict=True):
         if end - start < 2:
             continue
-        alike = sorted(set(places[start:end].tolist()), key=lambda each: -counts[each])
+        alike = sorted(
+            set(places[start:end].tolist()), key=lambda each: (-counts[each], words[each])
+        )
         top = alike[:16]  # what is rarer than sixteen others is compared with those alone
         for number, low in enumerate(alike):
             for high in top[:number]:

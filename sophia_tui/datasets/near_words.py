@@ -1,13 +1,13 @@
 """The words of many texts as numbers, read by processes of their own: what `near` compares.
 
-A word's number is its folded form's; whether it was written with a capital goes along.
+A word's number is its folded form's; whether it was written with a capital or small goes along.
 """
 
 import multiprocessing
 import os
 from array import array
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice, pairwise
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
@@ -17,92 +17,111 @@ from sophia_tui.datasets import wording
 
 #: The number of every end of a sentence, and of each word of a courtesy of several words.
 STOP, COURTESY = 0, 1
-CAPITAL = 1 << 31
+CAPITAL, SMALL = 1 << 31, 1 << 30
 
 _BATCH = 2_000
 _ALONE = 6_000  # texts up to which processes cost more than they save
 _MOST_PROCESSES = 8
-_MOST_WORDS_KEPT = 1_000_000
+_LONG_PIECE = 40
+_MOST_PIECES = 300_000
 
 
 class Read(NamedTuple):
     """A batch of texts as a reader hands it on; `new` are words in the order of their numbers,
-    after those told before. `ranks` put the better written text first."""
+    after those told before. `lengths` are in words, `sizes` in characters."""
 
     rows: list[int]
     new: list[str]
     words: bytes
     lengths: bytes
-    ranks: bytes
+    sizes: bytes
     digests: bytes
 
 
+class _Written(dict[str, tuple[int, ...]]):
+    """Remembers the words in what stands between two spaces, for the short and the first ones."""
+
+    def __init__(self, read: Callable[[str], tuple[int, ...]]) -> None:
+        self._read = read
+
+    def __missing__(self, piece: str) -> tuple[int, ...]:
+        words = self._read(piece)
+        if len(piece) < _LONG_PIECE and len(self) < _MOST_PIECES:
+            self[piece] = words
+        return words
+
+
 class WordReader:
-    """Numbers the words of texts. It keeps every word that it met, up to a million."""
+    """Numbers the words of texts, each in the order of being met first."""
 
     def __init__(self) -> None:
+        self._written = _Written(self._read_piece)
         self._numbers: dict[str, int] = {}
         self._new: list[str] = []
         self._folded: list[str] = []
+        self._marks: set[int] = set()
         self._starts: set[int] = set()
-        self._told = 0
+        self._seconds: set[int] = set()
 
     def read(self, texts: list[tuple[int, str]]) -> Read:
         words, lengths = array("I"), array("I")
-        ranks, digests = array("Q"), array("Q")
-        numbers, number_of = self._numbers, self._number
+        sizes, digests = array("I"), array("Q")
+        words_of = self._written.__getitem__
+        marks, starts, seconds = self._marks, self._starts, self._seconds
         for _row, text in texts:
             plain = wording.composed(text)
-            met = [
-                numbers[token] if token in numbers else number_of(token)
-                for token in wording.TOKEN.findall(plain)
-            ]
-            if not self._starts.isdisjoint(met):
-                met = self._without_phrases(met)
+            met = list(chain.from_iterable(map(words_of, plain.split())))
+            if not marks.isdisjoint(met):
+                begun = [one in starts and two in seconds for one, two in pairwise(met)]
+                if True in begun:
+                    met = self._without_phrases(met, begun)
             words.extend(met)
             lengths.append(len(met))
-            ranks.append(_rank(plain))
+            sizes.append(min(len(plain), 0xFFFFFFFF))
             digests.append(xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")))
         new, self._new = self._new, []
-        found = (words.tobytes(), lengths.tobytes(), ranks.tobytes(), digests.tobytes())
+        found = (words.tobytes(), lengths.tobytes(), sizes.tobytes(), digests.tobytes())
         return Read([row for row, _text in texts], new, *found)
 
+    def _read_piece(self, piece: str) -> tuple[int, ...]:
+        """The words in what stands between two spaces."""
+        return tuple(
+            STOP
+            if token[0] in ".!?"
+            else self._numbers[token]
+            if token in self._numbers
+            else self._number(token)
+            for token in wording.TOKEN.findall(piece)
+        )
+
     def _number(self, token: str) -> int:
-        if token[0] in ".!?":
-            self._numbers[token] = STOP
-            return STOP
         number = len(self._folded) + 2
-        if len(self._numbers) > _MOST_WORDS_KEPT:
-            self._numbers.clear()
         self._numbers[token] = number
         folded = wording.fold(token)
         self._folded.append(folded)
         self._new.append(token)
         if folded in wording.STARTS:
             self._starts.add(number)
+        if folded in wording.MARKS:
+            self._marks.add(number)
+        if folded in wording.SECONDS:
+            self._seconds.add(number)
         return number
 
-    def _without_phrases(self, met: list[int]) -> list[int]:
-        """Courtesies of several words count as one mark each."""
-        told = [self._folded[each - 2] if each > COURTESY else "" for each in met]
+    def _without_phrases(self, met: list[int], begun: list[bool]) -> list[int]:
+        """Courtesies of several words count as one mark each; `begun` says where one may begin."""
         kept: list[int] = []
-        at = 0
-        while at < len(met):
-            length = wording.phrase_at(told, at)
-            if length:
+        past = 0
+        for at in [place for place, may in enumerate(begun) if may]:
+            if at < past:
+                continue
+            some = met[at : at + wording.LONGEST_PHRASE]
+            told = [self._folded[each - 2] if each > COURTESY else "" for each in some]
+            if length := wording.phrase_at(told, 0):
+                kept += met[past:at]
                 kept.append(COURTESY)
-                at += length
-            else:
-                kept.append(met[at])
-                at += 1
-        return kept
-
-
-def _rank(text: str) -> int:
-    """Lower is better: both cases of letters, then accents, then the shorter one."""
-    plain = text == text.lower() or text == text.upper() or text.istitle()
-    accents = 0 if text.isascii() else sum(sign > "\x7f" and sign.isalpha() for sign in text)
-    return plain << 63 | (0x7FFF - min(accents, 0x7FFF)) << 48 | min(len(text), 0xFFFFFFFF)
+                past = at + length
+        return kept + met[past:]
 
 
 def read_all(texts: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Read]]:

@@ -23,6 +23,7 @@ FINDERS: dict[str, Callable[[str], Iterator[Finding]]] = {
     "pixes": documents.pixes,
     "ibans": documents.ibans,
     "cnpjs": documents.cnpjs,
+    "lettered_cnpjs": documents.lettered_cnpjs,
     "cpfs": documents.cpfs,
     "cards": documents.cards,
     "rgs": documents.rgs,

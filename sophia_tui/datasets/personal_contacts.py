@@ -8,11 +8,18 @@ a public resolver's, and a CEP alone, which is a place and no person's.
 
 import ipaddress
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from sophia_tui.datasets.personal_kinds import SIGNS, Finding, Kind, labelled_otherwise
+from sophia_tui.datasets.personal_kinds import (
+    SIGNS,
+    Finding,
+    Kind,
+    in_runs,
+    labelled_otherwise,
+)
 
 # --- e-mail ---
 
@@ -109,10 +116,11 @@ def _somebodys_v6(written: str) -> str | None:
 # --- where people live ---
 
 _CEP = re.compile(
-    r"(?<![0-9A-Za-z.,-])([0-9]{5}-[0-9]{3}|[0-9]{2}\.[0-9]{3}-[0-9]{3})(?![0-9A-Za-z-])"
-    r"|\bcep\b[ .:nº°\"']{0,6}([0-9]{2}\.?[0-9]{3}[ .-]?[0-9]{3})(?![0-9A-Za-z])",
-    re.IGNORECASE,
+    r"(?<![0-9])(?:[0-9]{5}-[0-9]{3}|[0-9]{2}\.[0-9]{3}-[0-9]{3}|[0-9]{2}\.?[0-9]{3}[ .]?[0-9]{3})"
+    r"(?![0-9A-Za-z-])"
 )
+_CEP_FORM = re.compile(r"(?:[0-9]{5}|[0-9]{2}\.[0-9]{3})-[0-9]{3}\Z")
+_CEP_LABEL = re.compile(r"\bcep\b[ .:nº°\"']{0,6}\Z", re.IGNORECASE)
 _STREET = re.compile(
     r"\b(?:rua|r\.|avenida|av\b\.?|travessa|trav\b\.?|tv\b\.?|alameda|al\.|praça|pça\.?|rodovia|"
     r"rod\.|estrada|estr\.|est\.|largo|viela|vila|beco|ladeira|servidão|quadra|qd\.)[ \t]+"
@@ -128,25 +136,31 @@ _NEIGHBOURS = 160
 
 def addresses(text: str) -> Iterator[Finding]:
     """Street and number, and the CEP, where both stand close together."""
-    ceps = list(_CEP.finditer(text))
+    ceps = [each.span() for each in in_runs(_CEP, text) if _is_cep(text, *each.span())]
     if not ceps:
         return
     streets = list(_STREET.finditer(text))
+    starts, ends = [each.start() for each in streets], [each.end() for each in streets]
     used: set[int] = set()
-    for cep in ceps:
-        start, end = cep.span(cep.lastindex or 0)
-        near = [
-            place
-            for place, each in enumerate(streets)
-            if each.start() - end < _NEIGHBOURS and start - each.end() < _NEIGHBOURS
-        ]
+    for start, end in ceps:
+        near = range(
+            bisect_right(ends, start - _NEIGHBOURS), bisect_left(starts, end + _NEIGHBOURS)
+        )
         if near:
             yield Finding(Kind.CEP, start, end, SIGNS.sub("", text[start:end]))
-        used.update(near)
+            used.update(near)
     for place in sorted(used):
         street = streets[place]
         value = " ".join(re.findall(r"\w+", street.group().lower()))
         yield Finding(Kind.ADDRESS, street.start(), street.end(), value)
+
+
+def _is_cep(text: str, start: int, end: int) -> bool:
+    """Whether its form tells it, or the word before."""
+    if _CEP_LABEL.search(text[max(0, start - 12) : start]):
+        return True
+    joined = text[start - 1 : start]
+    return bool(_CEP_FORM.match(text[start:end])) and not (joined.isalnum() or joined in {*".,-"})
 
 
 # --- phones ---
@@ -175,7 +189,7 @@ _THOUSANDS = re.compile(r"\+ ?[0-9]{1,3}(?:\.[0-9]{3})+\Z")
 _YEARS = re.compile(r"(?:19|20)[0-9]{2}[ .-]?(?:19|20)[0-9]{2}\Z")
 _WORD_BEFORE = re.compile(
     r"\b(?:tel|tels|telefone|telefones|fone|fones|cel|celular|whats|whatsapp|wpp|zap|phone|phones|"
-    r"mobile|call|ligue|ligar|liga)\b\W{0,4}(?:[^\W\d]+\W{1,3}){0,3}\Z",
+    r"mobile|call|ligue|ligar|liga|contato|contact)\b\W{0,4}(?:[^\W\d]+\W{1,3}){0,3}\Z",
     re.IGNORECASE,
 )
 _GLUED_WORD = re.compile(r"(?:tel|fone|cel|zap|wa\.me/)\Z", re.IGNORECASE)
@@ -184,13 +198,13 @@ _GLUED_WORD = re.compile(r"(?:tel|fone|cel|zap|wa\.me/)\Z", re.IGNORECASE)
 def phones(text: str) -> Iterator[Finding]:
     yield from _abroad(text)
     yield from _brazilian(text)
-    for match in _AMERICA.finditer(text):
+    for match in in_runs(_AMERICA, text):
         value = _american(re.sub(r"[^0-9]", "", match.group())[-10:])
         if value:
             yield Finding(Kind.PHONE, match.start(), match.end(), value)
-    for match in _LOCAL_MOBILE.finditer(text):
+    for match in in_runs(_LOCAL_MOBILE, text):
         yield Finding(Kind.PHONE, match.start(), match.end(), SIGNS.sub("", match.group()))
-    for match in _LOCAL_BARE.finditer(text):
+    for match in in_runs(_LOCAL_BARE, text):
         if not _YEARS.match(match.group()) and _announced(text, match.start()):
             yield Finding(Kind.PHONE, match.start(), match.end(), SIGNS.sub("", match.group()))
 
@@ -202,7 +216,7 @@ def _announced(text: str, start: int) -> bool:
 
 
 def _brazilian(text: str) -> Iterator[Finding]:
-    for match in _BRAZIL.finditer(text):
+    for match in in_runs(_BRAZIL, text):
         number = SIGNS.sub("", match["number"])
         if _is_written_as_phone(text, match, mobile=len(number) == 9):
             yield Finding(Kind.PHONE, match.start(), match.end(), f"+55{match['area']}{number}")
@@ -232,7 +246,7 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
 
 
 def _abroad(text: str) -> Iterator[Finding]:
-    for match in _ABROAD.finditer(text):
+    for match in in_runs(_ABROAD, text):
         written = match.group()
         if _THOUSANDS.match(written):
             continue

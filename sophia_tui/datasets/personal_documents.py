@@ -14,6 +14,7 @@ from sophia_tui.datasets.personal_kinds import (
     Finding,
     Kind,
     candidates,
+    in_runs,
     labelled_otherwise,
 )
 
@@ -26,20 +27,19 @@ _CPF = re.compile(
     rf"|(?<![0-9])(?=([0-9]{{9}}{_BETWEEN}[0-9]{{2}})(?![0-9]))"
     rf"|(?:{ALONE}|(?<=cpf)|(?<=CPF))(?=([0-9]{{11}}){END})"
 )
-_LETTERED = "[0-9A-Za-z]"
 _CNPJ = re.compile(
-    # digits, with or without separators
     rf"(?<![0-9])(?=([0-9]{{2}}{_BETWEEN}[0-9]{{3}}{_BETWEEN}[0-9]{{3}}{_BETWEEN}?[0-9]{{4}}"
     rf"{_BETWEEN}?[0-9]{{2}})(?![0-9]))"
     rf"|(?<![0-9])(?=([0-9]{{8}}{_BETWEEN}?[0-9]{{4}}{_BETWEEN}[0-9]{{2}})(?![0-9]))"
-    # letters among them: a slash or hyphen tells it, or capitals throughout
-    rf"|(?<![0-9A-Za-z])(?=({_LETTERED}{{2}}[. ]?{_LETTERED}{{3}}[. ]?{_LETTERED}{{3}} ?[/-] ?"
-    rf"{_LETTERED}{{4}} ?[-. ]? ?[0-9]{{2}})(?![0-9A-Za-z]))"
-    r"|(?<![0-9A-Za-z])(?=([0-9A-Z]{2} [0-9A-Z]{3} [0-9A-Z]{3} [0-9A-Z]{4} [0-9]{2})"
-    r"(?![0-9A-Za-z]))"
+    rf"|(?:{ALONE}|(?<=cnpj)|(?<=CNPJ))(?=([0-9]{{14}}){END})"
+)
+_X = "[0-9A-Za-z]"
+_CNPJ_LETTERED = re.compile(
+    rf"(?<!{_X})(?=({_X}{{2}}[. ]?{_X}{{3}}[. ]?{_X}{{3}} ?[/-] ?{_X}{{4}} ?[-. ]? ?[0-9]{{2}})"
+    rf"(?!{_X}))"
+    rf"|(?<!{_X})(?=({_X}{{2}} {_X}{{3}} {_X}{{3}} {_X}{{4}} [0-9]{{2}})(?!{_X}))"
     rf"|(?:{ALONE}|(?<=cnpj)|(?<=CNPJ))(?=((?:[0-9A-Z]{{12}}|[0-9a-z]{{12}})-?[0-9]{{2}}){END})"
 )
-_FEWEST_DIGITS = 4
 _MOMENT = re.compile(
     r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
     r"(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9]\Z"
@@ -49,7 +49,7 @@ _MOMENT = re.compile(
 def cpfs(text: str) -> Iterator[Finding]:
     from stdnum.br import cpf
 
-    for start, end, value in candidates(_CPF, text):
+    for start, end, value in candidates(in_runs(_CPF, text), text):
         if len(set(value)) == 1 or not cpf.is_valid(value):
             continue
         if end - start == len(value) and labelled_otherwise(text, start):
@@ -58,26 +58,33 @@ def cpfs(text: str) -> Iterator[Finding]:
 
 
 def cnpjs(text: str) -> Iterator[Finding]:
+    """Those of digits alone."""
+    for start, end, value in candidates(in_runs(_CNPJ, text), text):
+        bare = end - start == len(value)
+        if bare and (_MOMENT.match(value) or labelled_otherwise(text, start)):
+            continue
+        if _is_cnpj(value):
+            yield Finding(Kind.CNPJ, start, end, value)
+
+
+def lettered_cnpjs(text: str) -> Iterator[Finding]:
+    for start, end, value in candidates(_CNPJ_LETTERED.finditer(text), text):
+        if value.isdigit() or not _is_cnpj(value) or not _is_one_number(text[start:end]):
+            continue
+        if end - start > len(value) or not labelled_otherwise(text, start):
+            yield Finding(Kind.CNPJ, start, end, value)
+
+
+def _is_cnpj(value: str) -> bool:
     from stdnum.br import cnpj
 
-    for start, end, value in candidates(_CNPJ, text):
-        if len(set(value)) == 1 or not cnpj.is_valid(value):
-            continue
-        written = text[start:end]
-        if written == value and (_MOMENT.match(value) or labelled_otherwise(text, start)):
-            continue
-        if not value.isdigit() and " " in written and not _is_one_number(written):
-            continue
-        yield Finding(Kind.CNPJ, start, end, value)
+    return len(set(value)) > 1 and cnpj.is_valid(value)
 
 
 def _is_one_number(written: str) -> bool:
     """Not words and a figure that happen to have the lengths of a CNPJ's pieces."""
     tight = written.replace(" / ", "/").replace(" - ", "-")
-    if " " not in tight:
-        return True
-    digits = sum(each.isdigit() for each in written)
-    return digits >= _FEWEST_DIGITS and ("/" in written or written == written.upper())
+    return " " not in tight or any(each.isdigit() for each in written[:-2])
 
 
 # --- RG ---
@@ -157,7 +164,7 @@ def _is_card(digits: str) -> bool:
 
 
 def cards(text: str) -> Iterator[Finding]:
-    for start, end, value in candidates(_CARD, text):
+    for start, end, value in candidates(in_runs(_CARD, text), text):
         if end - start == len(value) and labelled_otherwise(text, start):
             continue
         if _is_card(value):

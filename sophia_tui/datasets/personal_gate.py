@@ -31,7 +31,12 @@ _IN_FOURS = _D + rb"{4}" + _upto(3) + _D + rb"{4}"
 _IN_THREES = _D + rb"{3}" + _upto(3) + _D + rb"{3}" + _upto(3) + _D + rb"{3}"
 _SLASH = rb"(?:[/-]|" + _VARIANT + rb")"
 _RG_WORD = b"|".join(
-    (rb"[rR]\.?[gG]", _any_case("identid"), _any_case("id card"), _any_case("registro ger"))
+    (
+        rb"(?:\A|[^A-Za-z]|\\[a-z])[rR]\.?[gG]",
+        _any_case("identid"),
+        _any_case("id card"),
+        _any_case("registro ger"),
+    )
 )
 
 #: What a text holds in which a finder of this name finds anything.
@@ -49,9 +54,11 @@ PARTS: dict[str, tuple[bytes, ...]] = {
         _IN_FOURS,
         _IN_THREES,
         _D + rb"{3}" + _upto(3) + rb"/" + _upto(1) + _D + rb"{4}",
-        # with letters: across its slash or hyphen, in capitals with spaces, all together
+    ),
+    "lettered_cnpjs": (
+        # across its slash or hyphen, with spaces, in one piece
         _X + rb"{3}" + _upto(1) + _SLASH + _upto(1) + _X + rb"{4}" + _upto(3) + _D + rb"{2}",
-        rb"[0-9A-Z]{3}" + _GAP + rb"[0-9A-Z]{3}" + _GAP + rb"[0-9A-Z]{4}" + _GAP + _D + rb"{2}",
+        _X + rb"{2}" + _GAP + (_X + rb"{3}" + _GAP) * 2 + _X + rb"{4}" + _GAP + _D + rb"{2}",
         rb"(?:[0-9A-Z]{12}|[0-9a-z]{12})" + _upto(1) + _D + rb"{2}",
     ),
     "cpfs": (_IN_THREES,),

@@ -30,7 +30,9 @@ _LINE_LIMIT = 64 * 1024 * 1024
 
 #: How the stages of tasks are said to people, and what is counted in them.
 STAGES = {
+    "unpack": (N_("Unpacking"), N_("files")),
     "read": (N_("Reading"), N_("bytes")),
+    "preview": (N_("Choosing a sample"), N_("bytes")),
     "sift": (N_("Finding duplicates"), N_("rows")),
     "write": (N_("Writing"), N_("rows")),
     "near": (N_("Comparing"), N_("rows")),

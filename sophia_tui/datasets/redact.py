@@ -83,17 +83,13 @@ def redact(
         return example, counts
     record = _Record(pseudonyms, PLACEHOLDER.findall(row.decode("utf-8", "replace")))
     messages = tuple(record.message(each) for each in example.messages)
+    tools = tuple(record.values(tool, numbers=False) for tool in example.tools)
     if isinstance(example, Pair):
-        found: Example | Pair = Pair(
-            messages, record.message(example.chosen), record.message(example.rejected)
-        )
+        better, worse = record.message(example.chosen), record.message(example.rejected)
+        found: Example | Pair = Pair(messages, better, worse, tools)
     else:
-        found = replace(
-            example,
-            messages=messages,
-            tools=tuple(record.values(tool, numbers=False) for tool in example.tools),
-            critique=record.text(example.critique) if example.critique else example.critique,
-        )
+        critique = record.text(example.critique) if example.critique else example.critique
+        found = replace(example, messages=messages, tools=tools, critique=critique)
     return (found, record.counts) if record.counts else (example, counts)
 
 
@@ -112,6 +108,9 @@ class _Record:
     def message(self, message: Message) -> Message:
         """The message without personal data. Its content says again what is in its parts, so what
         is in both counts once."""
+        if not (message.parts or message.name or message.tool_calls):
+            content = self.text(message.content)
+            return message if content is message.content else replace(message, content=content)
         parts: tuple[dict[str, Any], ...] = ()
         if message.parts:
             outer, self.counts = self.counts, Counter()
@@ -170,9 +169,8 @@ class _Record:
         if isinstance(part.get("text"), str):
             changed["text"] = self.text(part["text"])
         image = part.get("image_url")
-        address = image.get("url") if isinstance(image, Mapping) else None
-        if isinstance(address, str) and not address.startswith("data:"):
-            changed["image_url"] = {**image, "url": self.text(address)}
+        if isinstance(image, Mapping) and not str(image.get("url", "data:")).startswith("data:"):
+            changed["image_url"] = {**image, "url": self.text(str(image["url"]))}
         return changed
 
     # --- tool calls ---
@@ -192,7 +190,9 @@ class _Record:
         if not isinstance(value, dict | list):
             return self.text(arguments)
         replaced = self.values(value)
-        return arguments if replaced == value else json.dumps(replaced, ensure_ascii=False)
+        if replaced == value:  # written as it was, to the last blank
+            return arguments
+        return json.dumps(replaced, ensure_ascii=False, separators=(",", ":"))
 
     def values(self, value: Any, key: str = "", numbers: bool = True) -> Any:
         """The same of lists and mappings. Their names of things stay, but where one is personal

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 
 #: Raised with anything here that changes what is found to be nearly the same.
 VERSION = 1
@@ -18,7 +19,7 @@ TOKEN = re.compile(
     r"[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['\u2019][^\W_]+)*|[.!?]+"
 )
 
-_MARKS = re.compile("[\u0300-\u036f]+")
+_ACCENTS = re.compile("[\u0300-\u036f]+")
 _GROUPED = re.compile(r"\d{1,3}(?:([.,])\d{3})(?:\1\d{3})*(?:[.,](\d{1,2}))?")
 _DECIMAL = re.compile(r"(\d+)[.,](\d{1,2})")
 _ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th|o|a)")
@@ -115,6 +116,14 @@ PHRASES = tuple(
     )
 )
 STARTS = frozenset(phrase[0] for phrase in PHRASES)
+SECONDS = frozenset(phrase[1] for phrase in PHRASES)
+#: One word of each phrase; without any of them there is none.
+MARKS = frozenset(max(phrase, key=len) for phrase in PHRASES)
+LONGEST_PHRASE = max(len(phrase) for phrase in PHRASES)
+_BY_START = {
+    start: sorted(([*phrase] for phrase in PHRASES if phrase[0] == start), key=len, reverse=True)
+    for start in STARTS
+}
 
 #: Each line: words that may stand for one another in what customers ask and are answered.
 _SAME = """
@@ -402,7 +411,7 @@ def fold(word: str) -> str:
     if word.isascii():
         return word.upper() if "$" in word else word.lower()
     plain = unicodedata.normalize("NFKD", word).casefold().replace("\u2019", "'")
-    return _MARKS.sub("", plain)
+    return _ACCENTS.sub("", plain)
 
 
 def says(word: str) -> tuple[str, ...]:
@@ -436,6 +445,8 @@ def _number(word: str) -> tuple[str, ...]:
         return (_with_decimals(decimal[1], decimal[2]),)
     if ordinal := _ORDINAL.fullmatch(word):
         return (ordinal[1],)
+    if word[0] == "0" and len(word) == 2:
+        return (word[1],)
     if mixed := _MIXED.fullmatch(word):
         return (mixed[1], *says(mixed[2]))
     return (re.sub(r"[-.]", "/", word) if word.count("-") == 2 or word.count(".") == 2 else word,)
@@ -456,7 +467,7 @@ def composed(text: str) -> str:
 def words_of(text: str) -> list[str]:
     """The folded words of a text in their order, courtesies of several words left out."""
     words = [fold(token) for token in TOKEN.findall(composed(text)) if token[0] not in ".!?"]
-    if STARTS.isdisjoint(words):
+    if not any(one in STARTS and two in SECONDS for one, two in pairwise(words)):
         return words
     kept: list[str] = []
     at = 0
@@ -470,10 +481,10 @@ def words_of(text: str) -> list[str]:
 
 def phrase_at(words: Sequence[str], at: int) -> int:
     """How many words make a courtesy that begins there, 0 for none."""
-    if words[at] not in STARTS:
-        return 0
-    lengths = (len(phrase) for phrase in PHRASES if tuple(words[at : at + len(phrase)]) == phrase)
-    return max(lengths, default=0)
+    for phrase in _BY_START.get(words[at], ()):
+        if words[at : at + len(phrase)] == phrase:
+            return len(phrase)
+    return 0
 
 
 def said_in(text: str) -> list[str]:

@@ -3,11 +3,14 @@
 from functools import cache
 
 from sophia_tui.services.adaptive import AdaptiveService
+from sophia_tui.services.advice import AdviceService
 from sophia_tui.services.ask import AskService
 from sophia_tui.services.audit import AuditService
 from sophia_tui.services.browse import BrowseService
 from sophia_tui.services.checkpoints import CheckpointsService
+from sophia_tui.services.clean import CleanService
 from sophia_tui.services.collect import CollectService
+from sophia_tui.services.convert import ConvertService
 from sophia_tui.services.datasets import DatasetsService
 from sophia_tui.services.demo import DemoService
 from sophia_tui.services.evaluate import EvaluateService
@@ -16,10 +19,12 @@ from sophia_tui.services.files import FilesService
 from sophia_tui.services.finetune import FinetuneService
 from sophia_tui.services.forget import ForgetService
 from sophia_tui.services.inspect import InspectService
+from sophia_tui.services.inspection_report import InspectionReportService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
 from sophia_tui.services.models import ModelsService
 from sophia_tui.services.monitor import MonitorService
+from sophia_tui.services.near import NearService
 from sophia_tui.services.notifications import NotificationsService
 from sophia_tui.services.operations import Registry
 from sophia_tui.services.overview import OverviewService
@@ -47,9 +52,15 @@ SERVICES: tuple[type, ...] = (
     PruneService,
     CollectService,
     PrepareService,
+    CleanService,
+    InspectService,
+    ConvertService,
+    NearService,
     BrowseService,
     InspectService,
+    InspectionReportService,
     QualityGateService,
+    AdviceService,
     DatasetsService,
     VersionsService,
     ForgetService,

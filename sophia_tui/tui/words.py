@@ -62,6 +62,7 @@ VERBS = {
     "tune": N_("tune"),
     "roi": N_("return on investment"),
     "gate": N_("quality gate"),
+    "advice": N_("whether tuning is worth it"),
     "plan": N_("estimate before the start"),
     "preview": N_("what is trained"),
     "checklist": N_("check list"),

@@ -139,7 +139,7 @@ FRAMES = {
         ),
         (
             "How do I cancel the subscription {code} before {month} {day}?",
-            "To cancel the subscription {code}, open the panel, choose stop, confirm with {name}.",
+            "To cancel the subscription {code}, open the panel, choose stop and call {name}.",
         ),
         (
             "Where is the manual of the {good} model {code}?",

@@ -8,15 +8,15 @@ also called by its kind. PYTHON is one that has presidio-analyzer.
 """
 
 import argparse
+import itertools
 import json
+import random
 import subprocess
-import sys
 import time
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sophia_tui.datasets.blocks import Block
 from tests.benchmarks import planted_texts
 from tests.benchmarks.planted_texts import Planted
 
@@ -32,7 +32,7 @@ class Recall:
 
 
 def ours(text: str) -> Spans:
-    """As redaction finds them: until nothing is left to be found would need the text changed."""
+    """What Sophia finds at first sight; a redaction looks again at what is left."""
     from sophia_tui.datasets.personal import find
 
     return [(each.start, each.end, each.kind.value) for each in find(text)]
@@ -64,28 +64,14 @@ def altered(spans: list[Spans]) -> float:
 # --- the report ---
 
 
-@dataclass
-class _Side:
-    """What one of the compared finds in each text, and how long it took for all."""
-
-    find: Callable[[list[str]], list[Spans]]
-    seconds: float = 0.0
-
-
-def _ours(texts: list[str]) -> list[Spans]:
-    return [ours(text) for text in texts]
-
-
 class _Presidio:
-    def __init__(self, python: str) -> None:
-        self.python = python
-        self.recognisers: list[str] = []
-        self.seconds = 0.0
+    """What presidio finds: all of it, and what it is more or less sure of."""
 
-    def __call__(self, texts: list[str]) -> list[Spans]:
-        script = Path(__file__).with_name("presidio_peer.py")
+    SURE = 0.4
+
+    def __init__(self, python: str, texts: list[str]) -> None:
         done = subprocess.run(
-            [self.python, str(script)],
+            [python, str(Path(__file__).with_name("presidio_peer.py"))],
             input=json.dumps(texts),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -93,18 +79,46 @@ class _Presidio:
             check=True,
         )
         told = json.loads(done.stdout)
-        self.recognisers, self.seconds = told["recognisers"], told["seconds"]
-        return [[(start, end, "") for start, end in each] for each in told["spans"]]
+        self.recognisers: list[str] = told["recognisers"]
+        self.seconds: float = told["seconds"]
+        self.columns = [
+            [
+                [(start, end, "") for start, end, score in each if score >= least]
+                for each in told["spans"]
+            ]
+            for least in (0, self.SURE)
+        ]
+
+
+class _Table:
+    """Ours, and beside it the peer's columns."""
+
+    def __init__(self, ours: list[Spans], peer: _Presidio | None) -> None:
+        self.ours = ours
+        self.columns = peer.columns if peer else []
+
+    def planted(self, kind: str, group: list[Planted], first: int) -> list[Planted]:
+        here = slice(first, first + len(group))
+        rate, missed = recall(group, self.ours[here])
+        goal = 0.99 if kind in planted_texts.CHECKED else 0.97
+        others = "".join(f"{recall(group, each[here])[0].found:10.4f}" for each in self.columns)
+        print(f"{kind:12} {len(group):7,} {rate.found:8.4f} {rate.named:8.4f} {goal:6} {others}")
+        return missed
+
+    def clean(self, name: str, first: int, last: int, goal: str = "") -> None:
+        others = "".join(f"{altered(each[first:last]):10.4f}" for each in self.columns)
+        ours = altered(self.ours[first:last])
+        print(f"{name:12} {last - first:7,} {ours:8.4f} {goal:>15} {others}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--count", type=int, default=2000, help="values of each kind")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--peers", help="a Python that has presidio-analyzer")
+    parser.add_argument("--peers", metavar="PYTHON", help="one that has presidio-analyzer")
     parser.add_argument("--missed", type=int, default=0, help="show so many of each kind")
     options = parser.parse_args()
-    count, seed = options.count, options.seed
+    count, seed, shown = options.count, options.seed, options.missed
     planted = {kind: planted_texts.planted(kind, count, seed) for kind in planted_texts.KINDS}
     alike = {
         kind: planted_texts.look_alikes(kind, count // 4, seed)
@@ -112,52 +126,77 @@ def main() -> None:
     }
     clean = planted_texts.clean(count * 5, seed)
     texts = [each.text for group in planted.values() for each in group]
+    with_values = len(texts)
     texts += [text for group in alike.values() for text in group] + clean
-    _ours(texts[:: max(1, len(texts) // 200)])  # imports are not counted
-    started = time.perf_counter()
-    found = _ours(texts)
-    took = time.perf_counter() - started
-    peer = _Presidio(options.peers) if options.peers else None
-    theirs = peer(texts) if peer else None
+    for text in texts[:: max(1, len(texts) // 200)]:  # imports are not counted
+        ours(text)
+    started = time.perf_counter(), time.process_time()
+    found = [ours(text) for text in texts]
+    took, busy = time.perf_counter() - started[0], time.process_time() - started[1]
+    peer = _Presidio(options.peers, texts) if options.peers else None
+    table = _Table(found, peer)
 
-    size = sum(len(text.encode()) for text in texts)
-    print(f"{len(texts):,} texts, {size:,} bytes, seed {seed}\n")
-    print(f"{'planted':12} {'values':>7} {'found':>8} {'named':>8} {'goal':>6}   presidio")
+    print(
+        f"{len(texts):,} texts, {sum(len(text.encode()) for text in texts):,} bytes, seed {seed}\n"
+    )
+    beside = f"  presidio  sure ({_Presidio.SURE})" if peer else ""
+    print(f"{'planted':12} {'values':>7} {'found':>8} {'named':>8} {'goal':>6} {beside}")
     place = 0
     for kind, group in planted.items():
-        here = slice(place, place := place + len(group))
-        rate, missed = recall(group, found[here])
-        goal = 0.99 if kind in planted_texts.CHECKED else 0.97
-        other = f"{recall(group, theirs[here])[0].found:8.4f}" if theirs else ""
-        print(f"{kind:12} {count:7,} {rate.found:8.4f} {rate.named:8.4f} {goal:6} {other}")
-        _show(missed, options.missed)
-    print(f"\n{'not planted':12} {'texts':>7} {'altered':>8} {'goal':>15}   presidio")
-    first = place
-    for kind, group in (*alike.items(), ("clean", clean)):
-        here = slice(place, place := place + len(group))
-        if kind == "clean":
-            _line("look-alikes", first, here.start, found, theirs)
-        _line(kind, here.start, here.stop, found, theirs, "0.005" if kind == "clean" else "")
-        hits = [(t, s) for t, s in zip(group, found[here], strict=True) if s]
-        for text, spans in hits[: options.missed]:
-            print("     ", Counter(k for *_p, k in spans), repr(text))
-    print(f"\nours: {took:.2f} s, {len(texts) / took:,.0f} texts/s")
+        for each in table.planted(kind, group, place)[:shown]:
+            print("     ", [each.text[start:end] for start, end in each.spans], repr(each.text))
+        place += len(group)
+    print(f"\n{'not planted':12} {'texts':>7} {'altered':>8} {'goal':>15} {beside}")
+    for kind, texts_of in alike.items():
+        table.clean(kind, place, place + len(texts_of))
+        place += len(texts_of)
+    table.clean("look-alikes", with_values, place)
+    table.clean("clean", place, len(texts), "0.005")
+    odd = [text for text, spans in zip(texts, found, strict=True) if spans][with_values:]
+    for text in odd[: shown * 10]:
+        print("     ", repr(text))
+
+    values = len(planted) * count
+    print(
+        f"\nours: {took:.2f} s, {len(texts) / took:,.0f} texts/s, {values / took:,.0f} values/s",
+        end="",
+    )
+    print(f" ({busy:.2f} s of processor time)")
     if peer:
-        print(f"presidio: {peer.seconds:.2f} s, {len(texts) / peer.seconds:,.0f} texts/s,")
-        print(f"  without a language model; ran {', '.join(peer.recognisers)}")
+        print(f"presidio: {peer.seconds:.2f} s, {len(texts) / peer.seconds:,.0f} texts/s,", end="")
+        print(f" {values / peer.seconds:,.0f} values/s; without a language model, its recognisers")
+        print(f"  {', '.join(peer.recognisers)}")
+    _measure_gate(clean, [each.text for group in planted.values() for each in group])
 
 
-def _line(
-    name: str, start: int, stop: int, found: list[Spans], theirs: list[Spans] | None, goal: str = ""
-) -> None:
-    other = f"{altered(theirs[start:stop]):8.4f}" if theirs else ""
-    print(f"{name:12} {stop - start:7,} {altered(found[start:stop]):8.4f} {goal:>15} {other}")
+def _measure_gate(clean: list[str], planted: list[str], rows: int = 60_000) -> None:
+    """The gate alone, and an inspection's probe, on JSON lines of which 1 in 20 holds something."""
+    from sophia_tui.datasets.personal_gate import suspects
+    from sophia_tui.datasets.personal_probe import PERSONAL, PersonalProbe
 
-
-def _show(missed: list[Planted], most: int) -> None:
-    for each in missed[:most]:
-        print("     ", [each.text[start:end] for start, end in each.spans], repr(each.text))
+    rng = random.Random(1)
+    lines = []
+    for number in range(rows):
+        said = rng.choices(clean, k=6) + ([rng.choice(planted)] if number % 20 == 0 else [])
+        row = {"question": said[0], "answer": "\n".join(said[1:])}
+        lines.append(json.dumps(row, ensure_ascii=False).encode())
+    size = 2 << 20
+    data = b"\n".join(lines)
+    cuts = [0]
+    while cuts[-1] < len(data):
+        cuts.append(data.find(b"\n", cuts[-1] + size) + 1 or len(data))
+    blocks = [Block(data[start:end]) for start, end in itertools.pairwise(cuts)]
+    probe = PersonalProbe(PERSONAL)
+    for name, look in (("gate", lambda b: list(suspects(b.data))), ("gate and probe", probe.look)):
+        started = time.perf_counter(), time.process_time()
+        held = sum(len(look(block)) for block in blocks)
+        took, busy = time.perf_counter() - started[0], time.process_time() - started[1]
+        print(
+            f"{name}: {len(data) / took / 1e6:,.0f} MB/s, {len(data) / busy / 1e6:,.0f} MB for a",
+            end="",
+        )
+        print(f" second of processor time; {held:,} of {rows:,} rows")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

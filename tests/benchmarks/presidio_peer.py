@@ -1,21 +1,29 @@
 """Presidio's own findings for texts on standard input; run by a Python that has presidio-analyzer.
 
-Its recognisers of patterns run, for English and for no country but those it has; a language model
-is loaded only where spaCy has one installed. Prints JSON: the recognisers, and spans by text.
+All of its own recognisers run that need no language model: so those of patterns, for English.
+What it calls DATE_TIME and URL is left out. Prints JSON: the recognisers, the seconds, and the
+spans found in each text with their scores.
 """
 
 import json
 import sys
 import time
 
+import spacy
 from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
 from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
 
+#: No personal data in our sense, and in every other text.
+LEFT_OUT = ("DATE_TIME", "URL")
+
 
 class _NoModel(NlpEngine):
-    """Words at white space: what Presidio needs where no language model is installed."""
+    """spaCy's rules for words alone: what Presidio needs where no language model is installed."""
 
     engine_name = "none"
+
+    def __init__(self):
+        self.words = spacy.blank("en")
 
     def load(self):
         """Nothing to load."""
@@ -24,8 +32,10 @@ class _NoModel(NlpEngine):
         return True
 
     def process_text(self, text, language):
-        words = text.lower().split()
-        return NlpArtifacts([], words, [], words, self, language, scores=[])
+        words = self.words(text.lower())
+        lemmas = [word.text for word in words]
+        places = [word.idx for word in words]
+        return NlpArtifacts([], words, places, lemmas, self, language, scores=[])
 
     def process_batch(self, texts, language, **_options):
         for text in texts:
@@ -56,7 +66,11 @@ def main() -> None:
     analyzer.analyze(texts[0], language="en")
     started = time.perf_counter()
     spans = [
-        [(found.start, found.end) for found in analyzer.analyze(text, language="en")]
+        [
+            (found.start, found.end, found.score)
+            for found in analyzer.analyze(text, language="en")
+            if found.entity_type not in LEFT_OUT
+        ]
         for text in texts
     ]
     took = time.perf_counter() - started

@@ -33,7 +33,19 @@ CASES: dict[str, Case] = {
     "collect.run": Case({**PERIOD, "what": ["qa_cache", "feedback_pairs"]}),
     "source.inspect": Case(),
     "prepare.run": Case({"name": "town", "seed": 5}, changes=("dataset_versions",)),
+    "prepare.convert": Case({"source": "pairs.jsonl", "to": "conversations"}),
     "prepare.repair": Case({"suspected": True}),
+    "prepare.clean": Case({"name": "clean", "seed": 5}, changes=("dataset_versions",)),
+    "prepare.preview": Case({"rows": 3, "shown": 1, "seed": 5}),
+    "prepare.split": Case(
+        {"dataset": "town", "split": "90/10", "seed": 5}, changes=("dataset_versions",)
+    ),
+    "prepare.inspect": Case({"files": ["pairs.jsonl"], "again": True}),
+    "prepare.issues": Case({"code": ["no_question"], "limit": 3}),
+    "prepare.duplicates": Case({"path": "pairs.jsonl", "limit": 5}),
+    "prepare.contradictions": Case({"path": "pairs.jsonl", "limit": 5}),
+    "prepare.advice": Case({"conversations": 1200, "usd": 600.0, "people": "yes"}),
+    "prepare.report": Case({"files": ["pairs.jsonl"], "also": ["tokens"]}),
     "prepare.browse": Case({"file": "pairs.jsonl", "line": 3, "count": 2, "chars": 100}),
     "prepare.search": Case({"file": "pairs.jsonl", "text": "office 1", "limit": 4}),
     "prepare.edit": Case(
@@ -42,8 +54,6 @@ CASES: dict[str, Case] = {
     "prepare.undo": Case({"file": "pairs.jsonl"}),
     # nothing was edited; tests/integration/test_browse.py saves
     "prepare.save": Case({"file": "pairs.jsonl", "to": "edited.jsonl"}, error="SOPHIA-D584"),
-    "prepare.inspect": Case({"files": ["pairs.jsonl"], "again": True}),
-    "prepare.issues": Case({"code": ["no_question"], "limit": 3}),
     "prepare.gate": Case({"dataset": "town", "seed": 7}),
     "datasets.list": Case(),
     "datasets.show": Case({"dataset": "town"}),

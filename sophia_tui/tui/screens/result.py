@@ -77,6 +77,11 @@ def result_text(result: BaseModel, width: int = 78) -> Content:
     return Content.assemble(*parts) if parts else Content(_("Nothing there."))
 
 
+def plain_parts(value: Any, width: int) -> list[Part]:
+    """Plain data (a section of a report, say) as titles and values."""
+    return list(_value(value, "", width))
+
+
 def _parts(value: BaseModel, indent: str, width: int) -> Iterator[Part]:
     hidden = getattr(type(value), "machine_only", ())
     for name, info in type(value).model_fields.items():

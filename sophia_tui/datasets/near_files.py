@@ -1,0 +1,246 @@
+"""Near-duplicates and contradicting answers among the rows of files: as sections of an inspection,
+and as files of their own that pages of them are read from.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sophia_tui.datasets import passes
+from sophia_tui.datasets.blocks import Block
+from sophia_tui.datasets.contradictions import Asked as Question
+from sophia_tui.datasets.contradictions import Contradiction, among, asked
+from sophia_tui.datasets.fast import FastReader
+from sophia_tui.datasets.near import THRESHOLD, Cluster, NearTexts, text_of
+from sophia_tui.datasets.near_words import Read, WordReader
+from sophia_tui.datasets.sources import unreadable
+from sophia_tui.datasets.tasks import Task, Tell
+
+NEAR, CONTRADICTIONS = "near", "contradictions"
+
+#: In a section of an inspection.
+_LISTED = 20
+_TEXTS = 10
+_SHOWN = 300
+
+#: Of a range: its file, how many lines it has, and what a probe saw in it.
+_Seen = tuple[int, int, Any]
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A row by the number of its file in the run and its line, with the beginning of its texts."""
+
+    file: int
+    line: int
+    question: str = ""
+    answer: str = ""
+
+
+class Group(msgspec.Struct, frozen=True):
+    """A cluster; only the first of `others` have their texts."""
+
+    kept: Place
+    others: list[Place]
+
+
+class Difference(msgspec.Struct, frozen=True):
+    kind: str
+    first: str
+    second: str
+
+
+class Contradicting(msgspec.Struct, frozen=True):
+    first: Place
+    second: Place
+    differs: list[Difference]
+
+
+class WordsProbe:
+    """The words of each row: of all that is said (`near`), or of what is asked alone."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._reader = WordReader()
+
+    def look(self, block: Block) -> tuple[int, Read]:
+        texts = [
+            (row.line, text_of(row.example) if self.name == NEAR else asked(row.example)[0])
+            for row in block.rows
+        ]
+        return os.getpid(), self._reader.read(texts)
+
+
+class ClusterCollector:
+    """Rows are numbered by their lines, counted on through all files."""
+
+    def __init__(self) -> None:
+        self._texts = NearTexts()
+
+    @property
+    def rows(self) -> int:
+        return len(self._texts.rows)
+
+    def add(self, first_line: int, found: tuple[int, Read]) -> None:
+        reader, read = found
+        rows = [first_line + line - 1 for line in read.rows]
+        self._texts.add(reader, read._replace(rows=rows))
+
+    def clusters(self) -> list[Cluster]:
+        return list(self._texts.clusters(THRESHOLD))
+
+    def report(self) -> dict[str, Any]:
+        """Lines are counted on through all files; the largest clusters first."""
+        clusters = self.clusters()
+        others = sum(len(each.others) for each in clusters)
+        largest = sorted(clusters, key=lambda each: (-len(each.others), each.kept))[:_LISTED]
+        return {
+            "rows": self.rows,
+            "clusters": len(clusters),
+            "others": others,
+            "share": others / self.rows if self.rows else 0.0,
+            "lines": sorted(row for each in largest for row in each.others)[:_LISTED],
+            "largest": [
+                {"kept": each.kept, "others": list(each.others[:_LISTED])} for each in largest
+            ],
+        }
+
+
+class _Reading(passes.Worker[passes.Range, _Seen]):
+    """Reads ranges of files and has a probe look at them; without one their texts are told."""
+
+    def __init__(self, probe: WordsProbe | None) -> None:
+        self._reader = FastReader(keep=True)
+        self._probe = probe
+
+    def work(self, item: passes.Range) -> _Seen:
+        path = Path(item.path)
+        try:
+            with path.open("rb") as stream:
+                _start, data = passes.read_range(stream, item.start, item.end)
+        except OSError as problem:
+            raise unreadable(path, problem) from problem
+        block = self._reader.read(data)
+        if self._probe is not None:
+            return item.file, block.lines, self._probe.look(block)
+        return item.file, block.lines, [(row.line, *asked(row.example)) for row in block.rows]
+
+
+class NearRows:
+    """The rows of some files, read range by range in processes."""
+
+    def __init__(self, files: Sequence[Path], tell: Tell) -> None:
+        self._files = files
+        self._sizes = [(path, _size(path)) for path in files]
+        self._total = sum(size for _path, size in self._sizes)
+        self._tell = tell
+        self._lines = [0] * len(files)
+
+    def collected(self, name: str) -> ClusterCollector:
+        collector = ClusterCollector()
+        for first, seen in self._pass(WordsProbe(name)):
+            collector.add(first, seen)
+        return collector
+
+    def said(self, wanted: set[int]) -> Iterator[Question]:
+        """The rows with these numbers, question in its context and answer, in their order."""
+        for first, seen in self._pass(None):
+            for line, question, answer in seen:
+                if first + line - 1 in wanted:
+                    yield Question(first + line - 1, question, answer)
+
+    def place(self, row: int) -> tuple[int, int]:
+        """The file and the line of a row."""
+        for file, before in enumerate(accumulate(self._lines, initial=0)):
+            if row <= before + self._lines[file]:
+                return file, row - before
+        raise IndexError(row)
+
+    def _pass(self, probe: WordsProbe | None) -> Iterator[tuple[int, Any]]:
+        lines = [0] * len(self._files)
+        parts = list(passes.ranges(self._sizes))
+        processes = passes.processes_for(self._total)
+        dealt = passes.deal(parts, lambda _number: _Reading(probe), processes)
+        done = 0
+        for part, (file, count, seen) in zip(parts, dealt, strict=True):
+            yield sum(lines) + 1, seen
+            lines[file] += count
+            done += part.end - part.start
+            self._tell("read", done, self._total)
+        self._lines = lines
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as problem:
+        raise unreadable(path, problem) from problem
+
+
+class NearTask(Task):
+    """Finds what `name` says in files, and leaves it in `folder` (it exists and is empty) as JSON
+    Lines; the result are counts."""
+
+    name: str
+    files: list[str]
+    folder: str
+
+    def run(self, tell: Tell) -> dict[str, int]:
+        rows = NearRows([Path(each) for each in self.files], tell)
+        collector = rows.collected(self.name)
+        clusters = collector.clusters()
+        with (Path(self.folder) / "found.jsonl").open("xb") as stream:
+            if self.name == NEAR:
+                found = _write_groups(stream, rows, clusters)
+            else:
+                found = _write_contradicting(stream, rows, clusters)
+        return {"rows": collector.rows, **found}
+
+
+def _write_groups(stream: Any, rows: NearRows, clusters: list[Cluster]) -> dict[str, int]:
+    encode = msgspec.json.Encoder().encode
+    shown = {row for each in clusters for row in (each.kept, *each.others[:_TEXTS])}
+    texts = {each.row: each for each in rows.said(shown)} if shown else {}
+    for cluster in clusters:
+        kept, *others = (_place(rows, row, texts) for row in (cluster.kept, *cluster.others))
+        stream.write(encode(Group(kept, others)) + b"\n")
+    return {"found": len(clusters), "others": sum(len(each.others) for each in clusters)}
+
+
+def _write_contradicting(stream: Any, rows: NearRows, clusters: list[Cluster]) -> dict[str, int]:
+    encode = msgspec.json.Encoder().encode
+    count = 0
+    for each, texts in contradicting(rows, clusters):
+        first, second = (_place(rows, row, texts) for row in (each.first, each.second))
+        differs = [Difference(one.kind, one.first, one.second) for one in each.differs]
+        stream.write(encode(Contradicting(first, second, differs)) + b"\n")
+        count += 1
+    return {"found": count, "others": 0}
+
+
+def contradicting(
+    rows: NearRows, clusters: list[Cluster]
+) -> Iterator[tuple[Contradiction, dict[int, Question]]]:
+    """Pairs in the order of their first rows, each with the texts of its cluster."""
+    wanted = {row for each in clusters for row in (each.kept, *each.others)}
+    if not wanted:
+        return
+    texts = {each.row: each for each in rows.said(wanted)}
+    found = [
+        each
+        for cluster in clusters
+        for each in among(texts[row] for row in (cluster.kept, *cluster.others))
+    ]
+    for each in sorted(found, key=lambda one: (one.first, one.second)):
+        yield each, texts
+
+
+def _place(rows: NearRows, row: int, texts: dict[int, Question]) -> Place:
+    file, line = rows.place(row)
+    said = texts.get(row)
+    if said is None:
+        return Place(file, line)
+    return Place(file, line, said.question[-_SHOWN:], said.answer[:_SHOWN])

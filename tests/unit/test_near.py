@@ -1,0 +1,208 @@
+"""Near-duplicates, contradictions and leakage, against records whose truth is known."""
+
+import random
+
+import pytest
+
+from sophia_tui.datasets.contradictions import Asked, asked, find_contradictions
+from sophia_tui.datasets.leakage import Leakage
+from sophia_tui.datasets.near import Cluster, find_near, memory_needed
+from sophia_tui.datasets.near_slips import slip_kind, slips
+from sophia_tui.domain.datasets import Example, Message
+from tests.benchmarks.near_benchmark import score
+from tests.benchmarks.near_truth import Record, contradicting_truth, near_truth
+
+
+def near(*texts: str) -> list[Cluster]:
+    return list(find_near(enumerate(texts)))
+
+
+def alike(one: str, other: str) -> bool:
+    return near(one, other) != []
+
+
+def chat(*said: str) -> Example:
+    roles = ("user", "assistant") * len(said)
+    return Example(tuple(map(Message, roles, said)))
+
+
+def test_planted_near_duplicates_are_found_and_no_sibling_is() -> None:
+    truth = near_truth(4_000)
+    found = list(find_near((place, each.text) for place, each in enumerate(truth.records)))
+    got = score(truth, [[each.kept, *each.others] for each in found])
+    assert got.recall >= RECALL
+    assert got.precision >= 0.995
+    for kind in ("accents", "case", "greeting", "punctuation", "sentences", "space", "swap"):
+        assert got.by_kind[kind] >= 0.99, kind
+
+
+RECALL = 0.94
+
+BASE = "Posso trocar a camisa azul comprada em 3 de maio na loja de Santos?"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "POSSO TROCAR A CAMISA AZUL COMPRADA EM 3 DE MAIO NA LOJA DE SANTOS",
+        "Olá, bom dia! Posso trocar a camisa azul comprada em 3 de maio na loja de Santos? Grato!",
+        "Posso  trocar a camisa\u00a0azul,\ncomprada em 3 de maio, na loja de Santos???",
+        "Posso substituir a camisa azul adquirida em 3 de maio na loja de Santos?",
+        "Posso trocra a camisa azul comprada em 3 de maio na loja de Santos?",
+        "Posso trocar a camisa azul comprada em 03 de maio na loja de Santos?",
+    ],
+)
+def test_another_way_of_writing_is_a_near_duplicate(other: str) -> None:
+    assert alike(BASE, other)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "Posso trocar a camisa azul comprada em 4 de maio na loja de Santos?",
+        "Posso trocar a camisa azul comprada em 3 de junho na loja de Santos?",
+        "Não posso trocar a camisa azul comprada em 3 de maio na loja de Santos?",
+        "Posso trocar a camisa verde comprada em 3 de maio na loja de Santos?",
+        "Posso trocar a camisa azul comprada em 3 de maio na loja de Campinas?",
+        "Posso trocar a camiseta azul comprada em 3 de maio na loja de Santos?",
+    ],
+)
+def test_another_meaning_in_the_same_words_is_none(other: str) -> None:
+    assert not alike(BASE, other)
+
+
+def test_who_stands_in_whose_place_is_another_meaning() -> None:
+    assert not alike("O caminhão vai de Santos para Bauru.", "O caminhão vai de Bauru para Santos.")
+    assert alike("Abrimos às 9. Fechamos às 18.", "Fechamos às 18. Abrimos às 9.")
+
+
+def test_what_is_found_depends_on_no_order_and_no_number_of_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = list(enumerate(each.text for each in near_truth(7_000).records))
+    found = list(find_near(texts))
+    random.Random(1).shuffle(texts)
+    assert list(find_near(texts)) == found
+    monkeypatch.setattr("sophia_tui.datasets.near_words._ALONE", 8_000)
+    assert list(find_near(texts)) == found
+
+
+def test_the_best_written_one_is_kept() -> None:
+    [found] = near(
+        "oi, qual e o preco do cafe?", "QUAL É O PREÇO DO CAFÉ?", "Qual é o preço do café?"
+    )
+    assert found == Cluster(2, (0, 1))
+
+
+def test_texts_that_say_nothing_are_the_same_only_if_they_are() -> None:
+    assert near("", "?", "Olá", "Bom dia", "olá!") == [Cluster(2, (4,))]
+    assert near("só um") == []
+
+
+def test_a_slip_is_rarer_than_the_word_that_was_meant() -> None:
+    words = ["entrega", "entrgea", "queijo", "gato", "rato", "junho", "julho"]
+    assert slips(words, [50, 1, 40, 30, 1, 90, 1], [False] * 7) == {1: [(0,)]}
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "kind"),
+    [
+        ("casa", "casa", None),
+        ("casa", "acsa", "turned"),
+        ("casa", "cassa", "doubled"),
+        ("casa", "cata", "inner"),
+        ("casa", "caso", "edge"),
+        ("casa", "casas", "edge"),
+        ("casa", "carta", None),
+    ],
+)
+def test_kinds_of_slips(one: str, two: str, kind: str | None) -> None:
+    assert slip_kind(one, two) == slip_kind(two, one) == kind
+
+
+def test_memory_grows_with_rows_and_words() -> None:
+    assert memory_needed(0, 0) < memory_needed(1000, 1 << 20) < memory_needed(1000, 1 << 24)
+
+
+def test_planted_contradictions_are_found_and_none_is_dropped() -> None:
+    truth = contradicting_truth(400)
+    rows = [Asked(n, each.question, each.answer) for n, each in enumerate(truth.records)]
+    found = list(find_contradictions(lambda: rows))
+    pairs = {(each.first, each.second) for each in found}
+    planted = {(min(pair), max(pair)) for pair in truth.contradicting}
+    assert len(planted & pairs) >= 0.9 * len(planted)
+    agreeing = [pair for pair in pairs if _mean_the_same(truth.records, *pair)]
+    assert len(agreeing) <= 0.02 * len(pairs)
+    for cluster in find_near((n, each.text) for n, each in enumerate(truth.records)):
+        inside = {cluster.kept, *cluster.others}
+        assert not any(one in inside and two in inside for one, two in planted)
+
+
+def _mean_the_same(records: list[Record], one: int, two: int) -> bool:
+    return records[one].meaning == records[two].meaning
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kind"),
+    [
+        ("O prazo é de 5 dias úteis.", "O prazo é de 7 dias úteis.", "number"),
+        ("O prazo é de 5 dias.", "O prazo é de 5 horas.", "unit"),
+        ("Fechamos em janeiro.", "Fechamos em julho.", "date"),
+        ("Fale com a Marina do balcão.", "Fale com a Mariana do balcão.", "name"),
+        ("Sim, aceitamos cartão.", "Não aceitamos cartão.", "yes_no"),
+        ("You can pay by card here.", "You cannot pay by card here.", "yes_no"),
+        ("A loja aceita cartão no balcão.", "A loja não aceita cartão no balcão.", "yes_no"),
+        ("It costs $30 today.", "It costs $35 today.", "number"),
+    ],
+)
+def test_what_contradicts(first: str, second: str, kind: str) -> None:
+    rows = [Asked(1, "Como funciona isso?", first), Asked(2, "como funciona isso", second)]
+    [found] = find_contradictions(lambda: rows)
+    assert (found.first, found.second) == (1, 2)
+    assert [each.kind for each in found.differs] == [kind]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("O prazo é de 5 dias úteis.", "São 5 dias úteis de prazo."),
+        ("O prazo é de 5 dias.", "O prazo é de 5 dias, e de 8 para o Acre."),
+        ("Sim.", "Sim, claro, com prazer."),
+        ("Custa R$ 30,00.", "Custa 30 reais."),
+    ],
+)
+def test_what_does_not_contradict(first: str, second: str) -> None:
+    rows = [Asked(1, "Como funciona isso?", first), Asked(2, "como funciona isso", second)]
+    assert list(find_contradictions(lambda: rows)) == []
+
+
+def test_a_question_is_asked_in_its_context() -> None:
+    one = asked(chat("Vendem café?", "Sim.", "Quanto custa?", "R$ 30."))
+    two = asked(chat("Vendem queijo?", "Sim.", "Quanto custa?", "R$ 45."))
+    rows = [Asked(1, *one), Asked(2, *two)]
+    assert list(find_contradictions(lambda: rows)) == []
+    rows = [Asked(1, *one), Asked(2, one[0], "R$ 45.")]
+    assert len(list(find_contradictions(lambda: rows))) == 1
+
+
+EVALUATION = [
+    ("held.jsonl", 1, chat("Qual é o horário da loja de Santos?", "Das 9 às 18.")),
+    ("held.jsonl", 2, chat("Oi", "Olá! Em que posso ajudar com o seu pedido?")),
+]
+
+
+@pytest.mark.parametrize(
+    ("example", "line"),
+    [
+        (chat("Qual é o horário da loja de Santos?", "Abre às 9."), 1),
+        (chat("bom dia, qual e o horario da loja de santos", "Abre às 9."), 1),
+        (chat("Qual é o hroário da loja de Santos?", "Abre às 9."), 1),
+        (chat("Vendem pão?", "Sim.", "Qual é o horário da loja de Santos?", "9 às 18."), 1),
+        (chat("oi", "Olá! Em que posso ajudar com o seu pedido"), 2),
+        (chat("Qual é o horário da loja de Campinas?", "Das 9 às 18."), None),
+        (chat("Oi", "Bom dia!"), None),
+    ],
+)
+def test_what_stands_in_the_evaluation_set_is_found(example: Example, line: int | None) -> None:
+    found = Leakage(EVALUATION).holds(example)
+    assert (found.line if found else None) == line
