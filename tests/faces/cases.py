@@ -40,12 +40,12 @@ CASES: dict[str, Case] = {
     "prepare.split": Case(
         {"dataset": "town", "split": "90/10", "seed": 5}, changes=("dataset_versions",)
     ),
-    "prepare.inspect": Case({"files": ["pairs.jsonl"], "again": True}),
-    "prepare.issues": Case({"code": ["no_question"], "limit": 3}),
     "prepare.duplicates": Case({"path": "pairs.jsonl", "limit": 5}),
     "prepare.contradictions": Case({"path": "pairs.jsonl", "limit": 5}),
     "prepare.advice": Case({"conversations": 1200, "usd": 600.0, "people": "yes"}),
     "prepare.report": Case({"files": ["pairs.jsonl"], "also": ["tokens"]}),
+    "prepare.inspect": Case({"files": ["pairs.jsonl"], "again": True}),
+    "prepare.issues": Case({"code": ["no_question"], "limit": 3}),
     "prepare.browse": Case({"file": "pairs.jsonl", "line": 3, "count": 2, "chars": 100}),
     "prepare.search": Case({"file": "pairs.jsonl", "text": "office 1", "limit": 4}),
     "prepare.edit": Case(
@@ -65,6 +65,8 @@ CASES: dict[str, Case] = {
     "prepare.forget": Case(
         {"person": "qa_cache:k0042; name:office 17"}, changes=("dataset_versions",)
     ),
+    # no model is named here; tests/hosted/test_vary.py asks one
+    "prepare.vary": Case({"file": "pairs.jsonl", "model": "writer"}, error="SOPHIA-J510"),
     "datasets.tag": Case(
         {"dataset": "town", "tag": "approved", "protect": True}, changes=("dataset_tags",)
     ),
