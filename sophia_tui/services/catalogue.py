@@ -44,6 +44,7 @@ from sophia_tui.services.store import StoreService
 from sophia_tui.services.train import TrainService
 from sophia_tui.services.train_before import TrainBeforeService
 from sophia_tui.services.tuning import TuningService
+from sophia_tui.services.vary import VaryService
 from sophia_tui.services.versions import VersionsService
 
 SERVICES: tuple[type, ...] = (
@@ -63,6 +64,7 @@ SERVICES: tuple[type, ...] = (
     DatasetsService,
     VersionsService,
     ForgetService,
+    VaryService,
     TrainService,
     TrainBeforeService,
     FinetuneService,
