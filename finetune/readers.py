@@ -130,7 +130,7 @@ def _preference(record: dict[str, Any]) -> Row:
         raise Malformed("the prompt of a preference pair ends with the assistant's turn")
     # The pair is about its last turn alone: what was said before is read, not learnt.
     before = [{**each, "weight": 0} if each["role"] == "assistant" else each for each in prompt]
-    answers = []
+    answers: Messages = []
     for name in ("chosen", "rejected"):
         answer = _chat(record.get(name), name)
         if len(answer) != 1 or answer[0]["role"] != "assistant":

@@ -228,7 +228,7 @@ def guarded(
 def _said(message: dict[str, Any]) -> str:
     """Every text of a message that a template may write."""
     rest = [message[key] for key in _WITH_TEXTS if message.get(key)]
-    return message["content"] + (json.dumps(rest, ensure_ascii=False) if rest else "")
+    return str(message["content"]) + (json.dumps(rest, ensure_ascii=False) if rest else "")
 
 
 def _texts_changed(message: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:

@@ -68,6 +68,11 @@ class Paths:
         return self.data / "exports"
 
     @property
+    def variations(self) -> Path:
+        """Variations under way, a folder for each work."""
+        return self.data / "variations"
+
+    @property
     def personas(self) -> Path:
         """What personas are given to learn, as files to prepare."""
         return self.data / "personas"
@@ -82,11 +87,6 @@ class Paths:
         return self.data / "previews"
 
     @property
-    def inspections(self) -> Path:
-        """Reports of inspections, for files that are as they were; may be lost."""
-        return self.data / "inspections"
-
-    @property
     def indexes(self) -> Path:
         """Where the lines of files begin, by file; may be lost."""
         return self.data / "cache" / "indexes"
@@ -95,6 +95,11 @@ class Paths:
     def edits(self) -> Path:
         """Edits of records that are not saved into their files yet: a journal for each file."""
         return self.data / "edits"
+
+    @property
+    def inspections(self) -> Path:
+        """Reports of inspections, for files that are as they were; may be lost."""
+        return self.data / "inspections"
 
     @property
     def state(self) -> Path:

@@ -14,8 +14,8 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sophia_tui import envfile, paths
+from sophia_tui.domain.gates import ADVICE_DEFAULT, read_bounds, read_ranges
 from sophia_tui.domain.gates import DEFAULT as DEFAULT_BOUNDS
-from sophia_tui.domain.gates import read_bounds
 from sophia_tui.domain.targets import DEFAULT as DEFAULT_TARGETS
 from sophia_tui.domain.targets import read_targets
 from sophia_tui.errors import UsageError
@@ -102,6 +102,13 @@ class Settings(BaseSettings):
     )
     finetune_dir: str = _setting(
         "FINETUNE_DIR", "./finetune", N_("The folder whose *.jsonl files are merged for a job.")
+    )
+    variations_target: int = _setting(
+        "SOPHIA_VARIATIONS_TARGET",
+        5500,
+        N_("How many variations of constitutional examples are made."),
+        ge=1,
+        le=1_000_000,
     )
     finetune_history: str | None = _setting(
         "FINETUNE_HISTORY", None, N_("The history file; default history.jsonl in FINETUNE_DIR.")
@@ -280,6 +287,11 @@ class Settings(BaseSettings):
         DEFAULT_BOUNDS,
         N_("What a data set should reach: name>=bound or name<=bound, with commas between."),
     )
+    advice: str = _setting(
+        "SOPHIA_ADVICE",
+        ADVICE_DEFAULT,
+        N_("From when tuning is worth it, and what other ways save: name=low..high, with commas."),
+    )
     machine_usd_per_hour: float | None = _setting(
         "SOPHIA_MACHINE_USD_PER_HOUR",
         None,
@@ -411,6 +423,14 @@ class Settings(BaseSettings):
         "https://graph.facebook.com/v23.0",
         N_("The address of WhatsApp's Cloud API."),
     )
+    pseudonym_key: SecretStr | None = _setting(
+        "SOPHIA_PSEUDONYM_KEY",
+        None,
+        N_(
+            "The key for pseudonyms of personal data that are the same in all records; without one "
+            "placeholders are numbered within a record."
+        ),
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting(
         "SOPHIA_LOG_LEVEL", "INFO", N_("How much the logs tell.")
     )
@@ -455,6 +475,17 @@ class Settings(BaseSettings):
         except ValueError:
             raise PydanticCustomError(
                 "no_bounds", _("must be parts like examples>=500 or copied<=0.1, each name once")
+            ) from None
+        return value
+
+    @field_validator("advice")
+    @classmethod
+    def _are_ranges(cls, value: str) -> str:
+        try:
+            read_ranges(value)
+        except ValueError:
+            raise PydanticCustomError(
+                "no_ranges", _("must name all of conversations, usd, prompts, smaller_model")
             ) from None
         return value
 

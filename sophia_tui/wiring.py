@@ -17,7 +17,7 @@ from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Rol
 from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.models import AuditEntry
 from sophia_tui.domain.notifications import Messenger
-from sophia_tui.domain.protocols import EngineHost, RunLauncher, Source, Store
+from sophia_tui.domain.protocols import ChatModel, EngineHost, RunLauncher, Source, Store
 from sophia_tui.errors import SophiaError, UsageError
 from sophia_tui.i18n import _
 from sophia_tui.paths import Paths, data_folder, system_user
@@ -203,6 +203,14 @@ class House:
 
         return OpenAITrainer(base_url, key_for(self.settings, base_url))
 
+    def chat(self, base_url: str | None) -> ChatModel:
+        """The chat models at that address. Raises UnavailableError J533 where the settings are for
+        another one."""
+        from sophia_tui.providers.chat import OpenAIChat
+        from sophia_tui.services.train_hosted import key_for
+
+        return OpenAIChat(base_url, key_for(self.settings, base_url))
+
     def messenger(self) -> Messenger:
         from sophia_tui.providers.messenger import LiveMessenger
 
@@ -354,6 +362,19 @@ async def _prepare(house: House) -> Any:
     return PrepareService(store.datasets, house.settings, house.paths, house.clock)
 
 
+async def _clean(house: House) -> Any:
+    from sophia_tui.services.clean import CleanService
+
+    store = await house.store()
+    return CleanService(store.datasets, house.settings, house.paths, house.clock)
+
+
+async def _convert(house: House) -> Any:
+    from sophia_tui.services.convert import ConvertService
+
+    return ConvertService(house.settings)
+
+
 async def _inspect(house: House) -> Any:
     from sophia_tui.services.inspect import InspectService
 
@@ -382,6 +403,26 @@ async def _quality_gate(house: House) -> Any:
     return QualityGateService(store.datasets, house.settings, house.paths, house.clock)
 
 
+async def _inspection_report(house: House) -> Any:
+    from sophia_tui.services.inspection_report import InspectionReportService
+    from sophia_tui.services.train_plan import Planner
+
+    store = await house.store()
+    planner = Planner(store, house.settings, house.paths, house.clock, house.prices)
+    return InspectionReportService(
+        house.dispatcher.call, planner, house.settings, house.paths, house.prices, house.clock
+    )
+
+
+async def _advice(house: House) -> Any:
+    from sophia_tui.services.advice import AdviceService
+
+    store = await house.store()
+    return AdviceService(
+        house.dispatcher.call, store.datasets, house.settings, house.paths, house.prices
+    )
+
+
 async def _datasets(house: House) -> Any:
     from sophia_tui.services.datasets import DatasetsService
 
@@ -392,6 +433,20 @@ async def _versions(house: House) -> Any:
     from sophia_tui.services.versions import VersionsService
 
     return VersionsService(await house.store(), house.settings, house.paths, house.clock)
+
+
+async def _forget(house: House) -> Any:
+    from sophia_tui.services.forget import ForgetService
+
+    store = await house.store()
+    return ForgetService(store, house.source, house.settings, house.paths, house.clock)
+
+
+async def _vary(house: House) -> Any:
+    from sophia_tui.services.vary import VaryService
+
+    await house.store()  # for the settings that Sophia keeps
+    return VaryService(house.settings, house.paths, house.prices, house.chat)
 
 
 async def _train(house: House) -> Any:
@@ -633,12 +688,18 @@ FACTORIES: dict[str, Factory] = {
     "SetupService": _setup,
     "CollectService": _collect,
     "PrepareService": _prepare,
+    "CleanService": _clean,
     "InspectService": _inspect,
     "NearService": _near,
     "BrowseService": _browse,
+    "ConvertService": _convert,
+    "InspectionReportService": _inspection_report,
     "QualityGateService": _quality_gate,
+    "AdviceService": _advice,
     "DatasetsService": _datasets,
     "VersionsService": _versions,
+    "ForgetService": _forget,
+    "VaryService": _vary,
     "TrainService": _train,
     "TrainBeforeService": _before,
     "FinetuneService": _finetune,

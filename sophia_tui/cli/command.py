@@ -168,7 +168,8 @@ async def _perform(
 
 
 def _secrets(chosen: Operation) -> dict[str, str]:
-    """Secrets come from a prompt without echo, or as lines of standard input; never from argv."""
+    """Secrets come from a prompt without echo, or as lines of standard input (of a field of many
+    lines: all that are left); never from argv."""
     import getpass
 
     found: dict[str, str] = {}
@@ -176,6 +177,8 @@ def _secrets(chosen: Operation) -> dict[str, str]:
         title = _(chosen.input.model_fields[name].description or name)
         if sys.stdin.isatty():
             found[name] = getpass.getpass(f"{title} ")
+        elif grammar.has_lines(chosen.input.model_fields[name]):
+            found[name] = sys.stdin.read()
         else:
             found[name] = sys.stdin.readline().rstrip("\n")
     return found

@@ -49,6 +49,12 @@ def secret_fields(model: type[BaseModel]) -> list[str]:
     return [name for name, info in model.model_fields.items() if is_secret(info)]
 
 
+def has_lines(info: FieldInfo) -> bool:
+    """Whether a secret may have more than one line."""
+    extra = info.json_schema_extra
+    return isinstance(extra, dict) and extra.get("lines") is True
+
+
 def _help(info: FieldInfo) -> str:
     described = info.description or ""
     text = _(described).replace("%", "%%")

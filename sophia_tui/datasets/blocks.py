@@ -151,19 +151,8 @@ def read_block(data: bytes) -> Block:
             roles = tuple(message.role for message in example.messages)
             if isinstance(example, Pair):
                 roles += ("assistant",)
-            block.shape.add(form_of(line.value), roles, sum(map(len, row.texts)))
+            block.shape.add(str(formats.form_of(line.value)), roles, sum(map(len, row.texts)))
         except Unusable as unusable:
             block.unusable.append((line.number, unusable.problem))
     block.notes = reader.notes
     return block
-
-
-def form_of(record: dict[str, Any]) -> str:
-    """Which of the known forms a usable line has: `pairs`, `chat`, `question_answer` …"""
-    if formats.is_pair(record):
-        return "pairs"
-    if "messages" in record:
-        return "chat"
-    if "question" in record or "answer" in record:
-        return "question_answer"
-    return "instruction"

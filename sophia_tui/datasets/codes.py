@@ -110,8 +110,43 @@ REASONS: dict[str, str] = {
     "image_role": N_("Message {message} shows an image and is not the user's."),
     # written in another form
     "form_cant_hold": N_("The form {form} has no place for {what}."),
+    # odd, and no harm
+    "copy_end": N_("The end mark of an export with COPY: no row."),
+    "record_fields": N_("Has fields that are left out."),
+    "message_fields": N_("A message has fields that are left out."),
+    "text_parts": N_("Texts of one message were joined."),
+    "call_ids": N_("Calls of tools without id were given one."),
+    # what should not be learnt
+    "personal_data": N_("Holds personal data: {kinds}."),
+    "secret": N_("Holds a key, a token or a password."),
+    # worth a look
+    "cut": N_("Longer than the {context} tokens that a model learns from: its end is cut."),
+    "mixed_languages": N_("Asked in one language ({asked}), answered in another ({answered})."),
     # between records
     "duplicate": N_("The same as line {first_line} of {first_file}."),
+    # variations
+    "same_prompt": N_("Asks what another example asks."),
+    "nearly_same": N_("Says nearly the same as another example."),
+    "cut": N_("The answer was cut at the most tokens."),
+    "refused": N_("The provider refused to answer."),
+    "near_duplicate": N_("Nearly the same as line {first_line} of {first_file}, which is kept."),
+    "leakage": N_("Stands in the evaluation set too: line {eval_line} of {eval_file}."),
+    "balance": N_("More of its category than the balance allows."),
+    # what a step of cleaning turns away
+    "dropped": N_("Has an issue that is to be dropped ({issue})."),
+    "not_kept": N_("Has none of the issues that are to be kept."),
+    "few_characters": N_("Has {found} characters, fewer than {limit}."),
+    "many_characters": N_("Has {found} characters, more than {limit}."),
+    "few_turns": N_("Has {found} turns, fewer than {limit}."),
+    "many_turns": N_("Has {found} turns, more than {limit}."),
+    "few_tokens": N_("Has {found} tokens, fewer than {limit}."),
+    "many_tokens": N_("Has {found} tokens, more than {limit}."),
+    "other_language": N_("Is in another language ({language})."),
+    "unknown_language": N_("Its language can't be told."),
+    "judged_badly": N_("People judged it badly."),
+    "not_judged_well": N_("Nobody judged it well."),
+    # taken out later
+    "forgotten": N_("Taken out at a person's request."),
 }
 
 Detail = str | int

@@ -5,7 +5,7 @@ Nothing is ever inflated as a whole: memory stays flat for any file, a bomb incl
 
 import gzip
 import io
-import sys
+import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -180,11 +180,32 @@ def packing(stream: IO[bytes], name: str) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def spool_standard_input(folder: Path, name: str) -> Path:
-    """What standard input says, as a file in that folder; memory stays flat."""
-    import shutil
+def as_plain(path: Path, folder: Path, number: int) -> Path:
+    """The file itself where its bytes are its lines, else a copy of its lines in that folder: for
+    who jumps about in it, or deals it out to processes. Raises what `open_lines` raises."""
+    if is_plain(path):
+        return path
+    copy = folder / f"lines-{number}.jsonl"
+    with open_lines(path) as stream, copy.open("xb") as target:
+        shutil.copyfileobj(stream, target, _BUFFER)
+    return copy
 
-    path = folder / name
-    with path.open("xb") as stream:
-        shutil.copyfileobj(sys.stdin.buffer, stream, _BUFFER)
+
+def spool(stream: BinaryIO, folder: Path) -> Path:
+    """What a stream says, as a file of that folder named by what it seems to be."""
+    start = stream.read(_BUFFER)
+    path = folder / f"standard-input{_suffix(start)}"
+    with path.open("xb") as target:
+        target.write(start)
+        shutil.copyfileobj(stream, target, _BUFFER)
     return path
+
+
+def _suffix(start: bytes) -> str:
+    for sign, suffix in ((b"\x1f\x8b", ".jsonl.gz"), (b"\x28\xb5\x2f\xfd", ".jsonl.zst")):
+        if start.startswith(sign):
+            return suffix
+    if start.startswith(b"PAR1"):
+        return ".parquet"
+    line = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    return ".jsonl" if line in (b"{", b"[", b"\\", b"") else ".csv"

@@ -1,44 +1,52 @@
-"""Exact duplicates among any number of rows in flat memory: rows are spooled into parts on disk by
-their hash, and each part is sorted on its own. Equal hashes are confirmed on the bytes.
+"""Rows between reading and writing: spooled on disk in parts by their hash, so that any number of
+them is put in order, and exact duplicates are found, in flat memory.
+
+A part is two files for each writing process: the heads, all of one size, and the rows' bytes. Equal
+hashes are confirmed on the bytes.
 """
 
-import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
 from pathlib import Path
-from typing import BinaryIO
+from struct import Struct
+from typing import NamedTuple
 
 import xxhash
 
 VERSION = 1
 
-_PARTS = 64
-# length of row, length of source, file, line, place in the split
-_HEAD = struct.Struct(">IIIQQ")
+#: Bytes that a writer keeps before they go to disk, and that a part should hold at most.
+_KEPT_BACK = 8 << 20
+_PART_BYTES = 8 << 20
+_MOST_PARTS = 1024
+#: Bytes of a part that are read at once.
+_AT_ONCE = 32 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A canonical line, where it came from, and its place in the split; `source` may be empty."""
+class Head(NamedTuple):
+    """What is known of a row apart from its text. The order of heads is the order of a version:
+    by the hash of the row, then by file and line.
+
+    `spool` is which process wrote it, `at` where its row lies there; behind the row, `source` bytes
+    long, stands where it came from. `place` is its group's place in the split, `stratum` the part
+    of the data that is split by itself, `kind` what balance counts.
+    """
 
     digest: bytes
-    row: bytes
     file: int
     line: int
+    spool: int
+    at: int
+    length: int
+    source: int
     place: int
-    source: bytes
-
-    @property
-    def order(self) -> tuple[bytes, bytes, int, int]:
-        return self.digest, self.row, self.file, self.line
+    stratum: int
+    kind: int
 
 
-@dataclass(frozen=True, slots=True)
-class Duplicate:
-    """A row that is the same as one read earlier."""
-
-    row: Row
-    first: Row
+#: Big-endian, so that heads as bytes sort as heads do.
+HEAD = Struct(">16sHQHQIIQII")
+#: Where place and stratum stand in a head's bytes.
+GROUP_AT = slice(44, 56)
 
 
 def digest_of(row: bytes) -> bytes:
@@ -46,68 +54,196 @@ def digest_of(row: bytes) -> bytes:
     return xxhash.xxh3_128_digest(row)
 
 
-def pack(row: Row) -> bytes:
-    """The row as bytes that `unpack` reads."""
-    head = _HEAD.pack(len(row.row), len(row.source), row.file, row.line, row.place)
-    return row.digest + head + row.row + row.source
+def parts_for(size: int) -> int:
+    """Into how many parts so many bytes are cut: a power of two, as the open files allow."""
+    import resource
+
+    most = _MOST_PARTS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = hard if hard != resource.RLIM_INFINITY else 1 << 20
+    while most > 1 and most * 2 + 64 > room:
+        most //= 2
+    parts = 1
+    while parts < most and parts * _PART_BYTES < size:
+        parts *= 2
+    if soft != resource.RLIM_INFINITY and soft < parts * 2 + 64:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (parts * 2 + 64, hard))
+    return parts
 
 
-def unpack(stream: BinaryIO) -> Iterator[Row]:
-    """The rows that were packed into a stream, one after the other."""
-    while digest := stream.read(16):
-        length, source, file, line, place = _HEAD.unpack(stream.read(_HEAD.size))
-        yield Row(digest, stream.read(length), file, line, place, stream.read(source))
+def heads_path(folder: Path, part: int, spool: int) -> Path:
+    return folder / f"heads-{part:04}-{spool}"
 
 
-class Spool:
-    """Takes rows in any order, gives them back once each, in the order of their hash.
+def rows_path(folder: Path, part: int, spool: int) -> Path:
+    return folder / f"rows-{part:04}-{spool}"
 
-    The folder must exist and is the caller's to remove. Writing raises OSError (disk full).
+
+class SpoolWriter:
+    """Takes rows in any order. The folder must exist and is the caller's to remove.
+
+    Writing raises OSError (disk full).
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, spool: int, parts: int) -> None:
         self._folder = folder
-        self._parts: dict[int, BinaryIO] = {}
-        self.rows = 0
+        self._spool = spool
+        self._shift = 16 - (parts.bit_length() - 1)
+        self._heads: list[list[bytes]] = [[] for _ in range(parts)]
+        self._rows: list[list[bytes]] = [[] for _ in range(parts)]
+        self._sizes = [0] * parts
+        self._files: dict[int, tuple[int, int]] = {}
+        self._waiting = 0
 
-    def __enter__(self) -> "Spool":
+    def add(
+        self,
+        row: bytes,
+        file: int,
+        line: int,
+        place: int,
+        source: bytes = b"",
+        stratum: int = 0,
+        kind: int = 0,
+    ) -> None:
+        digest = digest_of(row)
+        part = (digest[0] << 8 | digest[1]) >> self._shift
+        length, more = len(row), len(source)
+        at = self._sizes[part]
+        self._heads[part].append(
+            HEAD.pack(digest, file, line, self._spool, at, length, more, place, stratum, kind)
+        )
+        rows = self._rows[part]
+        rows.append(row)
+        if more:
+            rows.append(source)
+        self._sizes[part] = at + length + more
+        self._waiting += length + more + HEAD.size
+        if self._waiting >= _KEPT_BACK:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was added so far."""
+        for part, heads in enumerate(self._heads):
+            if heads:
+                to_heads, to_rows = self._open(part)
+                _write(to_heads, b"".join(heads))
+                _write(to_rows, b"".join(self._rows[part]))
+                heads.clear()
+                self._rows[part].clear()
+        self._waiting = 0
+
+    def close(self) -> None:
+        """Close the files; what was not flushed is lost."""
+        for pair in self._files.values():
+            for handle in pair:
+                os.close(handle)
+        self._files.clear()
+
+    def _open(self, part: int) -> tuple[int, int]:
+        pair = self._files.get(part)
+        if pair is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            pair = self._files[part] = (
+                os.open(heads_path(self._folder, part, self._spool), flags, 0o600),
+                os.open(rows_path(self._folder, part, self._spool), flags, 0o600),
+            )
+        return pair
+
+
+def _write(handle: int, data: bytes) -> None:
+    """All of it: a nearly full disk takes a part first and refuses the rest."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+class PartReader:
+    """One part of what all processes spooled. A context manager."""
+
+    def __init__(self, folder: Path, part: int, spools: int) -> None:
+        self._folder = folder
+        self._part = part
+        self._spools = spools
+        self._rows: dict[int, bytes | int] = {}
+
+    def __enter__(self) -> "PartReader":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_unused: object) -> None:
-        for part in self._parts.values():
-            try:
-                part.close()
-            except OSError:  # what could not be flushed was reported by the write that failed
-                if kind is None:
-                    raise
+    def __exit__(self, *_unused: object) -> None:
+        for rows in self._rows.values():
+            if isinstance(rows, int):
+                os.close(rows)
+        self._rows.clear()
 
-    def add(self, row: bytes, file: int, line: int, place: int, source: bytes) -> None:
-        found = Row(digest_of(row), row, file, line, place, source)
-        number = found.digest[0] * _PARTS // 256
-        part = self._parts.get(number)
-        if part is None:
-            part = self._parts[number] = open(self._path(number), "xb", buffering=1 << 16)  # noqa: SIM115
-        part.write(pack(found))
-        self.rows += 1
+    def row(self, head: Head) -> bytes:
+        return self.read(head.spool, head.at, head.length)
 
-    def unique(self) -> Iterator[Row | Duplicate]:
-        """Every row once; what is the same as an earlier one comes as Duplicate.
+    def source(self, head: Head) -> bytes:
+        return self.read(head.spool, head.at + head.length, head.source) if head.source else b""
 
-        Earlier means: of an earlier file, or further up in the same one.
-        """
-        for part in self._parts.values():
-            part.close()
-        for number in sorted(self._parts):
-            with self._path(number).open("rb") as stream:
-                rows = sorted(unpack(stream), key=lambda each: each.order)
-            first: Row | None = None
-            for row in rows:
-                if first is not None and first.row == row.row:
-                    yield Duplicate(row, first)
-                else:
-                    first = row
-                    yield row
-            self._path(number).unlink()
+    def read(self, spool: int, at: int, length: int) -> bytes:
+        rows = self._rows.get(spool)
+        if rows is None:
+            rows = self._rows[spool] = self._load(spool)
+        if isinstance(rows, int):
+            return os.pread(rows, length, at)
+        return rows[at : at + length]
 
-    def _path(self, number: int) -> Path:
-        return self._folder / f"part-{number:02}"
+    def _load(self, spool: int) -> bytes | int:
+        """What one process wrote of the part; of very much the open file."""
+        handle = os.open(rows_path(self._folder, self._part, spool), os.O_RDONLY | os.O_CLOEXEC)
+        size = os.fstat(handle).st_size
+        if size > _AT_ONCE:
+            return handle
+        try:
+            return os.pread(handle, size, 0)
+        finally:
+            os.close(handle)
+
+    def sifted(self) -> tuple[list[bytes], list[tuple[Head, Head]]]:
+        """The part's heads as bytes, in the order of a version, of each row once; and the others,
+        each with the first row that it is the same as. First means: of an earlier file, or further
+        up in the same one."""
+        heads: list[bytes] = []
+        for spool in range(self._spools):
+            data = read_heads(heads_path(self._folder, self._part, spool))
+            heads += [data[at : at + HEAD.size] for at in range(0, len(data), HEAD.size)]
+        heads.sort()
+        kept: list[bytes] = []
+        again: list[tuple[Head, Head]] = []
+        alike: list[bytes] = []
+        before = b""
+        for head in heads:
+            digest = head[:16]
+            if digest == before:
+                alike = alike or [kept.pop()]
+                alike.append(head)
+                continue
+            if alike:
+                self._tell_apart(alike, kept, again)
+                alike = []
+            kept.append(head)
+            before = digest
+        if alike:
+            self._tell_apart(alike, kept, again)
+        return kept, again
+
+    def _tell_apart(
+        self, alike: list[bytes], kept: list[bytes], again: list[tuple[Head, Head]]
+    ) -> None:
+        """Of rows with one hash, by their bytes."""
+        firsts: dict[bytes, bytes] = {}
+        for raw in alike:
+            head = Head._make(HEAD.unpack(raw))
+            first = firsts.setdefault(self.row(head), raw)
+            if first is not raw:
+                again.append((head, Head._make(HEAD.unpack(first))))
+        kept += [firsts[row] for row in sorted(firsts)]
+
+
+def read_heads(path: Path) -> bytes:
+    """The heads in a file; nothing where there is no such file."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""

@@ -34,16 +34,16 @@ _OTHER_FORMATS = (
 _FIELDS: dict[str, frozenset[str]] = {
     "chat": frozenset({"messages", "tools", "critique"}),
     "pairs": frozenset({"messages", "prompt", "chosen", "rejected", "tools"}),
-    "hosted-pairs": frozenset({"input", "preferred_output", "non_preferred_output"}),
-    "question-answer": frozenset({"question", "answer", "citations", "metadata"}),
+    "hosted_pairs": frozenset({"input", "preferred_output", "non_preferred_output"}),
+    "question_answer": frozenset({"question", "answer", "citations", "metadata"}),
     "constitutional": frozenset(constitutional.FIELDS),
-    "alpaca": frozenset({"instruction", "input", "output", "system", "history"}),
-    "sharegpt": frozenset({"conversations", "system", "tools"}),
-    "prompt-completion": frozenset({"prompt", "completion", "tools"}),
+    "instruction": frozenset({"instruction", "input", "output", "system", "history"}),
+    "conversations": frozenset({"conversations", "system", "tools"}),
+    "prompt_completion": frozenset({"prompt", "completion", "tools"}),
     "events": frozenset(
         {"kind", "meta", "prompt", "q", "reply", "a", "tenant_id", "value", "created_at", "place"}
     ),
-    "input-output": frozenset({"input", "output"}),
+    "input_output": frozenset({"input", "output"}),
 }
 _ANSWERS = frozenset({"answer", "output", "completion", "reply", "response_revised"})
 #: A row of a table that can't be one says so in a field of this name: code and details.
@@ -58,26 +58,26 @@ def _nobody(code: str) -> None:
 def form_of(record: dict[str, Any]) -> Form | None:
     """Which format a parsed line means to be in, or None."""
     if "preferred_output" in record or "non_preferred_output" in record:
-        return "hosted-pairs"
+        return "hosted_pairs"
     if "messages" in record and "chosen" not in record and "rejected" not in record:
         return "chat"
     if is_pair(record):
         return "pairs"
     if "question" in record or "answer" in record:
-        return "question-answer"
+        return "question_answer"
     if "response_revised" in record:
         return "constitutional"
     if "instruction" in record and "output" in record:
-        return "alpaca"
+        return "instruction"
     if "conversations" in record:
-        return "sharegpt"
+        return "conversations"
     if "prompt" in record and "completion" in record:
-        return "prompt-completion"
+        return "prompt_completion"
     if "kind" in record and "meta" in record:
         return "events"
     if ("prompt" in record or "q" in record) and ("reply" in record or "a" in record):
         return "events"
-    return "input-output" if "input" in record and "output" in record else None
+    return "input_output" if "input" in record and "output" in record else None
 
 
 def convert(record: dict[str, Any], note: Noted = _nobody) -> Example | Pair:
@@ -133,6 +133,8 @@ def write_as(example: Example | Pair, form: Form) -> dict[str, Any]:
     Raises Unusable `form_cant_hold` for what the form has no place for.
     """
     record = writing.record_of(example, form)
+    if form in ("chat", "pairs"):
+        return record
     if form_of(record) != form or _READERS[form](record, _nobody) != example:
         raise writing.cant_hold(form, N_("this chat as it is"))
     return record
@@ -324,12 +326,12 @@ def _one_answer(given: Any, missing: str, place: int, note: Noted) -> Message:
 _READERS: dict[Form, Callable[[dict[str, Any], Noted], Example | Pair]] = {
     "chat": _from_chat,
     "pairs": _from_pair,
-    "hosted-pairs": _from_hosted_pair,
-    "question-answer": _from_question,
+    "hosted_pairs": _from_hosted_pair,
+    "question_answer": _from_question,
     "constitutional": _from_constitution,
-    "alpaca": _from_alpaca,
-    "sharegpt": _from_conversations,
-    "prompt-completion": _from_prompt,
+    "instruction": _from_alpaca,
+    "conversations": _from_conversations,
+    "prompt_completion": _from_prompt,
     "events": _from_event,
-    "input-output": _from_input,
+    "input_output": _from_input,
 }

@@ -2,6 +2,8 @@
 and a section for each probe that was asked for. Changes nothing.
 """
 
+import os
+import shutil
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
@@ -13,6 +15,7 @@ import msgspec
 
 from sophia_tui.datasets import passes
 from sophia_tui.datasets.blocks import Collector, Probe, Shape
+from sophia_tui.datasets.compressed import DamagedFile, as_plain, is_plain
 from sophia_tui.datasets.distributions import distribution, rounded
 from sophia_tui.datasets.fast import FastReader
 from sophia_tui.datasets.fingerprints import PrintsWriter, Sifter, all_same, parts_for
@@ -25,11 +28,23 @@ from sophia_tui.datasets.tasks import Task, Tell
 PROBES: dict[str, str] = {
     "near": "sophia_tui.datasets.near_section",
     "contradictions": "sophia_tui.datasets.contradictions_section",
+    "personal": "sophia_tui.datasets.personal_probe",
+    "secrets": "sophia_tui.datasets.secrets_probe",
+    "tokens": "sophia_tui.datasets.tokens",
+    "languages": "sophia_tui.datasets.languages",
+    "topics": "sophia_tui.datasets.topics",
+    "answers": "sophia_tui.datasets.quality",
+    "constitutional": "sophia_tui.datasets.destinations",
 }
 
 #: How much an issue matters, where it is no error; an error keeps the row from being used.
 WARNING, NOTE, ERROR = "warning", "note", "error"
-_NOTES = frozenset({"bom", "crlf", "blank", "copy_end", "message_fields"})
+_NOTES = frozenset(
+    {
+        *("bom", "crlf", "blank", "copy_end"),
+        *("record_fields", "message_fields", "text_parts", "call_ids"),
+    }
+)
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -78,35 +93,58 @@ def inspect(
 ) -> dict[str, Any]:
     """The report as plain data; every line of every issue lies in `folder` then.
 
-    Raises DataError D306 for a file that can't be read, D501 where a process died, OSError where
-    the disk is full.
+    Packed files and tables are unpacked there for the time of the pass. Raises DataError D306 for
+    a file that can't be read, D511 for a table without a usable header, D501 where a process died,
+    OSError where the disk is full.
     """
     files = [Path(each) for each in asked.files]
-    processes = passes.processes_for(asked.size) if processes is None else processes
+    unpacked = folder / "unpacked"
+    plain = _unpacked(files, unpacked, tell)
+    sizes = [(path, _size(path)) for path in plain]
+    total = sum(size for _path, size in sizes)
+    processes = passes.processes_for(total) if processes is None else processes
     prints = folder / "prints"
     prints.mkdir()
-    survey = _Survey(files, Issues(folder))
-    parts = parts_for(asked.size)
+    survey = _Survey(files, plain, Issues(folder))
+    parts = parts_for(total)
     names = [name for name in PROBES if name in asked.sections]
     collectors: list[Collector] = [import_module(PROBES[name]).collector(asked) for name in names]
 
     def make(process: int) -> _Reading:
         return _Reading(asked, names, PrintsWriter(prints, process, parts))
 
-    sizes = [(path, _size(path)) for path in files]
     found = passes.deal(passes.ranges(sizes, range_bytes), make, processes)
     with closing(found):
         for block in found:
             line = survey.add(block)
             for collector, seen in zip(collectors, block[-1], strict=True):
                 collector.add(line, seen)
-            tell("read", survey.done, asked.size)
+            tell("read", survey.done, total)
     _duplicates(survey, prints, parts, processes, tell)
     for collector in collectors:
         if isinstance(collector, Lister):
             survey.add_listed(collector)
+    shutil.rmtree(unpacked, ignore_errors=True)
     sections = {name: each.report() for name, each in zip(names, collectors, strict=True)}
     return {**survey.report(), "sections": sections}
+
+
+def _unpacked(files: Sequence[Path], folder: Path, tell: Tell) -> list[Path]:
+    """Each file whose bytes are its lines, or a copy of its lines in that folder."""
+    found: list[Path] = []
+    for number, path in enumerate(files):
+        if not is_plain(path):
+            folder.mkdir(exist_ok=True)
+            tell("unpack", number, len(files))
+        try:
+            found.append(as_plain(path, folder, number))
+        except DamagedFile as problem:
+            raise unreadable(path, problem) from problem
+        except OSError as problem:
+            if not path.is_file() or not os.access(path, os.R_OK):
+                raise unreadable(path, problem) from problem
+            raise
+    return found
 
 
 def _size(path: Path) -> int:
@@ -150,11 +188,12 @@ class _Reading(passes.Worker[passes.Range, Found]):
 class _File:
     """What is known of one file: its lines, rows and usable rows, and where its blocks begin."""
 
-    def __init__(self, path: Path, lines_before: int, bytes_before: int) -> None:
+    def __init__(self, path: Path, plain: Path, lines_before: int, bytes_before: int) -> None:
         self.path = path
+        self.plain = plain
         self.lines_before = lines_before
         self.bytes_before = bytes_before
-        self.bytes = path.stat().st_size
+        self.bytes = plain.stat().st_size
         self.lines = self.rows = self.usable = 0
         self.starts: list[int] = []
         self.first_lines: list[int] = []
@@ -163,8 +202,9 @@ class _File:
 class _Survey:
     """Adds up what blocks tell, in the order of files and lines."""
 
-    def __init__(self, files: Sequence[Path], issues: Issues) -> None:
+    def __init__(self, files: Sequence[Path], plain: Sequence[Path], issues: Issues) -> None:
         self._paths = files
+        self._plain = plain
         self._issues = issues
         self._shape = Shape()
         self.done = 0
@@ -172,9 +212,12 @@ class _Survey:
 
     def _file(self, number: int) -> _File:
         while len(self.files) <= number:
-            path, last = self._paths[len(self.files)], self.files[-1] if self.files else None
+            next_one, last = len(self.files), self.files[-1] if self.files else None
+            path, plain = self._paths[next_one], self._plain[next_one]
             lines = last.lines_before + last.lines if last else 0
-            self.files.append(_File(path, lines, last.bytes_before + last.bytes if last else 0))
+            self.files.append(
+                _File(path, plain, lines, last.bytes_before + last.bytes if last else 0)
+            )
         return self.files[number]
 
     def add(self, found: Found) -> int:
@@ -261,7 +304,7 @@ def severity(code: str) -> str:
 
 
 #: Codes of issues that do not keep a row from being used, but want a look.
-_WARNINGS = {"duplicate"}
+_WARNINGS = {"duplicate", "personal_data", "secret", "cut", "mixed_languages", "same_id"}
 
 
 def _by_weight(item: tuple[str, tuple[int, Any]]) -> tuple[int, int, str]:
@@ -270,7 +313,7 @@ def _by_weight(item: tuple[str, tuple[int, Any]]) -> tuple[int, int, str]:
 
 
 def _duplicates(survey: _Survey, folder: Path, parts: int, processes: int, tell: Tell) -> None:
-    paths = [each.path for each in survey.files]
+    paths = [each.plain for each in survey.files]
     total = sum(each.usable for each in survey.files)
     with closing(
         passes.deal(

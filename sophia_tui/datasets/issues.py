@@ -26,7 +26,7 @@ class Issue(msgspec.Struct, frozen=True):
     details: dict[str, str | int] = {}
 
 
-class _Entry(msgspec.Struct, omit_defaults=True):
+class Entry(msgspec.Struct, omit_defaults=True):
     """Lines `line` to `to` of a file, or `line` alone."""
 
     file: int
@@ -34,13 +34,18 @@ class _Entry(msgspec.Struct, omit_defaults=True):
     to: int = 0
     details: dict[str, str | int] = {}
 
+    @property
+    def end(self) -> int:
+        """The last of its lines."""
+        return self.to or self.line
+
 
 @dataclass
 class _Code:
     stream: IO[bytes]
     count: int = 0
     first: list[tuple[int, int]] = field(default_factory=list)
-    open: _Entry | None = None
+    open: Entry | None = None
 
 
 class Issues:
@@ -63,13 +68,13 @@ class Issues:
         if (
             last is not None
             and last.file == file
-            and (last.to or last.line) + 1 == line
+            and last.end + 1 == line
             and last.details == details
         ):
             last.to = line
             return
         _write(kept)
-        kept.open = _Entry(file, line, details=dict(details))
+        kept.open = Entry(file, line, details=dict(details))
 
     def close(self) -> dict[str, tuple[int, list[tuple[int, int]]]]:
         """Everything is on disk; of each code how many, and the first as file and line."""
@@ -91,12 +96,14 @@ def read_issues(folder: Path, codes: Iterable[str], offset: int = 0) -> Iterator
     return islice(merged, offset, None)
 
 
+decode_entry = msgspec.json.Decoder(Entry).decode
+
+
 def _of(folder: Path, code: str) -> Iterator[Issue]:
-    decode = msgspec.json.Decoder(_Entry).decode
     with (folder / f"{code}.jsonl").open("rb") as stream:
         for line in stream:
-            entry = decode(line)
-            for number in range(entry.line, (entry.to or entry.line) + 1):
+            entry = decode_entry(line)
+            for number in range(entry.line, entry.end + 1):
                 yield Issue(code, entry.file, number, entry.details)
 
 

@@ -2,11 +2,22 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sophia_tui.datasets.sample import SampledRow, share
+from sophia_tui.datasets.blocks import Block, Collector, Probe
+from sophia_tui.datasets.sample import (
+    SampleCollector,
+    SampledRow,
+    SampleProbe,
+    SampleSettings,
+    share,
+    turns_of,
+)
+
+if TYPE_CHECKING:
+    from sophia_tui.datasets.inspection import Asked
 
 #: What can be told apart, by ISO 639-1. More would cost memory, and short texts their certainty.
 LANGUAGES = (
@@ -94,19 +105,82 @@ def _detector() -> Any:
     return LanguageDetectorBuilder.from_iso_codes_639_1(*codes).with_low_accuracy_mode().build()
 
 
+def probe(asked: "Asked") -> Probe:
+    return LanguagesProbe() if asked.whole else SampleProbe(_sample(asked))
+
+
+def collector(asked: "Asked") -> Collector:
+    return LanguagesCollector() if asked.whole else _SampledLanguages(_sample(asked))
+
+
+def _sample(asked: "Asked") -> SampleSettings:
+    return SampleSettings(asked.seed, size=asked.size)
+
+
+class _SampledLanguages(SampleCollector):
+    """Judges the sample once it is drawn."""
+
+    def report(self) -> Any:
+        return report(self.drawn(), self.whole)
+
+
+class LanguagesProbe:
+    """The language of every row, and which rows mix two."""
+
+    name = "languages"
+
+    def look(self, block: Block) -> dict[str, Any]:
+        counts: Counter[str | None] = Counter()
+        mixed: list[tuple[int, str, str]] = []
+        for row in block.rows:
+            language, mix = _judged(SampledRow(row.line, turns_of(row)))
+            counts[language] += 1
+            if mix is not None:
+                mixed.append(mix)
+        return {"counts": list(counts.items()), "mixed": mixed}
+
+
+class LanguagesCollector:
+    """Adds up what LanguagesProbe found."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str | None] = Counter()
+        self._mixed: list[tuple[int, str, str]] = []
+
+    def add(self, first_line: int, found: dict[str, Any]) -> None:
+        for language, count in found["counts"]:
+            self._counts[language] += count
+        self._mixed += [(first_line + line - 1, *both) for line, *both in found["mixed"]]
+
+    def report(self) -> dict[str, Any]:
+        return _told(self._counts, self._mixed, whole=True)
+
+    def issues(self) -> Iterable[tuple[str, int, Mapping[str, str | int]]]:
+        for line, asked, answered in self._mixed:
+            yield "mixed_languages", line, {"asked": asked, "answered": answered}
+
+
 def report(sample: Sequence[SampledRow], whole: bool) -> dict[str, Any]:
     """Languages of the rows, the most frequent first, each with its share and interval.
 
     `mixed` are rows whose answer is in another language than what was asked, with their lines.
     """
-    counts: Counter[str | None] = Counter()
-    mixed: list[dict[str, Any]] = []
-    for row in sample:
-        asked, answered = language_of(row.said("user")), language_of(row.said("assistant"))
-        if asked and answered and asked != answered:
-            mixed.append({"line": row.line, "asked": asked, "answered": answered})
-        counts[answered or language_of(row.talk)] += 1
-    total = len(sample)
+    judged = [_judged(row) for row in sample]
+    counts = Counter(language for language, _mix in judged)
+    return _told(counts, [mix for _language, mix in judged if mix is not None], whole)
+
+
+def _judged(row: SampledRow) -> tuple[str | None, tuple[int, str, str] | None]:
+    """The language of a row, its answer's first; and its line and both where they differ."""
+    asked, answered = language_of(row.said("user")), language_of(row.said("assistant"))
+    mixed = (row.line, asked, answered) if asked and answered and asked != answered else None
+    return answered or language_of(row.talk), mixed
+
+
+def _told(
+    counts: Counter[str | None], mixed: Sequence[tuple[int, str, str]], whole: bool
+) -> dict[str, Any]:
+    total = counts.total()
     return {
         "rows": total,
         "whole": whole,
@@ -116,5 +190,11 @@ def report(sample: Sequence[SampledRow], whole: bool) -> dict[str, Any]:
             if name is not None
         ],
         "undecided": share(counts[None], total, whole),
-        "mixed": {**share(len(mixed), total, whole), "lines": mixed[:_MOST_LISTED]},
+        "mixed": {
+            **share(len(mixed), total, whole),
+            "lines": [
+                {"line": line, "asked": asked, "answered": answered}
+                for line, asked, answered in mixed[:_MOST_LISTED]
+            ],
+        },
     }

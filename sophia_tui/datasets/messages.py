@@ -72,12 +72,12 @@ def read_turn(message: Any, place: int, note: Noted) -> Message:
     if isinstance(content, list):
         content, parts = _parts(content, role, place, note)
     if calls and (content is None or (isinstance(content, str) and not content.strip())):
-        content = ""
-    elif not parts:
-        content = _said(content, place)
+        said = ""
+    else:
+        said = str(content) if parts else _said(content, place)
     return Message(
         role,
-        content,
+        said,
         _weight(message.get("weight"), role, place),
         _name(message.get("name"), place),
         calls,
@@ -100,7 +100,7 @@ def plain_turn(message: Message) -> dict[str, Any]:
     if message.name is not None:
         plain["name"] = message.name
     if message.tool_calls:
-        plain["tool_calls"] = message.tool_calls
+        plain["tool_calls"] = list(message.tool_calls)
     if message.tool_call_id is not None:
         plain["tool_call_id"] = message.tool_call_id
     return plain
@@ -111,10 +111,10 @@ def read_tools(given: Any) -> tuple[dict[str, Any], ...]:
 
     Raises Unusable.
     """
-    if isinstance(given, str):
-        given = _json(given) if given.strip() else None
-    if given is None:
+    if given is None or given == "":
         return ()
+    if isinstance(given, str):
+        given = _json(given)
     if not isinstance(given, list):
         raise Unusable("tools_type")
     return tuple(_tool(each) for each in given)

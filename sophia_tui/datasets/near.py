@@ -149,7 +149,10 @@ def _ranks(
     capital = _sums(words.astype(np.uint64) >> np.uint64(31), ends)
     plain = ((small == 0) | (capital == 0)).astype(np.uint64) << np.uint64(63)
     fewer = np.uint64(0x7FFF) - np.minimum(accents, np.uint64(0x7FFF))
-    return plain | (fewer << np.uint64(48)) | np.frombuffer(sizes, np.uint32).astype(np.uint64)
+    ranks: np.ndarray = (
+        plain | (fewer << np.uint64(48)) | np.frombuffer(sizes, np.uint32).astype(np.uint64)
+    )
+    return ranks
 
 
 def _hash(word: str) -> int:

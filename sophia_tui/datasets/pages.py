@@ -3,25 +3,23 @@
 A compressed file is read from its beginning alone: there is no jump in it.
 """
 
-import gzip
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from sophia_tui.datasets import index
 from sophia_tui.datasets.blocks import read_block
 from sophia_tui.datasets.codes import Problem
+from sophia_tui.datasets.compressed import is_plain, is_table, open_lines
+from sophia_tui.datasets.fast import FastReader
 from sophia_tui.datasets.index import Place
 from sophia_tui.datasets.reader import MAX_LINE_BYTES
 from sophia_tui.datasets.sources import unreadable
 from sophia_tui.datasets.tasks import Task, Tell
 from sophia_tui.domain.datasets import Example, Pair
-from sophia_tui.errors import DataError
-from sophia_tui.i18n import _
-from sophia_tui.textsafe import visible
 
 #: A page ends with the line that reaches this many bytes.
 PAGE_BYTES = 8 * 1024 * 1024
@@ -33,7 +31,6 @@ FAR = -1
 SUMMARY_CHARS = 200
 _CHUNK = 1 << 20
 _BOM = b"\xef\xbb\xbf"
-_GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 
 Edited = Mapping[int, bytes]
 
@@ -58,34 +55,27 @@ class PageOfLines:
 
 
 def kind_of(path: Path) -> str:
-    """plain, gzip, zstd. Raises DataError D306, and D562 for a table in binary form."""
+    """plain, gzip, zstd or table: only a plain file's own bytes are its lines. Raises DataError
+    D306."""
     try:
-        with path.open("rb") as stream:
-            head = stream.read(4)
+        path.open("rb").close()
     except OSError as problem:
         raise unreadable(path, problem) from problem
-    if head == _PARQUET:
-        raise DataError(
-            "D562",
-            _("{file} has no lines to look at.").format(file=visible(str(path))),
-            _("It is a Parquet file."),
-            _("Convert it to JSON Lines first: `sophia prepare convert`."),
-        )
-    if head.startswith(_GZIP):
-        return "gzip"
-    return "zstd" if head == _ZSTD else "plain"
+    if is_plain(path):
+        return "plain"
+    if is_table(path):
+        return "table"
+    return "gzip" if path.name.endswith(".gz") else "zstd"
 
 
-def open_lines(path: Path, kind: str) -> BinaryIO:
-    """The file's bytes, decompressed. The caller closes it."""
-    if kind == "plain":
-        return path.open("rb")
-    if kind == "gzip":
-        return cast(BinaryIO, gzip.open(path, "rb"))
-    import zstandard
-
-    reader = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True)
-    return cast(BinaryIO, BufferedReader(cast(Any, reader), _CHUNK))
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[BinaryIO]:
+    """The file's lines, unpacked. Raises DataError D306, for damage met later, too."""
+    try:
+        with open_lines(path) as stream:
+            yield stream
+    except OSError as problem:
+        raise unreadable(path, problem) from problem
 
 
 def read_page(
@@ -144,12 +134,12 @@ def _looked_at(records: list[Record], edited: Edited, following: Place | None) -
     return PageOfLines(records, following)
 
 
-def plain_page(
-    path: Path, kind: str, place: Place, count: int, chars: int, edited: Edited
-) -> dict[str, Any]:
-    """A page as plain data, each text at most `chars` long (0: as long as it is). A compressed file
-    is read up to the place. Raises DataError D306."""
-    with open_lines(path, kind) as stream:
+def plain_page(path: Path, place: Place, count: int, chars: int, edited: Edited) -> dict[str, Any]:
+    """A page of a plain file as plain data, each text at most `chars` long (0: as long as it is).
+
+    Raises DataError D306.
+    """
+    with reading(path) as stream:
         stream.seek(place.at)
         return as_plain(read_page(stream, place, count, edited), chars, edited)
 
@@ -244,11 +234,10 @@ def edited_bytes(edited: Mapping[str, str]) -> dict[int, bytes]:
 
 
 class PageTask(Task):
-    """A page of a compressed file, which is read from its beginning for it; None beyond its end.
+    """A page of a packed file or a table, read from its beginning for it; None beyond its end.
     With `at_once` not further than is quick: FAR."""
 
     path: str
-    kind: str
     line: int
     count: int
     chars: int
@@ -256,7 +245,7 @@ class PageTask(Task):
 
     def run(self, tell: Tell) -> Any:
         path = Path(self.path)
-        with open_lines(path, self.kind) as stream:
+        with reading(path) as stream:
             most = AT_ONCE_BYTES if self.at_once else None
             at = pass_lines(stream, self.line - 1, most, tell)
             if at is None or at == FAR:
@@ -283,7 +272,7 @@ class IssueTask(Task):
 
     def run(self, tell: Tell) -> Any:
         edited = edited_bytes(self.edited)
-        with open_lines(Path(self.path), self.kind) as stream:
+        with reading(Path(self.path)) as stream:
             if self.backwards:
                 return self._before(stream, edited, tell)
             return self._after(stream, edited, tell)
@@ -318,7 +307,7 @@ class IssueTask(Task):
         return None
 
     def _wrong(self, stretch: Stretch) -> list[int]:
-        block = read_block(stretch.data)
+        block = FastReader(keep=False).read(stretch.data)
         found = [line for line, problem in block.unusable if self.code in (None, problem.code)]
         if self.code in block.notes:
             found += block.notes[self.code].lines

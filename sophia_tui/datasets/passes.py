@@ -6,6 +6,7 @@ processes are forked: the asking process may have no thread that holds a lock th
 """
 
 import ctypes
+import gc
 import os
 import signal
 import traceback
@@ -199,6 +200,7 @@ def _serve(
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != asker:
             os._exit(1)
+        gc.freeze()  # what the asking process left behind may need threads that are not here
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the asking process ends us
         worker = make(number)
         while True:

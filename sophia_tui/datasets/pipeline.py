@@ -1,39 +1,45 @@
-"""Prepares a data set version: read, convert, redact, find duplicates, split, write.
+"""Prepares a data set version: read, clean, find duplicates, split, write.
 
-Every row is either kept or rejected with a reason. Memory stays flat: rows go through spool files.
+Every row is either kept or rejected with a reason. Memory stays flat: rows go through spool files,
+and processes share the work by ranges of lines and by parts of the spool.
 """
 
-import json
-import os
-from array import array
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sophia_tui.datasets import dedupe, formats, redact, split
-from sophia_tui.datasets.codes import Problem, Unusable, summary
-from sophia_tui.datasets.compressed import open_lines, read_share
-from sophia_tui.datasets.copy_export import Verdict, judge
-from sophia_tui.datasets.dedupe import Duplicate, Row, Spool, digest_of
-from sophia_tui.datasets.provenance import Provenance
-from sophia_tui.datasets.reader import MAX_LINE_BYTES, Line, LineReader, ReadFailed
+from sophia_tui.datasets import dedupe, grouping, passes, recipe, redact, split, together, worker
+from sophia_tui.datasets.copy_export import Verdict
+from sophia_tui.datasets.grouping import Cuts, Planner
+from sophia_tui.datasets.manifest import manifest_of, mixed, nothing_usable, steps_of
+from sophia_tui.datasets.origins import Origins
+from sophia_tui.datasets.passes import processes_for
+from sophia_tui.datasets.provenance import beside, state
+from sophia_tui.datasets.ranges import Cutter, Range, Watched
+from sophia_tui.datasets.reader import LISTED_LINES, Note
 from sophia_tui.datasets.rejections import Rejections
-from sophia_tui.datasets.sources import Passed, select, unreadable
+from sophia_tui.datasets.sources import Passed, select
+from sophia_tui.datasets.split import KEYS, NEAR
+from sophia_tui.datasets.steps import Balance, ExactDuplicates, NearDuplicates, Redact, Step
 from sophia_tui.datasets.tasks import Task, Tell
-from sophia_tui.datasets.version import FORMAT_VERSION, Draft, Written, version_hash, write_version
-from sophia_tui.domain.datasets import CHAT, PAIRS, Example, Pair
-from sophia_tui.errors import DataError
+from sophia_tui.datasets.version import (
+    REJECTED,
+    VersionFiles,
+    Written,
+    keep_version,
+)
+from sophia_tui.datasets.worker import Cleaned, Source, Work, Worker
+from sophia_tui.domain.datasets import CHAT, PAIRS
 from sophia_tui.files import write_problem
-from sophia_tui.i18n import N_, _
-from sophia_tui.textsafe import visible
 
-READER_VERSION = 1
-FORMATS_VERSION = 1
-REPAIR_VERSION = 1
-_PROGRESS_ROWS = 2000
-FORM_WORDS = {CHAT: N_("chat"), PAIRS: N_("preference pairs")}
+#: Bytes of a range of lines: of small files few, of large ones many, for fewer small writes.
+_RANGE_BYTES = (2 << 20, 8 << 20)
+_RANGES = 128
+#: How much larger lines are than a packed file of them, or a table: a guess.
+_UNPACKED = 6
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,8 @@ class Request:
     for spool files, removed by who made it. `held_out` names files all of whose examples are for
     validation; then nothing else is held out. `repair` is none, certain or suspected: up to which
     verdict files are taken out of COPY's format while they are read. `form` is chat or pairs (lines
-    of the other form are rejected), or auto: what the lines are, all of one form.
+    of the other form are rejected), or auto: what the lines are, all of one form. `processes` 0 is
+    as many as are worth it.
     """
 
     folder: str
@@ -60,6 +67,13 @@ class Request:
     redact: bool = True
     repair: str = "none"
     form: str = "auto"
+    recipe: tuple[dict[str, Any], ...] | None = None
+    group: tuple[str, ...] = KEYS
+    stratify: str | None = None
+    done_before: tuple[dict[str, Any], ...] = ()
+    version: bool = False
+    pseudonym_key: str = ""
+    processes: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,10 +91,10 @@ class Report:
 def prepare(request: Request, progress: Tell) -> Report:
     """Prepare one version, whole or not at all.
 
-    Raises DataError D301 to D309 for the folder and its files, SetupError S101 where nothing can be
-    written.
+    Raises DataError D301 to D309, D380, D501 and D541 to D549 for the folder, its files and what is
+    asked for, SetupError S101 where nothing can be written.
     """
-    return _Preparation(request, progress).run()
+    return Preparation(request, progress).run()
 
 
 class PrepareTask(Task):
@@ -92,206 +106,266 @@ class PrepareTask(Task):
         return prepare(self.request, tell)
 
 
-class _Preparation:
+class _Doing(passes.Worker[Any, Any]):
+    """One kind of job, done by a worker."""
+
+    def __init__(self, worker: Worker, what: str, given: tuple[Any, ...]) -> None:
+        self._worker = worker
+        self._do = getattr(worker, what)
+        self._given = given
+
+    def work(self, item: Any) -> Any:
+        return self._do(item, *self._given)
+
+    def close(self) -> None:
+        self._worker.end()
+
+
+class Preparation:
     def __init__(self, request: Request, progress: Tell) -> None:
         self.request = request
         self.progress = progress
+        self.shares = split.shares_of(request.split)
+        self.recipe = _recipe(request)
+        key = request.pseudonym_key
+        self.pseudonyms = redact.Pseudonyms(key) if key else None
         selection = select(
             Path(request.folder), request.files, Path(request.history) if request.history else None
         )
-        self.paths = selection.files
         self.passed = selection.passed
+        self.files = [Watched(path) for path in selection.files]
+        self.bytes_total = sum(each.size * (1 if each.plain else _UNPACKED) for each in self.files)
+        self.processes = request.processes or processes_for(self.bytes_total)
         self.scratch = Path(request.scratch)
-        self.rejections = Rejections(self.scratch, [path.name for path in self.paths])
-        self.redactions: Counter[str] = Counter()
+        self.work = self._work()
+        self.rejections = Rejections(self.scratch, list(self.work.names))
+        self.told: dict[str, Counter[str]] = {}
         self.sources: list[dict[str, Any]] = []
-        self.repaired = False
         self.rows_in = 0
         self.forms: Counter[str] = Counter()
-        self.bytes_total = sum(_size(path) for path in self.paths)
-        self.bytes_done = 0
+
+    def _work(self) -> Work:
+        request = self.request
+        names = [each.path.name for each in self.files]
+        origins = {}
+        if request.version:
+            earlier = Origins(Path(request.folder), self.scratch, len(names))
+            origins = earlier.beside
+            names += earlier.names
+        return Work(
+            scratch=request.scratch,
+            names=tuple(names),
+            sources=tuple(
+                Source(
+                    path=str(each.path if each.plain else self.scratch / f"lines-{number}"),
+                    name=each.path.name,
+                    provenance=str(origins.get(each.path.name, beside(each.path))),
+                    repair=_repairs(request.repair, each.verdict),
+                    damaged=each.verdict is Verdict.CERTAIN
+                    and not _repairs(request.repair, each.verdict),
+                    held_out=each.path.name in request.held_out,
+                )
+                for number, each in enumerate(self.files)
+            ),
+            looks=tuple(
+                (
+                    each.NAME,
+                    each.by(self.pseudonyms) if isinstance(each, Redact) else each.ready(),
+                )
+                for each in self.recipe
+                if not each.OF_ALL
+            ),
+            parts=dedupe.parts_for(self.bytes_total),
+            spools=self.processes,
+            seed=request.seed,
+            sides_said=bool(request.held_out),
+            form=request.form,
+            group=request.group,
+            exact=any(isinstance(each, ExactDuplicates) for each in self.recipe),
+            stratify=request.stratify,
+            gated=any(isinstance(each, Redact) for each in self.recipe),
+            balance=next((each.field for each in self.recipe if isinstance(each, Balance)), None),
+        )
 
     def run(self) -> Report:
         try:
-            with Spool(self.scratch) as spool:
-                for number, path in enumerate(self.paths):
-                    self._read_file(number, path, spool)
-                if not spool.rows:
-                    raise self._nothing_usable()
-                if len(self.forms) > 1:
-                    raise _mixed(self.forms)
-                draft = self._sift(spool)
+            self._clean()
+            self._join()
+            if not self.forms:
+                raise nothing_usable(self.rejections, self.rows_in)
+            if len(self.forms) > 1:
+                raise mixed(self.forms)
+            kept = self._sift() - self._compare()
+            written = self._write(self._plan(), kept)
         except OSError as problem:
             raise write_problem(self.scratch, problem) from problem
-        target = self.request.target
-        written = write_version(draft, Path(target) if target else None, self.progress)
         return self._report(written)
 
-    # --- read ---
+    def deal(self, jobs: Iterable[Any], what: str, *given: Any) -> Iterator[Any]:
+        """The answers of workers, in the order of the jobs."""
+        here: list[Worker] = []
 
-    def _read_file(self, number: int, path: Path, spool: Spool) -> None:
+        def make(number: int) -> _Doing:
+            here.append(Worker(self.work, number, what))
+            return _Doing(here[-1], what, given)
+
         try:
-            verdict = judge(path, MAX_LINE_BYTES)
-            stream = open_lines(path)
-        except OSError as problem:
-            raise unreadable(path, problem) from problem
-        with stream, Provenance(path) as provenance:
-            before = os.fstat(stream.fileno())
-            repair = _repairs(self.request.repair, verdict)
-            damaged = verdict is Verdict.CERTAIN and not repair
-            reader = LineReader(stream, repair=repair, damaged=damaged)
-            try:
-                for line in reader:
-                    self._take(number, line, reader, provenance, spool)
-                    if reader.rows % _PROGRESS_ROWS == 0:
-                        done = self.bytes_done + read_share(stream)
-                        self.progress("read", done, self.bytes_total)
-            except ReadFailed as failed:
-                raise unreadable(path, failed.problem) from failed.problem
-            after = os.fstat(stream.fileno())
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise _changed(path)
-        self.bytes_done += before.st_size
-        self.rows_in += reader.rows
-        self.repaired = self.repaired or repair
-        self.sources.append(
-            {
-                "file": path.name,
-                "sha256": reader.sha256,
-                "bytes": reader.bytes_read,
-                "rows": reader.rows,
-                "copy_export": verdict.value,
-                "repaired": repair,
-                "provenance": provenance.state,
-                "rows_traced": provenance.found,
-                "notes": {code: asdict(note) for code, note in sorted(reader.notes.items())},
-            }
+            yield from passes.deal(jobs, make, self.processes)
+        finally:
+            for each in here:  # those of other processes ended with them
+                each.release()
+
+    # --- read and clean ---
+
+    def cutters(self) -> list[Cutter]:
+        """One for each file, which cut it into ranges for workers."""
+        least, most = _RANGE_BYTES
+        size = max(least, min(most, self.bytes_total // _RANGES))
+        return [
+            Cutter(
+                number,
+                each.path,
+                Path(source.provenance),
+                size,
+                None if each.plain else Path(source.path),
+            )
+            for number, (each, source) in enumerate(zip(self.files, self.work.sources, strict=True))
+        ]
+
+    def _clean(self) -> None:
+        cutters = self.cutters()
+        found = [Cleaned() for _each in cutters]
+        ends: list[tuple[int, int]] = []
+
+        def jobs() -> Iterator[Range]:
+            for cutter in cutters:
+                for each in cutter.ranges():
+                    ends.append((each.file, each.end - each.start))
+                    yield each
+
+        done = 0
+        for number, cleaned in enumerate(self.deal(jobs(), "clean")):
+            file, length = ends[number]
+            _add(found[file], cleaned)
+            self._count(cleaned)
+            done += length
+            self.progress("read", done, self.bytes_total)
+        for each in self.files:
+            each.check()
+        for watched, cutter, cleaned, source in zip(
+            self.files, cutters, found, self.work.sources, strict=True
+        ):
+            self.sources.append(
+                {
+                    "file": source.name,
+                    "sha256": cutter.sha256,
+                    "bytes": cutter.bytes,
+                    "rows": cleaned.rows,
+                    "copy_export": watched.verdict.value,
+                    "repaired": source.repair,
+                    "provenance": state(cutter.has_provenance, cleaned.stale),
+                    "rows_traced": cleaned.traced,
+                    "notes": {
+                        code: {"count": note.count, "lines": note.lines}
+                        for code, note in sorted(cleaned.notes.items())
+                    },
+                }
+            )
+
+    def _count(self, cleaned: Cleaned) -> None:
+        self.rows_in += cleaned.rows
+        self.forms.update(cleaned.forms)
+        for step, told in cleaned.told.items():
+            self.told.setdefault(step, Counter()).update(told)
+        if cleaned.lot:
+            self.rejections.absorb(cleaned.lot, follows=True)
+
+    # --- sift, split, write ---
+
+    def _sift(self) -> int:
+        """Reject duplicates; the others lie in the order of a version. Returns how many."""
+        kept = done = 0
+        total = sum(self.forms.values())
+        for sifted in self.deal(range(self.work.parts), "sift", self.grouped_early):
+            kept += sifted.kept
+            done += sifted.kept + sifted.lot.count
+            self.rejections.absorb(sifted.lot)
+            self.progress("sift", done, total)
+        return kept
+
+    def _compare(self) -> int:
+        """Reject what near_duplicates and balance turn away. Returns how many."""
+        rejected = 0
+        near = next((each for each in self.recipe if isinstance(each, NearDuplicates)), None)
+        if near is not None or NEAR in self.request.group:
+            search = together.NearSearch(self.work, near or NearDuplicates(), self.progress)
+            rejected += search.run(self.rejections, drop=near is not None)
+            self._join()
+        for each in self.recipe:
+            if isinstance(each, Balance):
+                rejected += together.balance(self.work, each, self.rejections)
+        return rejected
+
+    def _plan(self) -> Cuts:
+        if self.work.sides_said:
+            return Cuts(rest=split.Split(split.HELD_OUT, split.HELD_OUT))
+        if not self.shares[1]:
+            return Cuts()
+        if not self.grouped_early:
+            for _rows in self.deal(range(self.work.parts), "groups"):
+                pass
+        planner = Planner()
+        for bucket in range(self.work.buckets):
+            groups = b"".join(
+                path.read_bytes()
+                for spool in range(self.work.spools)
+                if (path := worker.bucket_path(self.scratch, bucket, spool)).exists()
+            )
+            if self.work.stratify:
+                planner.add(worker.GROUP.iter_unpack(groups))
+            else:
+                planner.add_places(place for place, _stratum in worker.GROUP.iter_unpack(groups))
+        return planner.plan(self.shares)
+
+    @property
+    def grouped_early(self) -> bool:
+        """Whether groups are known once exact duplicates are gone: nothing else leaves, and nothing
+        else binds."""
+        compared = any(isinstance(each, NearDuplicates | Balance) for each in self.recipe)
+        return not compared and NEAR not in self.request.group
+
+    def _join(self) -> None:
+        spools = range(self.work.spools)
+        grouping.join(self.scratch, (worker.joins_path(self.scratch, each) for each in spools))
+
+    def _write(self, cuts: Cuts, kept: int) -> Written:
+        done = 0
+        with VersionFiles(self.scratch / "version", bool(self.shares[2])) as files:
+            for pieces in self.deal(range(self.work.parts), "write", cuts):
+                for name, (path, rows) in pieces.items():
+                    files.append(name, Path(path), rows)
+                    done += rows
+                self.progress("write", done // 2, kept)  # each row and its origin
+            for line in self.rejections.lines():
+                files.write(REJECTED, line)
+        target = self.request.target
+        form = PAIRS if PAIRS in self.forms else CHAT
+        repaired = any(each.repair for each in self.work.sources)
+        manifest = manifest_of(
+            self.request,
+            steps_of(self.request, self.recipe, repaired, form, self.pseudonyms),
+            form,
+            kept,
+            self.rows_in,
+            self.rejections,
+            self.sources,
+            self.passed,
+            self.told,
         )
-
-    def _take(
-        self, file: int, line: Line, reader: LineReader, provenance: Provenance, spool: Spool
-    ) -> None:
-        source_row = provenance.row_of(line.number, line.raw)
-        source = b""
-        if source_row is not None:
-            source = json.dumps(asdict(source_row), ensure_ascii=False).encode()
-        try:
-            if line.value is None:
-                problem = line.problem or Problem("json")
-                raise Unusable(problem.code, **problem.details)
-            example = formats.convert(line.value, lambda code: reader.note(code, line.number))
-            form = PAIRS if isinstance(example, Pair) else CHAT
-            if self.request.form not in ("auto", form):
-                raise Unusable("other_form", form=FORM_WORDS[form])
-            row = formats.encode(example)
-        except Unusable as unusable:
-            digest = digest_of(line.raw)
-            self.rejections.add(file, line.number, unusable.problem, digest, source)
-            return
-        if self.request.redact:
-            redacted, counts = redact.redact(example, row)
-            if counts:
-                self.redactions += counts
-                example, row = redacted, formats.encode(redacted)
-        self.forms[form] += 1
-        place = self._place(file, example)
-        spool.add(row, file, line.number, place, source)
-
-    def _place(self, file: int, example: Example | Pair) -> int:
-        if not self.request.held_out:
-            return split.place_of(self.request.seed, split.group_key(example))
-        held_out = self.paths[file].name in self.request.held_out
-        return split.HELD_OUT if held_out else split.LEARNT
-
-    # --- sift and split ---
-
-    def _sift(self, spool: Spool) -> Draft:
-        """Reject duplicates, keep the others in a file in the order of their hash."""
-        kept = self.scratch / "kept"
-        places = array("Q")
-        steps = self._steps()
-        rows_hash = version_hash(steps)
-        with kept.open("xb") as stream:
-            for done, found in enumerate(spool.unique()):
-                if done % _PROGRESS_ROWS == 0:
-                    self.progress("sift", done, spool.rows)
-                if isinstance(found, Duplicate):
-                    self._reject_duplicate(found)
-                    continue
-                rows_hash.update(found.row + b"\n")
-                places.append(found.place)
-                stream.write(dedupe.pack(found))
-        rows_hash.update(self.rejections.fingerprint().encode())
-        shares = split.SHARES[self.request.split]
-        return Draft(
-            hash=rows_hash.hexdigest(),
-            kept=kept,
-            files=[path.name for path in self.paths],
-            split=self._split(places, shares),
-            with_test=bool(shares[2]),
-            rejections=self.rejections,
-            manifest=self._manifest(steps, len(places)),
-        )
-
-    def _split(self, places: "array[int]", shares: tuple[int, int, int]) -> split.Split:
-        if self.request.held_out:
-            return split.Split(split.HELD_OUT, split.HELD_OUT)
-        return split.plan(places, shares)
-
-    def _reject_duplicate(self, found: Duplicate) -> None:
-        row: Row = found.row
-        details: dict[str, str | int] = {
-            "first_file": self.paths[found.first.file].name,
-            "first_line": found.first.line,
-        }
-        self.rejections.add(
-            row.file, row.line, Problem("duplicate", details), row.digest, row.source
-        )
+        fingerprint = self.rejections.fingerprint()
+        return keep_version(files, manifest, fingerprint, Path(target) if target else None)
 
     # --- tell ---
-
-    def _steps(self) -> list[dict[str, Any]]:
-        request = self.request
-        steps: list[dict[str, Any]] = [
-            {"step": "read", "version": READER_VERSION, "settings": {"line_bytes": MAX_LINE_BYTES}}
-        ]
-        if self.repaired:
-            steps.append({"step": "repair_copy_export", "version": REPAIR_VERSION, "settings": {}})
-        form = {"form": PAIRS} if PAIRS in self.forms else {}
-        steps.append({"step": "convert", "version": FORMATS_VERSION, "settings": form})
-        if request.redact:
-            steps.append({"step": "redact", "version": redact.VERSION, "settings": {}})
-        steps.append({"step": "exact_duplicates", "version": dedupe.VERSION, "settings": {}})
-        settings: dict[str, Any] = {"shares": request.split, "seed": request.seed}
-        if request.held_out:
-            settings = {"held_out": sorted(request.held_out)}
-        steps.append({"step": "split", "version": split.VERSION, "settings": settings})
-        return steps
-
-    def _manifest(self, steps: list[dict[str, Any]], kept: int) -> dict[str, Any]:
-        """All but the hash and what is known only once the parts are written."""
-        rejected = self.rejections.count
-        counts = {
-            "rows_in": self.rows_in,
-            "rows_kept": kept,
-            "rows_rejected": rejected,
-            "redacted": self.redactions.total(),
-            **dict(sorted(self.rejections.by_code.items())),
-        }
-        return {
-            "format_version": FORMAT_VERSION,
-            "name": self.request.name,
-            "created_at": self.request.created_at.isoformat(),
-            "seed": self.request.seed,
-            "redacted": self.request.redact,
-            **({"form": PAIRS} if PAIRS in self.forms else {}),
-            "sources": self.sources,
-            "passed_over": [asdict(each) for each in self.passed],
-            "steps": steps,
-            "counts": counts,
-            "sum": f"{self.rows_in} = {kept} + {rejected}",
-            "redactions": dict(sorted(self.redactions.items())),
-        }
 
     def _report(self, written: Written) -> Report:
         return Report(
@@ -302,57 +376,28 @@ class _Preparation:
             rejected=self.rejections.examples(),
         )
 
-    def _nothing_usable(self) -> DataError:
-        examples = self.rejections.examples()
-        why = "; ".join(
-            f"{count} × {summary(code)} ({visible(', '.join(examples[code][:3]))})"
-            for code, count in self.rejections.by_code.most_common(5)
-        )
-        remedy = _("Correct the named lines.")
-        if self.rejections.by_code["copy_export"]:
-            remedy = _("Repair the export (`sophia prepare repair`), or collect again.")
-        return DataError(
-            "D307",
-            _("No usable example in {count} rows.").format(count=self.rows_in),
-            why or _("The files are empty."),
-            remedy,
-            rows_in=self.rows_in,
-            rejected=dict(self.rejections.by_code),
-            examples=examples,
-        )
+
+def _add(found: Cleaned, more: Cleaned) -> None:
+    """Add what came of the next range of a file."""
+    found.rows += more.rows
+    found.traced += more.traced
+    found.stale += more.stale
+    for code, note in more.notes.items():
+        known = found.notes.setdefault(code, Note())
+        known.count += note.count
+        known.lines = (known.lines + note.lines)[:LISTED_LINES]
+
+
+def _recipe(request: Request) -> tuple[Step, ...]:
+    if request.recipe is not None:
+        return recipe.read_back(request.recipe)
+    return tuple(each for each in recipe.USUAL if request.redact or not isinstance(each, Redact))
 
 
 def _repairs(upto: str, verdict: Verdict) -> bool:
     if verdict is Verdict.CERTAIN:
         return upto in ("certain", "suspected")
     return verdict is Verdict.SUSPECTED and upto == "suspected"
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as problem:
-        raise unreadable(path, problem) from problem
-
-
-def _mixed(forms: Counter[str]) -> DataError:
-    return DataError(
-        "D380",
-        _("The files hold both chats and preference pairs."),
-        _(
-            "{chats} lines are chats and {pairs} are preference pairs; a data set has one form."
-        ).format(chats=forms[CHAT], pairs=forms[PAIRS]),
-        _("Say which ones it is to be made of: --form chat or --form pairs; or name the files."),
-    )
-
-
-def _changed(path: Path) -> DataError:
-    return DataError(
-        "D308",
-        _("{file} changed while it was read.").format(file=visible(path.name)),
-        _("Somebody writes to it, an export perhaps."),
-        _("Wait until it is done, then prepare again."),
-    )
 
 
 __all__ = ["Passed", "PrepareTask", "Report", "Request", "prepare"]

@@ -30,11 +30,14 @@ _LINE_LIMIT = 64 * 1024 * 1024
 
 #: How the stages of tasks are said to people, and what is counted in them.
 STAGES = {
+    "unpack": (N_("Unpacking"), N_("files")),
     "read": (N_("Reading"), N_("bytes")),
+    "preview": (N_("Choosing a sample"), N_("bytes")),
     "sift": (N_("Finding duplicates"), N_("rows")),
     "write": (N_("Writing"), N_("rows")),
     "near": (N_("Comparing"), N_("rows")),
     "repair": (N_("Repairing"), N_("lines")),
+    "seek": (N_("Searching"), N_("rows")),
     "index": (N_("Finding the lines"), N_("bytes")),
     "search": (N_("Searching"), N_("bytes")),
     "issues": (N_("Looking for issues"), N_("bytes")),

@@ -5,10 +5,11 @@ hash is the xxh3_128 of the line's bytes. Of a line whose hash differs, which wa
 row is not told.
 """
 
-import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 import xxhash
 
 from sophia_tui.domain.datasets import SourceRow
@@ -16,71 +17,119 @@ from sophia_tui.domain.datasets import SourceRow
 FOLDER = "provenance"
 
 
-class Provenance:
-    """Follows one data file line by line. A context manager; without a file, nothing is known."""
+class Entry(msgspec.Struct):
+    """`table` is empty where the row came from none. `file` and `at` tell another file (by number)
+    and line that the row came from before."""
 
-    def __init__(self, data_file: Path) -> None:
-        self._path = data_file.parent / FOLDER / f"{data_file.stem}.jsonl"
-        self._stream: BinaryIO | None = None
-        self._next: dict[str, Any] | None = None
-        self.found = 0
-        self.stale = 0
-
-    def __enter__(self) -> "Provenance":
-        try:
-            self._stream = open(self._path, "rb")
-        except OSError:
-            self._stream = None
-        self._advance()
-        return self
-
-    def __exit__(self, *_unused: object) -> None:
-        if self._stream:
-            self._stream.close()
+    line: int
+    hash: str
+    table: str
+    key: dict[str, Any]
+    file: int | None = None
+    at: int = 0
 
     @property
-    def state(self) -> str:
-        """`none` (no file), `stale` (it belongs to another state of the data) or `whole`."""
-        if self._stream is None:
-            return "none"
-        return "stale" if self.stale or self._next is not None else "whole"
+    def source(self) -> SourceRow | None:
+        return SourceRow(self.table, self.key) if self.table else None
 
-    def row_of(self, line: int, raw: bytes) -> SourceRow | None:
-        """The database row of a line; lines must be asked for in rising order."""
+
+class _Place(msgspec.Struct):
+    line: int
+
+
+_ENTRIES = msgspec.json.Decoder(Entry)
+_PLACES = msgspec.json.Decoder(_Place)
+
+
+def beside(data_file: Path) -> Path:
+    """Where the provenance of a data file lies, if it has one."""
+    return data_file.parent / FOLDER / f"{data_file.stem}.jsonl"
+
+
+class ProvenanceCuts:
+    """Says which bytes of the provenance belong to the next lines of the data, as they are dealt
+    out. Without a file there are none."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._stream: BinaryIO | None = path.open("rb")
+        except OSError:
+            self._stream = None
+        self._at = 0
+        self._waiting: int | None = None
+        self._waiting_bytes = 0
+
+    @property
+    def there(self) -> bool:
+        return self._stream is not None
+
+    def until(self, line: int | None) -> tuple[int, int]:
+        """First and last byte of the entries up to the one before `line`; of all with None."""
+        start = self._at
         if self._stream is None:
-            return None
-        while self._next is not None and self._next["line"] < line:
+            return 0, 0
+        while line is None or self._waiting is None or self._waiting < line:
+            self._at += self._waiting_bytes
+            self._waiting, self._waiting_bytes = None, 0
+            raw = self._stream.readline()
+            if not raw:
+                break
+            self._waiting_bytes = len(raw)
+            try:
+                self._waiting = _PLACES.decode(raw).line
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                self._waiting = None  # counted as stale by who reads it
+        return start, self._at
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+
+class Provenance:
+    """Follows some lines of a data file by the entries for them, as bytes."""
+
+    def __init__(self, entries: bytes) -> None:
+        self._stream = BytesIO(entries)
+        self._next: Entry | None = None
+        self.found = 0
+        self.stale = 0
+        self._advance()
+
+    def entry_of(self, line: int, raw: bytes) -> Entry | None:
+        """What is known of a line; lines must be asked for in rising order."""
+        while self._next is not None and self._next.line < line:
             self.stale += 1  # a line that is no longer there
             self._advance()
         entry = self._next
-        if entry is None or entry["line"] != line:
+        if entry is None or entry.line != line:
             self.stale += 1
             return None
         self._advance()
-        if entry["hash"] != xxhash.xxh3_128_hexdigest(raw):
+        if entry.hash != xxhash.xxh3_128_hexdigest(raw):
             self.stale += 1
             return None
         self.found += 1
-        return SourceRow(entry["table"], entry["key"])
+        return entry
+
+    def end(self) -> None:
+        """There are no more lines: entries that are left belong to none."""
+        while self._next is not None:
+            self.stale += 1
+            self._advance()
 
     def _advance(self) -> None:
         self._next = None
-        while self._stream is not None and (raw := self._stream.readline()):
+        while raw := self._stream.readline():
             try:
-                entry = json.loads(raw)
-                if _is_entry(entry):
-                    self._next = entry
-                    return
-            except ValueError:
-                pass  # counted like any other entry that can't be used
-            self.stale += 1
+                self._next = _ENTRIES.decode(raw)
+                return
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                self.stale += 1
 
 
-def _is_entry(entry: Any) -> bool:
-    return (
-        isinstance(entry, dict)
-        and isinstance(entry.get("line"), int)
-        and isinstance(entry.get("hash"), str)
-        and isinstance(entry.get("table"), str)
-        and isinstance(entry.get("key"), dict)
-    )
+def state(there: bool, stale: int) -> str:
+    """`none` (no file), `stale` (it belongs to another state of the data) or `whole`."""
+    if not there:
+        return "none"
+    return "stale" if stale else "whole"

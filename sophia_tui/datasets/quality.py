@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sophia_tui.datasets.blocks import Block, read_block
 from sophia_tui.datasets.sample import (
@@ -20,12 +20,17 @@ from sophia_tui.datasets.sources import unreadable
 from sophia_tui.datasets.tasks import Task, Tell
 from sophia_tui.domain.datasets import Example, Message, Pair
 
+if TYPE_CHECKING:
+    from sophia_tui.datasets.inspection import Asked
+
 #: An answer of fewer characters teaches little.
 SHORT_CHARACTERS = 20
 #: Words in a row that an answer shares with what stands before it, to count as copied.
 RUN_WORDS = 5
 #: From this share of its words on, an answer is a copy.
 COPIED_SHARE = 0.8
+#: Bytes that the search for near-duplicates may take: a gate is asked often, and on small machines.
+MOST_MEMORY = 600_000_000
 _BLOCK_BYTES = 4 << 20
 _LISTED_LINES = 1000
 _WORD = re.compile(r"\w+")
@@ -50,6 +55,14 @@ def copy_rate(answer: str, before: str) -> float:
 
 def _runs(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
     return zip(*(words[each:] for each in range(RUN_WORDS)), strict=False)
+
+
+def probe(asked: "Asked") -> "QualityProbe":
+    return QualityProbe()
+
+
+def collector(asked: "Asked") -> "QualityCollector":
+    return QualityCollector()
 
 
 class QualityProbe:
@@ -177,6 +190,7 @@ class GateTask(Task):
 
     path: str
     seed: int = 42
+    most_memory: int = MOST_MEMORY
 
     def run(self, tell: Tell) -> Any:
         from sophia_tui.datasets import languages, topics
@@ -187,23 +201,48 @@ class GateTask(Task):
             chosen = SampleSettings(self.seed, size=size)
             quality, sample = QualityProbe(), SampleProbe(chosen)
             answers, rows = QualityCollector(), SampleCollector(chosen)
-            done, first = 0, 1
-            for block in _blocks(path):
+            done = 0
+            for first, block in _numbered(path):
                 answers.add(first, quality.look(block))
                 rows.add(first, sample.look(block))
-                done, first = done + len(block.data), first + block.lines
+                done += len(block.data)
                 tell("read", done, size)
         except OSError as problem:
             raise unreadable(path, problem) from problem
-        told, drawn = answers.report(), rows.report()
-        whole = len(drawn) == told["rows"]
+        told, drawn, whole = answers.report(), rows.drawn(), rows.whole
         return {
             **told,
+            "near": self._near(path, told["rows"], size, tell),
             "sample": len(drawn),
             "repeated": repeated(drawn),
             "languages": languages.report(drawn, whole),
             **topics.report(drawn, whole, self.seed),
         }
+
+    def _near(self, path: Path, rows: int, size: int, tell: Tell) -> dict[str, Any] | None:
+        """Rows that say what another says; None where the search would take too much memory."""
+        from sophia_tui.datasets.near import find_near, memory_needed, text_of
+
+        if memory_needed(rows, size) > self.most_memory:
+            return None
+        texts = (
+            (first + row.line - 1, text_of(row.example))
+            for first, block in _numbered(path)
+            for row in block.rows
+        )
+        lines = sorted(line for each in find_near(texts, tell=tell) for line in each.others)
+        return {
+            "count": len(lines),
+            "share": round(len(lines) / rows, 4) if rows else 0.0,
+            "lines": lines[:_LISTED_LINES],
+        }
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, Block]]:
+    first = 1
+    for block in _blocks(path):
+        yield first, block
+        first += block.lines
 
 
 def _blocks(path: Path) -> Iterator[Block]:

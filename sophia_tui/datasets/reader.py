@@ -102,7 +102,7 @@ class LineReader:
                 self.rows += 1
                 yield Line(number, raw, problem=Problem("too_long", {"limit": self._max}))
                 continue
-            line = self._row(number, raw)
+            line = self.row(number, raw)
             if line is not None:
                 self.rows += 1
                 yield line
@@ -121,7 +121,8 @@ class LineReader:
             if rest.endswith(b"\n"):
                 return
 
-    def _row(self, number: int, raw: bytes) -> Line | None:
+    def row(self, number: int, raw: bytes) -> Line | None:
+        """One line that was read elsewhere, with or without its end; None of what is no row."""
         raw = raw.removesuffix(b"\n")
         if raw.endswith(b"\r"):
             raw = raw[:-1]

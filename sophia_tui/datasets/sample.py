@@ -8,7 +8,6 @@ import hashlib
 import heapq
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,8 +52,9 @@ class SampledRow:
         return self.said("user", "assistant")
 
 
-#: What a block tells of a row: its digest, its line in the block, and the row's parts.
-Found = tuple[int, int, tuple[tuple[str, str], ...], str | None]
+#: How many rows a block has, and of those that may be in the sample: digest, line in the block,
+#: turns and category.
+Found = tuple[int, list[tuple[int, int, tuple[tuple[str, str], ...], str | None]]]
 
 
 class SampleProbe:
@@ -66,11 +66,13 @@ class SampleProbe:
         self._settings = settings or SampleSettings()
         self._key = b"%d" % self._settings.seed
 
-    def look(self, block: Block) -> list[Found]:
+    def look(self, block: Block) -> Found:
         keyed = [(_digest(row.raw, self._key), place, row) for place, row in enumerate(block.rows)]
         most = self._most(len(block.data))
         chosen = keyed if most is None else heapq.nsmallest(most, keyed, key=lambda each: each[:2])
-        return [(digest, row.line, _turns(row), category_of(row)) for digest, _at, row in chosen]
+        return len(block.rows), [
+            (digest, row.line, turns_of(row), category_of(row)) for digest, _at, row in chosen
+        ]
 
     def _most(self, size: int) -> int | None:
         """How many rows of so many bytes can be in the sample: eight deviations above the share."""
@@ -82,14 +84,22 @@ class SampleProbe:
 
 
 class SampleCollector:
-    """Keeps the sample; `rows` is what was seen in all."""
+    """Keeps the sample; `rows` is how many there are in all."""
 
     def __init__(self, settings: SampleSettings | None = None) -> None:
         self._settings = settings or SampleSettings()
         self._kept: dict[int, SampledRow] = {}
+        self.rows = 0
 
-    def add(self, first_line: int, found: Sequence[Found]) -> None:
-        for digest, line, turns, category in found:
+    @property
+    def whole(self) -> bool:
+        """Whether no row was left out, but for copies."""
+        most = self._settings.rows
+        return most is None or self.rows <= most
+
+    def add(self, first_line: int, found: Found) -> None:
+        self.rows += found[0]
+        for digest, line, turns, category in found[1]:
             at = first_line + line - 1
             kept = self._kept.get(digest)
             if kept is None or at < kept.line:
@@ -98,8 +108,11 @@ class SampleCollector:
         if most is not None and len(self._kept) > 4 * most:
             self._kept = self._smallest(most)
 
-    def report(self) -> list[SampledRow]:
-        """In the order of the file."""
+    def report(self) -> Any:
+        return self.drawn()
+
+    def drawn(self) -> list[SampledRow]:
+        """The sample, in the order of the file."""
         most = self._settings.rows
         kept = self._kept if most is None else self._smallest(most)
         return sorted(kept.values(), key=lambda row: row.line)
@@ -112,7 +125,8 @@ def _digest(raw: bytes, key: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(raw, digest_size=8, key=key).digest())
 
 
-def _turns(row: BlockRow) -> tuple[tuple[str, str], ...]:
+def turns_of(row: BlockRow) -> tuple[tuple[str, str], ...]:
+    """Roles and the beginnings of texts; of a long chat the first turns and the last two."""
     messages = list(row.example.messages)
     if isinstance(row.example, Pair):
         messages += [row.example.chosen, row.example.rejected]

@@ -14,7 +14,7 @@ from typing import Any
 
 from sophia_tui.datasets import index
 from sophia_tui.datasets.index import Place
-from sophia_tui.datasets.pages import Stretch, edited_bytes, open_lines, pass_lines, stretches
+from sophia_tui.datasets.pages import Stretch, edited_bytes, pass_lines, reading, stretches
 from sophia_tui.datasets.tasks import StreamingTask, Tell
 from sophia_tui.errors import UsageError
 from sophia_tui.i18n import _
@@ -138,7 +138,7 @@ class SearchTask(StreamingTask):
         edited = edited_bytes(self.edited)
         size = os.stat(self.path).st_size if self.kind == "plain" else None
         found = 0
-        with open_lines(Path(self.path), self.kind) as stream:
+        with reading(Path(self.path)) as stream:
             place = self._place(stream, tell)
             if place is None:
                 return {"more": False}

@@ -7,13 +7,22 @@ depends on the examples and the seed alone, not on files, order or machine.
 """
 
 import hashlib
+import re
 import unicodedata
-from collections.abc import Iterable
+from array import array
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
 
-from sophia_tui.domain.datasets import Example, Pair
+from sophia_tui.domain.datasets import Example, Pair, SourceRow
+from sophia_tui.errors import DataError
+from sophia_tui.i18n import _
+from sophia_tui.textsafe import visible
 
-VERSION = 1
+VERSION = 2
 
 #: What may be asked for, as percent of train, valid and test.
 SHARES: dict[str, tuple[int, int, int]] = {
@@ -23,6 +32,41 @@ SHARES: dict[str, tuple[int, int, int]] = {
     "100/0": (100, 0, 0),
 }
 
+_NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
+
+#: What examples may have in common to stand on one side; `near` is known only after a search.
+KEYS = ("question", "conversation", "document", "example")
+NEAR = "near"
+_FIELDS = {
+    "conversation": ("conversation_id", "conversation"),
+    "document": ("doc_id", "document_id"),
+    "example": ("variation_of", "id"),
+}
+
+
+def shares_of(text: str) -> tuple[float, float, float]:
+    """Percents of train, valid and test from `80/20`, `80/10/10` or any two or three parts, which
+    are taken as a ratio where they are no percents. Raises DataError D542."""
+    parts = text.split("/")
+    if len(parts) not in (2, 3) or not all(_NUMBER.fullmatch(part) for part in parts):
+        raise _no_ratio(text)
+    numbers = [float(part) for part in parts] + [0.0] * (3 - len(parts))
+    total = sum(numbers)
+    if numbers[0] <= 0 or (numbers[2] and not numbers[1]):
+        raise _no_ratio(text)
+    train, valid, test = (number * 100 / total for number in numbers)
+    return train, valid, test
+
+
+def _no_ratio(text: str) -> DataError:
+    return DataError(
+        "D542",
+        _("{text} is no split.").format(text=visible(text)),
+        _("A split has two or three parts, for training, validation and test, the first above 0."),
+        _("Write it like 80/20, 80/10/10 or 70/15/15."),
+    )
+
+
 TRAIN, VALID, TEST = "train", "valid", "test"
 
 
@@ -30,11 +74,48 @@ def group_key(example: Example | Pair) -> str:
     """What examples of one group have in common: the first user message, else all there is."""
     for message in example.messages:
         if message.role == "user":
-            return _plain(message.content)
-    return _plain("\n".join(message.content for message in example.messages))
+            return plain(message.content)
+    return plain("\n".join(message.content for message in example.messages))
 
 
-def _plain(text: str) -> str:
+def question_of(texts: Iterable[tuple[str, str]]) -> str:
+    """The same of a row's roles and texts, where a pair's answers come last."""
+    said = []
+    for role, text in texts:
+        if role == "user":
+            return plain(text)
+        said.append(text)
+    return plain("\n".join(said))
+
+
+def ids_of(besides: dict[str, Any], kinds: Iterable[str]) -> list[str]:
+    """What else binds a row to others, by what stands beside its text or in its metadata."""
+    metadata = besides.get("metadata")
+    found = []
+    for kind in kinds:
+        for field in _FIELDS.get(kind, ()):
+            value = besides.get(field)
+            if value is None and isinstance(metadata, dict):
+                value = metadata.get(field)
+            if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+                found.append(f"\0{kind}\0{value}")
+                break
+    return found
+
+
+def ids_of_source(row: SourceRow, kinds: Iterable[str]) -> list[str]:
+    """The same, by the database row that a row was made of."""
+    if "conversation" in kinds and row.table.rpartition(".")[2] == "conversations":
+        found = row.key.get("id")
+        if isinstance(found, str | int):
+            return [f"\0conversation\0{found}"]
+    return []
+
+
+def plain(text: str) -> str:
+    """A question without case, white space and Unicode forms."""
+    if text.isascii():
+        return " ".join(text.lower().split())
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
@@ -61,8 +142,16 @@ class Split:
         return TEST if place <= self.test else TRAIN
 
 
-def plan(places: Iterable[int], shares: tuple[int, int, int]) -> Split:
-    """Where to cut. `places` has one entry for each kept example, `shares` are percents.
+def plan(places: Iterable[int], shares: tuple[float, float, float]) -> Split:
+    """Where to cut. `places` has one entry for each kept example; see `cut`."""
+    groups = Counter(places)
+    order = sorted(groups)
+    return cut(order, [groups[place] for place in order], shares)
+
+
+def cut(order: Sequence[int], sizes: Sequence[int], shares: tuple[float, float, float]) -> Split:
+    """Where to cut groups, given by their places in rising order and how many examples each has;
+    `shares` are percents.
 
     With two groups or more there is at least one example in valid and one in train; with three, one
     in test too where a share of it is asked for. One group alone is all for training, and so is
@@ -70,46 +159,26 @@ def plan(places: Iterable[int], shares: tuple[int, int, int]) -> Split:
     """
     if not shares[1]:
         return Split(-1, -1)
-    ordered = sorted(places)
+    ends = array("Q", accumulate(sizes))
+    total = ends[-1] if ends else 0
     wanted = [shares[1]] + ([shares[2]] if shares[2] else [])
-    cuts: list[int] = []
-    start = 0
+    bounds: list[int] = []
+    taken = 0
     for number, share in enumerate(wanted):
-        groups_kept_back = len(wanted) - number  # one for each later part, and one to train on
-        end = _cut(ordered, start, round(len(ordered) * share / 100), groups_kept_back)
-        cuts.append(end)
-        start = end
-    bounds = [ordered[cut - 1] if cut else -1 for cut in cuts]
+        latest = len(ends) - (len(wanted) - number)  # a group for each later part, one to train on
+        taken = _cut(ends, taken, round(total * share / 100), latest)
+        bounds.append(order[taken - 1] if taken else -1)
     return Split(bounds[0], bounds[-1])
 
 
-def _cut(ordered: list[int], start: int, wanted: int, groups_kept_back: int) -> int:
-    """The index nearest to start + wanted at which one group ends, at least one group further on
-    where enough groups stay behind."""
-    latest = len(ordered)
-    for _group in range(groups_kept_back):
-        latest = _group_start(ordered, latest)
-    first = _group_end(ordered, start)
-    if first > latest or latest <= start:
+def _cut(ends: "array[int]", start: int, wanted: int, latest: int) -> int:
+    """How many groups lie before the cut: such that it is nearest to `wanted` examples after the
+    first `start` groups, at least one group further on where enough groups stay behind."""
+    if latest <= start:
         return start
-    target = start + max(1, wanted)
-    above = _group_end(ordered, min(target, latest) - 1)
-    below = _group_start(ordered, above)
-    nearest = below if target - below < above - target else above
-    return min(max(nearest, first), latest)
-
-
-def _group_end(ordered: list[int], index: int) -> int:
-    """The index after the last example of the group that stands at `index`."""
-    end = index
-    while end < len(ordered) and ordered[end] == ordered[index]:
-        end += 1
-    return end
-
-
-def _group_start(ordered: list[int], end: int) -> int:
-    """The index of the first example of the group that ends before `end`."""
-    start = end
-    while start > 0 and ordered[start - 1] == ordered[end - 1]:
-        start -= 1
-    return start
+    target = (ends[start - 1] if start else 0) + max(1, wanted)
+    above = min(bisect_left(ends, target) + 1, latest)
+    below = above - 1
+    before = ends[below - 1] if below else 0
+    nearest = below if target - before < ends[above - 1] - target else above
+    return min(max(nearest, start + 1), latest)

@@ -8,7 +8,8 @@ a line that says so (`formats.UNUSABLE_ROW`), so that it is rejected and not los
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -27,7 +28,12 @@ _DELIMITERS = (",", ";", "\t")
 _BATCH = 512
 #: Rows handed on at once; a few, for each may be as long as a line may be.
 _ROWS_AT_ONCE = 16
-_PARQUET_MEMORY = "128MB"
+_ENGINE: dict[str, str | bool | int | float | list[str]] = {
+    "memory_limit": "128MB",
+    "threads": 1,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+}
 
 #: Fields that hold lists or objects by their nature, and some that may.
 _NESTED = frozenset(
@@ -60,28 +66,21 @@ def parquet_lines(path: Path) -> BinaryIO:
     """The rows of a Parquet file as lines. Raises OSError."""
     import duckdb
 
-    file = path.open("rb")  # says why where it can't be read; DuckDB opens it again by this handle
-    try:
-        engine = duckdb.connect(
-            config={
-                "memory_limit": _PARQUET_MEMORY,
-                "threads": 1,
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-            }
-        )
-        # A name may hold the signs of a pattern; a descriptor's has none.
-        found = engine.execute("SELECT * FROM read_parquet(?)", [f"/proc/self/fd/{file.fileno()}"])
-        names = [column[0] for column in found.description or []]
-    except duckdb.Error as problem:
-        file.close()
-        raise DamagedFile(
-            f"not a Parquet file that can be read ({type(problem).__name__})"
-        ) from None
-    except BaseException:
-        file.close()
-        raise
-    return _as_stream(_parquet_rows(engine, found, names), file)
+    with ExitStack() as stack:
+        # It says why a file can't be read; DuckDB opens it again by this handle.
+        file = stack.enter_context(path.open("rb"))
+        try:
+            engine = stack.enter_context(duckdb.connect(config=_ENGINE))
+            # A name may hold the signs of a pattern; a descriptor's has none.
+            found = engine.execute(
+                "SELECT * FROM read_parquet(?)", [f"/proc/self/fd/{file.fileno()}"]
+            )
+            names = [column[0] for column in found.description or []]
+        except duckdb.Error as problem:
+            raise DamagedFile(
+                f"not a Parquet file that can be read ({type(problem).__name__})"
+            ) from None
+        return _as_stream(_parquet_rows(found, names, stack.pop_all()), file)
 
 
 def _no_header(path: Path) -> DataError:
@@ -130,7 +129,7 @@ def _delimiter(header: str) -> str:
     return max(_DELIMITERS, key=lambda sign: len(next(csv.reader([header], delimiter=sign), [])))
 
 
-def _csv_rows(rows: Any, header: list[str]) -> Iterator[bytes]:
+def _csv_rows(rows: Any, header: list[str]) -> Generator[bytes, None, None]:
     encoder = msgspec.json.Encoder()
     while True:
         try:
@@ -161,12 +160,12 @@ def _csv_rows(rows: Any, header: list[str]) -> Iterator[bytes]:
             yield text.encode("utf-8", "surrogateescape") + b"\n"
 
 
-def _parquet_rows(engine: Any, found: Any, names: list[str]) -> Iterator[bytes]:
+def _parquet_rows(found: Any, names: list[str], opened: ExitStack) -> Generator[bytes, None, None]:
     import duckdb
 
     encoder = msgspec.json.Encoder(enc_hook=str)
     try:
-        with engine:
+        with opened:
             while batch := found.fetchmany(_BATCH):
                 for row in batch:
                     record = {
@@ -209,7 +208,7 @@ def _holds_messages(value: Any) -> bool:
 class _Rows(io.RawIOBase):
     """Lines of bytes as a file to be read."""
 
-    def __init__(self, rows: Iterator[bytes], stream: Any) -> None:
+    def __init__(self, rows: Generator[bytes, None, None], stream: Any) -> None:
         self._rows = rows
         self._stream = stream
         self._rest = memoryview(b"")
@@ -235,9 +234,10 @@ class _Rows(io.RawIOBase):
         return count
 
     def close(self) -> None:
+        self._rows.close()
         self._stream.close()
         super().close()
 
 
-def _as_stream(rows: Iterator[bytes], stream: Any) -> BinaryIO:
+def _as_stream(rows: Generator[bytes, None, None], stream: Any) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(_Rows(rows, stream), 1 << 18))

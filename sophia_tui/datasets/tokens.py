@@ -7,18 +7,27 @@ the example, as the provider's documentation has it.
 import math
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from sophia_tui.datasets.blocks import Block
 from sophia_tui.datasets.hosted_rules import CONTEXT_TOKENS
-from sophia_tui.datasets.sample import SampledRow, percentile
+from sophia_tui.datasets.sample import (
+    SampleCollector,
+    SampledRow,
+    SampleProbe,
+    SampleSettings,
+    percentile,
+)
 from sophia_tui.domain.datasets import Example, Message, Pair
+
+if TYPE_CHECKING:
+    from sophia_tui.datasets.inspection import Asked
 
 PER_MESSAGE, PER_NAME, PER_EXAMPLE = 3, 1, 3
 #: Newer models of the provider have this one, as far as anybody knows.
@@ -34,6 +43,8 @@ _ENCODINGS = (
 )
 #: Tokens of one example that a model learns from, where it is not CONTEXT_TOKENS.
 _CONTEXTS = (("gpt-3.5-turbo", 16_385), ("gpt-35-turbo", 16_385))
+#: Lines of cut rows in the report; all of them are issues of an inspection.
+LISTED_LINES = 1000
 _Z = 1.959963984540054
 
 
@@ -58,9 +69,22 @@ def encoding_of(model: str) -> Encoding:
 
 
 def context_of(model: str) -> int:
-    """Tokens of one example that a hosted model learns from; what is longer is cut at its end."""
+    """Tokens of one example that a hosted model learns from; what is longer is cut at its end. Of a
+    model's folder it is the context that its config.json names."""
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return _context_of_folder(folder) or CONTEXT_TOKENS
     name = _plain(model)
     return next((size for known, size in _CONTEXTS if name.startswith(known)), CONTEXT_TOKENS)
+
+
+def _context_of_folder(folder: Path) -> int | None:
+    try:
+        config = msgspec.json.decode((folder / "config.json").read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
+    size = config.get("max_position_embeddings") if isinstance(config, dict) else None
+    return size if isinstance(size, int) and not isinstance(size, bool) and size > 0 else None
 
 
 def _plain(model: str) -> str:
@@ -93,7 +117,32 @@ class Count(msgspec.Struct, frozen=True):
 
 
 class TokenSettings(msgspec.Struct, frozen=True):
+    """`tokenizer` is a base's own tokenizer.json, held against FALLBACK on the sample."""
+
     counts: tuple[Count, ...] = (Count(),)
+    model: str | None = None
+    tokenizer: str | None = None
+    sample: SampleSettings = SampleSettings()
+
+    @classmethod
+    def of(cls, asked: "Asked") -> "TokenSettings":
+        """As an inspection wants it: FALLBACK, which all newer hosted models have, and the chosen
+        model's own encoding where that is another."""
+        sample = SampleSettings(asked.seed, size=asked.size)
+        if asked.model is None:
+            return cls(sample=sample)
+        context, own = context_of(asked.model), encoding_of(asked.model).name
+        counts = (Count(own, context),) if own == FALLBACK else (Count(own, context), Count())
+        file = Path(asked.model).expanduser() / "tokenizer.json"
+        return cls(counts, asked.model, str(file) if file.is_file() else None, sample)
+
+
+def probe(asked: "Asked") -> "TokensProbe":
+    return TokensProbe(TokenSettings.of(asked))
+
+
+def collector(asked: "Asked") -> "TokensCollector":
+    return TokensCollector(TokenSettings.of(asked))
 
 
 #: What a block tells of one encoding: (tokens of a row, rows), tokens of answers, of contents,
@@ -108,6 +157,7 @@ class TokensProbe:
 
     def __init__(self, settings: TokenSettings | None = None) -> None:
         self._settings = settings or TokenSettings()
+        self._sample = SampleProbe(self._settings.sample) if self._settings.tokenizer else None
 
     def look(self, block: Block) -> dict[str, Any]:
         layout = [(row.line, list(_chats(row.example))) for row in block.rows]
@@ -117,7 +167,8 @@ class TokensProbe:
             for each in self._settings.counts
         }
         images = sum(chat.images for _line, chats in layout for chat in chats)
-        return {"rows": len(layout), "images": images, "counts": found}
+        sampled = self._sample.look(block) if self._sample else (0, [])
+        return {"rows": len(layout), "images": images, "counts": found, "sampled": sampled}
 
 
 class TokensCollector:
@@ -127,15 +178,20 @@ class TokensCollector:
         self._settings = settings or TokenSettings()
         self._rows = self._images = 0
         self._sums = {each.encoding: _Sum() for each in self._settings.counts}
+        self._sample = SampleCollector(self._settings.sample)
 
     def add(self, first_line: int, found: dict[str, Any]) -> None:
         self._rows += found["rows"]
         self._images += found["images"]
+        self._sample.add(first_line, found["sampled"])
         for encoding, told in found["counts"].items():
             self._sums[encoding].add(first_line, told)
 
     def report(self) -> dict[str, Any]:
-        """One entry for each encoding. `images` were not counted: nobody says what they take."""
+        """One entry for each encoding. `images` were not counted: nobody says what they take.
+
+        `model` tells of the chosen one: which encoding counted, and whether that is its own.
+        """
         return {
             "rows": self._rows,
             "images": self._images,
@@ -147,31 +203,53 @@ class TokensCollector:
                 }
                 for each in self._settings.counts
             ],
+            "model": self._model(),
         }
+
+    def issues(self) -> Iterable[tuple[str, int, Mapping[str, str | int]]]:
+        """The lines that the chosen model would cut; without one, those that any would."""
+        first = self._settings.counts[0]
+        for line in self._sums[first.encoding].cut:
+            yield "cut", line, {"context": first.context}
+
+    def _model(self) -> dict[str, Any] | None:
+        model = self._settings.model
+        if model is None:
+            return None
+        encoding = encoding_of(model)
+        told: dict[str, Any] = {"name": model, "encoding": encoding.name, "exact": encoding.exact}
+        if self._settings.tokenizer is None:
+            return told
+        usual = self._sums[FALLBACK].contents
+        try:
+            own = by_tokenizer(self._sample.report(), Path(self._settings.tokenizer), usual)
+        except (ImportError, ValueError) as problem:
+            return {**told, "problem": str(problem)}
+        return {**told, "encoding": "tokenizer.json", "own": own}
 
 
 class _Sum:
     def __init__(self) -> None:
         self._lengths: Counter[int] = Counter()
-        self._answers = self._contents = 0
+        self._answers = self.contents = 0
         self._longest = (0, 0)
-        self._cut = array("Q")
+        self.cut = array("Q")
 
     def add(self, first_line: int, told: Found) -> None:
         lengths, answers, contents, (longest, line), cut = told
         for tokens, rows in lengths:
             self._lengths[tokens] += rows
         self._answers += answers
-        self._contents += contents
+        self.contents += contents
         if longest > self._longest[0]:
             self._longest = (longest, first_line + line - 1)
-        self._cut.extend(first_line + each - 1 for each in cut)
+        self.cut.extend(first_line + each - 1 for each in cut)
 
     def report(self, rows: int) -> dict[str, Any]:
         total = sum(tokens * count for tokens, count in self._lengths.items())
         return {
             "tokens": total,
-            "content_tokens": self._contents,
+            "content_tokens": self.contents,
             "answer_tokens": self._answers,
             "lengths": {
                 "mean": round(total / rows, 1) if rows else 0.0,
@@ -179,7 +257,7 @@ class _Sum:
                 "longest": self._longest[0],
                 "longest_line": self._longest[1],
             },
-            "cut": {"count": len(self._cut), "lines": list(self._cut)},
+            "cut": {"count": len(self.cut), "lines": list(self.cut[:LISTED_LINES])},
         }
 
 

@@ -11,11 +11,19 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sophia_tui.datasets.languages import SMALL_WORDS
-from sophia_tui.datasets.sample import SampledRow, share
+from sophia_tui.datasets.sample import (
+    SampleCollector,
+    SampledRow,
+    SampleProbe,
+    SampleSettings,
+    share,
+)
 
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
+
+    from sophia_tui.datasets.inspection import Asked
 
     Vectors = NDArray[numpy.float32]
 
@@ -35,6 +43,22 @@ _LISTED_LINES = 5
 _RESAMPLES = 200
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _ALL_SMALL = frozenset(word for words in SMALL_WORDS.values() for word in words)
+
+
+def probe(asked: "Asked") -> SampleProbe:
+    return SampleProbe(SampleSettings(asked.seed, size=asked.size))
+
+
+def collector(asked: "Asked") -> "TopicsCollector":
+    return TopicsCollector(SampleSettings(asked.seed, size=asked.size))
+
+
+class TopicsCollector(SampleCollector):
+    """Finds the topics of the sample once it is drawn; never of more, for embedding is slow."""
+
+    def report(self) -> Any:
+        return report(self.drawn(), self.whole, self._settings.seed)
+
 
 Embed = Callable[[Sequence[str]], "Vectors"]
 

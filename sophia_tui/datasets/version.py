@@ -1,22 +1,18 @@
 """Writes a data set version, datasets/<name>/<hash12>/, whole or not at all; and checks one.
 
-The hash covers the canonical lines in the order of their own hash, the rejected records (as a sum,
-so that their order does not count) and the steps with their settings; no path, name, time or host.
-So the same rows give the same version from any files in any order.
+The hash covers the bytes of each part, whose lines stand in the order of their own hash, the
+rejected records (as a sum, so that their order does not count) and the steps with their settings;
+no path, name, time or host. So the same rows give the same version from any files in any order.
 """
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from sophia_tui.datasets import dedupe
-from sophia_tui.datasets.rejections import Rejections
-from sophia_tui.datasets.split import TEST, TRAIN, VALID, Split
+from sophia_tui.datasets.split import TEST, TRAIN, VALID
 from sophia_tui.errors import DataError
 from sophia_tui.files import whole_folder
 from sophia_tui.i18n import _
@@ -26,24 +22,8 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 REJECTED = "rejected.jsonl"
 PROVENANCE = "provenance.jsonl"
-_PROGRESS_ROWS = 2000
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A version that lacks only its files. `kept` is the file of kept rows that dedupe packed."""
-
-    hash: str
-    kept: Path
-    files: list[str]
-    split: Split
-    with_test: bool
-    rejections: Rejections
-    manifest: dict[str, Any]
-
-    @property
-    def parts(self) -> list[str]:
-        return [TRAIN, VALID, TEST] if self.with_test else [TRAIN, VALID]
+PARTS = (TRAIN, VALID, TEST)
+_COPY = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -55,27 +35,102 @@ class Written:
     existed: bool
 
 
-def version_hash(steps: list[dict[str, Any]]) -> "hashlib._Hash":
-    """The hash of a version, begun with its steps; the rows come next, then the rejections."""
-    begun = json.dumps([FORMAT_VERSION, steps], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(begun.encode() + b"\n")
+class VersionFiles:
+    """The files of a version while they are made, in an empty folder that is the caller's to
+    remove. Writing raises OSError. A context manager."""
+
+    def __init__(self, folder: Path, with_test: bool) -> None:
+        folder.mkdir(mode=0o700)
+        self.folder = folder
+        parts = [TRAIN, VALID, TEST] if with_test else [TRAIN, VALID]
+        names = [*(f"{part}.jsonl" for part in parts), REJECTED, PROVENANCE]
+        self._parts = {name: _Part(folder / name) for name in names}
+
+    def __enter__(self) -> "VersionFiles":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_unused: object) -> None:
+        for part in self._parts.values():
+            part.close(quietly=kind is not None)
+
+    def write(self, name: str, line: bytes) -> None:
+        """One line, without its end."""
+        self._parts[name].write(line + b"\n", 1)
+
+    def append(self, name: str, piece: Path, rows: int) -> None:
+        """All lines of another file, which is removed."""
+        with piece.open("rb") as stream:
+            while data := stream.read(_COPY):
+                self._parts[name].write(data, 0)
+        self._parts[name].rows += rows
+        piece.unlink()
+
+    def about(self) -> dict[str, dict[str, Any]]:
+        """Rows, bytes and SHA-256 of each file."""
+        return {name: part.about() for name, part in self._parts.items()}
 
 
-def write_version(
-    draft: Draft, target: Path | None, progress: Callable[[str, int, int | None], None]
+class _Part:
+    """One file of the version, hashed while it is written."""
+
+    def __init__(self, path: Path) -> None:
+        self._stream = path.open("xb")
+        self._hash = hashlib.sha256()
+        self.rows = 0
+        self.bytes = 0
+
+    def write(self, data: bytes, rows: int) -> None:
+        self._stream.write(data)
+        self._hash.update(data)
+        self.rows += rows
+        self.bytes += len(data)
+
+    def about(self) -> dict[str, Any]:
+        return {"rows": self.rows, "bytes": self.bytes, "sha256": self._hash.hexdigest()}
+
+    def close(self, quietly: bool) -> None:
+        try:
+            self._stream.close()
+        except OSError:  # what could not be written was told by the write that failed
+            if not quietly:
+                raise
+
+
+def version_hash(
+    steps: list[dict[str, Any]], files: dict[str, dict[str, Any]], rejected: str
+) -> str:
+    """The hash of a version, of its steps, its files and the fingerprint of what was rejected."""
+    parts = {part: files[f"{part}.jsonl"]["sha256"] for part in PARTS if f"{part}.jsonl" in files}
+    whole = [FORMAT_VERSION, steps, parts, rejected]
+    text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def keep_version(
+    files: VersionFiles, manifest: dict[str, Any], rejected: str, target: Path | None
 ) -> Written:
-    """Write the draft below `target`; where the version is there already, check and keep it.
+    """Finish the manifest, and move the closed files below `target`; where the version is there
+    already, check and keep that one.
 
-    Raises SetupError S101 (disk full, read-only) and DataError D309 (the old one is damaged).
+    `manifest` lacks only the hash, the files and the counts of the parts. Raises SetupError S101
+    (disk full, read-only) and DataError D309 (the old one is damaged).
     """
+    about = files.about()
+    rows = {part: about.get(f"{part}.jsonl", {"rows": 0})["rows"] for part in PARTS}
+    manifest = {
+        **manifest,
+        "hash": version_hash(manifest["steps"], about, rejected),
+        "counts": {**manifest["counts"], **rows},
+        "files": about if target else {},
+    }
     if target is None:
-        return Written(_finished(draft, _count(draft), {}), None, existed=False)
-    folder = target / draft.hash[:12]
+        return Written(manifest, None, existed=False)
+    folder = target / manifest["hash"][:12]
     if folder.exists():
-        return Written(check_version(folder, draft.hash), folder, existed=True)
+        return Written(check_version(folder, manifest["hash"]), folder, existed=True)
     with whole_folder(folder) as temporary:
-        counts, files = _write_files(draft, temporary, progress)
-        manifest = _finished(draft, counts, files)
+        for name in about:
+            shutil.move(files.folder / name, temporary / name)
         text = json.dumps(manifest, ensure_ascii=False, indent=2) + "\n"
         (temporary / MANIFEST).write_text(text, encoding="utf-8")
     return Written(manifest, folder, existed=False)
@@ -100,72 +155,3 @@ def check_version(folder: Path, full_hash: str | None = None) -> dict[str, Any]:
             _("Move the folder away, then prepare again: the version will be the same."),
         )
     return manifest
-
-
-def _rows(draft: Draft) -> Iterator[tuple[str, dedupe.Row]]:
-    with draft.kept.open("rb") as stream:
-        for row in dedupe.unpack(stream):
-            yield draft.split.side(row.place), row
-
-
-def _count(draft: Draft) -> Counter[str]:
-    return Counter(side for side, _row in _rows(draft))
-
-
-class _Part:
-    """One file of the version, hashed while it is written."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._hash = hashlib.sha256()
-        self.rows = 0
-        self.bytes = 0
-
-    def write(self, line: bytes) -> None:
-        line += b"\n"
-        self._stream.write(line)
-        self._hash.update(line)
-        self.rows += 1
-        self.bytes += len(line)
-
-    def about(self) -> dict[str, Any]:
-        return {"rows": self.rows, "bytes": self.bytes, "sha256": self._hash.hexdigest()}
-
-
-def _write_files(
-    draft: Draft, folder: Path, progress: Callable[[str, int, int | None], None]
-) -> tuple[Counter[str], dict[str, Any]]:
-    counts: Counter[str] = Counter()
-    total = draft.manifest["counts"]["rows_kept"]
-    with ExitStack() as stack:
-        parts = {
-            name: _Part(stack.enter_context((folder / name).open("xb")))
-            for name in [*(f"{part}.jsonl" for part in draft.parts), REJECTED, PROVENANCE]
-        }
-        for side, row in _rows(draft):
-            parts[f"{side}.jsonl"].write(row.row)
-            parts[PROVENANCE].write(_origin(draft, side, row))
-            counts[side] += 1
-            if counts.total() % _PROGRESS_ROWS == 0:
-                progress("write", counts.total(), total)
-        for line in draft.rejections.lines():
-            parts[REJECTED].write(line)
-    return counts, {name: part.about() for name, part in parts.items()}
-
-
-def _origin(draft: Draft, side: str, row: dedupe.Row) -> bytes:
-    entry: dict[str, Any] = {
-        "hash": row.digest.hex(),
-        "part": side,
-        "file": draft.files[row.file],
-        "line": row.line,
-    }
-    if row.source:
-        entry["source"] = json.loads(row.source)
-    return json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _finished(draft: Draft, counts: Counter[str], files: dict[str, Any]) -> dict[str, Any]:
-    parts = {part: counts[part] for part in (TRAIN, VALID, TEST)}
-    counted = {**draft.manifest["counts"], **parts}
-    return {**draft.manifest, "hash": draft.hash, "counts": counted, "files": files}

@@ -15,12 +15,12 @@ from sophia_tui.i18n import N_
 Form = Literal[
     "chat",
     "pairs",
-    "hosted-pairs",
-    "question-answer",
-    "prompt-completion",
-    "alpaca",
-    "sharegpt",
-    "input-output",
+    "hosted_pairs",
+    "question_answer",
+    "prompt_completion",
+    "instruction",
+    "conversations",
+    "input_output",
     "events",
     "constitutional",
 ]
@@ -42,7 +42,7 @@ def canonical(example: Example | Pair) -> dict[str, Any]:
     elif example.critique is not None:
         record["critique"] = example.critique
     if example.tools:
-        record["tools"] = example.tools
+        record["tools"] = list(example.tools)
     return record
 
 
@@ -51,23 +51,23 @@ def record_of(example: Example | Pair, form: Form) -> dict[str, Any]:
     if isinstance(example, Pair):
         if form == "pairs":
             return canonical(example)
-        if form == "hosted-pairs":
+        if form == "hosted_pairs":
             return _hosted_pair(example)
         raise cant_hold(form, N_("a second, worse answer"))
     if form == "chat":
         return canonical(example)
-    if form in ("pairs", "hosted-pairs"):
+    if form in ("pairs", "hosted_pairs"):
         raise cant_hold(form, N_("a single answer"))
     if form == "constitutional":
         raise cant_hold(form, N_("an example without id, category and the judgement of it"))
     if example.critique is not None:
         raise cant_hold(form, N_("a critique"))
-    if form == "sharegpt":
+    if form == "conversations":
         return _conversations(example)
-    if form == "prompt-completion":
+    if form == "prompt_completion":
         return _prompt_completion(example)
     _refuse_more_than_texts(example, form)
-    return _alpaca(example) if form == "alpaca" else _flat(example, form)
+    return _alpaca(example) if form == "instruction" else _flat(example, form)
 
 
 def _hosted_pair(pair: Pair) -> dict[str, Any]:
@@ -85,13 +85,13 @@ def _hosted_pair(pair: Pair) -> dict[str, Any]:
 def _conversations(example: Example) -> dict[str, Any]:
     for each in example.messages:
         if each.parts:
-            raise cant_hold("sharegpt", N_("images"))
+            raise cant_hold("conversations", N_("images"))
         if each.name is not None:
-            raise cant_hold("sharegpt", N_("names of those who speak"))
+            raise cant_hold("conversations", N_("names of those who speak"))
         if each.tool_calls and each.content:
-            raise cant_hold("sharegpt", N_("text and calls in one turn"))
+            raise cant_hold("conversations", N_("text and calls in one turn"))
         if each.tool_calls and each.weight is not None:
-            raise cant_hold("sharegpt", N_("weights"))
+            raise cant_hold("conversations", N_("weights"))
     record: dict[str, Any] = {"conversations": [turn_of(each) for each in example.messages]}
     if example.tools:
         record["tools"] = json.dumps(example.tools, ensure_ascii=False)
@@ -112,7 +112,7 @@ def _prompt_completion(example: Example) -> dict[str, Any]:
         return {"prompt": turns[0]["content"], "completion": turns[1]["content"]}
     learnt = [turn for turn in turns[:-1] if turn["role"] == "assistant" and "weight" not in turn]
     if learnt:
-        raise cant_hold("prompt-completion", N_("several answers to learn"))
+        raise cant_hold("prompt_completion", N_("several answers to learn"))
     record: dict[str, Any] = {"prompt": turns[:-1], "completion": turns[-1:]}
     return {**record, "tools": list(example.tools)} if example.tools else record
 
@@ -133,7 +133,7 @@ def _alpaca(example: Example) -> dict[str, Any]:
     turns = list(example.messages)
     system = turns.pop(0).content if turns[0].role == "system" else None
     if [turn.role for turn in turns] != ["user", "assistant"] * (len(turns) // 2) or not turns:
-        raise cant_hold("alpaca", N_("turns in this order"))
+        raise cant_hold("instruction", N_("turns in this order"))
     said = [turn.content for turn in turns]
     record: dict[str, Any] = {"instruction": said[-2], "input": "", "output": said[-1]}
     if system is not None:
@@ -147,8 +147,8 @@ def _flat(example: Example, form: Form) -> dict[str, Any]:
     if [turn.role for turn in example.messages] != ["user", "assistant"]:
         raise cant_hold(form, N_("more than one question and its answer"))
     asked, answered = (turn.content for turn in example.messages)
-    if form == "question-answer":
+    if form == "question_answer":
         return {"question": asked, "answer": answered}
-    if form == "input-output":
+    if form == "input_output":
         return {"input": asked, "output": answered}
     return {"kind": "answer", "meta": {"prompt": asked, "reply": answered}}

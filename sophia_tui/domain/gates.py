@@ -48,3 +48,31 @@ def read_bounds(text: str) -> dict[str, Bound]:
             raise ValueError(part)
         found[match[1]] = Bound(match[1], float(match[3]))
     return found
+
+
+#: Mission section 2: from which conversations and which USD of API cost a month tuning is worth it
+#: and below which it is not, and which share of the cost the other ways save.
+ADVICE_DEFAULT = "conversations=500..1000, usd=200..500, prompts=0.2..0.3, smaller_model=0.6..0.7"
+ADVICE = ("conversations", "usd", "prompts", "smaller_model")
+_RANGE = re.compile(
+    rf"({'|'.join(ADVICE)})\s*=\s*(\d{{1,9}}(?:\.\d{{1,9}})?)\s*\.\.\s*(\d{{1,9}}(?:\.\d{{1,9}})?)"
+)
+
+
+@dataclass(frozen=True)
+class Range:
+    low: float
+    high: float
+
+
+def read_ranges(text: str) -> dict[str, Range]:
+    """Ranges by name, all of ADVICE. Raises ValueError that says which part can't be read."""
+    found: dict[str, Range] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        match = _RANGE.fullmatch(part)
+        if match is None or match[1] in found or float(match[2]) > float(match[3]):
+            raise ValueError(part)
+        found[match[1]] = Range(float(match[2]), float(match[3]))
+    if missing := [name for name in ADVICE if name not in found]:
+        raise ValueError(missing[0])
+    return found

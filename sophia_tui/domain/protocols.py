@@ -22,6 +22,7 @@ from sophia_tui.domain.models import AuditEntry, Evaluation, Model, Promotion
 from sophia_tui.domain.notifications import NotificationStore
 from sophia_tui.domain.personas import PersonaStore
 from sophia_tui.domain.serving import (
+    ChatAnswer,
     Deployment,
     EngineProcess,
     Probe,
@@ -220,6 +221,12 @@ class DatasetStore(Protocol):
 
     async def users(self, ids: Sequence[str]) -> list[DatasetUser]:
         """The jobs and models that name one of these versions."""
+
+    async def mentions(
+        self, pattern: str | None, conversations: Sequence[str], messages: Sequence[str]
+    ) -> list[tuple[str, str, int]]:
+        """Where our own tables hold a text that the pattern finds (see domain.persons), or judge
+        one of these rows of the source: table, whose row, and how many rows."""
 
 
 class ModelStore(Protocol):
@@ -470,6 +477,17 @@ class ExportResult:
     rows_after: int | None = None
 
 
+@dataclass(frozen=True)
+class PersonRows:
+    """Keys of the source's rows that are a person's, by the table's bare name; what else is known
+    of them there; and why less was looked at than there might be."""
+
+    rows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    emails: tuple[str, ...] = ()
+    phones: tuple[str, ...] = ()
+    problem: str = ""
+
+
 class Source(Protocol):
     """The owner's database: read only, never altered."""
 
@@ -484,6 +502,12 @@ class Source(Protocol):
 
     async def answers(self, limit: int, tenant: str | None) -> FoundAnswers:
         """The newest answer events of the owner's ai_events, where there is such a table."""
+
+    async def person(
+        self, customers: Sequence[str], emails: Sequence[str], phones: Sequence[str]
+    ) -> PersonRows:
+        """The rows of customers with one of these ids, e-mails or phones (digits), and what hangs
+        on them."""
 
     async def close(self) -> None: ...
 
@@ -571,6 +595,18 @@ class ApiProcess(Protocol):
 
     async def stop(self) -> bool:
         """End the one that `start` started; whether there was one."""
+
+
+class ChatModel(Protocol):
+    """Models at an OpenAI-compatible address, asked by their name."""
+
+    async def ask(
+        self, model: str, messages: list[dict[str, str]], most_tokens: int, temperature: float
+    ) -> ChatAnswer:
+        """The answer. Raises UnavailableError J520 (retry_after where the server says it), J524,
+        JobError J521 (this text), J522, J523, J525, NotFoundError J526."""
+
+    async def close(self) -> None: ...
 
 
 class Prober(Protocol):

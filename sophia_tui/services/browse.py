@@ -23,6 +23,7 @@ from sophia_tui.services.views import MOST_ROWS
 from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
+    from sophia_tui.datasets.found import Found
     from sophia_tui.datasets.index import Index, Place
     from sophia_tui.datasets.overlay import Edit, Overlay
     from sophia_tui.settings import Settings
@@ -148,7 +149,7 @@ class BrowseOutput(Output):
         if not self.found:
             found.append(_("There is no such issue from there on."))
         if self.compression:
-            found.append(_("The file is compressed: it is read from its beginning, without jumps."))
+            found.append(_("It is no plain file: it is read from its beginning, without jumps."))
         if self.edits and self.edits.stale:
             found.append(_("The file changed since records of it were edited; no edit is shown."))
         return found
@@ -293,7 +294,7 @@ class BrowseService:
         positional=("file",),
     )
     async def browse(self, context: Context, request: BrowseInput) -> BrowseOutput:
-        """Raises NotFoundError D396, D404, D567, RefusedError D398, DataError D306, D562,
+        """Raises NotFoundError D396, D404, D567, RefusedError D398, DataError D306, D511,
         UsageError D568."""
         import asyncio
 
@@ -301,11 +302,13 @@ class BrowseService:
         overlay = await asyncio.to_thread(self._overlay, source)
         if not request.issue:
             return await self._page(context, request, source, overlay)
-        spot = await self._issue(context, request, source, overlay)
-        if spot is None:
+        telling = await asyncio.to_thread(self._telling, request, source, overlay)
+        if telling is None:
+            sought = await self._sought_issue(context, request, source, overlay)
+        else:
+            sought = await asyncio.to_thread(_inspected_issue, request, telling)
+        if sought is None:
             return self._nothing(source, overlay)
-        at = None if spot["at"] < 0 else spot["at"]
-        sought = request.model_copy(update={"line": spot["line"], "at": at})
         return await self._page(context, sought, source, overlay)
 
     @operation(
@@ -504,9 +507,9 @@ class BrowseService:
         if not source.plain:
             raise UsageError(
                 "D581",
-                _("A compressed file can't be edited."),
+                _("A compressed file or a table can't be edited."),
                 _("Its records can't be put in without writing all of it anew."),
-                _("Decompress it first, e.g. by `sophia prepare convert`."),
+                _("Convert it first (`sophia prepare convert`)."),
             )
         return source
 
@@ -638,6 +641,8 @@ class BrowseService:
         if lines is None and source.plain:
             about = await asyncio.to_thread(self._about, source)
         edits = overlay.edits if overlay and not overlay.stale else {}
+        if exact and page["records"]:
+            await asyncio.to_thread(self._add_inspected, source, page["records"])
         return BrowseOutput(
             file=source.shown,
             compression=None if source.plain else source.kind,
@@ -650,6 +655,18 @@ class BrowseService:
             edits=_edits_view(overlay) if overlay and overlay.version else None,
             items=[_record(each, edits.get(each["line"])) for each in page["records"]],
         )
+
+    def _add_inspected(self, source: _Source, records: list[dict[str, Any]]) -> None:
+        """What only an inspection of the whole file can know of these lines, if one is kept."""
+        found = self._found(source)
+        if found is None:
+            return
+        by_line = {each["line"]: each for each in records if not each["edited"]}
+        for code in found.codes:
+            for line, details in found.between(code, records[0]["line"], records[-1]["line"]):
+                record = by_line.get(line)
+                if record and code not in [known for known, _details in record["problems"]]:
+                    record["problems"].append([code, details])
 
     def _nothing(self, source: _Source, overlay: "Overlay | None") -> BrowseOutput:
         """No such issue is in the file from there on."""
@@ -671,7 +688,7 @@ class BrowseService:
 
         edited = edited_bytes(_edited_texts(overlay)) if place.exact else {}
         try:
-            return plain_page(source.path, source.kind, place, request.count, request.chars, edited)
+            return plain_page(source.path, place, request.count, request.chars, edited)
         except OSError as problem:
             raise unreadable(source.path, problem) from problem
 
@@ -684,7 +701,6 @@ class BrowseService:
         task = PageTask(
             context.language,
             str(source.path),
-            source.kind,
             request.line,
             request.count,
             request.chars,
@@ -694,11 +710,11 @@ class BrowseService:
         if page == FAR:
             raise UsageError(
                 "D568",
-                _("There is no jump in a compressed file."),
+                _("There is no jump in a compressed file or a table."),
                 _("Line {line} is only found by reading everything before it.").format(
                     line=number(request.line)
                 ),
-                _("Have it read (--exact), or decompress the file first."),
+                _("Have it read (--exact), or convert it first (`sophia prepare convert`)."),
             )
         if page is None:
             raise _beyond(source, request.line, None)
@@ -711,13 +727,29 @@ class BrowseService:
         with source.path.open("rb") as stream:
             return index.lines_about(stream)
 
-    async def _issue(
+    def _telling(
+        self, request: BrowseInput, source: _Source, overlay: "Overlay | None"
+    ) -> "Found | None":
+        """The kept inspection that knows where the next issue is, if one does: it knows of no edit,
+        and not of a code that it did not look for."""
+        found = self._found(source)
+        if found is None or (overlay and overlay.edits) or not source.plain:
+            return None
+        return found if request.code is None or request.code in found.codes else None
+
+    def _found(self, source: _Source) -> "Found | None":
+        from sophia_tui.datasets.found import find_report
+
+        return find_report(self._paths.inspections, source.path)
+
+    async def _sought_issue(
         self,
         context: Context,
         request: BrowseInput,
         source: _Source,
         overlay: "Overlay | None",
-    ) -> dict[str, int] | None:
+    ) -> BrowseInput | None:
+        """The page of the issue, by reading on until one is met."""
         from sophia_tui.datasets.pages import IssueTask
         from sophia_tui.datasets.process import run_engine
 
@@ -732,9 +764,9 @@ class BrowseService:
         elif backwards:
             raise UsageError(
                 "D585",
-                _("There is no way back in a compressed file."),
+                _("There is no way back in a compressed file or a table."),
                 _("It is read from its beginning alone."),
-                _("Decompress the file first."),
+                _("Convert it first (`sophia prepare convert`)."),
             )
         task = IssueTask(
             context.language,
@@ -747,7 +779,10 @@ class BrowseService:
             edited=_edited_texts(overlay),
         )
         spot: dict[str, int] | None = await run_engine(task, context)
-        return spot
+        if spot is None:
+            return None
+        found_at = None if spot["at"] < 0 else spot["at"]
+        return request.model_copy(update={"line": spot["line"], "at": found_at})
 
     # -- edits
 
@@ -842,6 +877,14 @@ class BrowseService:
             line=touched.line if touched and done and do != "drop" else None,
             edits=_edits_view(overlay),
         )
+
+
+def _inspected_issue(request: BrowseInput, found: "Found") -> BrowseInput | None:
+    """The page of the next or the previous issue; None: there is none."""
+    line = found.nearest(request.line, request.code, request.issue == "previous")
+    if line is None:
+        return None
+    return request.model_copy(update={"line": line, "at": None, "exact": True})
 
 
 def _edited_texts(overlay: "Overlay | None") -> dict[str, str]:

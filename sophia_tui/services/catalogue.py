@@ -3,18 +3,23 @@
 from functools import cache
 
 from sophia_tui.services.adaptive import AdaptiveService
+from sophia_tui.services.advice import AdviceService
 from sophia_tui.services.ask import AskService
 from sophia_tui.services.audit import AuditService
 from sophia_tui.services.browse import BrowseService
 from sophia_tui.services.checkpoints import CheckpointsService
+from sophia_tui.services.clean import CleanService
 from sophia_tui.services.collect import CollectService
+from sophia_tui.services.convert import ConvertService
 from sophia_tui.services.datasets import DatasetsService
 from sophia_tui.services.demo import DemoService
 from sophia_tui.services.evaluate import EvaluateService
 from sophia_tui.services.evaluations import EvaluationsService
 from sophia_tui.services.files import FilesService
 from sophia_tui.services.finetune import FinetuneService
+from sophia_tui.services.forget import ForgetService
 from sophia_tui.services.inspect import InspectService
+from sophia_tui.services.inspection_report import InspectionReportService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
 from sophia_tui.services.models import ModelsService
@@ -39,6 +44,7 @@ from sophia_tui.services.store import StoreService
 from sophia_tui.services.train import TrainService
 from sophia_tui.services.train_before import TrainBeforeService
 from sophia_tui.services.tuning import TuningService
+from sophia_tui.services.vary import VaryService
 from sophia_tui.services.versions import VersionsService
 
 SERVICES: tuple[type, ...] = (
@@ -47,12 +53,18 @@ SERVICES: tuple[type, ...] = (
     PruneService,
     CollectService,
     PrepareService,
+    CleanService,
     InspectService,
+    ConvertService,
     NearService,
     BrowseService,
+    InspectionReportService,
     QualityGateService,
+    AdviceService,
     DatasetsService,
     VersionsService,
+    ForgetService,
+    VaryService,
     TrainService,
     TrainBeforeService,
     FinetuneService,

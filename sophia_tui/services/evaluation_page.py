@@ -17,8 +17,8 @@ from sophia_tui.services.views import worded
 
 #: Stands in every page: a file that has it may be written over.
 MARK = '<meta name="generator" content="Sophia evaluation report">'
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_STYLE = """
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:.5rem 0 1.5rem}
 th,td{padding:.2rem .7rem;text-align:left;vertical-align:top;border-bottom:1px solid #ddd}
@@ -46,9 +46,9 @@ def page(
     language = get_language().replace("_", "-")
     return (
         f'<!DOCTYPE html>\n<html lang="{language}"><head><meta charset="utf-8">{MARK}'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>{_text(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
+        f"<title>{_text(title)}</title><style>{STYLE}</style></head>\n<body>\n"
         + "\n".join(parts)
         + "\n</body></html>\n"
     )

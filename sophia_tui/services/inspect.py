@@ -18,6 +18,7 @@ from sophia_tui.files import whole_file, whole_folder, write_problem
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.services.operations import operation
+from sophia_tui.services.standard_input import STANDARD_INPUT, standard_input
 from sophia_tui.services.views import MOST_ROWS
 from sophia_tui.textsafe import visible
 
@@ -32,7 +33,9 @@ _FORMAT = 1
 class InspectedInput(Input):
     path: str | None = Field(
         default=None,
-        description=N_("A file, or a folder with *.jsonl files; FINETUNE_DIR by default."),
+        description=N_(
+            "A file, a folder with *.jsonl files, or - for standard input; FINETUNE_DIR by default."
+        ),
     )
     files: list[str] = Field(
         default_factory=list, description=N_("Only these files of the folder, by name.")
@@ -175,8 +178,14 @@ class InspectService:
         positional=("path",),
     )
     async def inspect(self, context: Context, request: InspectInput) -> InspectOutput:
-        """Raises DataError D301 to D306, D501, NotFoundError D305, D502, UsageError D503,
-        RefusedError D504 and D505, CancelledError."""
+        """Raises DataError D301 to D306, D501, D511, NotFoundError D305, D502, UsageError D503,
+        RefusedError D504, D505 and D518, CancelledError."""
+        if request.path == STANDARD_INPUT:
+            async with standard_input(context) as path:
+                return await self._inspect(context, request.model_copy(update={"path": str(path)}))
+        return await self._inspect(context, request)
+
+    async def _inspect(self, context: Context, request: InspectInput) -> InspectOutput:
         import asyncio
 
         if request.issues and context.from_afar:

@@ -196,6 +196,10 @@ def judged(
     if missing := figures.get("missing"):
         text = _("Topics are not known: {package} is not installed. In the checkout: {command}")
         notes.append(text.format(package=missing["package"], command=missing["install"]))
+    if figures["near"] is None:
+        notes.append(
+            _("Near-duplicates were not searched: it would take too much memory for a gate.")
+        )
     if figures["sample"] < figures["rows"]:
         notes.append(
             _(

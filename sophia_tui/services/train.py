@@ -21,6 +21,7 @@ from sophia_tui.errors import NotFoundError, RefusedError, UnavailableError, Usa
 from sophia_tui.i18n import N_, _, get_language
 from sophia_tui.paths import Paths
 from sophia_tui.services import quality_gate, train_hosted
+from sophia_tui.services.datasets import notice_text
 from sophia_tui.services.jobs_hosted import OpenTrainer
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prices import Load, load_prices
@@ -556,7 +557,8 @@ def source_files(version: DatasetVersion) -> tuple[str, ...]:
 async def dataset_version(store: Store, reference: str | None) -> DatasetVersion:
     """The version asked for, or the newest that people prepared.
 
-    Raises NotFoundError J420, J421, J422.
+    Raises NotFoundError J420, J421, J422, RefusedError D602 for one that holds who asked to be
+    forgotten.
     """
     if reference is None:
         found = await store.datasets.newest_prepared()
@@ -576,6 +578,13 @@ async def dataset_version(store: Store, reference: str | None) -> DatasetVersion
             "J421",
             _("There is no data set {dataset}.").format(dataset=textsafe.visible(reference or "")),
             remedy=_("`sophia datasets list` lists the versions."),
+        )
+    if notice := notice_text(found):
+        raise RefusedError(
+            "D602",
+            _("The data set {dataset} must not be used any more.").format(dataset=found.id),
+            notice,
+            _("Name the version without them, or the data set's name: that is its newest one."),
         )
     if not (Path(found.folder) / "train.jsonl").is_file():
         raise NotFoundError(

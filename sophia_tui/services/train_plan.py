@@ -53,7 +53,7 @@ from sophia_tui.services.train_preview import Previews, refusal_of, some_lines
 from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
-    from finetune.schema import PreviewReport
+    from finetune.schema import PreviewReport, Recipe
     from sophia_tui.services.train_hosted import HostedPlan
     from sophia_tui.settings import Settings
 
@@ -134,8 +134,10 @@ class Planner:
             shape = None
         seconds = None
         if lengths is not None and shape is not None and self._price_an_hour():
-            speed = await self._kept_speed(order, shape, lengths) or await self._probed(context)
-            time = await self._time(order, shape, lengths, speed)
+            speed = await self._kept_speed(order.base, shape, lengths) or await self._probed(
+                context
+            )
+            time = await self._time(order.recipe, shape, lengths, speed)
             seconds = time.seconds if time else None
         usd = self._usd(seconds)
         self.hold(context, usd, order.budget, priced=bool(self._price_an_hour()))
@@ -232,8 +234,10 @@ class Planner:
         memory = fitting = time = None
         if shape is not None:
             memory, fitting = await self._memory(order, shape, lengths)
-            speed = await self._kept_speed(order, shape, lengths) or await self._probed(context)
-            time = await self._time(order, shape, lengths, speed, steps)
+            speed = await self._kept_speed(order.base, shape, lengths) or await self._probed(
+                context
+            )
+            time = await self._time(order.recipe, shape, lengths, speed, steps)
         money = self._money(order, time, refusals)
         data = _data(report, lengths, order)
         rented = self._rented(order)
@@ -328,8 +332,8 @@ class Planner:
                 shape = None
             lengths = _lengths_of(report) if report is not None else await _small(order)
             if shape is not None and lengths is not None:
-                speed = await self._kept_speed(order, shape, lengths)
-                time = await self._time(order, shape, lengths, speed)
+                speed = await self._kept_speed(order.base, shape, lengths)
+                time = await self._time(order.recipe, shape, lengths, speed)
                 usd = self._usd(time.seconds if time else None)
         limit = self._budget(order.budget)
         above = usd is not None and limit is not None and usd > limit
@@ -421,13 +425,13 @@ class Planner:
         ]
 
     async def _kept_speed(
-        self, order: LocalOrder, shape: model.Shape, lengths: model.Lengths
+        self, base: str, shape: model.Shape, lengths: model.Lengths
     ) -> "_Speed | None":
         """By earlier trainings of the base here, else by a probe of not long ago."""
         found = await self._store.jobs.page(
             200, 0, (JobState.SUCCEEDED.value,), (JobKind.TRAIN.value,)
         )
-        mine = [each for each in found if self._was_here(each, order.base)][:_EARLIER_RUNS]
+        mine = [each for each in found if self._was_here(each, base)][:_EARLIER_RUNS]
         measured = estimates.speed_of_runs(mine, shape, lengths.mean)
         if measured is not None:
             return _Speed(measured.operations, measured.runs)
@@ -464,9 +468,21 @@ class Planner:
         write_whole(self._paths.previews / _PROBE_FILE, json.dumps(kept).encode())
         return self._kept_probe()
 
+    async def forecast(
+        self, base: str, recipe: "Recipe", lengths: model.Lengths, steps: int
+    ) -> PlanTime | None:
+        """The time of a training here, by the speed that is known; None where none is, or the
+        base's shape is not known. Nothing is measured for it."""
+        try:
+            shape = estimates.shape_of(base)
+        except model.UnknownShape:
+            return None
+        speed = await self._kept_speed(base, shape, lengths)
+        return await self._time(recipe, shape, lengths, speed, steps)
+
     async def _time(
         self,
-        order: LocalOrder,
+        recipe: "Recipe",
         shape: model.Shape,
         lengths: model.Lengths,
         speed: "_Speed | None",
@@ -474,7 +490,6 @@ class Planner:
     ) -> PlanTime | None:
         if speed is None or speed.operations <= 0:
             return None
-        recipe = order.recipe
         if steps is None:
             per_epoch = math.ceil(
                 lengths.examples / (recipe.batch_size * recipe.gradient_accumulation)

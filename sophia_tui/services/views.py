@@ -71,12 +71,14 @@ VALUE_WORDS = (
     N_("accepting"),
     N_("closed"),
     N_("deleted"),
+    N_("after_preparing"),
+    N_("unfit"),
 )
 
 #: Fields whose values are such words; everything else is shown as it stands.
 WORD_FIELDS = frozenset(
     {"status", "state", "kind", "outcome", "stage", "health", "source", "verdict", "copy_export"}
-    | {"met", "before_verdict", "after_verdict", "part", "training", "wanted"}
+    | {"met", "before_verdict", "after_verdict", "part", "training", "wanted", "speaks"}
 )
 
 #: Words that mean several things: what they mean here. English keeps the words of `--json`.
@@ -88,6 +90,9 @@ KIND_WORDS = {
     "cancel": N_("cancel"),
     "pause": N_("pause"),
     "resume": N_("resume"),
+    "for": N_("for it"),
+    "against": N_("against it"),
+    "between": N_("in between"),
     "open": N_("still open"),  # of a check list; elsewhere it is what a key does
 }
 #: Keys of counts, likewise.

@@ -121,6 +121,17 @@ class PostgresDatasets:
         found = await self._database.rows(query("trained_on_datasets"), {"ids": list(ids)})
         return [DatasetUser(**each) for each in found]
 
+    async def mentions(
+        self, pattern: str | None, conversations: Sequence[str], messages: Sequence[str]
+    ) -> list[tuple[str, str, int]]:
+        parameters = {
+            "pattern": None if pattern is None else rows.text(pattern),
+            "conversations": list(conversations),
+            "messages": list(messages),
+        }
+        found = await self._database.rows(query("mentions_of_person"), parameters)
+        return [(each["place"], each["id"], each["rows"]) for each in found]
+
 
 class PostgresModels:
     """Implements domain.protocols.ModelStore."""

@@ -371,6 +371,47 @@ SELECT m.dataset, 'model', m.id, m.kind, CASE WHEN m.deleted_at IS NULL THEN '' 
 FROM sophia.models m WHERE m.dataset = ANY (%(ids)s::text[])
 ORDER BY 1, 2, 3
 
+-- mentions_of_person --
+-- Texts are compared without case and accents, as domain.persons.fold does.
+SELECT place, id, count(*) AS rows FROM (
+    SELECT 'evaluations' AS place, id, report::text AS told FROM sophia.evaluations
+    UNION ALL SELECT 'models', id, evaluation::text FROM sophia.models
+    UNION ALL SELECT 'jobs', id, pg_catalog.concat_ws(' ', request, result, error, waiting)
+        FROM sophia.jobs
+    UNION ALL SELECT 'job_events', job_id, data::text FROM sophia.job_events
+    UNION ALL SELECT 'notifications', job_id, body::text FROM sophia.notifications
+    UNION ALL SELECT 'audit', id::text, pg_catalog.concat_ws(' ', target, request) FROM sophia.audit
+    UNION ALL SELECT 'ai_events', kind, meta::text FROM sophia.ai_events
+    UNION ALL SELECT 'personas', id, document::text FROM sophia.personas
+    UNION ALL SELECT 'persona_pairs', persona_id, pg_catalog.concat_ws(' ', input, output)
+        FROM sophia.persona_pairs
+    UNION ALL SELECT 'persona_interactions', persona_id,
+        pg_catalog.concat_ws(' ', input, output, meta) FROM sophia.persona_interactions
+    UNION ALL SELECT 'conversation_ratings', conversation_id, comment
+        FROM sophia.conversation_ratings
+    UNION ALL SELECT 'problem_flags', message_id, details FROM sophia.problem_flags
+    UNION ALL SELECT 'review_queue', conversation_id, pg_catalog.concat_ws(' ', reason, notes)
+        FROM sophia.review_queue
+) AS texts
+WHERE %(pattern)s::text IS NOT NULL AND pg_catalog.lower(pg_catalog.regexp_replace(
+    pg_catalog.normalize(told, 'NFKD'), '[\u0300-\u036f]', '', 'g'
+)) ~ %(pattern)s
+GROUP BY place, id
+UNION ALL
+SELECT 'message_reactions', message_id, count(*) FROM sophia.message_reactions
+WHERE message_id = ANY (%(messages)s::text[]) GROUP BY message_id
+UNION ALL
+SELECT 'conversation_ratings', conversation_id, count(*) FROM sophia.conversation_ratings
+WHERE conversation_id = ANY (%(conversations)s::text[]) GROUP BY conversation_id
+UNION ALL
+SELECT 'problem_flags', message_id, count(*) FROM sophia.problem_flags
+WHERE message_id = ANY (%(messages)s::text[]) OR conversation_id = ANY (%(conversations)s::text[])
+GROUP BY message_id
+UNION ALL
+SELECT 'review_queue', conversation_id, count(*) FROM sophia.review_queue
+WHERE conversation_id = ANY (%(conversations)s::text[]) GROUP BY conversation_id
+ORDER BY 1, 2
+
 -- add_model --
 INSERT INTO sophia.models (
     id, kind, base, job_id, dataset, path, evaluation, created_at, shutdown_at, parent, deleted_at,

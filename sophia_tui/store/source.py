@@ -1,11 +1,12 @@
 """The owner's database: looked at and exported, never altered. Connects anew for each question."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sophia_tui.domain.context import Context
 from sophia_tui.domain.events import FoundAnswers
 from sophia_tui.domain.feedback import FeedbackReport
-from sophia_tui.domain.protocols import ExportRequest, ExportResult, TableReport
+from sophia_tui.domain.protocols import ExportRequest, ExportResult, PersonRows, TableReport
 from sophia_tui.paths import Paths
 from sophia_tui.settings import Settings
 from sophia_tui.store.source_columns import TABLES
@@ -49,6 +50,16 @@ class PostgresSource:
 
         async with self._address.transaction() as connection:
             return await answers(connection, self._schema, limit, tenant)
+
+    async def person(
+        self, customers: Sequence[str], emails: Sequence[str], phones: Sequence[str]
+    ) -> PersonRows:
+        """The rows that are a person's. Raises UnavailableError D102 to D109, SetupError D107."""
+        from sophia_tui.store.source_person import person_rows
+
+        async with self._address.transaction() as connection:
+            tables = await find_tables(connection, self._schema)
+            return await person_rows(connection, tables, customers, emails, phones)
 
     async def close(self) -> None:
         """Nothing is kept open."""

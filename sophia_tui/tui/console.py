@@ -310,6 +310,16 @@ class SophiaApp(App[None]):
             from sophia_tui.tui.screens.preview import PreviewScreen
 
             return PreviewScreen(self, title, result, request)
+        if type(result).__name__ == "BrowseOutput":
+            from sophia_tui.tui.screens.browser import BrowserScreen
+
+            first: Any = result
+            return BrowserScreen(self, request, first)
+        if type(result).__name__ == "InspectOutput":
+            from sophia_tui.tui.screens.inspection import InspectionScreen
+
+            report: Any = result
+            return InspectionScreen(self, request, report)
         if type(result).__name__ == "ScheduleList":
             from sophia_tui.tui.screens.schedules import SchedulesScreen
 

@@ -35,8 +35,42 @@ PAGES = {
             N_("The versions of your training data. A version never changes."),
             N_("Rows in = rows kept + rows rejected, always; what was rejected is listed."),
             N_("Each record leads back to the row of your database that it comes from."),
+            N_("i inspects the files that a version is made of; b looks into the version itself."),
         ),
-        ("datasets.list", "datasets.show", "datasets.rejected", "datasets.rows", "train.preview"),
+        (
+            "datasets.list",
+            "datasets.show",
+            "datasets.rejected",
+            "datasets.rows",
+            "train.preview",
+            "prepare.inspect",
+            "prepare.versions",
+            "prepare.diff",
+        ),
+    ),
+    "inspection": Page(
+        (
+            N_("What the files hold and what is wrong with them, line by line; nothing changes."),
+            N_("An error keeps a record from being used; a warning wants a look; a note is odd."),
+            N_("b looks into the file, or at the first record with the issue."),
+        ),
+        ("prepare.inspect", "prepare.issues"),
+    ),
+    "browser": Page(
+        (
+            N_("Records of a file of any size, each with what is wrong with it."),
+            N_("~ before a line: estimated. x reads the file once and keeps an index of it."),
+            N_("Search finds text however JSON writes it; re: before it makes it a pattern."),
+            N_("* before issues: edited. Edits lie beside the file until they are saved."),
+        ),
+        ("prepare.browse", "prepare.search", "prepare.edit", "prepare.undo", "prepare.save"),
+    ),
+    "editor": Page(
+        (
+            N_("One record as JSON. F2 takes it over if it is an object, else says what is wrong."),
+            N_("What you typed and did not take over is kept as a draft."),
+        ),
+        ("prepare.edit",),
     ),
     "jobs": Page(
         (

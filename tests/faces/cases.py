@@ -33,11 +33,19 @@ CASES: dict[str, Case] = {
     "collect.run": Case({**PERIOD, "what": ["qa_cache", "feedback_pairs"]}),
     "source.inspect": Case(),
     "prepare.run": Case({"name": "town", "seed": 5}, changes=("dataset_versions",)),
+    "prepare.convert": Case({"source": "pairs.jsonl", "to": "conversations"}),
     "prepare.repair": Case({"suspected": True}),
-    "prepare.inspect": Case({"files": ["pairs.jsonl"], "again": True}),
-    "prepare.issues": Case({"code": ["no_question"], "limit": 3}),
+    "prepare.clean": Case({"name": "clean", "seed": 5}, changes=("dataset_versions",)),
+    "prepare.preview": Case({"rows": 3, "shown": 1, "seed": 5}),
+    "prepare.split": Case(
+        {"dataset": "town", "split": "90/10", "seed": 5}, changes=("dataset_versions",)
+    ),
     "prepare.duplicates": Case({"path": "pairs.jsonl", "limit": 5}),
     "prepare.contradictions": Case({"path": "pairs.jsonl", "limit": 5}),
+    "prepare.advice": Case({"conversations": 1200, "usd": 600.0, "people": "yes"}),
+    "prepare.report": Case({"files": ["pairs.jsonl"], "also": ["tokens"]}),
+    "prepare.inspect": Case({"files": ["pairs.jsonl"], "again": True}),
+    "prepare.issues": Case({"code": ["no_question"], "limit": 3}),
     "prepare.browse": Case({"file": "pairs.jsonl", "line": 3, "count": 2, "chars": 100}),
     "prepare.search": Case({"file": "pairs.jsonl", "text": "office 1", "limit": 4}),
     "prepare.edit": Case(
@@ -53,6 +61,12 @@ CASES: dict[str, Case] = {
     "datasets.rows": Case({"dataset": "town", "part": "valid", "text": "office 5", "limit": 2}),
     "prepare.versions": Case({"name": "town", "deleted": True}),
     "prepare.diff": Case({"first": seeded.OLD_VERSION, "second": "town", "limit": 3}),
+    "prepare.holds": Case({"person": "customers:2; name:office 17"}),
+    "prepare.forget": Case(
+        {"person": "qa_cache:k0042; name:office 17"}, changes=("dataset_versions",)
+    ),
+    # no model is named here; tests/hosted/test_vary.py asks one
+    "prepare.vary": Case({"file": "pairs.jsonl", "model": "writer"}, error="SOPHIA-J510"),
     "datasets.tag": Case(
         {"dataset": "town", "tag": "approved", "protect": True}, changes=("dataset_tags",)
     ),

@@ -5,6 +5,7 @@ face came. Nobody works on what is queued: no worker is started.
 """
 
 import asyncio
+import io
 import json
 import re
 import shlex
@@ -27,6 +28,7 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input, OptionList
 
 from sophia_tui.api.routes.sophia import method_of, path_of
+from sophia_tui.cli import grammar
 from sophia_tui.cli.main import main
 from sophia_tui.domain.context import Face
 from sophia_tui.domain.operations import Danger, Operation
@@ -291,9 +293,14 @@ async def _open_and_close(house: House) -> None:
 
 
 def by_command_line(
-    chosen: Operation, request: Mapping[str, Any], capsys: pytest.CaptureFixture[str]
+    chosen: Operation,
+    request: Mapping[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> tuple[Any, str]:
     words = shlex.split(fields.equivalent(chosen, request))[1:]
+    secrets = [request[name] for name in grammar.secret_fields(chosen.input) if name in request]
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{each}\n" for each in secrets)))
     with pytest.raises(SystemExit) as ended:
         main(["--json", *words])
     told = capsys.readouterr()
@@ -464,7 +471,11 @@ PERFORMED = [each for each in NAMES if each in CASES and not CASES[each].left_ou
 
 @pytest.mark.parametrize("name", PERFORMED)
 def test_console_command_line_and_http_do_the_same(
-    name: str, town: Town, http: httpx.Client, capsys: pytest.CaptureFixture[str]
+    name: str,
+    town: Town,
+    http: httpx.Client,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chosen, case = registry().get(name), CASES[name]
     plain = Plain(town.rows)
@@ -478,7 +489,7 @@ def test_console_command_line_and_http_do_the_same(
         elif face == "http":
             answer, error = by_http(chosen, request, http)
         else:
-            answer, error = by_command_line(chosen, request, capsys)
+            answer, error = by_command_line(chosen, request, capsys, monkeypatch)
         outcomes[face] = Outcome(plain(answer), error, changes_now(town, plain))
     first = outcomes["console"]
     assert outcomes == dict.fromkeys(outcomes, first)

@@ -29,6 +29,7 @@ from sophia_tui.services.browse import (
     SearchInput,
     UndoInput,
 )
+from sophia_tui.services.inspect import InspectInput, InspectService
 from sophia_tui.services.operations import masked
 
 GOOD = '{"question": "Quando?", "answer": "Amanhã %d."}'
@@ -62,11 +63,13 @@ class House:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         return path
 
-    async def browse(self, **asked: Any) -> Any:
-        return await self.service.browse(person(), BrowseInput(file="data.jsonl", **asked))
+    async def browse(self, file: str = "data.jsonl", **asked: Any) -> Any:
+        return await self.service.browse(person(), BrowseInput(file=file, **asked))
 
-    async def edit(self, line: int, record: str, who: str = "ana", **asked: Any) -> Any:
-        request = EditInput(file="data.jsonl", line=line, record=record, **asked)
+    async def edit(
+        self, line: int, record: str, who: str = "ana", file: str = "data.jsonl", **asked: Any
+    ) -> Any:
+        request = EditInput(file=file, line=line, record=record, **asked)
         return await self.service.edit(person(who), request)
 
     async def undo(self, **asked: Any) -> Any:
@@ -181,6 +184,20 @@ async def test_issues_are_found_by_their_code(house: House) -> None:
     assert not (await house.browse(issue="next", line=52, code="json")).found
 
 
+async def test_what_a_kept_inspection_found_is_shown_and_gone_to(house: House) -> None:
+    path = house.file(rows(300, bad=(20,)) + GOOD % 7 + "\n")
+    assert (await house.browse(line=301)).items[0].codes == []
+    inspecting = InspectService(Settings(house.data), house.paths)  # type: ignore[arg-type]
+    await inspecting.inspect(person(), InspectInput(path=str(path)))
+    assert (await house.browse(line=301)).items[0].codes == ["duplicate"]
+    assert numbers(await house.browse(issue="next", code="duplicate", count=1)) == [301]
+    assert numbers(await house.browse(issue="previous", line=301, count=1)) == [20]
+    await house.edit(20, GOOD % 999)
+    assert not (await house.browse(issue="next")).found
+    path.write_text(rows(301))
+    assert (await house.browse(line=301)).items[0].codes == []
+
+
 @pytest.mark.parametrize("kind", ["gzip", "zstd"])
 async def test_a_compressed_file_is_read_from_its_beginning(
     house: House, kind: str, short_sight: None
@@ -188,30 +205,37 @@ async def test_a_compressed_file_is_read_from_its_beginning(
     import zstandard
 
     squeeze = gzip.compress if kind == "gzip" else zstandard.ZstdCompressor().compress
-    house.file(squeeze(rows(300, bad=(200,)).encode()))
-    first = await house.browse(count=2)
-    exact = await house.browse(line=300, count=5, exact=True)
+    name = "data.jsonl.gz" if kind == "gzip" else "data.jsonl.zst"
+    house.file(squeeze(rows(300, bad=(200,)).encode()), name)
+    first = await house.browse(name, count=2)
+    exact = await house.browse(name, line=300, count=5, exact=True)
     assert first.compression == kind and numbers(first) == [1, 2] and first.remarks()
     assert exact.items[0].answer == "Amanhã 300." and exact.lines == 300
-    assert numbers(await house.browse(issue="next", exact=True, count=1)) == [200]
+    assert numbers(await house.browse(name, issue="next", exact=True, count=1)) == [200]
     with pytest.raises(UsageError, match="SOPHIA-D585"):
-        await house.browse(issue="previous", line=100)
+        await house.browse(name, issue="previous", line=100)
     with pytest.raises(NotFoundError, match="SOPHIA-D567"):
-        await house.browse(line=301, exact=True)
+        await house.browse(name, line=301, exact=True)
     with pytest.raises(UsageError, match="SOPHIA-D581"):
-        await house.edit(1, GOOD % 1)
+        await house.edit(1, GOOD % 1, file=name)
 
 
 async def test_a_long_jump_in_a_compressed_file_has_to_be_asked_for(house: House) -> None:
-    house.file(gzip.compress(rows(1).encode() * 900_000, 1))
+    house.file(gzip.compress(rows(1).encode() * 900_000, 1), "data.jsonl.gz")
     with pytest.raises(UsageError, match="SOPHIA-D568"):
-        await house.browse(line=899_999)
+        await house.browse("data.jsonl.gz", line=899_999)
 
 
-async def test_a_parquet_file_has_no_lines(house: House) -> None:
-    house.file(b"PAR1....")
-    with pytest.raises(DataError, match="SOPHIA-D562"):
-        await house.browse()
+async def test_a_table_is_read_as_lines_of_json(house: House) -> None:
+    house.file("question,answer\nQuando?,Amanhã.\n", "table.csv")
+    page = await house.service.browse(person(), BrowseInput(file="table.csv"))
+    assert page.compression == "table" and page.items[0].answer == "Amanhã."
+
+
+async def test_a_damaged_file_is_named(house: House) -> None:
+    house.file(gzip.compress(rows(30_000).encode())[:5_000], "data.jsonl.gz")
+    with pytest.raises(DataError, match="SOPHIA-D306"):
+        await house.service.browse(person(), BrowseInput(file="data.jsonl.gz", line=29_000))
 
 
 async def test_from_afar_only_names_in_the_folder_count(house: House, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def _sampled(lines: list[bytes], cuts: list[int], given: SampleSettings) -> list
         found = probe.look(read_block(b"".join(lines[first:end])))
         collector.add(first + 1, found)
         first = end
-    return collector.report()
+    return collector.drawn()
 
 
 LINES = [_line(f"Question {each}?") for each in range(200)]
@@ -63,7 +63,7 @@ def test_the_known_size_of_the_file_changes_nothing() -> None:
     known = SampleSettings(rows=200, size=size)
     assert _sampled(lines, cuts, known) == _sampled(lines, [], SampleSettings(rows=200))
     sent = SampleProbe(known).look(read_block(b"".join(lines[:100])))
-    assert len(sent) < 60
+    assert sent[0] == 100 and len(sent[1]) < 60
 
 
 def test_the_category_is_what_the_record_says() -> None:

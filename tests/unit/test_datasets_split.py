@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sophia_tui.datasets import dedupe
 from sophia_tui.datasets.codes import Problem
-from sophia_tui.datasets.dedupe import Duplicate, Spool
+from sophia_tui.datasets.dedupe import HEAD, Head, PartReader, SpoolWriter
 from sophia_tui.datasets.rejections import LISTED, Rejections
 from sophia_tui.datasets.split import SHARES, TEST, TRAIN, VALID, group_key, place_of, plan
 from sophia_tui.domain.datasets import Example, Message
@@ -89,46 +89,65 @@ def test_a_chat_without_user_is_a_group_by_all_its_text() -> None:
     assert group_key(one) != group_key(two)
 
 
+class Spooled:
+    """Rows as writers spooled them, each with the number of its writer, read part by part."""
+
+    def __init__(self, folder: Path, rows: list[tuple[bytes, int, int, int]], parts: int) -> None:
+        self.folder = folder
+        self.parts = parts
+        writers = [SpoolWriter(folder, number, parts) for number in range(2)]
+        for row, writer, file, line in rows:
+            writers[writer].add(row, file, line, line * 7, str(line).encode())
+        for each in writers:
+            each.flush()
+            each.close()
+
+    def found(self) -> list[tuple[bytes, Head, Head | None]]:
+        """Each row with its head, and the first that it is the same as."""
+        found: list[tuple[bytes, Head, Head | None]] = []
+        for part in range(self.parts):
+            with PartReader(self.folder, part, 2) as reader:
+                kept, again = reader.sifted()
+                heads = [(Head._make(HEAD.unpack(raw)), None) for raw in kept]
+                for head, first in (*heads, *again):
+                    assert reader.source(head) == str(head.line).encode()
+                    found.append((reader.row(head), head, first))
+        return found
+
+
 def test_the_first_in_reading_order_is_kept(tmp_path: Path) -> None:
-    with Spool(tmp_path) as spool:
-        for file, line in ((1, 1), (0, 9), (0, 2), (2, 5)):
-            spool.add(b"same", file, line, 0, b"")
-        found = list(spool.unique())
-    assert [(row.file, row.line) for row in found if isinstance(row, dedupe.Row)] == [(0, 2)]
-    pairs = [
-        ((each.row.file, each.row.line), (each.first.file, each.first.line))
-        for each in found
-        if isinstance(each, Duplicate)
-    ]
-    assert pairs == [((0, 9), (0, 2)), ((1, 1), (0, 2)), ((2, 5), (0, 2))]
+    rows = [(b"same", 0, 1, 1), (b"same", 1, 0, 9), (b"same", 0, 0, 2), (b"same", 1, 2, 5)]
+    found = Spooled(tmp_path, rows, 4).found()
+    kept = [(head.file, head.line) for _row, head, first in found if first is None]
+    assert kept == [(0, 2)]
+    again = {(head.file, head.line) for _row, head, first in found if first}
+    assert again == {(0, 9), (1, 1), (2, 5)}
+    assert {(first.file, first.line) for _row, _head, first in found if first} == {(0, 2)}
 
 
 def test_equal_hashes_are_no_duplicates_unless_the_bytes_are_equal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dedupe, "digest_of", lambda row: b"\0" * 16)
-    with Spool(tmp_path) as spool:
-        for line, row in enumerate([b"one", b"two", b"one", b"three", b"two"], start=1):
-            spool.add(row, 0, line, 0, b"")
-        kept = [each.row for each in spool.unique() if isinstance(each, dedupe.Row)]
-    assert sorted(kept) == [b"one", b"three", b"two"]
+    said = [b"two", b"one", b"one", b"three", b"two"]
+    rows = [(row, line % 2, 0, line) for line, row in enumerate(said, start=1)]
+    found = Spooled(tmp_path, rows, 2).found()
+    assert [row for row, _head, first in found if first is None] == [b"one", b"three", b"two"]
 
 
-@given(st.lists(st.binary(max_size=3), max_size=60))
+@given(st.lists(st.binary(max_size=3), max_size=60), st.sampled_from([1, 2, 64, 256]))
 def test_every_row_comes_out_once_as_itself_or_as_a_duplicate(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[bytes]
+    tmp_path_factory: pytest.TempPathFactory, rows: list[bytes], parts: int
 ) -> None:
     folder = tmp_path_factory.mktemp("spool")
-    with Spool(folder) as spool:
-        for line, row in enumerate(rows):
-            spool.add(row, 0, line, line * 7, str(line).encode())
-        found = list(spool.unique())
-    lines = [each.row.line if isinstance(each, Duplicate) else each.line for each in found]
-    assert sorted(lines) == list(range(len(rows)))
-    kept = [each for each in found if isinstance(each, dedupe.Row)]
-    assert {each.row for each in kept} == set(rows)
-    assert all((rows[row.line], row.place) == (row.row, row.line * 7) for row in kept)
-    assert list(folder.iterdir()) == []
+    spooled = [(row, line % 2, 0, line) for line, row in enumerate(rows)]
+    found = Spooled(folder, spooled, parts).found()
+    assert sorted(head.line for _row, head, _first in found) == list(range(len(rows)))
+    kept = [(row, head) for row, head, first in found if first is None]
+    assert sorted(row for row, _head in kept) == sorted(set(rows))
+    assert all((rows[head.line], head.place) == (row, head.line * 7) for row, head in kept)
+    digests = [head.digest for _row, head in kept]
+    assert digests == sorted(digests)
 
 
 def test_rejections_come_out_by_file_and_line_also_from_disk(
@@ -137,7 +156,9 @@ def test_rejections_come_out_by_file_and_line_also_from_disk(
     monkeypatch.setattr("sophia_tui.datasets.rejections._IN_MEMORY", 7)
     rejections = Rejections(tmp_path, ["a.jsonl", "b.jsonl"])
     for number in range(50):
-        rejections.add(number % 2, 100 - number, Problem("json", {"column": 1}), b"x" * 16, b"")
+        rejections.add(
+            number % 2, 100 - number, Problem("json", {"column": 1}), b"x" * 16, b"", "read"
+        )
     where = [(line[9:10], line) for line in rejections.lines()]
     assert [file for file, _line in where] == [b"a"] * 25 + [b"b"] * 25
     assert rejections.examples()["json"] == [f"a.jsonl:{n}" for n in range(52, 92, 2)]
@@ -151,7 +172,7 @@ def test_the_fingerprint_of_rejections_knows_no_order(
     def fingerprint(order: list[tuple[str, bytes]]) -> str:
         rejections = Rejections(tmp_path_factory.getbasetemp(), ["a"])
         for line, (code, digest) in enumerate(order):
-            rejections.add(0, line, Problem(code), digest, b"")
+            rejections.add(0, line, Problem(code), digest, b"", "read")
         return rejections.fingerprint()
 
     assert fingerprint(found) == fingerprint(found[::-1])

@@ -240,6 +240,7 @@ def test_duplicates_are_found_after_redacting_and_point_at_the_first(house: Hous
         {
             "file": "b.jsonl",
             "line": 2,
+            "step": "exact_duplicates",
             "code": "duplicate",
             "reason": "The same as line 1 of a.jsonl.",
             "details": {"first_file": "a.jsonl", "first_line": 1},

@@ -87,11 +87,15 @@ def reference(data: bytes) -> Expected:
 
 
 def form(record: dict[str, Any]) -> str:
-    if {"preferred_output", "non_preferred_output", "chosen", "rejected"} & set(record):
+    if {"preferred_output", "non_preferred_output"} & set(record):
+        return "hosted_pairs"
+    if {"chosen", "rejected"} & set(record):
         return "pairs"
     if "messages" in record:
         return "chat"
-    return "question_answer" if {"question", "answer"} & set(record) else "instruction"
+    if {"question", "answer"} & set(record):
+        return "question_answer"
+    return "instruction" if "instruction" in record else str(formats.form_of(record))
 
 
 def inspected(

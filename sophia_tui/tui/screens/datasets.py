@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual.content import Content
 
@@ -18,7 +18,12 @@ from sophia_tui.tui.screens.preview import BLOCK
 from sophia_tui.tui.screens.table import MOST_ROWS, Row
 from sophia_tui.tui.widgets.plate import error_text
 
+if TYPE_CHECKING:
+    from sophia_tui.tui.host import Console
+
 _REJECTED_SHOWN = 200
+#: Operations that need a version.
+_OF_ONE = ("prepare.browse", "datasets.tag", "datasets.export", "datasets.delete", "prepare.gate")
 #: Counts that are no rejection codes.
 _PARTS = ("rows_in", "rows_kept", "rows_rejected", "redacted", "train", "valid", "test")
 
@@ -39,6 +44,11 @@ class DatasetsScreen(DetailScreen):
     scopes = ("table", "datasets")
     name_of_screen = "datasets"
 
+    def __init__(self, sophia: "Console") -> None:
+        super().__init__(sophia)
+        #: Up to two versions to compare, in the order they were marked.
+        self.marked: list[str] = []
+
     def heading(self) -> str:
         return _("Data sets")
 
@@ -58,7 +68,8 @@ class DatasetsScreen(DetailScreen):
 
     def _cells(self, item: Any) -> tuple[str, ...]:
         counts = item.counts
-        cells = (item.id, _count(counts, "rows_kept"), _count(counts, "rows_rejected"))
+        mark = "* " if item.id in self.marked else ""
+        cells = (f"{mark}{item.id}", _count(counts, "rows_kept"), _count(counts, "rows_rejected"))
         if self.wide:
             return cells
         return (*cells, words.age(self.sophia.now(), item.created_at), item.created_by)
@@ -139,11 +150,49 @@ class DatasetsScreen(DetailScreen):
         found: dict[str, Any] = {}
         if row and "dataset" in declared.input.model_fields:
             found["dataset"] = row.key
+        if operation == "prepare.browse" and row:
+            return {"file": row.key, "part": "train"}
+        if operation == "prepare.diff":
+            return self._two(row)
         if operation == "train.preview":
             found["limit"] = BLOCK
             if self.sophia.glyphs.ascii_only:
                 found["ascii"] = True
         return found
+
+    def _two(self, row: Row | None) -> dict[str, Any]:
+        """The two marked versions, or the one marked and the one under the cursor; the older one
+        first, as the list has the newest on top."""
+        names = self.marked if len(self.marked) == 2 else [*self.marked, row.key if row else ""]
+        order = list(self.rows)
+        found = sorted({each for each in names if each in self.rows}, key=order.index, reverse=True)
+        return dict(zip(("first", "second"), found, strict=False))
+
+    def not_now(self, operation: str) -> str:
+        if operation in _OF_ONE and self.shown is None:
+            return _("There is no data set here.")
+        if operation == "prepare.diff" and len(self._two(self.shown)) < 2:
+            return _("Mark a version with space, then go to the one to compare it with.")
+        return ""
+
+    def act(self, name: str) -> bool:
+        if name == "mark":
+            row = self.shown
+            if row is not None and row.key in self.marked:
+                self.marked.remove(row.key)
+            elif row is not None:
+                self.marked = [*self.marked, row.key][-2:]
+            self._draw_all()
+            return True
+        if name == "inspect":
+            if not self.sophia.may("prepare.inspect"):
+                self.say(_("You may not inspect files."))
+                return True
+            from sophia_tui.tui.screens.inspection import InspectionScreen
+
+            self.sophia.show(InspectionScreen(self.sophia, {}))
+            return True
+        return super().act(name)
 
 
 def _count(counts: Mapping[str, int], name: str) -> str:
