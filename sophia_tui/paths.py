@@ -68,6 +68,11 @@ class Paths:
         return self.data / "exports"
 
     @property
+    def variations(self) -> Path:
+        """Variations under way, a folder for each work."""
+        return self.data / "variations"
+
+    @property
     def personas(self) -> Path:
         """What personas are given to learn, as files to prepare."""
         return self.data / "personas"

@@ -103,6 +103,13 @@ class Settings(BaseSettings):
     finetune_dir: str = _setting(
         "FINETUNE_DIR", "./finetune", N_("The folder whose *.jsonl files are merged for a job.")
     )
+    variations_target: int = _setting(
+        "SOPHIA_VARIATIONS_TARGET",
+        5500,
+        N_("How many variations of constitutional examples are made."),
+        ge=1,
+        le=1_000_000,
+    )
     finetune_history: str | None = _setting(
         "FINETUNE_HISTORY", None, N_("The history file; default history.jsonl in FINETUNE_DIR.")
     )

@@ -17,7 +17,7 @@ from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Rol
 from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.models import AuditEntry
 from sophia_tui.domain.notifications import Messenger
-from sophia_tui.domain.protocols import EngineHost, RunLauncher, Source, Store
+from sophia_tui.domain.protocols import ChatModel, EngineHost, RunLauncher, Source, Store
 from sophia_tui.errors import SophiaError, UsageError
 from sophia_tui.i18n import _
 from sophia_tui.paths import Paths, data_folder, system_user
@@ -202,6 +202,14 @@ class House:
         from sophia_tui.services.train_hosted import key_for
 
         return OpenAITrainer(base_url, key_for(self.settings, base_url))
+
+    def chat(self, base_url: str | None) -> ChatModel:
+        """The chat models at that address. Raises UnavailableError J533 where the settings are for
+        another one."""
+        from sophia_tui.providers.chat import OpenAIChat
+        from sophia_tui.services.train_hosted import key_for
+
+        return OpenAIChat(base_url, key_for(self.settings, base_url))
 
     def messenger(self) -> Messenger:
         from sophia_tui.providers.messenger import LiveMessenger
@@ -432,6 +440,13 @@ async def _forget(house: House) -> Any:
 
     store = await house.store()
     return ForgetService(store, house.source, house.settings, house.paths, house.clock)
+
+
+async def _vary(house: House) -> Any:
+    from sophia_tui.services.vary import VaryService
+
+    await house.store()  # for the settings that Sophia keeps
+    return VaryService(house.settings, house.paths, house.prices, house.chat)
 
 
 async def _train(house: House) -> Any:
@@ -684,6 +699,7 @@ FACTORIES: dict[str, Factory] = {
     "DatasetsService": _datasets,
     "VersionsService": _versions,
     "ForgetService": _forget,
+    "VaryService": _vary,
     "TrainService": _train,
     "TrainBeforeService": _before,
     "FinetuneService": _finetune,

@@ -22,6 +22,7 @@ from sophia_tui.domain.models import AuditEntry, Evaluation, Model, Promotion
 from sophia_tui.domain.notifications import NotificationStore
 from sophia_tui.domain.personas import PersonaStore
 from sophia_tui.domain.serving import (
+    ChatAnswer,
     Deployment,
     EngineProcess,
     Probe,
@@ -594,6 +595,18 @@ class ApiProcess(Protocol):
 
     async def stop(self) -> bool:
         """End the one that `start` started; whether there was one."""
+
+
+class ChatModel(Protocol):
+    """Models at an OpenAI-compatible address, asked by their name."""
+
+    async def ask(
+        self, model: str, messages: list[dict[str, str]], most_tokens: int, temperature: float
+    ) -> ChatAnswer:
+        """The answer. Raises UnavailableError J520 (retry_after where the server says it), J524,
+        JobError J521 (this text), J522, J523, J525, NotFoundError J526."""
+
+    async def close(self) -> None: ...
 
 
 class Prober(Protocol):

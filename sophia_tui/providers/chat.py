@@ -1,11 +1,17 @@
 """Asks a model a question by its name, with the official client."""
 
+import json
 import time
+from typing import TYPE_CHECKING
 
 from sophia_tui.domain.serving import ChatAnswer
 from sophia_tui.errors import NotFoundError, UnavailableError
 from sophia_tui.i18n import _
+from sophia_tui.providers import openai_errors
 from sophia_tui.textsafe import visible
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
 
 #: The client refuses a blank key, and a server without keys takes any.
 _NO_KEY = "no-key"
@@ -59,3 +65,62 @@ async def ask(
         prompt_tokens=usage.prompt_tokens if usage else None,
         completion_tokens=usage.completion_tokens if usage else None,
     )
+
+
+class OpenAIChat:
+    """A chat model behind an address, for many questions. Implements domain.protocols.ChatModel."""
+
+    def __init__(self, base_url: str | None, api_key: str | None, seconds: float = 300.0) -> None:
+        self._base_url = base_url
+        self._api_key = api_key or _NO_KEY
+        self._seconds = seconds
+        self._opened: AsyncOpenAI | None = None
+
+    async def ask(
+        self, model: str, messages: list[dict[str, str]], most_tokens: int, temperature: float
+    ) -> ChatAnswer:
+        import openai
+
+        begun = time.monotonic()
+        try:
+            response = await self._client().chat.completions.with_raw_response.create(
+                model=model,
+                messages=messages,  # type: ignore[arg-type]
+                max_tokens=most_tokens,
+                temperature=temperature,
+            )
+            text: str = response.http_response.text
+        except openai.APIStatusError as problem:
+            raise openai_errors.refused(problem.response, self._api_key) from problem
+        except openai.OpenAIError as problem:
+            raise openai_errors.away(type(problem.__cause__ or problem).__name__) from problem
+        return _answer(text, self._api_key, time.monotonic() - begun)
+
+    def _client(self) -> "AsyncOpenAI":
+        if self._opened is None:
+            from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+            self._opened = AsyncOpenAI(
+                api_key=self._api_key,
+                base_url=self._base_url or "https://api.openai.com/v1",
+                max_retries=0,  # who asks is told, and waits as the server says
+                http_client=DefaultAsyncHttpxClient(follow_redirects=False, timeout=self._seconds),
+            )
+        return self._opened
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            await self._opened.close()
+
+
+def _answer(text: str, api_key: str, seconds: float) -> ChatAnswer:
+    """Raises UnavailableError J524 for what is no answer of the protocol."""
+    try:
+        plain = json.loads(text)
+        said = plain["choices"][0]["message"]["content"] or ""
+        usage = plain.get("usage") or {}
+        counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    except (ValueError, LookupError, TypeError, AttributeError) as problem:
+        raise openai_errors.senseless(openai_errors.said(text, api_key)) from problem
+    prompt, completion = (each if isinstance(each, int) else None for each in counts)
+    return ChatAnswer(str(said), round(seconds, 3), prompt, completion)

@@ -44,6 +44,7 @@ from sophia_tui.services.store import StoreService
 from sophia_tui.services.train import TrainService
 from sophia_tui.services.train_before import TrainBeforeService
 from sophia_tui.services.tuning import TuningService
+from sophia_tui.services.vary import VaryService
 from sophia_tui.services.versions import VersionsService
 
 SERVICES: tuple[type, ...] = (
@@ -57,13 +58,13 @@ SERVICES: tuple[type, ...] = (
     ConvertService,
     NearService,
     BrowseService,
-    InspectService,
     InspectionReportService,
     QualityGateService,
     AdviceService,
     DatasetsService,
     VersionsService,
     ForgetService,
+    VaryService,
     TrainService,
     TrainBeforeService,
     FinetuneService,

@@ -179,7 +179,7 @@ class ForgetService:
         dry_run=True,
     )
     async def holds(self, context: Context, request: PersonInput) -> HoldsReport:
-        """Changes nothing; that somebody asked is audited. Raises UsageError D581."""
+        """Changes nothing; that somebody asked is audited. Raises UsageError D601."""
         person = await self._person(request)
         found = await self._look(context, person)
         return HoldsReport(**found)
@@ -193,7 +193,7 @@ class ForgetService:
         dry_run=True,
     )
     async def forget(self, context: Context, request: ForgetInput) -> ForgetReport:
-        """Raises UsageError D581, ConflictError D312, SetupError S101, CancelledError: versions
+        """Raises UsageError D601, ConflictError D312, SetupError S101, CancelledError: versions
         made by then stay, and asked again it goes on."""
         person = await self._person(request)
         found = await self._look(context, person)
@@ -221,7 +221,7 @@ class ForgetService:
         identifiers, wrong = read_identifiers(request.person.get_secret_value())
         if wrong or not identifiers:
             raise UsageError(
-                "D581",
+                "D601",
                 _("It can't be read who is meant."),
                 _("Part {number} is no identifier.").format(number=wrong) if wrong else "",
                 _(

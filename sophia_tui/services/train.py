@@ -557,7 +557,7 @@ def source_files(version: DatasetVersion) -> tuple[str, ...]:
 async def dataset_version(store: Store, reference: str | None) -> DatasetVersion:
     """The version asked for, or the newest that people prepared.
 
-    Raises NotFoundError J420, J421, J422, RefusedError D582 for one that holds who asked to be
+    Raises NotFoundError J420, J421, J422, RefusedError D602 for one that holds who asked to be
     forgotten.
     """
     if reference is None:
@@ -581,7 +581,7 @@ async def dataset_version(store: Store, reference: str | None) -> DatasetVersion
         )
     if notice := notice_text(found):
         raise RefusedError(
-            "D582",
+            "D602",
             _("The data set {dataset} must not be used any more.").format(dataset=found.id),
             notice,
             _("Name the version without them, or the data set's name: that is its newest one."),

@@ -410,6 +410,7 @@ class VersionsService:
         N_("Copy a version out, all parts or one, with its manifest, compressed on request."),
         role=Role.OPERATOR,
         writes=True,
+        detaches=True,
         target="dataset",
         positional=("dataset", "to"),
     )

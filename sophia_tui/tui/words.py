@@ -87,6 +87,7 @@ VERBS = {
     "untag": N_("take a tag away"),
     "holds": N_("who holds a person"),
     "forget": N_("forget a person"),
+    "vary": N_("make variations"),
     "export": N_("export"),
 }
 #: Verbs that mean something else for one subject.

@@ -65,6 +65,8 @@ CASES: dict[str, Case] = {
     "prepare.forget": Case(
         {"person": "qa_cache:k0042; name:office 17"}, changes=("dataset_versions",)
     ),
+    # no model is named here; tests/hosted/test_vary.py asks one
+    "prepare.vary": Case({"file": "pairs.jsonl", "model": "writer"}, error="SOPHIA-J510"),
     "datasets.tag": Case(
         {"dataset": "town", "tag": "approved", "protect": True}, changes=("dataset_tags",)
     ),

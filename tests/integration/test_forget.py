@@ -179,7 +179,7 @@ async def test_the_old_version_is_marked_and_no_training_takes_it(desk: Desk) ->
     report = await desk.forget.forget(CONTEXT, ForgetInput(person=EMAIL))
     successor = report.versions[0].successor
     assert (await dataset_version(desk.store, "town")).id == successor
-    with pytest.raises(RefusedError, match="D582") as refused:
+    with pytest.raises(RefusedError, match="D602") as refused:
         await dataset_version(desk.store, old.id)
     assert str(successor) in refused.value.why
     marked = await desk.store.datasets.get(old.id)
@@ -300,7 +300,7 @@ async def test_stopped_it_leaves_whole_versions_alone(desk: Desk) -> None:
 
 @pytest.mark.parametrize("typed", ["", " ; ", "phone:1"])
 async def test_nobody_is_no_person(desk: Desk, typed: str) -> None:
-    with pytest.raises(UsageError, match="D581"):
+    with pytest.raises(UsageError, match="D601"):
         await desk.forget.holds(CONTEXT, PersonInput(person=typed))
 
 
