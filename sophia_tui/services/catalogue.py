@@ -58,7 +58,6 @@ SERVICES: tuple[type, ...] = (
     ConvertService,
     NearService,
     BrowseService,
-    InspectService,
     InspectionReportService,
     QualityGateService,
     AdviceService,
