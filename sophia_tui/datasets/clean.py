@@ -37,7 +37,7 @@ class _Known(msgspec.Struct, forbid_unknown_fields=True):
     language: Any = UNSET
 
 
-class _Chat(msgspec.Struct):
+class _Chat(msgspec.Struct, forbid_unknown_fields=True):
     messages: list[_Turn]
 
 
@@ -45,57 +45,71 @@ _BESIDES = ("metadata", "citations", "id", "doc_id", "conversation_id", "categor
 #: What stands beside question and answer without a note.
 _ANSWERED = frozenset({"metadata", "citations"})
 _KNOWN = msgspec.json.Decoder(_Known)
+_BARE = msgspec.json.Decoder(_Chat)
 _ENCODER = msgspec.json.Encoder()
 _ODD_ESCAPE = re.compile(rb"\\u(?:0022|0000|[dD][89a-fA-F])")
 _DEEP = 200
 
 
 class Item:
-    """One usable row while the steps look at it. `raw` is its line as it was read."""
+    """One usable row while the steps look at it. `raw` is its line as it was read; `suspect` says
+    that it may hold personal data. `turns` are there until the row is changed."""
 
-    __slots__ = ("_example", "_row", "_turns", "besides", "changed", "notes", "raw")
+    __slots__ = (
+        "_example",
+        "_row",
+        "besides",
+        "changed",
+        "notes",
+        "quotes",
+        "raw",
+        "suspect",
+        "turns",
+    )
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self.notes: tuple[str, ...] = ()
         self.changed = False
         self.besides: dict[str, Any] | None = None
-        self._turns: list[_Turn] | None = None
+        self.quotes = 0
+        self.suspect = True
+        self.turns: list[_Turn] | None = None
         self._example: Example | Pair | None = None
         self._row: bytes | None = None
 
     @property
     def example(self) -> Example | Pair:
         if self._example is None:
-            assert self._turns is not None  # one of both is always there
-            turns = (Message(each.role, each.content, each.weight) for each in self._turns)
+            assert self.turns is not None  # one of both is always there
+            turns = (Message(each.role, each.content, each.weight) for each in self.turns)
             self._example = Example(tuple(turns))
         return self._example
 
     @example.setter
     def example(self, changed: Example | Pair) -> None:
-        self._example, self._turns, self._row = changed, None, None
+        self._example, self.turns, self._row = changed, None, None
         self.changed = True
 
     @property
     def row(self) -> bytes:
         """The canonical line as it is now."""
         if self._row is None:
-            if self._turns is not None:
-                self._row = _ENCODER.encode(_Chat(self._turns))
+            if self.turns is not None:
+                self._row = _ENCODER.encode(_Chat(self.turns))
             else:
                 self._row = formats.encode(self.example)
         return self._row
 
     @property
     def form(self) -> str:
-        return PAIRS if self._turns is None and isinstance(self._example, Pair) else CHAT
+        return PAIRS if self.turns is None and isinstance(self._example, Pair) else CHAT
 
     @property
     def texts(self) -> Iterator[tuple[str, str]]:
         """Role and text of every turn; of a pair both answers besides."""
-        if self._turns is not None:
-            for turn in self._turns:
+        if self.turns is not None:
+            for turn in self.turns:
                 yield turn.role, turn.content
             return
         for message in self.example.messages:
@@ -142,54 +156,106 @@ class Item:
             self.example = now
 
 
-def read_fast(raw: bytes) -> Item | None:
-    """A line in one of the plain, common shapes; None where only the strict reader can tell.
+class FastReader:
+    """Reads lines in one of the plain, common shapes, block by block; remembers which shape the
+    last line had, and nothing else.
 
     What the strict reader refuses is never taken: every quotation mark is accounted for, so that no
-    key occurs twice.
+    key occurs twice. They are counted for a block at once, and line by line only where that does
+    not come out even.
     """
-    escaped = b"\\u" in raw
-    if (escaped and _ODD_ESCAPE.search(raw)) or raw.endswith(b"\r"):
-        return None
-    try:
-        known = _KNOWN.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
-        return None
-    turns = known.messages
-    if turns is UNSET:
+
+    def __init__(self) -> None:
+        self._bare = True
+
+    def read(self, block: bytes, lines: list[bytes]) -> list["Item | None"]:
+        """For each line of the block its row, or None where only the strict reader can tell."""
+        escaped = b"\\u" in block
+        special = escaped or b"<" in block or b"INST]" in block
+        weighted = b"weight" in block
+        returns = b"\r" in block
+        items: list[Item | None] = []
+        slow: list[bytes] = []
+        expected = 0
+        for raw in lines:
+            item = None
+            if not (escaped and _ODD_ESCAPE.search(raw)) and not (returns and raw.endswith(b"\r")):
+                item = self._shaped(raw)
+            if item is not None and not _usable(item, special, weighted):
+                item = None
+            items.append(item)
+            if item is None:
+                slow.append(raw)
+            else:
+                expected += item.quotes
+        if _delimiters(block) - sum(map(_delimiters, slow)) != expected:
+            return [
+                item if item is not None and _delimiters(raw) == item.quotes else None
+                for raw, item in zip(lines, items, strict=True)
+            ]
+        return items
+
+    def _shaped(self, raw: bytes) -> "Item | None":
+        try:
+            if self._bare:
+                turns = _BARE.decode(raw).messages
+                return _item(raw, turns, 2 + 8 * len(turns), None)
+        except msgspec.ValidationError:
+            self._bare = False
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+            return None
+        try:
+            known = _KNOWN.decode(raw)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+            return None
+        besides = {name: value for name in _BESIDES if (value := getattr(known, name)) is not UNSET}
+        if besides and raw.count(b"{") + raw.count(b"[") > _DEEP:
+            return None
+        more = _quotes(besides) if besides else 0
+        if known.messages is not UNSET:
+            if known.question is not UNSET or known.answer is not UNSET:
+                return None
+            self._bare = not besides
+            item = _item(raw, known.messages, 2 + 8 * len(known.messages) + more, besides or None)
+            item.notes = ("record_fields",) if besides else ()
+            return item
         if known.question is UNSET or known.answer is UNSET:
             return None
         turns = [_Turn("user", known.question), _Turn("assistant", known.answer)]
-        quotes = 8
-    elif known.question is UNSET and known.answer is UNSET:
-        quotes = 2 + 8 * len(turns)
-    else:
-        return None
+        item = _item(raw, turns, 8 + more, besides or None)
+        item.notes = () if besides.keys() <= _ANSWERED else ("record_fields",)
+        return item
+
+
+def _item(raw: bytes, turns: list[_Turn], quotes: int, besides: dict[str, Any] | None) -> "Item":
+    item = Item(raw)
+    item.turns = turns
+    item.quotes = quotes
+    item.besides = besides
+    return item
+
+
+def _usable(item: "Item", special: bool, weighted: bool) -> bool:
+    """Whether the texts and roles are such that nothing is wrong with them."""
+    turns = item.turns
+    if not turns or turns[-1].role != "assistant":
+        return False
     texts = [turn.content for turn in turns]
-    if not texts or not all(texts) or any(map(str.isspace, texts)):
-        return None
-    if (escaped or b"<" in raw or b"INST]" in raw) and any(map(_is_special, texts)):
-        return None
-    if turns[-1].role != "assistant":
-        return None
-    if b"weight" in raw:
+    if not all(texts) or any(map(str.isspace, texts)):
+        return False
+    if special and any(map(_is_special, texts)):
+        return False
+    if weighted:
         weights = _weighed(turns)
         if weights is None:
-            return None
-        quotes += 2 * weights
-    item = Item(raw)
-    item._turns = turns
-    standing = _delimiters(raw)
-    if quotes != standing:
-        if raw.count(b"{") + raw.count(b"[") > _DEEP + len(turns):
-            return None
-        besides = {name: value for name in _BESIDES if (value := getattr(known, name)) is not UNSET}
-        if quotes + _quotes(besides) != standing:
-            return None
-        item.besides = besides
-        if known.messages is not UNSET or not besides.keys() <= _ANSWERED:
-            item.notes = ("record_fields",)
-    return item
+            return False
+        item.quotes += 2 * weights
+    return True
+
+
+def read_fast(raw: bytes) -> "Item | None":
+    """One line as a block of its own."""
+    return FastReader().read(raw, [raw])[0]
 
 
 def _weighed(turns: list[_Turn]) -> int | None:

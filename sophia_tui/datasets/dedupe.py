@@ -6,7 +6,6 @@ hashes are confirmed on the bytes.
 """
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
@@ -19,6 +18,8 @@ VERSION = 1
 _KEPT_BACK = 8 << 20
 _PART_BYTES = 8 << 20
 _MOST_PARTS = 1024
+#: Bytes of a part that are read at once.
+_AT_ONCE = 32 << 20
 
 
 class Head(NamedTuple):
@@ -42,7 +43,10 @@ class Head(NamedTuple):
     kind: int
 
 
-HEAD = Struct("=16sHQHQIIQII")
+#: Big-endian, so that heads as bytes sort as heads do.
+HEAD = Struct(">16sHQHQIIQII")
+#: Where place and stratum stand in a head's bytes.
+GROUP_AT = slice(44, 56)
 
 
 def digest_of(row: bytes) -> bytes:
@@ -160,75 +164,86 @@ class PartReader:
         self._folder = folder
         self._part = part
         self._spools = spools
-        self._open: dict[int, int] = {}
+        self._rows: dict[int, bytes | int] = {}
 
     def __enter__(self) -> "PartReader":
         return self
 
     def __exit__(self, *_unused: object) -> None:
-        for handle in self._open.values():
-            os.close(handle)
-        self._open.clear()
-
-    def heads(self) -> list[Head]:
-        """In the order of a version, but for rows of one hash and different bytes."""
-        found: list[Head] = []
-        for spool in range(self._spools):
-            found += map(Head._make, read_heads(heads_path(self._folder, self._part, spool)))
-        found.sort()
-        return found
+        for rows in self._rows.values():
+            if isinstance(rows, int):
+                os.close(rows)
+        self._rows.clear()
 
     def row(self, head: Head) -> bytes:
-        return self._read(head.spool, head.at, head.length)
+        return self.read(head.spool, head.at, head.length)
 
     def source(self, head: Head) -> bytes:
-        return self._read(head.spool, head.at + head.length, head.source) if head.source else b""
+        return self.read(head.spool, head.at + head.length, head.source) if head.source else b""
 
-    def both(self, head: Head) -> tuple[bytes, bytes]:
-        """Row and source."""
-        found = self._read(head.spool, head.at, head.length + head.source)
-        return (found[: head.length], found[head.length :]) if head.source else (found, b"")
+    def read(self, spool: int, at: int, length: int) -> bytes:
+        rows = self._rows.get(spool)
+        if rows is None:
+            rows = self._rows[spool] = self._load(spool)
+        if isinstance(rows, int):
+            return os.pread(rows, length, at)
+        return rows[at : at + length]
 
-    def _read(self, spool: int, at: int, length: int) -> bytes:
-        handle = self._open.get(spool)
-        if handle is None:
-            path = rows_path(self._folder, self._part, spool)
-            handle = self._open[spool] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        return os.pread(handle, length, at)
+    def _load(self, spool: int) -> bytes | int:
+        """What one process wrote of the part; of very much the open file."""
+        handle = os.open(rows_path(self._folder, self._part, spool), os.O_RDONLY | os.O_CLOEXEC)
+        size = os.fstat(handle).st_size
+        if size > _AT_ONCE:
+            return handle
+        try:
+            return os.pread(handle, size, 0)
+        finally:
+            os.close(handle)
 
-    def in_order(self) -> Iterator[tuple[Head, Head | None]]:
-        """Every row's head in the order of a version; beside it the first row that it is the same
-        as, or None. First means: of an earlier file, or further up in the same one."""
-        heads = self.heads()
-        total = len(heads)
-        start = 0
-        while start < total:
-            end = start + 1
-            digest = heads[start].digest
-            while end < total and heads[end].digest == digest:
-                end += 1
-            if end - start == 1:
-                yield heads[start], None
-            else:
-                yield from self._alike(heads[start:end])
-            start = end
-
-    def _alike(self, heads: list[Head]) -> Iterator[tuple[Head, Head | None]]:
-        firsts: dict[bytes, Head] = {}
+    def sifted(self) -> tuple[list[bytes], list[tuple[Head, Head]]]:
+        """The part's heads as bytes, in the order of a version, of each row once; and the others,
+        each with the first row that it is the same as. First means: of an earlier file, or further
+        up in the same one."""
+        heads: list[bytes] = []
+        for spool in range(self._spools):
+            data = read_heads(heads_path(self._folder, self._part, spool))
+            heads += [data[at : at + HEAD.size] for at in range(0, len(data), HEAD.size)]
+        heads.sort()
+        kept: list[bytes] = []
         again: list[tuple[Head, Head]] = []
+        alike: list[bytes] = []
+        before = b""
         for head in heads:
-            first = firsts.setdefault(self.row(head), head)
-            if first is not head:
-                again.append((head, first))
-        for row in sorted(firsts):
-            yield firsts[row], None
-        yield from again
+            digest = head[:16]
+            if digest == before:
+                alike = alike or [kept.pop()]
+                alike.append(head)
+                continue
+            if alike:
+                self._tell_apart(alike, kept, again)
+                alike = []
+            kept.append(head)
+            before = digest
+        if alike:
+            self._tell_apart(alike, kept, again)
+        return kept, again
+
+    def _tell_apart(
+        self, alike: list[bytes], kept: list[bytes], again: list[tuple[Head, Head]]
+    ) -> None:
+        """Of rows with one hash, by their bytes."""
+        firsts: dict[bytes, bytes] = {}
+        for raw in alike:
+            head = Head._make(HEAD.unpack(raw))
+            first = firsts.setdefault(self.row(head), raw)
+            if first is not raw:
+                again.append((head, Head._make(HEAD.unpack(first))))
+        kept += [firsts[row] for row in sorted(firsts)]
 
 
-def read_heads(path: Path) -> Iterator[tuple[object, ...]]:
-    """The heads in a file as tuples; none where there is no such file."""
+def read_heads(path: Path) -> bytes:
+    """The heads in a file; nothing where there is no such file."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
-        return iter(())
-    return HEAD.iter_unpack(data)
+        return b""

@@ -8,6 +8,7 @@ is planned.
 import mmap
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,13 @@ class Planner:
         self._sizes = array("Q")
         self._strata = array("L")
         self._across: dict[int, int] = {}
+
+    def add_places(self, places: Iterable[int]) -> None:
+        """Places of the rows of the next groups, in any order, where there are no strata."""
+        sizes = Counter(places)
+        order = sorted(sizes)
+        self._order.extend(order)
+        self._sizes.extend(map(sizes.__getitem__, order))
 
     def add(self, rows: Iterable[tuple[int, int]]) -> None:
         """Place and stratum of the rows of the next groups, in any order."""
@@ -96,6 +104,10 @@ class Joined:
 
     def __bool__(self) -> bool:
         return self._places is not None
+
+    def root_of(self, place: bytes) -> bytes:
+        """The same for a place as heads hold it."""
+        return self.root(int.from_bytes(place, "big")).to_bytes(8, "big")
 
     def root(self, place: int) -> int:
         if self._places is None or self._roots is None:

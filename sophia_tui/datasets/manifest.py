@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sophia_tui.datasets.sources import Passed
 
 READER_VERSION = 1
-FORMATS_VERSION = 1
+FORMATS_VERSION = 2
 REPAIR_VERSION = 1
 
 

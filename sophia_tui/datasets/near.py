@@ -232,11 +232,16 @@ class NearTexts:
         order = np.lexsort((slips, owners, keys))
         return keys[order], owners[order], slips[order]
 
-    def _put_in_order(self, places: "np.ndarray") -> None:
-        """What is said in order, courtesies left out, and a number for all of it; and one for the
-        names and numbers alone."""
+    def _put_in_order(self, places: "np.ndarray", meant: dict[int, list[tuple[int, ...]]]) -> None:
+        """What is said in order, slips taken back and courtesies left out, and a number for all of
+        it; and one for the names and numbers alone."""
         import numpy as np
 
+        best = np.arange(len(self.vocabulary.folded), dtype=np.uint32)
+        for place, (first, *_others) in meant.items():
+            if len(first) == 1:
+                best[place] = first[0]
+        self.meant_words = places = best[places]
         courteous = [word in wording.COURTESY for word in self.vocabulary.folded]
         alone = np.frombuffer(self.vocabulary.alone, np.uint64)[places]
         kept = (places > COURTESY) & ~np.array(courteous, bool)[places]
@@ -305,8 +310,9 @@ class NearTexts:
         small = (self.words & np.uint32(SMALL)) > 0
         lower = np.bincount(places[inside & small], minlength=size)
         self.names = upper > lower
-        self._put_in_order(places)
-        return near_slips.slips(self.vocabulary.folded, self.counted, self.names.tolist())
+        meant = near_slips.slips(self.vocabulary.folded, self.counted, self.names.tolist())
+        self._put_in_order(places, meant)
+        return meant
 
     def _stars(
         self,
@@ -368,20 +374,17 @@ class NearTexts:
         """Whether two words or names stand in each other's place: from A to B, and from B to A."""
         if self.sequences[one] == self.sequences[two]:
             return False
-        slipped = one in self.suspected or two in self.suspected
-        if slipped or not self._apart(one, two):
-            first, second = self._said_in_order(one), self._said_in_order(two)
-            if _two_exchanged(first, second):
-                return True
-        if not slipped and self.named_sequences[one] == self.named_sequences[two]:
+        if self._two_exchanged(one, two):
+            return True
+        if self.named_sequences[one] == self.named_sequences[two]:
             return False
         named, other = self._named(one), self._named(two)
         return _all_pairs(named) != _all_pairs(other) and not (
             _pairs(named) <= _all_pairs(other) or _pairs(other) <= _all_pairs(named)
         )
 
-    def _apart(self, one: int, two: int) -> bool:
-        """Whether more than a few words stand at other places."""
+    def _two_exchanged(self, one: int, two: int) -> bool:
+        """Whether two words that are no neighbours have changed places and little else has."""
         import numpy as np
 
         first, second = (
@@ -389,30 +392,23 @@ class NearTexts:
             for text in (one, two)
         )
         if len(first) != len(second):
-            return True
-        return int(np.count_nonzero(first != second)) > _MOST_EXCHANGED
-
-    def _places(self, text: int) -> list[int]:
-        """Its words in order, each as most probably meant."""
-        end = int(self.ends[text])
-        found = (self.words[end - int(self.lengths[text]) : end] & (SMALL - 1)).tolist()
-        if text not in self.suspected:
-            return found  # type: ignore[no-any-return]
-        return [each for place in found for each in self.meant.get(place, ((place,),))[0]]
-
-    def _said_in_order(self, text: int) -> list[int]:
-        alone, folded = self.vocabulary.alone, self.vocabulary.folded
-        return [
-            alone[place]
-            for place in self._places(text)
-            if place > COURTESY and folded[place] not in wording.COURTESY
-        ]
+            return False
+        apart = np.flatnonzero(first != second)
+        if not 2 <= len(apart) <= _MOST_EXCHANGED:
+            return False
+        said, other = first.tolist(), second.tolist()
+        crossed = [at for at in apart.tolist() if said[at] in other and other[at] in said]
+        if len(crossed) != 2 or crossed[1] - crossed[0] < 2:
+            return False
+        left, right = crossed
+        return bool(said[left] == other[right] and said[right] == other[left])
 
     def _named(self, text: int) -> list[list[int]]:
         """Names and numbers in their order, sentence by sentence."""
         firm = self.vocabulary.firm
         sentences: list[list[int]] = [[]]
-        for place in self._places(text):
+        end = int(self.ends[text])
+        for place in self.meant_words[end - int(self.lengths[text]) : end].tolist():
             if place == STOP:
                 sentences.append([])
             elif place > COURTESY and (firm[place] or self.names[place]):
@@ -476,21 +472,6 @@ def _components(keys: "np.ndarray", owners: "np.ndarray") -> Iterator[list[tuple
     for start, end in shared:
         groups.setdefault(root(int(owners[start])), []).append((start, end))
     yield from groups.values()
-
-
-def _two_exchanged(first: list[int], second: list[int]) -> bool:
-    if len(first) != len(second):
-        return False
-    apart = [
-        place for place, (one, two) in enumerate(zip(first, second, strict=True)) if one != two
-    ]
-    if len(apart) > _MOST_EXCHANGED:
-        return False
-    crossed = [place for place in apart if first[place] in second and second[place] in first]
-    if len(crossed) != 2 or crossed[1] - crossed[0] < 2:
-        return False
-    one, two = crossed
-    return first[one] == second[two] and first[two] == second[one]
 
 
 def _pairs(sentences: list[list[int]]) -> Counter[tuple[int, int]]:

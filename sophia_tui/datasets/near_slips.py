@@ -5,11 +5,15 @@ change what is said (numbers, denials, months, units) are no slips of anything.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import xxhash
 
 from sophia_tui.datasets import wording
 from sophia_tui.datasets.wording import KEPT_APART
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: Raised with anything here that changes what is found to be nearly the same.
 VERSION = 1
@@ -17,6 +21,8 @@ VERSION = 1
 _SHORTEST = 4
 _MOST_MEANT = 3
 _FREQUENT = 10
+_FREQUENT_TWICE = 50
+_RARE_AT_ONCE = 20_000
 #: What looks like a small word and a word, but turns the word round or is another one.
 _PREFIXES = wording.words("a an in im ir des dis un non re pre anti contra sobre sub de no ex co")
 
@@ -65,12 +71,88 @@ def slips(
         low: [(high,) for high in sorted(those, key=lambda h: (-counts[h], words[h]))[:_MOST_MEANT]]
         for low, those in meant.items()
     }
+    _add_twice_slipped(words, counts, names, found)
     _add_joined(words, counts, found)
     return found
 
 
 def _hash(word: str) -> int:
     return xxhash.xxh3_64_intdigest(word.encode("utf-8", "surrogatepass"))
+
+
+def _add_twice_slipped(
+    words: Sequence[str],
+    counts: Sequence[int],
+    names: Sequence[bool],
+    found: dict[int, list[tuple[int, ...]]],
+) -> None:
+    """For rare words that are still unknown: a frequent word with two slips."""
+    import numpy as np
+
+    able = [place for place, word in enumerate(words) if len(word) >= 5 and _able(word)]
+    frequent = [place for place in able if counts[place] >= _FREQUENT_TWICE]
+    rare = [
+        place
+        for place in able
+        if counts[place] <= 2
+        and words[place] not in KEPT_APART
+        and all(counts[each] < _FREQUENT for meant in found.get(place, ()) for each in meant)
+    ]
+    if not frequent or not rare:
+        return
+    keys, owners = _twice_shortened(words, frequent)
+    for start in range(0, len(rare), _RARE_AT_ONCE):
+        asked, askers = _twice_shortened(words, rare[start : start + _RARE_AT_ONCE])
+        left = np.searchsorted(keys, asked, side="left")
+        right = np.searchsorted(keys, asked, side="right")
+        close: dict[int, set[int]] = {}
+        for at in np.flatnonzero(right > left).tolist():
+            close.setdefault(int(askers[at]), set()).update(owners[left[at] : right[at]].tolist())
+        for place, those in close.items():
+            good = [
+                other
+                for other in those
+                if len(words[other]) >= (7 if names[other] else 5)
+                and words[other] not in KEPT_APART
+                and slip_distance(words[place], words[other]) == 2
+            ]
+            if good:
+                good.sort(key=lambda other: (-counts[other], words[other]))
+                found[place] = [*((each,) for each in good), *found.get(place, ())][:_MOST_MEANT]
+
+
+def _twice_shortened(
+    words: Sequence[str], places: Sequence[int]
+) -> "tuple[np.ndarray, np.ndarray]":
+    """Hashes of the words without one letter and without two, in order, and whose they are."""
+    import numpy as np
+
+    hashes: list[int] = []
+    owners: list[int] = []
+    for place in places:
+        word = words[place]
+        once = {word[:at] + word[at + 1 :] for at in range(len(word))}
+        forms = once | {each[:at] + each[at + 1 :] for each in once for at in range(len(each))}
+        hashes += [_hash(each) for each in forms]
+        owners += [place] * len(forms)
+    keys, whose = np.array(hashes, np.uint64), np.array(owners, np.uint32)
+    order = np.argsort(keys, kind="stable")
+    return keys[order], whose[order]
+
+
+def slip_distance(one: str, two: str) -> int:
+    """How many letters are to be left out, put in, changed or turned with their neighbours (the
+    optimal string alignment of Damerau's distance)."""
+    before: list[int] = []
+    last = list(range(len(two) + 1))
+    for row, letter in enumerate(one, 1):
+        line = [row]
+        for column, other in enumerate(two, 1):
+            best = min(last[column] + 1, line[column - 1] + 1, last[column - 1] + (letter != other))
+            turned = row > 1 and column > 1 and letter == two[column - 2] and one[row - 2] == other
+            line.append(min(best, before[column - 2] + 1) if turned else best)
+        before, last = last, line
+    return last[-1]
 
 
 def _able(word: str) -> bool:
@@ -92,7 +174,8 @@ def _slip(
     if (len(high) < 5 or high in KEPT_APART) and more < 100 * fewer:
         return False
     if names[at] or names[other]:
-        return kind == "inner" and more >= 20 * fewer
+        first = low[1:] == high[1:] or low == high[1:] or low[1:] == high
+        return more >= (20 if kind == "inner" else 100 if first else 1000) * fewer
     if kind == "edge":
         return more >= 20 * fewer and more >= 8
     return more >= 10 * fewer or (fewer <= 2 and more >= 3 * fewer) or len(high) >= 9

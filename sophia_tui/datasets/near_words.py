@@ -119,7 +119,8 @@ class WordReader:
             told = [self._folded[each - 2] if each > COURTESY else "" for each in some]
             if length := wording.phrase_at(told, 0):
                 kept += met[past:at]
-                kept.append(COURTESY)
+                said = wording.said_by_phrase(told[:length])
+                kept += self._read_piece(said) if said else (COURTESY,)
                 past = at + length
         return kept + met[past:]
 

@@ -183,12 +183,14 @@ class Preparation:
             group=request.group,
             exact=any(isinstance(each, ExactDuplicates) for each in self.recipe),
             stratify=request.stratify,
+            gated=any(isinstance(each, Redact) for each in self.recipe),
             balance=next((each.field for each in self.recipe if isinstance(each, Balance)), None),
         )
 
     def run(self) -> Report:
         try:
             self._clean()
+            self._join()
             if not self.forms:
                 raise nothing_usable(self.rejections, self.rows_in)
             if len(self.forms) > 1:
@@ -284,7 +286,7 @@ class Preparation:
         """Reject duplicates; the others lie in the order of a version. Returns how many."""
         kept = done = 0
         total = sum(self.forms.values())
-        for sifted in self.deal(range(self.work.parts), "sift"):
+        for sifted in self.deal(range(self.work.parts), "sift", self.grouped_early):
             kept += sifted.kept
             done += sifted.kept + sifted.lot.count
             self.rejections.absorb(sifted.lot)
@@ -298,6 +300,7 @@ class Preparation:
         if near is not None or NEAR in self.request.group:
             search = together.NearSearch(self.work, near or NearDuplicates(), self.progress)
             rejected += search.run(self.rejections, drop=near is not None)
+            self._join()
         for each in self.recipe:
             if isinstance(each, Balance):
                 rejected += together.balance(self.work, each, self.rejections)
@@ -308,17 +311,32 @@ class Preparation:
             return Cuts(rest=split.Split(split.HELD_OUT, split.HELD_OUT))
         if not self.shares[1]:
             return Cuts()
-        spools = range(self.work.spools)
-        grouping.join(self.scratch, (worker.joins_path(self.scratch, each) for each in spools))
-        for _rows in self.deal(range(self.work.parts), "groups"):
-            pass
+        if not self.grouped_early:
+            for _rows in self.deal(range(self.work.parts), "groups"):
+                pass
         planner = Planner()
         for bucket in range(self.work.buckets):
-            for spool in spools:
-                path = worker.bucket_path(self.scratch, bucket, spool)
-                if path.exists():
-                    planner.add(worker.GROUP.iter_unpack(path.read_bytes()))
+            groups = b"".join(
+                path.read_bytes()
+                for spool in range(self.work.spools)
+                if (path := worker.bucket_path(self.scratch, bucket, spool)).exists()
+            )
+            if self.work.stratify:
+                planner.add(worker.GROUP.iter_unpack(groups))
+            else:
+                planner.add_places(place for place, _stratum in worker.GROUP.iter_unpack(groups))
         return planner.plan(self.shares)
+
+    @property
+    def grouped_early(self) -> bool:
+        """Whether groups are known once exact duplicates are gone: nothing else leaves, and nothing
+        else binds."""
+        compared = any(isinstance(each, NearDuplicates | Balance) for each in self.recipe)
+        return not compared and NEAR not in self.request.group
+
+    def _join(self) -> None:
+        spools = range(self.work.spools)
+        grouping.join(self.scratch, (worker.joins_path(self.scratch, each) for each in spools))
 
     def _write(self, cuts: Cuts, kept: int) -> Written:
         done = 0

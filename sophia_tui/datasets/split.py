@@ -74,8 +74,8 @@ def group_key(example: Example | Pair) -> str:
     """What examples of one group have in common: the first user message, else all there is."""
     for message in example.messages:
         if message.role == "user":
-            return _plain(message.content)
-    return _plain("\n".join(message.content for message in example.messages))
+            return plain(message.content)
+    return plain("\n".join(message.content for message in example.messages))
 
 
 def question_of(texts: Iterable[tuple[str, str]]) -> str:
@@ -83,9 +83,9 @@ def question_of(texts: Iterable[tuple[str, str]]) -> str:
     said = []
     for role, text in texts:
         if role == "user":
-            return _plain(text)
+            return plain(text)
         said.append(text)
-    return _plain("\n".join(said))
+    return plain("\n".join(said))
 
 
 def ids_of(besides: dict[str, Any], kinds: Iterable[str]) -> list[str]:
@@ -112,7 +112,8 @@ def ids_of_source(row: SourceRow, kinds: Iterable[str]) -> list[str]:
     return []
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """A question without case, white space and Unicode forms."""
     if text.isascii():
         return " ".join(text.lower().split())
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -126,7 +126,7 @@ class Redact(Step):
         """With pseudonyms a value has the same placeholder in all rows."""
 
         def look(item: Item) -> Counter[str] | None:
-            if not may_hold(item.row):
+            if not (item.suspect or item.changed) or not may_hold(item.row):
                 return None
             example, counts = redact.redact(item.example, item.row, pseudonyms)
             if not counts:

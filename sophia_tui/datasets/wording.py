@@ -47,7 +47,7 @@ COURTESY = words(
     "plz"
 )
 #: Courtesies of more than one word, as they are folded.
-PHRASES = tuple(
+_COURTESIES = tuple(
     tuple(phrase.split())
     for phrase in (
         "bom dia",
@@ -115,6 +115,33 @@ PHRASES = tuple(
         "how are you",
     )
 )
+#: Phrases, and the word that says the same.
+_SAID_BY = {
+    tuple(phrase.split()): word
+    for phrase, word in {
+        "de novo": "novamente",
+        "outra vez": "novamente",
+        "mais uma vez": "novamente",
+        "no centro": "central",
+        "do centro": "central",
+        "entrar em contato": "contatar",
+        "da mesma forma": "igualmente",
+        "de graca": "gratis",
+        "hoje em dia": "atualmente",
+        "give back": "return",
+        "send back": "return",
+        "pick up": "collect",
+        "once again": "again",
+        "get in touch": "contact",
+        "for free": "free",
+        "free of charge": "free",
+        "find out": "discover",
+        "set up": "install",
+        "carry out": "perform",
+    }.items()
+}
+#: Courtesies, and what one word says as well.
+PHRASES = (*_COURTESIES, *_SAID_BY)
 STARTS = frozenset(phrase[0] for phrase in PHRASES)
 SECONDS = frozenset(phrase[1] for phrase in PHRASES)
 #: One word of each phrase; without any of them there is none.
@@ -124,6 +151,12 @@ _BY_START = {
     start: sorted(([*phrase] for phrase in PHRASES if phrase[0] == start), key=len, reverse=True)
     for start in STARTS
 }
+
+
+def said_by_phrase(words: Sequence[str]) -> str:
+    """The one word that says what a phrase says; "" for a courtesy."""
+    return _SAID_BY.get(tuple(words), "")
+
 
 #: Each line: words that may stand for one another in what customers ask and are answered.
 _SAME = """
@@ -182,8 +215,10 @@ utilizar usar empregar
 regras normas
 regra norma
 inicial primeiro
-exige requer
-exigir requerer
+exige requer pede demanda
+exigir requerer demandar
+novamente
+central centrico
 reembolso estorno devolucao
 reembolsar estornar
 aplicativo app
@@ -229,7 +264,7 @@ alteracao mudanca modificacao
 corrigir retificar
 aguardar esperar
 aguarde espere
-solicitar pedir requisitar
+solicitar requisitar
 solicite peca requisite
 solicitacao requisicao
 permitir autorizar
@@ -255,16 +290,17 @@ shipped sent dispatched
 shipping delivery
 price cost
 prices costs
-bought purchased
-buy purchase
+bought purchased acquired
+buy purchase order
 choose select pick
-cancel terminate
+cancel terminate end
+cancellation termination
 leaves departs
 leave depart
 broken damaged faulty defective
 photo picture image
 photos pictures images
-collect fetch
+collects fetches
 keep retain
 team staff crew
 answers replies responds
@@ -274,9 +310,12 @@ available accessible
 big large
 get receive obtain
 gets receives obtains
+accept take
+accepts takes
+collect retrieve
 companies businesses firms
 company business firm
-need require
+need require have
 needs requires
 show present display
 shows presents displays
@@ -293,7 +332,7 @@ booking reservation
 bookings reservations
 parcel package
 parcels packages
-amount sum
+amount sum total
 bill invoice
 bills invoices
 start begin
@@ -475,6 +514,8 @@ def words_of(text: str) -> list[str]:
         length = phrase_at(words, at)
         if not length:
             kept.append(words[at])
+        elif said := said_by_phrase(words[at : at + length]):
+            kept.append(said)
         at += length or 1
     return kept
 

@@ -16,10 +16,10 @@ from typing import BinaryIO
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-from sophia_tui.datasets import dedupe, split
-from sophia_tui.datasets.clean import Item, read_fast, read_strict
+from sophia_tui.datasets import dedupe, personal_gate, split
+from sophia_tui.datasets.clean import FastReader, Item, read_strict
 from sophia_tui.datasets.codes import Problem, Unusable
-from sophia_tui.datasets.dedupe import HEAD, Head, PartReader, SpoolWriter, digest_of
+from sophia_tui.datasets.dedupe import GROUP_AT, HEAD, Head, PartReader, SpoolWriter, digest_of
 from sophia_tui.datasets.grouping import Cuts, Joined
 from sophia_tui.datasets.provenance import Provenance
 from sophia_tui.datasets.ranges import Range
@@ -33,9 +33,11 @@ from sophia_tui.i18n import N_
 
 FORM_WORDS = {CHAT: N_("chat"), PAIRS: N_("preference pairs")}
 #: A row's group: place and stratum.
-GROUP = Struct("=QI")
+GROUP = Struct(">QI")
 #: Bytes of a range that is read at once; more is one long line, read bit by bit.
 _AT_ONCE = 48 << 20
+#: Bytes of lines that are looked at together.
+_BLOCK = 1 << 19
 _JSON = msgspec.json.Encoder()
 
 
@@ -54,7 +56,8 @@ class Source:
 @dataclass(frozen=True)
 class Work:
     """What every worker must know. `names` are those of the sources, and after them of files that
-    rows came from in an earlier version. `group` are kinds of split.KEYS; `parts` of the spool."""
+    rows came from in an earlier version. `group` are kinds of split.KEYS; `parts` of the spool.
+    `gated`: blocks are looked through for personal data before their rows are."""
 
     scratch: str
     names: tuple[str, ...]
@@ -69,6 +72,7 @@ class Work:
     exact: bool = True
     stratify: str | None = None
     balance: str | None = None
+    gated: bool = False
 
     @property
     def buckets(self) -> int:
@@ -105,7 +109,8 @@ class Worker:
         files = list(work.names)
         self._rejections = Rejections(self._folder, files, f"{stage}-{number}")
         self._number = number
-        self._names = [_JSON.encode(name) for name in files]
+        self._fast = FastReader()
+        self._middles: dict[tuple[str, int], bytes] = {}
         self._joins = array("Q")
 
     def end(self) -> None:
@@ -158,31 +163,43 @@ class Worker:
     ) -> Iterator[tuple[Line, Item | None, tuple[str, Problem] | None]]:
         """Every row of the range: usable, or with what is wrong with it and the step."""
         reader = LineReader(BytesIO(), repair=source.repair, damaged=source.damaged)
-        fast = not source.repair and not source.damaged
+        plain = not source.repair and not source.damaged
         number = job.first_line - 1
-        for raw in _lines(source, job):
-            number += 1
-            if fast and (item := read_fast(raw)) is not None:
+        for block, lines in _blocks(source, job):
+            items = self._fast.read(block, lines) if plain and block else [None] * len(lines)
+            if self._work.gated and block:
+                suspects = {place for place, _start, _end in personal_gate.suspects(block)}
+                for place, item in enumerate(items, start=1):
+                    if item is not None:
+                        item.suspect = place in suspects
+            for raw, item in zip(lines, items, strict=True):
+                number += 1
+                if item is None:
+                    yield from self._strictly(reader, number, raw)
+                    continue
                 for code in item.notes:
                     reader.note(code, number)
                 yield Line(number, raw), item, None
-                continue
-            line: Line | None
-            if len(raw) > MAX_LINE_BYTES and len(raw.rstrip(b"\r\n")) > MAX_LINE_BYTES:
-                line = Line(number, raw, problem=Problem("too_long", {"limit": MAX_LINE_BYTES}))
-            else:
-                line = reader.row(number, raw)
-            if line is None:
-                continue
-            try:
-                at = number
-                item = read_strict(line, lambda code, at=at: reader.note(code, at))  # type: ignore[misc]
-                item.notes += _line_notes(raw)
-                yield line, item, None
-            except Unusable as unusable:
-                step = "read" if line.value is None else "convert"
-                yield line, None, (step, unusable.problem)
         done.notes = reader.notes
+
+    def _strictly(
+        self, reader: LineReader, number: int, raw: bytes
+    ) -> Iterator[tuple[Line, Item | None, tuple[str, Problem] | None]]:
+        """The row of a line that is not plain, if it is one."""
+        if len(raw) > MAX_LINE_BYTES and len(raw.rstrip(b"\r\n")) > MAX_LINE_BYTES:
+            problem = Problem("too_long", {"limit": MAX_LINE_BYTES})
+            yield Line(number, raw, problem=problem), None, ("read", problem)
+            return
+        line = reader.row(number, raw)
+        if line is None:
+            return
+        try:
+            item = read_strict(line, lambda code: reader.note(code, number))
+            item.notes += _line_notes(raw)
+            yield line, item, None
+        except Unusable as unusable:
+            step = "read" if line.value is None else "convert"
+            yield line, None, (step, unusable.problem)
 
     def _through(self, item: Item, done: Cleaned) -> tuple[str, Problem] | None:
         """Take a row through the steps; returns the one that turns it away, and why."""
@@ -215,7 +232,7 @@ class Worker:
             return split.HELD_OUT if work.sources[file].held_out else split.LEARNT
         keys = []
         if "question" in work.group:
-            keys.append(split.question_of(item.texts))
+            keys.append(_question(item))
         if item.besides:
             keys += split.ids_of(item.besides, work.group)
         if row is not None:
@@ -235,7 +252,7 @@ class Worker:
         source = self._work.sources[job.file]
         found: list[tuple[int, int, int]] = []
         at, number = job.start, job.first_line - 1
-        for raw in _lines(source, job):
+        for raw in (line for _block, lines in _blocks(source, job) for line in lines):
             number += 1
             if raw.strip():
                 found.append((xxh3_64_intdigest(raw, seed=self._work.seed), number, at))
@@ -250,26 +267,25 @@ class Worker:
 
     # --- sift ---
 
-    def sift(self, part: int) -> Sifted:
-        """Put a part in order, and reject in it what is the same as an earlier row."""
-        kept: list[bytes] = []
+    def sift(self, part: int, group: bool) -> Sifted:
+        """Put a part in order, and reject in it what is the same as an earlier row; with `group`
+        sort the others by their groups as well, as `groups` does."""
         with PartReader(self._folder, part, self._work.spools) as reader:
-            for head, first in reader.in_order():
-                if first is None or not self._work.exact:
-                    kept.append(HEAD.pack(*head))
-                    continue
+            kept, again = reader.sifted()
+            if not self._work.exact:
+                kept = sorted([*kept, *(HEAD.pack(*head) for head, _first in again)])
+                again = []
+            for head, first in again:
                 details: dict[str, str | int] = {
                     "first_file": self._work.names[first.file],
                     "first_line": first.line,
                 }
-                self._rejections.add(
-                    head.file,
-                    head.line,
-                    Problem("duplicate", details),
-                    head.digest,
-                    reader.source(head),
-                    "exact_duplicates",
-                )
+                problem = Problem("duplicate", details)
+                source = reader.source(head)
+                step = "exact_duplicates"
+                self._rejections.add(head.file, head.line, problem, head.digest, source, step)
+        if group:
+            kept = self._grouped(kept)
         kept_path(self._folder, part).write_bytes(b"".join(kept))
         return Sifted(len(kept), self._rejections.lot())
 
@@ -278,25 +294,34 @@ class Worker:
     def groups(self, part: int) -> int:
         """Sort the rows of a part into buckets by their groups' places; groups that a bond joins
         have one place from here on. Returns how many rows there are."""
+        data = dedupe.read_heads(kept_path(self._folder, part))
+        heads = [data[at : at + HEAD.size] for at in range(0, len(data), HEAD.size)]
+        kept_path(self._folder, part).write_bytes(b"".join(self._grouped(heads)))
+        return len(heads)
+
+    def _grouped(self, heads: list[bytes]) -> list[bytes]:
         joined = Joined(self._folder)
-        heads: list[bytes] = []
-        buckets = [bytearray() for _ in range(self._work.buckets)]
-        shift = 64 - (len(buckets).bit_length() - 1)
-        count = 0
-        for head in kept_heads(self._folder, part):
-            place = joined.root(head.place)
-            if place != head.place:
-                head = head._replace(place=place)
-            if joined:
-                heads.append(HEAD.pack(*head))
-            buckets[place >> shift] += GROUP.pack(place, head.stratum)
-            count += 1
         if joined:
-            kept_path(self._folder, part).write_bytes(b"".join(heads))
+            heads = [
+                head[: GROUP_AT.start]
+                + joined.root_of(head[GROUP_AT][:8])
+                + head[GROUP_AT][8:]
+                + head[GROUP_AT.stop :]
+                for head in heads
+            ]
+        groups = [head[GROUP_AT] for head in heads]
+        count = self._work.buckets
+        if count == 1:
+            buckets = [groups]
+        else:
+            buckets = [[] for _ in range(count)]
+            shift = 8 - (count.bit_length() - 1)
+            for group in groups:
+                buckets[group[0] >> shift].append(group)
         for number, bucket in enumerate(buckets):
             if bucket:
-                append(bucket_path(self._folder, number, self._number), bucket)
-        return count
+                append(bucket_path(self._folder, number, self._number), b"".join(bucket))
+        return heads
 
     # --- write ---
 
@@ -305,15 +330,20 @@ class Worker:
         rows."""
         texts: dict[str, list[bytes]] = {}
         origins: list[bytes] = []
+        heads = dedupe.read_heads(kept_path(self._folder, part))
         with PartReader(self._folder, part, self._work.spools) as reader:
-            for head in kept_heads(self._folder, part):
-                side = cuts.side(head.place, head.stratum)
-                row, origin = reader.both(head)
+            for raw in HEAD.iter_unpack(heads):
+                digest, file, line, spool, at, length, source, place, stratum, _kind = raw
+                side = cuts.side(place, stratum)
                 lines = texts.get(side)
                 if lines is None:
                     lines = texts[side] = []
-                lines.append(row)
-                origins.append(self._origin(head, side, origin))
+                lines.append(reader.read(spool, at, length))
+                told = self._told(side, file)
+                end = b"}"
+                if source:
+                    end = b',"source":%b}' % reader.read(spool, at + length, source)
+                origins.append(b'{"hash":"%b%b%d%b' % (digest.hex().encode(), told, line, end))
         found = {}
         named = {f"{side}.jsonl": lines for side, lines in texts.items()}
         for name, lines in {**named, PROVENANCE: origins}.items():
@@ -324,15 +354,21 @@ class Worker:
                 found[name] = (str(path), len(lines) - 1)
         return found
 
-    def _origin(self, head: Head, side: str, origin: bytes) -> bytes:
-        more = b',"source":%b' % origin if origin else b""
-        return b'{"hash":"%b","part":"%b","file":%b,"line":%d%b}' % (
-            head.digest.hex().encode(),
-            side.encode(),
-            self._names[head.file],
-            head.line,
-            more,
-        )
+    def _told(self, side: str, file: int) -> bytes:
+        """The middle of an entry of the provenance."""
+        told = self._middles.get((side, file))
+        if told is None:
+            name = _JSON.encode(self._work.names[file])
+            told = b'","part":"%b","file":%b,"line":' % (side.encode(), name)
+            self._middles[(side, file)] = told
+        return told
+
+
+def _question(item: Item) -> str:
+    for turn in item.turns or ():
+        if turn.role == "user":
+            return split.plain(turn.content)
+    return split.question_of(item.texts)
 
 
 def kept_path(folder: Path, part: int) -> Path:
@@ -341,7 +377,7 @@ def kept_path(folder: Path, part: int) -> Path:
 
 
 def kept_heads(folder: Path, part: int) -> Iterator[Head]:
-    return map(Head._make, dedupe.read_heads(kept_path(folder, part)))
+    return map(Head._make, HEAD.iter_unpack(dedupe.read_heads(kept_path(folder, part))))
 
 
 def _line_notes(raw: bytes) -> tuple[str, ...]:
@@ -374,21 +410,28 @@ def _bytes_of(path: str, start: int, end: int) -> bytes:
         raise unreadable(Path(path), problem) from problem
 
 
-def _lines(source: Source, job: Range) -> Iterator[bytes]:
-    """The lines of a range without their line feeds; of a line that is too long its beginning."""
+def _blocks(source: Source, job: Range) -> Iterator[tuple[bytes, list[bytes]]]:
+    """The lines of a range without their line feeds, some at a time, and before them their bytes as
+    they stand; of lines that are too long only their beginning, and no bytes."""
     try:
         with open(source.path, "rb") as stream:
             if job.end - job.start > _AT_ONCE:
                 stream.seek(job.start)
-                yield from _long_lines(stream, job.end)
+                for line in _long_lines(stream, job.end):
+                    yield b"", [line]
                 return
             data = os.pread(stream.fileno(), job.end - job.start, job.start)
     except OSError as problem:
         raise unreadable(Path(source.path), problem) from problem
-    lines = data.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    yield from lines
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start + _BLOCK) + 1 or len(data)
+        block = data[start:end]
+        lines = block.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        yield block, lines
+        start = end
 
 
 def _long_lines(stream: BinaryIO, end: int) -> Iterator[bytes]:

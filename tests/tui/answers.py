@@ -1,5 +1,6 @@
 """What every screen is shown in pictures and pilots: fixed answers of the real operations."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel
 from sophia_tui.domain.operations import Output
 from sophia_tui.i18n import _
 from sophia_tui.services.audit import AuditList, AuditView
+from sophia_tui.services.browse import BrowseOutput, EditsView, IssueView, RecordView
 from sophia_tui.services.checklists import WORDS
 from sophia_tui.services.collect import ColumnView, SourceReport, TableView
 from sophia_tui.services.datasets import (
@@ -23,6 +25,15 @@ from sophia_tui.services.evaluation_views import (
     EvaluationView,
     GradedAnswerView,
     ScoreView,
+)
+from sophia_tui.services.inspect import (
+    Bin,
+    Distribution,
+    FormCount,
+    FoundIssue,
+    InspectedFile,
+    InspectOutput,
+    RoleOrder,
 )
 from sophia_tui.services.monitor import (
     FeedbackDayView,
@@ -43,10 +54,12 @@ from sophia_tui.services.plan_views import (
     TrainPreview,
 )
 from sophia_tui.services.promotion_views import FileDiff, PromotionList, PromotionView
+from sophia_tui.services.quality_gate import GateCheck, GateReport
 from sophia_tui.services.schedules import ScheduleList, ScheduleView
 from sophia_tui.services.serving import ApiView, DeploymentView, ServeList
 from sophia_tui.services.settings import SettingList, SettingView
 from sophia_tui.services.setup import CheckView, SetupReport
+from sophia_tui.services.versions import DiffRow, PartDiff, SideOfRow, StepDiff, VersionDiff
 from sophia_tui.services.views import (
     DatasetList,
     DatasetView,
@@ -513,6 +526,145 @@ def preview() -> TrainPreview:
     )
 
 
+def page(request: Any = None) -> BrowseOutput:
+    """The beginning of a file: a good record, an edited one, one without an answer, no JSON; or
+    of a distant page or the next issue what was asked for."""
+    said = [
+        ("When do you open?", "At nine, daily.", []),
+        ("Where is the office?", "Rua Direita, 10.\nSecond floor.", []),
+        ("", "", [IssueView(code="no_answer", reason="No answer.")]),
+        ("", "", [IssueView(code="json", reason="Not valid JSON at character 11.")]),
+    ]
+    first = request.line if request is not None else 1
+    items = []
+    for line, (question, answer, issues) in enumerate(said, start=first):
+        text = json.dumps({"question": question or "Why?", "answer": answer}, ensure_ascii=False)
+        record = RecordView(
+            line=line,
+            at=100 * line,
+            codes=[each.code for each in issues],
+            issues=issues,
+            usable=not issues,
+            edited=line == 2,
+            edited_by="rui" if line == 2 else None,
+            edited_at=NOW - timedelta(minutes=12) if line == 2 else None,
+            question=question,
+            answer=answer,
+            text='{"answer: broken' if issues and issues[0].code == "json" else text,
+            chars=16 if issues and issues[0].code == "json" else len(text),
+        )
+        items.append(record)
+    if request is not None and request.issue:
+        items = items[2:]
+    count = request.count if request is not None else 50
+    exact = first < 1_000 or bool(request is not None and request.exact)
+    return BrowseOutput(
+        file="pairs.jsonl",
+        bytes=9_400_000_000,
+        lines=8_214_003 if exact else None,
+        lines_about=None if exact else 8_200_000,
+        exact=exact,
+        next_line=first + 4,
+        next_at=100 * first + 400,
+        edits=EditsView(version=3, records=1, can_undo=1, can_redo=1, stale=False),
+        items=items[:count],
+    )
+
+
+def inspection() -> InspectOutput:
+    """Two files with an error, a warning and a note, and a section."""
+    spread = Distribution(
+        least=2,
+        p5=2,
+        p25=2,
+        p50=4,
+        p75=6,
+        p95=12,
+        p99=20,
+        greatest=31,
+        mean=4.6,
+        histogram=[Bin(least=2, below=4, rows=140), Bin(least=4, below=8, rows=90)],
+    )
+    return InspectOutput(
+        files=[
+            InspectedFile(file="/data/pairs.jsonl", bytes=812_004, lines=204, rows=203, usable=197),
+            InspectedFile(file="/data/chats.jsonl", bytes=99_120, lines=105, rows=105, usable=105),
+        ],
+        lines=309,
+        rows=308,
+        usable=302,
+        duplicates=9,
+        forms=[FormCount(form="question_answer", rows=197), FormCount(form="chat", rows=105)],
+        issues=[
+            FoundIssue(
+                code="no_answer",
+                severity="error",
+                count=6,
+                reason="No answer.",
+                places=["pairs.jsonl:3", "pairs.jsonl:77"],
+            ),
+            FoundIssue(
+                code="duplicate",
+                severity="warning",
+                count=9,
+                reason="The same as an earlier record.",
+                places=["pairs.jsonl:12", "chats.jsonl:4"],
+            ),
+            FoundIssue(
+                code="blank", severity="note", count=1, reason="Is blank.", places=["pairs.jsonl:9"]
+            ),
+        ],
+        roles=[RoleOrder(roles="user assistant", rows=290)],
+        turns=spread,
+        characters=None,
+        sections={"personal": {"email": 12, "cpf": 3}},
+        report="0f3a",
+        kept=True,
+    )
+
+
+def version_diff() -> VersionDiff:
+    def side(answer: str, part: str = "train") -> SideOfRow:
+        return SideOfRow(
+            part=part, question="When do you open?", answer=answer, file="pairs.jsonl", line=7
+        )
+
+    return VersionDiff(
+        first="ground@99aa88bb77cc",
+        second=DATASET,
+        same=260,
+        added=11,
+        removed=2,
+        changed=1,
+        moved=1,
+        parts=[PartDiff(part="train", first=210, second=218)],
+        steps=[StepDiff(step="redact", first={"version": 1}, second={"version": 2})],
+        items=[
+            DiffRow(kind="changed", before=side("At nine."), after=side("At ten, daily.")),
+            DiffRow(kind="removed", before=side("At noon.")),
+            DiffRow(kind="added", after=side("At eleven.")),
+            DiffRow(kind="moved", before=side("x"), after=side("x", "valid")),
+        ],
+    )
+
+
+def gate() -> GateReport:
+    return GateReport(
+        subject=DATASET,
+        passed=False,
+        refused=False,
+        items=[
+            GateCheck(
+                name="examples",
+                what="Examples",
+                state="attention",
+                told="273; 500 or more are advised.",
+            ),
+            GateCheck(name="copied", what="Copied answers", state="ok", told="0 %"),
+        ],
+    )
+
+
 def full() -> dict[str, Any]:
     """An answer for each operation that a screen asks; a callable gets the request."""
     return {
@@ -522,6 +674,10 @@ def full() -> dict[str, Any]:
         "datasets.show": DatasetDetails(dataset=dataset(), manifest=manifest()),
         "datasets.rejected": rejected(),
         "datasets.rows": kept(),
+        "prepare.browse": page,
+        "prepare.inspect": inspection(),
+        "prepare.diff": version_diff(),
+        "prepare.gate": gate(),
         "jobs.list": jobs(),
         "jobs.show": lambda request: jobs().items[1],
         "jobs.events": _events_after,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from sophia_tui.tui import keys
+from sophia_tui.tui.screens.browser import BrowserScreen
 from tests.tui import answers, stub
 from tests.tui.test_console import settled, until
 from tests.tui.test_screens import digit, opened, whole_world
@@ -78,6 +79,73 @@ def test_state(name: str, state: str, snap_compare) -> None:
             await settled(pilot)
             world.trouble = stub.database_gone()
         await pilot.press("r")
+        await settled(pilot, state)
+        await pilot.pause()
+
+    app = stub.make_app(world, whole=True)
+    assert snap_compare(app, terminal_size=(80, 24), run_before=before)
+
+
+@pytest.mark.parametrize("language", ["en", "pt_BR"])
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+@pytest.mark.parametrize("name", ["browser", "record", "inspection", "issue", "editor", "diff"])
+def test_data(name: str, size: tuple[int, int], language: str, snap_compare) -> None:
+    """The record browser and one record, the report and one issue, the editor, two versions."""
+
+    async def before(pilot) -> None:
+        await _at_data_screen(pilot, name)
+        await pilot.pause(0.1)
+
+    app = stub.make_app(whole_world(), whole=True, language=language)
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+async def _at_data_screen(pilot, name: str) -> None:
+    await until(pilot, lambda: pilot.app.painted.is_set(), "painted")
+    await pilot.press("3")
+    await settled(pilot)
+    if name == "diff":
+        await pilot.press("space", "down", "d")
+        await until(pilot, lambda: bool(pilot.app.screen.query("#result")), "the difference")
+        return
+    await pilot.press("i" if name in ("inspection", "issue") else "b")
+    await until(pilot, lambda: bool(pilot.app.screen.query("#where")), "the screen")
+    await settled(pilot)
+    if name == "issue":
+        await pilot.press(*["down"] * 3, "enter")
+    elif name == "record":
+        await pilot.press("down", "enter")
+    elif name == "editor":
+        pilot.app.screen.of = {"file": "/data/pairs.jsonl"}
+        await pilot.press("e")
+        await until(pilot, lambda: bool(pilot.app.screen.query("#record")), "the editor")
+        return
+    if name in ("issue", "record") or pilot.app.size.width >= 100:
+        screen = pilot.app.screen
+        await until(pilot, lambda: screen.shown and screen.told_of == screen.shown.key, "told")
+
+
+@pytest.mark.parametrize("state", ["loading", "error", "empty", "stale"])
+def test_state_of_the_browser(state: str, snap_compare) -> None:
+    world = whole_world()
+
+    async def before(pilot) -> None:
+        await until(pilot, lambda: pilot.app.painted.is_set(), "painted")
+        await pilot.press("3")
+        await settled(pilot)
+        if state == "empty":
+            nothing = answers.page().model_copy(update={"items": []})
+            world.answers["prepare.browse"] = nothing
+        elif state == "loading":
+            world.block.clear()
+        elif state == "error":
+            world.trouble = stub.database_gone()
+        pilot.app.show(BrowserScreen(pilot.app, {"file": "/data/pairs.jsonl"}))
+        await until(pilot, lambda: bool(pilot.app.screen.query("#where")), "the screen")
+        if state == "stale":
+            await settled(pilot)
+            world.trouble = stub.database_gone()
+            await pilot.press("r")
         await settled(pilot, state)
         await pilot.pause()
 

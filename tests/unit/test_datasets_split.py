@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sophia_tui.datasets import dedupe
 from sophia_tui.datasets.codes import Problem
-from sophia_tui.datasets.dedupe import Head, PartReader, SpoolWriter
+from sophia_tui.datasets.dedupe import HEAD, Head, PartReader, SpoolWriter
 from sophia_tui.datasets.rejections import LISTED, Rejections
 from sophia_tui.datasets.split import SHARES, TEST, TRAIN, VALID, group_key, place_of, plan
 from sophia_tui.domain.datasets import Example, Message
@@ -104,13 +104,14 @@ class Spooled:
 
     def found(self) -> list[tuple[bytes, Head, Head | None]]:
         """Each row with its head, and the first that it is the same as."""
-        found = []
+        found: list[tuple[bytes, Head, Head | None]] = []
         for part in range(self.parts):
             with PartReader(self.folder, part, 2) as reader:
-                for head, first in reader.in_order():
-                    row, source = reader.both(head)
-                    assert (row, source) == (reader.row(head), str(head.line).encode())
-                    found.append((row, head, first))
+                kept, again = reader.sifted()
+                heads = [(Head._make(HEAD.unpack(raw)), None) for raw in kept]
+                for head, first in (*heads, *again):
+                    assert reader.source(head) == str(head.line).encode()
+                    found.append((reader.row(head), head, first))
         return found
 
 

@@ -94,8 +94,9 @@ class BrowserScreen(DetailScreen):
 
     async def rows_of(self) -> BrowseOutput:
         if self._first is not None:
-            first, self._first = self._first, None
-            return first
+            kept: BrowseOutput = self._first
+            self._first = None
+            return kept
         found = await self._page(self._place, progress=self._progress())
         if found.compression:
             self.interval = _SELDOM
@@ -103,7 +104,8 @@ class BrowserScreen(DetailScreen):
 
     async def _page(self, place: Mapping[str, Any], **given: Any) -> BrowseOutput:
         asked = {**self.of, "count": PAGE, "chars": _LISTED_CHARS, **place}
-        found: Any = await self.sophia.call("prepare.browse", asked, **given)
+        answer: Any = await self.sophia.call("prepare.browse", asked, **given)
+        found: BrowseOutput = answer
         return found
 
     def has_nothing(self, data: BrowseOutput) -> bool:

@@ -82,7 +82,8 @@ class InspectionScreen(DetailScreen):
             self.running = None
             if self.is_mounted:
                 self.say("")
-        return answer  # type: ignore[no-any-return]
+        report: InspectOutput = answer
+        return report
 
     def on_unmount(self) -> None:
         if self.running is not None:
@@ -96,7 +97,7 @@ class InspectionScreen(DetailScreen):
             told = _("{usable} usable").format(usable=number(each.usable))
             rows.append(Row(f"file {each.file}", self._cells(health, name, each.rows, told), each))
         for found in data.issues:
-            cells = self._cells(_HEALTH[found.severity], found.code, found.count, found.reason)
+            cells = self._cells(_health(found), found.code, found.count, found.reason)
             rows.append(Row(f"issue {found.code}", cells, found))
         for name, section in data.sections.items():
             cells = self._cells("unknown", key_word(name), None, _("enter shows it"))
@@ -136,12 +137,13 @@ class InspectionScreen(DetailScreen):
         return Content.assemble(*parts)
 
     def _issue(self, found: FoundIssue) -> list[Part]:
-        health = _HEALTH[found.severity]
+        health = _health(found)
         sign = self.sophia.glyphs.health[health]
+        severity = _SEVERITIES.get(found.severity, found.severity)
         parts: list[Part] = [
             (visible(found.code), "bold"),
             "  ",
-            (f"{sign} {_(_SEVERITIES[found.severity])}", words.STYLES[health]),
+            (f"{sign} {visible(_(severity))}", words.STYLES[health]),
             f"\n{visible(found.reason)}\n\n",
             *pairs([(_("Lines"), number(found.count))]),
             *title(_("The first places"), _("b looks into them")),
@@ -189,7 +191,7 @@ class InspectionScreen(DetailScreen):
             return {"file": row.data.file}
         if isinstance(row.data, FoundIssue) and row.data.places:
             name, _sign, line = row.data.places[0].rpartition(":")
-            for each in self.data.files:
+            for each in self.data.files if line.isdigit() else ():
                 if each.file.rsplit("/", 1)[-1] == name:
                     place = {"file": each.file, "line": int(line), "exact": True}
                     return {**place, "code": row.data.code}
@@ -221,6 +223,10 @@ class InspectionScreen(DetailScreen):
                 self.sophia.show(BrowserScreen(self.sophia, place))
             return True
         return super().act(name)
+
+
+def _health(found: FoundIssue) -> str:
+    return _HEALTH.get(found.severity, "unknown")
 
 
 def _file(found: InspectedFile) -> list[Part]:

@@ -70,11 +70,24 @@ def result_text(result: BaseModel, width: int = 78) -> Content:
 
     Rows that fit into `width` cells stand as a table.
     """
-    told = told_otherwise(result, width)
+    told = told_otherwise(result, width) or _difference(result)
     if told is not None:
         return told
     parts = list(_parts(result, "", width))
     return Content.assemble(*parts) if parts else Content(_("Nothing there."))
+
+
+def _difference(result: BaseModel) -> Content | None:
+    """What is told as a difference; its texts are made by a module of their own, on use."""
+    name = type(result).__name__
+    if name not in ("VersionDiff", "PreviewOutput"):
+        return None
+    from sophia_tui.tui import diff_text
+
+    found: Any = result
+    if name == "VersionDiff":
+        return diff_text.versions_text(found)
+    return diff_text.preview_text(found)
 
 
 def plain_parts(value: Any, width: int) -> list[Part]:

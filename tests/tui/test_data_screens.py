@@ -1,0 +1,456 @@
+"""The record browser, the editor, the report of an inspection, and versions compared."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sophia_tui.errors import DataError
+from sophia_tui.services.browse import EditOutput, EditsView, SearchHit, SearchOutput, UndoOutput
+from sophia_tui.tui import keys
+from sophia_tui.tui.diff_text import difference, versions_text
+from sophia_tui.tui.screens.browser import BrowserScreen, record_parts
+from sophia_tui.tui.screens.confirm import QuestionScreen
+from sophia_tui.tui.screens.editor import EditorScreen, editable
+from sophia_tui.tui.screens.form import FormScreen
+from sophia_tui.tui.screens.help import HelpScreen
+from sophia_tui.tui.screens.inspection import InspectionScreen
+from sophia_tui.tui.screens.result import ResultScreen
+from sophia_tui.tui.widgets.plate import Plate
+from tests.tui import answers, stub
+from tests.tui.test_console import screen_text, settled, until
+from tests.tui.test_screens import told_text, whole_world
+
+SIZES = [(80, 24), (120, 40)]
+FILE = {"file": "/data/pairs.jsonl"}
+
+
+async def browser(pilot, request: dict[str, Any] | None = None, state: str = "full"):
+    app = pilot.app
+    await until(pilot, lambda: app.painted.is_set(), "painted")
+    app.show(BrowserScreen(app, request or FILE))
+    await settled(pilot, state)
+    return app.screen
+
+
+async def inspection(pilot, state: str = "full"):
+    app = pilot.app
+    await until(pilot, lambda: app.painted.is_set(), "painted")
+    await pilot.press("3")
+    await settled(pilot, "error" if state == "error" else "full")
+    await pilot.press("i")
+    await until(pilot, lambda: isinstance(app.screen, InspectionScreen), "the inspection")
+    await settled(pilot, state)
+    return app.screen
+
+
+def message(screen) -> str:
+    return screen.query_one("#message", Plate).text
+
+
+def asked(world: stub.World) -> dict[str, Any]:
+    return world.got.model_dump(exclude_defaults=True)
+
+
+# -- the browser
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_page_says_where_it_is_and_what_is_wrong(size: tuple[int, int]) -> None:
+    app = stub.make_app(whole_world(), whole=True, ascii_only=True)
+    async with app.run_test(size=size) as pilot:
+        screen = await browser(pilot)
+        text = screen_text(app)
+        for word in ("lines 1 to 4 of 8,214,003", "1 record edited", "no_answer", "*"):
+            assert word in text
+        await pilot.press("down", "down", "enter")
+        await until(pilot, lambda: "No answer." in told_text(screen), "the reason")
+        assert screen_text(app).isascii()
+
+
+async def test_a_record_in_full_says_who_edited_it() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: "edited by rui, 12 min ago" in told_text(screen), "who")
+        assert "Second floor." in told_text(screen)
+        await pilot.press("escape")
+        assert screen.opened is None
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(app.screen, BrowserScreen), "back")
+
+
+async def test_a_jump_asks_for_the_line_and_says_that_it_is_estimated() -> None:
+    world = whole_world()
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot)
+        await pilot.press("g", *"5,000,000", "enter")
+        await until(pilot, lambda: "~5000000" in screen_text(app), "the place")
+        assert "estimated: x makes it exact" in screen_text(app)
+        await pilot.press("e")
+        await until(pilot, lambda: "x makes it exact, then edit" in message(screen), "why")
+        world.answers["prepare.browse"] = lambda request: answers.page(
+            request.model_copy(update={"exact": True})  # the index stands from now on
+        )
+        await pilot.press("x")
+        await until(pilot, lambda: "~" not in screen.query_one("#where", Plate).text, "exact")
+        await until(pilot, lambda: " 5000000" in screen_text(app), "the line")
+        await pilot.press("g", *"nowhere", "enter")
+        await until(pilot, lambda: "whole number" in message(screen), "what a line is")
+
+
+async def test_pages_follow_by_the_byte_and_lead_back() -> None:
+    world = whole_world()
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot)
+        await pilot.press("n")
+        await until(pilot, lambda: screen.line == 5, "the next page")
+        assert asked(world)["at"] == 500
+        await pilot.press("n")
+        await until(pilot, lambda: screen.line == 9, "the third page")
+        await pilot.press("p")
+        await until(pilot, lambda: screen.line == 5, "the page before")
+        await pilot.press("p")
+        await until(pilot, lambda: screen.line == 1, "the first page")
+        await pilot.press("p")
+        await until(pilot, lambda: "no other page" in message(screen), "none before")
+
+
+async def test_issues_are_stepped_through_by_code() -> None:
+    world = whole_world()
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot)
+        await pilot.press("i")
+        await until(pilot, lambda: screen.line == 4, "the issue")  # the third from line 2 on
+        requests: list[dict[str, Any]] = []
+
+        def none_left(request: Any) -> Any:
+            requests.append(request.model_dump(exclude_defaults=True))
+            found = answers.page(request)
+            return (
+                found.model_copy(update={"found": False, "items": []}) if request.issue else found
+            )
+
+        world.answers["prepare.browse"] = none_left
+        await pilot.press("c", *"json", "enter")
+        await until(pilot, lambda: "no such issue" in message(screen), "none")
+        assert [each for each in requests if "issue" in each][-1]["code"] == "json"
+        assert "only json" in screen_text(app)
+
+
+async def test_search_goes_to_the_next_record_that_has_the_text() -> None:
+    world = whole_world()
+    hit = SearchHit(line=700, before="…", found="office", after=" hours")
+    world.answers["prepare.search"] = SearchOutput(file="f", more=True, next_line=701, items=[hit])
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot)
+        await pilot.press("slash", *"re:off.ce", "enter")
+        await until(pilot, lambda: screen.line == 700, "the hit")
+        assert "office hours" in message(screen)
+        requests: list[dict[str, Any]] = []
+        nothing = SearchOutput(file="f", more=False, items=[])
+        world.answers["prepare.search"] = lambda request: requests.append(asked(world)) or nothing
+        await pilot.press("f")
+        await until(pilot, lambda: "Nothing from here on" in message(screen), "nothing more")
+        assert requests[0] | {"line": 701, "regex": True, "text": "off.ce"} == requests[0]
+
+
+async def test_long_work_is_stopped_by_esc_and_the_page_stays() -> None:
+    world = whole_world()
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot)
+        world.block.clear()
+        await pilot.press("i")
+        await until(pilot, lambda: screen.running is not None, "work")
+        await pilot.press("n")
+        await until(pilot, lambda: "esc stops it" in message(screen), "busy")
+        await pilot.press("escape")
+        await until(pilot, lambda: screen.running is None or screen.running.requested, "stopped")
+        world.block.set()
+        await until(pilot, lambda: screen.running is None, "over")
+        assert app.screen is screen
+
+
+async def test_undo_says_which_line_and_sends_the_version_that_was_seen() -> None:
+    world = whole_world()
+    edits = EditsView(version=4, records=0, can_undo=0, can_redo=1, stale=False)
+    requests: list[Any] = []
+
+    def undone(request: Any) -> Any:
+        requests.append(request)
+        return UndoOutput(file="f", what="undone", line=2, edits=edits)
+
+    world.answers["prepare.undo"] = undone
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot)
+        await pilot.press("u")
+        await until(pilot, lambda: "The edit of line 2 is undone." in message(screen), "undone")
+    assert requests[0].seen_version == 3 and not requests[0].redo
+
+
+async def test_save_opens_its_form_with_the_file() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await browser(pilot)
+        await pilot.press("s")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "the form")
+        assert app.screen.typed["file"] == FILE["file"]
+
+
+async def test_a_version_is_looked_into_and_never_edited() -> None:
+    world = whole_world()
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("3")
+        await settled(pilot)
+        await pilot.press("b")
+        await until(pilot, lambda: isinstance(app.screen, BrowserScreen), "the browser")
+        await settled(pilot)
+        assert app.screen.of == {"file": answers.DATASET, "part": "train"}
+        await pilot.press("e")
+        await until(pilot, lambda: "A version never changes" in message(app.screen), "why")
+
+
+@pytest.mark.parametrize("state", ["empty", "error", "loading"])
+async def test_the_browser_has_its_states(state: str) -> None:
+    world = whole_world()
+    nothing = answers.page().model_copy(update={"items": []})
+    if state == "empty":
+        world.answers["prepare.browse"] = nothing
+    world.trouble = stub.database_gone() if state == "error" else None
+    if state == "loading":
+        world.block.clear()
+    shown = {"empty": "no lines", "error": "SOPHIA-S001", "loading": "Loading"}
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await browser(pilot, state=state)
+        assert shown[state] in screen_text(app)
+
+
+async def test_hostile_text_of_records_stays_text() -> None:
+    world = whole_world()
+    world.answers["prepare.browse"] = answers.hostile(answers.page())
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot)
+        await pilot.press("enter")
+        await pilot.pause()
+        seen = screen_text(app) + told_text(screen)
+    assert "[red]x" in seen and "␛" in seen
+    assert not {"\x1b", "\x07", "\u202e"} & set(seen)
+
+
+# -- the editor
+
+
+async def editor(pilot):
+    screen = await browser(pilot)
+    await pilot.press("e")
+    await until(pilot, lambda: isinstance(pilot.app.screen, EditorScreen), "the editor")
+    return screen, pilot.app.screen
+
+
+def taken(usable: bool = True) -> EditOutput:
+    edits = EditsView(version=4, records=2, can_undo=2, can_redo=0, stale=False)
+    issues = [] if usable else answers.page().items[2].issues
+    return EditOutput(
+        file="f", line=1, before="{}", after="{}", usable=usable, issues=issues, edits=edits
+    )
+
+
+async def test_an_edit_is_taken_with_the_version_that_was_seen() -> None:
+    world = whole_world()
+    requests: list[Any] = []
+    world.answers["prepare.edit"] = lambda request: requests.append(request) or taken()
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen, form = await editor(pilot)
+        form.query_one("#record").text = '{"question": "Why?"}'
+        await pilot.press("f2")
+        await until(pilot, lambda: app.screen is screen, "back in the browser")
+        await until(pilot, lambda: "Line 1 is edited" in message(screen), "told")
+    assert requests[0].model_dump() == {
+        "file": FILE["file"],
+        "line": 1,
+        "record": '{"question": "Why?"}',
+        "seen_version": 3,
+    }
+
+
+async def test_what_is_wrong_with_an_edit_is_said_and_nothing_typed_is_lost(tmp_path: Path) -> None:
+    def refuse(request: Any) -> Any:
+        raise DataError("D564", "This is no record.", "Not valid JSON at character 3.", "Mend it.")
+
+    world = whole_world()
+    world.answers["prepare.edit"] = refuse
+    app = stub.make_app(world, whole=True, folder=tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        _screen, form = await editor(pilot)
+        await pilot.press("f2")
+        await until(pilot, lambda: "Nothing was changed." in message(form), "nothing to take")
+        form.query_one("#record").text = "{oh"
+        await pilot.press("f2")
+        await until(pilot, lambda: "at character 3" in screen_text(app), "what is wrong")
+    app = stub.make_app(world, whole=True, folder=tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        _screen, form = await editor(pilot)
+        assert form.typed == "{oh" and "Your draft" in message(form)
+
+
+async def test_leaving_an_edit_that_was_not_taken_asks_first() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen, form = await editor(pilot)
+        form.query_one("#record").text = "{}"
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, QuestionScreen), "the question")
+        await pilot.press("enter")  # back has the focus
+        await until(pilot, lambda: app.screen is form, "the editor again")
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, QuestionScreen), "the question")
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: app.screen is screen, "left")
+
+
+def test_a_record_to_type_in_has_no_sign_that_a_terminal_acts_on() -> None:
+    shown = editable('{"a": "x\\u001b[31m\u202ey\u009b"}')
+    assert shown == '{\n  "a": "x\\u001b[31m\\u202ey\\u009b"\n}'
+    assert editable("no json \x1b[31m") == "no json \\u001b[31m"
+
+
+def test_a_record_is_shown_by_its_fields_and_roles() -> None:
+    text = '{"messages": [{"role": "user", "content": "a\\nb", "name": "z"}], "weight": 1}'
+    shown = "".join(part if isinstance(part, str) else str(part[0]) for part in record_parts(text))
+    for word in ("user", "a\nb", '{"name": "z"}', "weight  1"):
+        assert word in shown
+
+
+# -- the report
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_report_lists_files_issues_and_sections(size: tuple[int, int]) -> None:
+    app = stub.make_app(whole_world(), whole=True, ascii_only=True)
+    async with app.run_test(size=size) as pilot:
+        screen = await inspection(pilot)
+        text = screen_text(app)
+        for word in ("308 rows, 302 usable, 9 exact duplicates", "pairs.jsonl", "no_answer"):
+            assert word in text
+        await pilot.press("enter")
+        await until(pilot, lambda: "half up to 4" in told_text(screen), "the figures")
+        assert screen_text(app).isascii()
+
+
+async def test_an_issue_leads_to_its_first_record() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await inspection(pilot)
+        await pilot.press(*["down"] * 3, "b")
+        await until(pilot, lambda: isinstance(app.screen, BrowserScreen), "the browser")
+        assert app.screen.of == {"file": "/data/pairs.jsonl"}
+        assert app.screen.code == "no_answer"
+        await until(pilot, lambda: app.screen.line == 3, "its line")
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, InspectionScreen), "the report")
+
+
+async def test_a_section_is_shown_whatever_it_holds() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await inspection(pilot)
+        await pilot.press("end", "enter")
+        await until(pilot, lambda: "cpf" in told_text(screen), "the section")
+        await pilot.press("b")
+        await until(pilot, lambda: "Choose a file" in message(screen), "nothing to look into")
+
+
+@pytest.mark.parametrize("state", ["error", "loading"])
+async def test_the_report_has_its_states(state: str) -> None:
+    world = whole_world()
+    app = stub.make_app(world, whole=True)
+    shown = {"error": "SOPHIA-S001", "loading": "Loading"}
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("3")
+        await settled(pilot)
+        world.trouble = stub.database_gone() if state == "error" else None
+        if state == "loading":
+            world.block.clear()
+        await pilot.press("i")
+        await until(pilot, lambda: isinstance(app.screen, InspectionScreen), "the inspection")
+        await settled(pilot, state)
+        assert shown[state] in screen_text(app)
+
+
+async def test_hostile_text_of_a_report_stays_text() -> None:
+    world = whole_world()
+    world.answers["prepare.inspect"] = answers.hostile(answers.inspection())
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await inspection(pilot)
+        seen = screen_text(app) + told_text(screen)
+        await pilot.press("end", "enter")
+        await pilot.pause()
+        seen += screen_text(app)
+    assert "[red]x" in seen and "␛" in seen
+    assert not {"\x1b", "\x07", "\u202e"} & set(seen)
+
+
+# -- versions
+
+
+async def test_two_versions_are_compared_the_older_first() -> None:
+    world = whole_world()
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("3")
+        await settled(pilot)
+        await pilot.press("d")
+        await until(pilot, lambda: "Mark a version" in message(app.screen), "how")
+        await pilot.press("space", "down", "d")
+        await until(pilot, lambda: isinstance(app.screen, ResultScreen), "the difference")
+        text = told_text(app.screen)
+    assert asked(world) == {"first": "ground@99aa88bb77cc", "second": answers.DATASET}
+    for word in ("- ground@99aa88bb77cc", "11 added", "- At nine.", "+ At ten, daily."):
+        assert word in text
+
+
+def test_a_difference_leaves_out_what_is_the_same_far_from_it() -> None:
+    same = "word " * 60
+    shown = "".join(
+        str(part[0])
+        for part in difference(f"{same}old {same}", f"{same}new {same}")
+        if isinstance(part, tuple)
+    )
+    assert "old" in shown and "new" in shown and " ... " in shown and len(shown) < 400
+
+
+def test_hostile_text_of_a_difference_stays_text() -> None:
+    text = versions_text(answers.hostile(answers.version_diff())).plain
+    assert "[red]x" in text and not {"\x1b", "\x07", "\u202e"} & set(text)
+
+
+@pytest.mark.parametrize("scope", ["browser", "inspection"])
+@pytest.mark.parametrize("language", ["en", "pt_BR"])
+async def test_help_tells_the_keys_and_the_commands(scope: str, language: str) -> None:
+    from sophia_tui.i18n import _
+    from sophia_tui.tui.pages import PAGES
+
+    app = stub.make_app(whole_world(), whole=True, language=language)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await (browser(pilot) if scope == "browser" else inspection(pilot))
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen), "help")
+        text = told_text(app.screen)
+        for sentence in PAGES[scope].about:
+            assert _(sentence) in text
+        for operation in PAGES[scope].twins:
+            assert f"sophia {operation.replace('.', ' ')}" in text
+        for key in [each for each in keys.KEYS if each.scope == scope]:
+            assert _(key.text) in text
