@@ -97,7 +97,7 @@ class Run:
             completion_tokens=answer.completion_tokens or 0,
         )
         if result.completion_tokens >= request.tokens:
-            result.code = "cut"
+            result.code = "answer_cut"
             return result
         try:
             result.record = read_answer(order, answer.text)
