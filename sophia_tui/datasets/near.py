@@ -35,7 +35,7 @@ _MOST_EXCHANGED = 6
 _MOST_KEYS = 64
 _MASK = (1 << 64) - 1
 _ODD = 0x9E3779B97F4A7C15
-_RANK_BYTES = 96  # what is held for a row besides its words
+_ROW_BYTES = 200  # what is held for a row besides its words
 _BYTES_A_WORD = 6
 
 
@@ -59,7 +59,7 @@ def text_of(example: Example | Pair) -> str:
 def memory_needed(rows: int, size: int) -> int:
     """About how many bytes a search takes at most, in all processes together."""
     words = size // _BYTES_A_WORD
-    return 160_000_000 + rows * _RANK_BYTES + words * 28
+    return 150_000_000 + rows * _ROW_BYTES + words * 50
 
 
 def find_near(
