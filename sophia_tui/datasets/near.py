@@ -12,6 +12,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
@@ -98,9 +99,14 @@ def sum_of(words: Iterable[str]) -> int:
     total, last = 0, ""
     for word in words:
         if word != last or any(sign.isdecimal() for sign in word):
-            total += sum(_hash(said) for said in wording.says(word))
+            total += _sum_of_word(word)
         last = word
     return total & _MASK
+
+
+@lru_cache(1 << 16)
+def _sum_of_word(word: str) -> int:
+    return sum(_hash(said) for said in wording.says(word))
 
 
 class _Words:
