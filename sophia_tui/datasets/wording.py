@@ -8,7 +8,6 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from itertools import pairwise
 
 #: Raised with anything here that changes what is found to be nearly the same.
 VERSION = 1
@@ -510,7 +509,7 @@ def composed(text: str) -> str:
 def words_of(text: str) -> list[str]:
     """The folded words of a text in their order, courtesies of several words left out."""
     words = [fold(token) for token in TOKEN.findall(composed(text)) if token[0] not in ".!?"]
-    if not any(one in STARTS and two in SECONDS for one, two in pairwise(words)):
+    if MARKS.isdisjoint(words):
         return words
     kept: list[str] = []
     at = 0
