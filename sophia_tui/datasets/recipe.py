@@ -138,7 +138,7 @@ def _checked(steps: Sequence[Step]) -> tuple[Step, ...]:
             )
         if last is not None and step.OF_ALL and _rank(step) == _rank(last) and last.OF_ALL:
             raise UsageError(
-                "D545",
+                "D541",
                 _("The step {name} stands twice.").format(name=step.NAME),
                 remedy=_("Name it once."),
             )

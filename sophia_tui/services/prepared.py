@@ -90,7 +90,7 @@ class RecipeOptions(Input):
 
         if self.step and self.recipe:
             raise UsageError(
-                "D549",
+                "D540",
                 _("Steps are said twice: by options and by a recipe."),
                 remedy=_("Use either --step or --recipe."),
             )

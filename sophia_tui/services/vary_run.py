@@ -89,7 +89,7 @@ class Run:
         except JobError as problem:
             if problem.code != "SOPHIA-J521":  # it refuses this text alone, not us
                 raise
-            return Result(order.id, order.technique, code="refused")
+            return Result(order.id, order.technique, code="answer_refused")
         result = Result(
             order.id,
             order.technique,
@@ -97,7 +97,7 @@ class Run:
             completion_tokens=answer.completion_tokens or 0,
         )
         if result.completion_tokens >= request.tokens:
-            result.code = "cut"
+            result.code = "answer_cut"
             return result
         try:
             result.record = read_answer(order, answer.text)

@@ -428,7 +428,7 @@ def test_each_value_of_a_stratified_field_is_split_by_itself(house: House) -> No
         (["balance"], "D544"),
         (["exact_duplicates", "redact"], "D545"),
         (["near_duplicates", "exact_duplicates"], "D545"),
-        (["balance:cap=1", "balance:cap=2"], "D545"),
+        (["balance:cap=1", "balance:cap=2"], "D541"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_what_to_do(steps: list[str], code: str) -> None:

@@ -100,7 +100,7 @@ def test_the_memory_of_a_run_is_a_share_of_the_machine() -> None:
 
 
 def test_a_worker_serves_what_its_machine_can_or_what_it_is_told() -> None:
-    assert served_queues("auto", ()) == ("training", "evaluation", "merge", "hosted")
+    assert served_queues("auto", ()) == ("training", "evaluation", "merge", "data", "hosted")
     assert served_queues("auto", ("0",))[-1] == "gpu"
     assert served_queues("gpu, Own", ()) == ("gpu", "own")
 
