@@ -60,7 +60,7 @@ def text_of(example: Example | Pair) -> str:
 def memory_needed(rows: int, size: int) -> int:
     """About how many bytes a search takes at most, in all processes together."""
     words = size // _BYTES_A_WORD
-    return 150_000_000 + rows * _ROW_BYTES + words * 50
+    return 180_000_000 + rows * _ROW_BYTES + words * 50
 
 
 def find_near(
