@@ -50,6 +50,12 @@ class BlockRow:
         return self._example
 
     @property
+    def plain(self) -> tuple[Sequence[str], Sequence[str]] | None:
+        """Roles and texts of a chat that has nothing else; None where the example has to be asked,
+        or was."""
+        return self._said if self._example is None else None
+
+    @property
     def texts(self) -> Iterator[str]:
         """What is said in it, turn by turn; of a pair the prompt, the better, the worse answer."""
         if self._example is None:
