@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-
 #: Searches that take more memory, and have benchmarks of their own.
 ALIKE = ("near", "contradictions")
 
