@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -96,9 +96,7 @@ class InspectionReportService:
         else:
             hosted = token_costs.hosted(tokens, self._prices())
             local = await self._local(context, request, found, tokens, notes)
-        page = inspection_page.page(
-            found, found.destinations, hosted, local, self._clock.now()
-        )
+        page = inspection_page.page(found, found.destinations, hosted, local, self._clock.now())
         content = page.encode("utf-8", errors="replace")
         path = self._path(request.html, found)
         write_whole(path, content, mode=0o644 if request.html else 0o600)
