@@ -201,7 +201,7 @@ async def test_a_text_that_the_provider_refuses_is_passed_over(
 ) -> None:
     server.next_answers = [refusal(400, "content_filter")] * 3
     done = await vary(service)
-    assert (done.made, done.refused) == (60, {"refused": 3})
+    assert (done.made, done.refused) == (60, {"answer_refused": 3})
 
 
 async def test_a_model_that_writes_nothing_of_use_is_told_after_thirty_answers(
