@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
+from textual.widgets import Input
 
 from sophia_tui.errors import DataError
 from sophia_tui.services.browse import EditOutput, EditsView, SearchHit, SearchOutput, UndoOutput
@@ -99,6 +101,17 @@ async def test_a_jump_asks_for_the_line_and_says_that_it_is_estimated() -> None:
         await until(pilot, lambda: " 5000000" in screen_text(app), "the line")
         await pilot.press("g", *"nowhere", "enter")
         await until(pilot, lambda: "whole number" in message(screen), "what a line is")
+
+
+async def test_what_is_typed_faster_than_the_line_opens_is_not_lost() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot)
+        for key in "g78":
+            app.post_message(events.Key(key, key))
+        await until(pilot, lambda: screen.query_one("#filter", Input).value == "78", "all of it")
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.line == 78, "the line")
 
 
 async def test_pages_follow_by_the_byte_and_lead_back() -> None:

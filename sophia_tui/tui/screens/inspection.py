@@ -71,8 +71,10 @@ class InspectionScreen(DetailScreen):
         yield from super().body()
 
     def columns(self) -> Sequence[tuple[str, int]]:
-        shape = [("", 1), (_("What"), 27), (_("Rows"), 10)]
-        return shape if self.wide else [*shape, ("", max(10, self.room - 38 - 8))]
+        if self.wide:
+            return [("", 1), (_("What"), 27), (_("Rows"), 10)]
+        shape = [("", 1), (_("What"), 34), (_("Rows"), 9)]
+        return [*shape, ("", max(10, self.room - 44 - 8))]
 
     async def rows_of(self) -> InspectOutput:
         if self._first is not None:
