@@ -74,7 +74,8 @@ class GateCheck(Output):
     """One figure against its bound. `lines` are the first of those that it names; `low` and `high`
     where the share of the whole lies, where the figure is that of a sample."""
 
-    table_columns: ClassVar[tuple[str, ...]] = ("what", "state", "told")
+    table_columns: ClassVar[tuple[str, ...]] = ("what", "state", "told", "lines")
+    as_is: ClassVar[frozenset[str]] = frozenset({"lines"})
     machine_only: ClassVar[frozenset[str]] = frozenset({"name", "figure", "bound"})
 
     name: str
