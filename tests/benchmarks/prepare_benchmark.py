@@ -1,5 +1,5 @@
-"""Prints how fast a data set is cleaned and split, and in how much memory: MB/s, and the peak of
-all processes together.
+"""Prints how fast a data set is cleaned and split, and in how much memory: MB/s, processor seconds
+(which count on a busy machine), and the peak of all processes together.
 
 python -m tests.benchmarks.prepare_benchmark [megabytes, default 1000] [processes, default all]
 """
@@ -7,6 +7,7 @@ python -m tests.benchmarks.prepare_benchmark [megabytes, default 1000] [processe
 import json
 import os
 import random
+import resource
 import sys
 import tempfile
 import threading
@@ -53,7 +54,7 @@ _SAMPLE_SECONDS = 0.1
 
 
 def write_rows(path: Path, megabytes: int) -> int:
-    """Chats of about 1,134 bytes: 1 in 20 holds personal data, 1 in 50 is a duplicate. Returns how
+    """Chats of about 1,134 bytes: 1 in 40 holds personal data, 1 in 50 is a duplicate. Returns how
     many."""
     chance = random.Random(42)
     texts = [" ".join(chance.choices(WORDS, k=chance.randint(10, 45))) for _ in range(5000)]
@@ -72,7 +73,7 @@ def write_rows(path: Path, megabytes: int) -> int:
 def _chat(chance: random.Random, texts: list[str], number: int) -> list[dict[str, str]]:
     said = [chance.choice(texts) for _ in range(6)]
     said[0] += f" {number}?"
-    if number % 20 == 0:
+    if number % 40 == 0:
         said[1] += f" CPF 529.982.247-25, ligue (35) 9{number % 10000:04}-0101"
     if number % 3 == 0:
         said[3] += '\nDisse "sim".'
@@ -111,6 +112,12 @@ class Memory:
             self.peak = max(self.peak, total)
 
 
+def _processor_seconds() -> float:
+    """Of this process and of those that it started and that ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
 def main() -> None:
     megabytes = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     processes = int(sys.argv[2]) if len(sys.argv) > 2 else 0
@@ -121,6 +128,7 @@ def main() -> None:
         rows = write_rows(data / "rows.jsonl", megabytes)
         size = (data / "rows.jsonl").stat().st_size
         stages: dict[str, float] = {}
+        before = _processor_seconds()
         started = time.perf_counter()
 
         def tell(stage: str, done: int, total: int | None) -> None:
@@ -139,11 +147,13 @@ def main() -> None:
                 tell,
             )
         seconds = time.perf_counter() - started
+        worked = _processor_seconds() - before
     counts = report.manifest["counts"]
     print(
         f"{rows:,} rows, {size / 1e6:,.0f} MB in {seconds:.1f} s: {size / seconds / 1e6:.0f} MB/s"
     )
     print(f"{rows / seconds:,.0f} rows/s, peak of all processes {memory.peak / 2**20:.0f} MB")
+    print(f"{worked:.1f} processor seconds: {size / worked / 1e6:.0f} MB for each")
     print("ended after: " + ", ".join(f"{stage} {at:.1f} s" for stage, at in stages.items()))
     print(f"{report.manifest['sum']}; {report.manifest['redactions']}; train {counts['train']:,}")
 
