@@ -8,12 +8,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sophia_tui.datasets import formats
 from sophia_tui.datasets.codes import Problem, Unusable
 from sophia_tui.datasets.reader import LineReader, Note
 from sophia_tui.domain.datasets import Example, Message, Pair
+
+if TYPE_CHECKING:
+    import numpy
 
 #: Roles told apart in the order of a row's turns; what follows is one sign for more.
 LISTED_ROLES = 8
@@ -45,6 +48,12 @@ class BlockRow:
         if self._example is None:
             self._example = Example(tuple(map(Message, *self._said)))
         return self._example
+
+    @property
+    def plain(self) -> tuple[Sequence[str], Sequence[str]] | None:
+        """Roles and texts of a chat that has nothing else; None where the example has to be asked,
+        or was."""
+        return self._said if self._example is None else None
 
     @property
     def texts(self) -> Iterator[str]:
@@ -87,14 +96,26 @@ def listed(roles: tuple[str, ...]) -> tuple[str, ...]:
     return roles if len(roles) <= LISTED_ROLES else (*roles[:LISTED_ROLES], MORE)
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Fingerprints of rows on neighbouring lines, from line `first` of the block, which begins at
+    byte `start` of it; the line ends lie `ends` bytes after that."""
+
+    keys: "numpy.ndarray[Any, Any]"
+    first: int
+    start: int
+    ends: "numpy.ndarray[Any, Any]"
+
+
 @dataclass(slots=True)
 class Prints:
-    """For each usable row its fingerprint (64 bits, signed; the same for rows that say the same,
-    within one run), its line in the block, and the byte of the block at which that line begins."""
+    """For each usable row its fingerprint (64 bits, the same for rows that say the same), its line
+    in the block, and the byte of the block at which that line begins; and runs of more rows."""
 
     keys: list[int] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -134,6 +155,12 @@ class Collector(Protocol):
         """What is told in the end, as plain data."""
 
 
+def roles_of(example: Example | Pair) -> tuple[str, ...]:
+    """Turn by turn; of a pair those of the prompt, and one answer."""
+    roles = tuple(message.role for message in example.messages)
+    return (*roles, "assistant") if isinstance(example, Pair) else roles
+
+
 def read_block(data: bytes) -> Block:
     """The block of some whole lines, by the slow and strict reader that is the authority."""
     reader = LineReader(BytesIO(data), listed=None)
@@ -148,10 +175,8 @@ def read_block(data: bytes) -> Block:
             example = formats.convert(line.value, lambda code, at=number: reader.note(code, at))  # type: ignore[misc]
             row = BlockRow(line.number, line.raw, example)
             rows.append(row)
-            roles = tuple(message.role for message in example.messages)
-            if isinstance(example, Pair):
-                roles += ("assistant",)
-            block.shape.add(str(formats.form_of(line.value)), roles, sum(map(len, row.texts)))
+            form = str(formats.form_of(line.value))
+            block.shape.add(form, roles_of(example), sum(map(len, row.texts)))
         except Unusable as unusable:
             block.unusable.append((line.number, unusable.problem))
     block.notes = reader.notes

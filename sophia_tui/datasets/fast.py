@@ -1,36 +1,52 @@
 r"""Reads most lines of training data many times as fast as `blocks.read_block`, with its results.
 
-A line that is plainly a good one of a common layout is decoded straight into a typed struct; every
-other goes to the slow reader, which is the authority. What the structs would let through:
+Lines of the usual layout of chats are told by one pattern, many at a time (`layouts`). A line that
+is plainly a good one of another common form is decoded straight into a typed struct, and one that
+is plainly an object is parsed fast and converted as all are. Every other goes to the slow reader,
+which is the authority. What is looked for, since msgspec would let it through:
 
 - a key that stands twice: each key and each text has two quotes that are not escaped. Where there
   are more of them than what was decoded accounts for, something was there twice;
 - NUL written as `\u0000`, texts of white space alone, special tokens: looked for in the texts.
 
-msgspec itself refuses what else is no JSON, halves of surrogate pairs and invalid UTF-8 in texts.
+msgspec itself refuses what else is no JSON, halves of surrogate pairs and invalid UTF-8; numbers
+that it may read otherwise than Python go to the slow reader.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any, Literal, overload
 
 import msgspec
+import numpy
+import re2
+import xxhash
 
 from sophia_tui.datasets import formats
-from sophia_tui.datasets.blocks import Block, BlockRow, Shape, listed, read_block
+from sophia_tui.datasets.blocks import Block, BlockRow, Run, Shape, listed, read_block, roles_of
 from sophia_tui.datasets.codes import Unusable
+from sophia_tui.datasets.layouts import LATIN, USUAL, Layout
 from sophia_tui.datasets.reader import MAX_LINE_BYTES, Note
 from sophia_tui.domain.datasets import Example, Message, Pair
 
 _Role = Literal["system", "developer", "user", "assistant"]
 _DEEPEST = 50
+_EXACT = 2.0**53
+#: Role, type and value of a weight that says what its absence does.
+_WEIGHTED = ("assistant", int, 1)
 
+#: The roles of a line, its texts, and how many quotes it is written with that are not escaped.
 Said = tuple[tuple[str, ...], Sequence[str], int]
+#: The form of a row, its roles and characters.
+_Told = tuple[str, tuple[str, ...], int]
 
 
 class _Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     role: _Role
     content: str
+    weight: Any = None
 
 
 class _Chat(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -59,7 +75,13 @@ def _chat(decode: Callable[[bytes], _Chat]) -> Callable[[bytes], Said | None]:
         roles = tuple([turn.role for turn in turns])
         if not roles or roles[-1] != "assistant":
             return None
-        return roles, [turn.content for turn in turns], 2 + 8 * len(turns)
+        weights = [
+            (turn.role, type(turn.weight), turn.weight) for turn in turns if turn.weight is not None
+        ]
+        if weights and any(each != _WEIGHTED for each in weights):
+            return None
+        quotes = 2 + 8 * len(turns) + 2 * len(weights)
+        return roles, [turn.content for turn in turns], quotes
 
     return said
 
@@ -98,8 +120,8 @@ def _quotes(value: Any, depth: int) -> int | None:
     """How many quotes a value is written with; None where the slow reader must look at it."""
     if isinstance(value, str):
         return 2
-    if isinstance(value, float):
-        return 0 if abs(value) < float("inf") else None
+    if isinstance(value, float):  # a whole number of many digits comes as one, too
+        return 0 if abs(value) < _EXACT else None
     if not isinstance(value, dict | list):
         return 0
     if depth > _DEEPEST:
@@ -123,10 +145,11 @@ _LANES: tuple[tuple[str, Callable[[bytes], Said | None]], ...] = (
 
 
 class _Rows(Sequence[BlockRow]):
-    """Rows in the order of their lines, made when they are asked for."""
+    """Rows in the order of their lines, made when they are asked for: a row, or its line and raw
+    bytes, of which those without what they say are of the layout."""
 
     def __init__(self) -> None:
-        self.made: list[BlockRow | tuple[int, bytes, tuple[str, ...], Sequence[str]]] = []
+        self.made: list[BlockRow | tuple[int, bytes, Said | None]] = []
 
     def __len__(self) -> int:
         return len(self.made)
@@ -144,76 +167,116 @@ class _Rows(Sequence[BlockRow]):
             return [self[each] for each in range(*place.indices(len(self.made)))]
         row = self.made[place]
         if isinstance(row, tuple):
-            line, raw, roles, texts = row
-            row = self.made[place] = BlockRow(line, raw, said=(roles, texts))
+            line, raw, known = row
+            said = known or _LANES[0][1](raw)
+            assert said is not None  # the layout's pattern matched
+            row = self.made[place] = BlockRow(line, raw, said=said[:2])
         return row
 
 
 class FastReader:
-    """Reads block after block; remembers which layout the last line had, and nothing else.
+    """Reads block after block, and keeps nothing of them.
 
+    `layout` is the one that most lines are expected to have, and what fingerprints are made of.
     Without `keep` the blocks have no rows, only what is counted of them.
     """
 
-    def __init__(self, keep: bool = True) -> None:
+    def __init__(self, layout: Layout = USUAL, keep: bool = True) -> None:
+        self._layout = layout
         self._keep = keep
         self._form, self._said = _LANES[0]
 
     def read(self, data: bytes) -> Block:
         """The same block as `read_block` makes, and fingerprints of its rows."""
-        return self._read(data, careful=False) or self._read(data, careful=True) or Block(data)
+        returns = data.count(b"\r") if data.endswith(b"\r\n") else 0
+        if returns and returns == data.count(b"\n") == data.count(b"\r\n"):
+            return _with_returns(self._read(data.replace(b"\r\n", b"\n")), data)
+        return self._read(data)
 
-    def _read(self, data: bytes, careful: bool) -> Block | None:
-        """None where more quotes stand than should: then each line must be looked at carefully."""
-        rows = _Rows()
-        lines = data.split(b"\n")
-        if not lines[-1]:
-            lines.pop()
-        block = Block(data, len(lines), rows)
-        returns, escapes = b"\r" in data, b"\\u" in data
-        special = escapes or b"<" in data or b"INST]" in data
-        limit = MAX_LINE_BYTES if len(data) > MAX_LINE_BYTES else None
-        keys, numbers, offsets = block.prints.keys, block.prints.lines, block.prints.offsets
-        orders: list[tuple[str, ...]] = []
-        sizes: list[int] = []
-        forms: list[str] = []
-        slow: list[bytes] = []
-        offset = number = expected = 0
-        for raw in lines:
-            number += 1
-            at, offset = offset, offset + len(raw) + 1
-            line = raw[:-1] if returns and raw.endswith(b"\r") else raw
-            said = None if limit and len(line) > limit else self._say(line)
-            if (
-                said is None
-                or not all(said[1])
-                or any(map(str.isspace, said[1]))
-                or (escapes and b"\\u0000" in line)
-                or (special and _holds_special(said[1]))
-                or (careful and _delimiters(line) != said[2])
-            ):
-                slow.append(raw)
-                self._slowly(block, rows, number, at, raw)
-                continue
-            roles, texts, quotes = said
-            expected += quotes
-            keys.append(hash((roles, *texts)))
-            numbers.append(number)
-            offsets.append(at)
-            orders.append(roles)
-            forms.append(self._form)
-            sizes.append(sum(map(len, texts)))
-            if line is not raw:
-                block.notes.setdefault("crlf", Note(listed=None)).add(number)
-            if self._keep:
-                rows.made.append((number, line, roles, texts))
-        if not careful and not _as_many(data, slow, expected):
-            return None
-        _count(block.shape, forms, orders, sizes)
+    def _read(self, data: bytes) -> Block:
+        block = Block(data, rows=_Rows())
+        match = self._layout.pattern.match
+        at = number = good = skip = failed = 0
+        token = _token(data, 0)
+        told: list[_Told] = []
+        while at < len(data):
+            if at >= good and not skip and SHORT_RUN <= len(data) - at <= MAX_LINE_BYTES:
+                found = match(data, at)
+                good = found.end() if found else at
+                failed = 0 if found else min(2 * failed + 1, _MOST_SKIPPED)
+                skip = failed
+            if token < at:
+                token = _token(data, at)
+            end = good if token >= good else data.rfind(b"\n", at, token) + 1
+            if end >= at + SHORT_RUN:
+                number += self._run(block, number, at, data[at:end])
+            else:
+                end = data.find(b"\n", at) + 1 or len(data)
+                number += 1
+                skip = max(skip - 1, 0)
+                raw = data[at:end].removesuffix(b"\n")
+                if row := self._line(block, number, at, raw, token < end):
+                    told.append(row)
+            at = end
+        block.lines = number
+        _count(block.shape, told)
         return block
 
+    def _run(self, block: Block, before: int, at: int, data: bytes) -> int:
+        """Lines that the layout's pattern matches; `before` is how many the block has before.
+        Returns how many they are."""
+        lines = data.split(b"\n")
+        lines.pop()
+        ends = numpy.cumsum(numpy.fromiter(map(len, lines), numpy.int64, len(lines)) + 1) - 1
+        self._layout.survey(data, ends, block.shape)
+        keys = numpy.fromiter(map(xxhash.xxh3_64_intdigest, lines), numpy.uint64, len(lines))
+        block.prints.runs.append(Run(keys, before + 1, at, ends))
+        if self._keep:
+            rows = enumerate(lines, start=before + 1)
+            _made(block).extend([(number, line, None) for number, line in rows])
+        return len(lines)
+
+    def _line(
+        self, block: Block, number: int, at: int, raw: bytes, suspicious: bool
+    ) -> _Told | None:
+        """What is to be counted of one line; None where it is no row, or was read slowly."""
+        line = raw.removesuffix(b"\r")
+        if len(line) > MAX_LINE_BYTES:
+            self._slowly(block, number, at, raw)
+            return None
+        said = self._say(line)
+        if said is None or not _sound(line, said, suspicious):
+            record = _parsed(line)
+            if record is None:
+                self._slowly(block, number, at, raw)
+                return None
+            if line is not raw:
+                _note(block, "crlf", number)
+            return self._converted(block, number, at, line, record)
+        roles, texts, _quotes = said
+        if line is not raw:
+            _note(block, "crlf", number)
+        self._print(block, number, at, self._layout.write(roles, texts))
+        if self._keep:
+            _made(block).append((number, line, said))
+        return self._form, roles, sum(map(len, texts))
+
+    def _converted(
+        self, block: Block, number: int, at: int, line: bytes, record: dict[str, Any]
+    ) -> _Told | None:
+        try:
+            example = formats.convert(record, lambda code: _note(block, code, number))
+        except Unusable as unusable:
+            block.unusable.append((number, unusable.problem))
+            return None
+        self._print(block, number, at, self._canonical(example))
+        row = BlockRow(number, line, example)
+        if self._keep:
+            _made(block).append(row)
+        return str(formats.form_of(record)), roles_of(example), sum(map(len, row.texts))
+
     def _say(self, line: bytes) -> Said | None:
-        """What a line of a known layout says; the layout of the line before is tried first."""
+        """What a line of a known form says; the form of the line before is tried first."""
         try:
             return self._said(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -227,61 +290,138 @@ class FastReader:
                     return found
         return None
 
-    def _slowly(self, block: Block, rows: _Rows, number: int, at: int, raw: bytes) -> None:
+    def _slowly(self, block: Block, number: int, at: int, raw: bytes) -> None:
         """Read one line as the authority does, and add what it says to the block."""
         read = read_block(raw + b"\n")
         block.shape.merge(read.shape)
         for _line, problem in read.unusable:
             block.unusable.append((number, problem))
         for code, note in read.notes.items():
-            kept = block.notes.setdefault(code, Note(listed=None))
             for _line in note.lines:
-                kept.add(number)
+                _note(block, code, number)
         for row in read.rows:
-            block.prints.keys.append(key_of(row.example))
-            block.prints.lines.append(number)
-            block.prints.offsets.append(at)
+            self._print(block, number, at, self._canonical(row.example))
             if self._keep:
-                rows.made.append(BlockRow(number, row.raw, row.example))
+                _made(block).append(BlockRow(number, row.raw, row.example))
+
+    def _print(self, block: Block, number: int, at: int, canonical: bytes) -> None:
+        block.prints.keys.append(xxhash.xxh3_64_intdigest(canonical))
+        block.prints.lines.append(number)
+        block.prints.offsets.append(at)
+
+    def _canonical(self, example: Example | Pair) -> bytes:
+        """The line of the layout where that can say it, else the canonical one."""
+        plain = type(example) is Example and _EXAMPLE_MORE(example) == _NO_MORE[0]
+        if plain and all(_MESSAGE_MORE(each) == _NO_MORE[1] for each in example.messages):
+            roles = [message.role for message in example.messages]
+            return self._layout.write(roles, [message.content for message in example.messages])
+        return formats.encode(example)
+
+
+_MOST_SKIPPED = 255
+# what a chat has besides roles and texts: where it is nothing, the layout can say it
+_EXAMPLE_MORE = attrgetter(*[each.name for each in fields(Example) if each.name != "messages"])
+_MESSAGE_MORE = attrgetter(
+    *[each.name for each in fields(Message) if each.name not in ("role", "content")]
+)
+_NO_MORE = (_EXAMPLE_MORE(Example(())), _MESSAGE_MORE(Message("", "")))
+#: Bytes of lines that are read faster one by one.
+SHORT_RUN = 1 << 14
+
+
+def _made(block: Block) -> list[BlockRow | tuple[int, bytes, Said | None]]:
+    assert isinstance(block.rows, _Rows)  # `read` made them
+    return block.rows.made
+
+
+def _note(block: Block, code: str, number: int) -> None:
+    block.notes.setdefault(code, Note(listed=None)).add(number)
 
 
 #: What a line must hold for a layout to be tried on it.
 _SIGNS = {"chat": b'"messages"', "question_answer": b'"question"', "instruction": b'"instruction"'}
 
 
-def key_of(example: Example | Pair) -> int:
-    """The fingerprint of a row: the same for all rows with the same canonical line, in this process
-    and those forked from it (Python's hashes differ from run to run)."""
-    messages = example.messages
-    roles = tuple(message.role for message in messages)
-    texts = tuple(message.content for message in messages)
-    if example == Example(tuple(map(Message, roles, texts))):
-        return hash((roles, *texts))
-    return hash(formats.encode(example))
-
-
-def _count(shape: Shape, forms: list[str], orders: list[tuple[str, ...]], sizes: list[int]) -> None:
-    shape.forms.update(forms)
-    shape.characters.update(sizes)
-    for roles, count in Counter(orders).items():
-        shape.roles[listed(roles)] += count
+def _count(shape: Shape, told: list[_Told]) -> None:
+    """Forms, roles and characters of rows, many at once."""
+    shape.forms.update([form for form, _roles, _size in told])
+    shape.characters.update([size for _form, _roles, size in told])
+    for roles, count in Counter([roles for _form, roles, _size in told]).items():
         shape.turns[len(roles)] += count
+        shape.roles[listed(roles)] += count
 
 
-def _holds_special(texts: Iterable[str]) -> bool:
-    for text in texts:
-        try:
-            formats.refuse_special(text, 0)
-        except Unusable:
-            return True
+def _with_returns(block: Block, data: bytes) -> Block:
+    """The block of lines that all end with CRLF, read without: each line begins one byte further on
+    for each line before it."""
+    block.data = data
+    prints = block.prints
+    prints.offsets = [at + line - 1 for at, line in zip(prints.offsets, prints.lines, strict=True)]
+    prints.runs = [
+        Run(
+            run.keys,
+            run.first,
+            run.start + run.first - 1,
+            run.ends + 1 + numpy.arange(len(run.ends)),
+        )
+        for run in prints.runs
+    ]
+    block.notes["crlf"] = Note(block.lines, list(range(1, block.lines + 1)), None)
+    return block
+
+
+def _sound(line: bytes, said: Said, suspicious: bool) -> bool:
+    """Whether what the structs let through is not in a line of which this was decoded; it is
+    `suspicious` where it may hold a special token."""
+    _roles, texts, quotes = said
+    if not all(texts) or any(map(str.isspace, texts)):
+        return False
+    if line.count(b'"') != quotes and _delimiters(line) != quotes:
+        return False
+    if suspicious or b"\\u" in line:
+        return not any(map(_refused, texts))
+    return True
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """What is on a line that plainly is an object of JSON; None where that is to be looked at."""
+    try:
+        record = _decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not isinstance(record, dict):
+        return None
+    quotes = _quotes(record, 0)
+    if quotes is None or (line.count(b'"') != quotes and _delimiters(line) != quotes):
+        return None
+    return record
+
+
+_decode = msgspec.json.Decoder().decode
+
+
+def _refused(text: str) -> bool:
+    try:
+        formats.refuse_special(text, 0)
+    except Unusable:
+        return True
     return False
 
 
-def _as_many(data: bytes, slow: list[bytes], expected: int) -> bool:
-    """Whether there are as many quotes as expected, apart from the lines that were read slowly."""
-    if data.count(b'"') - sum(each.count(b'"') for each in slow) == expected:
-        return True
-    return _delimiters(data) - sum(map(_delimiters, slow)) == expected
+_TOKEN = re2.compile(
+    rb"<(?:\||\\u|\xef|\\?/?s>|(?:start|end)_of_turn>|bos>|eos>|pad>|unk>|<\\?/?SYS>)", LATIN
+)
+
+
+_INST = re2.compile(rb"INST\]", LATIN)
+
+
+def _token(data: bytes, at: int) -> int:
+    """Where the next special token may be; the length of the data where there is none."""
+    found = _TOKEN.search(data, at)
+    place: int = found.start() if found else len(data)
+    inst = _INST.search(data, at, place)
+    return inst.start() if inst else place
 
 
 def _delimiters(data: bytes) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sophia_tui.datasets import formats
-from sophia_tui.datasets.blocks import Block
+from sophia_tui.datasets.blocks import Block, Prints, Run
 from sophia_tui.datasets.passes import Worker
 from sophia_tui.datasets.reader import LineReader
 
@@ -39,7 +39,28 @@ def parts_for(total: int) -> int:
 def _record() -> "numpy.dtype[Any]":
     import numpy
 
-    return numpy.dtype([("key", "<i8"), ("at", "<u8"), ("file", "<u4"), ("line", "<u4")])
+    return numpy.dtype([("key", "<u8"), ("at", "<u8"), ("file", "<u4"), ("line", "<u4")])
+
+
+def _of_run(run: Run) -> "numpy.ndarray[Any, Any]":
+    import numpy
+
+    records = numpy.zeros(len(run.keys), _record())
+    records["key"] = run.keys
+    records["at"][0] = run.start
+    records["at"][1:] = run.ends[:-1] + run.start + 1
+    records["line"] = numpy.arange(run.first, run.first + len(run.keys))
+    return records
+
+
+def _of_rows(prints: Prints) -> "numpy.ndarray[Any, Any]":
+    import numpy
+
+    records = numpy.zeros(len(prints.keys), _record())
+    records["key"] = numpy.array(prints.keys, numpy.uint64)
+    records["at"] = prints.offsets
+    records["line"] = prints.lines
+    return records
 
 
 class PrintsWriter:
@@ -55,19 +76,13 @@ class PrintsWriter:
     def add(self, block: Block) -> None:
         import numpy
 
-        prints = block.prints
-        if not prints.keys:
-            return
-        records = numpy.empty(len(prints.keys), _record())
-        records["key"] = prints.keys
-        records["at"] = prints.offsets
+        records = numpy.concatenate([*map(_of_run, block.prints.runs), _of_rows(block.prints)])
         records["at"] += block.start
         records["file"] = block.file
-        records["line"] = prints.lines
         if not self._bits:
             self._files[0].write(records.tobytes())
             return
-        part = records["key"].view("<u8") >> numpy.uint64(64 - self._bits)
+        part = records["key"] >> numpy.uint64(64 - self._bits)
         order = numpy.argsort(part, kind="stable")
         bounds = numpy.searchsorted(part[order], numpy.arange(len(self._files) + 1))
         records = records[order]

@@ -27,22 +27,51 @@ from sophia_tui.files import whole_folder
 
 VERSION = 1
 FORGOTTEN = "forgotten"
+#: What may stand between the digits of a number, as in domain.persons.
+_BETWEEN_DIGITS = b" \t\n\r\f\v.()/_-"
+_DASHES = re.compile(rb"\xe2\x80[\x90-\x95]")
 _TELL_ROWS = 5000
 _LONGEST_LINE = 32 * 1024 * 1024
 #: Weights and the like: no text of anybody stands in them as text.
 _BINARY = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".npy", ".sqlite", ".so", ".whl", ".pyc")
 
 
+class Wanted(msgspec.Struct):
+    """A domain.persons.Sought on its way to the engine."""
+
+    patterns: list[str] = []
+    words: list[str] = []
+    numbers: list[str] = []
+    rows: dict[str, list[str]] = {}
+
+
 class Seeker:
     """Says of texts and source rows whether they are the person's."""
 
-    def __init__(self, patterns: list[str], rows: dict[str, list[str]]) -> None:
+    def __init__(self, sought: "Wanted") -> None:
+        patterns, rows = sought.patterns, sought.rows
         self._pattern = re.compile("|".join(patterns)) if patterns else None
+        self._words = sought.words
+        self._numbers = [each.encode() for each in sought.numbers]
         self._rows = {table: frozenset(keys) for table, keys in rows.items()}
 
     def in_line(self, raw: bytes) -> bool:
         """Whether a line of JSON, or of anything, holds one of the values."""
-        return self._pattern is not None and bool(self._pattern.search(fold(_texts(raw))))
+        if self._pattern is None:
+            return False
+        text = fold(_texts(raw))
+        return self._may_be_in(text) and bool(self._pattern.search(text))
+
+    def _may_be_in(self, text: str) -> bool:
+        """A quick look that misses nothing; the patterns cost fifty times as much."""
+        if any(word in text for word in self._words):
+            return True
+        if not self._numbers:
+            return False
+        plain = text.encode("utf-8", "replace").translate(None, _BETWEEN_DIGITS)
+        if b"\xe2\x80" in plain:  # hyphens and dashes of print
+            plain = _DASHES.sub(b"", plain)
+        return any(number in plain for number in self._numbers)
 
     def is_row(self, source: Any) -> bool:
         """Whether `{"table", "key"}` names one of the rows."""
@@ -88,11 +117,10 @@ class FindTask(Task):
     """Count the person's rows in each of the folders of versions."""
 
     folders: list[str]
-    patterns: list[str]
-    rows: dict[str, list[str]]
+    sought: Wanted
 
     def run(self, tell: Tell) -> Any:
-        seeker = Seeker(self.patterns, self.rows)
+        seeker = Seeker(self.sought)
         return [_found(Path(folder), seeker, tell) for folder in self.folders]
 
 
@@ -128,12 +156,11 @@ class RemoveTask(Task):
 
     folder: str
     target: str
-    patterns: list[str]
-    rows: dict[str, list[str]]
+    sought: Wanted
     created_at: str
 
     def run(self, tell: Tell) -> Any:
-        seeker = Seeker(self.patterns, self.rows)
+        seeker = Seeker(self.sought)
         return without(Path(self.folder), Path(self.target), seeker, self.created_at, tell)
 
 
@@ -253,11 +280,10 @@ class ScanTask(Task):
 
     places: list[tuple[str, str]]
     apart: list[str]
-    patterns: list[str]
-    rows: dict[str, list[str]]
+    sought: Wanted
 
     def run(self, tell: Tell) -> Any:
-        seeker = Seeker(self.patterns, self.rows)
+        seeker = Seeker(self.sought)
         apart = [os.path.realpath(each) for each in self.apart]
         seen: set[str] = set()
         found = []

@@ -17,7 +17,6 @@ from sophia_tui.datasets import passes
 from sophia_tui.datasets.blocks import Collector, Probe, Shape
 from sophia_tui.datasets.compressed import DamagedFile, as_plain, is_plain
 from sophia_tui.datasets.distributions import distribution, rounded
-from sophia_tui.datasets.fast import FastReader
 from sophia_tui.datasets.fingerprints import PrintsWriter, Sifter, all_same, parts_for
 from sophia_tui.datasets.issues import Issues
 from sophia_tui.datasets.sources import unreadable
@@ -39,6 +38,7 @@ PROBES: dict[str, str] = {
 
 #: How much an issue matters, where it is no error; an error keeps the row from being used.
 WARNING, NOTE, ERROR = "warning", "note", "error"
+_BEGINNING = 1 << 16
 _NOTES = frozenset(
     {
         *("bom", "crlf", "blank", "copy_end"),
@@ -107,11 +107,12 @@ def inspect(
     prints.mkdir()
     survey = _Survey(files, plain, Issues(folder))
     parts = parts_for(total)
+    beginning = _beginning(plain)
     names = [name for name in PROBES if name in asked.sections]
     collectors: list[Collector] = [import_module(PROBES[name]).collector(asked) for name in names]
 
     def make(process: int) -> _Reading:
-        return _Reading(asked, names, PrintsWriter(prints, process, parts))
+        return _Reading(asked, beginning, names, PrintsWriter(prints, process, parts))
 
     found = passes.deal(passes.ranges(sizes, range_bytes), make, processes)
     with closing(found):
@@ -127,6 +128,18 @@ def inspect(
     shutil.rmtree(unpacked, ignore_errors=True)
     sections = {name: each.report() for name, each in zip(names, collectors, strict=True)}
     return {**survey.report(), "sections": sections}
+
+
+def _beginning(files: Sequence[Path]) -> bytes:
+    """Of the first file that holds something."""
+    for path in files:
+        try:
+            with path.open("rb") as stream:
+                if found := stream.read(_BEGINNING):
+                    return found
+        except OSError as problem:
+            raise unreadable(path, problem) from problem
+    return b""
 
 
 def _unpacked(files: Sequence[Path], folder: Path, tell: Tell) -> list[Path]:
@@ -157,8 +170,13 @@ def _size(path: Path) -> int:
 class _Reading(passes.Worker[passes.Range, Found]):
     """Reads ranges, and has each probe look at them."""
 
-    def __init__(self, asked: Asked, names: Sequence[str], prints: PrintsWriter) -> None:
-        self._reader = FastReader(keep=bool(names))
+    def __init__(
+        self, asked: Asked, beginning: bytes, names: Sequence[str], prints: PrintsWriter
+    ) -> None:
+        from sophia_tui.datasets.fast import FastReader
+        from sophia_tui.datasets.layouts import layout_of
+
+        self._reader = FastReader(layout_of(beginning), keep=bool(names))
         self._probes: list[Probe] = [import_module(PROBES[name]).probe(asked) for name in names]
         self._prints = prints
 

@@ -12,6 +12,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ _MOST_EXCHANGED = 6
 _MOST_KEYS = 64
 _MASK = (1 << 64) - 1
 _ODD = 0x9E3779B97F4A7C15
-_RANK_BYTES = 96  # what is held for a row besides its words
+_ROW_BYTES = 200  # what is held for a row besides its words
 _BYTES_A_WORD = 6
 
 
@@ -59,7 +60,7 @@ def text_of(example: Example | Pair) -> str:
 def memory_needed(rows: int, size: int) -> int:
     """About how many bytes a search takes at most, in all processes together."""
     words = size // _BYTES_A_WORD
-    return 160_000_000 + rows * _RANK_BYTES + words * 28
+    return 180_000_000 + rows * _ROW_BYTES + words * 50
 
 
 def find_near(
@@ -98,9 +99,14 @@ def sum_of(words: Iterable[str]) -> int:
     total, last = 0, ""
     for word in words:
         if word != last or any(sign.isdecimal() for sign in word):
-            total += sum(_hash(said) for said in wording.says(word))
+            total += _sum_of_word(word)
         last = word
     return total & _MASK
+
+
+@lru_cache(1 << 16)
+def _sum_of_word(word: str) -> int:
+    return sum(_hash(said) for said in wording.says(word))
 
 
 class _Words:
@@ -192,9 +198,11 @@ class NearTexts:
         if len(self.rows) < 2:
             return
         keys, owners, slips = self.keys()
+        components = list(_components(keys, owners))
+        self._orders = _Orders(self, owners, components)
         found = [
             cluster
-            for ranges in _components(keys, owners)
+            for ranges in components
             for cluster in self._stars(ranges, keys, owners, slips, threshold)
         ]
         yield from sorted(found, key=lambda cluster: cluster.kept)
@@ -231,35 +239,6 @@ class NearTexts:
         slips = np.concatenate((np.zeros(len(forms), np.uint8), slips))
         order = np.lexsort((slips, owners, keys))
         return keys[order], owners[order], slips[order]
-
-    def _put_in_order(self, places: "np.ndarray", meant: dict[int, list[tuple[int, ...]]]) -> None:
-        """What is said in order, slips taken back and courtesies left out, and a number for all of
-        it; and one for the names and numbers alone."""
-        import numpy as np
-
-        best = np.arange(len(self.vocabulary.folded), dtype=np.uint32)
-        for place, (first, *_others) in meant.items():
-            if len(first) == 1:
-                best[place] = first[0]
-        self.meant_words = places = best[places]
-        courteous = [word in wording.COURTESY for word in self.vocabulary.folded]
-        alone = np.frombuffer(self.vocabulary.alone, np.uint64)[places]
-        kept = (places > COURTESY) & ~np.array(courteous, bool)[places]
-        self.sequences = self._sequences(alone, kept)
-        firm = np.frombuffer(self.vocabulary.firm, np.uint8).astype(bool)
-        self.named_sequences = self._sequences(alone, kept & (firm | self.names)[places])
-        self.ordered = alone[kept]
-        self.ordered_starts = np.append(0, np.append(0, np.cumsum(kept))[self.ends])
-
-    def _sequences(self, alone: "np.ndarray", kept: "np.ndarray") -> "np.ndarray":
-        """A number for the kept words of each text in their order."""
-        import numpy as np
-
-        counts = np.cumsum(kept, dtype=np.int64)
-        before = np.append(0, counts)[self.ends - self.lengths]
-        at = counts - np.repeat(before, self.lengths)
-        powers = np.cumprod(np.full(int(at.max(initial=0)) + 1, _ODD, np.uint64))
-        return _sums(np.where(kept, alone * powers[at], np.uint64(0)), self.ends)
 
     def _keys_meant(
         self, places: "np.ndarray", said: "np.ndarray"
@@ -310,9 +289,7 @@ class NearTexts:
         small = (self.words & np.uint32(SMALL)) > 0
         lower = np.bincount(places[inside & small], minlength=size)
         self.names = upper > lower
-        meant = near_slips.slips(self.vocabulary.folded, self.counted, self.names.tolist())
-        self._put_in_order(places, meant)
-        return meant
+        return near_slips.slips(self.vocabulary.folded, self.counted, self.names.tolist())
 
     def _stars(
         self,
@@ -338,7 +315,7 @@ class NearTexts:
             left = []
             for text in rest:
                 alike = self._alike(under[kept], under[text], kept, text) >= threshold
-                if alike and not self._exchanged(kept, text):
+                if alike and not self._orders.exchanged(kept, text):
                     joined.append(text)
                 else:
                     left.append(text)
@@ -370,13 +347,58 @@ class NearTexts:
             return 0.0
         return 1 - least / max(1, int(self.sizes[kept]), int(self.sizes[other]))
 
-    def _exchanged(self, one: int, two: int) -> bool:
+
+class _Orders:
+    """In which order things are said in the texts of some components, slips taken back and
+    courtesies left out."""
+
+    def __init__(
+        self, texts: NearTexts, owners: "np.ndarray", components: list[list[tuple[int, int]]]
+    ) -> None:
+        import numpy as np
+
+        vocabulary = texts.vocabulary
+        chosen = np.zeros(len(texts.lengths), bool)
+        for ranges in components:
+            for start, end in ranges:
+                chosen[owners[start:end]] = True
+        self._place = np.cumsum(chosen) - 1
+        self._lengths = texts.lengths[chosen]
+        self._ends = np.cumsum(self._lengths, dtype=np.int64)
+        best = np.arange(len(vocabulary.folded), dtype=np.uint32)
+        for place, (first, *_others) in texts.meant.items():
+            if len(first) == 1:
+                best[place] = first[0]
+        words = texts.words[np.repeat(chosen, texts.lengths)] & np.uint32(SMALL - 1)
+        self._words = words = best[words]
+        courteous = [word in wording.COURTESY for word in vocabulary.folded]
+        courteous[STOP] = courteous[COURTESY] = True
+        kept = ~np.array(courteous, bool)[words]
+        alone = np.frombuffer(vocabulary.alone, np.uint64)[words]
+        self._firm = np.frombuffer(vocabulary.firm, np.uint8).astype(bool) | texts.names
+        self._said = alone[kept]
+        self._starts = np.append(0, np.append(0, np.cumsum(kept))[self._ends])
+        self._wholes = self._sequences(alone, kept)
+        self._named_wholes = self._sequences(alone, kept & self._firm[words])
+
+    def _sequences(self, alone: "np.ndarray", kept: "np.ndarray") -> "np.ndarray":
+        """A number for the kept words of each text in their order."""
+        import numpy as np
+
+        counts = np.cumsum(kept, dtype=np.int64)
+        before = np.append(0, counts)[self._ends - self._lengths]
+        at = counts - np.repeat(before, self._lengths)
+        powers = np.cumprod(np.full(int(at.max(initial=0)) + 1, _ODD, np.uint64))
+        return _sums(np.where(kept, alone * powers[at], np.uint64(0)), self._ends)
+
+    def exchanged(self, one: int, two: int) -> bool:
         """Whether two words or names stand in each other's place: from A to B, and from B to A."""
-        if self.sequences[one] == self.sequences[two]:
+        one, two = int(self._place[one]), int(self._place[two])
+        if self._wholes[one] == self._wholes[two]:
             return False
         if self._two_exchanged(one, two):
             return True
-        if self.named_sequences[one] == self.named_sequences[two]:
+        if self._named_wholes[one] == self._named_wholes[two]:
             return False
         named, other = self._named(one), self._named(two)
         return _all_pairs(named) != _all_pairs(other) and not (
@@ -388,8 +410,7 @@ class NearTexts:
         import numpy as np
 
         first, second = (
-            self.ordered[self.ordered_starts[text] : self.ordered_starts[text + 1]]
-            for text in (one, two)
+            self._said[self._starts[text] : self._starts[text + 1]] for text in (one, two)
         )
         if len(first) != len(second):
             return False
@@ -405,13 +426,12 @@ class NearTexts:
 
     def _named(self, text: int) -> list[list[int]]:
         """Names and numbers in their order, sentence by sentence."""
-        firm = self.vocabulary.firm
         sentences: list[list[int]] = [[]]
-        end = int(self.ends[text])
-        for place in self.meant_words[end - int(self.lengths[text]) : end].tolist():
+        end = int(self._ends[text])
+        for place in self._words[end - int(self._lengths[text]) : end].tolist():
             if place == STOP:
                 sentences.append([])
-            elif place > COURTESY and (firm[place] or self.names[place]):
+            elif place > COURTESY and self._firm[place]:
                 sentences[-1].append(place)
         return [each for each in sentences if each]
 

@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterator
 
 from sophia_tui.datasets import personal_contacts as contacts
 from sophia_tui.datasets import personal_documents as documents
+from sophia_tui.datasets import secrets
 from sophia_tui.datasets.personal_gate import may_hold, worth
 from sophia_tui.datasets.personal_kinds import PLACEHOLDER, Finding, Kind, folded
-from sophia_tui.datasets.secrets import secrets
 
 __all__ = ["FINDERS", "Finding", "Kind", "find", "may_hold"]
 
 #: In the order in which a place that fits two kinds is given away.
 FINDERS: dict[str, Callable[[str], Iterator[Finding]]] = {
-    "secrets": secrets,
+    "secrets": secrets.secrets,
+    "passwords": secrets.passwords,
     "emails": contacts.emails,
     "pixes": documents.pixes,
     "ibans": documents.ibans,
@@ -27,6 +28,7 @@ FINDERS: dict[str, Callable[[str], Iterator[Finding]]] = {
     "cpfs": documents.cpfs,
     "cards": documents.cards,
     "rgs": documents.rgs,
+    "paulista_rgs": documents.paulista_rgs,
     "ips": contacts.ips,
     "addresses": contacts.addresses,
     "phones": contacts.phones,

@@ -101,9 +101,14 @@ _RG_PAULISTA = re.compile(r"(?<![0-9A-Za-z.])[0-9]{2}\.[0-9]{3}\.[0-9]{3}-[0-9Xx
 
 
 def rgs(text: str) -> Iterator[Finding]:
+    """Those that a word announces."""
     for match in _RG.finditer(text):
         value = SIGNS.sub("", match[1]).upper()
         yield Finding(Kind.RG, match.start(1), match.end(1), value)
+
+
+def paulista_rgs(text: str) -> Iterator[Finding]:
+    """Those of São Paulo are told by form and check digit, without a word before."""
     for match in _RG_PAULISTA.finditer(text):
         value = SIGNS.sub("", match.group()).upper()
         if _paulista_fits(value):

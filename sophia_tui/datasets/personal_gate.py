@@ -41,7 +41,8 @@ _RG_WORD = b"|".join(
 
 #: What a text holds in which a finder of this name finds anything.
 PARTS: dict[str, tuple[bytes, ...]] = {
-    "secrets": (rb"@", secrets.MARKS),
+    "secrets": (secrets.MARKS,),
+    "passwords": (rb"@",),
     "emails": (rb"@",),
     "pixes": (
         _HEX + rb"{8}" + _GAP + _HEX + rb"{4}" + _GAP + _HEX + rb"{4}" + _GAP,
@@ -63,8 +64,8 @@ PARTS: dict[str, tuple[bytes, ...]] = {
     ),
     "cpfs": (_IN_THREES,),
     "cards": (_IN_FOURS, _IN_THREES),
-    "rgs": (
-        rb"(?:" + _RG_WORD + rb")[^\n]{0,120}?" + _D + rb"[^\n]?" + _D,
+    "rgs": (rb"(?:" + _RG_WORD + rb")[^\n]{0,120}?" + _D + rb"[^\n]?" + _D,),
+    "paulista_rgs": (
         _D + rb"{2}" + _GAP + _D + rb"{3}" + _GAP + _D + rb"{3}" + _GAP + rb"[0-9Xx]",
     ),
     "ips": (

@@ -2,13 +2,12 @@
 their length, and how much of them is copied from what stands before them.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sophia_tui.datasets.blocks import Block, read_block
+from sophia_tui.datasets.blocks import Block, BlockRow, read_block
 from sophia_tui.datasets.sample import (
     SampleCollector,
     SampledRow,
@@ -18,7 +17,7 @@ from sophia_tui.datasets.sample import (
 )
 from sophia_tui.datasets.sources import unreadable
 from sophia_tui.datasets.tasks import Task, Tell
-from sophia_tui.domain.datasets import Example, Message, Pair
+from sophia_tui.domain.datasets import Message, Pair
 
 if TYPE_CHECKING:
     from sophia_tui.datasets.inspection import Asked
@@ -33,16 +32,29 @@ COPIED_SHARE = 0.8
 MOST_MEMORY = 600_000_000
 _BLOCK_BYTES = 4 << 20
 _LISTED_LINES = 1000
-_WORD = re.compile(r"\w+")
 
 
 def copy_rate(answer: str, before: str) -> float:
     """The share of the answer's words that stand in runs of RUN_WORDS or more that stand before
-    it too; 0 for an answer shorter than a run."""
-    words = _WORD.findall(answer.lower())
+    it too; 0 for an answer shorter than a run. Words are what white space parts, in any case."""
+    return _rate(answer.lower().split(), before.lower().split())
+
+
+def is_copied(answer: str, before: str) -> bool:
+    """Whether the copy rate reaches COPIED_SHARE; fast where single words say that it can't."""
+    words = answer.lower().split()
+    if len(words) < RUN_WORDS:
+        return False
+    known = before.lower().split()
+    if sum(map(set(known).__contains__, words)) < COPIED_SHARE * len(words):
+        return False
+    return _rate(words, known) >= COPIED_SHARE
+
+
+def _rate(words: Sequence[str], before: Sequence[str]) -> float:
     if len(words) < RUN_WORDS:
         return 0.0
-    known = set(_runs(_WORD.findall(before.lower())))
+    known = set(_runs(before))
     if not known:
         return 0.0
     copied, reached = 0, 0
@@ -74,17 +86,14 @@ class QualityProbe:
         lengths: Counter[int] = Counter()
         short: list[int] = []
         copied: list[int] = []
-        rates = 0.0
         turns: Counter[int] = Counter()
         for row in block.rows:
-            before, answer = _last(row.example)
+            roles, before, answer = _last(row)
             lengths[len(answer)] += 1
-            turns[sum(each.role == "user" for each in row.example.messages)] += 1
+            turns[roles.count("user")] += 1
             if len(answer.strip()) < SHORT_CHARACTERS:
                 short.append(row.line)
-            rate = copy_rate(answer, before)
-            rates += rate
-            if rate >= COPIED_SHARE:
+            if is_copied(answer, before):
                 copied.append(row.line)
         return {
             "rows": len(block.rows),
@@ -92,19 +101,23 @@ class QualityProbe:
             "turns": list(turns.items()),
             "short": short,
             "copied": copied,
-            "rates": rates,
             "unusable": [(line, problem.code) for line, problem in block.unusable],
         }
 
 
-def _last(example: Example | Pair) -> tuple[str, str]:
-    """What stands before the last answer that is learnt, and the answer; of a pair the better."""
-    messages: tuple[Message, ...] = example.messages
-    if isinstance(example, Pair):
-        messages = (*messages, example.chosen)
+def _last(row: BlockRow) -> tuple[Sequence[str], str, str]:
+    """The roles; what stands before the last answer that is learnt, and that answer; of a pair the
+    better one."""
+    if row.plain is not None:
+        roles, texts = row.plain
+        return roles, "\n".join(texts[:-1]), texts[-1]
+    messages = row.example.messages
+    if isinstance(row.example, Pair):
+        messages = (*messages, row.example.chosen)
     learnt = [at for at, each in enumerate(messages) if _is_learnt(each)]
     at = learnt[-1] if learnt else len(messages) - 1
-    return "\n".join(each.content for each in messages[:at]), messages[at].content
+    before = "\n".join(each.content for each in messages[:at])
+    return [each.role for each in messages], before, messages[at].content
 
 
 def _is_learnt(message: Message) -> bool:
@@ -116,7 +129,6 @@ class QualityCollector:
 
     def __init__(self) -> None:
         self._rows = 0
-        self._rates = 0.0
         self._lengths: Counter[int] = Counter()
         self._turns: Counter[int] = Counter()
         self._listed: dict[str, list[int]] = {"short": [], "copied": [], "unusable": []}
@@ -125,7 +137,6 @@ class QualityCollector:
 
     def add(self, first_line: int, found: dict[str, Any]) -> None:
         self._rows += found["rows"]
-        self._rates += found["rates"]
         for length, count in found["lengths"]:
             self._lengths[length] += count
         for turns, count in found["turns"]:
@@ -152,7 +163,6 @@ class QualityCollector:
                 else 0.0,
                 **{f"p{each}": percentile(self._lengths, each) for each in (5, 50, 95)},
             },
-            "copy_rate": round(self._rates / rows, 4) if rows else 0.0,
             "short": self._told("short", rows),
             "copied": self._told("copied", rows),
             "unusable": {
@@ -185,6 +195,14 @@ def repeated(sample: Sequence[SampledRow]) -> dict[str, Any]:
     }
 
 
+def _mean_rate(sample: Sequence[SampledRow]) -> float:
+    """The mean copy rate of answers to what is asked and to the system's words."""
+    rates = [
+        copy_rate(row.said("assistant"), row.said("system", "developer", "user")) for row in sample
+    ]
+    return round(sum(rates) / len(rates), 4) if rates else 0.0
+
+
 class GateTask(Task):
     """Every figure that the gate asks for, of one file."""
 
@@ -213,6 +231,7 @@ class GateTask(Task):
         return {
             **told,
             "near": self._near(path, told["rows"], size, tell),
+            "copy_rate": _mean_rate(drawn),
             "sample": len(drawn),
             "repeated": repeated(drawn),
             "languages": languages.report(drawn, whole),

@@ -55,7 +55,7 @@ _NO_PASSWORD = re.compile(
     re.IGNORECASE,
 )
 
-#: What a text that holds one has in it, as bytes; without `@`, which the gate asks for anyway.
+#: What a text that holds a key, a token or a private key has in it, as bytes.
 MARKS = (
     rb"sk-|AKIA|ASIA|gh[pousr]_|github_pat_|gl(?:pat|ptt|dt|rt|cbt|oas|soat|ffct|agent)-|xox[abposr]-"
     rb"|xapp-|hooks\.slack|AIza|GOCSPX-|ya29\.|k_(?:live|test)_|whsec_|SG\.[A-Za-z0-9_-]{16}"
@@ -66,17 +66,22 @@ MARKS = (
 
 
 def secrets(text: str) -> Iterator[Finding]:
-    """Every secret; of an address only its password."""
+    """Keys, tokens and private keys."""
     for match in _PEM.finditer(text):
         yield _finding(match)
     for match in _KEY.finditer(text):
         yield _finding(match)
     for match in _BEARER.finditer(text):
         yield _finding(match, match.lastindex or 0)
-    if "://" in text:
-        for match in _PASSWORD.finditer(text):
-            if not _NO_PASSWORD.match(match[1]):
-                yield _finding(match, 1)
+
+
+def passwords(text: str) -> Iterator[Finding]:
+    """Those in addresses, the rest of which stays."""
+    if "://" not in text:
+        return
+    for match in _PASSWORD.finditer(text):
+        if not _NO_PASSWORD.match(match[1]):
+            yield _finding(match, 1)
 
 
 def _finding(match: re.Match[str], group: int = 0) -> Finding:

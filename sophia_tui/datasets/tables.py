@@ -28,8 +28,9 @@ _DELIMITERS = (",", ";", "\t")
 _BATCH = 512
 #: Rows handed on at once; a few, for each may be as long as a line may be.
 _ROWS_AT_ONCE = 16
+#: A row group is read whole, column by column: with less, files of long texts can't be read.
 _ENGINE: dict[str, str | bool | int | float | list[str]] = {
-    "memory_limit": "128MB",
+    "memory_limit": "220MB",
     "threads": 1,
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sophia_tui.datasets.blocks import Block
+from sophia_tui.datasets.blocks import Block, BlockRow
 from sophia_tui.datasets.hosted_rules import CONTEXT_TOKENS
 from sophia_tui.datasets.sample import (
     SampleCollector,
@@ -24,7 +24,7 @@ from sophia_tui.datasets.sample import (
     SampleSettings,
     percentile,
 )
-from sophia_tui.domain.datasets import Example, Message, Pair
+from sophia_tui.domain.datasets import Message, Pair
 
 if TYPE_CHECKING:
     from sophia_tui.datasets.inspection import Asked
@@ -160,10 +160,10 @@ class TokensProbe:
         self._sample = SampleProbe(self._settings.sample) if self._settings.tokenizer else None
 
     def look(self, block: Block) -> dict[str, Any]:
-        layout = [(row.line, list(_chats(row.example))) for row in block.rows]
+        layout = [(row.line, list(_chats(row))) for row in block.rows]
         texts = [text for _line, chats in layout for chat in chats for text in chat.texts]
         found = {
-            each.encoding: _added(layout, list(map(counter(each.encoding), texts)), each.context)
+            each.encoding: _added(layout, _counts(texts, counter(each.encoding)), each.context)
             for each in self._settings.counts
         }
         images = sum(chat.images for _line, chats in layout for chat in chats)
@@ -271,8 +271,20 @@ class _Chat:
     images: int = 0
 
 
-def _chats(example: Example | Pair) -> Iterator[_Chat]:
+def _counts(texts: Sequence[str], count: Counting) -> list[int]:
+    """Tokens of each text; one that stands there often (a system's words) is counted once."""
+    known = {text: count(text) for text in dict.fromkeys(texts)}
+    return [known[text] for text in texts]
+
+
+def _chats(row: BlockRow) -> Iterator[_Chat]:
     """One chat, or of a pair two: its prompt with each answer, for both are gone through."""
+    if row.plain is not None:
+        roles, texts = row.plain
+        answers = [place for place, role in enumerate(roles) if role == "assistant"]
+        yield _Chat(list(texts), answers, PER_EXAMPLE + PER_MESSAGE * len(roles))
+        return
+    example = row.example
     if isinstance(example, Pair):
         yield _chat((*example.messages, example.chosen))
         yield _chat((*example.messages, example.rejected))

@@ -14,6 +14,7 @@ _EMAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
 _NUMBER = re.compile(r"[+\d][\d\s.()/-]*")
 #: What may stand between the digits of a number, as people write it.
 _BETWEEN = r"[\s.()/_\-\u2010-\u2015]{0,3}"
+_ACCENTS = re.compile("[\u0300-\u036f]+")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -38,9 +39,12 @@ class Identifier:
 @dataclass(frozen=True)
 class Sought:
     """What to look for. `patterns` are regular expressions over folded text, `rows` the keys of
-    source rows by the table's bare name."""
+    source rows by the table's bare name. Where none of `words` stands in a folded text and none of
+    `numbers` in its digits, no pattern is found in it: a quick look before the slow one."""
 
     patterns: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
     rows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -48,8 +52,7 @@ def fold(text: str) -> str:
     """Text as it is searched: no case, no accents, full-width digits as plain ones."""
     if text.isascii():
         return text.lower()
-    parts = unicodedata.normalize("NFKD", text)
-    return "".join(each for each in parts if not unicodedata.combining(each)).casefold()
+    return _ACCENTS.sub("", unicodedata.normalize("NFKD", text)).casefold()
 
 
 def read_identifiers(text: str) -> tuple[list[Identifier], int]:
@@ -136,6 +139,22 @@ def patterns_of(identifiers: Sequence[Identifier]) -> tuple[str, ...]:
             joined = r"\s+".join(words)
             found.append(rf"(?<!\w){joined}(?!\w)")
     return tuple(dict.fromkeys(found))
+
+
+def needles_of(identifiers: Sequence[Identifier]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The `words` and `numbers` of Sought for the patterns of these."""
+    words: list[str] = []
+    numbers: list[str] = []
+    for each in identifiers:
+        if each.kind == "email":
+            words.append(fold(each.value))
+        elif each.kind == "name":
+            words.append(max(fold(each.value).split(), key=len))
+        elif each.kind == "phone":
+            numbers.append(each.value[-8:])
+        elif each.kind in ("cpf", "cnpj"):
+            numbers.append(each.value)
+    return tuple(words), tuple(numbers)
 
 
 def _escaped(text: str) -> str:

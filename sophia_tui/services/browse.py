@@ -639,7 +639,7 @@ class BrowseService:
             lines = page["records"][-1]["line"]
         about = None
         if lines is None and source.plain:
-            about = await asyncio.to_thread(self._about, source)
+            lines, about = await asyncio.to_thread(self._count, source)
         edits = overlay.edits if overlay and not overlay.stale else {}
         if exact and page["records"]:
             await asyncio.to_thread(self._add_inspected, source, page["records"])
@@ -721,11 +721,15 @@ class BrowseService:
         result: dict[str, Any] = page
         return result
 
-    def _about(self, source: _Source) -> int:
+    def _count(self, source: _Source) -> tuple[int | None, int | None]:
+        """How many lines there are where that is quickly counted, else how many about."""
         from sophia_tui.datasets import index
+        from sophia_tui.datasets.pages import AT_ONCE_BYTES
 
         with source.path.open("rb") as stream:
-            return index.lines_about(stream)
+            if source.path.stat().st_size <= AT_ONCE_BYTES:
+                return index.count_blocks(stream, lambda *_told: None).lines, None
+            return None, index.lines_about(stream)
 
     def _telling(
         self, request: BrowseInput, source: _Source, overlay: "Overlay | None"

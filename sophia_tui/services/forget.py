@@ -18,7 +18,14 @@ from sophia_tui.domain.datasets import DatasetUser, DatasetVersion
 from sophia_tui.domain.hosted import HostedOrder
 from sophia_tui.domain.models import ModelKind
 from sophia_tui.domain.operations import Danger, Input, Output
-from sophia_tui.domain.persons import TABLES, Identifier, Sought, patterns_of, read_identifiers
+from sophia_tui.domain.persons import (
+    TABLES,
+    Identifier,
+    Sought,
+    needles_of,
+    patterns_of,
+    read_identifiers,
+)
 from sophia_tui.domain.protocols import Clock, PersonRows, Source, Store
 from sophia_tui.errors import SophiaError, UsageError
 from sophia_tui.files import usable_folder, write_whole
@@ -150,8 +157,13 @@ class _Person:
 
     @property
     def task(self) -> dict[str, Any]:
-        rows = {table: list(keys) for table, keys in self.sought.rows.items()}
-        return {"patterns": list(self.sought.patterns), "rows": rows}
+        """What the engine's tasks are given of it."""
+        from sophia_tui.datasets.forget import Wanted
+
+        sought = self.sought
+        rows = {table: list(keys) for table, keys in sought.rows.items()}
+        words = list(sought.patterns), list(sought.words), list(sought.numbers)
+        return {"sought": Wanted(*words, rows)}
 
 
 class ForgetService:
@@ -241,10 +253,10 @@ class ForgetService:
         more += [
             Identifier("phone", digits) for each in told.phones if len(digits := _digits(each)) >= 8
         ]
-        patterns = patterns_of([*identifiers, *more])
-        sought = Sought(
-            patterns, {table: tuple(dict.fromkeys(keys)) for table, keys in rows.items()}
-        )
+        every = [*identifiers, *more]
+        words, numbers = needles_of(every)
+        keys = {table: tuple(dict.fromkeys(each)) for table, each in rows.items()}
+        sought = Sought(patterns_of(every), words, numbers, keys)
         return _Person(identifiers, sought, told)
 
     async def _asked_source(self, of_kind: Mapping[str, list[str]]) -> PersonRows:

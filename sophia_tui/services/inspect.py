@@ -7,11 +7,12 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from sophia_tui.domain.context import Context, Role
+from sophia_tui.domain.gates import read_bounds
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.errors import NotFoundError, RefusedError, UsageError
 from sophia_tui.files import whole_file, whole_folder, write_problem
@@ -129,6 +130,19 @@ class Distribution(Output):
     histogram: list[Bin] = Field(title=N_("Histogram"))
 
 
+class DestinationView(Output):
+    """What the data can be used for as it is, and what to do."""
+
+    table_columns: ClassVar[tuple[str, ...]] = ("name", "verdict", "why")
+    machine_only: ClassVar[frozenset[str]] = frozenset({"destination"})
+
+    destination: Literal["openai", "local", "constitutional"]
+    name: str = Field(title=N_("What for"))
+    verdict: str = Field(title=N_("Verdict"))
+    why: list[str] = Field(title=N_("Why"))
+    todo: list[str] = Field(title=N_("What to do"))
+
+
 class InspectOutput(Output):
     """`report` is the report's name in the cache; `kept`: it was there already."""
 
@@ -143,6 +157,9 @@ class InspectOutput(Output):
     turns: Distribution | None = Field(title=N_("Turns"))
     characters: Distribution | None = Field(title=N_("Characters"))
     sections: dict[str, Any] = Field(title=N_("Sections"))
+    destinations: list[DestinationView] = Field(
+        default_factory=list, title=N_("What it can be used for")
+    )
     report: str = Field(title=N_("Report"))
     kept: bool = Field(title=N_("Shown from the cache"))
 
@@ -203,7 +220,7 @@ class InspectService:
         report = json.loads(await asyncio.to_thread((folder / "report.json").read_bytes))
         if request.issues:
             await asyncio.to_thread(_write_issues, folder, report, Path(request.issues))
-        return _output(report, folder.name, kept)
+        return _output(report, folder.name, kept, self._advised())
 
     @operation(
         "prepare.issues",
@@ -227,6 +244,11 @@ class InspectService:
     @property
     def _reports(self) -> Path:
         return self._paths.inspections
+
+    def _advised(self) -> int:
+        """How many examples the quality gate wants."""
+        least = read_bounds(self._settings.quality_gate).get("examples")
+        return int(least.value) if least else 0
 
     async def _asked(self, context: Context, request: InspectedInput) -> "Asked":
         import asyncio
@@ -335,8 +357,9 @@ def _name(asked: "Asked") -> str:
     return hashlib.sha256(json.dumps(_identity(asked)).encode()).hexdigest()[:16]
 
 
-def _output(report: dict[str, Any], name: str, kept: bool) -> InspectOutput:
+def _output(report: dict[str, Any], name: str, kept: bool, advised: int) -> InspectOutput:
     from sophia_tui.datasets.codes import summary
+    from sophia_tui.datasets.destinations import verdicts
 
     files = [Path(each["file"]).name for each in report["files"]]
     issues = [
@@ -363,6 +386,16 @@ def _output(report: dict[str, Any], name: str, kept: bool) -> InspectOutput:
         turns=report["turns"] or None,
         characters=report["characters"] or None,
         sections=report["sections"],
+        destinations=[
+            DestinationView(
+                destination=each.destination,
+                name=each.name,
+                verdict=each.verdict,
+                why=list(each.why),
+                todo=list(each.todo),
+            )
+            for each in verdicts(report, advised)
+        ],
         report=name,
         kept=kept,
     )

@@ -2,12 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from sophia_tui.domain.context import Context, Role
-from sophia_tui.domain.gates import read_bounds
 from sophia_tui.domain.operations import Output
 from sophia_tui.domain.protocols import Clock
 from sophia_tui.errors import ConflictError, RefusedError, SophiaError
@@ -15,7 +14,7 @@ from sophia_tui.files import usable_folder, write_problem, write_whole
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.services import inspection_page, token_costs
-from sophia_tui.services.inspect import InspectedInput, InspectOutput
+from sophia_tui.services.inspect import DestinationView, InspectedInput, InspectOutput
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prices import Load
 from sophia_tui.services.token_costs import HostedTokens, LocalTokens
@@ -37,19 +36,6 @@ class ReportInput(InspectedInput):
         default=None,
         description=N_("The base whose training here is estimated; default FINETUNE_BASE."),
     )
-
-
-class DestinationView(Output):
-    """What the data can be used for as it is, and what to do."""
-
-    table_columns: ClassVar[tuple[str, ...]] = ("name", "verdict", "why")
-    machine_only: ClassVar[frozenset[str]] = frozenset({"destination"})
-
-    destination: Literal["openai", "local", "constitutional"]
-    name: str = Field(title=N_("What for"))
-    verdict: str = Field(title=N_("Verdict"))
-    why: list[str] = Field(title=N_("Why"))
-    todo: list[str] = Field(title=N_("What to do"))
 
 
 class InspectionReport(Output):
@@ -92,8 +78,6 @@ class InspectionReportService:
     async def report(self, context: Context, request: ReportInput) -> InspectionReport:
         """Raises what prepare.inspect raises, RefusedError D576, ConflictError D577, SetupError
         S101."""
-        from sophia_tui.datasets import destinations
-
         if request.html is not None and context.from_afar:
             raise RefusedError(
                 "D576",
@@ -103,8 +87,6 @@ class InspectionReportService:
             )
         asked = request.model_dump(exclude={"html", "base"})
         found: InspectOutput = await self._call("prepare.inspect", asked, context)
-        least = read_bounds(self._settings.quality_gate).get("examples")
-        verdicts = destinations.verdicts(_facts(found), int(least.value) if least else 0)
         notes: list[str] = []
         hosted: list[HostedTokens] = []
         local = None
@@ -114,7 +96,7 @@ class InspectionReportService:
         else:
             hosted = token_costs.hosted(tokens, self._prices())
             local = await self._local(context, request, found, tokens, notes)
-        page = inspection_page.page(found, verdicts, hosted, local, self._clock.now())
+        page = inspection_page.page(found, found.destinations, hosted, local, self._clock.now())
         content = page.encode("utf-8", errors="replace")
         path = self._path(request.html, found)
         write_whole(path, content, mode=0o644 if request.html else 0o600)
@@ -122,16 +104,7 @@ class InspectionReportService:
             path=str(path),
             bytes=len(content),
             report=found.report,
-            destinations=[
-                DestinationView(
-                    destination=each.destination,
-                    name=each.name,
-                    verdict=each.verdict,
-                    why=list(each.why),
-                    todo=list(each.todo),
-                )
-                for each in verdicts
-            ],
+            destinations=found.destinations,
             hosted=hosted,
             local=local,
             notes=notes,
@@ -179,16 +152,3 @@ class InspectionReportService:
                 remedy=_("Name another file, or take that one away."),
             )
         return path
-
-
-def _facts(found: InspectOutput) -> dict[str, Any]:
-    """The inspection as the verdicts ask for it."""
-    return {
-        "usable": found.usable,
-        "rows": found.rows,
-        "bytes": sum(each.bytes for each in found.files),
-        "duplicates": found.duplicates,
-        "forms": {each.form: each.rows for each in found.forms},
-        "issues": [{"code": each.code, "count": each.count} for each in found.issues],
-        "sections": found.sections,
-    }

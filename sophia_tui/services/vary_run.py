@@ -89,7 +89,7 @@ class Run:
         except JobError as problem:
             if problem.code != "SOPHIA-J521":  # it refuses this text alone, not us
                 raise
-            return Result(order.id, order.technique, code="refused")
+            return Result(order.id, order.technique, code="answer_refused")
         result = Result(
             order.id,
             order.technique,

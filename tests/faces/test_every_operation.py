@@ -35,8 +35,10 @@ from sophia_tui.domain.operations import Danger, Operation
 from sophia_tui.errors import SophiaError
 from sophia_tui.paths import Paths
 from sophia_tui.services import fields
+from sophia_tui.services.browse import BrowseOutput
 from sophia_tui.services.catalogue import registry
 from sophia_tui.services.finetune import FinetuneView
+from sophia_tui.services.inspect import InspectOutput
 from sophia_tui.services.schedules import ScheduleList
 from sophia_tui.services.views import JobView
 from sophia_tui.settings import load
@@ -381,6 +383,8 @@ class Person:
             shown = LiveScreen if not asks and chosen.name in keys.SHOWN_BY else ResultScreen
             if asks and chosen.output in (JobView, FinetuneView, ScheduleList):
                 shown = LiveScreen  # the job's own panel, the schedules' own list
+            if chosen.output in (BrowseOutput, InspectOutput):
+                shown = LiveScreen  # screens of their own
             await self._wait(lambda: isinstance(self.app.screen, shown), "the answer on the screen")
             await self._wait(
                 lambda: getattr(self.app.screen, "state", "") != "loading", "its own data"

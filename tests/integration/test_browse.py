@@ -44,6 +44,7 @@ class Clock:
 class Settings:
     def __init__(self, folder: Path) -> None:
         self.finetune_folder = folder
+        self.quality_gate = ""
 
 
 class House:

@@ -11,6 +11,7 @@ from sophia_tui.i18n import _
 from sophia_tui.services.audit import AuditList, AuditView
 from sophia_tui.services.browse import BrowseOutput, EditsView, IssueView, RecordView
 from sophia_tui.services.checklists import WORDS
+from sophia_tui.services.clean import LeavingRow, PreviewedStep, PreviewOutput, TextChange
 from sophia_tui.services.collect import ColumnView, SourceReport, TableView
 from sophia_tui.services.datasets import (
     DatasetDetails,
@@ -28,6 +29,7 @@ from sophia_tui.services.evaluation_views import (
 )
 from sophia_tui.services.inspect import (
     Bin,
+    DestinationView,
     Distribution,
     FormCount,
     FoundIssue,
@@ -59,7 +61,15 @@ from sophia_tui.services.schedules import ScheduleList, ScheduleView
 from sophia_tui.services.serving import ApiView, DeploymentView, ServeList
 from sophia_tui.services.settings import SettingList, SettingView
 from sophia_tui.services.setup import CheckView, SetupReport
-from sophia_tui.services.versions import DiffRow, PartDiff, SideOfRow, StepDiff, VersionDiff
+from sophia_tui.services.versions import (
+    DiffRow,
+    PartDiff,
+    SideOfRow,
+    StepDiff,
+    VersionDiff,
+    VersionList,
+    VersionView,
+)
 from sophia_tui.services.views import (
     DatasetList,
     DatasetView,
@@ -618,6 +628,22 @@ def inspection() -> InspectOutput:
         turns=spread,
         characters=None,
         sections={"personal": {"email": 12, "cpf": 3}},
+        destinations=[
+            DestinationView(
+                destination="openai",
+                name="Hosted provider (OpenAI's rules)",
+                verdict="after_preparing",
+                why=["6 rows can't be used."],
+                todo=["Prepare a version: `sophia prepare`."],
+            ),
+            DestinationView(
+                destination="local",
+                name="Training on this machine",
+                verdict="ready",
+                why=[],
+                todo=[],
+            ),
+        ],
         report="0f3a",
         kept=True,
     )
@@ -646,6 +672,63 @@ def version_diff() -> VersionDiff:
             DiffRow(kind="moved", before=side("x"), after=side("x", "valid")),
         ],
     )
+
+
+def life() -> VersionView:
+    """What became of the first version."""
+    found = dataset()
+    return VersionView(
+        id=found.id,
+        name=found.name,
+        hash=found.hash,
+        tags=["production", "v2"],
+        protected=["production"],
+        rows=273,
+        parts={"train": 218, "valid": 55, "test": 0},
+        bytes=812_004,
+        size="0.8 MB",
+        redacted=True,
+        jobs=[JOB],
+        models=[MODEL],
+        created_by="ana",
+        created_at=found.created_at,
+    )
+
+
+def clean_preview() -> PreviewOutput:
+    """A step that changes a text and one that turns a row away."""
+    changed = TextChange(
+        file="pairs.jsonl",
+        line=7,
+        turn=2,
+        role="assistant",
+        before="Write to [..] or call us.",
+        after="Write to [EMAIL_1] or call us.",
+    )
+    leaving = LeavingRow(
+        file="pairs.jsonl", line=9, code="too_short", reason="Too short.", text="Yes."
+    )
+    steps = [
+        PreviewedStep(
+            step="redact",
+            settings={},
+            rows=100,
+            changed=1,
+            leave=0,
+            changes=[changed],
+            leaving=[],
+        ),
+        PreviewedStep(
+            step="length",
+            settings={"min_characters": 10},
+            rows=100,
+            changed=0,
+            leave=1,
+            changes=[],
+            leaving=[leaving],
+        ),
+    ]
+    return PreviewOutput(rows=100, stay=99, steps=steps, of_all=["near_duplicates"])
 
 
 def gate() -> GateReport:
@@ -678,6 +761,8 @@ def full() -> dict[str, Any]:
         "prepare.inspect": inspection(),
         "prepare.diff": version_diff(),
         "prepare.gate": gate(),
+        "prepare.versions": VersionList(items=[life()]),
+        "prepare.preview": clean_preview(),
         "jobs.list": jobs(),
         "jobs.show": lambda request: jobs().items[1],
         "jobs.events": _events_after,

@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
+from textual.widgets import Input
 
 from sophia_tui.errors import DataError
 from sophia_tui.services.browse import EditOutput, EditsView, SearchHit, SearchOutput, UndoOutput
 from sophia_tui.tui import keys
-from sophia_tui.tui.diff_text import difference, versions_text
+from sophia_tui.tui.diff_text import difference, preview_text, versions_text
 from sophia_tui.tui.screens.browser import BrowserScreen, record_parts
 from sophia_tui.tui.screens.confirm import QuestionScreen
 from sophia_tui.tui.screens.editor import EditorScreen, editable
@@ -99,6 +101,17 @@ async def test_a_jump_asks_for_the_line_and_says_that_it_is_estimated() -> None:
         await until(pilot, lambda: " 5000000" in screen_text(app), "the line")
         await pilot.press("g", *"nowhere", "enter")
         await until(pilot, lambda: "whole number" in message(screen), "what a line is")
+
+
+async def test_what_is_typed_faster_than_the_line_opens_is_not_lost() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot)
+        for key in "g78":
+            app.post_message(events.Key(key, key))
+        await until(pilot, lambda: screen.query_one("#filter", Input).value == "78", "all of it")
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.line == 78, "the line")
 
 
 async def test_pages_follow_by_the_byte_and_lead_back() -> None:
@@ -352,13 +365,55 @@ async def test_an_issue_leads_to_its_first_record() -> None:
     app = stub.make_app(whole_world(), whole=True)
     async with app.run_test(size=(80, 24)) as pilot:
         await inspection(pilot)
-        await pilot.press(*["down"] * 3, "b")
+        await pilot.press(*["down"] * 5, "b")
         await until(pilot, lambda: isinstance(app.screen, BrowserScreen), "the browser")
         assert app.screen.of == {"file": "/data/pairs.jsonl"}
         assert app.screen.code == "no_answer"
         await until(pilot, lambda: app.screen.line == 3, "its line")
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, InspectionScreen), "the report")
+
+
+async def test_a_verdict_says_why_and_what_to_do() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await inspection(pilot)
+        assert "once it is prepared" in screen_text(app)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: "6 rows can't be used." in told_text(screen), "why")
+        assert "Prepare a version" in told_text(screen)
+
+
+async def test_everything_is_looked_at_when_asked_for() -> None:
+    world = whole_world()
+    requests: list[Any] = []
+    report = answers.inspection()
+    world.answers["prepare.inspect"] = lambda request: requests.append(request) or report
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await inspection(pilot)
+        await pilot.press("a")
+        await until(pilot, lambda: len(requests) == 2, "asked again")
+        await settled(pilot)
+    assert [each.everything for each in requests] == [False, True]
+
+
+async def test_what_cleaning_would_change_is_shown_as_a_difference() -> None:
+    text = preview_text(answers.clean_preview()).plain
+    for word in ("redact", "- Write to [..] or call us.", "+ Write to [EMAIL_1]", "too_short"):
+        assert word in text
+    hostile = preview_text(answers.hostile(answers.clean_preview())).plain
+    assert "[red]x" in hostile and not {"\x1b", "\x07", "\u202e"} & set(hostile)
+
+
+async def test_a_version_tells_its_tags_and_what_was_trained_on_it() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("3")
+        await settled(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: "production (protected), v2" in told_text(app.screen), "tags")
+        assert answers.JOB in told_text(app.screen) and answers.MODEL in told_text(app.screen)
 
 
 async def test_a_section_is_shown_whatever_it_holds() -> None:

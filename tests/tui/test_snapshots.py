@@ -112,7 +112,7 @@ async def _at_data_screen(pilot, name: str) -> None:
     await until(pilot, lambda: bool(pilot.app.screen.query("#where")), "the screen")
     await settled(pilot)
     if name == "issue":
-        await pilot.press(*["down"] * 3, "enter")
+        await pilot.press(*["down"] * 5, "enter")
     elif name == "record":
         await pilot.press("down", "enter")
     elif name == "editor":

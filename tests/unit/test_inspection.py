@@ -8,12 +8,13 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sophia_tui.datasets import fast, formats, passes
+from sophia_tui.datasets import fast, formats, layouts, passes
 from sophia_tui.datasets.codes import Unusable
 from sophia_tui.datasets.inspection import Asked, inspect
 from sophia_tui.datasets.issues import read_issues
@@ -99,10 +100,10 @@ def form(record: dict[str, Any]) -> str:
 
 
 def inspected(
-    data: bytes, range_bytes: int = passes.RANGE_BYTES, processes: int = 1
+    data: bytes, range_bytes: int = passes.RANGE_BYTES, processes: int = 1, short_run: int = 1
 ) -> tuple[dict[str, Any], dict[str, list[int]]]:
     """The report on a file of these bytes, and the lines of each issue."""
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, patch.object(fast, "SHORT_RUN", short_run):
         file, folder = Path(place, "rows.jsonl"), Path(place, "found")
         file.write_bytes(data)
         folder.mkdir()
@@ -117,6 +118,7 @@ def inspected(
 
 def agrees(data: bytes) -> None:
     report, lines = inspected(data)
+    assert inspected(data, short_run=fast.SHORT_RUN) == (report, lines)
     expected = reference(data)
     assert lines == dict(expected.issues)
     assert {each["code"]: each["count"] for each in report["issues"]} == {
@@ -282,7 +284,7 @@ def written(draw: st.DrawFn) -> bytes:
 
 
 @given(st.lists(written(), max_size=8), st.sampled_from([b"\n", b"\r\n"]), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_random_files_as_the_slow_reader_sees_them(
     lines: list[bytes], end: bytes, closed: bool
 ) -> None:
@@ -299,6 +301,52 @@ def test_usual_lines_need_no_slow_reading(monkeypatch: pytest.MonkeyPatch) -> No
     lines = [NASTY[name].replace(b'"content": ""', b'"content": "z"') for name in usual]
     report, _lines = inspected(b"\n".join(lines))
     assert report["usable"] == len(lines)
+
+
+def plain(*contents: str, **how: Any) -> bytes:
+    """A chat as `json.dumps` writes it with these settings."""
+    return json.dumps(json.loads(chat(*contents)), **how).encode()
+
+
+WRITERS: dict[str, dict[str, Any]] = {
+    "usual": {"ensure_ascii": False},
+    "compact": {"ensure_ascii": False, "separators": (",", ":")},
+    "escaped": {"ensure_ascii": True},
+    "escaped, compact": {"ensure_ascii": True, "separators": (",", ":")},
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@given(st.lists(st.lists(st.text(max_size=5), min_size=1, max_size=11), max_size=6))
+@settings(max_examples=25, deadline=None)
+def test_files_of_one_writer(writer: str, chats: list[list[str]]) -> None:
+    lines = [plain("é", '\\\n"b', **WRITERS[writer])]
+    for contents in chats:
+        safe = [each.encode("utf-8", "replace").decode() for each in contents]
+        lines.append(plain(*safe, **WRITERS[writer]))
+        lines.append(plain("a", *safe, **WRITERS[writer]))
+    agrees(b"\n".join([*lines, *reversed(lines)]) + b"\n")
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_lines_of_each_writer_are_told_by_the_pattern(writer: str) -> None:
+    texts = ['Olá, é 5 < 6 [x] {y} \\ \\\\ " \n\t\r\b\f\x1f\x7f/', "😀\u00a0\u2028 fim"]
+    usual = [text.replace("\x1f", "") for text in texts] if "escaped" not in writer else texts
+    line = plain(*usual, *usual, **WRITERS[writer]) + b"\n"
+    layout = layouts.layout_of(line)
+    found = layout.pattern.match(line * 3)
+    assert found is not None
+    assert found.end() == 3 * len(line)
+    roles = ("user", "assistant", "user", "assistant")
+    assert layout.write(roles, [*usual, *usual]) + b"\n" == line
+
+
+@given(st.text(st.sampled_from("<|>/[]_ ISTNSYbeopadukr\uff5cx\n\\"), max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_no_special_token_passes_for_plain_text(text: str) -> None:
+    tokens = ("", "<|x|>", "<\uff5cU\uff5c>", "</s>", "[/INST]", "<<SYS>>", "<end_of_turn>")
+    lines = [plain("a", f"b{text}{token}", ensure_ascii=False) for token in tokens]
+    agrees(b"\n".join(lines) + b"\n")
 
 
 def test_a_cut_at_any_byte_changes_nothing() -> None:

@@ -15,6 +15,7 @@ from sophia_tui.i18n import get_language, set_language
 from sophia_tui.paths import Paths
 from sophia_tui.services import token_costs
 from sophia_tui.services.inspect import (
+    DestinationView,
     FormCount,
     FoundIssue,
     InspectedFile,
@@ -202,6 +203,18 @@ async def test_its_own_tokenizer_goes_before_the_usual_one() -> None:
 # -- the operation
 
 
+def _facts(found: InspectOutput) -> dict[str, Any]:
+    return {
+        "usable": found.usable,
+        "rows": found.rows,
+        "bytes": 1000,
+        "duplicates": found.duplicates,
+        "forms": {each.form: each.rows for each in found.forms},
+        "issues": [{"code": each.code, "count": each.count} for each in found.issues],
+        "sections": found.sections,
+    }
+
+
 class _Clock:
     def now(self) -> datetime:
         return AT
@@ -212,7 +225,17 @@ def _service(tmp_path: Path, found: InspectOutput) -> InspectionReportService:
 
     async def call(name: str, request: Any, context: Context) -> InspectOutput:
         assert name == "prepare.inspect" and "html" not in request
-        return found
+        views = [
+            DestinationView(
+                destination=each.destination,  # type: ignore[arg-type]
+                name=each.name,
+                verdict=each.verdict,
+                why=list(each.why),
+                todo=list(each.todo),
+            )
+            for each in destinations.verdicts(_facts(found), 500)
+        ]
+        return found.model_copy(update={"destinations": views})
 
     return InspectionReportService(
         call,
@@ -225,10 +248,15 @@ def _service(tmp_path: Path, found: InspectOutput) -> InspectionReportService:
 
 
 async def test_the_page_lies_with_the_reports_or_where_it_is_wanted(tmp_path: Path) -> None:
-    service = _service(tmp_path, _inspection(**SECTIONS))
+    verdict = DestinationView(
+        destination="local", name="Here", verdict="ready", why=[HOSTILE], todo=["Train."]
+    )
+    inspected = _inspection(**SECTIONS).model_copy(update={"destinations": [verdict]})
+    service = _service(tmp_path, inspected)
     kept = await service.report(CONTEXT, ReportInput())
     assert Path(kept.path).parent == tmp_path / "data" / "reports"
-    assert [each.destination for each in kept.destinations] == ["openai", "local", "constitutional"]
+    assert kept.destinations == [verdict]
+    assert "Train." in Path(kept.path).read_text("utf-8")
     wanted = tmp_path / "page.html"
     for _each in range(2):  # a page of ours is written over
         await service.report(CONTEXT, ReportInput(html=str(wanted)))

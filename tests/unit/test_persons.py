@@ -1,10 +1,18 @@
 """A person's identifiers: read from what was typed, found in texts, told masked."""
 
+import json
 import re
 
 import pytest
 
-from sophia_tui.domain.persons import Identifier, fold, patterns_of, read_identifiers
+from sophia_tui.datasets.forget import Seeker, Wanted
+from sophia_tui.domain.persons import (
+    Identifier,
+    fold,
+    needles_of,
+    patterns_of,
+    read_identifiers,
+)
 
 
 @pytest.mark.parametrize(
@@ -42,8 +50,15 @@ def test_the_part_that_cannot_be_read_is_told_by_its_number(typed: str) -> None:
 
 
 def found(kind: str, value: str, text: str) -> bool:
-    [pattern] = patterns_of([Identifier(kind, value)])
-    return bool(re.search(pattern, fold(text)))
+    """By the pattern alone, and by the whole way with its quick look: both say the same."""
+    sought = [Identifier(kind, value)]
+    [pattern] = patterns_of(sought)
+    words, numbers = map(list, needles_of(sought))
+    seeker = Seeker(Wanted([pattern], words, numbers))
+    slow = bool(re.search(pattern, fold(text)))
+    for form in (text, json.dumps({"said": text}), json.dumps([text], ensure_ascii=False)):
+        assert seeker.in_line(form.encode()) == slow, form
+    return slow
 
 
 @pytest.mark.parametrize(

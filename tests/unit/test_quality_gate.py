@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from sophia_tui.datasets.blocks import read_block
 from sophia_tui.datasets.quality import (
+    COPIED_SHARE,
     RUN_WORDS,
     GateTask,
     QualityCollector,
     QualityProbe,
     copy_rate,
+    is_copied,
 )
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.datasets import DatasetVersion
@@ -101,6 +103,7 @@ def test_the_copy_rate_is_the_share_of_words_in_shared_runs(
     }
     share = len(covered) / len(answer) if answer else 0.0
     assert copy_rate(" ".join(answer), " ".join(before)) == pytest.approx(share)
+    assert is_copied(" ".join(answer), " ".join(before)) == (share >= COPIED_SHARE)
 
 
 @settings(max_examples=25, deadline=None)

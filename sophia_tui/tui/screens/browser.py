@@ -44,6 +44,8 @@ _ASKED = {
     "line": N_("go to line"),
     "code": N_("only issues with this code; empty: any that keeps a record from being used"),
 }
+#: Acts that open it.
+_OPENS = {"act.search": "search", "act.go_to_line": "line", "act.code": "code"}
 
 
 class BrowserScreen(DetailScreen):
@@ -250,8 +252,9 @@ class BrowserScreen(DetailScreen):
         find.placeholder = _(_ASKED[what]) if what else ""
         find.value = {"search": self.wanted, "code": self.code}.get(what, "")
         find.set_class(bool(what), "-shown")
+        find.display = bool(what)  # the class counts only at the next update of styles
         if what:
-            find.focus()
+            self.set_focus(find)  # at once: the next key may be here already
         elif self.rows:
             self.table.focus()
 
@@ -259,7 +262,10 @@ class BrowserScreen(DetailScreen):
         """Nothing is looked for before enter."""
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        what, text = self._asking, event.value.strip()
+        self._answered(event.value.strip())
+
+    def _answered(self, text: str) -> None:
+        what = self._asking
         self._ask("")
         if what == "line" and text:
             self._go_to_line(text)
@@ -273,9 +279,24 @@ class BrowserScreen(DetailScreen):
                 self._go_to_issue("next", here=True)
 
     def on_key(self, event: events.Key) -> None:
-        if event.key == "escape" and self._asking:
+        """Keys that open the line do so here, and what follows at once is put into it: by way of
+        the app's bindings they would come later than the first letters typed."""
+        if not self._asking:
+            opens = [each for each in self.known_keys() if event.key in (each.key, *each.others)]
+            if opens and opens[0].target in _OPENS and self.running is None:
+                event.stop()
+                self._ask(_OPENS[opens[0].target])
+            return
+        find = self.query_one("#filter", Input)
+        if event.key == "escape":
             event.stop()
             self._ask("")
+        elif event.key == "enter":
+            event.stop()
+            self._answered(find.value.strip())
+        elif event.is_printable and event.character:
+            event.stop()
+            find.insert_text_at_cursor(event.character)
 
     # -- where to
 

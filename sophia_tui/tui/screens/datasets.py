@@ -1,7 +1,7 @@
 """Data sets: the versions; one in full with its sum, its files, its steps and what was rejected."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from textual.content import Content
@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 
 _REJECTED_SHOWN = 200
 #: Operations that need a version.
-_OF_ONE = ("prepare.browse", "datasets.tag", "datasets.export", "datasets.delete", "prepare.gate")
+_OF_ONE = (
+    "prepare.browse",
+    "prepare.gate",
+    "prepare.split",
+    "datasets.tag",
+    "datasets.export",
+    "datasets.delete",
+)
 #: Counts that are no rejection codes.
 _PARTS = ("rows_in", "rows_kept", "rows_rejected", "redacted", "train", "valid", "test")
 
@@ -35,6 +42,7 @@ class Told:
     manifest: Mapping[str, Any]
     rejected: Sequence[Any] = ()
     total: int = 0
+    version: Any = None
     problem: SophiaError | None = field(default=None)
 
 
@@ -76,15 +84,26 @@ class DatasetsScreen(DetailScreen):
 
     async def tell(self, row: Row) -> Told:
         if row.key == self.told_of and isinstance(self.told, Told) and self.told.problem is None:
-            return self.told  # a version never changes
+            # a version never changes, but its tags and what is made of it do
+            return replace(self.told, version=await self._life(row.data))
         shown: Any = await self.sophia.call("datasets.show", {"dataset": row.key})
+        version = await self._life(row.data)
         try:
             listed: Any = await self.sophia.call(
                 "datasets.rejected", {"dataset": row.key, "limit": _REJECTED_SHOWN}
             )
         except SophiaError as problem:
-            return Told(shown.manifest, problem=problem)
-        return Told(shown.manifest, listed.items, listed.total)
+            return Told(shown.manifest, version=version, problem=problem)
+        return Told(shown.manifest, listed.items, listed.total, version)
+
+    async def _life(self, dataset: Any) -> Any:
+        """Tags of the version, and what was trained on it; None where that can't be asked."""
+        if not self.sophia.may("prepare.versions"):
+            return None
+        found: Any = await self.sophia.call(
+            "prepare.versions", {"name": dataset.name, "limit": MOST_ROWS}
+        )
+        return next((each for each in found.items if each.id == dataset.id), None)
 
     def detail(self, row: Row, told: Told, width: int) -> Content:
         counts, glyphs = row.data.counts, self.sophia.glyphs
@@ -103,6 +122,7 @@ class DatasetsScreen(DetailScreen):
             if counts.get(each)
         )
         parts.append(split + "\n")
+        parts += _life_parts(told.version)
         parts += self._reasons(counts, width)
         parts += _files(told.manifest, width, glyphs)
         parts += _steps(told.manifest, width, glyphs)
@@ -193,6 +213,27 @@ class DatasetsScreen(DetailScreen):
             self.sophia.show(InspectionScreen(self.sophia, {}))
             return True
         return super().act(name)
+
+
+def _life_parts(version: Any) -> list[Part]:
+    if version is None:
+        return []
+    parts: list[Part] = []
+    if version.notice:
+        parts.append((f"! {visible(version.notice)}\n", "bold $warning"))
+    tags = [
+        _("{tag} (protected)").format(tag=each) if each in version.protected else each
+        for each in version.tags
+    ]
+    found = pairs(
+        [
+            (_("Tags"), ", ".join(tags)),
+            (_("Size"), version.size),
+            (_("Jobs on it"), ", ".join(version.jobs)),
+            (_("Models of it"), ", ".join(version.models)),
+        ]
+    )
+    return [*parts, "\n", *found]
 
 
 def _count(counts: Mapping[str, int], name: str) -> str:

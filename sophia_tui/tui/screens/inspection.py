@@ -12,7 +12,13 @@ from textual.widget import Widget
 
 from sophia_tui.domain.context import CancelSignal, Progress
 from sophia_tui.i18n import N_, _, number
-from sophia_tui.services.inspect import Distribution, FoundIssue, InspectedFile, InspectOutput
+from sophia_tui.services.inspect import (
+    DestinationView,
+    Distribution,
+    FoundIssue,
+    InspectedFile,
+    InspectOutput,
+)
 from sophia_tui.services.views import key_word
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
@@ -30,6 +36,12 @@ if TYPE_CHECKING:
 _HEALTH = {"error": "problem", "warning": "attention", "note": "empty"}
 _SEVERITIES = {"error": N_("error"), "warning": N_("warning"), "note": N_("note")}
 _BAR = 24
+_VERDICT_HEALTH = {"ready": "ok", "after_preparing": "attention", "unfit": "problem"}
+_VERDICTS = {
+    "ready": N_("ready as it is"),
+    "after_preparing": N_("once it is prepared"),
+    "unfit": N_("not as it is"),
+}
 
 
 class InspectionScreen(DetailScreen):
@@ -59,8 +71,10 @@ class InspectionScreen(DetailScreen):
         yield from super().body()
 
     def columns(self) -> Sequence[tuple[str, int]]:
-        shape = [("", 1), (_("What"), 27), (_("Rows"), 10)]
-        return shape if self.wide else [*shape, ("", max(10, self.room - 38 - 8))]
+        if self.wide:
+            return [("", 1), (_("What"), 27), (_("Rows"), 10)]
+        shape = [("", 1), (_("What"), 34), (_("Rows"), 9)]
+        return [*shape, ("", max(10, self.room - 44 - 8))]
 
     async def rows_of(self) -> InspectOutput:
         if self._first is not None:
@@ -91,6 +105,10 @@ class InspectionScreen(DetailScreen):
 
     def to_rows(self, data: InspectOutput) -> list[Row]:
         rows = [Row("summary", self._cells("ok", _("All together"), data.rows, _("rows")), data)]
+        for place in data.destinations:
+            health = _VERDICT_HEALTH.get(place.verdict, "unknown")
+            cells = self._cells(health, place.name, None, _verdict(place))
+            rows.append(Row(f"destination {place.destination}", cells, place))
         for each in data.files:
             name = each.file.rsplit("/", 1)[-1]
             health = "ok" if each.usable == each.rows else "attention"
@@ -129,12 +147,27 @@ class InspectionScreen(DetailScreen):
             parts = self._summary(row.data, width)
         elif isinstance(row.data, InspectedFile):
             parts = _file(row.data)
+        elif isinstance(row.data, DestinationView):
+            parts = self._destination(row.data)
         elif isinstance(row.data, FoundIssue):
             parts = self._issue(row.data)
         else:
             name, section = row.data
             parts = [(key_word(name), "bold"), "\n", *plain_parts(section, width)]
         return Content.assemble(*parts)
+
+    def _destination(self, found: DestinationView) -> list[Part]:
+        health = _VERDICT_HEALTH.get(found.verdict, "unknown")
+        sign = self.sophia.glyphs.health[health]
+        parts: list[Part] = [
+            (visible(found.name), "bold"),
+            "\n",
+            (f"{sign} {_verdict(found)}\n", words.STYLES[health]),
+        ]
+        for heading, sentences in ((_("Why"), found.why), (_("What to do"), found.todo)):
+            if sentences:
+                parts += [*title(heading), *(f"{visible(each)}\n" for each in sentences)]
+        return parts
 
     def _issue(self, found: FoundIssue) -> list[Part]:
         health = _health(found)
@@ -179,7 +212,8 @@ class InspectionScreen(DetailScreen):
         return [
             each
             for each in super().footer()
-            if each.target != "act.look_into" or self._place() is not None
+            if (each.target != "act.look_into" or self._place() is not None)
+            and (each.target != "act.everything" or not self.request.get("everything"))
         ]
 
     def _place(self) -> dict[str, Any] | None:
@@ -202,6 +236,8 @@ class InspectionScreen(DetailScreen):
         declared = self.sophia.dispatcher.registry.get(operation)
         fields = declared.input.model_fields
         found = {"path": path} if path and "path" in fields else {}
+        if "everything" in fields and self.request.get("everything"):
+            found["everything"] = True
         place = self._place()
         if place and "file" in fields:
             found["file"] = place["file"]
@@ -213,6 +249,12 @@ class InspectionScreen(DetailScreen):
         if name == "back" and self.running is not None and not self.opened:
             self.running.request()
             return False  # and leave: there is nothing to look at without the report
+        if name == "everything":
+            self.request["everything"] = True
+            self.state, self.data = "loading", None
+            self._draw_all()
+            self.refresh_now()
+            return True
         if name == "look_into":
             place = self._place()
             if place is None:
@@ -223,6 +265,10 @@ class InspectionScreen(DetailScreen):
                 self.sophia.show(BrowserScreen(self.sophia, place))
             return True
         return super().act(name)
+
+
+def _verdict(found: DestinationView) -> str:
+    return visible(_(_VERDICTS.get(found.verdict, found.verdict)))
 
 
 def _health(found: FoundIssue) -> str:
