@@ -103,7 +103,7 @@ async def test_a_wrong_step_and_two_recipes_are_refused_before_anything_is_read(
     with pytest.raises(UsageError, match="D543") as refused:
         await service.clean(context(), CleanInput(step=["normalize"]))
     assert "normalise" in refused.value.remedy
-    with pytest.raises(UsageError, match="D549"):
+    with pytest.raises(UsageError, match="D540"):
         await service.clean(context(), CleanInput(step=["redact"], recipe="x.yaml"))
     with pytest.raises(DataError, match="D306"):
         await service.clean(context(), CleanInput(recipe="/nowhere.yaml"))
