@@ -121,6 +121,7 @@ class QualityGateService:
         N_("Hold a data set to the quality gate: examples, topics, balance, answers, copies."),
         target="dataset",
         positional=("dataset",),
+        detaches=True,
     )
     async def gate(self, context: Context, request: GateInput) -> GateReport:
         """Raises NotFoundError D571 (no file), D573 (no version), RefusedError D572, DataError
