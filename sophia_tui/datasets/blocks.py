@@ -155,6 +155,12 @@ class Collector(Protocol):
         """What is told in the end, as plain data."""
 
 
+def roles_of(example: Example | Pair) -> tuple[str, ...]:
+    """Turn by turn; of a pair those of the prompt, and one answer."""
+    roles = tuple(message.role for message in example.messages)
+    return (*roles, "assistant") if isinstance(example, Pair) else roles
+
+
 def read_block(data: bytes) -> Block:
     """The block of some whole lines, by the slow and strict reader that is the authority."""
     reader = LineReader(BytesIO(data), listed=None)
@@ -169,10 +175,8 @@ def read_block(data: bytes) -> Block:
             example = formats.convert(line.value, lambda code, at=number: reader.note(code, at))  # type: ignore[misc]
             row = BlockRow(line.number, line.raw, example)
             rows.append(row)
-            roles = tuple(message.role for message in example.messages)
-            if isinstance(example, Pair):
-                roles += ("assistant",)
-            block.shape.add(str(formats.form_of(line.value)), roles, sum(map(len, row.texts)))
+            form = str(formats.form_of(line.value))
+            block.shape.add(form, roles_of(example), sum(map(len, row.texts)))
         except Unusable as unusable:
             block.unusable.append((line.number, unusable.problem))
     block.notes = reader.notes

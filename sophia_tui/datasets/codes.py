@@ -129,7 +129,6 @@ REASONS: dict[str, str] = {
     "nearly_same": N_("Says nearly the same as another example."),
     "answer_cut": N_("The answer was cut at the most tokens."),
     "answer_refused": N_("The provider refused to answer."),
-    "refused": N_("The provider refused to answer."),
     "near_duplicate": N_("Nearly the same as line {first_line} of {first_file}, which is kept."),
     "leakage": N_("Stands in the evaluation set too: line {eval_line} of {eval_file}."),
     "balance": N_("More of its category than the balance allows."),

@@ -1,18 +1,22 @@
 r"""Reads most lines of training data many times as fast as `blocks.read_block`, with its results.
 
 Lines of the usual layout of chats are told by one pattern, many at a time (`layouts`). A line that
-is plainly a good one of another common form is decoded straight into a typed struct. Every other
-goes to the slow reader, which is the authority. What the structs would let through:
+is plainly a good one of another common form is decoded straight into a typed struct, and one that
+is plainly an object is parsed fast and converted as all are. Every other goes to the slow reader,
+which is the authority. What is looked for, since msgspec would let it through:
 
 - a key that stands twice: each key and each text has two quotes that are not escaped. Where there
   are more of them than what was decoded accounts for, something was there twice;
 - NUL written as `\u0000`, texts of white space alone, special tokens: looked for in the texts.
 
-msgspec itself refuses what else is no JSON, halves of surrogate pairs and invalid UTF-8 in texts.
+msgspec itself refuses what else is no JSON, halves of surrogate pairs and invalid UTF-8; numbers
+that it may read otherwise than Python go to the slow reader.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any, Literal, overload
 
 import msgspec
@@ -21,7 +25,7 @@ import re2
 import xxhash
 
 from sophia_tui.datasets import formats
-from sophia_tui.datasets.blocks import Block, BlockRow, Run, Shape, listed, read_block
+from sophia_tui.datasets.blocks import Block, BlockRow, Run, Shape, listed, read_block, roles_of
 from sophia_tui.datasets.codes import Unusable
 from sophia_tui.datasets.layouts import LATIN, USUAL, Layout
 from sophia_tui.datasets.reader import MAX_LINE_BYTES, Note
@@ -29,11 +33,14 @@ from sophia_tui.domain.datasets import Example, Message, Pair
 
 _Role = Literal["system", "developer", "user", "assistant"]
 _DEEPEST = 50
+_EXACT = 2.0**53
 #: Role, type and value of a weight that says what its absence does.
 _WEIGHTED = ("assistant", int, 1)
 
 #: The roles of a line, its texts, and how many quotes it is written with that are not escaped.
 Said = tuple[tuple[str, ...], Sequence[str], int]
+#: The form of a row, its roles and characters.
+_Told = tuple[str, tuple[str, ...], int]
 
 
 class _Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -113,8 +120,8 @@ def _quotes(value: Any, depth: int) -> int | None:
     """How many quotes a value is written with; None where the slow reader must look at it."""
     if isinstance(value, str):
         return 2
-    if isinstance(value, float):
-        return 0 if abs(value) < float("inf") else None
+    if isinstance(value, float):  # a whole number of many digits comes as one, too
+        return 0 if abs(value) < _EXACT else None
     if not isinstance(value, dict | list):
         return 0
     if depth > _DEEPEST:
@@ -191,7 +198,7 @@ class FastReader:
         match = self._layout.pattern.match
         at = number = good = skip = failed = 0
         token = _token(data, 0)
-        told: list[tuple[str, tuple[str, ...], int]] = []
+        told: list[_Told] = []
         while at < len(data):
             if at >= good and not skip and SHORT_RUN <= len(data) - at <= MAX_LINE_BYTES:
                 found = match(data, at)
@@ -208,9 +215,8 @@ class FastReader:
                 number += 1
                 skip = max(skip - 1, 0)
                 raw = data[at:end].removesuffix(b"\n")
-                said = self._line(block, number, at, raw, token < end)
-                if said is not None:
-                    told.append((self._form, said[0], sum(map(len, said[1]))))
+                if row := self._line(block, number, at, raw, token < end):
+                    told.append(row)
             at = end
         block.lines = number
         _count(block.shape, told)
@@ -232,19 +238,42 @@ class FastReader:
 
     def _line(
         self, block: Block, number: int, at: int, raw: bytes, suspicious: bool
-    ) -> Said | None:
-        """What one line says, yet to be counted; None where it was read slowly."""
+    ) -> _Told | None:
+        """What is to be counted of one line; None where it is no row, or was read slowly."""
         line = raw.removesuffix(b"\r")
-        said = None if len(line) > MAX_LINE_BYTES else self._say(line)
-        if said is None or not _sound(line, said, suspicious):
+        if len(line) > MAX_LINE_BYTES:
             self._slowly(block, number, at, raw)
             return None
+        said = self._say(line)
+        if said is None or not _sound(line, said, suspicious):
+            record = _parsed(line)
+            if record is None:
+                self._slowly(block, number, at, raw)
+                return None
+            if line is not raw:
+                _note(block, "crlf", number)
+            return self._converted(block, number, at, line, record)
+        roles, texts, _quotes = said
         if line is not raw:
             _note(block, "crlf", number)
-        self._print(block, number, at, self._layout.write(said[0], said[1]))
+        self._print(block, number, at, self._layout.write(roles, texts))
         if self._keep:
             _made(block).append((number, line, said))
-        return said
+        return self._form, roles, sum(map(len, texts))
+
+    def _converted(
+        self, block: Block, number: int, at: int, line: bytes, record: dict[str, Any]
+    ) -> _Told | None:
+        try:
+            example = formats.convert(record, lambda code: _note(block, code, number))
+        except Unusable as unusable:
+            block.unusable.append((number, unusable.problem))
+            return None
+        self._print(block, number, at, self._canonical(example))
+        row = BlockRow(number, line, example)
+        if self._keep:
+            _made(block).append(row)
+        return str(formats.form_of(record)), roles_of(example), sum(map(len, row.texts))
 
     def _say(self, line: bytes) -> Said | None:
         """What a line of a known form says; the form of the line before is tried first."""
@@ -282,14 +311,20 @@ class FastReader:
 
     def _canonical(self, example: Example | Pair) -> bytes:
         """The line of the layout where that can say it, else the canonical one."""
-        roles = tuple(message.role for message in example.messages)
-        texts = tuple(message.content for message in example.messages)
-        if example == Example(tuple(map(Message, roles, texts))):
-            return self._layout.write(roles, texts)
+        plain = type(example) is Example and _EXAMPLE_MORE(example) == _NO_MORE[0]
+        if plain and all(_MESSAGE_MORE(each) == _NO_MORE[1] for each in example.messages):
+            roles = [message.role for message in example.messages]
+            return self._layout.write(roles, [message.content for message in example.messages])
         return formats.encode(example)
 
 
 _MOST_SKIPPED = 255
+# what a chat has besides roles and texts: where it is nothing, the layout can say it
+_EXAMPLE_MORE = attrgetter(*[each.name for each in fields(Example) if each.name != "messages"])
+_MESSAGE_MORE = attrgetter(
+    *[each.name for each in fields(Message) if each.name not in ("role", "content")]
+)
+_NO_MORE = (_EXAMPLE_MORE(Example(())), _MESSAGE_MORE(Message("", "")))
 #: Bytes of lines that are read faster one by one.
 SHORT_RUN = 1 << 14
 
@@ -307,7 +342,7 @@ def _note(block: Block, code: str, number: int) -> None:
 _SIGNS = {"chat": b'"messages"', "question_answer": b'"question"', "instruction": b'"instruction"'}
 
 
-def _count(shape: Shape, told: list[tuple[str, tuple[str, ...], int]]) -> None:
+def _count(shape: Shape, told: list[_Told]) -> None:
     """Forms, roles and characters of rows, many at once."""
     shape.forms.update([form for form, _roles, _size in told])
     shape.characters.update([size for _form, _roles, size in told])
@@ -346,6 +381,23 @@ def _sound(line: bytes, said: Said, suspicious: bool) -> bool:
     if suspicious or b"\\u" in line:
         return not any(map(_refused, texts))
     return True
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """What is on a line that plainly is an object of JSON; None where that is to be looked at."""
+    try:
+        record = _decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not isinstance(record, dict):
+        return None
+    quotes = _quotes(record, 0)
+    if quotes is None or (line.count(b'"') != quotes and _delimiters(line) != quotes):
+        return None
+    return record
+
+
+_decode = msgspec.json.Decoder().decode
 
 
 def _refused(text: str) -> bool:

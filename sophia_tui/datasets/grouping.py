@@ -36,7 +36,7 @@ class Planner:
 
     def __init__(self) -> None:
         self._order = array("Q")
-        self._sizes = array("Q")
+        self._sizes = array("L")
         self._strata = array("L")
         self._across: dict[int, int] = {}
 
@@ -122,14 +122,62 @@ def joined_path(folder: Path) -> Path:
     return folder / "joined"
 
 
-def join(folder: Path, bonds: Iterable[Path]) -> bool:
-    """Find the groups that hang together by files of pairs of places, for `Joined`. Whether there
-    are any. The least place of those that hang together is the place of all."""
-    ends = array("Q")
-    for path in bonds:
-        if path.exists():
-            with path.open("rb") as stream:
-                ends.frombytes(stream.read())
+class Bonds:
+    """What rows have in common besides their own place, as pairs: the row's place, and that of
+    something else that other rows may have, too. Written in buckets by the second."""
+
+    def __init__(self, folder: Path, spool: int) -> None:
+        self._folder = folder
+        self._spool = spool
+        self._buckets: dict[int, array[int]] = {}
+        self._waiting = 0
+
+    def add(self, place: int, other: int) -> None:
+        bucket = self._buckets.setdefault(other >> _BUCKET_SHIFT, array("Q"))
+        bucket.extend((place, other))
+        self._waiting += 1
+        if self._waiting >= _KEPT_BACK:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was added so far. Raises OSError (disk full)."""
+        for number, bucket in self._buckets.items():
+            with _bonds_path(self._folder, number, self._spool).open("ab") as stream:
+                stream.write(bucket.tobytes())
+        self._buckets.clear()
+        self._waiting = 0
+
+
+#: Bonds are written in 64 buckets; so many are kept back.
+_BUCKET_SHIFT = 58
+_KEPT_BACK = 200_000
+
+
+def _bonds_path(folder: Path, bucket: int, spool: int) -> Path:
+    return folder / f"bonds-{bucket:02}-{spool}"
+
+
+def _edges(folder: Path, spools: int) -> "array[int]":
+    """Pairs of places of rows that have something in common; what only one place has is no bond."""
+    edges = array("Q")
+    for bucket in range(1 << (64 - _BUCKET_SHIFT)):
+        firsts: dict[int, int] = {}
+        for spool in range(spools):
+            path = _bonds_path(folder, bucket, spool)
+            if not path.exists():
+                continue
+            pairs = array("Q", path.read_bytes())
+            for place, other in zip(pairs[::2], pairs[1::2], strict=True):
+                first = firsts.setdefault(other, place)
+                if first != place:
+                    edges.extend((first, place))
+    return edges
+
+
+def join(folder: Path, spools: int) -> bool:
+    """Find the groups that hang together by the bonds that were written, for `Joined`. Whether
+    there are any. The least place of those that hang together is the place of all."""
+    ends = _edges(folder, spools)
     if not ends:
         return False
     places = array("Q", sorted(set(ends)))

@@ -12,6 +12,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ _MOST_EXCHANGED = 6
 _MOST_KEYS = 64
 _MASK = (1 << 64) - 1
 _ODD = 0x9E3779B97F4A7C15
-_RANK_BYTES = 96  # what is held for a row besides its words
+_ROW_BYTES = 200  # what is held for a row besides its words
 _BYTES_A_WORD = 6
 
 
@@ -59,7 +60,7 @@ def text_of(example: Example | Pair) -> str:
 def memory_needed(rows: int, size: int) -> int:
     """About how many bytes a search takes at most, in all processes together."""
     words = size // _BYTES_A_WORD
-    return 160_000_000 + rows * _RANK_BYTES + words * 28
+    return 180_000_000 + rows * _ROW_BYTES + words * 50
 
 
 def find_near(
@@ -98,9 +99,14 @@ def sum_of(words: Iterable[str]) -> int:
     total, last = 0, ""
     for word in words:
         if word != last or any(sign.isdecimal() for sign in word):
-            total += sum(_hash(said) for said in wording.says(word))
+            total += _sum_of_word(word)
         last = word
     return total & _MASK
+
+
+@lru_cache(1 << 16)
+def _sum_of_word(word: str) -> int:
+    return sum(_hash(said) for said in wording.says(word))
 
 
 class _Words:

@@ -278,7 +278,7 @@ class Preparation:
         for step, told in cleaned.told.items():
             self.told.setdefault(step, Counter()).update(told)
         if cleaned.lot:
-            self.rejections.absorb(cleaned.lot, follows=True)
+            self.rejections.absorb(cleaned.lot, follows=not self.request.version)
 
     # --- sift, split, write ---
 
@@ -335,8 +335,7 @@ class Preparation:
         return not compared and NEAR not in self.request.group
 
     def _join(self) -> None:
-        spools = range(self.work.spools)
-        grouping.join(self.scratch, (worker.joins_path(self.scratch, each) for each in spools))
+        grouping.join(self.scratch, self.work.spools)
 
     def _write(self, cuts: Cuts, kept: int) -> Written:
         done = 0

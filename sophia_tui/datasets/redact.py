@@ -70,18 +70,22 @@ def settings(pseudonyms: Pseudonyms | None = None) -> dict[str, Any]:
 
 
 def redact(
-    example: Example | Pair, row: bytes, pseudonyms: Pseudonyms | None = None
+    example: Example | Pair,
+    row: bytes,
+    pseudonyms: Pseudonyms | None = None,
+    rounds: int = _ROUNDS,
 ) -> tuple[Example | Pair, Counter[str]]:
     """The example without personal data, and how many values were replaced, by kind.
 
     `row` is the example's canonical line, looked at first because most hold nothing. Redacting what
     was redacted already changes nothing; placeholders that the text holds already keep theirs.
+    With one of `rounds` only what is found at first sight is replaced: enough to count.
     Contents, content parts, names, tools, arguments of tool calls and the critique are looked at.
     """
     counts: Counter[str] = Counter()
     if not may_hold(row):
         return example, counts
-    record = _Record(pseudonyms, PLACEHOLDER.findall(row.decode("utf-8", "replace")))
+    record = _Record(pseudonyms, PLACEHOLDER.findall(row.decode("utf-8", "replace")), rounds)
     messages = tuple(record.message(each) for each in example.messages)
     tools = tuple(record.values(tool, numbers=False) for tool in example.tools)
     if isinstance(example, Pair):
@@ -96,9 +100,12 @@ def redact(
 class _Record:
     """The placeholders of one record, by kind and value; and what was replaced in it."""
 
-    def __init__(self, pseudonyms: Pseudonyms | None, standing: Iterable[tuple[str, str]]) -> None:
+    def __init__(
+        self, pseudonyms: Pseudonyms | None, standing: Iterable[tuple[str, str]], rounds: int
+    ) -> None:
         self.counts: Counter[str] = Counter()
         self._pseudonyms = pseudonyms
+        self._rounds = rounds
         self._last: Counter[str] = Counter()
         self._given: dict[tuple[Kind, str], str] = {}
         for word, number in standing:
@@ -131,7 +138,7 @@ class _Record:
     def text(self, text: str, said_before: str = "") -> str:
         """`said_before` is context: it helps to tell what a value is, and is left out again."""
         # What stood beside a value may show itself once the value is gone, so look again.
-        for _round in range(_ROUNDS):
+        for _round in range(self._rounds):
             shift = len(said_before)
             findings = [each for each in find(said_before + text) if each.start >= shift]
             if not findings:

@@ -17,7 +17,8 @@ import msgspec
 from sophia_tui.datasets import dedupe, redact
 from sophia_tui.datasets.clean import Item
 from sophia_tui.datasets.codes import Unusable
-from sophia_tui.datasets.personal import find, may_hold
+from sophia_tui.datasets.personal import may_hold
+from sophia_tui.datasets.personal_kinds import Kind
 from sophia_tui.datasets.sources import unreadable
 
 #: Changes a row or leaves it; returns what is counted. Raises Unusable if the row must leave.
@@ -140,10 +141,17 @@ class Redact(Step):
 # --- issues ---
 
 
+#: Issues that an inspection finds in the texts of a row, told by the same codes.
+_PERSONAL = frozenset({"personal_data", "secret"})
+
+
 def _issues(item: Item, asked: frozenset[str]) -> set[str]:
     found = set(item.notes)
-    if "personal" in asked and may_hold(item.row) and any(find(text) for _role, text in item.texts):
-        found.add("personal")
+    if asked & _PERSONAL:
+        counts = redact.redact(item.example, item.row)[1]
+        secrets = counts.pop(Kind.SECRET.value, 0)
+        found |= {"secret"} if secrets else set()
+        found |= {"personal_data"} if counts else set()
     return found & asked
 
 

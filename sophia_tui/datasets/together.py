@@ -12,12 +12,13 @@ from typing import Any
 
 import msgspec
 
+from sophia_tui.datasets import grouping
 from sophia_tui.datasets.codes import Problem
 from sophia_tui.datasets.dedupe import HEAD, Head, PartReader
 from sophia_tui.datasets.rejections import Rejections
 from sophia_tui.datasets.steps import Balance, NearDuplicates, category
 from sophia_tui.datasets.tasks import Tell
-from sophia_tui.datasets.worker import Work, append, joins_path, kept_heads, kept_path
+from sophia_tui.datasets.worker import Work, kept_heads, kept_path
 from sophia_tui.errors import DataError
 from sophia_tui.i18n import _
 
@@ -117,12 +118,13 @@ class NearSearch:
         return {number: head for number, _part, head in self._numbered() if number in wanted}
 
     def _bind(self, kept_of: dict[int, int], kept: dict[int, Head]) -> None:
-        bonds = array("Q")
+        bonds = grouping.Bonds(self._folder, 0)
         for number, _part, head in self._numbered():
             if number in kept_of:
-                bonds.extend((kept[kept_of[number]].place, head.place))
-        if bonds:
-            append(joins_path(self._folder, 0), bonds.tobytes())
+                place = kept[kept_of[number]].place
+                bonds.add(place, place)
+                bonds.add(head.place, place)
+        bonds.flush()
 
 
 def _text(row: bytes) -> str:

@@ -7,8 +7,7 @@ Nothing here knows records or files. A word that is not known stands for itself.
 import re
 import unicodedata
 from collections.abc import Sequence
-from functools import cache
-from itertools import pairwise
+from functools import cache, lru_cache
 
 #: Raised with anything here that changes what is found to be nearly the same.
 VERSION = 1
@@ -19,6 +18,8 @@ TOKEN = re.compile(
     r"[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['\u2019][^\W_]+)*|[.!?]+"
 )
 
+#: Words of which it is remembered what they say.
+_REMEMBERED = 1 << 16
 _ACCENTS = re.compile("[\u0300-\u036f]+")
 _GROUPED = re.compile(r"\d{1,3}(?:([.,])\d{3})(?:\1\d{3})*(?:[.,](\d{1,2}))?")
 _DECIMAL = re.compile(r"(\d+)[.,](\d{1,2})")
@@ -445,6 +446,7 @@ def _same() -> dict[str, str]:
     return {word: head for word, head in heads.items() if word not in twice}
 
 
+@lru_cache(_REMEMBERED)
 def fold(word: str) -> str:
     """Without case, accents and Unicode's other forms of one letter. Currencies in capitals."""
     if word.isascii():
@@ -453,6 +455,7 @@ def fold(word: str) -> str:
     return _ACCENTS.sub("", plain)
 
 
+@lru_cache(_REMEMBERED)
 def says(word: str) -> tuple[str, ...]:
     """What a folded word says, in words that mean the same for all who write them differently;
     nothing for courtesy and small words."""
@@ -506,7 +509,7 @@ def composed(text: str) -> str:
 def words_of(text: str) -> list[str]:
     """The folded words of a text in their order, courtesies of several words left out."""
     words = [fold(token) for token in TOKEN.findall(composed(text)) if token[0] not in ".!?"]
-    if not any(one in STARTS and two in SECONDS for one, two in pairwise(words)):
+    if MARKS.isdisjoint(words):
         return words
     kept: list[str] = []
     at = 0

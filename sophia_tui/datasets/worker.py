@@ -3,7 +3,6 @@ spool, sift parts of it, and write parts of a version. Jobs and answers are smal
 """
 
 import os
-from array import array
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from sophia_tui.datasets import dedupe, personal_gate, split
 from sophia_tui.datasets.clean import FastReader, Item, read_strict
 from sophia_tui.datasets.codes import Problem, Unusable
 from sophia_tui.datasets.dedupe import GROUP_AT, HEAD, Head, PartReader, SpoolWriter, digest_of
-from sophia_tui.datasets.grouping import Cuts, Joined
+from sophia_tui.datasets.grouping import Bonds, Cuts, Joined
 from sophia_tui.datasets.provenance import Provenance
 from sophia_tui.datasets.ranges import Range
 from sophia_tui.datasets.reader import MAX_LINE_BYTES, Line, LineReader, Note
@@ -111,14 +110,12 @@ class Worker:
         self._number = number
         self._fast = FastReader()
         self._middles: dict[tuple[str, int], bytes] = {}
-        self._joins = array("Q")
+        self._bonds = Bonds(self._folder, number)
 
     def end(self) -> None:
         """Write what was kept back. Raises OSError (disk full)."""
         self._spool.flush()
-        if self._joins:
-            append(joins_path(self._folder, self._number), self._joins.tobytes())
-            del self._joins[:]
+        self._bonds.flush()
 
     def release(self) -> None:
         """Let go of open files."""
@@ -239,10 +236,12 @@ class Worker:
             keys += split.ids_of_source(row, work.group)
         if not keys:
             keys.append("\0row\0" + digest_of(item.row).hex())
-        places = [split.place_of(work.seed, key) for key in keys]
-        for other in places[1:]:
-            self._joins.extend((places[0], other))
-        return places[0]
+        place, *others = [split.place_of(work.seed, key) for key in keys]
+        for other in others:
+            self._bonds.add(place, other)
+        if "question" not in work.group:  # its place may be what another row is bound to
+            self._bonds.add(place, place)
+        return place
 
     # --- preview ---
 
@@ -383,11 +382,6 @@ def kept_heads(folder: Path, part: int) -> Iterator[Head]:
 def _line_notes(raw: bytes) -> tuple[str, ...]:
     notes = ("crlf",) if raw.endswith(b"\r") else ()
     return (*notes, "bom") if raw.startswith(b"\xef\xbb\xbf") else notes
-
-
-def joins_path(folder: Path, spool: int) -> Path:
-    """Bonds between groups: pairs of places."""
-    return folder / f"joins-{spool}"
 
 
 def bucket_path(folder: Path, bucket: int, spool: int) -> Path:

@@ -7,6 +7,7 @@ they were.
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -78,7 +79,6 @@ class NearList(Output):
     total: int = Field(title=N_("Clusters"))
     others: int = Field(title=N_("Near-duplicates"))
     items: list[NearCluster] = Field(title=N_("Clusters"))
-    kept: bool = Field(title=N_("Shown from the cache"))
 
 
 class DifferenceView(Output):
@@ -106,7 +106,6 @@ class ContradictionList(Output):
     rows: int = Field(title=N_("Rows"))
     total: int = Field(title=N_("Contradictions"))
     items: list[ContradictionView] = Field(title=N_("Contradictions"))
-    kept: bool = Field(title=N_("Shown from the cache"))
 
 
 _KINDS = {
@@ -142,7 +141,6 @@ class NearService:
             total=counts["found"],
             others=counts["others"],
             items=items,
-            kept=found.kept,
         )
 
     @operation(
@@ -156,20 +154,17 @@ class NearService:
         found = await self._found(context, request, _CONTRADICTIONS)
         items = [_contradiction(each, found.names) for each in found.items]
         counts = found.counts
-        return ContradictionList(
-            rows=counts["rows"], total=counts["found"], items=items, kept=found.kept
-        )
+        return ContradictionList(rows=counts["rows"], total=counts["found"], items=items)
 
     async def _found(self, context: Context, request: NearInput, name: str) -> "_Found":
         import asyncio
 
         files = await asyncio.to_thread(self._files, context, request)
         folder = self._paths.inspections / f"{name}-{_key(name, files)}"
-        kept = (folder / "counts.json").is_file()
-        if not kept:
+        if not (folder / "counts.json").is_file():
             await asyncio.to_thread(_ask, context, files)
             await self._search(context, name, files, folder)
-        return await asyncio.to_thread(_read, folder, request, kept, [each.name for each in files])
+        return await asyncio.to_thread(_read, folder, request, [each.name for each in files])
 
     def _files(self, context: Context, request: NearInput) -> Sequence[Path]:
         from sophia_tui.datasets.sources import select
@@ -227,14 +222,11 @@ class NearService:
                 shutil.rmtree(each.parent, ignore_errors=True)
 
 
+@dataclass(frozen=True)
 class _Found:
-    def __init__(
-        self, counts: dict[str, int], items: list[dict[str, Any]], names: list[str], kept: bool
-    ) -> None:
-        self.counts = counts
-        self.items = items
-        self.names = names
-        self.kept = kept
+    counts: dict[str, int]
+    items: list[dict[str, Any]]
+    names: list[str]
 
 
 def _state(name: str, files: Sequence[Path]) -> dict[str, Any]:
@@ -286,13 +278,13 @@ def _ask(context: Context, files: Sequence[Path]) -> None:
         )
 
 
-def _read(folder: Path, request: NearInput, kept: bool, names: list[str]) -> _Found:
+def _read(folder: Path, request: NearInput, names: list[str]) -> _Found:
     from itertools import islice
 
     counts = json.loads((folder / "counts.json").read_bytes())
     with (folder / "found.jsonl").open("rb") as stream:
         lines = islice(stream, request.offset, request.offset + request.limit)
-        return _Found(counts, [json.loads(line) for line in lines], names, kept)
+        return _Found(counts, [json.loads(line) for line in lines], names)
 
 
 def _where(place: dict[str, Any], names: list[str]) -> str:

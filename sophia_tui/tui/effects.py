@@ -27,6 +27,10 @@ async def effect_of(
         return await _stop(sophia, str(request["name"]))
     if operation.name == "setup.prune":
         return _pruned(await sophia.call(operation.name, request, dry_run=True))
+    if operation.name == "datasets.delete":
+        return _version(await sophia.call(operation.name, request, dry_run=True))
+    if operation.name == "prepare.forget":
+        return _forgotten(await sophia.call(operation.name, request, dry_run=True))
     if operation.dry_run:
         await sophia.call(operation.name, request, dry_run=True)
     return []
@@ -78,6 +82,33 @@ def _pruned(plan: Any) -> list[str]:
         told.append(f"  {visible(what)}: {number(len(mine))}, {size}")
     if plan.kept:
         told.append(_("Would be kept: {count}").format(count=number(len(plan.kept))))
+    return [*told, _("The dry run lists each of them.")]
+
+
+def _version(plan: Any) -> list[str]:
+    """How large the version is, and what was made of it."""
+    told = [
+        _("Would be removed for good: {size} in {folder}").format(
+            size=plan.size, folder=visible(plan.folder)
+        )
+    ]
+    made = {_("Jobs on it"): plan.jobs, _("Models of it"): plan.models, _("Tags"): plan.tags}
+    told += [f"{title}: {visible(', '.join(each))}" for title, each in made.items() if each]
+    return [*told, *(visible(each) for each in plan.kept_by)]
+
+
+def _forgotten(plan: Any) -> list[str]:
+    """In how many versions how many rows are theirs, and what is left to do elsewhere."""
+    rows = sum(each.rows for each in plan.versions)
+    told = [
+        _("Rows of the person: {rows}, in {versions} versions.").format(
+            rows=number(rows), versions=number(len(plan.versions))
+        ),
+        _("Models trained on them: {models}").format(
+            models=visible(", ".join(plan.models)) or number(0)
+        ),
+        _("Other places that hold them, or may: {count}").format(count=number(len(plan.elsewhere))),
+    ]
     return [*told, _("The dry run lists each of them.")]
 
 

@@ -10,6 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+#: Searches that take more memory, and have benchmarks of their own.
+ALIKE = ("near", "contradictions")
+
 
 def _tell(stage: str, done: int, total: int | None) -> None:
     """Nobody listens."""
@@ -52,7 +55,8 @@ def main() -> None:
     elif what == "personal":
         print(inspected(path, tuple(name for name in ("personal", "secrets") if name in PROBES)))
     else:
-        print(inspected(path, tuple(PROBES) if what == "everything" else ()))
+        everything = tuple(name for name in PROBES if name not in ALIKE)
+        print(inspected(path, everything if what == "everything" else ()))
 
 
 if __name__ == "__main__":

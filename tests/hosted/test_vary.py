@@ -16,6 +16,7 @@ import pytest
 
 from sophia_tui.datasets import constitutional
 from sophia_tui.domain.context import CancelSignal, Context, Face, Role
+from sophia_tui.domain.protocols import Store
 from sophia_tui.errors import (
     CancelledError,
     ConflictError,
@@ -28,9 +29,11 @@ from sophia_tui.errors import (
 )
 from sophia_tui.paths import Paths
 from sophia_tui.providers.chat import OpenAIChat
+from sophia_tui.services.prepare import PrepareInput, PrepareService
 from sophia_tui.services.prices import ChatPrice, load_prices
 from sophia_tui.services.vary import VaryInput, VaryOutput, VaryService
 from sophia_tui.settings import load
+from sophia_tui.wiring import SystemClock
 from tests.hosted.chat_server import KEY, ChatServer, asked_for, good_variation, refusal
 
 CONTEXT = Context("ana", Face.CLI, Role.OPERATOR)
@@ -129,6 +132,23 @@ async def test_beyond_one_round_examples_are_asked_for_again(service: VaryServic
     done = await vary(service, target=75)
     assert (done.made, done.complete) == (75, True)
     assert sum(each["id"].endswith("_2") for each in rows(done.file)) == 15
+
+
+async def test_an_example_and_its_variations_stay_on_one_side_of_a_split(
+    service: VaryService, folder: Path, store: Store, paths: Paths
+) -> None:
+    await vary(service)
+    prepare = PrepareService(store.datasets, service._settings, paths, SystemClock())
+    made = await prepare.run(CONTEXT, PrepareInput(name="ethics", group=["example"]))
+    assert made.dataset.counts["rows_kept"] == 70
+    origins = rows(Path(made.dataset.folder) / "provenance.jsonl")
+    lines = {name: rows(folder / name) for name in {each["file"] for each in origins}}
+    sides: dict[str, set[str]] = {}
+    for each in origins:
+        record = lines[each["file"]][each["line"] - 1]
+        sides.setdefault(record.get("variation_of") or record["id"], set()).add(each["part"])
+    assert len(sides) == 10 and all(len(each) == 1 for each in sides.values())
+    assert {part for each in sides.values() for part in each} == {"train", "valid"}
 
 
 async def test_answers_that_break_a_rule_are_counted_by_it_and_asked_for_again(

@@ -125,7 +125,7 @@ async def test_the_base_of_the_settings_is_the_default(
 ) -> None:
     settings = load({"SOPHIA_STORE_URL": store_url, "FINETUNE_BASE": str(base)})
     desk = Desk(store, settings, paths)
-    assert (await desk.train.start(CONTEXT, TrainRequest())).base == str(base)
+    assert (await desk.train.start(CONTEXT, TrainRequest(accept_few=True))).base == str(base)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from sophia_tui.errors import (
     UsageError,
 )
 from sophia_tui.paths import Paths
+from sophia_tui.services.catalogue import registry
 from sophia_tui.services.datasets import DatasetReference, DatasetsService, RowsInput
 from sophia_tui.services.prepare import PrepareInput, PrepareService
 from sophia_tui.services.versions import (
@@ -43,6 +44,7 @@ from sophia_tui.services.versions import (
     VersionsService,
 )
 from sophia_tui.settings import Settings, load
+from sophia_tui.tui.effects import effect_of
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 CONTEXT = Context("ana", Face.CLI, Role.ADMIN)
@@ -445,3 +447,22 @@ async def test_the_records_of_a_source_row_are_found(prepare: Prepare, store: St
         assert (await rows.rows(CONTEXT, RowsInput(dataset="town", source=named))).items == []
     with pytest.raises(UsageError, match="D559"):
         await rows.rows(CONTEXT, RowsInput(dataset="town", source="qa_cache"))
+
+
+async def test_the_question_before_a_version_goes_says_what_was_made_of_it(
+    prepare: Prepare, service: VersionsService, store: Store
+) -> None:
+    version = await prepare(PAIRS)
+    await train_on(store, version, "succeeded", "ftjob-aaaaaaaaaaaa")
+    await store.models.add(Model("sophia-v1", ModelKind.ADAPTER, "base", NOW, None, version.id))
+
+    class Console:
+        async def call(self, name: str, request: Any, dry_run: bool) -> Any:
+            assert name == "datasets.delete"
+            return await service.delete(replace(YES, dry_run=dry_run), DeleteInput(**request))
+
+    operation = next(each for each in registry() if each.name == "datasets.delete")
+    told = await effect_of(Console(), operation, {"dataset": "town"})  # type: ignore[arg-type]
+    assert version.folder in told[0]
+    assert told[1:] == ["Jobs on it: ftjob-aaaaaaaaaaaa", "Models of it: sophia-v1"]
+    assert Path(version.folder).is_dir()

@@ -314,7 +314,8 @@ def test_what_normalising_uncovers_is_turned_away(house: House) -> None:
         ),
         ("drop:codes=crlf", b'{"question":"q","answer":"a"}\r', "dropped"),
         ("drop:codes=record_fields", qa("q", "a", other=1), "dropped"),
-        ("drop:codes=personal", qa("q", "ana@example.com"), "dropped"),
+        ("drop:codes=personal_data", qa("q", "ana@example.com"), "dropped"),
+        ("drop:codes=secret", qa("q", "ghp_" + "a1" * 18), "dropped"),
         (
             "language:keep=pt",
             qa("Please tell me when the order will be delivered to my house", "It is on its way."),

@@ -248,10 +248,15 @@ def _service(tmp_path: Path, found: InspectOutput) -> InspectionReportService:
 
 
 async def test_the_page_lies_with_the_reports_or_where_it_is_wanted(tmp_path: Path) -> None:
-    service = _service(tmp_path, _inspection(**SECTIONS))
+    verdict = DestinationView(
+        destination="local", name="Here", verdict="ready", why=[HOSTILE], todo=["Train."]
+    )
+    inspected = _inspection(**SECTIONS).model_copy(update={"destinations": [verdict]})
+    service = _service(tmp_path, inspected)
     kept = await service.report(CONTEXT, ReportInput())
     assert Path(kept.path).parent == tmp_path / "data" / "reports"
-    assert [each.destination for each in kept.destinations] == ["openai", "local", "constitutional"]
+    assert kept.destinations == [verdict]
+    assert "Train." in Path(kept.path).read_text("utf-8")
     wanted = tmp_path / "page.html"
     for _each in range(2):  # a page of ours is written over
         await service.report(CONTEXT, ReportInput(html=str(wanted)))

@@ -296,10 +296,12 @@ async def test_the_engine_ends_with_who_asked_and_the_next_one_sweeps(
     with program.stdout:
         assert program.stdout.readline() == b"begun\n"
         (engine,) = engines(program.pid)
+        workers = engines(engine)
         program.kill()
         program.wait()
-    while Path(f"/proc/{engine}").exists() and b"sophia" in _command(engine):
-        await asyncio.sleep(0.05)  # the test's own time limit ends this
+    for process in (engine, *workers):
+        while Path(f"/proc/{process}").exists() and b"sophia" in _command(process):
+            await asyncio.sleep(0.05)  # the test's own time limit ends this
     assert left_behind(paths) != []
     (data / "many.jsonl").unlink()
     output = await service.run(context(), PrepareInput())
