@@ -35,6 +35,17 @@ if TYPE_CHECKING:
 
 _HEALTH = {"error": "problem", "warning": "attention", "note": "empty"}
 _SEVERITIES = {"error": N_("error"), "warning": N_("warning"), "note": N_("note")}
+_SECTIONS = {
+    "near": N_("Near-duplicates"),
+    "contradictions": N_("Contradictions"),
+    "personal": N_("Personal data"),
+    "secrets": N_("Keys and passwords"),
+    "tokens": N_("Tokens"),
+    "languages": N_("Languages"),
+    "topics": N_("Topics"),
+    "answers": N_("Answers"),
+    "constitutional": N_("Constitutional examples"),
+}
 _BAR = 24
 _VERDICT_HEALTH = {"ready": "ok", "after_preparing": "attention", "unfit": "problem"}
 _VERDICTS = {
@@ -78,8 +89,7 @@ class InspectionScreen(DetailScreen):
 
     async def rows_of(self) -> InspectOutput:
         if self._first is not None:
-            found, self._first = self._first, None
-            return found
+            return self._first
         self.running = CancelSignal()
         told = ProgressText(self.sophia.glyphs)
 
@@ -98,6 +108,10 @@ class InspectionScreen(DetailScreen):
                 self.say("")
         report: InspectOutput = answer
         return report
+
+    def on_screen_suspend(self) -> None:
+        super().on_screen_suspend()
+        self._first = None  # files may be others when one comes back
 
     def on_unmount(self) -> None:
         if self.running is not None:
@@ -118,7 +132,7 @@ class InspectionScreen(DetailScreen):
             cells = self._cells(_health(found), found.code, found.count, found.reason)
             rows.append(Row(f"issue {found.code}", cells, found))
         for name, section in data.sections.items():
-            cells = self._cells("unknown", key_word(name), None, _("enter shows it"))
+            cells = self._cells("empty", _section(name), None, _("enter shows it"))
             rows.append(Row(f"section {name}", cells, (name, section)))
         return rows
 
@@ -138,7 +152,7 @@ class InspectionScreen(DetailScreen):
                 duplicates=number(data.duplicates),
             )
             if data.kept:
-                text += "   " + _("a kept report: the files are as they were")
+                text += "   " + _("a kept report")
         self.query_one("#where", Plate).draw(text)
 
     def detail(self, row: Row, told: Any, width: int) -> Content:
@@ -153,7 +167,7 @@ class InspectionScreen(DetailScreen):
             parts = self._issue(row.data)
         else:
             name, section = row.data
-            parts = [(key_word(name), "bold"), "\n", *plain_parts(section, width)]
+            parts = [(_section(name), "bold"), "\n", *plain_parts(section, width)]
         return Content.assemble(*parts)
 
     def _destination(self, found: DestinationView) -> list[Part]:
@@ -249,7 +263,12 @@ class InspectionScreen(DetailScreen):
         if name == "back" and self.running is not None and not self.opened:
             self.running.request()
             return False  # and leave: there is nothing to look at without the report
+        if name == "refresh":
+            self._first = None
+            self.refresh_now()
+            return True
         if name == "everything":
+            self._first = None
             self.request["everything"] = True
             self.state, self.data = "loading", None
             self._draw_all()
@@ -265,6 +284,10 @@ class InspectionScreen(DetailScreen):
                 self.sophia.show(BrowserScreen(self.sophia, place))
             return True
         return super().act(name)
+
+
+def _section(name: str) -> str:
+    return visible(_(_SECTIONS[name]) if name in _SECTIONS else key_word(name))
 
 
 def _verdict(found: DestinationView) -> str:
