@@ -4,7 +4,7 @@ spool, sift parts of it, and write parts of a version. Jobs and answers are smal
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import nsmallest
 from io import BytesIO
@@ -16,16 +16,17 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 from sophia_tui.datasets import dedupe, personal_gate, split
-from sophia_tui.datasets.clean import FastReader, Item, read_strict
+from sophia_tui.datasets.clean import FastReader, Item, plain_item, read_strict
 from sophia_tui.datasets.codes import Problem, Unusable
 from sophia_tui.datasets.dedupe import GROUP_AT, HEAD, Head, PartReader, SpoolWriter, digest_of
 from sophia_tui.datasets.grouping import Bonds, Cuts, Joined
+from sophia_tui.datasets.plain import PlainLane, Stretch, question_of
 from sophia_tui.datasets.provenance import Provenance
 from sophia_tui.datasets.ranges import Range
 from sophia_tui.datasets.reader import MAX_LINE_BYTES, Line, LineReader, Note
 from sophia_tui.datasets.rejections import Lot, Rejections
 from sophia_tui.datasets.sources import unreadable
-from sophia_tui.datasets.steps import Look, category_of
+from sophia_tui.datasets.steps import Look, Normalise, Redact, category_of
 from sophia_tui.datasets.version import PROVENANCE
 from sophia_tui.domain.datasets import CHAT, PAIRS, SourceRow
 from sophia_tui.i18n import N_
@@ -37,6 +38,13 @@ GROUP = Struct(">QI")
 _AT_ONCE = 48 << 20
 #: Bytes of lines that are looked at together.
 _BLOCK = 1 << 19
+#: Steps that the lane for plain lines can do.
+_PLAIN_STEPS = (
+    (),
+    (Normalise.NAME,),
+    (Redact.NAME,),
+    (Normalise.NAME, Redact.NAME),
+)
 _JSON = msgspec.json.Encoder()
 
 
@@ -111,6 +119,8 @@ class Worker:
         self._fast = FastReader()
         self._middles: dict[tuple[str, int], bytes] = {}
         self._bonds = Bonds(self._folder, number)
+        self._lane = _lane_of(work)
+        self._placed = split.placer(work.seed)
 
     def end(self) -> None:
         """Write what was kept back. Raises OSError (disk full)."""
@@ -132,7 +142,8 @@ class Worker:
         done = Cleaned()
         provenance = Provenance(_bytes_of(source.provenance, *job.origin))
         traced = job.origin[1] > job.origin[0]
-        for line, item, problem in self._items(source, job, done):
+        lane = self._lane if not traced else None
+        for line, item, problem in self._items(source, job, done, lane):
             done.rows += 1
             file, number = job.file, line.number
             row = None
@@ -156,28 +167,45 @@ class Worker:
         return done
 
     def _items(
-        self, source: Source, job: Range, done: Cleaned
+        self, source: Source, job: Range, done: Cleaned, lane: PlainLane | None = None
     ) -> Iterator[tuple[Line, Item | None, tuple[str, Problem] | None]]:
-        """Every row of the range: usable, or with what is wrong with it and the step."""
+        """Every row of the range: usable, or with what is wrong with it and the step. Those that
+        the lane takes are kept at once, and not told here."""
         reader = LineReader(BytesIO(), repair=source.repair, damaged=source.damaged)
-        plain = not source.repair and not source.damaged
-        number = job.first_line - 1
+        by_itself = not source.repair and not source.damaged
+        number = job.first_line
         for block, lines in _blocks(source, job):
-            items = self._fast.read(block, lines) if plain and block else [None] * len(lines)
-            if self._work.gated and block:
-                suspects = {place for place, _start, _end in personal_gate.suspects(block)}
-                for place, item in enumerate(items, start=1):
-                    if item is not None:
-                        item.suspect = place in suspects
-            for raw, item in zip(lines, items, strict=True):
-                number += 1
-                if item is None:
-                    yield from self._strictly(reader, number, raw)
-                    continue
-                for code in item.notes:
-                    reader.note(code, number)
-                yield Line(number, raw), item, None
+            if block and by_itself and lane:
+                for stretch in lane.stretches(block):
+                    if stretch.rows is None:
+                        lines = _lines_of(stretch.lines)
+                        yield from self._itemised(reader, number, stretch.lines, lines)
+                        number += len(lines)
+                    else:
+                        number += self._keep_plain(stretch, job.file, number, done)
+                continue
+            lines = lines or _lines_of(block)
+            yield from self._itemised(reader, number, block if by_itself else b"", lines)
+            number += len(lines)
         done.notes = reader.notes
+
+    def _itemised(
+        self, reader: LineReader, first: int, block: bytes, lines: list[bytes]
+    ) -> Iterator[tuple[Line, Item | None, tuple[str, Problem] | None]]:
+        """The rows of some lines; without a block only the strict reader is asked."""
+        items = self._fast.read(block, lines) if block else [None] * len(lines)
+        if self._work.gated and block:
+            suspects = {place for place, _start, _end in personal_gate.suspects(block)}
+            for place, item in enumerate(items, start=1):
+                if item is not None:
+                    item.suspect = place in suspects
+        for number, (raw, item) in enumerate(zip(lines, items, strict=True), start=first):
+            if item is None:
+                yield from self._strictly(reader, number, raw)
+                continue
+            for code in item.notes:
+                reader.note(code, number)
+            yield Line(number, raw), item, None
 
     def _strictly(
         self, reader: LineReader, number: int, raw: bytes
@@ -223,6 +251,48 @@ class Worker:
         place = self._place(item, file, row)
         self._spool.add(item.row, *at, place, origin, stratum, kind)
 
+    def _keep_plain(self, stretch: Stretch, file: int, first: int, done: Cleaned) -> int:
+        """Spool plain rows, which stand on the lines from the first on; those that may hold
+        personal data by themselves. Returns how many."""
+        assert stretch.rows is not None  # the lane took them
+        rows = _lines_of(stretch.rows)
+        kept: list[bytes | None] = list(rows)
+        if self._work.gated:
+            for place, _start, _end in personal_gate.suspects(stretch.rows):
+                self._redacted(rows[place - 1], file, first + place - 1, done)
+                kept[place - 1] = None
+        done.rows += len(rows)
+        done.forms[CHAT] += len(rows)
+        if stretch.changed:
+            done.told.setdefault(Normalise.NAME, Counter())["rows"] += stretch.changed
+        self._spool.add_all(kept, file, first, list(map(self._plain_place(file), kept)))
+        return len(rows)
+
+    def _redacted(self, row: bytes, file: int, line: int, done: Cleaned) -> None:
+        """Spool a plain row, normalised before, without personal data."""
+        item = plain_item(row)
+        told = dict(self._work.looks)[Redact.NAME](item)
+        if told:
+            done.told.setdefault(Redact.NAME, Counter()).update(told)
+        self._keep(item, file, (file, line), None, b"")
+
+    def _plain_place(self, file: int) -> Callable[[bytes | None], bytes]:
+        work, placed = self._work, self._placed
+        if work.sides_said:
+            side = split.HELD_OUT if work.sources[file].held_out else split.LEARNT
+            said = side.to_bytes(8, "big")
+            return lambda _row: said
+
+        def place(row: bytes | None) -> bytes:
+            if row is None:
+                return b""
+            question = question_of(row)
+            if question is None:
+                question = _question(plain_item(row)).encode()
+            return placed(question)
+
+        return place
+
     def _place(self, item: Item, file: int, row: SourceRow | None) -> int:
         work = self._work
         if work.sides_said:
@@ -251,7 +321,8 @@ class Worker:
         source = self._work.sources[job.file]
         found: list[tuple[int, int, int]] = []
         at, number = job.start, job.first_line - 1
-        for raw in (line for _block, lines in _blocks(source, job) for line in lines):
+        blocks = _blocks(source, job)
+        for raw in (line for block, lines in blocks for line in lines or _lines_of(block)):
             number += 1
             if raw.strip():
                 found.append((xxh3_64_intdigest(raw, seed=self._work.seed), number, at))
@@ -405,8 +476,8 @@ def _bytes_of(path: str, start: int, end: int) -> bytes:
 
 
 def _blocks(source: Source, job: Range) -> Iterator[tuple[bytes, list[bytes]]]:
-    """The lines of a range without their line feeds, some at a time, and before them their bytes as
-    they stand; of lines that are too long only their beginning, and no bytes."""
+    """The bytes of a range, some whole lines at a time; of lines that are too long only their
+    beginning, by themselves, and no bytes."""
     try:
         with open(source.path, "rb") as stream:
             if job.end - job.start > _AT_ONCE:
@@ -420,12 +491,26 @@ def _blocks(source: Source, job: Range) -> Iterator[tuple[bytes, list[bytes]]]:
     start = 0
     while start < len(data):
         end = data.find(b"\n", start + _BLOCK) + 1 or len(data)
-        block = data[start:end]
-        lines = block.split(b"\n")
-        if not lines[-1]:
-            lines.pop()
-        yield block, lines
+        yield data[start:end], []
         start = end
+
+
+def _lines_of(block: bytes) -> list[bytes]:
+    """Its lines without their line feeds."""
+    lines = block.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _lane_of(work: Work) -> PlainLane | None:
+    """The lane for plain lines, where nothing is asked that has to look at rows one by one."""
+    names = tuple(name for name, _look in work.looks)
+    if names not in _PLAIN_STEPS or work.stratify or work.balance:
+        return None
+    if work.form not in ("auto", CHAT) or ("question" not in work.group and not work.sides_said):
+        return None
+    return PlainLane(normalise=Normalise.NAME in names)
 
 
 def _long_lines(stream: BinaryIO, end: int) -> Iterator[bytes]:
