@@ -6,6 +6,7 @@ besides, whose texts begin with something to see and hold no `\u` and no special
 there is goes the long way, which is the authority: both ways lead to the same bytes.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -169,7 +170,6 @@ def _writer(block: bytes, at: int) -> Writer | None:
 
 
 _ODD = re2.compile(rb'(?: |\\t)(?:\\n|"\})|\\n"\}|\\n\\n\\n\\n', LATIN)
-_BLANKS = (b" ", rb"\t")
 _MOST_BLANKS = 8
 
 
@@ -182,12 +182,14 @@ def _settled(rows: bytes) -> bytes | None:
     """
     if not _ODD.search(rows):
         return rows
-    for before, odd in ((rb"\n", _BLANKS), (b'"}', (*_BLANKS, rb"\n"))):
+    blanks = (b" ", rb"\t") if rb"\t" in rows else (b" ",)
+    for before, odd in ((rb"\n", blanks), (b'"}', (*blanks, rb"\n"))):
         for _time in range(_MOST_BLANKS):
-            if not any(each + before in rows for each in odd):
-                break
+            size = len(rows)
             for each in odd:
                 rows = rows.replace(each + before, before)
+            if len(rows) == size:
+                break
         else:
             return None
     while rb"\n\n\n\n" in rows:
@@ -218,17 +220,20 @@ def question_of(row: bytes) -> bytes | None:
     if b"\\" in text:
         if rb"\\" in row:
             return None
-        while row[end - 1] == 0x5C:
+        while row[end - 1] == _BACKSLASH:
             end = row.find(b'"}', end + 1)
-        text = row[start:end]
-        if rb"\b" in text:
-            return None
-        for blank in (rb"\n", rb"\t", rb"\r", rb"\f"):
-            text = text.replace(blank, b" ")
-        text = text.replace(rb"\"", b'"')
+        text = row[start:end].replace(rb"\"", b'"')
+        if b"\\" in text:
+            if rb"\b" in text:
+                return None
+            text = _BLANK.sub(b" ", text)
     if text.translate(None, _EASY):
         return split.plain(text.decode()).encode()
     text = text.translate(_LOWER)
-    if b"  " in text or text.endswith(b" ") or text.startswith(b" "):
+    if b"  " in text or text[0] == _SPACE or text[-1] == _SPACE:
         return b" ".join(text.split())
     return text
+
+
+_SPACE, _BACKSLASH = b" \\"
+_BLANK = re.compile(rb"\\[ntrf]")

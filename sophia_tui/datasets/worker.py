@@ -3,6 +3,7 @@ spool, sift parts of it, and write parts of a version. Jobs and answers are smal
 """
 
 import os
+from binascii import hexlify
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -401,19 +402,18 @@ class Worker:
         texts: dict[str, list[bytes]] = {}
         origins: list[bytes] = []
         heads = dedupe.read_heads(kept_path(self._folder, part))
+        side_of, told_of = cuts.sides(), self._told
         with PartReader(self._folder, part, self._work.spools) as reader:
+            read = reader.read
             for raw in HEAD.iter_unpack(heads):
                 digest, file, line, spool, at, length, source, place, stratum, _kind = raw
-                side = cuts.side(place, stratum)
-                lines = texts.get(side)
-                if lines is None:
-                    lines = texts[side] = []
-                lines.append(reader.read(spool, at, length))
-                told = self._told(side, file)
-                end = b"}"
-                if source:
-                    end = b',"source":%b}' % reader.read(spool, at + length, source)
-                origins.append(b'{"hash":"%b%b%d%b' % (digest.hex().encode(), told, line, end))
+                side = side_of(place, stratum)
+                if side not in texts:
+                    texts[side] = []
+                texts[side].append(read(spool, at, length))
+                end = b',"source":%b}' % read(spool, at + length, source) if source else b"}"
+                told = b'{"hash":"%b%b%d%b'
+                origins.append(told % (hexlify(digest), told_of(side, file), line, end))
         found = {}
         named = {f"{side}.jsonl": lines for side, lines in texts.items()}
         for name, lines in {**named, PROVENANCE: origins}.items():
