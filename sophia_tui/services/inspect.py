@@ -216,6 +216,7 @@ class InspectService:
     @operation(
         "prepare.inspect",
         N_("Look through files of training data: formats, issues, duplicates; changes nothing."),
+        detaches=True,
         role=Role.OPERATOR,
         positional=("path",),
     )

@@ -76,6 +76,7 @@ class InspectionReportService:
     @operation(
         "prepare.report",
         N_("Write an inspection as one page for a browser: verdicts, issues, topics, costs."),
+        detaches=True,
         role=Role.OPERATOR,
         writes=True,
         target="path",

@@ -25,7 +25,7 @@ SECTIONS = {
     "near": N_("Near-duplicates"),
     "contradictions": N_("Contradictions"),
     "personal": N_("Personal data"),
-    "secrets": N_("Keys, tokens and passwords"),
+    "secrets": N_("Keys and passwords"),
     "tokens": N_("Tokens"),
     "languages": N_("Languages"),
     "topics": N_("Topics and categories"),
@@ -327,7 +327,7 @@ class Teller:
             if drawn:
                 between = ""
                 if "low" in each:
-                    between = f"{percent(each['low'])} – {percent(each['high'])}"
+                    between = f"{percent(each['low'])} - {percent(each['high'])}"
                 row += (between,)
             rows.append(row)
         return Table(titles, tuple(rows))
@@ -415,7 +415,7 @@ def distribution(found: "Distribution") -> list[Part]:
         p50=number(found.p50), p95=number(found.p95), greatest=number(found.greatest)
     )
     rows = tuple(
-        (f"{number(each.least)} – {number(each.below - 1)}", each.rows, Share(each.rows / total))
+        (f"{number(each.least)} - {number(each.below - 1)}", each.rows, Share(each.rows / total))
         for each in found.histogram
     )
     return [told, Table((_("Range"), _("Rows"), _("Share")), rows)]

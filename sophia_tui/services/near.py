@@ -119,6 +119,7 @@ class NearService:
     @operation(
         "prepare.duplicates",
         N_("List rows that say the same in nearly the same words, and which of them is kept."),
+        detaches=True,
         role=Role.OPERATOR,
         positional=("path",),
     )
@@ -138,6 +139,7 @@ class NearService:
     @operation(
         "prepare.contradictions",
         N_("List answers to the same question that can't both be right, side by side."),
+        detaches=True,
         role=Role.OPERATOR,
         positional=("path",),
     )

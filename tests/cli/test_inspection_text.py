@@ -215,7 +215,7 @@ def test_sections_are_told_in_portuguese() -> None:
         "1, 2, 3, 4, 5 e mais 211",
         "Dados pessoais",
         "endereço de e-mail",
-        "Chaves, tokens e senhas",
+        "Chaves e senhas",
         "número, data",
         "65.536",
         "difícil",

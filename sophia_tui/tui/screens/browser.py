@@ -61,6 +61,10 @@ class BrowserScreen(DetailScreen):
     ) -> None:
         super().__init__(sophia)
         self.of = {name: request[name] for name in ("file", "part") if request.get(name)}
+        self._shape = {
+            "count": int(request.get("count") or PAGE),
+            "chars": int(request.get("chars") or _LISTED_CHARS),
+        }
         self.code: str = str(request.get("code") or "")
         self.wanted = ""
         #: Where the page begins, and where the pages before it did.
@@ -105,7 +109,7 @@ class BrowserScreen(DetailScreen):
         return found
 
     async def _page(self, place: Mapping[str, Any], **given: Any) -> BrowseOutput:
-        asked = {**self.of, "count": PAGE, "chars": _LISTED_CHARS, **place}
+        asked = {**self.of, **self._shape, **place}
         answer: Any = await self.sophia.call("prepare.browse", asked, **given)
         found: BrowseOutput = answer
         return found
@@ -327,7 +331,12 @@ class BrowserScreen(DetailScreen):
         if line <= 1:
             self.say(_("There is no other page."))
             return
-        self._go({"line": max(1, line - PAGE), "exact": bool(self.data and self.data.exact)})
+        self._go(
+            {
+                "line": max(1, line - self._shape["count"]),
+                "exact": bool(self.data and self.data.exact),
+            }
+        )
 
     def _go_to_line(self, text: str) -> None:
         try:

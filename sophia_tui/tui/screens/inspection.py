@@ -74,8 +74,7 @@ class InspectionScreen(DetailScreen):
 
     async def rows_of(self) -> InspectOutput:
         if self._first is not None:
-            found, self._first = self._first, None
-            return found
+            return self._first
         self.running = CancelSignal()
         told = ProgressText(self.sophia.glyphs)
 
@@ -94,6 +93,10 @@ class InspectionScreen(DetailScreen):
                 self.say("")
         report: InspectOutput = answer
         return report
+
+    def on_screen_suspend(self) -> None:
+        super().on_screen_suspend()
+        self._first = None  # files may be others when one comes back
 
     def on_unmount(self) -> None:
         if self.running is not None:
@@ -114,7 +117,7 @@ class InspectionScreen(DetailScreen):
             cells = self._cells(_health(found), found.code, found.count, found.reason)
             rows.append(Row(f"issue {found.code}", cells, found))
         for name, passage in zip(data.sections, Teller(data).sections(), strict=True):
-            cells = self._cells("unknown", visible(passage.title), None, _("enter shows it"))
+            cells = self._cells("empty", visible(passage.title), None, _("enter shows it"))
             rows.append(Row(f"section {name}", cells, passage))
         return rows
 
@@ -134,7 +137,7 @@ class InspectionScreen(DetailScreen):
                 duplicates=number(data.duplicates),
             )
             if data.kept:
-                text += "   " + _("a kept report: the files are as they were")
+                text += "   " + _("a kept report")
         self.query_one("#where", Plate).draw(text)
 
     def detail(self, row: Row, told: Any, width: int) -> Content:
@@ -244,7 +247,12 @@ class InspectionScreen(DetailScreen):
         if name == "back" and self.running is not None and not self.opened:
             self.running.request()
             return False  # and leave: there is nothing to look at without the report
+        if name == "refresh":
+            self._first = None
+            self.refresh_now()
+            return True
         if name == "everything":
+            self._first = None
             self.request["everything"] = True
             self.state, self.data = "loading", None
             self._draw_all()
