@@ -175,8 +175,8 @@ class Teller:
         return [told, Table(titles, rows), *self._all_lines(code)]
 
     def _tokens(self, section: Mapping[str, Any]) -> list[Part]:
-        titles = (_("Encoding"), _("Tokens"), _("Of answers"), _("Mean"), _("Half up to"))
-        titles += (_("95 % up to"), _("Longest"))
+        sizes = (_("Mean"), _("Half up to"), _("95 % up to"), _("Longest"))
+        titles = (_("Encoding"), _("Tokens"), _("Of answers"), *sizes)
         rows: list[tuple[Cell, ...]] = []
         cuts: list[Part] = []
         for each in section["counts"]:
