@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -448,6 +449,21 @@ async def test_a_save_that_fails_leaves_everything(house: House) -> None:
         await house.save(to=str(house.data / "nowhere" / "new.jsonl"))
     assert sorted(each.name for each in house.data.iterdir()) == [path.name]
     assert (await house.browse()).items[0].edited
+
+
+async def test_a_save_that_is_stopped_leaves_nothing(house: House) -> None:
+    path = house.file(rows(5))
+    await house.edit(1, GOOD % 5)
+    before = path.read_bytes()
+    stop = CancelSignal()
+    left = house.data / f".{path.name}.123-0a1b2c3d.tmp"  # as an engine leaves that is killed
+    left.write_bytes(before[:10])
+    os.link(path, house.data / "data.jsonl.20261126T020304.original")
+    stop.request()
+    with pytest.raises(CancelledError):
+        await house.service.save(person(cancel=stop), SaveInput(file="data.jsonl", replace=True))
+    names = [each.name for each in house.data.iterdir()]
+    assert names == [path.name] and (await house.browse()).items[0].answer == "Amanhã 5."
 
 
 def test_the_audit_does_not_keep_the_text_of_a_record() -> None:
