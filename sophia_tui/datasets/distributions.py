@@ -11,6 +11,8 @@ _QUANTILES = (5, 25, 50, 75, 95, 99)
 
 def rounded(counts: Counter[int]) -> Counter[int]:
     """The same counts by at most some ten thousand values, each rounded down."""
+    if max(counts, default=0) < 1 << _BITS:
+        return counts
     found: Counter[int] = Counter()
     for value, count in counts.items():
         shift = value.bit_length() - _BITS

@@ -55,26 +55,24 @@ def read_range(stream: BinaryIO, start: int, end: int) -> tuple[int, bytes]:
 
     Of a last line that is longer than may be read, only the beginning is kept.
     """
-    if start:
-        stream.seek(start - 1)
-        data = stream.read(end - start + 1)
-        cut = data.find(b"\n")
-        if cut < 0:
-            return end, b""
-        first, data = start + cut, data[cut + 1 :]
-    else:
-        stream.seek(0)
-        first, data = 0, stream.read(end)
-    if not data or data.endswith(b"\n"):
-        return first, data
-    pieces = [data]
-    kept = len(data) - data.rfind(b"\n") - 1
-    while (piece := stream.readline(_PIECE)) and kept <= MAX_LINE_BYTES + 2:
+    offset = max(start - 1, 0)  # the byte before says whether a line begins at the first
+    wanted = end - offset
+    stream.seek(offset)
+    data = stream.read(wanted + _PIECE)
+    begin = data.find(b"\n") + 1 if start else 0
+    if begin >= wanted or (start and not begin):
+        return end, b""
+    stop = data.find(b"\n", wanted - 1) + 1
+    if stop or len(data) < wanted + _PIECE:
+        return offset + begin, data[begin : stop or len(data)]
+    pieces = [data[begin:]]
+    kept = len(data) - max(data.rfind(b"\n") + 1, begin)
+    while kept <= MAX_LINE_BYTES + 2 and (piece := stream.readline(_PIECE)):
         pieces.append(piece)
         kept += len(piece)
         if piece.endswith(b"\n"):
             break
-    return first, b"".join(pieces)
+    return offset + begin, b"".join(pieces)
 
 
 def processes_for(total: int) -> int:

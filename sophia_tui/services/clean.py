@@ -144,7 +144,7 @@ class CleanService:
     )
     async def clean(self, context: Context, request: CleanInput) -> PrepareOutput:
         """Raises DataError D301 to D312, D380, D501 and D542 to D548, NotFoundError D305,
-        UsageError D543 to D549, SetupError S101, CancelledError."""
+        UsageError D540 and D543 to D546, SetupError S101, CancelledError."""
         from sophia_tui.datasets import recipe
         from sophia_tui.datasets.pipeline import Request
 
@@ -174,7 +174,8 @@ class CleanService:
         positional=("source",),
     )
     async def preview(self, context: Context, request: PreviewInput) -> PreviewOutput:
-        """Raises DataError D301 to D306, NotFoundError D305, UsageError D543 to D549."""
+        """Raises DataError D301 to D306, NotFoundError D305, UsageError D540 and
+        D543 to D546."""
         from sophia_tui.datasets import recipe
         from sophia_tui.datasets.codes import explain
         from sophia_tui.datasets.pipeline import Request

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.protocols import Clock, Store
+from sophia_tui.errors import UsageError
+from sophia_tui.i18n import _
+from sophia_tui.services.standard_input import STANDARD_INPUT
 from sophia_tui.services.train import new_job_id
 from sophia_tui.services.views import JobView
 
@@ -44,7 +47,17 @@ async def queue(
     request: BaseModel,
     context: Context,
 ) -> JobView:
-    """A new job that does this operation. Raises UnavailableError where the store is away."""
+    """A new job that does this operation.
+
+    Raises UsageError U407 for standard input, UnavailableError where the store is away.
+    """
+    if STANDARD_INPUT in request.model_dump().values():
+        raise UsageError(
+            "U407",
+            _("Standard input can't be read in the background."),
+            _("It ends with the terminal, and the job does not."),
+            _("Write it into a file and name that, or leave --detach out."),
+        )
     asked = Asked(
         operation=name,
         input=request.model_dump(mode="json", exclude_unset=True),

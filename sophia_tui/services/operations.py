@@ -181,7 +181,8 @@ class Dispatcher:
                 ),
                 _role_remedy(context.face),
             )
-        if chosen.writes and context.readonly and not (chosen.dry_run and context.dry_run):
+        changes = chosen.writes or context.detach  # the job is a change, whatever it does
+        if changes and context.readonly and not (chosen.dry_run and context.dry_run):
             raise RefusedError(
                 "R405",
                 _("{name} is not allowed in read-only mode.").format(name=name),

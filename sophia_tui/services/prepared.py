@@ -84,7 +84,7 @@ class RecipeOptions(Input):
     )
 
     def steps(self, usual: "tuple[Step, ...]") -> "tuple[Step, ...]":
-        """Raises UsageError D543 to D546 and D549, DataError D306."""
+        """Raises UsageError D540 and D543 to D546, DataError D306."""
         from sophia_tui.datasets import recipe
         from sophia_tui.errors import UsageError
 

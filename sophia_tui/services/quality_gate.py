@@ -74,8 +74,8 @@ class GateCheck(Output):
     """One figure against its bound. `lines` are the first of those that it names; `low` and `high`
     where the share of the whole lies, where the figure is that of a sample."""
 
-    table_columns: ClassVar[tuple[str, ...]] = ("what", "state", "told")
-    machine_only: ClassVar[frozenset[str]] = frozenset({"name", "figure", "bound"})
+    table_columns: ClassVar[tuple[str, ...]] = ("what", "state", "told", "where")
+    machine_only: ClassVar[frozenset[str]] = frozenset({"name", "figure", "bound", "lines"})
 
     name: str
     what: str = Field(title=N_("Check"))
@@ -85,7 +85,8 @@ class GateCheck(Output):
     low: float | None = None
     high: float | None = None
     told: str = Field(title=N_("Reason"))
-    lines: list[int] = Field(default_factory=list, title=N_("Lines"))
+    where: str = Field(default="", title=N_("Lines"))
+    lines: list[int] = Field(default_factory=list)
 
 
 class GateReport(Output):
@@ -121,6 +122,7 @@ class QualityGateService:
         N_("Hold a data set to the quality gate: examples, topics, balance, answers, copies."),
         target="dataset",
         positional=("dataset",),
+        detaches=True,
     )
     async def gate(self, context: Context, request: GateInput) -> GateReport:
         """Raises NotFoundError D571 (no file), D573 (no version), RefusedError D572, DataError
@@ -284,6 +286,7 @@ def _check(
         low=between[0] if between else None,
         high=between[1] if between else None,
         told=" ".join(_told(bound, figure, between, failed)),
+        where=", ".join(map(str, lines[:_LISTED])) if failed else "",
         lines=lines[:_LISTED] if failed else [],
     )
 

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from sophia_tui.domain.context import Face, Progress
 from sophia_tui.domain.jobs import JobKind, JobState
 from sophia_tui.domain.protocols import Store
-from sophia_tui.errors import UsageError
+from sophia_tui.errors import RefusedError, UsageError
 from sophia_tui.paths import Paths
 from sophia_tui.providers import run_folder
 from sophia_tui.providers.machine import ThisMachine
@@ -139,6 +140,16 @@ async def test_what_is_short_or_dry_does_not_go_into_the_background(house: House
     context = house.context(Face.CLI, detach=True, dry_run=True)
     with pytest.raises(UsageError, match="background"):
         await house.dispatcher.call("prepare.run", {}, context)
+
+
+async def test_standard_input_and_read_only_mode_keep_an_operation_in_the_foreground(
+    house: House,
+) -> None:
+    with pytest.raises(UsageError, match="Standard input"):
+        await detach(house, {"path": "-"}, "prepare.inspect")
+    context = replace(house.context(Face.CLI, detach=True), readonly=True)
+    with pytest.raises(RefusedError, match="read-only"):
+        await house.dispatcher.call("prepare.inspect", {}, context)
 
 
 def test_progress_is_told_once_a_second_with_rate_and_time_left() -> None:

@@ -203,18 +203,6 @@ async def test_its_own_tokenizer_goes_before_the_usual_one() -> None:
 # -- the operation
 
 
-def _facts(found: InspectOutput) -> dict[str, Any]:
-    return {
-        "usable": found.usable,
-        "rows": found.rows,
-        "bytes": 1000,
-        "duplicates": found.duplicates,
-        "forms": {each.form: each.rows for each in found.forms},
-        "issues": [{"code": each.code, "count": each.count} for each in found.issues],
-        "sections": found.sections,
-    }
-
-
 class _Clock:
     def now(self) -> datetime:
         return AT
@@ -225,17 +213,7 @@ def _service(tmp_path: Path, found: InspectOutput) -> InspectionReportService:
 
     async def call(name: str, request: Any, context: Context) -> InspectOutput:
         assert name == "prepare.inspect" and "html" not in request
-        views = [
-            DestinationView(
-                destination=each.destination,  # type: ignore[arg-type]
-                name=each.name,
-                verdict=each.verdict,
-                why=list(each.why),
-                todo=list(each.todo),
-            )
-            for each in destinations.verdicts(_facts(found), 500)
-        ]
-        return found.model_copy(update={"destinations": views})
+        return found
 
     return InspectionReportService(
         call,
