@@ -1,5 +1,8 @@
 """What an inspection found is looked up by line as if all of it were read."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
