@@ -846,6 +846,8 @@ class BrowseService:
             if now.stale:
                 raise edits.stale_problem(source.path)
             standing = now.edits.get(request.line)
+            if request.seen_version is not None and now.base > request.seen_version:
+                raise _faster(standing)
             if standing is not None:
                 before = standing.text
                 if request.seen_version is not None and standing.number > request.seen_version:
