@@ -123,14 +123,12 @@ class SpoolWriter:
         if self._waiting >= _KEPT_BACK:
             self.flush()
 
-    def add_all(self, rows: list[bytes | None], file: int, first: int, places: list[bytes]) -> None:
-        """Add rows that stand on the lines of a file from the first on, with their places as
-        bytes; None is passed over."""
+    def add_all(self, rows: list[bytes], file: int, first: int, places: list[bytes]) -> None:
+        """Add rows that stand on the lines of a file from the first on, with their places as heads
+        hold them."""
         pack, shift, spool = _PLACED.pack, self._shift, self._spool
         all_heads, all_rows, sizes = self._heads, self._rows, self._sizes
         for line, (row, place) in enumerate(zip(rows, places, strict=True), start=first):
-            if row is None:
-                continue
             digest = digest_of(row)
             part = (digest[0] << 8 | digest[1]) >> shift
             length, at = len(row), sizes[part]

@@ -7,7 +7,7 @@ there is goes the long way, which is the authority: both ways lead to the same b
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import ne
@@ -101,11 +101,12 @@ def is_settled(text: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Some whole lines of a block. `rows` are their canonical lines, with line ends, where they are
-    plain; `changed` is how many of them normalising changed."""
+    """Some whole lines of a block as they are written, and where they are plain as canonical ones;
+    `rows` are those without line ends, `changed` is how many of them normalising changed."""
 
-    lines: bytes
-    rows: bytes | None = None
+    written: bytes
+    canonical: bytes | None = None
+    rows: Sequence[bytes] = ()
     changed: int = 0
 
 
@@ -148,18 +149,26 @@ class PlainLane:
             yield Stretch(block[begun:])
 
     def _plain(self, lines: bytes, writer: Writer) -> Stretch:
-        rows = lines
-        for written, canonical in writer.replaced:
-            rows = rows.replace(written, canonical)
+        canonical = lines
+        for written, wanted in writer.replaced:
+            canonical = canonical.replace(written, wanted)
         if not self._normalise:
-            return Stretch(lines, rows)
-        settled = _settled(rows)
+            return Stretch(lines, canonical, lines_of(canonical))
+        settled = _settled(canonical)
         if settled is None:
             return Stretch(lines)
-        changed = 0
-        if settled is not rows:
-            changed = sum(map(ne, rows.split(b"\n"), settled.split(b"\n")))
-        return Stretch(lines, settled, changed)
+        rows, changed = lines_of(settled), 0
+        if settled is not canonical:
+            changed = sum(map(ne, lines_of(canonical), rows))
+        return Stretch(lines, settled, rows, changed)
+
+
+def lines_of(block: bytes) -> list[bytes]:
+    """Its lines without their line feeds."""
+    lines = block.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
 
 
 def _writer(block: bytes, at: int) -> Writer | None:
@@ -170,7 +179,12 @@ def _writer(block: bytes, at: int) -> Writer | None:
 
 
 _ODD = re2.compile(rb'(?: |\\t)(?:\\n|"\})|\\n"\}|\\n\\n\\n\\n', LATIN)
-_MOST_BLANKS = 8
+_EVEN = {blank + before: before for blank in (b" ", rb"\t") for before in (rb"\n", b'"}')} | {
+    rb'\n"}': b'"}',
+    rb"\n\n\n\n": rb"\n\n\n",
+}
+#: How often what is odd may be sought, and how far before the place where it was last found.
+_MOST_SOUGHT, _BACK = 24, 16
 
 
 def _settled(rows: bytes) -> bytes | None:
@@ -180,21 +194,15 @@ def _settled(rows: bytes) -> bytes | None:
     A text holds no backslash but those of `\"`, `\n` and `\t`, and ends where a quote without one
     stands before a brace.
     """
-    if not _ODD.search(rows):
-        return rows
-    blanks = (b" ", rb"\t") if rb"\t" in rows else (b" ",)
-    for before, odd in ((rb"\n", blanks), (b'"}', (*blanks, rb"\n"))):
-        for _time in range(_MOST_BLANKS):
-            size = len(rows)
-            for each in odd:
-                rows = rows.replace(each + before, before)
-            if len(rows) == size:
-                break
-        else:
-            return None
-    while rb"\n\n\n\n" in rows:
-        rows = rows.replace(rb"\n\n\n\n", rb"\n\n\n")
-    return rows
+    at = 0
+    for _time in range(_MOST_SOUGHT):
+        found = _ODD.search(rows, at)
+        if not found:
+            return rows
+        odd = found.group()
+        rows = rows.replace(odd, _EVEN[odd])
+        at = max(found.start() - _BACK, 0)
+    return None
 
 
 # --- the first question ---

@@ -21,7 +21,7 @@ from sophia_tui.datasets.clean import FastReader, Item, plain_item, read_strict
 from sophia_tui.datasets.codes import Problem, Unusable
 from sophia_tui.datasets.dedupe import GROUP_AT, HEAD, Head, PartReader, SpoolWriter, digest_of
 from sophia_tui.datasets.grouping import Bonds, Cuts, Joined
-from sophia_tui.datasets.plain import PlainLane, Stretch, question_of
+from sophia_tui.datasets.plain import PlainLane, Stretch, lines_of, question_of
 from sophia_tui.datasets.provenance import Provenance
 from sophia_tui.datasets.ranges import Range
 from sophia_tui.datasets.reader import MAX_LINE_BYTES, Line, LineReader, Note
@@ -39,6 +39,8 @@ GROUP = Struct(">QI")
 _AT_ONCE = 48 << 20
 #: Bytes of lines that are looked at together.
 _BLOCK = 1 << 19
+#: Takes plain rows, which stand on the lines from this number on.
+Keep = Callable[[Stretch, int], None]
 #: Steps that the lane for plain lines can do.
 _PLAIN_STEPS = (
     (),
@@ -143,24 +145,28 @@ class Worker:
         done = Cleaned()
         provenance = Provenance(_bytes_of(source.provenance, *job.origin))
         traced = job.origin[1] > job.origin[0]
-        lane = self._lane if not traced else None
-        for line, item, problem in self._items(source, job, done, lane):
+
+        def keep(stretch: Stretch, first: int) -> None:
+            rows = self._plain_rows(stretch, done)
+            if traced:
+                self._keep_traced(rows, stretch.written, job.file, first, provenance)
+            else:
+                self._spool.add_all(rows, job.file, first, self._places(rows, job.file))
+
+        for line, item, problem in self._items(source, job, done, keep):
             done.rows += 1
-            file, number = job.file, line.number
-            row = None
-            if traced and (entry := provenance.entry_of(line.number, line.raw)):
-                row = entry.source
-                if entry.file is not None:
-                    file, number = entry.file, entry.at
+            row, at = None, (job.file, line.number)
+            if traced:
+                row, at = _traced(provenance, line.number, line.raw, job.file)
             origin = _JSON.encode(row) if row else b""
             if item is not None:
                 problem = self._through(item, done)
                 if problem is None:
-                    self._keep(item, job.file, (file, number), row, origin)
+                    self._keep(item, job.file, at, row, origin)
                     continue
             assert problem is not None
             step, found = problem
-            self._rejections.add(file, number, found, digest_of(line.raw), origin, step)
+            self._rejections.add(*at, found, digest_of(line.raw), origin, step)
         if traced:
             provenance.end()
         done.traced, done.stale = provenance.found, provenance.stale
@@ -168,24 +174,26 @@ class Worker:
         return done
 
     def _items(
-        self, source: Source, job: Range, done: Cleaned, lane: PlainLane | None = None
+        self, source: Source, job: Range, done: Cleaned, keep: Keep | None = None
     ) -> Iterator[tuple[Line, Item | None, tuple[str, Problem] | None]]:
-        """Every row of the range: usable, or with what is wrong with it and the step. Those that
-        the lane takes are kept at once, and not told here."""
+        """Every row of the range: usable, or with what is wrong with it and the step. Plain ones
+        are given to `keep`, where there is one, and not told here."""
+        lane = self._lane if keep else None
         reader = LineReader(BytesIO(), repair=source.repair, damaged=source.damaged)
         by_itself = not source.repair and not source.damaged
         number = job.first_line
         for block, lines in _blocks(source, job):
-            if block and by_itself and lane:
+            if block and by_itself and lane and keep:
                 for stretch in lane.stretches(block):
-                    if stretch.rows is None:
-                        lines = _lines_of(stretch.lines)
-                        yield from self._itemised(reader, number, stretch.lines, lines)
+                    if stretch.canonical is None:
+                        lines = lines_of(stretch.written)
+                        yield from self._itemised(reader, number, stretch.written, lines)
                         number += len(lines)
                     else:
-                        number += self._keep_plain(stretch, job.file, number, done)
+                        keep(stretch, number)
+                        number += len(stretch.rows)
                 continue
-            lines = lines or _lines_of(block)
+            lines = lines or lines_of(block)
             yield from self._itemised(reader, number, block if by_itself else b"", lines)
             number += len(lines)
         done.notes = reader.notes
@@ -252,47 +260,50 @@ class Worker:
         place = self._place(item, file, row)
         self._spool.add(item.row, *at, place, origin, stratum, kind)
 
-    def _keep_plain(self, stretch: Stretch, file: int, first: int, done: Cleaned) -> int:
-        """Spool plain rows, which stand on the lines from the first on; those that may hold
-        personal data by themselves. Returns how many."""
-        assert stretch.rows is not None  # the lane took them
-        rows = _lines_of(stretch.rows)
-        kept: list[bytes | None] = list(rows)
-        if self._work.gated:
-            for place, _start, _end in personal_gate.suspects(stretch.rows):
-                self._redacted(rows[place - 1], file, first + place - 1, done)
-                kept[place - 1] = None
+    def _plain_rows(self, stretch: Stretch, done: Cleaned) -> list[bytes]:
+        """Count plain rows, and return them without personal data."""
+        assert stretch.canonical is not None  # the lane took them
+        rows = list(stretch.rows)
         done.rows += len(rows)
         done.forms[CHAT] += len(rows)
         if stretch.changed:
             done.told.setdefault(Normalise.NAME, Counter())["rows"] += stretch.changed
-        self._spool.add_all(kept, file, first, list(map(self._plain_place(file), kept)))
-        return len(rows)
+        if self._work.gated:
+            redact = dict(self._work.looks)[Redact.NAME]
+            for place, _start, _end in personal_gate.suspects(stretch.canonical):
+                item = plain_item(rows[place - 1])
+                if told := redact(item):
+                    done.told.setdefault(Redact.NAME, Counter()).update(told)
+                    rows[place - 1] = item.row
+        return rows
 
-    def _redacted(self, row: bytes, file: int, line: int, done: Cleaned) -> None:
-        """Spool a plain row, normalised before, without personal data."""
-        item = plain_item(row)
-        told = dict(self._work.looks)[Redact.NAME](item)
-        if told:
-            done.told.setdefault(Redact.NAME, Counter()).update(told)
-        self._keep(item, file, (file, line), None, b"")
+    def _keep_traced(
+        self, rows: list[bytes], written: bytes, file: int, first: int, provenance: Provenance
+    ) -> None:
+        """Spool plain rows of which it may be known where they came from."""
+        work, places = self._work, self._places(rows, file)
+        lines = zip(rows, lines_of(written), places, strict=True)
+        for number, (row, raw, place) in enumerate(lines, start=first):
+            source, at = _traced(provenance, number, raw, file)
+            origin = b""
+            if source:
+                origin = _JSON.encode(source)
+                for key in () if work.sides_said else split.ids_of_source(source, work.group):
+                    other = split.place_of(work.seed, key)
+                    self._bonds.add(int.from_bytes(place, "big"), other)
+            self._spool.add(row, *at, int.from_bytes(place, "big"), origin)
 
-    def _plain_place(self, file: int) -> Callable[[bytes | None], bytes]:
+    def _places(self, rows: list[bytes], file: int) -> list[bytes]:
+        """Places of plain rows of a file by their questions, as heads hold them."""
         work, placed = self._work, self._placed
         if work.sides_said:
             side = split.HELD_OUT if work.sources[file].held_out else split.LEARNT
-            said = side.to_bytes(8, "big")
-            return lambda _row: said
-
-        def place(row: bytes | None) -> bytes:
-            if row is None:
-                return b""
-            question = question_of(row)
-            if question is None:
-                question = _question(plain_item(row)).encode()
-            return placed(question)
-
-        return place
+            return [side.to_bytes(8, "big")] * len(rows)
+        questions = map(question_of, rows)
+        return [
+            placed(_question(plain_item(row)).encode() if question is None else question)
+            for row, question in zip(rows, questions, strict=True)
+        ]
 
     def _place(self, item: Item, file: int, row: SourceRow | None) -> int:
         work = self._work
@@ -323,7 +334,7 @@ class Worker:
         found: list[tuple[int, int, int]] = []
         at, number = job.start, job.first_line - 1
         blocks = _blocks(source, job)
-        for raw in (line for block, lines in blocks for line in lines or _lines_of(block)):
+        for raw in (line for block, lines in blocks for line in lines or lines_of(block)):
             number += 1
             if raw.strip():
                 found.append((xxh3_64_intdigest(raw, seed=self._work.seed), number, at))
@@ -434,6 +445,16 @@ class Worker:
         return told
 
 
+def _traced(
+    provenance: Provenance, number: int, raw: bytes, file: int
+) -> tuple[SourceRow | None, tuple[int, int]]:
+    """The database row that a line of a file is known to come from; file and line to be told."""
+    entry = provenance.entry_of(number, raw)
+    if entry is None:
+        return None, (file, number)
+    return entry.source, (file, number) if entry.file is None else (entry.file, entry.at)
+
+
 def _question(item: Item) -> str:
     for turn in item.turns or ():
         if turn.role == "user":
@@ -493,14 +514,6 @@ def _blocks(source: Source, job: Range) -> Iterator[tuple[bytes, list[bytes]]]:
         end = data.find(b"\n", start + _BLOCK) + 1 or len(data)
         yield data[start:end], []
         start = end
-
-
-def _lines_of(block: bytes) -> list[bytes]:
-    """Its lines without their line feeds."""
-    lines = block.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    return lines
 
 
 def _lane_of(work: Work) -> PlainLane | None:

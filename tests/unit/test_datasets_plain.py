@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -78,10 +79,26 @@ def written(chance: random.Random, rows: int) -> bytes:
     return b"\n".join(lines) + b"\n" * (chance.random() < 0.8)
 
 
-def files_of(folder: Path, data: bytes, steps: tuple[str, ...]) -> dict[str, Any]:
+def write_provenance(folder: Path, data: bytes) -> None:
+    folder.mkdir()
+    lines = []
+    for number, raw in enumerate(data.split(b"\n"), start=1):
+        if number % 7 and raw:
+            key = {"id": number // 3 if number % 5 else "x"}
+            table = "public.conversations" if number % 2 else "public.messages"
+            known = xxhash.xxh3_128_hexdigest(raw if number % 11 else b"another")
+            lines.append(json.dumps({"line": number, "hash": known, "table": table, "key": key}))
+    (folder / "rows.jsonl").write_text("\n".join(lines))
+
+
+def files_of(
+    folder: Path, data: bytes, steps: tuple[str, ...], traced: bool = False
+) -> dict[str, Any]:
     """Every file of the version, and what the manifest tells."""
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "rows.jsonl").write_bytes(data)
+    if traced:
+        write_provenance(folder / "data" / "provenance", data)
     (folder / "scratch").mkdir()
     report = prepare(
         Request(
@@ -108,14 +125,17 @@ def test_with_the_lane_a_version_is_the_same_to_the_last_byte(
 ) -> None:
     data = written(random.Random(seed), 600)
     taken: list[int] = []
-    keep = worker.Worker._keep_plain
-    monkeypatch.setattr(
-        worker.Worker, "_keep_plain", lambda *told: taken.append(keep(*told)) or taken[-1]
-    )
-    fast = files_of(tmp_path / "fast", data, steps)
+    places = worker.Worker._places
+
+    def counted(self: worker.Worker, rows: list[bytes], file: int) -> list[bytes]:
+        taken.append(len(rows))
+        return places(self, rows, file)
+
+    monkeypatch.setattr(worker.Worker, "_places", counted)
+    fast = files_of(tmp_path / "fast", data, steps, traced=seed % 2 == 1)
     assert sum(taken) > 100
     monkeypatch.setattr(worker, "_lane_of", lambda work: None)
-    assert fast == files_of(tmp_path / "slow", data, steps)
+    assert fast == files_of(tmp_path / "slow", data, steps, traced=seed % 2 == 1)
 
 
 marks = st.sampled_from(['"', "\\", "\n", "\t", " ", "<", "|>", "é", "Ç", "ß", "👍", "a", "}", "{"])
@@ -145,7 +165,7 @@ def test_what_the_lane_takes_is_what_the_strict_reader_reads(
     except UnicodeEncodeError:  # half of a surrogate pair
         return
     [stretch] = plain.PlainLane(normalise).stretches(raw)
-    if stretch.rows is None:
+    if stretch.canonical is None:
         return
     [read] = list(LineReader(BytesIO(raw)))
     assert read.value is not None
@@ -155,8 +175,8 @@ def test_what_the_lane_takes_is_what_the_strict_reader_reads(
     if normalise:
         item.rewrite(normalised)
         assert stretch.changed == item.changed
-    assert stretch.rows == item.row + b"\n"
-    question = plain.question_of(stretch.rows)
+    assert (stretch.canonical, stretch.rows) == (item.row + b"\n", [item.row])
+    question = plain.question_of(item.row)
     assert question is None or question.decode() == split.group_key(item.example)
 
 
@@ -168,8 +188,8 @@ def test_usual_lines_are_taken_by_the_lane() -> None:
             line = json.dumps(row, ensure_ascii=False, separators=separators).encode() + b"\n"
             for normalise in (False, True):
                 [stretch] = plain.PlainLane(normalise).stretches(line * 3)
-                assert stretch.rows is not None
-                assert plain.question_of(stretch.rows) is not None
+                assert len(stretch.rows) == 3
+                assert plain.question_of(stretch.rows[0]) is not None
 
 
 def test_signs_that_the_lane_leaves_alone_are_changed_by_no_neighbour() -> None:
