@@ -18,6 +18,7 @@ import re2
 from sophia_tui.datasets import split
 from sophia_tui.datasets.fast import SHORT_RUN, token_at
 from sophia_tui.datasets.layouts import LATIN, SEEN_UTF8, UTF8
+from sophia_tui.datasets.ranges import lines_of
 from sophia_tui.datasets.reader import MAX_LINE_BYTES
 
 #: Lines that are passed over once none was plain where it was tried.
@@ -161,14 +162,6 @@ class PlainLane:
         if settled is not canonical:
             changed = sum(map(ne, lines_of(canonical), rows))
         return Stretch(lines, settled, rows, changed)
-
-
-def lines_of(block: bytes) -> list[bytes]:
-    """Its lines without their line feeds."""
-    lines = block.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    return lines
 
 
 def _writer(block: bytes, at: int) -> Writer | None:

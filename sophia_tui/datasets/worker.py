@@ -2,7 +2,6 @@
 spool, sift parts of it, and write parts of a version. Jobs and answers are small plain data.
 """
 
-import os
 from binascii import hexlify
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,7 +10,6 @@ from heapq import nsmallest
 from io import BytesIO
 from pathlib import Path
 from struct import Struct
-from typing import BinaryIO
 
 import msgspec
 from xxhash import xxh3_64_intdigest
@@ -21,12 +19,11 @@ from sophia_tui.datasets.clean import FastReader, Item, plain_item, read_strict
 from sophia_tui.datasets.codes import Problem, Unusable
 from sophia_tui.datasets.dedupe import GROUP_AT, HEAD, Head, PartReader, SpoolWriter, digest_of
 from sophia_tui.datasets.grouping import Bonds, Cuts, Joined
-from sophia_tui.datasets.plain import PlainLane, Stretch, lines_of, question_of
+from sophia_tui.datasets.plain import PlainLane, Stretch, question_of
 from sophia_tui.datasets.provenance import Provenance
-from sophia_tui.datasets.ranges import Range
+from sophia_tui.datasets.ranges import Range, blocks_of, bytes_of, lines_of
 from sophia_tui.datasets.reader import MAX_LINE_BYTES, Line, LineReader, Note
 from sophia_tui.datasets.rejections import Lot, Rejections
-from sophia_tui.datasets.sources import unreadable
 from sophia_tui.datasets.steps import Look, Normalise, Redact, category_of
 from sophia_tui.datasets.version import PROVENANCE
 from sophia_tui.domain.datasets import CHAT, PAIRS, SourceRow
@@ -35,10 +32,6 @@ from sophia_tui.i18n import N_
 FORM_WORDS = {CHAT: N_("chat"), PAIRS: N_("preference pairs")}
 #: A row's group: place and stratum.
 GROUP = Struct(">QI")
-#: Bytes of a range that is read at once; more is one long line, read bit by bit.
-_AT_ONCE = 48 << 20
-#: Bytes of lines that are looked at together.
-_BLOCK = 1 << 19
 #: Takes plain rows, which stand on the lines from this number on.
 Keep = Callable[[Stretch, int], None]
 #: Steps that the lane for plain lines can do.
@@ -143,7 +136,7 @@ class Worker:
         """
         source = self._work.sources[job.file]
         done = Cleaned()
-        provenance = Provenance(_bytes_of(source.provenance, *job.origin))
+        provenance = Provenance(bytes_of(Path(source.provenance), *job.origin))
         traced = job.origin[1] > job.origin[0]
 
         def keep(stretch: Stretch, first: int) -> None:
@@ -182,7 +175,7 @@ class Worker:
         reader = LineReader(BytesIO(), repair=source.repair, damaged=source.damaged)
         by_itself = not source.repair and not source.damaged
         number = job.first_line
-        for block, lines in _blocks(source, job):
+        for block, lines in blocks_of(Path(source.path), job):
             if block and by_itself and lane and keep:
                 for stretch in lane.stretches(block):
                     if stretch.canonical is None:
@@ -333,7 +326,7 @@ class Worker:
         source = self._work.sources[job.file]
         found: list[tuple[int, int, int]] = []
         at, number = job.start, job.first_line - 1
-        blocks = _blocks(source, job)
+        blocks = blocks_of(Path(source.path), job)
         for raw in (line for block, lines in blocks for line in lines or lines_of(block)):
             number += 1
             if raw.strip():
@@ -486,36 +479,6 @@ def append(path: Path, data: bytes | bytearray) -> None:
         stream.write(data)
 
 
-def _bytes_of(path: str, start: int, end: int) -> bytes:
-    if end <= start:
-        return b""
-    try:
-        with open(path, "rb") as stream:
-            return os.pread(stream.fileno(), end - start, start)
-    except OSError as problem:
-        raise unreadable(Path(path), problem) from problem
-
-
-def _blocks(source: Source, job: Range) -> Iterator[tuple[bytes, list[bytes]]]:
-    """The bytes of a range, some whole lines at a time; of lines that are too long only their
-    beginning, by themselves, and no bytes."""
-    try:
-        with open(source.path, "rb") as stream:
-            if job.end - job.start > _AT_ONCE:
-                stream.seek(job.start)
-                for line in _long_lines(stream, job.end):
-                    yield b"", [line]
-                return
-            data = os.pread(stream.fileno(), job.end - job.start, job.start)
-    except OSError as problem:
-        raise unreadable(Path(source.path), problem) from problem
-    start = 0
-    while start < len(data):
-        end = data.find(b"\n", start + _BLOCK) + 1 or len(data)
-        yield data[start:end], []
-        start = end
-
-
 def _lane_of(work: Work) -> PlainLane | None:
     """The lane for plain lines, where nothing is asked that has to look at rows one by one."""
     names = tuple(name for name, _look in work.looks)
@@ -524,12 +487,3 @@ def _lane_of(work: Work) -> PlainLane | None:
     if work.form not in ("auto", CHAT) or ("question" not in work.group and not work.sides_said):
         return None
     return PlainLane(normalise=Normalise.NAME in names)
-
-
-def _long_lines(stream: BinaryIO, end: int) -> Iterator[bytes]:
-    most = MAX_LINE_BYTES + 2
-    while stream.tell() < end and (raw := stream.readline(most)):
-        if len(raw) == most and not raw.endswith(b"\n"):
-            while (rest := stream.readline(1 << 20)) and not rest.endswith(b"\n"):
-                pass
-        yield raw.removesuffix(b"\n")

@@ -12,7 +12,7 @@ import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sophia_tui.datasets import formats, plain, recipe, split, worker
+from sophia_tui.datasets import formats, plain, ranges, recipe, split, worker
 from sophia_tui.datasets.clean import read_fast
 from sophia_tui.datasets.pipeline import Request, prepare
 from sophia_tui.datasets.reader import LineReader
@@ -39,7 +39,7 @@ _BLANKS = [" ", "  ", "\n", "\t", "\n\n\n\n\n", " \t \n", "\n ", ""]
 def short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of a few lines go through the lane, and blocks are cut often."""
     monkeypatch.setattr(plain, "SHORT_RUN", 1)
-    monkeypatch.setattr(worker, "_BLOCK", 3000)
+    monkeypatch.setattr(ranges, "_BLOCK", 3000)
 
 
 def said(chance: random.Random, odd: float) -> str:
