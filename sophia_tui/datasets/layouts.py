@@ -86,8 +86,9 @@ class Layout:
         """By how many bytes each line is longer than its characters."""
         longer = numpy.zeros(len(ends), numpy.int64)
         if not self.ascii:
-            following = numpy.flatnonzero(written.view(numpy.int8) < -64)  # bytes 0x80 to 0xbf
-            longer += numpy.diff(numpy.searchsorted(following, ends), prepend=0)
+            following = (written.view(numpy.int8) < -64).view(numpy.uint8)  # bytes 0x80 to 0xbf
+            starts = numpy.concatenate(([0], ends[:-1] + 1))
+            longer += numpy.add.reduceat(following, starts, dtype=numpy.uint32)
         slashes = numpy.flatnonzero(written == _BACKSLASH)
         if not len(slashes):
             return longer
