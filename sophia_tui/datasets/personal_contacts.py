@@ -136,7 +136,7 @@ _NEIGHBOURS = 160
 
 def addresses(text: str) -> Iterator[Finding]:
     """Street and number, and the CEP, where both stand close together."""
-    ceps = [each.span() for each in in_runs(_CEP, text) if _is_cep(text, *each.span())]
+    ceps = [each.span() for each in in_runs(_CEP, text, 8) if _is_cep(text, *each.span())]
     if not ceps:
         return
     streets = list(_STREET.finditer(text))
@@ -198,13 +198,13 @@ _GLUED_WORD = re.compile(r"(?:tel|fone|cel|zap|wa\.me/)\Z", re.IGNORECASE)
 def phones(text: str) -> Iterator[Finding]:
     yield from _abroad(text)
     yield from _brazilian(text)
-    for match in in_runs(_AMERICA, text):
+    for match in in_runs(_AMERICA, text, 10):
         value = _american(re.sub(r"[^0-9]", "", match.group())[-10:])
         if value:
             yield Finding(Kind.PHONE, match.start(), match.end(), value)
-    for match in in_runs(_LOCAL_MOBILE, text):
+    for match in in_runs(_LOCAL_MOBILE, text, 9):
         yield Finding(Kind.PHONE, match.start(), match.end(), SIGNS.sub("", match.group()))
-    for match in in_runs(_LOCAL_BARE, text):
+    for match in in_runs(_LOCAL_BARE, text, 8):
         if not _YEARS.match(match.group()) and _announced(text, match.start()):
             yield Finding(Kind.PHONE, match.start(), match.end(), SIGNS.sub("", match.group()))
 
@@ -216,7 +216,7 @@ def _announced(text: str, start: int) -> bool:
 
 
 def _brazilian(text: str) -> Iterator[Finding]:
-    for match in in_runs(_BRAZIL, text):
+    for match in in_runs(_BRAZIL, text, 10):
         number = SIGNS.sub("", match["number"])
         if _is_written_as_phone(text, match, mobile=len(number) == 9):
             yield Finding(Kind.PHONE, match.start(), match.end(), f"+55{match['area']}{number}")
@@ -246,6 +246,8 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
 
 
 def _abroad(text: str) -> Iterator[Finding]:
+    if "+" not in text and "00" not in text:
+        return
     for match in in_runs(_ABROAD, text):
         written = match.group()
         if _THOUSANDS.match(written):
