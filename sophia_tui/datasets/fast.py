@@ -27,7 +27,7 @@ import xxhash
 from sophia_tui.datasets import formats
 from sophia_tui.datasets.blocks import Block, BlockRow, Run, Shape, listed, read_block, roles_of
 from sophia_tui.datasets.codes import Unusable
-from sophia_tui.datasets.layouts import LATIN, USUAL, Layout
+from sophia_tui.datasets.layouts import LATIN, USUAL, Layout, Places
 from sophia_tui.datasets.reader import MAX_LINE_BYTES, Note
 from sophia_tui.domain.datasets import Example, Message, Pair
 
@@ -184,6 +184,7 @@ class FastReader:
     def __init__(self, layout: Layout = USUAL, keep: bool = True) -> None:
         self._layout = layout
         self._keep = keep
+        self._unasked = 0
         self._form, self._said = _LANES[0]
 
     def read(self, data: bytes) -> Block:
@@ -199,6 +200,9 @@ class FastReader:
         at = number = good = skip = failed = 0
         token = _token(data, 0)
         told: list[_Told] = []
+        places = self._places(data)
+        if places:
+            good = len(data)
         while at < len(data):
             if at >= good and not skip and SHORT_RUN <= len(data) - at <= MAX_LINE_BYTES:
                 found = match(data, at)
@@ -209,7 +213,8 @@ class FastReader:
                 token = _token(data, at)
             end = good if token >= good else data.rfind(b"\n", at, token) + 1
             if end >= at + SHORT_RUN:
-                number += self._run(block, number, at, data[at:end])
+                whole = places if end - at == len(data) else None
+                number += self._run(block, number, at, data[at:end], whole)
             else:
                 end = data.find(b"\n", at) + 1 or len(data)
                 number += 1
@@ -222,13 +227,26 @@ class FastReader:
         _count(block.shape, told)
         return block
 
-    def _run(self, block: Block, before: int, at: int, data: bytes) -> int:
+    def _places(self, data: bytes) -> Places | None:
+        """Of a block that is of the layout as a whole. After one that is not, the next few are not
+        asked."""
+        if self._unasked:
+            self._unasked -= 1
+            return None
+        if not SHORT_RUN <= len(data) <= MAX_LINE_BYTES:
+            return None
+        found = self._layout.places(data)
+        self._unasked = 0 if found else _BLOCKS_UNASKED
+        return found
+
+    def _run(self, block: Block, before: int, at: int, data: bytes, places: Places | None) -> int:
         """Lines that the layout's pattern matches; `before` is how many the block has before.
         Returns how many they are."""
         lines = data.split(b"\n")
         lines.pop()
-        ends = numpy.cumsum(numpy.fromiter(map(len, lines), numpy.int64, len(lines)) + 1) - 1
-        self._layout.survey(data, ends, block.shape)
+        places = places or Places.of(data)
+        ends = places.ends
+        self._layout.survey(places, block.shape)
         keys = numpy.fromiter(map(xxhash.xxh3_64_intdigest, lines), numpy.uint64, len(lines))
         block.prints.runs.append(Run(keys, before + 1, at, ends))
         if self._keep:
@@ -319,6 +337,7 @@ class FastReader:
 
 
 _MOST_SKIPPED = 255
+_BLOCKS_UNASKED = 7
 # what a chat has besides roles and texts: where it is nothing, the layout can say it
 _EXAMPLE_MORE = attrgetter(*[each.name for each in fields(Example) if each.name != "messages"])
 _MESSAGE_MORE = attrgetter(
