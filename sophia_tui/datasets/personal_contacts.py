@@ -28,7 +28,8 @@ _HOST = re.compile(
     r"|\[(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|IPv6:[0-9A-Fa-f:.]{2,45})\])"
 )
 # Rarer signs are legal in front of the @, but in texts they are quotes, emphasis and separators.
-_LOCAL = re.compile(r"[^\W_][\w.%+'&~-]*\Z|\"[^\"\n@]{1,62}\"\Z")
+# Read from the @ backwards.
+_LOCAL = re.compile(r"[\w.%+'&~-]*[^\W_]|\"[^\"\n@]{1,62}\"")
 #: Names of files such as image@2x.png, and the account of services, not of people.
 _NO_HOST = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|ico|avif|heic)\Z", re.IGNORECASE)
 _NO_PERSON = frozenset({"git"})
@@ -38,11 +39,13 @@ def emails(text: str) -> Iterator[Finding]:
     if "@" not in text:
         return
     for host in _HOST.finditer(text):
-        floor = max(0, host.start() - 64)
-        local = _LOCAL.search(text[floor : host.start()])
-        if not local or local.group().lower() in _NO_PERSON or _NO_HOST.search(host.group()):
+        before = text[max(0, host.start() - 64) : host.start()]
+        local = _LOCAL.match(before[::-1])
+        if not local or _NO_HOST.search(host.group()):
             continue
-        start = floor + local.start()
+        start = host.start() - local.end()
+        if text[start : host.start()].lower() in _NO_PERSON:
+            continue
         yield Finding(Kind.EMAIL, start, host.end(), text[start : host.end()].lower())
 
 

@@ -118,7 +118,10 @@ _NAMES = tuple(frozenset(name for name, parts in PARTS.items() if part in parts)
 
 def worth(text: str) -> frozenset[str]:
     """The names of the finders that may find something in the text."""
-    found = _set().Match(text.encode("utf-8", "replace"))
+    row = text.encode("utf-8", "replace")
+    if not may_hold(row):  # a third of the time
+        return frozenset()
+    found = _set().Match(row)
     return frozenset().union(*(_NAMES[place] for place in found or ()))
 
 
