@@ -144,12 +144,16 @@ _LANES: tuple[tuple[str, Callable[[bytes], Said | None]], ...] = (
 )
 
 
-class _Rows(Sequence[BlockRow]):
-    """Rows in the order of their lines, made when they are asked for: a row, or its line and raw
-    bytes, of which those without what they say are of the layout."""
+_Made = BlockRow | tuple[int, bytes, Said] | tuple[int, slice]
 
-    def __init__(self) -> None:
-        self.made: list[BlockRow | tuple[int, bytes, Said | None]] = []
+
+class _Rows(Sequence[BlockRow]):
+    """Rows in the order of their lines, made when they are asked for: a row, or its line, raw bytes
+    and what they say, or the line of a row of the layout and where it lies."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.made: list[_Made] = []
 
     def __len__(self) -> int:
         return len(self.made)
@@ -167,10 +171,13 @@ class _Rows(Sequence[BlockRow]):
             return [self[each] for each in range(*place.indices(len(self.made)))]
         row = self.made[place]
         if isinstance(row, tuple):
-            line, raw, known = row
-            said = known or _LANES[0][1](raw)
-            assert said is not None  # the layout's pattern matched
-            row = self.made[place] = BlockRow(line, raw, said=said[:2])
+            if len(row) == 2:
+                line, raw = row[0], self._data[row[1]]
+                known = _LANES[0][1](raw)
+                assert known is not None  # the layout's pattern matched
+            else:
+                line, raw, known = row
+            row = self.made[place] = BlockRow(line, raw, said=known[:2])
         return row
 
 
@@ -195,7 +202,7 @@ class FastReader:
         return self._read(data)
 
     def _read(self, data: bytes) -> Block:
-        block = Block(data, rows=_Rows())
+        block = Block(data, rows=_Rows(data))
         match = self._layout.pattern.match
         at = number = good = skip = failed = 0
         token = _token(data, 0)
@@ -242,16 +249,19 @@ class FastReader:
     def _run(self, block: Block, before: int, at: int, data: bytes, places: Places | None) -> int:
         """Lines that the layout's pattern matches; `before` is how many the block has before.
         Returns how many they are."""
-        lines = data.split(b"\n")
-        lines.pop()
         places = places or Places.of(data)
         ends = places.ends
         self._layout.survey(places, block.shape)
+        starts, stops = [0, *(ends[:-1] + 1).tolist()], ends.tolist()
+        view = memoryview(data)  # so that nothing is copied
+        lines = [view[start:stop] for start, stop in zip(starts, stops, strict=True)]
         keys = numpy.fromiter(map(xxhash.xxh3_64_intdigest, lines), numpy.uint64, len(lines))
         block.prints.runs.append(Run(keys, before + 1, at, ends))
         if self._keep:
-            rows = enumerate(lines, start=before + 1)
-            _made(block).extend([(number, line, None) for number, line in rows])
+            numbers = range(before + 1, before + 1 + len(lines))
+            begin = [at + start for start in starts] if at else starts
+            stop = [at + each for each in stops] if at else stops
+            _made(block).extend(zip(numbers, map(slice, begin, stop), strict=True))
         return len(lines)
 
     def _line(
@@ -348,7 +358,7 @@ _NO_MORE = (_EXAMPLE_MORE(Example(())), _MESSAGE_MORE(Message("", "")))
 SHORT_RUN = 1 << 14
 
 
-def _made(block: Block) -> list[BlockRow | tuple[int, bytes, Said | None]]:
+def _made(block: Block) -> list[_Made]:
     assert isinstance(block.rows, _Rows)  # `read` made them
     return block.rows.made
 

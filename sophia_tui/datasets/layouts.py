@@ -111,18 +111,18 @@ class Layout:
         )
         return found if good else None
 
-    def survey(self, found: "Places", shape: Shape) -> None:
+    def survey(self, places: "Places", shape: Shape) -> None:
         """Count roles, turns and characters of lines that the pattern matches."""
-        ends, turns = found.ends, found.turns
-        roles = found.roles(self.space)
+        ends, turns = places.ends, places.turns
+        roles = places.roles(self.space)
         rows = numpy.searchsorted(ends, turns)
         counts = numpy.bincount(rows, minlength=len(ends))
-        places = numpy.arange(len(turns)) - (numpy.cumsum(counts) - counts)[rows]
-        _count_roles(shape, rows, roles, places, counts)
+        within = numpy.arange(len(turns)) - (numpy.cumsum(counts) - counts)[rows]
+        _count_roles(shape, rows, roles, within, counts)
         gap = len(self.space)
         markup = len(b'{"messages":[]}') + counts * len(b'{"role":"","content":""},') - 1
         markup += gap * (4 * counts) + numpy.bincount(rows, _LENGTHS[roles]).astype(numpy.int64)
-        sizes = numpy.diff(ends, prepend=-1) - 1 - markup - self._longer(found)
+        sizes = numpy.diff(ends, prepend=-1) - 1 - markup - self._longer(places)
         values, found = numpy.unique(sizes, return_counts=True)
         shape.characters.update(dict(zip(values.tolist(), found.tolist(), strict=True)))
         shape.forms["chat"] += len(ends)
@@ -166,12 +166,12 @@ class Places:
         ends = numpy.flatnonzero(written == _LF)
         return cls(written, ends, *_backslashes(written), _turns(written))
 
-    def roles(self, gap: bytes) -> "numpy.ndarray[Any, Any]":
+    def roles(self, gap: bytes) -> Any:
         """The number of each turn's role, told by its first letter."""
         return _NUMBERS[self.written[self.turns + len(b'{"role":"' + gap)]]
 
     @property
-    def _escaped(self) -> "numpy.ndarray[Any, Any]":
+    def _escaped(self) -> Any:
         return self.written[self.beyond[self.lengths % 2 == 1]]
 
     @property

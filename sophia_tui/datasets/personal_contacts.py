@@ -195,6 +195,7 @@ _WORD_BEFORE = re.compile(
     r"mobile|call|ligue|ligar|liga|contato|contact)\b\W{0,4}(?:[^\W\d]+\W{1,3}){0,3}\Z",
     re.IGNORECASE,
 )
+_JOINED, _FOLLOWED = re.compile(r"[0-9][ .,/-]\Z"), re.compile(r"[ .,/-][0-9]")
 _GLUED_WORD = re.compile(r"(?:tel|fone|cel|zap|wa\.me/)\Z", re.IGNORECASE)
 
 
@@ -239,8 +240,8 @@ def _is_written_as_phone(text: str, match: re.Match[str], mobile: bool) -> bool:
         return _stands_alone(text, start, end) and (mobile or bool(match["gap"]))
     # digits alone or with spaces: a mobile number is told by its area and its 9, if nothing else
     # is joined to it; a landline looks like any number of ten digits
-    joined = re.compile(r"[0-9][ .,/-]\Z").search(text[max(0, start - 2) : start])
-    follows = re.compile(r"[ .,/-][0-9]").match(text, end)
+    joined = _JOINED.search(text[max(0, start - 2) : start])
+    follows = _FOLLOWED.match(text, end)
     return mobile and not joined and not follows and _stands_alone(text, start, end)
 
 

@@ -116,7 +116,7 @@ def rgs(text: str) -> Iterator[Finding]:
 
 def paulista_rgs(text: str) -> Iterator[Finding]:
     """Those of São Paulo are told by form and check digit, without a word before."""
-    for match in _RG_PAULISTA.finditer(text):
+    for match in in_runs(_RG_PAULISTA, text, 8):
         value = SIGNS.sub("", match.group()).upper()
         if _paulista_fits(value):
             yield Finding(Kind.RG, match.start(), match.end(), value)

@@ -22,14 +22,14 @@ _PLACES = {kind.value: place for place, kind in enumerate(Kind)}
 #: Of each row that holds anything its line in the block, and how many values of each kind.
 Held = list[tuple[int, dict[str, int]]]
 
-_last: tuple[Block | None, Held] = (None, [])
+_last: tuple[bytes, Held] = (b"", [])
 
 
 def look(block: Block) -> Held:
     """What the usable rows of a block hold. Two probes ask for it, so the last answer is kept."""
     global _last
-    if _last[0] is not block:
-        _last = (block, _look(block))
+    if _last[0] is not block.data:
+        _last = (block.data, _look(block))
     return _last[1]
 
 

@@ -50,7 +50,7 @@ def test_clean_text_and_what_only_looks_like_it_stay() -> None:
 #: Patterns of digits, and the fewest digits of what they match.
 _OF_NUMBERS = {
     **{"_CPF": 11, "_CNPJ": 14, "_CARD": 13, "_CEP": 8, "_AMERICA": 10},
-    **{"_LOCAL_MOBILE": 9, "_LOCAL_BARE": 8, "_BRAZIL": 10, "_ABROAD": 7},
+    **{"_LOCAL_MOBILE": 9, "_LOCAL_BARE": 8, "_BRAZIL": 10, "_ABROAD": 7, "_RG_PAULISTA": 8},
 }
 _SIGNS = " .-/()\u00a0\u2009\u2011\u2013\u2212\u3000\uff0f:,_xA9\n"
 
