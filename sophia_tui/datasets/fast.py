@@ -27,7 +27,7 @@ import xxhash
 from sophia_tui.datasets import formats
 from sophia_tui.datasets.blocks import Block, BlockRow, Run, Shape, listed, read_block, roles_of
 from sophia_tui.datasets.codes import Unusable
-from sophia_tui.datasets.layouts import LATIN, USUAL, Layout
+from sophia_tui.datasets.layouts import LATIN, USUAL, Layout, Places
 from sophia_tui.datasets.reader import MAX_LINE_BYTES, Note
 from sophia_tui.domain.datasets import Example, Message, Pair
 
@@ -144,12 +144,16 @@ _LANES: tuple[tuple[str, Callable[[bytes], Said | None]], ...] = (
 )
 
 
-class _Rows(Sequence[BlockRow]):
-    """Rows in the order of their lines, made when they are asked for: a row, or its line and raw
-    bytes, of which those without what they say are of the layout."""
+_Made = BlockRow | tuple[int, bytes, Said] | tuple[int, slice]
 
-    def __init__(self) -> None:
-        self.made: list[BlockRow | tuple[int, bytes, Said | None]] = []
+
+class _Rows(Sequence[BlockRow]):
+    """Rows in the order of their lines, made when they are asked for: a row, or its line, raw bytes
+    and what they say, or the line of a row of the layout and where it lies."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.made: list[_Made] = []
 
     def __len__(self) -> int:
         return len(self.made)
@@ -167,10 +171,13 @@ class _Rows(Sequence[BlockRow]):
             return [self[each] for each in range(*place.indices(len(self.made)))]
         row = self.made[place]
         if isinstance(row, tuple):
-            line, raw, known = row
-            said = known or _LANES[0][1](raw)
-            assert said is not None  # the layout's pattern matched
-            row = self.made[place] = BlockRow(line, raw, said=said[:2])
+            if len(row) == 2:
+                line, raw = row[0], self._data[row[1]]
+                known = _LANES[0][1](raw)
+                assert known is not None  # the layout's pattern matched
+            else:
+                line, raw, known = row
+            row = self.made[place] = BlockRow(line, raw, said=known[:2])
         return row
 
 
@@ -184,6 +191,7 @@ class FastReader:
     def __init__(self, layout: Layout = USUAL, keep: bool = True) -> None:
         self._layout = layout
         self._keep = keep
+        self._unasked = 0
         self._form, self._said = _LANES[0]
 
     def read(self, data: bytes) -> Block:
@@ -194,11 +202,14 @@ class FastReader:
         return self._read(data)
 
     def _read(self, data: bytes) -> Block:
-        block = Block(data, rows=_Rows())
+        block = Block(data, rows=_Rows(data))
         match = self._layout.pattern.match
         at = number = good = skip = failed = 0
         token = token_at(data, 0)
         told: list[_Told] = []
+        places = self._places(data)
+        if places:
+            good = len(data)
         while at < len(data):
             if at >= good and not skip and SHORT_RUN <= len(data) - at <= MAX_LINE_BYTES:
                 found = match(data, at)
@@ -209,7 +220,8 @@ class FastReader:
                 token = token_at(data, at)
             end = good if token >= good else data.rfind(b"\n", at, token) + 1
             if end >= at + SHORT_RUN:
-                number += self._run(block, number, at, data[at:end])
+                whole = places if end - at == len(data) else None
+                number += self._run(block, number, at, data[at:end], whole)
             else:
                 end = data.find(b"\n", at) + 1 or len(data)
                 number += 1
@@ -222,18 +234,34 @@ class FastReader:
         _count(block.shape, told)
         return block
 
-    def _run(self, block: Block, before: int, at: int, data: bytes) -> int:
+    def _places(self, data: bytes) -> Places | None:
+        """Of a block that is of the layout as a whole. After one that is not, the next few are not
+        asked."""
+        if self._unasked:
+            self._unasked -= 1
+            return None
+        if not SHORT_RUN <= len(data) <= MAX_LINE_BYTES:
+            return None
+        found = self._layout.places(data)
+        self._unasked = 0 if found else _BLOCKS_UNASKED
+        return found
+
+    def _run(self, block: Block, before: int, at: int, data: bytes, places: Places | None) -> int:
         """Lines that the layout's pattern matches; `before` is how many the block has before.
         Returns how many they are."""
-        lines = data.split(b"\n")
-        lines.pop()
-        ends = numpy.cumsum(numpy.fromiter(map(len, lines), numpy.int64, len(lines)) + 1) - 1
-        self._layout.survey(data, ends, block.shape)
+        places = places or Places.of(data)
+        ends = places.ends
+        self._layout.survey(places, block.shape)
+        starts, stops = [0, *(ends[:-1] + 1).tolist()], ends.tolist()
+        view = memoryview(data)  # so that nothing is copied
+        lines = [view[start:stop] for start, stop in zip(starts, stops, strict=True)]
         keys = numpy.fromiter(map(xxhash.xxh3_64_intdigest, lines), numpy.uint64, len(lines))
         block.prints.runs.append(Run(keys, before + 1, at, ends))
         if self._keep:
-            rows = enumerate(lines, start=before + 1)
-            _made(block).extend([(number, line, None) for number, line in rows])
+            numbers = range(before + 1, before + 1 + len(lines))
+            begin = [at + start for start in starts] if at else starts
+            stop = [at + each for each in stops] if at else stops
+            _made(block).extend(zip(numbers, map(slice, begin, stop), strict=True))
         return len(lines)
 
     def _line(
@@ -319,6 +347,7 @@ class FastReader:
 
 
 _MOST_SKIPPED = 255
+_BLOCKS_UNASKED = 7
 # what a chat has besides roles and texts: where it is nothing, the layout can say it
 _EXAMPLE_MORE = attrgetter(*[each.name for each in fields(Example) if each.name != "messages"])
 _MESSAGE_MORE = attrgetter(
@@ -329,7 +358,7 @@ _NO_MORE = (_EXAMPLE_MORE(Example(())), _MESSAGE_MORE(Message("", "")))
 SHORT_RUN = 1 << 14
 
 
-def _made(block: Block) -> list[BlockRow | tuple[int, bytes, Said | None]]:
+def _made(block: Block) -> list[_Made]:
     assert isinstance(block.rows, _Rows)  # `read` made them
     return block.rows.made
 

@@ -62,38 +62,82 @@ class Layout:
         ]
         return f'{{"messages":{gap}[{f",{gap}".join(turns)}]}}'.encode()
 
-    def survey(self, lines: bytes, ends: "numpy.ndarray[Any, Any]", shape: Shape) -> None:
-        """Count roles, turns and characters of lines that the pattern matches; `ends` are where
-        their line ends lie."""
+    def places(self, lines: bytes) -> "Places | None":
+        """Where things lie in whole lines that the pattern matches as a whole, several times as
+        fast as by the pattern; None where one of them may not be of this layout.
+
+        All quotes that are not escaped are those of the markup: there are as many as it has.
+        """
+        gap, opening = self.space, b'{"messages":' + self.space + b"["
+        if self.ascii or not (lines.startswith(opening) and lines.endswith(b'"}]}\n')):
+            return None
         written = numpy.frombuffer(lines, numpy.uint8)
-        braces = numpy.flatnonzero(written == _BRACE)
-        turns = braces[written[braces + 2] == _R]  # no text holds a quote that is not escaped
-        turns = turns[written[turns + 1] == _QUOTE]
-        roles = _NUMBERS[written[turns + len(b'{"role":"') + len(self.space)]]
+        ends = numpy.flatnonzero(written == _LF)
+        if numpy.count_nonzero(written < _SPACE) != len(ends) or not _is_utf8(lines):
+            return None
+        found = Places(written, ends, *_backslashes(written), _turns(written))
+        starts, turns = numpy.concatenate(([0], ends[:-1] + 1)), found.turns
+        first = written[turns - 1] == _BRACKET
+        if (
+            numpy.count_nonzero(first) != len(ends)
+            or not numpy.array_equal(turns[first], starts + len(opening))
+            or turns[-1] + len(b'{"role":"' + gap) >= len(written)
+            or not _stands(written, starts, opening)
+            or not _stands(written, ends - len(b'"}]}'), b'"}]}\n')
+            or not _stands(written, turns[~first] - len(b'"},' + gap), b'"},' + gap)
+        ):
+            return None
+        roles = found.roles(gap)
+        texts = turns.copy()
+        for number, role in enumerate(_ROLES):
+            head = b'{"role":%b"%b",%b"content":%b"' % (gap, role.encode(), gap, gap)
+            mine = roles == number
+            if not _stands(written, turns[mine], head):
+                return None
+            texts[mine] += len(head)
+        last = numpy.append(first[1:], True)
+        closing = numpy.empty_like(turns)
+        closing[last] = ends - len(b'"}]}')
+        closing[~last] = turns[~first] - len(b'"},' + gap)
+        quotes = numpy.count_nonzero(written == _QUOTE) - found.escaped_quotes
+        begin = written[texts]
+        good = (
+            quotes == 2 * len(ends) + 8 * len(turns)
+            and (closing > texts).all()
+            and (written[closing - 1] != _BACKSLASH).all()
+            and (_SEEN_FIRST[begin] | (begin == _BACKSLASH) & _TWICE[written[texts + 1]]).all()
+            and (roles[last] == _ROLES.index("assistant")).all()
+            and found.escapes_are_short
+        )
+        return found if good else None
+
+    def survey(self, places: "Places", shape: Shape) -> None:
+        """Count roles, turns and characters of lines that the pattern matches."""
+        ends, turns = places.ends, places.turns
+        roles = places.roles(self.space)
         rows = numpy.searchsorted(ends, turns)
         counts = numpy.bincount(rows, minlength=len(ends))
-        places = numpy.arange(len(turns)) - (numpy.cumsum(counts) - counts)[rows]
-        _count_roles(shape, rows, roles, places, counts)
+        within = numpy.arange(len(turns)) - (numpy.cumsum(counts) - counts)[rows]
+        _count_roles(shape, rows, roles, within, counts)
         gap = len(self.space)
         markup = len(b'{"messages":[]}') + counts * len(b'{"role":"","content":""},') - 1
         markup += gap * (4 * counts) + numpy.bincount(rows, _LENGTHS[roles]).astype(numpy.int64)
-        sizes = numpy.diff(ends, prepend=-1) - 1 - markup - self._longer(written, ends)
+        sizes = numpy.diff(ends, prepend=-1) - 1 - markup - self._longer(places)
         values, found = numpy.unique(sizes, return_counts=True)
         shape.characters.update(dict(zip(values.tolist(), found.tolist(), strict=True)))
         shape.forms["chat"] += len(ends)
 
-    def _longer(self, written: "numpy.ndarray[Any, Any]", ends: "numpy.ndarray[Any, Any]") -> Any:
+    def _longer(self, found: "Places") -> Any:
         """By how many bytes each line is longer than its characters."""
+        written, ends = found.written, found.ends
         longer = numpy.zeros(len(ends), numpy.int64)
         if not self.ascii:
-            following = numpy.flatnonzero(written.view(numpy.int8) < -64)  # bytes 0x80 to 0xbf
-            longer += numpy.diff(numpy.searchsorted(following, ends), prepend=0)
-        slashes = numpy.flatnonzero(written == _BACKSLASH)
-        if not len(slashes):
+            following = (written.view(numpy.int8) < -64).view(numpy.uint8)  # bytes 0x80 to 0xbf
+            starts = numpy.concatenate(([0], ends[:-1] + 1))
+            longer += numpy.add.reduceat(following, starts, dtype=numpy.uint32)
+        lengths, beyond = found.lengths, found.beyond
+        if not len(lengths):
             return longer
-        firsts = numpy.flatnonzero(numpy.diff(slashes, prepend=-2) > 1)
-        lengths = numpy.diff(firsts, append=len(slashes))
-        beyond = slashes[firsts] + lengths
         excess = (lengths + 1) // 2
         if self.ascii:
             units = (lengths % 2 == 1) & (written[beyond] == _U)
@@ -104,12 +148,103 @@ class Layout:
         return longer + numpy.bincount(rows, excess, len(ends)).astype(numpy.int64)
 
 
-_QUOTE, _BACKSLASH, _BRACE = b'"\\{'
+@dataclass(frozen=True)
+class Places:
+    """Where in whole lines their ends lie and their turns begin; the lengths of all runs of
+    backslashes, and what lies beyond each."""
+
+    written: "numpy.ndarray[Any, Any]"
+    ends: "numpy.ndarray[Any, Any]"
+    lengths: "numpy.ndarray[Any, Any]"
+    beyond: "numpy.ndarray[Any, Any]"
+    turns: "numpy.ndarray[Any, Any]"
+
+    @classmethod
+    def of(cls, lines: bytes) -> "Places":
+        """Those of lines that the pattern of a layout matches."""
+        written = numpy.frombuffer(lines, numpy.uint8)
+        ends = numpy.flatnonzero(written == _LF)
+        return cls(written, ends, *_backslashes(written), _turns(written))
+
+    def roles(self, gap: bytes) -> Any:
+        """The number of each turn's role, told by its first letter."""
+        return _NUMBERS[self.written[self.turns + len(b'{"role":"' + gap)]]
+
+    @property
+    def _escaped(self) -> Any:
+        return self.written[self.beyond[self.lengths % 2 == 1]]
+
+    @property
+    def escaped_quotes(self) -> int:
+        return int(numpy.count_nonzero(self._escaped == _QUOTE))
+
+    @property
+    def escapes_are_short(self) -> bool:
+        return bool(_SHORT_SIGNS[self._escaped].all())
+
+
+def _backslashes(written: "numpy.ndarray[Any, Any]") -> tuple[Any, Any]:
+    slashes = numpy.flatnonzero(written == _BACKSLASH)
+    firsts = numpy.flatnonzero(numpy.diff(slashes, prepend=-2) > 1)
+    lengths = numpy.diff(firsts, append=len(slashes))
+    return lengths, slashes[firsts] + lengths
+
+
+def _turns(written: "numpy.ndarray[Any, Any]") -> Any:
+    """No text holds a quote that is not escaped."""
+    braces = numpy.flatnonzero(written == _BRACE)
+    turns = braces[written[braces + 2] == _R]
+    return turns[written[turns + 1] == _QUOTE]
+
+
+def _stands(
+    written: "numpy.ndarray[Any, Any]", places: "numpy.ndarray[Any, Any]", what: bytes
+) -> bool:
+    """Whether it stands at each of the places, which have as many bytes after them."""
+    if not len(places):
+        return True
+    size = next(each for each in (8, 4, 2, 1) if each <= len(what))
+    if places[0] < 0 or places[-1] + len(what) > len(written):
+        return False
+    # numbers of so many bytes that begin at any byte
+    windows: numpy.ndarray[Any, Any] = numpy.ndarray(
+        len(written) - size + 1, f"<u{size}", written.data, strides=(1,)
+    )
+    return all(
+        bool((windows[places + at] == int.from_bytes(what[at : at + size], "little")).all())
+        for at in (*range(0, len(what) - size, size), len(what) - size)
+    )
+
+
+def _is_utf8(lines: bytes) -> bool:
+    try:
+        lines.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+_LF, _SPACE, _QUOTE, _BACKSLASH, _BRACE, _BRACKET = b'\n "\\{['
 _R, _U, _D = b"rud"
 _HIGH = numpy.frombuffer(b"89ab", numpy.uint8)
 _NUMBERS = numpy.zeros(256, numpy.int64)
 for _number, _role in enumerate(_ROLES):
     _NUMBERS[ord(_role[0])] = _number
+
+
+def _among(signs: bytes) -> "numpy.ndarray[Any, Any]":
+    told = numpy.zeros(256, bool)
+    told[list(signs)] = True
+    return told
+
+
+_SHORT_SIGNS, _TWICE = _among(b'"bfnrt'), _among(b'"\\')
+# what _SEEN_UTF8 begins with, but for a backslash
+_SEEN_FIRST = _among(
+    bytes((*range(0x21, 0x7F), *range(0xC3, 0xE0), *range(0xE4, 0xED), 0xF0)).translate(
+        None, b'"\\'
+    )
+)
 _LENGTHS = numpy.array([len(role) for role in _ROLES])
 
 

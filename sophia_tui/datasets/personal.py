@@ -40,7 +40,9 @@ def find(text: str) -> list[Finding]:
     text = folded(text)
     names = worth(text)
     taken: list[tuple[int, int, Finding | None]] = []
-    if names and "[" in text:
+    if not names:
+        return []
+    if "[" in text:
         taken += [(*match.span(), None) for match in PLACEHOLDER.finditer(text)]
     for name, finder in FINDERS.items():
         if name not in names:

@@ -28,7 +28,8 @@ _HOST = re.compile(
     r"|\[(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|IPv6:[0-9A-Fa-f:.]{2,45})\])"
 )
 # Rarer signs are legal in front of the @, but in texts they are quotes, emphasis and separators.
-_LOCAL = re.compile(r"[^\W_][\w.%+'&~-]*\Z|\"[^\"\n@]{1,62}\"\Z")
+# Read from the @ backwards.
+_LOCAL = re.compile(r"[\w.%+'&~-]*[^\W_]|\"[^\"\n@]{1,62}\"")
 #: Names of files such as image@2x.png, and the account of services, not of people.
 _NO_HOST = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|ico|avif|heic)\Z", re.IGNORECASE)
 _NO_PERSON = frozenset({"git"})
@@ -38,11 +39,13 @@ def emails(text: str) -> Iterator[Finding]:
     if "@" not in text:
         return
     for host in _HOST.finditer(text):
-        floor = max(0, host.start() - 64)
-        local = _LOCAL.search(text[floor : host.start()])
-        if not local or local.group().lower() in _NO_PERSON or _NO_HOST.search(host.group()):
+        before = text[max(0, host.start() - 64) : host.start()]
+        local = _LOCAL.match(before[::-1])
+        if not local or _NO_HOST.search(host.group()):
             continue
-        start = floor + local.start()
+        start = host.start() - local.end()
+        if text[start : host.start()].lower() in _NO_PERSON:
+            continue
         yield Finding(Kind.EMAIL, start, host.end(), text[start : host.end()].lower())
 
 
@@ -136,7 +139,7 @@ _NEIGHBOURS = 160
 
 def addresses(text: str) -> Iterator[Finding]:
     """Street and number, and the CEP, where both stand close together."""
-    ceps = [each.span() for each in in_runs(_CEP, text) if _is_cep(text, *each.span())]
+    ceps = [each.span() for each in in_runs(_CEP, text, 8) if _is_cep(text, *each.span())]
     if not ceps:
         return
     streets = list(_STREET.finditer(text))
@@ -192,19 +195,20 @@ _WORD_BEFORE = re.compile(
     r"mobile|call|ligue|ligar|liga|contato|contact)\b\W{0,4}(?:[^\W\d]+\W{1,3}){0,3}\Z",
     re.IGNORECASE,
 )
+_JOINED, _FOLLOWED = re.compile(r"[0-9][ .,/-]\Z"), re.compile(r"[ .,/-][0-9]")
 _GLUED_WORD = re.compile(r"(?:tel|fone|cel|zap|wa\.me/)\Z", re.IGNORECASE)
 
 
 def phones(text: str) -> Iterator[Finding]:
     yield from _abroad(text)
     yield from _brazilian(text)
-    for match in in_runs(_AMERICA, text):
+    for match in in_runs(_AMERICA, text, 10):
         value = _american(re.sub(r"[^0-9]", "", match.group())[-10:])
         if value:
             yield Finding(Kind.PHONE, match.start(), match.end(), value)
-    for match in in_runs(_LOCAL_MOBILE, text):
+    for match in in_runs(_LOCAL_MOBILE, text, 9):
         yield Finding(Kind.PHONE, match.start(), match.end(), SIGNS.sub("", match.group()))
-    for match in in_runs(_LOCAL_BARE, text):
+    for match in in_runs(_LOCAL_BARE, text, 8):
         if not _YEARS.match(match.group()) and _announced(text, match.start()):
             yield Finding(Kind.PHONE, match.start(), match.end(), SIGNS.sub("", match.group()))
 
@@ -216,7 +220,7 @@ def _announced(text: str, start: int) -> bool:
 
 
 def _brazilian(text: str) -> Iterator[Finding]:
-    for match in in_runs(_BRAZIL, text):
+    for match in in_runs(_BRAZIL, text, 10):
         number = SIGNS.sub("", match["number"])
         if _is_written_as_phone(text, match, mobile=len(number) == 9):
             yield Finding(Kind.PHONE, match.start(), match.end(), f"+55{match['area']}{number}")
@@ -236,8 +240,8 @@ def _is_written_as_phone(text: str, match: re.Match[str], mobile: bool) -> bool:
         return _stands_alone(text, start, end) and (mobile or bool(match["gap"]))
     # digits alone or with spaces: a mobile number is told by its area and its 9, if nothing else
     # is joined to it; a landline looks like any number of ten digits
-    joined = re.compile(r"[0-9][ .,/-]\Z").search(text[max(0, start - 2) : start])
-    follows = re.compile(r"[ .,/-][0-9]").match(text, end)
+    joined = _JOINED.search(text[max(0, start - 2) : start])
+    follows = _FOLLOWED.match(text, end)
     return mobile and not joined and not follows and _stands_alone(text, start, end)
 
 
@@ -246,6 +250,8 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
 
 
 def _abroad(text: str) -> Iterator[Finding]:
+    if "+" not in text and "00" not in text:
+        return
     for match in in_runs(_ABROAD, text):
         written = match.group()
         if _THOUSANDS.match(written):

@@ -6,6 +6,7 @@ for RG, ISO/IEC 7812 for cards, ISO 13616 for IBAN, Banco Central's Pix manual f
 
 import re
 from collections.abc import Iterator
+from operator import mul
 
 from sophia_tui.datasets.personal_kinds import (
     ALONE,
@@ -47,19 +48,25 @@ _MOMENT = re.compile(
 
 
 def cpfs(text: str) -> Iterator[Finding]:
-    from stdnum.br import cpf
-
-    for start, end, value in candidates(in_runs(_CPF, text), text):
-        if len(set(value)) == 1 or not cpf.is_valid(value):
+    for start, end, value in candidates(in_runs(_CPF, text, 11), text):
+        if not _is_cpf(value):
             continue
         if end - start == len(value) and labelled_otherwise(text, start):
             continue
         yield Finding(Kind.CPF, start, end, value)
 
 
+def _is_cpf(value: str) -> bool:
+    """Eleven digits, the last two of which are each the weighted sum of those before, modulo 11."""
+    digits = [*map(int, value)]
+    first = sum(map(mul, digits[:9], range(1, 10))) % 11 % 10
+    second = sum(map(mul, digits[:10], range(10))) % 11 % 10
+    return digits[9:] == [first, second] and len(set(digits)) > 1
+
+
 def cnpjs(text: str) -> Iterator[Finding]:
     """Those of digits alone."""
-    for start, end, value in candidates(in_runs(_CNPJ, text), text):
+    for start, end, value in candidates(in_runs(_CNPJ, text, 14), text):
         bare = end - start == len(value)
         if bare and (_MOMENT.match(value) or labelled_otherwise(text, start)):
             continue
@@ -109,7 +116,7 @@ def rgs(text: str) -> Iterator[Finding]:
 
 def paulista_rgs(text: str) -> Iterator[Finding]:
     """Those of São Paulo are told by form and check digit, without a word before."""
-    for match in _RG_PAULISTA.finditer(text):
+    for match in in_runs(_RG_PAULISTA, text, 8):
         value = SIGNS.sub("", match.group()).upper()
         if _paulista_fits(value):
             yield Finding(Kind.RG, match.start(), match.end(), value)
@@ -169,7 +176,7 @@ def _is_card(digits: str) -> bool:
 
 
 def cards(text: str) -> Iterator[Finding]:
-    for start, end, value in candidates(in_runs(_CARD, text), text):
+    for start, end, value in candidates(in_runs(_CARD, text, 13), text):
         if end - start == len(value) and labelled_otherwise(text, start):
             continue
         if _is_card(value):

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from typing import NamedTuple
 
 
 class Kind(StrEnum):
@@ -24,8 +24,7 @@ class Kind(StrEnum):
     PHONE = "phone"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """`start` and `end` are character positions; `value` is the same for the same datum written
     in two ways (digits alone, lower case, the phone's international form)."""
 
@@ -86,27 +85,34 @@ _RUN = re.compile(r"[+(0-9][0-9 ./()xX+-]{6,}")
 _BEYOND = 3
 
 
-def in_runs(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+def in_runs(pattern: re.Pattern[str], text: str, digits: int = 7) -> Iterator[re.Match[str]]:
     """What `pattern.finditer` gives for a pattern of digits and the signs between them, which needs
-    at least seven characters and looks at most three ahead."""
-    for start, end in _runs(text):
-        yield from pattern.finditer(text, start, end + _BEYOND)
+    at least seven characters, so many digits, and looks at most three ahead."""
+    for start, end, held in _runs(text):
+        if held >= digits:
+            yield from pattern.finditer(text, start, end)
 
 
 @lru_cache(maxsize=1)  # one text is looked at by many finders
-def _runs(text: str) -> list[tuple[int, int]]:
-    return [run.span() for run in _RUN.finditer(text)]
+def _runs(text: str) -> list[tuple[int, int, int]]:
+    """Start and end, with what is looked at beyond, and how many digits are there."""
+    found = []
+    for run in _RUN.finditer(text):
+        start, end = run.start(), run.end() + _BEYOND
+        held = text[start:end].encode("ascii", "ignore").translate(None, _NO_DIGITS)
+        found.append((start, end, len(held)))
+    return found
+
+
+_NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 
 
 def candidates(matches: Iterable[re.Match[str]], text: str) -> Iterator[tuple[int, int, str]]:
     """Start, end and bare value of every candidate, overlapping ones too.
 
-    The matches are of lookaheads; the candidate is the outermost group that took part.
+    The matches are of lookaheads; the candidate is the group that took part.
     """
     for match in matches:
-        group = match.lastindex
-        if group is None:
-            continue
-        spans = [match.span(each) for each in range(1, group + 1)]
-        start, end = max(spans, key=lambda span: span[1] - span[0])
-        yield start, end, SIGNS.sub("", text[start:end]).upper()
+        if match.lastindex is not None:
+            start, end = match.span(match.lastindex)
+            yield start, end, SIGNS.sub("", text[start:end]).upper()

@@ -1,12 +1,13 @@
 """What an inspection tells of personal data and secrets: how many, in which rows, never a value."""
 
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sophia_tui.datasets.blocks import Block
-from sophia_tui.datasets.fast import FastReader
+from sophia_tui.datasets.blocks import Block, BlockRow
+from sophia_tui.datasets.personal import find
 from sophia_tui.datasets.personal_gate import suspects
 from sophia_tui.datasets.personal_kinds import Kind
 from sophia_tui.datasets.redact import redact
@@ -21,28 +22,35 @@ _PLACES = {kind.value: place for place, kind in enumerate(Kind)}
 #: Of each row that holds anything its line in the block, and how many values of each kind.
 Held = list[tuple[int, dict[str, int]]]
 
-_NOTHING: tuple[bytes, Held] = (b"", [])
-_last = _NOTHING
+_last: tuple[bytes, Held] = (b"", [])
 
 
-def look(data: bytes) -> Held:
+def look(block: Block) -> Held:
     """What the usable rows of a block hold. Two probes ask for it, so the last answer is kept."""
     global _last
-    if _last[0] is not data:
-        _last = (data, _look(data))
+    if _last[0] is not block.data:
+        _last = (block.data, _look(block))
     return _last[1]
 
 
-def _look(data: bytes) -> Held:
+def _look(block: Block) -> Held:
     held: Held = []
-    reader = FastReader()
-    for line, start, end in suspects(data):
-        raw = data[start:end]
-        for row in reader.read(raw).rows:
-            counts = redact(row.example, raw, rounds=1)[1]
-            if counts:
-                held.append((line, dict(counts)))
+    rows, behind = block.rows, 0
+    for line, _start, _end in suspects(block.data):
+        # a row stands as many places before its line as there are lines before that are none
+        place = min(line - 1 - behind, len(rows) - 1)
+        while place >= 0 and rows[place].line > line:
+            place -= 1
+        behind = line - 1 - place
+        if place >= 0 and rows[place].line == line and (counts := _held(rows[place])):
+            held.append((line, counts))
     return held
+
+
+def _held(row: BlockRow) -> dict[str, int]:
+    if row.plain is None:
+        return dict(redact(row.example, row.raw, rounds=1)[1])
+    return dict(Counter(each.kind.value for text in row.plain[1] for each in find(text)))
 
 
 class PersonalProbe:
@@ -54,7 +62,7 @@ class PersonalProbe:
 
     def look(self, block: Block) -> Held:
         held: Held = []
-        for line, counts in look(block.data):
+        for line, counts in look(block):
             mine = {k: n for k, n in counts.items() if (k == Kind.SECRET) == self._secrets}
             if mine:
                 held.append((line, mine))

@@ -16,7 +16,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sophia_tui.datasets.blocks import Block
 from tests.benchmarks import planted_texts
 from tests.benchmarks.planted_texts import Planted
 
@@ -171,6 +170,7 @@ def main() -> None:
 
 def _measure_gate(clean: list[str], planted: list[str], rows: int = 60_000) -> None:
     """The gate alone, and an inspection's probe, on JSON lines of which 1 in 20 holds something."""
+    from sophia_tui.datasets.fast import FastReader
     from sophia_tui.datasets.personal_gate import suspects
     from sophia_tui.datasets.personal_probe import PERSONAL, PersonalProbe
 
@@ -185,7 +185,8 @@ def _measure_gate(clean: list[str], planted: list[str], rows: int = 60_000) -> N
     cuts = [0]
     while cuts[-1] < len(data):
         cuts.append(data.find(b"\n", cuts[-1] + size) + 1 or len(data))
-    blocks = [Block(data[start:end]) for start, end in itertools.pairwise(cuts)]
+    reader = FastReader()
+    blocks = [reader.read(data[start:end]) for start, end in itertools.pairwise(cuts)]
     probe = PersonalProbe(PERSONAL)
     for name, look in (("gate", lambda b: list(suspects(b.data))), ("gate and probe", probe.look)):
         started = time.perf_counter(), time.process_time()

@@ -341,6 +341,62 @@ def test_lines_of_each_writer_are_told_by_the_pattern(writer: str) -> None:
     assert layout.write(roles, [*usual, *usual]) + b"\n" == line
 
 
+_SPLINTERS = (
+    *(
+        b'"',
+        b"\\",
+        b"\n",
+        b"{",
+        b"}",
+        b"a",
+        b" ",
+        b"\x80",
+        b"\xc3",
+        b"\xed\xa0\x80",
+        b"\\/",
+        b"\x1f",
+    ),
+    *(
+        b"\\u0041",
+        b'\\"',
+        b'{"role":',
+        b'"}]}\n',
+        b'"content": "',
+        b'"}, {"role": "user", "content": "',
+    ),
+)
+
+
+@given(
+    st.sampled_from([b" ", b""]),
+    st.lists(
+        st.lists(st.text('ab é"\\\n{}[]:\u3000😀', max_size=5), min_size=1), min_size=1, max_size=3
+    ),
+    st.lists(
+        st.tuples(st.floats(0, 1), st.integers(0, 3), st.sampled_from(_SPLINTERS)), max_size=3
+    ),
+)
+@settings(max_examples=400, deadline=None)
+def test_lines_told_as_a_whole_are_told_by_the_pattern(
+    space: bytes, chats: list[list[str]], changes: list[tuple[float, int, bytes]]
+) -> None:
+    layout = layouts.Layout(space)
+    roles = ("user", "assistant", "system", "developer", "assistant")
+    data = b"".join(
+        layout.write([roles[(at - len(texts)) % 5] for at in range(len(texts))], texts) + b"\n"
+        for texts in chats
+    )
+    for where, gone, splinter in changes:
+        place = int(where * len(data))
+        data = data[:place] + splinter + data[place + gone :]
+    match = layout.pattern.match(data)
+    if layout.places(data):
+        assert match is not None
+        assert match.end() == len(data)
+    elif not changes and match is not None and match.end() == len(data):
+        assert b'\\"}' in data  # a text that ends in a backslash is left to the pattern
+
+
 @given(st.text(st.sampled_from("<|>/[]_ ISTNSYbeopadukr\uff5cx\n\\"), max_size=12))
 @settings(max_examples=60, deadline=None)
 def test_no_special_token_passes_for_plain_text(text: str) -> None:

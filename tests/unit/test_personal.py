@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stdnum.br import cpf
 
 from sophia_tui.datasets import personal_contacts, personal_documents
 from sophia_tui.datasets.formats import encode
@@ -46,9 +47,10 @@ def test_clean_text_and_what_only_looks_like_it_stay() -> None:
 
 # --- the gate
 
+#: Patterns of digits, and the fewest digits of what they match.
 _OF_NUMBERS = {
-    *("_CPF", "_CNPJ", "_CARD", "_CEP", "_AMERICA"),
-    *("_LOCAL_MOBILE", "_LOCAL_BARE", "_BRAZIL", "_ABROAD"),
+    **{"_CPF": 11, "_CNPJ": 14, "_CARD": 13, "_CEP": 8, "_AMERICA": 10},
+    **{"_LOCAL_MOBILE": 9, "_LOCAL_BARE": 8, "_BRAZIL": 10, "_ABROAD": 7, "_RG_PAULISTA": 8},
 }
 _SIGNS = " .-/()\u00a0\u2009\u2011\u2013\u2212\u3000\uff0f:,_xA9\n"
 
@@ -96,6 +98,11 @@ def _passes_in_every_writing(text: str) -> None:
     assert may_hold(f'{{"answer":"{hidden}"}}'.encode())
 
 
+def test_the_gate_knows_an_escaped_slash_between_spaces() -> None:
+    assert any(FINDERS["lettered_cnpjs"]("FR.0CH.PPW / MGKV-97"))
+    assert may_hold(rb'{"answer": "FR.0CH.PPW \/ MGKV-97"}')
+
+
 @given(noisy() | st.text("0123456789 .-/+()xX5cpf", max_size=40))
 def test_looking_only_where_numbers_are_finds_what_looking_everywhere_does(text: str) -> None:
     text = folded(text)
@@ -103,7 +110,15 @@ def test_looking_only_where_numbers_are_finds_what_looking_everywhere_does(text:
         for name in _OF_NUMBERS & vars(module).keys():
             pattern = getattr(module, name)
             everywhere = [each.span() for each in pattern.finditer(text)]
-            assert [each.span() for each in in_runs(pattern, text)] == everywhere, name
+            found = in_runs(pattern, text, _OF_NUMBERS[name])
+            assert [each.span() for each in found] == everywhere, name
+
+
+@given(st.text("0123456789", min_size=11, max_size=11), st.booleans())
+def test_check_digits_of_a_cpf_are_those_of_the_library(value: str, right: bool) -> None:
+    value = value[:9] + cpf._calc_check_digits(value) if right else value
+    alike = len(set(value)) == 1
+    assert bool(list(personal_documents.cpfs(value))) == (cpf.is_valid(value) and not alike)
 
 
 @given(st.lists(st.sampled_from([b"", b"abc", b"CPF 529.982.247-25", b"a@b.com"]), max_size=8))
