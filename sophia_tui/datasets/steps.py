@@ -107,10 +107,14 @@ def _may_change(row: str) -> bool:
 def normalised(text: str) -> str:
     """The text as `normalise` leaves it; that again changes nothing. Indentation and runs of spaces
     within a line stay, since code and tables need them."""
-    text = _SEQUENCE.sub("", _BREAKS.sub("\n", text))
-    text = _SPACES.sub(" ", _REMOVED.sub("", text))
+    if not text.replace("\n", "").replace("\t", "").isprintable():  # whatever is sought here is not
+        text = _SEQUENCE.sub("", _BREAKS.sub("\n", text))
+        text = _SPACES.sub(" ", _REMOVED.sub("", text))
     text = unicodedata.normalize("NFC", text)
-    text = _BLANK_LINES.sub("\n\n\n", _LINE_ENDS.sub("", text))
+    if " \n" in text or "\t\n" in text:
+        text = _LINE_ENDS.sub("", text)
+    if "\n\n\n\n" in text:
+        text = _BLANK_LINES.sub("\n\n\n", text)
     return text.strip()
 
 

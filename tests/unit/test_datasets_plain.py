@@ -2,6 +2,7 @@
 
 import json
 import random
+import unicodedata
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -12,7 +13,7 @@ import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sophia_tui.datasets import formats, plain, ranges, recipe, split, worker
+from sophia_tui.datasets import formats, plain, ranges, recipe, split, steps, worker
 from sophia_tui.datasets.clean import read_fast
 from sophia_tui.datasets.pipeline import Request, prepare
 from sophia_tui.datasets.reader import LineReader
@@ -216,3 +217,23 @@ def test_places_as_bytes_are_the_places_of_the_split() -> None:
         for group in ("", "qual é o prazo?"):
             place = split.placer(seed)(group.encode())
             assert int.from_bytes(place, "big") == split.place_of(seed, group)
+
+
+blanks = st.sampled_from(
+    [" ", "\t", "\n", "\r\n", "\xa0", "\u200b", "\u2028", "\x1b[1m", "a", "e\u0301"]
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(blanks | st.characters(), max_size=20).map("".join))
+def test_normalising_looks_only_for_what_may_be_there(text: str) -> None:
+    every = steps._SEQUENCE.sub("", steps._BREAKS.sub("\n", text))
+    every = steps._SPACES.sub(" ", steps._REMOVED.sub("", every))
+    every = steps._LINE_ENDS.sub("", unicodedata.normalize("NFC", every))
+    assert normalised(text) == steps._BLANK_LINES.sub("\n\n\n", every).strip()
+
+
+def test_what_normalising_removes_or_replaces_is_never_printable() -> None:
+    for sign in map(chr, [*range(0xD800), *range(0xE000, 0x30000)]):
+        if any(each.search(sign) for each in (steps._BREAKS, steps._REMOVED, steps._SPACES)):
+            assert not sign.isprintable()
