@@ -5,6 +5,7 @@ import re
 import sys
 import time
 import unicodedata
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,8 +13,10 @@ from pydantic import BaseModel
 
 from sophia_tui.domain.context import Progress
 from sophia_tui.domain.operations import Output, plainly
+from sophia_tui.domain.passages import Passage, Share, Table
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _, clock_time, get_language, number
+from sophia_tui.services.quality import percent
 from sophia_tui.services.views import key_word, worded
 from sophia_tui.textsafe import HOSTILE, visible
 
@@ -95,17 +98,49 @@ def _table(rows: list[BaseModel], plain: bool) -> list[str]:
         return [line for row in rows for line in (*_fields(row, plain), "")]
     cells = [[_title(kind, name) for name in names]]
     cells += [[_cell(row, name) for name in names] for row in rows]
-    widths = [max(width(line[column]) for line in cells) for column in range(len(names))]
-    if chosen:
-        widths[-1] = 0  # the last column may be of any length
-    elif max(widths) > _WIDE_CELL:
+    if not chosen and max(width(cell) for line in cells for cell in line) > _WIDE_CELL:
         return _table(rows, plain=True)
+    return _aligned(cells)
+
+
+def _aligned(cells: list[list[str]]) -> list[str]:
+    """Columns as wide as their widest cell; the last one may be of any length."""
+    widths = [max(width(line[column]) for line in cells) for column in range(len(cells[0]) - 1)]
+    widths.append(0)
     return [
         "  ".join(
             cell + " " * (space - width(cell)) for cell, space in zip(line, widths, strict=True)
         ).rstrip()
         for line in cells
     ]
+
+
+def _told(table: Table, plain: bool) -> list[str]:
+    """A table of a passage. `plain`: blocks of lines."""
+    rows = [
+        [percent(cell) if isinstance(cell, Share) else shown(cell) for cell in row]
+        for row in table.rows
+    ]
+    if not plain:
+        return _aligned([list(table.titles), *rows])
+    lines = []
+    for row in rows:
+        lines += [f"{title}: {cell}" for title, cell in zip(table.titles, row, strict=True)]
+        lines.append("")
+    return lines
+
+
+def _passages(title: str, found: Sequence[Passage], plain: bool) -> list[str]:
+    """Each below an empty line; one without a title has the field's."""
+    lines = []
+    for passage in found:
+        lines += ["", visible(passage.title or title)]
+        for part in passage.parts:
+            if isinstance(part, str):
+                lines.append(visible(part))
+            else:
+                lines += _told(part, plain) if isinstance(part, Table) else _nested(part)
+    return lines
 
 
 def _is_rows(value: Any) -> bool:
@@ -145,7 +180,10 @@ def _fields(result: BaseModel, plain: bool) -> list[str]:
             continue
         value = getattr(result, name)
         title = _title(type(result), name)
-        if _is_rows(value):
+        told = result.passages(name) if isinstance(result, Output) else None
+        if told is not None:
+            lines += _passages(title, told, plain)
+        elif _is_rows(value):
             lines += ["", title] if lines else []
             lines += _table(list(value), plain)
         elif isinstance(value, list | tuple) and len(value) > 1:

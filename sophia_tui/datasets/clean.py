@@ -253,6 +253,11 @@ def _usable(item: "Item", special: bool, weighted: bool) -> bool:
     return True
 
 
+def plain_item(row: bytes) -> Item:
+    """A row of which it is known that it is plain and canonical (see `plain`)."""
+    return _item(row, _BARE.decode(row).messages, 0, None)
+
+
 def read_fast(raw: bytes) -> "Item | None":
     """One line as a block of its own."""
     return FastReader().read(raw, [raw])[0]

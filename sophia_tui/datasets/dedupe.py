@@ -45,6 +45,8 @@ class Head(NamedTuple):
 
 #: Big-endian, so that heads as bytes sort as heads do.
 HEAD = Struct(">16sHQHQIIQII")
+#: The same, with the place as bytes.
+_PLACED = Struct(">16sHQHQII8sII")
 #: Where place and stratum stand in a head's bytes.
 GROUP_AT = slice(44, 56)
 
@@ -118,6 +120,22 @@ class SpoolWriter:
             rows.append(source)
         self._sizes[part] = at + length + more
         self._waiting += length + more + HEAD.size
+        if self._waiting >= _KEPT_BACK:
+            self.flush()
+
+    def add_all(self, rows: list[bytes], file: int, first: int, places: list[bytes]) -> None:
+        """Add rows that stand on the lines of a file from the first on, with their places as heads
+        hold them."""
+        pack, shift, spool = _PLACED.pack, self._shift, self._spool
+        all_heads, all_rows, sizes = self._heads, self._rows, self._sizes
+        for line, (row, place) in enumerate(zip(rows, places, strict=True), start=first):
+            digest = digest_of(row)
+            part = (digest[0] << 8 | digest[1]) >> shift
+            length, at = len(row), sizes[part]
+            all_heads[part].append(pack(digest, file, line, spool, at, length, 0, place, 0, 0))
+            all_rows[part].append(row)
+            sizes[part] = at + length
+            self._waiting += length + HEAD.size
         if self._waiting >= _KEPT_BACK:
             self.flush()
 

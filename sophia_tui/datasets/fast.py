@@ -205,7 +205,7 @@ class FastReader:
         block = Block(data, rows=_Rows(data))
         match = self._layout.pattern.match
         at = number = good = skip = failed = 0
-        token = _token(data, 0)
+        token = token_at(data, 0)
         told: list[_Told] = []
         places = self._places(data)
         if places:
@@ -217,7 +217,7 @@ class FastReader:
                 failed = 0 if found else min(2 * failed + 1, _MOST_SKIPPED)
                 skip = failed
             if token < at:
-                token = _token(data, at)
+                token = token_at(data, at)
             end = good if token >= good else data.rfind(b"\n", at, token) + 1
             if end >= at + SHORT_RUN:
                 whole = places if end - at == len(data) else None
@@ -445,7 +445,7 @@ _TOKEN = re2.compile(
 _INST = re2.compile(rb"INST\]", LATIN)
 
 
-def _token(data: bytes, at: int) -> int:
+def token_at(data: bytes, at: int) -> int:
     """Where the next special token may be; the length of the data where there is none."""
     found = _TOKEN.search(data, at)
     place: int = found.start() if found else len(data)

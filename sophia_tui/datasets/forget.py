@@ -5,7 +5,6 @@ In flat memory: rows are read one by one. What is sought comes as patterns over 
 keys of source rows; see domain.persons.
 """
 
-import gzip
 import hashlib
 import json
 import os
@@ -14,15 +13,17 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import msgspec
 
 from sophia_tui.datasets.codes import reason
+from sophia_tui.datasets.compressed import open_lines
 from sophia_tui.datasets.contents import PARTS, Kept, parts_of, rows_of
 from sophia_tui.datasets.tasks import Task, Tell
 from sophia_tui.datasets.version import FORMAT_VERSION, MANIFEST, PROVENANCE, REJECTED
 from sophia_tui.domain.persons import fold
+from sophia_tui.errors import DataError
 from sophia_tui.files import whole_folder
 
 VERSION = 1
@@ -316,10 +317,10 @@ def _lines_of(path: Path, seeker: Seeker) -> int:
     """How many lines are theirs; -1 where the file can't be read to its end."""
     count = 0
     try:
-        with _opened(path) as stream:
+        with open_lines(path) as stream:
             while line := stream.readline(_LONGEST_LINE):
                 count += seeker.in_line(line) or _names_row(line, seeker)
-    except (OSError, EOFError, ValueError):
+    except (OSError, DataError):
         return -1
     return count
 
@@ -335,15 +336,3 @@ def _names_row(line: bytes, seeker: Seeker) -> bool:
     if not isinstance(entry, dict):
         return False
     return seeker.is_row(entry) or seeker.is_row(entry.get("source"))
-
-
-def _opened(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return cast(IO[bytes], gzip.GzipFile(path, "rb"))
-    if path.suffix == ".zst":
-        import io
-
-        import zstandard
-
-        return io.BufferedReader(zstandard.open(path, "rb"))
-    return path.open("rb")

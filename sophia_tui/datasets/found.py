@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from sophia_tui.datasets.inspection import ERROR, severity
 from sophia_tui.datasets.issues import Entry, decode_entry
 
 
@@ -56,6 +55,8 @@ class Found:
     def nearest(self, line: int, code: str | None, backwards: bool) -> int | None:
         """The line nearest to this one that has the code, or without one any error: from it on, or
         backwards before it."""
+        from sophia_tui.datasets.inspection import ERROR, severity  # what inspects is heavy
+
         errors = [each for each in self.codes if severity(each) == ERROR]
         codes = errors if code is None else [code] if code in self.codes else []
         way = self.before if backwards else self.after

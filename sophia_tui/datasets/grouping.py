@@ -9,11 +9,11 @@ import mmap
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sophia_tui.datasets.split import Split, cut
+from sophia_tui.datasets.split import TEST, TRAIN, VALID, Split, cut
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,17 @@ class Cuts:
         if self.across:
             stratum = self.across.get(place, stratum)
         return self.by_stratum.get(stratum, self.rest).side(place)
+
+    def sides(self) -> Callable[[int, int], str]:
+        """What tells the side of a place and stratum, as `side` does."""
+        if self.across or self.by_stratum:
+            return self.side
+        valid, test = self.rest.valid, self.rest.test
+
+        def side(place: int, stratum: int) -> str:
+            return TRAIN if place > test else VALID if place <= valid else TEST
+
+        return side
 
 
 class Planner:

@@ -21,7 +21,7 @@ from sophia_tui.datasets.blocks import LISTED_ROLES, MORE, Shape
 _ROLES = ("system", "developer", "user", "assistant")
 
 _SHORT = rb'\\["\\bfnrt]'
-_UTF8 = (
+UTF8 = (
     rb"[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
     rb"|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}"
     rb"|\xf4[\x80-\x8f][\x80-\xbf]{2}"
@@ -34,7 +34,7 @@ _ESCAPED = (
 )
 # white space outside ASCII begins with other bytes, and other escapes
 _SEEN = rb'[!#-\[\]-\x7e]|\\["\\]'
-_SEEN_UTF8 = (
+SEEN_UTF8 = (
     _SEEN + rb"|[\xc3-\xdf][\x80-\xbf]|[\xe4-\xec][\x80-\xbf]{2}|\xf0[\x90-\xbf][\x80-\xbf]{2}"
 )
 _SEEN_ASCII = _SEEN + rb"|\\u00[c-f][0-9a-f]|\\u[4-9][0-9a-f]{3}|" + _PAIR
@@ -274,7 +274,7 @@ USUAL = Layout()
 @cache
 def _pattern(layout: Layout) -> Any:
     gap = layout.space
-    seen, more = (_SEEN_ASCII, _ESCAPED + b"|" + _PAIR) if layout.ascii else (_SEEN_UTF8, _UTF8)
+    seen, more = (_SEEN_ASCII, _ESCAPED + b"|" + _PAIR) if layout.ascii else (SEEN_UTF8, UTF8)
     text = rb"(?:" + seen + rb")(?:[ !#-\[\]-\x7e]|" + _SHORT + rb"|" + more + rb")*"
     if not layout.ascii:
         text = text.replace(rb"\]-\x7e]|" + _SHORT, rb"\]-\x7f]|" + _SHORT)

@@ -1,8 +1,8 @@
 """Edits of single records, kept beside a file that is not touched: a journal that is only added to.
 
-Each entry says what was done (edit, undo, redo, drop), by whom, when, and of which state of the
-file. Undo and redo are entries, too, so nothing that was typed is lost. A journal ends when its
-edits are saved into the file.
+Each entry says what was done (edit, undo, redo), by whom, when, and of which state of the file.
+Undo and redo are entries, too, so nothing that was typed is lost. A journal begins anew when its
+edits are saved into the file or dropped: their texts are gone from it then.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from sophia_tui.datasets.reader import MAX_LINE_BYTES, parse
 from sophia_tui.datasets.sources import unreadable
 from sophia_tui.datasets.tasks import Task, Tell
 from sophia_tui.errors import ConflictError, DataError
-from sophia_tui.files import append_line, usable_folder, whole_file, write_problem
+from sophia_tui.files import append_line, usable_folder, whole_file, write_problem, write_whole
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
 
@@ -48,18 +48,16 @@ class Edit:
 
 @dataclass(frozen=True)
 class Overlay:
-    """What stands: by line the newest edit. `version` is the number of entries; `stale` that the
-    file is no longer the one that was edited."""
+    """What stands: by line the newest edit. `version` counts entries, also those before `base`,
+    when edits were saved or dropped last; `stale` that the file is no longer the one that was
+    edited."""
 
     edits: dict[int, Edit]
     history: tuple[Edit, ...]
     undone: tuple[Edit, ...]
     version: int
+    base: int
     stale: bool
-
-    @property
-    def texts(self) -> dict[int, bytes]:
-        return {line: edit.text.encode() for line, edit in self.edits.items()}
 
 
 def journal_path(folder: Path, path: Path) -> Path:
@@ -78,7 +76,7 @@ def read_overlay(folder: Path, path: Path, stamp: Stamp) -> Overlay:
     standing: list[Edit] = []
     undone: list[Edit] = []
     known = stamp.digest.hex()
-    version, stale = 0, False
+    version, base, stale = 0, 0, False
     for raw in filter(None, lines):
         version += 1
         try:
@@ -93,12 +91,11 @@ def read_overlay(folder: Path, path: Path, stamp: Stamp) -> Overlay:
             undone.append(standing.pop())
         elif entry["do"] == "redo" and undone:
             standing.append(undone.pop())
-        elif entry["do"] == "drop":
-            standing.clear()
-            undone.clear()
-            stale = False
+        elif entry["do"] == "begin":
+            version = base = entry["base"]
     newest = {edit.line: edit for edit in standing}
-    return Overlay(newest, tuple(standing), tuple(undone), version, stale and bool(standing))
+    stale = stale and bool(standing)
+    return Overlay(newest, tuple(standing), tuple(undone), version, base, stale)
 
 
 def add_entry(
@@ -110,6 +107,7 @@ def add_entry(
     S102.
     """
     usable_folder(folder)
+    journal = journal_path(folder, path)
     refused = False
 
     def against() -> bool:
@@ -118,11 +116,21 @@ def add_entry(
             stamp = stamp_of(stream)
         if stamp.digest.hex() != entry.get("stamp", stamp.digest.hex()):
             raise changed(path)
-        refused = unless(read_overlay(folder, path, stamp))
+        overlay = read_overlay(folder, path, stamp)
+        refused = unless(overlay)
+        if not refused and entry["do"] == "drop":
+            _begin_anew(journal, overlay.version, entry)
+            return True  # that was it
         return refused
 
-    append_line(journal_path(folder, path), msgspec.json.encode(entry), unless=against)
+    append_line(journal, msgspec.json.encode(entry), unless=against)
     return not refused
+
+
+def _begin_anew(journal: Path, version: int, why: dict[str, Any]) -> None:
+    """Leave nothing of what was edited, but that something was: who saw it is told so."""
+    kept = {**why, "do": "begin", "base": version + 1}
+    write_whole(journal, msgspec.json.encode(kept) + b"\n")
 
 
 def stale_problem(path: Path) -> ConflictError:
@@ -187,7 +195,7 @@ class SaveTask(Task):
             except OSError as problem:
                 raise unreadable(path, problem) from problem
             if self.kept is not None:
-                journal.unlink()
+                _begin_anew(journal, overlay.version, {})
         return {"records": len(overlay.edits)}
 
     def _write(

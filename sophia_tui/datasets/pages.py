@@ -14,7 +14,6 @@ from sophia_tui.datasets import index
 from sophia_tui.datasets.blocks import read_block
 from sophia_tui.datasets.codes import Problem
 from sophia_tui.datasets.compressed import is_plain, is_table, open_lines
-from sophia_tui.datasets.fast import FastReader
 from sophia_tui.datasets.index import Place
 from sophia_tui.datasets.reader import MAX_LINE_BYTES
 from sophia_tui.datasets.sources import unreadable
@@ -307,6 +306,8 @@ class IssueTask(Task):
         return None
 
     def _wrong(self, stretch: Stretch) -> list[int]:
+        from sophia_tui.datasets.fast import FastReader  # heavy, and only the engine looks so
+
         block = FastReader(keep=False).read(stretch.data)
         found = [line for line, problem in block.unusable if self.code in (None, problem.code)]
         if self.code in block.notes:

@@ -91,8 +91,8 @@ class Report:
 def prepare(request: Request, progress: Tell) -> Report:
     """Prepare one version, whole or not at all.
 
-    Raises DataError D301 to D309, D380, D501 and D541 to D549 for the folder, its files and what is
-    asked for, SetupError S101 where nothing can be written.
+    Raises DataError D301 to D309, D380, D501, D540 and D542 to D549 for the folder, its files and
+    what is asked for, SetupError S101 where nothing can be written.
     """
     return Preparation(request, progress).run()
 

@@ -1,4 +1,5 @@
-"""Cuts files into ranges of whole lines, numbered, with the provenance that is about them."""
+"""Cuts files into ranges of whole lines, numbered, with the provenance that is about them; reads
+those ranges."""
 
 import hashlib
 import os
@@ -18,6 +19,10 @@ from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
 
 _READ = 1 << 20
+#: Bytes of a range that is read at once; more is one long line, read bit by bit.
+_AT_ONCE = 48 << 20
+#: Bytes of lines that are looked at together.
+_BLOCK = 1 << 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,54 @@ class Cutter:
             return stream.read(_READ)
         except OSError as problem:
             raise unreadable(self._path, problem) from problem
+
+
+def bytes_of(path: Path, start: int, end: int) -> bytes:
+    """Some bytes of a file. Raises DataError D306."""
+    if end <= start:
+        return b""
+    try:
+        with path.open("rb") as stream:
+            return os.pread(stream.fileno(), end - start, start)
+    except OSError as problem:
+        raise unreadable(path, problem) from problem
+
+
+def blocks_of(path: Path, part: Range) -> Iterator[tuple[bytes, list[bytes]]]:
+    """The bytes of a range, some whole lines at a time; of lines that are too long only their
+    beginning, as a line by itself, and no bytes. Raises DataError D306."""
+    try:
+        with path.open("rb") as stream:
+            if part.end - part.start > _AT_ONCE:
+                stream.seek(part.start)
+                for line in _long_lines(stream, part.end):
+                    yield b"", [line]
+                return
+            data = os.pread(stream.fileno(), part.end - part.start, part.start)
+    except OSError as problem:
+        raise unreadable(path, problem) from problem
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start + _BLOCK) + 1 or len(data)
+        yield data[start:end], []
+        start = end
+
+
+def _long_lines(stream: BinaryIO, end: int) -> Iterator[bytes]:
+    most = MAX_LINE_BYTES + 2
+    while stream.tell() < end and (raw := stream.readline(most)):
+        if len(raw) == most and not raw.endswith(b"\n"):
+            while (rest := stream.readline(1 << 20)) and not rest.endswith(b"\n"):
+                pass
+        yield raw.removesuffix(b"\n")
+
+
+def lines_of(block: bytes) -> list[bytes]:
+    """Its lines without their line feeds."""
+    lines = block.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
 
 
 class Watched:

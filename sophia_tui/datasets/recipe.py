@@ -107,6 +107,8 @@ def _step(name: str, settings: dict[str, Any]) -> Step:
         wrong = _("Say which codes, like {example}.").format(example=f"{name}:codes=crlf+bom")
     if wrong is None and hasattr(step, "keep") and step.keep == ():
         wrong = _("Say which, like {example}.").format(example=f"{name}:keep=pt+en")
+    if wrong and hasattr(step, "codes"):
+        raise _bad_setting(name, wrong, _("`sophia prepare inspect` names issues by their codes."))
     if wrong:
         raise _bad_setting(name, wrong)
     return step
@@ -150,7 +152,7 @@ def _rank(step: Step) -> int:
     return STEPS.index(type(step)) if step.OF_ALL else -1
 
 
-def _bad_setting(name: str, why: str) -> UsageError:
+def _bad_setting(name: str, why: str, more: str = "") -> UsageError:
     kind = _BY_NAME.get(name)
     fields = ", ".join(kind.__struct_fields__) if kind else ""
     remedy = _("It has no settings.")
@@ -160,7 +162,7 @@ def _bad_setting(name: str, why: str) -> UsageError:
         "D544",
         _("The step {name} can't have these settings.").format(name=visible(name)),
         visible(why),
-        remedy,
+        f"{remedy} {more}".strip(),
     )
 
 

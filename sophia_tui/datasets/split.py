@@ -12,7 +12,7 @@ import unicodedata
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -123,6 +123,18 @@ def place_of(seed: int, group: str) -> int:
     """The group's place in the order, 0 to 2**64 - 1."""
     digest = hashlib.blake2b(group.encode(), digest_size=8, key=str(seed).encode()).digest()
     return int.from_bytes(digest, "big")
+
+
+def placer(seed: int) -> Callable[[bytes], bytes]:
+    """The same place, as the eight bytes of a big-endian number, of a group in UTF-8."""
+    keyed = hashlib.blake2b(digest_size=8, key=str(seed).encode())
+
+    def place(group: bytes) -> bytes:
+        digest = keyed.copy()
+        digest.update(group)
+        return digest.digest()
+
+    return place
 
 
 #: Where examples stand whose side was said: the validation file's, and the others'.

@@ -4,11 +4,12 @@
 here; `pipeline` does them.
 """
 
+import difflib
 import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,10 +17,12 @@ import msgspec
 
 from sophia_tui.datasets import dedupe, redact
 from sophia_tui.datasets.clean import Item
-from sophia_tui.datasets.codes import Unusable
+from sophia_tui.datasets.codes import REASONS, Unusable
 from sophia_tui.datasets.personal import may_hold
 from sophia_tui.datasets.personal_kinds import Kind
 from sophia_tui.datasets.sources import unreadable
+from sophia_tui.i18n import _
+from sophia_tui.textsafe import visible
 
 #: Changes a row or leaves it; returns what is counted. Raises Unusable if the row must leave.
 Look = Callable[[Item], Counter[str] | None]
@@ -155,11 +158,36 @@ def _issues(item: Item, asked: frozenset[str]) -> set[str]:
     return found & asked
 
 
+#: Issues that are no matter of the row alone, and the step that finds such rows.
+_OTHERS = {
+    "duplicate": "exact_duplicates",
+    "near_duplicate": "near_duplicates",
+    "leakage": "leakage",
+    "cut": "length",
+}
+
+
+def _no_issue(codes: Iterable[str]) -> str | None:
+    for code in codes:
+        if code in _OTHERS:
+            text = _("Rows with {code} are found by the step {step} alone.")
+            return text.format(code=code, step=_OTHERS[code])
+    unknown = [code for code in codes if code not in REASONS]
+    if not unknown:
+        return None
+    told = _("There is no issue {code}.").format(code=visible(unknown[0]))
+    near = difflib.get_close_matches(unknown[0], REASONS, 1)
+    return told + " " + _("Did you mean {name}?").format(name=near[0]) if near else told
+
+
 class Drop(Step):
     """Rows that have one of these issues leave."""
 
     NAME = "drop"
     codes: tuple[str, ...] = ()
+
+    def wrong(self) -> str | None:
+        return _no_issue(self.codes)
 
     def ready(self) -> Look:
         asked = frozenset(self.codes)
@@ -177,6 +205,9 @@ class Keep(Step):
 
     NAME = "keep"
     codes: tuple[str, ...] = ()
+
+    def wrong(self) -> str | None:
+        return _no_issue(self.codes)
 
     def ready(self) -> Look:
         asked = frozenset(self.codes)

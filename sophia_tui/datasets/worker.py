@@ -2,30 +2,29 @@
 spool, sift parts of it, and write parts of a version. Jobs and answers are small plain data.
 """
 
-import os
+from binascii import hexlify
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import nsmallest
 from io import BytesIO
 from pathlib import Path
 from struct import Struct
-from typing import BinaryIO
 
 import msgspec
 from xxhash import xxh3_64_intdigest
 
 from sophia_tui.datasets import dedupe, personal_gate, split
-from sophia_tui.datasets.clean import FastReader, Item, read_strict
+from sophia_tui.datasets.clean import FastReader, Item, plain_item, read_strict
 from sophia_tui.datasets.codes import Problem, Unusable
 from sophia_tui.datasets.dedupe import GROUP_AT, HEAD, Head, PartReader, SpoolWriter, digest_of
 from sophia_tui.datasets.grouping import Bonds, Cuts, Joined
+from sophia_tui.datasets.plain import PlainLane, Stretch, question_of
 from sophia_tui.datasets.provenance import Provenance
-from sophia_tui.datasets.ranges import Range
+from sophia_tui.datasets.ranges import Range, blocks_of, bytes_of, lines_of
 from sophia_tui.datasets.reader import MAX_LINE_BYTES, Line, LineReader, Note
 from sophia_tui.datasets.rejections import Lot, Rejections
-from sophia_tui.datasets.sources import unreadable
-from sophia_tui.datasets.steps import Look, category_of
+from sophia_tui.datasets.steps import Look, Normalise, Redact, category_of
 from sophia_tui.datasets.version import PROVENANCE
 from sophia_tui.domain.datasets import CHAT, PAIRS, SourceRow
 from sophia_tui.i18n import N_
@@ -33,10 +32,15 @@ from sophia_tui.i18n import N_
 FORM_WORDS = {CHAT: N_("chat"), PAIRS: N_("preference pairs")}
 #: A row's group: place and stratum.
 GROUP = Struct(">QI")
-#: Bytes of a range that is read at once; more is one long line, read bit by bit.
-_AT_ONCE = 48 << 20
-#: Bytes of lines that are looked at together.
-_BLOCK = 1 << 19
+#: Takes plain rows, which stand on the lines from this number on.
+Keep = Callable[[Stretch, int], None]
+#: Steps that the lane for plain lines can do.
+_PLAIN_STEPS = (
+    (),
+    (Normalise.NAME,),
+    (Redact.NAME,),
+    (Normalise.NAME, Redact.NAME),
+)
 _JSON = msgspec.json.Encoder()
 
 
@@ -111,6 +115,8 @@ class Worker:
         self._fast = FastReader()
         self._middles: dict[tuple[str, int], bytes] = {}
         self._bonds = Bonds(self._folder, number)
+        self._lane = _lane_of(work)
+        self._placed = split.placer(work.seed)
 
     def end(self) -> None:
         """Write what was kept back. Raises OSError (disk full)."""
@@ -130,25 +136,30 @@ class Worker:
         """
         source = self._work.sources[job.file]
         done = Cleaned()
-        provenance = Provenance(_bytes_of(source.provenance, *job.origin))
+        provenance = Provenance(bytes_of(Path(source.provenance), *job.origin))
         traced = job.origin[1] > job.origin[0]
-        for line, item, problem in self._items(source, job, done):
+
+        def keep(stretch: Stretch, first: int) -> None:
+            rows = self._plain_rows(stretch, done)
+            if traced:
+                self._keep_traced(rows, stretch.written, job.file, first, provenance)
+            else:
+                self._spool.add_all(rows, job.file, first, self._places(rows, job.file))
+
+        for line, item, problem in self._items(source, job, done, keep):
             done.rows += 1
-            file, number = job.file, line.number
-            row = None
-            if traced and (entry := provenance.entry_of(line.number, line.raw)):
-                row = entry.source
-                if entry.file is not None:
-                    file, number = entry.file, entry.at
+            row, at = None, (job.file, line.number)
+            if traced:
+                row, at = _traced(provenance, line.number, line.raw, job.file)
             origin = _JSON.encode(row) if row else b""
             if item is not None:
                 problem = self._through(item, done)
                 if problem is None:
-                    self._keep(item, job.file, (file, number), row, origin)
+                    self._keep(item, job.file, at, row, origin)
                     continue
             assert problem is not None
             step, found = problem
-            self._rejections.add(file, number, found, digest_of(line.raw), origin, step)
+            self._rejections.add(*at, found, digest_of(line.raw), origin, step)
         if traced:
             provenance.end()
         done.traced, done.stale = provenance.found, provenance.stale
@@ -156,28 +167,47 @@ class Worker:
         return done
 
     def _items(
-        self, source: Source, job: Range, done: Cleaned
+        self, source: Source, job: Range, done: Cleaned, keep: Keep | None = None
     ) -> Iterator[tuple[Line, Item | None, tuple[str, Problem] | None]]:
-        """Every row of the range: usable, or with what is wrong with it and the step."""
+        """Every row of the range: usable, or with what is wrong with it and the step. Plain ones
+        are given to `keep`, where there is one, and not told here."""
+        lane = self._lane if keep else None
         reader = LineReader(BytesIO(), repair=source.repair, damaged=source.damaged)
-        plain = not source.repair and not source.damaged
-        number = job.first_line - 1
-        for block, lines in _blocks(source, job):
-            items = self._fast.read(block, lines) if plain and block else [None] * len(lines)
-            if self._work.gated and block:
-                suspects = {place for place, _start, _end in personal_gate.suspects(block)}
-                for place, item in enumerate(items, start=1):
-                    if item is not None:
-                        item.suspect = place in suspects
-            for raw, item in zip(lines, items, strict=True):
-                number += 1
-                if item is None:
-                    yield from self._strictly(reader, number, raw)
-                    continue
-                for code in item.notes:
-                    reader.note(code, number)
-                yield Line(number, raw), item, None
+        by_itself = not source.repair and not source.damaged
+        number = job.first_line
+        for block, lines in blocks_of(Path(source.path), job):
+            if block and by_itself and lane and keep:
+                for stretch in lane.stretches(block):
+                    if stretch.canonical is None:
+                        lines = lines_of(stretch.written)
+                        yield from self._itemised(reader, number, stretch.written, lines)
+                        number += len(lines)
+                    else:
+                        keep(stretch, number)
+                        number += len(stretch.rows)
+                continue
+            lines = lines or lines_of(block)
+            yield from self._itemised(reader, number, block if by_itself else b"", lines)
+            number += len(lines)
         done.notes = reader.notes
+
+    def _itemised(
+        self, reader: LineReader, first: int, block: bytes, lines: list[bytes]
+    ) -> Iterator[tuple[Line, Item | None, tuple[str, Problem] | None]]:
+        """The rows of some lines; without a block only the strict reader is asked."""
+        items = self._fast.read(block, lines) if block else [None] * len(lines)
+        if self._work.gated and block:
+            suspects = {place for place, _start, _end in personal_gate.suspects(block)}
+            for place, item in enumerate(items, start=1):
+                if item is not None:
+                    item.suspect = place in suspects
+        for number, (raw, item) in enumerate(zip(lines, items, strict=True), start=first):
+            if item is None:
+                yield from self._strictly(reader, number, raw)
+                continue
+            for code in item.notes:
+                reader.note(code, number)
+            yield Line(number, raw), item, None
 
     def _strictly(
         self, reader: LineReader, number: int, raw: bytes
@@ -223,6 +253,51 @@ class Worker:
         place = self._place(item, file, row)
         self._spool.add(item.row, *at, place, origin, stratum, kind)
 
+    def _plain_rows(self, stretch: Stretch, done: Cleaned) -> list[bytes]:
+        """Count plain rows, and return them without personal data."""
+        assert stretch.canonical is not None  # the lane took them
+        rows = list(stretch.rows)
+        done.rows += len(rows)
+        done.forms[CHAT] += len(rows)
+        if stretch.changed:
+            done.told.setdefault(Normalise.NAME, Counter())["rows"] += stretch.changed
+        if self._work.gated:
+            redact = dict(self._work.looks)[Redact.NAME]
+            for place, _start, _end in personal_gate.suspects(stretch.canonical):
+                item = plain_item(rows[place - 1])
+                if told := redact(item):
+                    done.told.setdefault(Redact.NAME, Counter()).update(told)
+                    rows[place - 1] = item.row
+        return rows
+
+    def _keep_traced(
+        self, rows: list[bytes], written: bytes, file: int, first: int, provenance: Provenance
+    ) -> None:
+        """Spool plain rows of which it may be known where they came from."""
+        work, places = self._work, self._places(rows, file)
+        lines = zip(rows, lines_of(written), places, strict=True)
+        for number, (row, raw, place) in enumerate(lines, start=first):
+            source, at = _traced(provenance, number, raw, file)
+            origin = b""
+            if source:
+                origin = _JSON.encode(source)
+                for key in () if work.sides_said else split.ids_of_source(source, work.group):
+                    other = split.place_of(work.seed, key)
+                    self._bonds.add(int.from_bytes(place, "big"), other)
+            self._spool.add(row, *at, int.from_bytes(place, "big"), origin)
+
+    def _places(self, rows: list[bytes], file: int) -> list[bytes]:
+        """Places of plain rows of a file by their questions, as heads hold them."""
+        work, placed = self._work, self._placed
+        if work.sides_said:
+            side = split.HELD_OUT if work.sources[file].held_out else split.LEARNT
+            return [side.to_bytes(8, "big")] * len(rows)
+        questions = map(question_of, rows)
+        return [
+            placed(_question(plain_item(row)).encode() if question is None else question)
+            for row, question in zip(rows, questions, strict=True)
+        ]
+
     def _place(self, item: Item, file: int, row: SourceRow | None) -> int:
         work = self._work
         if work.sides_said:
@@ -251,7 +326,8 @@ class Worker:
         source = self._work.sources[job.file]
         found: list[tuple[int, int, int]] = []
         at, number = job.start, job.first_line - 1
-        for raw in (line for _block, lines in _blocks(source, job) for line in lines):
+        blocks = blocks_of(Path(source.path), job)
+        for raw in (line for block, lines in blocks for line in lines or lines_of(block)):
             number += 1
             if raw.strip():
                 found.append((xxh3_64_intdigest(raw, seed=self._work.seed), number, at))
@@ -330,19 +406,18 @@ class Worker:
         texts: dict[str, list[bytes]] = {}
         origins: list[bytes] = []
         heads = dedupe.read_heads(kept_path(self._folder, part))
+        side_of, told_of = cuts.sides(), self._told
         with PartReader(self._folder, part, self._work.spools) as reader:
+            read = reader.read
             for raw in HEAD.iter_unpack(heads):
                 digest, file, line, spool, at, length, source, place, stratum, _kind = raw
-                side = cuts.side(place, stratum)
-                lines = texts.get(side)
-                if lines is None:
-                    lines = texts[side] = []
-                lines.append(reader.read(spool, at, length))
-                told = self._told(side, file)
-                end = b"}"
-                if source:
-                    end = b',"source":%b}' % reader.read(spool, at + length, source)
-                origins.append(b'{"hash":"%b%b%d%b' % (digest.hex().encode(), told, line, end))
+                side = side_of(place, stratum)
+                if side not in texts:
+                    texts[side] = []
+                texts[side].append(read(spool, at, length))
+                end = b',"source":%b}' % read(spool, at + length, source) if source else b"}"
+                told = b'{"hash":"%b%b%d%b'
+                origins.append(told % (hexlify(digest), told_of(side, file), line, end))
         found = {}
         named = {f"{side}.jsonl": lines for side, lines in texts.items()}
         for name, lines in {**named, PROVENANCE: origins}.items():
@@ -361,6 +436,16 @@ class Worker:
             told = b'","part":"%b","file":%b,"line":' % (side.encode(), name)
             self._middles[(side, file)] = told
         return told
+
+
+def _traced(
+    provenance: Provenance, number: int, raw: bytes, file: int
+) -> tuple[SourceRow | None, tuple[int, int]]:
+    """The database row that a line of a file is known to come from; file and line to be told."""
+    entry = provenance.entry_of(number, raw)
+    if entry is None:
+        return None, (file, number)
+    return entry.source, (file, number) if entry.file is None else (entry.file, entry.at)
 
 
 def _question(item: Item) -> str:
@@ -394,44 +479,11 @@ def append(path: Path, data: bytes | bytearray) -> None:
         stream.write(data)
 
 
-def _bytes_of(path: str, start: int, end: int) -> bytes:
-    if end <= start:
-        return b""
-    try:
-        with open(path, "rb") as stream:
-            return os.pread(stream.fileno(), end - start, start)
-    except OSError as problem:
-        raise unreadable(Path(path), problem) from problem
-
-
-def _blocks(source: Source, job: Range) -> Iterator[tuple[bytes, list[bytes]]]:
-    """The lines of a range without their line feeds, some at a time, and before them their bytes as
-    they stand; of lines that are too long only their beginning, and no bytes."""
-    try:
-        with open(source.path, "rb") as stream:
-            if job.end - job.start > _AT_ONCE:
-                stream.seek(job.start)
-                for line in _long_lines(stream, job.end):
-                    yield b"", [line]
-                return
-            data = os.pread(stream.fileno(), job.end - job.start, job.start)
-    except OSError as problem:
-        raise unreadable(Path(source.path), problem) from problem
-    start = 0
-    while start < len(data):
-        end = data.find(b"\n", start + _BLOCK) + 1 or len(data)
-        block = data[start:end]
-        lines = block.split(b"\n")
-        if not lines[-1]:
-            lines.pop()
-        yield block, lines
-        start = end
-
-
-def _long_lines(stream: BinaryIO, end: int) -> Iterator[bytes]:
-    most = MAX_LINE_BYTES + 2
-    while stream.tell() < end and (raw := stream.readline(most)):
-        if len(raw) == most and not raw.endswith(b"\n"):
-            while (rest := stream.readline(1 << 20)) and not rest.endswith(b"\n"):
-                pass
-        yield raw.removesuffix(b"\n")
+def _lane_of(work: Work) -> PlainLane | None:
+    """The lane for plain lines, where nothing is asked that has to look at rows one by one."""
+    names = tuple(name for name, _look in work.looks)
+    if names not in _PLAIN_STEPS or work.stratify or work.balance:
+        return None
+    if work.form not in ("auto", CHAT) or ("question" not in work.group and not work.sides_said):
+        return None
+    return PlainLane(normalise=Normalise.NAME in names)

@@ -1,6 +1,6 @@
 """What a face may ask of a service, declared once: the declaration itself and its parts."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from sophia_tui.domain.context import Role
+from sophia_tui.domain.passages import Passage
 
 
 class Input(BaseModel):
@@ -42,6 +43,10 @@ class Output(BaseModel):
     def exit_code(self) -> int:
         """What the command line ends with once it has shown this; see errors.py."""
         return 0
+
+    def passages(self, name: str) -> Sequence[Passage] | None:
+        """What people at the command line read in place of a field's data; None: the data."""
+        return None
 
     def remarks(self) -> list[str]:
         """Sentences for people at the command line, beside the answer and no part of it."""

@@ -447,7 +447,11 @@ class BrowseService:
             target=str(target),
             kept=None if kept is None else str(kept),
         )
-        done = await run_engine(task, context)
+        try:
+            done = await run_engine(task, context)
+        except BaseException:
+            await asyncio.to_thread(_sweep, target, kept)
+            raise
         return SaveOutput(
             file=source.shown,
             saved_as=str(target),
@@ -842,6 +846,8 @@ class BrowseService:
             if now.stale:
                 raise edits.stale_problem(source.path)
             standing = now.edits.get(request.line)
+            if request.seen_version is not None and now.base > request.seen_version:
+                raise _faster(standing)
             if standing is not None:
                 before = standing.text
                 if request.seen_version is not None and standing.number > request.seen_version:
@@ -889,6 +895,18 @@ def _inspected_issue(request: BrowseInput, found: "Found") -> BrowseInput | None
     if line is None:
         return None
     return request.model_copy(update={"line": line, "at": None, "exact": True})
+
+
+def _sweep(target: Path, kept: Path | None) -> None:
+    """Remove what an engine that was stopped left: a half-written file, and the second name of an
+    original that still stands in its place."""
+    import glob
+
+    if kept is not None and kept.exists() and kept.samefile(target):
+        kept.unlink()
+
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+        left.unlink(missing_ok=True)
 
 
 def _edited_texts(overlay: "Overlay | None") -> dict[str, str]:

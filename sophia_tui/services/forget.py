@@ -56,6 +56,7 @@ PLACES: dict[str, tuple[str, str]] = {
     "cache": (N_("cache"), N_("Remove the file; it is made again when it is needed.")),
     "log": (N_("log"), N_("Remove the file, or `sophia setup prune`.")),
     "state": (N_("console's draft"), N_("Remove the file.")),
+    "edits": (N_("edits not saved"), N_("`sophia prepare undo FILE --all` drops them.")),
 }
 #: The same of tables of Sophia's own store.
 ROWS: dict[str, str] = {
@@ -415,6 +416,7 @@ class ForgetService:
             ("log", paths.deployments),
             ("log", paths.audit_spool),
             ("state", paths.state),
+            ("edits", paths.edits),
         ]
         apart = [paths.datasets, paths.postgres, paths.models]
         found = await run_engine(

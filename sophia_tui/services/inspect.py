@@ -14,6 +14,7 @@ from pydantic import Field
 from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.gates import read_bounds
 from sophia_tui.domain.operations import Input, Output
+from sophia_tui.domain.passages import Passage
 from sophia_tui.errors import NotFoundError, RefusedError, UsageError
 from sophia_tui.files import whole_file, whole_folder, write_problem
 from sophia_tui.i18n import N_, _
@@ -43,7 +44,10 @@ class InspectedInput(Input):
     )
     also: list[str] = Field(
         default_factory=list,
-        description=N_("What to look at besides structure and duplicates: a section's name."),
+        description=N_(
+            "What to look at besides structure and duplicates: near, contradictions, personal, "
+            "secrets, tokens, languages, topics, answers, constitutional."
+        ),
     )
     everything: bool = Field(default=False, description=N_("Look at everything there is."))
     model: str | None = Field(
@@ -146,6 +150,11 @@ class DestinationView(Output):
 class InspectOutput(Output):
     """`report` is the report's name in the cache; `kept`: it was there already."""
 
+    shown_first: ClassVar[tuple[str, ...]] = (
+        *("files", "lines", "rows", "usable", "duplicates"),
+        *("report", "kept"),
+    )
+
     files: list[InspectedFile] = Field(title=N_("Files"))
     lines: int = Field(title=N_("Lines"))
     rows: int = Field(title=N_("Rows"))
@@ -162,6 +171,22 @@ class InspectOutput(Output):
     )
     report: str = Field(title=N_("Report"))
     kept: bool = Field(title=N_("Shown from the cache"))
+
+    def passages(self, name: str) -> Sequence[Passage] | None:
+        from sophia_tui.services import inspection_words as words
+
+        if name == "sections":
+            return words.Teller(self).sections()
+        if name == "issues":
+            return [Passage("", tuple(words.Teller(self).issues()))]
+        if name == "roles" and self.roles:
+            return [Passage("", tuple(words.Teller(self).roles()))]
+        if name == "destinations" and self.destinations:
+            return [Passage("", tuple(words.destinations(self.destinations)))]
+        value = getattr(self, name)
+        if isinstance(value, Distribution):
+            return [Passage("", tuple(words.distribution(value)))]
+        return None
 
 
 class IssueLine(Output):

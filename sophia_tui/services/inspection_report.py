@@ -1,6 +1,6 @@
 """An inspection told to people: verdicts for each destination, costs, and a page for a browser."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,12 +8,13 @@ from pydantic import Field
 
 from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.operations import Output
+from sophia_tui.domain.passages import Passage
 from sophia_tui.domain.protocols import Clock
 from sophia_tui.errors import ConflictError, RefusedError, SophiaError
 from sophia_tui.files import usable_folder, write_problem, write_whole
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
-from sophia_tui.services import inspection_page, token_costs
+from sophia_tui.services import inspection_page, inspection_words, token_costs
 from sophia_tui.services.inspect import DestinationView, InspectedInput, InspectOutput
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prices import Load
@@ -46,6 +47,11 @@ class InspectionReport(Output):
     hosted: list[HostedTokens] = Field(title=N_("Training at a provider"))
     local: LocalTokens | None = Field(default=None, title=N_("Training on this machine"))
     notes: list[str] = Field(default_factory=list, title=N_("Good to know"))
+
+    def passages(self, name: str) -> Sequence[Passage] | None:
+        if name != "destinations" or not self.destinations:
+            return None
+        return [Passage("", tuple(inspection_words.destinations(self.destinations)))]
 
 
 class InspectionReportService:

@@ -19,6 +19,7 @@ from sophia_tui.errors import NotFoundError, RefusedError, UnconfirmedError
 from sophia_tui.files import whole_folder, write_problem
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
+from sophia_tui.services.inspection_words import DIFFERENCES
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import MOST_ROWS
 from sophia_tui.textsafe import visible
@@ -106,15 +107,6 @@ class ContradictionList(Output):
     rows: int = Field(title=N_("Rows"))
     total: int = Field(title=N_("Contradictions"))
     items: list[ContradictionView] = Field(title=N_("Contradictions"))
-
-
-_KINDS = {
-    "number": N_("number"),
-    "unit": N_("unit"),
-    "date": N_("date"),
-    "name": N_("name"),
-    "yes_no": N_("yes or no"),
-}
 
 
 class NearService:
@@ -318,7 +310,7 @@ def _contradiction(found: dict[str, Any], names: list[str]) -> ContradictionView
     return ContradictionView(
         first=_where(first, names),
         second=_where(second, names),
-        differs=", ".join(_(_KINDS[each["kind"]]) for each in found["differs"]),
+        differs=", ".join(_(DIFFERENCES[each["kind"]]) for each in found["differs"]),
         question=first["question"],
         first_answer=first["answer"],
         second_question=second["question"],

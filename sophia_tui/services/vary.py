@@ -76,7 +76,7 @@ class VaryOutput(Output):
     address: str = Field(title=N_("Address"))
     originals: int = Field(title=N_("Examples"))
     unused: list[UnusedLine] = Field(title=N_("Lines that are not used"))
-    target: int = Field(title=N_("Target"))
+    target: int = Field(title=N_("To be made"))
     made_before: int = Field(title=N_("Made before"))
     made: int = Field(title=N_("Made"))
     together: int = Field(title=N_("Together with the examples"))

@@ -79,6 +79,7 @@ VALUE_WORDS = (
 WORD_FIELDS = frozenset(
     {"status", "state", "kind", "outcome", "stage", "health", "source", "verdict", "copy_export"}
     | {"met", "before_verdict", "after_verdict", "part", "training", "wanted", "speaks"}
+    | {"severity"}
 )
 
 #: Words that mean several things: what they mean here. English keeps the words of `--json`.

@@ -96,7 +96,10 @@ VERBS = {
     "export": N_("export"),
 }
 #: Verbs that mean something else for one subject.
-_VERBS_OF = {"schedules.add": N_("add")}
+_VERBS_OF = {
+    "schedules.add": N_("add"),
+    "prepare.preview": N_("what cleaning changes"),
+}
 #: What the button of a question before an act says: the act itself, never a mere yes.
 ACTS = {
     "adaptive.cancel": N_("Stop the training"),

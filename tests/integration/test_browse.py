@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -381,6 +382,29 @@ async def test_the_second_of_two_people_is_told_who_was_faster(house: House) -> 
         await house.undo(seen_version=seen)
 
 
+async def test_who_looked_before_edits_were_saved_or_dropped_is_told(house: House) -> None:
+    house.file(rows(3))
+    seen = (await house.edit(1, GOOD % 5)).edits.version
+    await house.save(replace=True)
+    with pytest.raises(ConflictError, match="SOPHIA-D569"):
+        await house.edit(1, GOOD % 6, who="rui", seen_version=seen)
+    seen = (await house.browse()).edits.version
+    await house.edit(1, GOOD % 7, seen_version=seen)
+    await house.undo(all=True)
+    with pytest.raises(ConflictError, match="SOPHIA-D569"):
+        await house.edit(1, GOOD % 8, who="rui", seen_version=seen)
+
+
+async def test_dropped_and_saved_edits_leave_no_text_of_theirs(house: House) -> None:
+    house.file(rows(3))
+    for end in ("drop", "save"):
+        await house.edit(1, '{"question": "CPF?", "answer": "529.982.247-25"}')
+        [journal] = house.paths.edits.iterdir()
+        assert b"529.982" in journal.read_bytes()
+        await (house.undo(all=True) if end == "drop" else house.save(replace=True))
+        assert b"529.982" not in journal.read_bytes()
+
+
 async def test_a_torn_entry_of_the_journal_is_no_edit(house: House) -> None:
     house.file(rows(3))
     await house.edit(1, GOOD % 5)
@@ -414,7 +438,7 @@ async def test_saved_in_its_place_a_copy_is_kept_and_the_edits_are_done(house: H
     assert path.read_text() == before.replace(GOOD % 500, GOOD % 5)
     assert Path(done.kept).read_text() == before and not done.kept.endswith(".jsonl")
     page = await house.browse(line=500, count=1)
-    assert page.edits is None and page.items[0].answer == "Amanhã 5."
+    assert page.edits.records == 0 and page.items[0].answer == "Amanhã 5."
     with pytest.raises(NotFoundError, match="SOPHIA-D584"):
         await house.save(replace=True)
 
@@ -448,6 +472,21 @@ async def test_a_save_that_fails_leaves_everything(house: House) -> None:
         await house.save(to=str(house.data / "nowhere" / "new.jsonl"))
     assert sorted(each.name for each in house.data.iterdir()) == [path.name]
     assert (await house.browse()).items[0].edited
+
+
+async def test_a_save_that_is_stopped_leaves_nothing(house: House) -> None:
+    path = house.file(rows(5))
+    await house.edit(1, GOOD % 5)
+    before = path.read_bytes()
+    stop = CancelSignal()
+    left = house.data / f".{path.name}.123-0a1b2c3d.tmp"  # as an engine leaves that is killed
+    left.write_bytes(before[:10])
+    os.link(path, house.data / "data.jsonl.20261126T020304.original")
+    stop.request()
+    with pytest.raises(CancelledError):
+        await house.service.save(person(cancel=stop), SaveInput(file="data.jsonl", replace=True))
+    names = [each.name for each in house.data.iterdir()]
+    assert names == [path.name] and (await house.browse()).items[0].answer == "Amanhã 5."
 
 
 def test_the_audit_does_not_keep_the_text_of_a_record() -> None:

@@ -627,7 +627,17 @@ def inspection() -> InspectOutput:
         roles=[RoleOrder(roles="user assistant", rows=290)],
         turns=spread,
         characters=None,
-        sections={"personal": {"email": 12, "cpf": 3}},
+        sections={
+            "personal": {
+                "count": 15,
+                "rows": 13,
+                "kinds": {
+                    "cpf": {"count": 3, "rows": 3, "lines": [5, 77, 209]},
+                    "email": {"count": 12, "rows": 10, "lines": [5, 8, 9, 14, 15, 31, 40]},
+                },
+            },
+            "measured": {"iterations": 3, "by": {"kind": "cpf"}},
+        },
         destinations=[
             DestinationView(
                 destination="openai",

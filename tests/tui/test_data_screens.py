@@ -421,7 +421,10 @@ async def test_a_section_is_shown_whatever_it_holds() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await inspection(pilot)
         await pilot.press("end", "enter")
-        await until(pilot, lambda: "cpf" in told_text(screen), "the section")
+        await until(pilot, lambda: "cpf" in told_text(screen), "one that has no words")
+        await pilot.press("escape", "up", "enter")
+        await until(pilot, lambda: "e-mail address" in told_text(screen), "one that has")
+        assert "5, 8, 9, 14, 15 and 5 more" in told_text(screen)  # all are lines of the first file
         await pilot.press("b")
         await until(pilot, lambda: "Choose a file" in message(screen), "nothing to look into")
 

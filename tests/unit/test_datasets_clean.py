@@ -425,6 +425,8 @@ def test_each_value_of_a_stratified_field_is_split_by_itself(house: House) -> No
         (["length:max_characters=many"], "D544"),
         (["length:max_characters"], "D544"),
         (["drop"], "D544"),
+        (["drop:codes=TYPO"], "D544"),
+        (["keep:codes=crlf+duplicate"], "D544"),
         (["feedback:file=x"], "D544"),
         (["balance"], "D544"),
         (["exact_duplicates", "redact"], "D545"),
@@ -436,6 +438,16 @@ def test_a_wrong_recipe_is_refused_with_what_to_do(steps: list[str], code: str) 
     with pytest.raises(UsageError, match=code) as refused:
         recipe.of_options(steps)
     assert refused.value.remedy
+
+
+def test_a_code_that_no_row_has_is_named_and_the_near_one_with_it() -> None:
+    with pytest.raises(UsageError) as refused:
+        recipe.of_options(["drop:codes=personal_dat"])
+    assert refused.value.why == "There is no issue personal_dat. Did you mean personal_data?"
+    assert "sophia prepare inspect" in (refused.value.remedy or "")
+    with pytest.raises(UsageError) as refused:
+        recipe.of_options(["drop:codes=duplicate"])
+    assert "exact_duplicates" in refused.value.why
 
 
 def test_a_recipe_is_read_from_yaml_and_back(tmp_path: Path) -> None:

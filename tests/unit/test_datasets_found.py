@@ -1,5 +1,8 @@
 """What an inspection found is looked up by line as if all of it were read."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,3 +44,15 @@ def test_look_ups_agree_with_reading_everything(
         (e for e in expected if e < line), default=None
     )
     assert found.nearest(line, "duplicate", True) is None
+
+
+def test_looking_at_a_page_imports_nothing_heavy() -> None:
+    """The first page is to be there within 0.3 s, imports included."""
+    script = (
+        "import sys, sophia_tui.datasets.pages, sophia_tui.datasets.found,"
+        " sophia_tui.datasets.overlay; print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, text=True
+    )
+    assert not set(done.stdout.split()) & {"numpy", "duckdb", "re2", "zstandard", "pydantic"}

@@ -131,8 +131,10 @@ class SophiaScreen(Screen[Any]):
         return Content.assemble(*parts)
 
     def say(self, text: Content | str) -> None:
-        """One line of news above the keys; stays until the next one."""
-        self.query_one("#message", Plate).draw(text)
+        """One line of news above the keys; stays until the next one. Nothing on a screen that is
+        not composed yet."""
+        for plate in self.query("#message").results(Plate):
+            plate.draw(text)
 
     def action_go(self, target: str) -> None:
         # a key acts on what is selected; who opens the same from the palette may mean another

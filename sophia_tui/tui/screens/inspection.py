@@ -11,7 +11,8 @@ from textual.content import Content
 from textual.widget import Widget
 
 from sophia_tui.domain.context import CancelSignal, Progress
-from sophia_tui.i18n import N_, _, number
+from sophia_tui.domain.passages import Passage, Share, Table
+from sophia_tui.i18n import _, number
 from sophia_tui.services.inspect import (
     DestinationView,
     Distribution,
@@ -19,7 +20,8 @@ from sophia_tui.services.inspect import (
     InspectedFile,
     InspectOutput,
 )
-from sophia_tui.services.views import key_word
+from sophia_tui.services.inspection_words import SEVERITIES, VERDICTS, Teller
+from sophia_tui.services.quality import percent
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
 from sophia_tui.tui.parts import Part, grid, pairs, title
@@ -34,25 +36,8 @@ if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
 
 _HEALTH = {"error": "problem", "warning": "attention", "note": "empty"}
-_SEVERITIES = {"error": N_("error"), "warning": N_("warning"), "note": N_("note")}
-_SECTIONS = {
-    "near": N_("Near-duplicates"),
-    "contradictions": N_("Contradictions"),
-    "personal": N_("Personal data"),
-    "secrets": N_("Keys and passwords"),
-    "tokens": N_("Tokens"),
-    "languages": N_("Languages"),
-    "topics": N_("Topics"),
-    "answers": N_("Answers"),
-    "constitutional": N_("Constitutional examples"),
-}
 _BAR = 24
 _VERDICT_HEALTH = {"ready": "ok", "after_preparing": "attention", "unfit": "problem"}
-_VERDICTS = {
-    "ready": N_("ready as it is"),
-    "after_preparing": N_("once it is prepared"),
-    "unfit": N_("not as it is"),
-}
 
 
 class InspectionScreen(DetailScreen):
@@ -131,9 +116,9 @@ class InspectionScreen(DetailScreen):
         for found in data.issues:
             cells = self._cells(_health(found), found.code, found.count, found.reason)
             rows.append(Row(f"issue {found.code}", cells, found))
-        for name, section in data.sections.items():
-            cells = self._cells("empty", _section(name), None, _("enter shows it"))
-            rows.append(Row(f"section {name}", cells, (name, section)))
+        for name, passage in zip(data.sections, Teller(data).sections(), strict=True):
+            cells = self._cells("empty", visible(passage.title), None, _("enter shows it"))
+            rows.append(Row(f"section {name}", cells, passage))
         return rows
 
     def _cells(self, health: str, what: str, rows: int | None, told: str) -> tuple[str, ...]:
@@ -166,8 +151,7 @@ class InspectionScreen(DetailScreen):
         elif isinstance(row.data, FoundIssue):
             parts = self._issue(row.data)
         else:
-            name, section = row.data
-            parts = [(_section(name), "bold"), "\n", *plain_parts(section, width)]
+            parts = _passage(row.data, width, self.sophia.glyphs)
         return Content.assemble(*parts)
 
     def _destination(self, found: DestinationView) -> list[Part]:
@@ -186,7 +170,7 @@ class InspectionScreen(DetailScreen):
     def _issue(self, found: FoundIssue) -> list[Part]:
         health = _health(found)
         sign = self.sophia.glyphs.health[health]
-        severity = _SEVERITIES.get(found.severity, found.severity)
+        severity = SEVERITIES.get(found.severity, found.severity)
         parts: list[Part] = [
             (visible(found.code), "bold"),
             "  ",
@@ -286,12 +270,8 @@ class InspectionScreen(DetailScreen):
         return super().act(name)
 
 
-def _section(name: str) -> str:
-    return visible(_(_SECTIONS[name]) if name in _SECTIONS else key_word(name))
-
-
 def _verdict(found: DestinationView) -> str:
-    return visible(_(_VERDICTS.get(found.verdict, found.verdict)))
+    return visible(_(VERDICTS.get(found.verdict, found.verdict)))
 
 
 def _health(found: FoundIssue) -> str:
@@ -312,6 +292,22 @@ def _file(found: InspectedFile) -> list[Part]:
         ),
         ("\n" + _("b looks into it") + "\n", "dim"),
     ]
+
+
+def _passage(found: Passage, width: int, glyphs: words.Glyphs) -> list[Part]:
+    parts: list[Part] = [(visible(found.title), "bold"), "\n"]
+    for each in found.parts:
+        if isinstance(each, str):
+            parts.append(f"\n{visible(each)}\n")
+        elif isinstance(each, Table):
+            rows = [
+                [percent(cell) if isinstance(cell, Share) else words.shown(cell) for cell in row]
+                for row in each.rows
+            ]
+            parts += ["\n", *grid(each.titles, rows, width, glyphs)]
+        else:
+            parts += plain_parts(each, width)
+    return parts
 
 
 def _distribution(found: Distribution, width: int, glyphs: words.Glyphs) -> list[Part]:
