@@ -191,7 +191,10 @@ class Preparer:
             version = _version(context, report)
             if not context.dry_run:
                 await self._record(version, report)
-        return _output(version, report)
+        output = _output(version, report)
+        if not request.files:
+            output.warnings.extend(_unread(report.manifest))
+        return output
 
     async def _record(self, version: DatasetVersion, report: _Report) -> None:
         """A folder that the store does not know is taken back."""
@@ -249,7 +252,6 @@ def _output(version: DatasetVersion, report: _Report) -> PrepareOutput:
         warnings=[
             *_warnings(counts, manifest),
             *_file_warnings(report.sources),
-            *_unread(manifest),
         ],
         existed=report.existed,
         written=bool(report.folder) and not report.existed,

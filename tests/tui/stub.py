@@ -213,8 +213,8 @@ class Answering:
         async def handler(context: Context, request: Any) -> Any:
             self._world.contexts[name] = context
             await self._world.answer(name)
-            context.cancel.check()
             self._world.got = request
+            context.cancel.check()
             found = self._world.answers.get(name)
             if name == "overview.show":
                 return self._world.overview

@@ -125,7 +125,7 @@ async def test_the_preview_tells_reasons_and_leaves_nothing(
     assert [each.step for each in thorough.steps] == ["read", "normalise", "redact"]
     assert by_step["read"].leaving[0].reason == "Not valid JSON at character 1."
     [change] = by_step["redact"].changes
-    assert (change.before, change.after) == ("Sou •••••••••••••••", "Sou [EMAIL_1]")
+    assert (change.before, change.after) == ("Sou •••••••••••••••  ", "Sou [EMAIL_1]  ")
     assert left_behind(paths) == []
 
 
