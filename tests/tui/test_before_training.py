@@ -71,17 +71,18 @@ async def test_the_preview_turns_its_pages_without_asking_for_each() -> None:
 
 async def test_a_preview_does_not_open_over_the_screen_the_person_has_gone_to() -> None:
     world = whole_world()
-    asked: list[tuple[int, int]] = []
-    world.answers["train.preview"] = pages_of(12, asked)
+    world.answers["train.preview"] = pages_of(12, [])
     app = stub.make_app(world, whole=True)
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(pilot, "datasets")
+        below = app.screen
         world.block.clear()
         await pilot.press("v")
         await until(pilot, lambda: "train.preview" in world.calls, "the look")
         await pilot.press("4")
+        await until(pilot, lambda: world.contexts["train.preview"].cancel.requested, "stopped")
         world.block.set()
-        await until(pilot, lambda: bool(asked), "the answer")
+        await until(pilot, lambda: below.awaited is None, "the end of it")
         await settled(pilot)
         assert isinstance(app.screen, JobsScreen)
 
