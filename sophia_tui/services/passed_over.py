@@ -26,6 +26,7 @@ _WHY = {
 class PassedFile(Output):
     """`code` is hidden, history, link, special, folder, name or unasked."""
 
+    table_columns: ClassVar[tuple[str, ...]] = ("file", "reason")
     machine_only: ClassVar[frozenset[str]] = frozenset({"code"})
 
     file: str = Field(title=N_("File"))
