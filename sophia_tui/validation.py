@@ -6,6 +6,9 @@ from typing import Any
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
 
+#: Shares of a whole, for two or three parts.
+SHARES = r"^[0-9.]+(/[0-9.]+){1,2}$"
+
 
 def explained(problem: Mapping[str, Any]) -> str:
     """One entry of `ValidationError.errors()` as a sentence's end; unusual kinds stay English."""
@@ -17,7 +20,10 @@ def explained(problem: Mapping[str, Any]) -> str:
     if kind == "finite_number":
         return _("must be a number that is neither infinite nor NaN")
     if kind == "string_pattern_mismatch":
-        return _("must look like {pattern}").format(pattern=limits.get("pattern", ""))
+        pattern = str(limits.get("pattern", ""))
+        if pattern == SHARES:
+            return _("must be like {one} or {other}").format(one="80/20", other="80/10/10")
+        return _("must look like {pattern}").format(pattern=pattern)
     text = _simple(kind)
     if text:
         return text

@@ -106,6 +106,20 @@ def _start_of_line(stream: IO[bytes], at: int) -> int:
     return 0
 
 
+def outdated(reports: Path, path: Path) -> bool:
+    """Whether reports of the file are kept, and none of them is of the file as it is now."""
+    state = path.stat()
+    now = [str(path), state.st_size, state.st_mtime_ns]
+    known: list[list[object]] = []
+    for asked in reports.glob("*/asked.json"):
+        try:
+            files = json.loads(asked.read_bytes())["files"]
+        except (OSError, ValueError, KeyError):  # another version's, or being removed
+            continue
+        known += [each for each in files if each[0] == str(path)]
+    return bool(known) and now not in known
+
+
 def find_report(reports: Path, path: Path) -> Found | None:
     """The kept report that says most of the file as it is now."""
     state = path.stat()

@@ -124,7 +124,8 @@ class EditsView(Output):
 
 class BrowseOutput(Output):
     """A page of a file. `lines` is known once an index stands or the end was seen; until then
-    `lines_about` says how many there may be. `exact` False: the line numbers are estimates."""
+    `lines_about` says how many there may be. `exact` False: the line numbers are estimates.
+    `inspection_outdated`: the kept inspections of the file are all of an earlier state of it."""
 
     as_is: ClassVar[frozenset[str]] = frozenset({"next_line", "next_at"})
 
@@ -138,6 +139,7 @@ class BrowseOutput(Output):
     next_line: int | None = Field(default=None, title=N_("Next line"))
     next_at: int | None = Field(default=None, title=N_("Next byte"))
     edits: EditsView | None = Field(default=None, title=N_("Edits"))
+    inspection_outdated: bool = Field(default=False, title=N_("Inspected in an earlier state"))
     items: list[RecordView] = Field(title=N_("Records"))
 
     def remarks(self) -> list[str]:
@@ -152,6 +154,13 @@ class BrowseOutput(Output):
             found.append(_("It is no plain file: it is read from its beginning, without jumps."))
         if self.edits and self.edits.stale:
             found.append(_("The file changed since records of it were edited; no edit is shown."))
+        if self.inspection_outdated:
+            found.append(
+                _(
+                    "The file changed since it was inspected: what only an inspection knows is not "
+                    "shown. `sophia prepare inspect` reads it again."
+                )
+            )
         return found
 
 
@@ -630,6 +639,8 @@ class BrowseService:
     ) -> BrowseOutput:
         import asyncio
 
+        from sophia_tui.datasets.found import outdated
+
         if source.plain:
             place = await self._place(context, source, request.line, request.at, request.exact)
             page = await asyncio.to_thread(self._read, source, place, request, overlay)
@@ -657,6 +668,9 @@ class BrowseService:
             next_line=following[0] if following else None,
             next_at=following[1] if following else None,
             edits=_edits_view(overlay) if overlay and overlay.version else None,
+            inspection_outdated=await asyncio.to_thread(
+                outdated, self._paths.inspections, source.path
+            ),
             items=[_record(each, edits.get(each["line"])) for each in page["records"]],
         )
 

@@ -55,6 +55,12 @@ class CleanInput(SplitOptions, RecipeOptions, SourceInput):
 
 
 class PreviewInput(RecipeOptions, SourceInput):
+    steps_of: Literal["run", "clean"] = Field(
+        default="run",
+        description=N_(
+            "Where no steps are named: those of `prepare run`, or those of `prepare clean`."
+        ),
+    )
     rows: int = Field(default=200, ge=1, le=5000, description=N_("How many rows to look at."))
     shown: int = Field(
         default=5, ge=0, le=100, description=N_("How many changes and leaving rows to show a step.")
@@ -183,6 +189,7 @@ class CleanService:
         from sophia_tui.datasets.process import run_engine
 
         folder, files = self._source(request)
+        usual = recipe.USUAL if request.steps_of == "run" else recipe.THOROUGH
         with tempfile.TemporaryDirectory(prefix="sophia-preview-") as scratch:
             asked = Request(
                 folder=str(folder),
@@ -194,7 +201,7 @@ class CleanService:
                 seed=request.seed,
                 repair=request.repair,
                 form=request.form,
-                recipe=tuple(recipe.written(request.steps(recipe.THOROUGH))),
+                recipe=tuple(recipe.written(request.steps(usual))),
                 pseudonym_key=self._preparer.pseudonym_key,
             )
             task = PreviewTask(context.language, asked, request.rows, request.shown)

@@ -20,12 +20,14 @@ from sophia_tui.files import whole_file, whole_folder, write_problem
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.services.operations import operation
+from sophia_tui.services.passed_over import PassedFile, passed_files
 from sophia_tui.services.standard_input import STANDARD_INPUT, standard_input
 from sophia_tui.services.views import MOST_ROWS
 from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
     from sophia_tui.datasets.inspection import Asked
+    from sophia_tui.datasets.sources import Passed
     from sophia_tui.settings import Settings
 
 #: Raised when reports of an earlier version can't be shown by this one.
@@ -169,6 +171,7 @@ class InspectOutput(Output):
     destinations: list[DestinationView] = Field(
         default_factory=list, title=N_("What it can be used for")
     )
+    passed_over: list[PassedFile] = Field(default_factory=list, title=N_("Passed over"))
     report: str = Field(title=N_("Report"))
     kept: bool = Field(title=N_("Shown from the cache"))
 
@@ -238,7 +241,7 @@ class InspectService:
                 _("A path would write anywhere on the server."),
                 _("Ask prepare.issues for the lines, page by page."),
             )
-        asked = await self._asked(context, request)
+        asked, passed = await self._asked(context, request)
         folder = self._reports / _name(asked)
         kept = not request.again and (folder / "report.json").is_file()
         if not kept:
@@ -246,7 +249,9 @@ class InspectService:
         report = json.loads(await asyncio.to_thread((folder / "report.json").read_bytes))
         if request.issues:
             await asyncio.to_thread(_write_issues, folder, report, Path(request.issues))
-        return _output(report, folder.name, kept, self._advised())
+        return _output(report, folder.name, kept, self._advised()).model_copy(
+            update={"passed_over": passed_files(passed)}
+        )
 
     @operation(
         "prepare.issues",
@@ -261,7 +266,7 @@ class InspectService:
         """
         import asyncio
 
-        asked = await self._asked(context, request)
+        asked, _passed = await self._asked(context, request)
         folder = self._reports / _name(asked)
         if not (folder / "report.json").is_file():
             await self._read(context, asked, folder)
@@ -276,7 +281,10 @@ class InspectService:
         least = read_bounds(self._settings.quality_gate).get("examples")
         return int(least.value) if least else 0
 
-    async def _asked(self, context: Context, request: InspectedInput) -> "Asked":
+    async def _asked(
+        self, context: Context, request: InspectedInput
+    ) -> tuple["Asked", "Sequence[Passed]"]:
+        """What is to be looked at, and the files of the folder that are not."""
         import asyncio
 
         from sophia_tui.datasets.inspection import PROBES, Asked
@@ -288,8 +296,8 @@ class InspectService:
                 _("There is no section {name}.").format(name=visible(unknown[0])),
                 remedy=_("There are: {names}.").format(names=", ".join(PROBES) or "-"),
             )
-        files = await asyncio.to_thread(self._files, context, request)
-        return Asked(
+        files, passed = await asyncio.to_thread(self._files, context, request)
+        asked = Asked(
             files=tuple(str(path) for path in files),
             size=sum(path.stat().st_size for path in files),
             sections=tuple(name for name in PROBES if request.everything or name in request.also),
@@ -297,13 +305,18 @@ class InspectService:
             seed=request.seed,
             whole=request.whole,
         )
+        return asked, passed
 
-    def _files(self, context: Context, request: InspectedInput) -> Sequence[Path]:
+    def _files(
+        self, context: Context, request: InspectedInput
+    ) -> tuple[Sequence[Path], "Sequence[Passed]"]:
+        """Where files are named, nothing counts as passed over."""
         from sophia_tui.datasets.sources import select
 
         folder = self._settings.finetune_folder
         if request.path is None:
-            return select(folder, request.files, self._settings.history_file).files
+            found = select(folder, request.files, self._settings.history_file)
+            return found.files, () if request.files else found.passed
         given = Path(request.path).expanduser()
         if context.from_afar and (given.name != request.path or (folder / given).is_dir()):
             raise RefusedError(
@@ -313,7 +326,7 @@ class InspectService:
                 _("Send the file to POST /v1/files."),
             )
         if context.from_afar:
-            return select(folder, [request.path], self._settings.history_file).files
+            return select(folder, [request.path], self._settings.history_file).files, ()
         path = next((each for each in (given, folder / given) if each.exists()), None)
         if path is None:
             raise NotFoundError(
@@ -323,8 +336,9 @@ class InspectService:
             )
         path = path.absolute()
         if path.is_dir():
-            return select(path, request.files, self._settings.history_file).files
-        return [path]
+            found = select(path, request.files, self._settings.history_file)
+            return found.files, () if request.files else found.passed
+        return [path], ()
 
     async def _read(self, context: Context, asked: "Asked", folder: Path) -> None:
         """Whole or not at all: what a cancelled inspection left is removed."""

@@ -15,6 +15,7 @@ from sophia_tui.i18n import _, get_language, number
 from sophia_tui.services import inspection_words as words
 from sophia_tui.services.evaluation_page import POLICY, STYLE
 from sophia_tui.services.inspect import InspectOutput
+from sophia_tui.services.passed_over import not_read
 from sophia_tui.services.quality import percent
 from sophia_tui.services.token_costs import HostedTokens, LocalTokens
 from sophia_tui.services.views import key_word, worded
@@ -73,7 +74,8 @@ def _summary(found: InspectOutput) -> list[str]:
     told = text.format(
         usable=number(found.usable), rows=number(found.rows), duplicates=number(found.duplicates)
     )
-    return [f"<p>{_text(told)}</p>", _table(heads, rows)]
+    unread = [f"<p>{_text(not_read(each.file, each.code))}</p>" for each in found.passed_over]
+    return [f"<p>{_text(told)}</p>", _table(heads, rows), *unread]
 
 
 def _verdicts(verdicts: Sequence[Any]) -> list[str]:

@@ -19,7 +19,9 @@ from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import DatasetStore
 from sophia_tui.i18n import N_, _, ngettext
 from sophia_tui.paths import Paths
+from sophia_tui.services.passed_over import not_read
 from sophia_tui.services.views import DatasetView
+from sophia_tui.validation import SHARES
 
 if TYPE_CHECKING:
     from sophia_tui.datasets.pipeline import Request
@@ -47,7 +49,7 @@ class SplitOptions(Input):
     split: str = Field(
         default="80/20",
         max_length=40,
-        pattern=r"^[0-9.]+(/[0-9.]+){1,2}$",
+        pattern=SHARES,
         description=N_("Percent for training, validation and test, like 80/20 or 70/15/15."),
     )
     seed: int = Field(
@@ -189,7 +191,10 @@ class Preparer:
             version = _version(context, report)
             if not context.dry_run:
                 await self._record(version, report)
-        return _output(version, report)
+        output = _output(version, report)
+        if not request.files:
+            output.warnings.extend(_unread(report.manifest))
+        return output
 
     async def _record(self, version: DatasetVersion, report: _Report) -> None:
         """A folder that the store does not know is taken back."""
@@ -244,7 +249,10 @@ def _output(version: DatasetVersion, report: _Report) -> PrepareOutput:
         files=[SourceView(**each) for each in report.sources],
         passed_over=manifest["passed_over"],
         steps=[StepView(**each) for each in manifest["steps"]],
-        warnings=[*_warnings(counts, manifest), *_file_warnings(report.sources)],
+        warnings=[
+            *_warnings(counts, manifest),
+            *_file_warnings(report.sources),
+        ],
         existed=report.existed,
         written=bool(report.folder) and not report.existed,
     )
@@ -273,6 +281,12 @@ def _warnings(counts: dict[str, int], manifest: dict[str, Any]) -> list[str]:
     if not manifest["redacted"]:
         found.append(_("Personal data was not replaced: this version must not leave the machine."))
     return found
+
+
+def _unread(manifest: dict[str, Any]) -> list[str]:
+    """Files that look like data and were not read, since nobody named them."""
+    passed = [(each["file"], each["code"]) for each in manifest["passed_over"]]
+    return [not_read(file, code) for file, code in passed if code == "unasked"]
 
 
 def _file_warnings(sources: list[dict[str, Any]]) -> list[str]:

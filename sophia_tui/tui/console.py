@@ -19,14 +19,15 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.screen import Screen
 
-from sophia_tui.domain.context import Context
+from sophia_tui.domain.context import CancelSignal, Context, Progress
 from sophia_tui.domain.operations import NoInput, Operation
-from sophia_tui.errors import RefusedError, SophiaError, UnavailableError
+from sophia_tui.errors import CancelledError, RefusedError, SophiaError, UnavailableError
 from sophia_tui.i18n import LANGUAGES, N_, _, get_language, set_language
 from sophia_tui.paths import Paths
 from sophia_tui.services.operations import Dispatcher
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
+from sophia_tui.tui.progress import ProgressText
 from sophia_tui.tui.screens import made
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.live import LiveScreen
@@ -236,6 +237,8 @@ class SophiaApp(App[None]):
             screen.say("")  # what was said of the act before is over
         if kind == "screen":
             self._open_screen(name)
+        elif name == "back" and isinstance(screen, SophiaScreen) and screen.stop_waiting():
+            screen.say(_("Stopping..."))
         elif kind != "act":
             given = screen.prefill(target) if isinstance(screen, SophiaScreen) else {}
             self.open(target, given)
@@ -288,15 +291,34 @@ class SophiaApp(App[None]):
         self.push_screen(screen)
 
     async def _show_result(self, declared: Operation, request: dict[str, Any]) -> None:
-        """Over the screen that asked: who has gone elsewhere meanwhile is not called back."""
+        """Over the screen that asked: who has gone elsewhere meanwhile is not called back, and what
+        was asked is stopped."""
+        asking: Any = self.screen
+        if not isinstance(asking, SophiaScreen):
+            return
+        if asking.awaited is not None:
+            self._say(_("Something is running here; esc stops it."))
+            return
+        asking.awaited = CancelSignal()
         self._say(_("Loading..."))
-        asking = self.screen
+        told = ProgressText(self.glyphs)
+
+        def progress(step: Progress) -> None:
+            text = told(step)
+            if text is not None and asking.awaited is not None and not asking.awaited.requested:
+                asking.say(text)
+
         try:
-            result = await self.call(declared.name, request)
+            result = await self.call(
+                declared.name, request, cancel=asking.awaited, progress=progress
+            )
         except SophiaError as problem:
             if self.screen is asking:
-                self._say(visible(str(problem)))
+                stopped = isinstance(problem, CancelledError)
+                self._say(_("Stopped.") if stopped else visible(str(problem)))
             return
+        finally:
+            asking.awaited = None
         if self.screen is not asking:
             return
         self._say("")

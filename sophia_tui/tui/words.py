@@ -98,8 +98,9 @@ VERBS = {
 #: Verbs that mean something else for one subject.
 _VERBS_OF = {
     "schedules.add": N_("add"),
-    "prepare.preview": N_("what cleaning changes"),
 }
+#: Operations whose verb and subject make no title.
+_TITLES = {"prepare.preview": N_("what cleaning changes")}
 #: What the button of a question before an act says: the act itself, never a mere yes.
 ACTS = {
     "adaptive.cancel": N_("Stop the training"),
@@ -199,7 +200,9 @@ _STATE_HEALTH = {
 
 
 def operation_title(operation: Operation) -> str:
-    """`verb: object` in the active language."""
+    """`verb: object` in the active language, or the operation's own title."""
+    if operation.name in _TITLES:
+        return _(_TITLES[operation.name])
     verb = _(_VERBS_OF.get(operation.name) or VERBS.get(operation.verb, operation.verb))
     subject = _(SUBJECTS.get(operation.subject, operation.subject))
     return f"{verb}: {subject}"

@@ -196,8 +196,11 @@ async def test_what_a_kept_inspection_found_is_shown_and_gone_to(house: House) -
     assert numbers(await house.browse(issue="previous", line=301, count=1)) == [20]
     await house.edit(20, GOOD % 999)
     assert not (await house.browse(issue="next")).found
+    assert not (await house.browse(line=301)).inspection_outdated
     path.write_text(rows(301))
-    assert (await house.browse(line=301)).items[0].codes == []
+    changed = await house.browse(line=301)
+    assert changed.items[0].codes == [] and changed.inspection_outdated
+    assert any("since it was inspected" in each for each in changed.remarks())
 
 
 @pytest.mark.parametrize("kind", ["gzip", "zstd"])

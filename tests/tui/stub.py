@@ -63,6 +63,8 @@ class World:
         self.entries: list[AuditEntry] = []
         #: Answers of the real operations, for apps made with `whole`.
         self.answers: dict[str, Any] = {}
+        #: The context of the last call of each of them.
+        self.contexts: dict[str, Context] = {}
 
     async def answer(self, name: str) -> None:
         self.calls.append(name)
@@ -209,8 +211,10 @@ class Answering:
         name = self._names[method]
 
         async def handler(context: Context, request: Any) -> Any:
+            self._world.contexts[name] = context
             await self._world.answer(name)
             self._world.got = request
+            context.cancel.check()
             found = self._world.answers.get(name)
             if name == "overview.show":
                 return self._world.overview

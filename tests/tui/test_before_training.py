@@ -69,19 +69,39 @@ async def test_the_preview_turns_its_pages_without_asking_for_each() -> None:
     assert asked == [(0, 5), (5, 100)]
 
 
+async def test_esc_stops_the_turning_of_a_page_and_stays() -> None:
+    world = whole_world()
+    world.answers["train.preview"] = pages_of(12, [])
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        app.open("train.preview", {"dataset": "town", "limit": 5})
+        await until(pilot, lambda: isinstance(app.screen, PreviewScreen), "the preview")
+        preview = app.screen
+        world.block.clear()
+        await pilot.press("n")
+        await until(pilot, lambda: preview.awaited is not None, "the look")
+        await pilot.press("escape")
+        assert preview.awaited is not None and preview.awaited.requested
+        world.block.set()
+        await until(pilot, lambda: preview.awaited is None, "the end of it")
+        assert app.screen is preview and preview.page.offset == 0
+
+
 async def test_a_preview_does_not_open_over_the_screen_the_person_has_gone_to() -> None:
     world = whole_world()
-    asked: list[tuple[int, int]] = []
-    world.answers["train.preview"] = pages_of(12, asked)
+    world.answers["train.preview"] = pages_of(12, [])
     app = stub.make_app(world, whole=True)
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(pilot, "datasets")
+        below = app.screen
         world.block.clear()
         await pilot.press("v")
         await until(pilot, lambda: "train.preview" in world.calls, "the look")
         await pilot.press("4")
+        await until(pilot, lambda: world.contexts["train.preview"].cancel.requested, "stopped")
         world.block.set()
-        await until(pilot, lambda: bool(asked), "the answer")
+        await until(pilot, lambda: below.awaited is None, "the end of it")
         await settled(pilot)
         assert isinstance(app.screen, JobsScreen)
 

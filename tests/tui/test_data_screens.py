@@ -7,8 +7,11 @@ import pytest
 from textual import events
 from textual.widgets import Input
 
+from sophia_tui.datasets.sources import Passed
+from sophia_tui.domain.context import Progress
 from sophia_tui.errors import DataError
 from sophia_tui.services.browse import EditOutput, EditsView, SearchHit, SearchOutput, UndoOutput
+from sophia_tui.services.passed_over import passed_files
 from sophia_tui.tui import keys
 from sophia_tui.tui.diff_text import difference, preview_text, versions_text
 from sophia_tui.tui.screens.browser import BrowserScreen, record_parts
@@ -444,6 +447,104 @@ async def test_the_report_has_its_states(state: str) -> None:
         await until(pilot, lambda: isinstance(app.screen, InspectionScreen), "the inspection")
         await settled(pilot, state)
         assert shown[state] in screen_text(app)
+
+
+async def test_leaving_a_report_that_is_still_read_stops_it_and_leads_back() -> None:
+    world = whole_world()
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("3")
+        await settled(pilot)
+        below = app.screen
+        world.block.clear()
+        await pilot.press("i")
+        await until(pilot, lambda: "prepare.inspect" in world.contexts, "reading")
+        reading = world.contexts["prepare.inspect"]
+        reading.progress(Progress("Reading", 5, 5, "bytes"))
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is below, "back")
+        assert reading.cancel.requested
+        world.block.set()
+        reading.progress(Progress("Reading", 5, 5, "bytes"))  # news for nobody
+        await pilot.pause(0.1)
+        assert app.screen is below and app.is_running
+
+
+async def test_leaving_a_page_that_is_still_read_stops_it() -> None:
+    world = whole_world()
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        world.block.clear()
+        app.show(BrowserScreen(app, FILE))
+        await until(pilot, lambda: "prepare.browse" in world.contexts, "reading")
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(app.screen, BrowserScreen), "back")
+        assert world.contexts["prepare.browse"].cancel.requested
+        world.block.set()
+
+
+@pytest.mark.parametrize("leave", ["escape", "4", "question_mark"])
+async def test_the_gate_tells_how_far_it_is_runs_once_and_is_stopped_by_leaving(
+    leave: str,
+) -> None:
+    world = whole_world()
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("3")
+        await settled(pilot)
+        below = app.screen
+        world.block.clear()
+        await pilot.press("a")
+        await until(pilot, lambda: "prepare.gate" in world.contexts, "the gate")
+        gate = world.contexts["prepare.gate"]
+        gate.progress(Progress("Reading", 2, 5, "bytes"))
+        await until(pilot, lambda: "2/5" in message(below), "how far")
+        await pilot.press("a")
+        await until(pilot, lambda: "esc stops it" in message(below), "busy")
+        assert world.calls.count("prepare.gate") == 1
+        await pilot.press(leave)
+        await until(pilot, lambda: gate.cancel.requested, "stopped")
+        world.block.set()
+        await until(pilot, lambda: below.awaited is None, "over")
+        assert not isinstance(app.screen, ResultScreen)
+        if leave == "escape":
+            await until(pilot, lambda: "Stopped." in message(below), "said")
+            await pilot.press("a")
+            await until(pilot, lambda: isinstance(app.screen, ResultScreen), "asked again")
+
+
+async def test_files_that_were_not_read_stand_in_the_report() -> None:
+    world = whole_world()
+    unread = passed_files([Passed("table.csv", "unasked")])
+    report = answers.inspection().model_copy(update={"passed_over": unread})
+    world.answers["prepare.inspect"] = report
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await inspection(pilot)
+        assert "table.csv" in screen_text(app) and "not read" in screen_text(app)
+        screen.follow("passed table.csv")
+        await until(pilot, lambda: "when they are named" in told_text(screen), "why")
+
+
+async def test_a_page_says_that_the_file_changed_since_it_was_inspected() -> None:
+    world = whole_world()
+    world.answers["prepare.browse"] = lambda request: answers.page(request).model_copy(
+        update={"inspection_outdated": True}
+    )
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await browser(pilot)
+        assert "changed since the inspection" in screen_text(app)
+
+
+async def test_what_cleaning_changes_has_a_heading_of_its_own() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await inspection(pilot)
+        await pilot.press("p")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "the form")
+        assert app.screen.heading() == "what cleaning changes"
 
 
 async def test_hostile_text_of_a_report_stays_text() -> None:

@@ -120,9 +120,12 @@ async def test_the_preview_tells_reasons_and_leaves_nothing(
     output = await service.preview(context(), PreviewInput(rows=100))
     by_step = {each.step: each for each in output.steps}
     assert (output.rows, output.stay, output.of_all) == (43, 42, ["exact_duplicates"])
+    assert list(by_step) == ["read", "redact"]  # what prepare.run does, where nothing is said
+    thorough = await service.preview(context(), PreviewInput(rows=100, steps_of="clean"))
+    assert [each.step for each in thorough.steps] == ["read", "normalise", "redact"]
     assert by_step["read"].leaving[0].reason == "Not valid JSON at character 1."
     [change] = by_step["redact"].changes
-    assert (change.before, change.after) == ("Sou •••••••••••••••", "Sou [EMAIL_1]")
+    assert (change.before, change.after) == ("Sou •••••••••••••••  ", "Sou [EMAIL_1]  ")
     assert left_behind(paths) == []
 
 

@@ -114,9 +114,23 @@ async def test_over_http_files_have_names_and_nothing_is_written(
     assert written.value.code == "SOPHIA-D504"
 
 
+async def test_what_was_not_read_is_told_with_the_reason(
+    service: InspectService, data: Path
+) -> None:
+    (data / "table.csv").write_text("question,answer\n")
+    told = (await service.inspect(context(), InspectInput())).passed_over
+    assert [(each.file, each.code) for each in told] == [("table.csv", "unasked")]
+    assert "when they are named" in told[0].reason
+    kept = await service.inspect(context(), InspectInput())
+    assert kept.kept and kept.passed_over == told
+    named = await service.inspect(context(), InspectInput(files=["a.jsonl"]))
+    assert not named.passed_over
+
+
 async def test_a_file_that_cannot_be_read_is_named(service: InspectService, data: Path) -> None:
     request = InspectInput(path=str(data / "a.jsonl"))
-    asked = await service._asked(context(), request)
+    asked, passed = await service._asked(context(), request)
+    assert not passed
     (data / "a.jsonl").unlink()
     with pytest.raises(DataError) as unreadable:
         await service._read(context(), asked, service._paths.inspections / "x")

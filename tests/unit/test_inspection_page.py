@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sophia_tui.datasets import destinations
+from sophia_tui.datasets.sources import Passed
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.errors import ConflictError, RefusedError
 from sophia_tui.i18n import get_language, set_language
@@ -24,6 +25,7 @@ from sophia_tui.services.inspect import (
 )
 from sophia_tui.services.inspection_page import MARK, page
 from sophia_tui.services.inspection_report import InspectionReportService, ReportInput
+from sophia_tui.services.passed_over import passed_files
 from sophia_tui.services.prices import load_prices
 from sophia_tui.settings import load
 
@@ -134,6 +136,12 @@ def test_every_section_is_told_known_or_not() -> None:
     text = _page(_inspection(**SECTIONS))
     for told in ("o200k_base", "60,000", "40 % - 60 %", "line 4", "4.5", "somebody_elses", "deep"):
         assert told in text, told
+
+
+def test_files_that_were_not_read_are_named() -> None:
+    unread = passed_files([Passed("<b>.csv", "unasked")])
+    found = _inspection().model_copy(update={"passed_over": unread})
+    assert "&lt;b&gt;.csv was not read: packed files and tables" in _page(found)
 
 
 def test_the_page_speaks_portuguese() -> None:

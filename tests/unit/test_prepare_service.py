@@ -135,6 +135,14 @@ async def test_few_examples_and_unredacted_data_are_warned_of(
     ]
 
 
+async def test_files_that_nobody_named_are_warned_of(service: PrepareService, data: Path) -> None:
+    (data / "table.csv").write_text("question,answer\n")
+    told = "table.csv was not read: packed files and tables are read when they are named."
+    assert told in (await service.run(context(), PrepareInput())).warnings
+    named = await service.run(context(), PrepareInput(files=["qa_cache.jsonl"]))
+    assert not any("not read" in each for each in named.warnings)
+
+
 async def test_the_history_file_is_never_data(service: PrepareService, data: Path) -> None:
     (data / "history.jsonl").write_text('{"id": "ftjob-1"}\n')
     output = await service.run(context(), PrepareInput())

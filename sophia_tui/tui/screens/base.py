@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
 
+from sophia_tui.domain.context import CancelSignal
 from sophia_tui.i18n import _
 from sophia_tui.tui import keys
 from sophia_tui.tui.widgets.plate import Plate
@@ -36,6 +37,8 @@ class SophiaScreen(Screen[Any]):
     everywhere = True
     #: What runs here, or nothing.
     running: Any = None
+    #: The signal that stops what was asked from here and opens when it is answered, or nothing.
+    awaited: CancelSignal | None = None
 
     def __init__(self, sophia: "Console") -> None:
         super().__init__()
@@ -72,6 +75,18 @@ class SophiaScreen(Screen[Any]):
 
     def on_screen_suspend(self) -> None:
         self.say("")
+        self.stop_waiting()
+
+    def on_unmount(self) -> None:
+        self.stop_waiting()
+
+    def stop_waiting(self) -> bool:
+        """Stop what was asked from here and is not answered yet; False where nothing is, or it
+        was stopped before and still takes its time."""
+        if self.awaited is None or self.awaited.requested:
+            return False
+        self.awaited.request()
+        return True
 
     def redraw(self) -> None:
         """Draw head and key line; cheap, and silent where nothing changed."""

@@ -74,6 +74,8 @@ class BrowserScreen(DetailScreen):
         self._before: list[dict[str, Any]] = []
         self._first = first
         self._asking = ""
+        #: Stops the reading of the page that is shown.
+        self.looking = CancelSignal()
 
     # -- what is shown
 
@@ -103,7 +105,8 @@ class BrowserScreen(DetailScreen):
             kept: BrowseOutput = self._first
             self._first = None
             return kept
-        found = await self._page(self._place, progress=self._progress())
+        self.looking = CancelSignal()
+        found = await self._page(self._place, cancel=self.looking, progress=self._progress())
         if found.compression:
             self.interval = _SELDOM
         return found
@@ -154,6 +157,8 @@ class BrowserScreen(DetailScreen):
         elif data.edits and data.edits.records:
             edited = ngettext("{n} record edited", "{n} records edited", data.edits.records)
             told.append(edited.format(n=number(data.edits.records)))
+        if data.inspection_outdated:
+            told.append(_("changed since the inspection: inspect again (3, then i)"))
         if self.code:
             told.append(_("only {code}").format(code=visible(self.code)))
         return "   ".join(told)
@@ -414,7 +419,7 @@ class BrowserScreen(DetailScreen):
 
         def progress(step: Progress) -> None:
             text = told(step)
-            if text is not None and self.is_mounted:
+            if text is not None:
                 self.say(text)
 
         return progress
@@ -441,6 +446,7 @@ class BrowserScreen(DetailScreen):
                 self.redraw()
 
     def on_unmount(self) -> None:
+        self.looking.request()
         if self.running is not None:
             self.running.request()
 

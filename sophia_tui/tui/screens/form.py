@@ -285,6 +285,11 @@ class FormScreen(SophiaScreen):
                 return
         await self._perform(asked, dry_run, confirmed, detach)
 
+    def _say_how_far(self, text: Content | str) -> None:
+        """Nothing where the form was taken down while it ran."""
+        for plate in self.query("#progress").results(Plate):
+            plate.draw(text)
+
     async def _effect(self, asked: dict[str, Any]) -> list[str] | None:
         """What it would change; None, and the error shown, where it would be refused."""
         self.running = CancelSignal()
@@ -322,8 +327,8 @@ class FormScreen(SophiaScreen):
 
         def progress(step: Progress) -> None:
             text = told(step)
-            if text is not None and self.is_mounted:
-                self.query_one("#progress", Plate).draw(text)
+            if text is not None:
+                self._say_how_far(text)
 
         try:
             result = await self.sophia.call(
@@ -341,11 +346,12 @@ class FormScreen(SophiaScreen):
         except SophiaError as problem:
             style = _("Stopped.") if isinstance(problem, CancelledError) else _("It failed.")
             self.say(style)
-            self.query_one("#outcome", Plate).draw(error_text(problem, self.sophia.log_path))
+            for plate in self.query("#outcome").results(Plate):
+                plate.draw(error_text(problem, self.sophia.log_path))
             return
         finally:
             self.running = None
-            self.query_one("#progress", Plate).draw("")
+            self._say_how_far("")
         title = words.operation_title(self.operation)
         if dry_run:
             note = _("Dry run: nothing was changed.")

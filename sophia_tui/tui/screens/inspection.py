@@ -21,6 +21,7 @@ from sophia_tui.services.inspect import (
     InspectOutput,
 )
 from sophia_tui.services.inspection_words import SEVERITIES, VERDICTS, Teller
+from sophia_tui.services.passed_over import PassedFile, not_read
 from sophia_tui.services.quality import percent
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
@@ -80,7 +81,7 @@ class InspectionScreen(DetailScreen):
 
         def progress(step: Progress) -> None:
             text = told(step)
-            if text is not None and self.is_mounted:
+            if text is not None:
                 self.say(text)
 
         try:
@@ -89,8 +90,7 @@ class InspectionScreen(DetailScreen):
             )
         finally:
             self.running = None
-            if self.is_mounted:
-                self.say("")
+            self.say("")
         report: InspectOutput = answer
         return report
 
@@ -116,6 +116,11 @@ class InspectionScreen(DetailScreen):
         for found in data.issues:
             cells = self._cells(_health(found), found.code, found.count, found.reason)
             rows.append(Row(f"issue {found.code}", cells, found))
+        for unread in data.passed_over:
+            cells = self._cells(
+                "empty", unread.file, None, _("not read: {why}").format(why=unread.reason)
+            )
+            rows.append(Row(f"passed {unread.file}", cells, unread))
         for name, passage in zip(data.sections, Teller(data).sections(), strict=True):
             cells = self._cells("empty", visible(passage.title), None, _("enter shows it"))
             rows.append(Row(f"section {name}", cells, passage))
@@ -148,6 +153,9 @@ class InspectionScreen(DetailScreen):
             parts = _file(row.data)
         elif isinstance(row.data, DestinationView):
             parts = self._destination(row.data)
+        elif isinstance(row.data, PassedFile):
+            told = not_read(row.data.file, row.data.code)
+            parts = [(visible(row.data.file), "bold"), f"\n\n{told}\n"]
         elif isinstance(row.data, FoundIssue):
             parts = self._issue(row.data)
         else:
