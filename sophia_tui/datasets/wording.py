@@ -37,6 +37,7 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 _ARTICLE = re.compile(r"(?<!\w)[oe\u00e9\u00e0](?!\w)")
 _SENTENCE_END = re.compile(r"[.!?\n]")
 _AFTER_NAME = ".,;:!?)]\"'\u201d\u2019/"
+_MOST_LETTERS = 1000  # of a text: further ones stay small words
 _NEAR = 100  # characters looked at on either side of such a letter
 
 
@@ -533,7 +534,9 @@ def composed(text: str) -> str:
     letters that are names: the words of one letter that they look like say nothing."""
     if not text.isascii() and not unicodedata.is_normalized("NFC", text):
         text = unicodedata.normalize("NFC", text)
-    return _LETTER.sub(_named_letter, text) if _LETTER.search(text) else text
+    if not _LETTER.search(text):
+        return text
+    return _LETTER.sub(_named_letter, text, count=_MOST_LETTERS)
 
 
 def _named_letter(found: re.Match[str]) -> str:

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from sophia_tui.datasets import wording
 from sophia_tui.datasets.contradictions import Asked, asked, find_contradictions
 from sophia_tui.datasets.leakage import Leakage
 from sophia_tui.datasets.near import Cluster, find_near, memory_needed
@@ -98,6 +99,12 @@ def test_a_letter_that_is_a_name_says_something(said: str) -> None:
 )
 def test_articles_and_pronouns_of_one_letter_say_nothing(one: str, other: str) -> None:
     assert alike(one, other)
+
+
+def test_of_letters_without_end_only_the_first_are_looked_at() -> None:
+    text = wording.composed("grade A " * 5_000)
+    assert text.count(wording.NAMED) == 1_000
+    assert text.startswith(f"grade A{wording.NAMED} ") and text.endswith("grade A ")
 
 
 def test_answers_that_differ_in_a_letter_are_told_as_they_were_written() -> None:
