@@ -13,7 +13,7 @@ from sophia_tui.datasets.tasks import Tell
 from sophia_tui.domain.datasets import Example, Pair
 
 #: Raised with whatever changes what is found.
-VERSION = 1
+VERSION = 2
 
 #: Answers to one question that are compared each with each; further ones with the first of them.
 _EACH = 30
@@ -156,7 +156,7 @@ def _names(tokens: list[str], folded: list[str]) -> dict[str, str]:
         small += tokens[at][0].islower()
         known = folded[at] in wording.MONTHS or folded[at] in wording.WEEKDAYS
         if tokens[at][0].isupper() and not known and wording.says(folded[at]):
-            found[folded[at]] = tokens[at]
+            found[folded[at]] = wording.shown(tokens[at])
     return found if small * 3 >= inside else {}
 
 
@@ -211,7 +211,9 @@ def _name_differences(one: Facts, two: Facts) -> Iterator[Difference]:
     only, other = (one, two) if first else (two, one)
     if other.names or _alike(one, two) < _ALIKE:
         return
-    instead = [word for word in other.words if word not in only.words and word.isalpha()]
+    instead = [
+        wording.shown(word) for word in other.words if word not in only.words and word.isalpha()
+    ]
     if instead:
         shown = (", ".join(first or second), ", ".join(dict.fromkeys(instead)))
         yield Difference("name", *(shown if first else shown[::-1]))

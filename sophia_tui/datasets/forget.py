@@ -11,7 +11,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -103,6 +103,9 @@ def _texts(raw: bytes) -> str:
 def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
+        if "\\" in value and value.startswith(("{", "[")):  # a record as text, as edits keep it
+            with suppress(msgspec.DecodeError, RecursionError):  # no JSON: as it stands
+                yield from _strings(msgspec.json.decode(value))
     elif isinstance(value, dict):
         for key, each in value.items():
             yield str(key)

@@ -54,7 +54,7 @@ class Leakage:
         self._known = set(words)
         self._close: dict[str, list[str]] = {}
         for word in words:
-            if len(word) >= 4 and word.isalpha() and word not in wording.KEPT_APART:
+            if near_slips.may_slip(word) and word not in wording.KEPT_APART:
                 for form in _shortened(word):
                     self._close.setdefault(form, []).append(word)
 
@@ -91,7 +91,7 @@ class Leakage:
             yield sum_of(meant)
 
     def _meant(self, word: str) -> str:
-        if len(word) < 4 or not word.isalpha() or word in wording.KEPT_APART:
+        if not near_slips.may_slip(word) or word in wording.KEPT_APART:
             return word
         able = {
             known

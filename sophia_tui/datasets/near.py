@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 #: Raised with whatever changes what is found.
-VERSION = 1
+VERSION = 2
 #: Share of words that must be the same, slips counted as differences.
 THRESHOLD = 0.7
 
@@ -117,7 +117,7 @@ class _Words:
         self.said = array("Q", (0, 0))  # the sum of what it says; 0 for nothing
         self.alone = array("Q", (0, 0))  # its own number, for small words too
         self.weights = array("B", (0, 0))  # how many words it says
-        self.firm = array("B", (0, 0))  # 1 for what has a digit
+        self.firm = array("B", (0, 0))  # 1 for what has a digit, and for letters that are names
         self._places: dict[str, int] = {}
 
     def place(self, token: str) -> int:
@@ -130,7 +130,8 @@ class _Words:
             self.said.append(sum(_hash(word) for word in told) & _MASK)
             self.alone.append(_hash(told[0] if told else folded))
             self.weights.append(min(len(told), 255))
-            self.firm.append(any(sign.isdecimal() for sign in folded))
+            firm = folded.endswith(wording.NAMED) or any(sign.isdecimal() for sign in folded)
+            self.firm.append(firm)
         return place
 
 

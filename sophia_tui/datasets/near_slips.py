@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 #: Raised with anything here that changes what is found to be nearly the same.
-VERSION = 1
+VERSION = 2
 
 _SHORTEST = 4
+#: Longer ones are no words that somebody mistyped: keys, codes, rows of one letter. The forms that
+#: are made of a word grow with the square of its length, and more.
+_LONGEST = 64
 _MOST_MEANT = 3
 _FREQUENT = 10
 _FREQUENT_TWICE = 50
@@ -36,7 +39,7 @@ def slips(
 
     hashes: list[int] = []
     owners: list[int] = []
-    able = [place for place, word in enumerate(words) if _able(word)]
+    able = [place for place, word in enumerate(words) if may_slip(word)]
     for place in able:
         word = words[place]
         owners += [place] * (len(word) + 1)
@@ -89,7 +92,7 @@ def _add_twice_slipped(
     """For rare words that are still unknown: a frequent word with two slips."""
     import numpy as np
 
-    able = [place for place, word in enumerate(words) if len(word) >= 5 and _able(word)]
+    able = [place for place, word in enumerate(words) if len(word) >= 5 and may_slip(word)]
     frequent = [place for place in able if counts[place] >= _FREQUENT_TWICE]
     rare = [
         place
@@ -155,8 +158,9 @@ def slip_distance(one: str, two: str) -> int:
     return last[-1]
 
 
-def _able(word: str) -> bool:
-    return len(word) >= _SHORTEST and word.isalpha()
+def may_slip(word: str) -> bool:
+    """Whether it may be another word with a slip, or the one that was meant."""
+    return _SHORTEST <= len(word) <= _LONGEST and word.isalpha()
 
 
 def _slip(
@@ -215,7 +219,7 @@ def _add_joined(
         if counts[place] >= _FREQUENT and word.isalpha()
     }
     for place, word in enumerate(words):
-        if place in found or counts[place] > 2 or len(word) < 5 or not word.isalpha():
+        if place in found or counts[place] > 2 or len(word) < 5 or not may_slip(word):
             continue
         best: tuple[int, tuple[int, ...]] | None = None
         for at in range(1, len(word)):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 
 #: Raised with anything here that changes what is found to be nearly the same.
-VERSION = 1
+VERSION = 2
 
 #: Numbers with their separators, currencies and units, words, and ends of sentences.
 TOKEN = re.compile(
@@ -25,6 +25,20 @@ _GROUPED = re.compile(r"\d{1,3}(?:([.,])\d{3})(?:\1\d{3})*(?:[.,](\d{1,2}))?")
 _DECIMAL = re.compile(r"(\d+)[.,](\d{1,2})")
 _ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th|o|a)")
 _MIXED = re.compile(r"(\d+)([a-z]+)")
+#: Stands behind a single letter that is a name. It is a letter to `TOKEN`, and has no case.
+NAMED = "\u02ee"
+#: A capital that is a small word, too, behind a word and blanks or within quotes and brackets: so
+#: neither a sentence nor a line begins with it.
+_LETTER = re.compile(
+    r"[AEIO](?:(?<=\w[ \u00a0].)|(?<=\w[ \u00a0]{2}.)|(?<=\w[-/].)|"
+    r"(?<=[(\"'\u201c\u2018].)(?=[)\"'\u201d\u2019](?!\w)))(?![\w\u02ee]|['\u2019]\w)"
+)
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_ARTICLE = re.compile(r"(?<!\w)[oe\u00e9\u00e0](?!\w)")
+_SENTENCE_END = re.compile(r"[.!?\n]")
+_AFTER_NAME = ".,;:!?)]\"'\u201d\u2019/"
+_MOST_LETTERS = 1000  # of a text: further ones stay small words
+_NEAR = 100  # characters looked at on either side of such a letter
 
 
 def words(text: str) -> frozenset[str]:
@@ -46,6 +60,22 @@ COURTESY = words(
     "gentileza amigo amigos amiga saudacoes senhores enfim "
     "hello hi hey thanks thank thx please kindly regards sincerely cheers greetings folks guys pls "
     "plz"
+)
+#: What is told apart by a letter or a Roman number: behind these there is no pronoun or article.
+_LETTERED = words(
+    "grade grades level class type category group plan phase part section annex appendix tier "
+    "series option team block building room zone band version model chapter table schedule "
+    "article sector gate terminal platform stage step volume vitamin "
+    "grau nivel classe tipo categoria grupo plano fase parte secao anexo apendice faixa serie "
+    "opcao turma time bloco predio sala zona versao modelo capitulo tabela artigo setor portao "
+    "plataforma etapa passo volume titulo vitamina funcionario empregado cliente candidato aluno "
+    "produto item filial loja servidor ponto caso cenario exemplo letra nota conta cargo equipe "
+    "linha lote modulo unidade torre quadra padrao perfil prova questao alternativa"
+)
+#: Where one of these stands, "A", "E" and "O" may be Portuguese words.
+_PORTUGUESE = words(
+    "de da dos das os que para com em na nas nos um uma voce nao por se ao meu minha qual "
+    "quanto quando onde como"
 )
 #: Courtesies of more than one word, as they are folded.
 _COURTESIES = tuple(
@@ -500,10 +530,40 @@ def _with_decimals(whole: str, decimals: str) -> str:
 
 
 def composed(text: str) -> str:
-    """In composed characters, as `TOKEN` needs it; nearly all text is already."""
-    if text.isascii() or unicodedata.is_normalized("NFC", text):
+    """In composed characters, as `TOKEN` needs it (nearly all text is already), with a mark behind
+    letters that are names: the words of one letter that they look like say nothing."""
+    if not text.isascii() and not unicodedata.is_normalized("NFC", text):
+        text = unicodedata.normalize("NFC", text)
+    if not _LETTER.search(text):
         return text
-    return unicodedata.normalize("NFC", text)
+    return _LETTER.sub(_named_letter, text, count=_MOST_LETTERS)
+
+
+def _named_letter(found: re.Match[str]) -> str:
+    """Grade A, plan E: not where every word has a capital, nor where "I" may be the pronoun, or "A"
+    begin a Portuguese sentence in a text without full stops."""
+    letter, text, at = found[0], found.string, found.start()
+    before = _SENTENCE_END.split(text[max(0, at - _NEAR) : at])[-1]
+    behind = _SENTENCE_END.split(text[at + 1 : at + 1 + _NEAR])[0]
+    words = _WORD.findall(before)
+    labelled = bool(words) and fold(words[-1]) in _LETTERED
+    last = at + 1 == len(text) or text[at + 1] in _AFTER_NAME
+    if words and words[0].istitle():
+        del words[0]
+    words += _WORD.findall(behind)
+    if not labelled and not last and (letter == "I" or _portuguese(words, before + behind)):
+        return letter
+    small = sum(word.islower() for word in words)
+    return letter + NAMED if small * 3 >= len(words) else letter
+
+
+def _portuguese(words: list[str], text: str) -> bool:
+    return not _PORTUGUESE.isdisjoint(map(fold, words)) or bool(_ARTICLE.search(text))
+
+
+def shown(word: str) -> str:
+    """A word of a composed text as it was written."""
+    return word.removesuffix(NAMED)
 
 
 def words_of(text: str) -> list[str]:

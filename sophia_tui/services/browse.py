@@ -883,6 +883,8 @@ class BrowseService:
             if request.seen_version is not None and now.version > request.seen_version:
                 raise _faster(newest)
             waiting = now.undone if do == "redo" else now.history
+            if do == "drop":  # what was undone stands in the journal, too
+                waiting = waiting or now.undone
             touched = waiting[-1] if waiting else None
             return touched is None
 

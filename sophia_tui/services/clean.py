@@ -149,8 +149,8 @@ class CleanService:
         positional=("source",),
     )
     async def clean(self, context: Context, request: CleanInput) -> PrepareOutput:
-        """Raises DataError D301 to D312, D380, D501 and D542 to D548, NotFoundError D305,
-        UsageError D540 and D543 to D546, SetupError S101, CancelledError."""
+        """Raises DataError D301 to D312, D380, D501 and D542 to D548, NotFoundError D305
+        and D550, UsageError D540 and D543 to D546, SetupError S101, CancelledError."""
         from sophia_tui.datasets import recipe
         from sophia_tui.datasets.pipeline import Request
 
@@ -180,8 +180,8 @@ class CleanService:
         positional=("source",),
     )
     async def preview(self, context: Context, request: PreviewInput) -> PreviewOutput:
-        """Raises DataError D301 to D306, NotFoundError D305, UsageError D540 and
-        D543 to D546."""
+        """Raises DataError D301 to D306, NotFoundError D305 and D550, UsageError D540
+        and D543 to D546."""
         from sophia_tui.datasets import recipe
         from sophia_tui.datasets.codes import explain
         from sophia_tui.datasets.pipeline import Request
@@ -240,7 +240,7 @@ class CleanService:
             "stratify": request.stratify,
         }
         if request.file is not None:
-            path = self._preparer.folder(request.file)
+            path = self._preparer.source(request.file)
             asked = Request(
                 folder=str(path.parent),
                 scratch="",
@@ -271,7 +271,7 @@ class CleanService:
 
     def _source(self, request: SourceInput) -> tuple[Path, tuple[str, ...]]:
         """The folder, and the chosen files of it."""
-        path = self._preparer.folder(request.source)
+        path = self._preparer.source(request.source)
         if request.source and path.is_file():
             return path.parent, (path.name,)
         return path, tuple(request.files)

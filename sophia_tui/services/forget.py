@@ -56,7 +56,10 @@ PLACES: dict[str, tuple[str, str]] = {
     "cache": (N_("cache"), N_("Remove the file; it is made again when it is needed.")),
     "log": (N_("log"), N_("Remove the file, or `sophia setup prune`.")),
     "state": (N_("console's draft"), N_("Remove the file.")),
-    "edits": (N_("edits not saved"), N_("`sophia prepare undo FILE --all` drops them.")),
+    "edits": (
+        N_("edits not saved, or undone"),
+        N_("`sophia prepare undo FILE --all` drops them, also those that were undone."),
+    ),
 }
 #: The same of tables of Sophia's own store.
 ROWS: dict[str, str] = {

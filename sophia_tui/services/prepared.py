@@ -17,10 +17,12 @@ from sophia_tui.domain.context import Context
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import DatasetStore
+from sophia_tui.errors import NotFoundError
 from sophia_tui.i18n import N_, _, ngettext
 from sophia_tui.paths import Paths
 from sophia_tui.services.passed_over import not_read
 from sophia_tui.services.views import DatasetView
+from sophia_tui.textsafe import visible
 from sophia_tui.validation import SHARES
 
 if TYPE_CHECKING:
@@ -166,6 +168,21 @@ class Preparer:
             return self._settings.finetune_folder
         path = Path(chosen).expanduser()
         return (path if path.is_absolute() else self._settings.root / path).absolute()
+
+    def source(self, chosen: str | None) -> Path:
+        """A file or folder, absolute: as it stands, then in FINETUNE_DIR. Raises NotFoundError
+        D550."""
+        if not chosen:
+            return self._settings.finetune_folder
+        tries = (self.folder(chosen), self._settings.finetune_folder / Path(chosen).expanduser())
+        found = next((each for each in tries if each.exists()), None)
+        if found is None:
+            raise NotFoundError(
+                "D550",
+                _("There is no file or folder {path}.").format(path=visible(chosen)),
+                remedy=_("Correct the path; a name alone is looked for in FINETUNE_DIR, too."),
+            )
+        return found.absolute()
 
     @property
     def pseudonym_key(self) -> str:

@@ -408,6 +408,18 @@ async def test_dropped_and_saved_edits_leave_no_text_of_theirs(house: House) -> 
         assert b"529.982" not in journal.read_bytes()
 
 
+async def test_what_was_undone_can_be_dropped_and_leaves_no_text(house: House) -> None:
+    house.file(rows(3))
+    await house.edit(1, '{"question": "CPF?", "answer": "529.982.247-25"}')
+    await house.undo()
+    [journal] = house.paths.edits.iterdir()
+    assert b"529.982" in journal.read_bytes()
+    assert (await house.undo(all=True)).what == "dropped"
+    assert b"529.982" not in journal.read_bytes()
+    assert (await house.undo(redo=True)).what == "nothing"
+    assert (await house.undo(all=True)).what == "nothing"
+
+
 async def test_a_torn_entry_of_the_journal_is_no_edit(house: House) -> None:
     house.file(rows(3))
     await house.edit(1, GOOD % 5)

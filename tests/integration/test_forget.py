@@ -19,9 +19,10 @@ from sophia_tui.domain.context import CancelSignal, Context, Face, Role
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobEvent, JobKind
 from sophia_tui.domain.models import Evaluation, Model, ModelKind
-from sophia_tui.domain.protocols import Store
+from sophia_tui.domain.protocols import DatasetStore, Store
 from sophia_tui.errors import CancelledError, RefusedError, UnavailableError, UsageError
 from sophia_tui.paths import Paths
+from sophia_tui.services.browse import BrowseService, EditInput, UndoInput
 from sophia_tui.services.collect import CollectRequest, CollectService
 from sophia_tui.services.forget import ForgetInput, ForgetService, PersonInput
 from sophia_tui.services.prepare import PrepareInput, PrepareService
@@ -258,6 +259,29 @@ async def test_all_that_else_holds_them_is_listed_with_what_to_do(desk: Desk) ->
     assert all(each.advice and each.removable for each in found.elsewhere)
     assert found.elsewhere[-1].kind == "backup"
     assert "zulmira" not in found.model_dump_json().casefold()
+
+
+async def test_edits_that_were_undone_hold_them_until_they_are_dropped(desk: Desk) -> None:
+    file = desk.folder / "finetune" / "conversations.jsonl"
+    file.write_text('{"question": "When?", "answer": "At 7."}\n')
+
+    async def datasets() -> DatasetStore:
+        return desk.store.datasets
+
+    browse = BrowseService(datasets, desk.settings, desk.paths, desk.clock)
+    record = json.dumps({"question": "A line\nJosé Zanzibar", "answer": "Yes."})  # escapes
+    edited = EditInput(file=file.name, line=1, record=record)
+    await browse.edit(CONTEXT, edited)
+
+    async def held() -> list[int | None]:
+        found = await desk.forget.holds(CONTEXT, PersonInput(person="name: José Zanzibar"))
+        return [each.count for each in found.elsewhere if each.kind == "edits"]
+
+    assert await held() == [1]
+    await browse.undo(CONTEXT, UndoInput(file=file.name))
+    assert await held() == [1]
+    await browse.undo(CONTEXT, UndoInput(file=file.name, all=True))
+    assert await held() == []
 
 
 async def test_a_source_that_is_away_is_told_and_values_are_still_found(

@@ -112,6 +112,26 @@ async def test_a_wrong_step_and_two_recipes_are_refused_before_anything_is_read(
     assert left_behind(paths) == []
 
 
+async def test_a_bare_name_is_looked_for_in_the_data_folder_too(
+    service: CleanService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dry = context(dry_run=True)
+    output = await service.clean(dry, CleanInput(source="pairs.jsonl"))
+    assert [(each.file, each.rows) for each in output.files] == [("pairs.jsonl", 42)]
+    again = await service.split(dry, ResplitInput(file="pairs.jsonl"))
+    assert [each.file for each in again.files] == ["pairs.jsonl"]
+    assert (await service.preview(dry, PreviewInput(source="pairs.jsonl"))).rows == 42
+    for asked in (
+        service.clean(dry, CleanInput(source="table.csv")),
+        service.preview(dry, PreviewInput(source="table.csv")),
+        service.split(dry, ResplitInput(file="table.csv")),
+    ):
+        with pytest.raises(NotFoundError, match="D550") as refused:
+            await asked
+        assert "table.csv" in refused.value.what and "collect" not in refused.value.remedy
+
+
 async def test_the_preview_tells_reasons_and_leaves_nothing(
     service: CleanService, data: Path, paths: Paths
 ) -> None:

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from sophia_tui.datasets import wording
 from sophia_tui.datasets.contradictions import Asked, asked, find_contradictions
 from sophia_tui.datasets.leakage import Leakage
 from sophia_tui.datasets.near import Cluster, find_near, memory_needed
@@ -69,6 +70,80 @@ def test_another_way_of_writing_is_a_near_duplicate(other: str) -> None:
 )
 def test_another_meaning_in_the_same_words_is_none(other: str) -> None:
     assert not alike(BASE, other)
+
+
+LETTERS = "How many days of holiday does grade {} get?"
+NIVEIS = "Quantos dias de férias tem o nível {} da empresa?"
+
+
+@pytest.mark.parametrize("said", [LETTERS, NIVEIS, "Is the rule for the plan ({}) new?"])
+def test_a_letter_that_is_a_name_says_something(said: str) -> None:
+    assert near(*(said.format(letter) for letter in "AEIOB")) == []
+    assert alike(said.format("A"), f"Hello! {said.format('A')}")
+    rows = [Asked(n, said.format(each), f"{n + 5} days.") for n, each in enumerate("AEIO")]
+    assert list(find_contradictions(lambda: rows)) == []
+    rows.append(Asked(4, said.format("E"), "20 days."))
+    assert [(each.first, each.second) for each in find_contradictions(lambda: rows)] == [(1, 4)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Posso trocar a camisa e o casaco?", "Posso trocar camisa, casaco?"),
+        ("POSSO TROCAR A CAMISA E O CASACO?", "posso trocar a camisa e o casaco?"),
+        ("Can I return the shoes?", "can i return the shoes?"),
+        ("How To Return A Product", "How to return a product"),
+        ("Qual o prazo?\nA entrega demora", "qual o prazo? a entrega demora"),
+        ("Vou pagar o boleto A loja fecha", "vou pagar o boleto a loja fecha"),
+    ],
+)
+def test_articles_and_pronouns_of_one_letter_say_nothing(one: str, other: str) -> None:
+    assert alike(one, other)
+
+
+def test_of_letters_without_end_only_the_first_are_looked_at() -> None:
+    text = wording.composed("grade A " * 5_000)
+    assert text.count(wording.NAMED) == 1_000
+    assert text.startswith(f"grade A{wording.NAMED} ") and text.endswith("grade A ")
+
+
+def test_answers_that_differ_in_a_letter_are_told_as_they_were_written() -> None:
+    rows = [Asked(0, "Which grade am I in?", "You are in grade A since then.")]
+    rows.append(Asked(1, "Which grade am I in?", "You are in grade E since then."))
+    [found] = find_contradictions(lambda: rows)
+    assert [(each.kind, each.first, each.second) for each in found.differs] == [("name", "A", "E")]
+
+
+def test_the_work_for_a_word_does_not_grow_with_the_square_of_its_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hashed: list[int] = []
+
+    def counted(word: str) -> int:
+        hashed.append(len(word))
+        return hash(word) & 0xFFFF_FFFF
+
+    monkeypatch.setattr("sophia_tui.datasets.near_slips._hash", counted)
+    words = ["holiday", "x" * 300_000, "x" * 299_999, "y" * 65, "z" * 64]
+    assert slips(words, [50, 1, 1, 1, 1], [False] * 5) == {}
+    assert max(hashed) == 64
+    assert len(hashed) < 64**2  # the longest word's forms without one letter and without two
+
+
+def test_a_long_word_is_looked_for_as_it_is_in_an_evaluation_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+
+    def shortened(word: str) -> set[str]:
+        made.append(len(word))
+        return {word}
+
+    monkeypatch.setattr("sophia_tui.datasets.leakage._shortened", shortened)
+    held = Leakage([("e", 1, chat("x" * 300_000, "What?"))])
+    assert held.holds(chat("x" * 300_000, "What is that?")) is not None
+    assert held.holds(chat("x" * 300_001, "What is that?")) is None
+    assert max(made) < 65
 
 
 def test_who_stands_in_whose_place_is_another_meaning() -> None:
