@@ -144,11 +144,11 @@ class CleanService:
     )
     async def clean(self, context: Context, request: CleanInput) -> PrepareOutput:
         """Raises DataError D301 to D312, D380, D501 and D542 to D548, NotFoundError D305,
-        UsageError D540 and D543 to D546, SetupError S101, CancelledError."""
-        from sophia_tui.datasets import recipe
+        UsageError D540 and D543 to D546, RefusedError D505 and D522, SetupError
+        S101, CancelledError."""
         from sophia_tui.datasets.pipeline import Request
 
-        folder, files = self._source(request)
+        folder, files = self._source(context, request)
         return await self._preparer.make(
             context,
             Request(
@@ -162,7 +162,7 @@ class CleanService:
                 seed=request.seed,
                 repair=request.repair,
                 form=request.form,
-                recipe=tuple(recipe.written(request.steps(recipe.THOROUGH))),
+                recipe=self._recipe(context, request),
                 group=tuple(request.group),
                 stratify=request.stratify,
             ),
@@ -175,14 +175,13 @@ class CleanService:
     )
     async def preview(self, context: Context, request: PreviewInput) -> PreviewOutput:
         """Raises DataError D301 to D306, NotFoundError D305, UsageError D540 and
-        D543 to D546."""
-        from sophia_tui.datasets import recipe
+        D543 to D546, RefusedError D505 and D522."""
         from sophia_tui.datasets.codes import explain
         from sophia_tui.datasets.pipeline import Request
         from sophia_tui.datasets.preview import PreviewTask
         from sophia_tui.datasets.process import run_engine
 
-        folder, files = self._source(request)
+        folder, files = self._source(context, request)
         with tempfile.TemporaryDirectory(prefix="sophia-preview-") as scratch:
             asked = Request(
                 folder=str(folder),
@@ -194,7 +193,7 @@ class CleanService:
                 seed=request.seed,
                 repair=request.repair,
                 form=request.form,
-                recipe=tuple(recipe.written(request.steps(recipe.THOROUGH))),
+                recipe=self._recipe(context, request),
                 pseudonym_key=self._preparer.pseudonym_key,
             )
             task = PreviewTask(context.language, asked, request.rows, request.shown)
@@ -233,7 +232,7 @@ class CleanService:
             "stratify": request.stratify,
         }
         if request.file is not None:
-            path = self._preparer.folder(request.file)
+            path = self._preparer.folder(context, request.file)
             asked = Request(
                 folder=str(path.parent),
                 scratch="",
@@ -262,10 +261,16 @@ class CleanService:
         )
         return await self._preparer.make(context, asked)
 
-    def _source(self, request: SourceInput) -> tuple[Path, tuple[str, ...]]:
+    def _recipe(self, context: Context, request: RecipeOptions) -> tuple[dict[str, Any], ...]:
+        from sophia_tui.datasets import recipe
+
+        folder = self._settings.finetune_folder
+        return tuple(recipe.written(request.steps(context, folder, recipe.THOROUGH)))
+
+    def _source(self, context: Context, request: SourceInput) -> tuple[Path, tuple[str, ...]]:
         """The folder, and the chosen files of it."""
-        path = self._preparer.folder(request.source)
-        if request.source and path.is_file():
+        path = self._preparer.folder(context, request.source)
+        if request.source and (context.from_afar or path.is_file()):
             return path.parent, (path.name,)
         return path, tuple(request.files)
 
