@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from stdnum.br import cpf
 
@@ -68,6 +68,7 @@ def noisy(draw: st.DrawFn) -> str:
 
 
 @settings(max_examples=400, deadline=None)
+@example("R.G\n. 287.175 Thanks a lot!")
 @given(noisy())
 def test_the_gate_says_yes_wherever_a_finder_finds(text: str) -> None:
     plain = folded(text)
