@@ -171,7 +171,7 @@ def _piped(chosen: Operation) -> dict[str, str]:
     """What is taken from standard input where it is not given."""
     from sophia_tui.services.standard_input import STANDARD_INPUT
 
-    return dict.fromkeys(chosen.input.piped, STANDARD_INPUT)
+    return dict.fromkeys(grammar.piped_fields(chosen.input), STANDARD_INPUT)
 
 
 def _secrets(chosen: Operation) -> dict[str, str]:

@@ -49,6 +49,11 @@ def secret_fields(model: type[BaseModel]) -> list[str]:
     return [name for name, info in model.model_fields.items() if is_secret(info)]
 
 
+def piped_fields(model: type[BaseModel]) -> frozenset[str]:
+    """Fields that are read from standard input where they are not given."""
+    return getattr(model, "piped", frozenset())
+
+
 def has_lines(info: FieldInfo) -> bool:
     """Whether a secret may have more than one line."""
     extra = info.json_schema_extra
@@ -111,6 +116,6 @@ def parser_for(operation: Operation) -> argparse.ArgumentParser:
     secrets = secret_fields(operation.input)
     for name, info in operation.input.model_fields.items():
         if name not in secrets:
-            piped = name in operation.input.piped
+            piped = name in piped_fields(operation.input)
             _add_field(parser, name, info, name in operation.positional, piped)
     return parser
