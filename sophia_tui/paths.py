@@ -112,6 +112,15 @@ class Paths:
         return self.data / "audit-spool.jsonl"
 
 
+def names_below() -> frozenset[str]:
+    """What may lie directly in a data folder: the names of Paths."""
+    paths = Paths(Path("/"))
+    every = [
+        getattr(paths, name) for name, kind in vars(Paths).items() if isinstance(kind, property)
+    ]
+    return frozenset(path.parts[1] for path in every)
+
+
 def data_folder(environment: Mapping[str, str] | None = None) -> Path:
     """SOPHIA_DATA_DIR, else /var/lib/sophia for root, else the user's XDG data folder."""
     environment = os.environ if environment is None else environment

@@ -29,7 +29,7 @@ def run_command(options: Globals) -> int:
     if options.help:
         print(parser.format_help().rstrip())
         return 0
-    request = {**vars(parser.parse_args(rest)), **_secrets(chosen)}
+    request = {**_piped(chosen), **vars(parser.parse_args(rest)), **_secrets(chosen)}
     confirmed = options.yes or _confirmed(chosen, request, options)
     gc.enable()
     import asyncio
@@ -165,6 +165,13 @@ async def _perform(
         await house.close()
     print_result(result, options.json, options.plain)
     return result.exit_code() if isinstance(result, Output) else 0
+
+
+def _piped(chosen: Operation) -> dict[str, str]:
+    """What is taken from standard input where it is not given."""
+    from sophia_tui.services.standard_input import STANDARD_INPUT
+
+    return dict.fromkeys(grammar.piped_fields(chosen.input), STANDARD_INPUT)
 
 
 def _secrets(chosen: Operation) -> dict[str, str]:

@@ -49,6 +49,11 @@ def secret_fields(model: type[BaseModel]) -> list[str]:
     return [name for name, info in model.model_fields.items() if is_secret(info)]
 
 
+def piped_fields(model: type[BaseModel]) -> frozenset[str]:
+    """Fields that are read from standard input where they are not given."""
+    return getattr(model, "piped", frozenset())
+
+
 def has_lines(info: FieldInfo) -> bool:
     """Whether a secret may have more than one line."""
     extra = info.json_schema_extra
@@ -64,7 +69,9 @@ def _help(info: FieldInfo) -> str:
     return _("{text} Default: {default}.").format(text=text, default=default)
 
 
-def _add_field(parser: argparse.ArgumentParser, name: str, info: FieldInfo, place: bool) -> None:
+def _add_field(
+    parser: argparse.ArgumentParser, name: str, info: FieldInfo, place: bool, piped: bool
+) -> None:
     settings: dict[str, Any] = {"help": _help(info), "default": argparse.SUPPRESS}
     choices = choices_of(info)
     if choices:
@@ -81,7 +88,9 @@ def _add_field(parser: argparse.ArgumentParser, name: str, info: FieldInfo, plac
     elif is_list(info):
         parser.add_argument(option_name(name), action="append", **settings)
     else:
-        parser.add_argument(option_name(name), required=info.is_required(), **settings)
+        parser.add_argument(
+            option_name(name), required=info.is_required() and not piped, **settings
+        )
 
 
 def parser_for(operation: Operation) -> argparse.ArgumentParser:
@@ -107,5 +116,6 @@ def parser_for(operation: Operation) -> argparse.ArgumentParser:
     secrets = secret_fields(operation.input)
     for name, info in operation.input.model_fields.items():
         if name not in secrets:
-            _add_field(parser, name, info, name in operation.positional)
+            piped = name in piped_fields(operation.input)
+            _add_field(parser, name, info, name in operation.positional, piped)
     return parser

@@ -11,6 +11,7 @@ REASONS: dict[str, str] = {
     "nul": N_("Holds a NUL character."),
     "too_long": N_("Longer than {limit} bytes."),
     "json": N_("Not valid JSON at character {column}."),
+    "long_number": N_("Holds a number with too many digits."),
     "too_deep": N_("Nested too deeply."),
     "not_object": N_("Valid JSON, but not an object."),
     "duplicate_key": N_("A key occurs twice in one object."),

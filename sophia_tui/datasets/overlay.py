@@ -142,13 +142,22 @@ def stale_problem(path: Path) -> ConflictError:
     )
 
 
-def one_line(text: str) -> bytes:
+def read_record(path: Path) -> bytes:
+    """A record that was written into a file. Raises DataError D564 where it is too long."""
+    with path.open("rb") as stream:
+        raw = stream.read(MAX_LINE_BYTES + 2)
+    if len(raw.rstrip()) > MAX_LINE_BYTES:
+        raise _no_record(explain("too_long", {"limit": MAX_LINE_BYTES}), {"problem": "too_long"})
+    return raw
+
+
+def one_line(text: str | bytes) -> bytes:
     """A record that a person wrote, as the line of a file: what was typed on one line stays so.
 
     Raises DataError D564 with what is wrong with it.
     """
     try:
-        raw = text.strip().encode()
+        raw = text.strip() if isinstance(text, bytes) else text.strip().encode()
         value = parse(raw)
     except UnicodeEncodeError:
         raise _no_record(explain("surrogate"), {"problem": "surrogate"}) from None

@@ -163,7 +163,7 @@ def parse(raw: bytes) -> dict[str, Any]:
     except RecursionError:
         raise Unusable("too_deep") from None
     except ValueError:  # a whole number of more digits than Python converts
-        raise Unusable("json", column=1) from None
+        raise Unusable("long_number") from None
     if not isinstance(value, dict):
         raise Unusable("not_object")
     if _SURROGATE_ESCAPE.search(raw) and _SURROGATE.search(json.dumps(value, ensure_ascii=False)):

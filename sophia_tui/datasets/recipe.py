@@ -3,7 +3,7 @@
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
@@ -58,6 +58,14 @@ def written(steps: Sequence[Step]) -> list[dict[str, Any]]:
 def read_back(told: Sequence[dict[str, Any]]) -> tuple[Step, ...]:
     """The recipe that was written. Raises UsageError D543 to D545."""
     return _checked([_step(*next(iter(entry.items()))) for entry in told])
+
+
+def with_files(steps: Sequence[Step], place: Callable[[str], str]) -> tuple[Step, ...]:
+    """The same steps, each file that one compares with where `place` says that it lies."""
+    return tuple(
+        msgspec.structs.replace(step, file=place(step.file)) if hasattr(step, "file") else step
+        for step in steps
+    )
 
 
 def without_redacting(steps: Sequence[Step]) -> tuple[Step, ...]:

@@ -32,6 +32,8 @@ SHARES: dict[str, tuple[int, int, int]] = {
     "100/0": (100, 0, 0),
 }
 
+#: How far from 100 the parts may lie that were written with decimals.
+_ROUNDING = 1e-6
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 
 #: What examples may have in common to stand on one side; `near` is known only after a search.
@@ -45,24 +47,29 @@ _FIELDS = {
 
 
 def shares_of(text: str) -> tuple[float, float, float]:
-    """Percents of train, valid and test from `80/20`, `80/10/10` or any two or three parts, which
-    are taken as a ratio where they are no percents. Raises DataError D542."""
+    """Percents of train, valid and test from `80/20`, `80/10/10` or any two or three parts that
+    make 100. Raises DataError D542."""
     parts = text.split("/")
     if len(parts) not in (2, 3) or not all(_NUMBER.fullmatch(part) for part in parts):
         raise _no_ratio(text)
     numbers = [float(part) for part in parts] + [0.0] * (3 - len(parts))
-    total = sum(numbers)
     if numbers[0] <= 0 or (numbers[2] and not numbers[1]):
         raise _no_ratio(text)
-    train, valid, test = (number * 100 / total for number in numbers)
+    if abs((total := sum(numbers)) - 100) > _ROUNDING:
+        why = _("Its parts are percent and make {total}, not 100.")
+        raise _no_ratio(text, why.format(total=f"{total:.10g}"))
+    train, valid, test = numbers
     return train, valid, test
 
 
-def _no_ratio(text: str) -> DataError:
+def _no_ratio(text: str, why: str = "") -> DataError:
     return DataError(
         "D542",
         _("{text} is no split.").format(text=visible(text)),
-        _("A split has two or three parts, for training, validation and test, the first above 0."),
+        why
+        or _(
+            "A split has two or three parts, for training, validation and test, the first above 0."
+        ),
         _("Write it like 80/20, 80/10/10 or 70/15/15."),
     )
 

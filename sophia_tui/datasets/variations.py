@@ -18,7 +18,7 @@ from typing import IO, Any
 import xxhash
 
 from sophia_tui.datasets import constitutional, formats, redact
-from sophia_tui.datasets.codes import Unusable
+from sophia_tui.datasets.codes import Problem, Unusable
 from sophia_tui.datasets.reader import LineReader
 from sophia_tui.domain.datasets import Example, Message
 from sophia_tui.files import append_line, whole_file, write_whole
@@ -77,24 +77,25 @@ class Order:
         return f"{self.original.id}_{self.technique}_{self.round}"
 
 
-def read_originals(path: Path) -> tuple[list[Original], list[tuple[int, str]], str]:
-    """The examples of a file that pass all rules, redacted; the lines that do not, with their
-    code; and the file's SHA-256. Variations in the file are no originals. Raises OSError."""
+def read_originals(path: Path) -> tuple[list[Original], list[tuple[int, Problem]], str]:
+    """The examples of a file that pass all rules, redacted; the lines that do not, with what is
+    wrong; and the file's SHA-256. Variations in the file are no originals. Raises OSError."""
     found: list[Original] = []
-    wrong: list[tuple[int, str]] = []
+    wrong: list[tuple[int, Problem]] = []
     ids = constitutional.Ids()
     with path.open("rb") as stream:
         reader = LineReader(stream)
         for line in reader:
             try:
                 if line.value is None:
-                    raise Unusable(line.problem.code if line.problem else "json")
+                    wrong.append((line.number, line.problem or Problem("json")))
+                    continue
                 if line.value.get("variation_of"):
                     continue
                 constitutional.check(line.value, _text)
                 ids.see(line.value, line.number)
             except Unusable as unusable:
-                wrong.append((line.number, unusable.problem.code))
+                wrong.append((line.number, unusable.problem))
                 continue
             found.append(Original(line.value["id"], line.number, _redacted(line.value)))
         return found, wrong, reader.sha256

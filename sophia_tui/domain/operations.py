@@ -16,9 +16,12 @@ class Input(BaseModel):
     """Base of every operation's input: unknown fields are refused, texts are stripped.
 
     `private` are fields that hold a data set's text: the audit, which is for good, leaves them out.
+    `piped` are fields whose value the command line takes from standard input (as `-`) where it is
+    not given: what should stand in no list of processes and no shell history.
     """
 
     private: ClassVar[frozenset[str]] = frozenset()
+    piped: ClassVar[frozenset[str]] = frozenset()
 
     model_config = ConfigDict(
         extra="forbid", str_strip_whitespace=True, frozen=True, defer_build=True

@@ -214,7 +214,7 @@ class AdaptiveService:
                 "name": DATASET,
                 "split": "90/10",
             },
-            context,
+            replace(context, inner=True),
         )
         return _Pairs(
             dataset=prepared.dataset.id,

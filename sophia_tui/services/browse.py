@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from sophia_tui.domain.context import Context, Role
+from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import Clock, DatasetStore
 from sophia_tui.errors import ConflictError, DataError, NotFoundError, RefusedError, UsageError
 from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.paths import Paths
 from sophia_tui.services.operations import operation
+from sophia_tui.services.standard_input import STANDARD_INPUT, standard_input
 from sophia_tui.services.views import MOST_ROWS
 from sophia_tui.textsafe import visible
 
@@ -204,9 +205,16 @@ class SearchOutput(Output):
 
 class EditInput(FileInput):
     private: ClassVar[frozenset[str]] = frozenset({"record"})
+    piped: ClassVar[frozenset[str]] = frozenset({"record"})
 
     line: int = Field(ge=1, le=_MOST_LINES, description=N_("The record's line."))
-    record: str = Field(min_length=1, description=N_("The record as it is to be: one JSON object."))
+    record: str = Field(
+        min_length=1,
+        description=N_(
+            "The record as it is to be: one JSON object. At the command line it is read from "
+            "standard input where it is left out, or -."
+        ),
+    )
     seen_version: int | None = Field(
         default=None,
         ge=0,
@@ -367,13 +375,18 @@ class BrowseService:
     )
     async def edit(self, context: Context, request: EditInput) -> EditOutput:
         """Raises what `browse` raises, DataError D564 (no record), ConflictError D561 and D563
-        (the file changed), D569 (somebody was faster), UsageError D581 (can't be edited)."""
+        (the file changed), D569 (somebody was faster), UsageError D581 (can't be edited).
+        """
         import asyncio
 
-        from sophia_tui.datasets.overlay import one_line
+        from sophia_tui.datasets.overlay import one_line, read_record
 
         source = await self._editable(context, request.file)
-        raw = await asyncio.to_thread(one_line, request.record)
+        record: str | bytes = request.record
+        if record == STANDARD_INPUT and context.face is Face.CLI:
+            async with standard_input(context, _("The record, then Ctrl-D:")) as path:
+                record = await asyncio.to_thread(read_record, path)
+        raw = await asyncio.to_thread(one_line, record)
         place = await self._place(context, source, request.line, None, True)
         before = await asyncio.to_thread(self._take_edit, context, request, source, place, raw)
         overlay = await asyncio.to_thread(self._overlay, source)

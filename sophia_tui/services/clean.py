@@ -26,6 +26,7 @@ from sophia_tui.services.prepared import (
 from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
+    from sophia_tui.datasets.recipe import Step
     from sophia_tui.settings import Settings
 
 
@@ -150,11 +151,11 @@ class CleanService:
     )
     async def clean(self, context: Context, request: CleanInput) -> PrepareOutput:
         """Raises DataError D301 to D312, D380, D501 and D542 to D548, NotFoundError D305
-        and D550, UsageError D540 and D543 to D546, SetupError S101, CancelledError."""
-        from sophia_tui.datasets import recipe
+        and D550, UsageError D540 and D543 to D546, RefusedError D505 and D522, SetupError
+        S101, CancelledError."""
         from sophia_tui.datasets.pipeline import Request
 
-        folder, files = self._source(request)
+        folder, files = self._source(context, request)
         return await self._preparer.make(
             context,
             Request(
@@ -168,7 +169,7 @@ class CleanService:
                 seed=request.seed,
                 repair=request.repair,
                 form=request.form,
-                recipe=tuple(recipe.written(request.steps(recipe.THOROUGH))),
+                recipe=self._recipe(context, request),
                 group=tuple(request.group),
                 stratify=request.stratify,
             ),
@@ -180,15 +181,15 @@ class CleanService:
         positional=("source",),
     )
     async def preview(self, context: Context, request: PreviewInput) -> PreviewOutput:
-        """Raises DataError D301 to D306, NotFoundError D305 and D550, UsageError D540
-        and D543 to D546."""
+        """Raises DataError D301 to D306, NotFoundError D305 and D550, UsageError D540 and
+        D543 to D546, RefusedError D505 and D522."""
         from sophia_tui.datasets import recipe
         from sophia_tui.datasets.codes import explain
         from sophia_tui.datasets.pipeline import Request
         from sophia_tui.datasets.preview import PreviewTask
         from sophia_tui.datasets.process import run_engine
 
-        folder, files = self._source(request)
+        folder, files = self._source(context, request)
         usual = recipe.USUAL if request.steps_of == "run" else recipe.THOROUGH
         with tempfile.TemporaryDirectory(prefix="sophia-preview-") as scratch:
             asked = Request(
@@ -201,7 +202,7 @@ class CleanService:
                 seed=request.seed,
                 repair=request.repair,
                 form=request.form,
-                recipe=tuple(recipe.written(request.steps(usual))),
+                recipe=self._recipe(context, request, usual),
                 pseudonym_key=self._preparer.pseudonym_key,
             )
             task = PreviewTask(context.language, asked, request.rows, request.shown)
@@ -240,7 +241,7 @@ class CleanService:
             "stratify": request.stratify,
         }
         if request.file is not None:
-            path = self._preparer.source(request.file)
+            path = self._preparer.source(context, request.file)
             asked = Request(
                 folder=str(path.parent),
                 scratch="",
@@ -269,10 +270,19 @@ class CleanService:
         )
         return await self._preparer.make(context, asked)
 
-    def _source(self, request: SourceInput) -> tuple[Path, tuple[str, ...]]:
+    def _recipe(
+        self, context: Context, request: RecipeOptions, usual: "tuple[Step, ...] | None" = None
+    ) -> tuple[dict[str, Any], ...]:
+        """The steps as plain data: those asked for, else the usual ones (thorough by default)."""
+        from sophia_tui.datasets import recipe
+
+        folder = self._settings.finetune_folder
+        return tuple(recipe.written(request.steps(context, folder, usual or recipe.THOROUGH)))
+
+    def _source(self, context: Context, request: SourceInput) -> tuple[Path, tuple[str, ...]]:
         """The folder, and the chosen files of it."""
-        path = self._preparer.source(request.source)
-        if request.source and path.is_file():
+        path = self._preparer.source(context, request.source)
+        if request.source and (context.from_afar or path.is_file()):
             return path.parent, (path.name,)
         return path, tuple(request.files)
 

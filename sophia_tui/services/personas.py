@@ -341,7 +341,7 @@ class PersonasService:
                 "name": f"persona-{_slug(persona.name)}"[:50].rstrip("-"),
                 "split": "90/10",
             },
-            context,
+            replace(context, inner=True),
         )
         return str(prepared.dataset.id)
 

@@ -111,18 +111,18 @@ class PrepareService:
         target="name",
     )
     async def run(self, context: Context, request: PrepareInput) -> PrepareOutput:
-        """Raises DataError D301 to D312 and D380, NotFoundError D305, SetupError S101,
-        CancelledError."""
+        """Raises DataError D301 to D312 and D380, NotFoundError D305, RefusedError D505 and
+        D522, SetupError S101, CancelledError."""
         from sophia_tui.datasets import recipe
         from sophia_tui.datasets.pipeline import Request
 
-        steps = request.steps(recipe.USUAL)
+        steps = request.steps(context, self._settings.finetune_folder, recipe.USUAL)
         if not request.redact:
             steps = recipe.without_redacting(steps)
         return await self._preparer.make(
             context,
             Request(
-                folder=str(self._preparer.folder(request.folder)),
+                folder=str(self._preparer.folder(context, request.folder)),
                 scratch="",
                 name=request.name,
                 created_at=self._clock.now(),
@@ -148,14 +148,15 @@ class PrepareService:
         positional=("files",),
     )
     async def repair(self, context: Context, request: RepairInput) -> RepairOutput:
-        """Raises DataError D301 to D306, NotFoundError D305, ConflictError D310, SetupError."""
+        """Raises DataError D301 to D306, NotFoundError D305, RefusedError D505,
+        ConflictError D310, SetupError."""
         import asyncio
 
         from sophia_tui.datasets.process import run_engine
         from sophia_tui.datasets.sources import select
         from sophia_tui.datasets.tasks import RepairTask
 
-        folder = self._preparer.folder(request.folder)
+        folder = self._preparer.folder(context, request.folder)
         chosen = await asyncio.to_thread(
             select, folder, request.files, self._settings.history_file, True
         )

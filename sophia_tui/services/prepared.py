@@ -17,7 +17,7 @@ from sophia_tui.domain.context import Context
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import DatasetStore
-from sophia_tui.errors import NotFoundError
+from sophia_tui.errors import NotFoundError, RefusedError
 from sophia_tui.i18n import N_, _, ngettext
 from sophia_tui.paths import Paths
 from sophia_tui.services.passed_over import not_read
@@ -87,8 +87,13 @@ class RecipeOptions(Input):
         default=None, description=N_("A YAML file with the list of steps, in place of --step.")
     )
 
-    def steps(self, usual: "tuple[Step, ...]") -> "tuple[Step, ...]":
-        """Raises UsageError D540 and D543 to D546, DataError D306."""
+    def steps(
+        self, context: Context, folder: Path, usual: "tuple[Step, ...]"
+    ) -> "tuple[Step, ...]":
+        """From afar files of steps are named by their names in `folder`.
+
+        Raises UsageError D540 and D543 to D546, DataError D306, RefusedError D505 and D522.
+        """
         from sophia_tui.datasets import recipe
         from sophia_tui.errors import UsageError
 
@@ -98,9 +103,19 @@ class RecipeOptions(Input):
                 _("Steps are said twice: by options and by a recipe."),
                 remedy=_("Use either --step or --recipe."),
             )
+        if self.recipe and context.from_afar:
+            raise RefusedError(
+                "D522",
+                _("Over HTTP no recipe is read from a file."),
+                _("A path would open any file of the server."),
+                _("Say the steps themselves, in the field `step`."),
+            )
         if self.recipe:
             return recipe.of_file(Path(self.recipe).expanduser())
-        return recipe.of_options(self.step) if self.step else usual
+        steps = recipe.of_options(self.step) if self.step else usual
+        if context.from_afar:
+            return recipe.with_files(steps, lambda name: str(named_file(folder, name)))
+        return steps
 
 
 class RejectedCode(Output):
@@ -145,6 +160,23 @@ class PrepareOutput(Output):
     written: bool = Field(title=N_("Written"))
 
 
+def named_file(folder: Path, name: str) -> Path:
+    """The file that somebody from afar names, who may name nothing but what lies in `folder`.
+
+    Raises RefusedError D505.
+    """
+    path = folder / name
+    whole = "\0" not in name and Path(name).name == name
+    if not whole or path.is_dir() or path.resolve().parent != folder.resolve():
+        raise RefusedError(
+            "D505",
+            _("Over HTTP a file is named by its name in FINETUNE_DIR."),
+            _("A path would open any file of the server."),
+            _("Send the file to POST /v1/files."),
+        )
+    return path
+
+
 @dataclass(frozen=True)
 class _Report:
     manifest: dict[str, Any]
@@ -162,19 +194,25 @@ class Preparer:
         self._settings = settings
         self._paths = paths
 
-    def folder(self, chosen: str | None) -> Path:
-        """Absolute; a relative one is resolved as FINETUNE_DIR is."""
+    def folder(self, context: Context, chosen: str | None) -> Path:
+        """A folder, or a file: absolute; a relative one is resolved as FINETUNE_DIR is. From afar
+        only FINETUNE_DIR, or a file that lies in it. Raises RefusedError D505."""
         if not chosen:
             return self._settings.finetune_folder
+        if context.from_afar:
+            return named_file(self._settings.finetune_folder, chosen).absolute()
         path = Path(chosen).expanduser()
         return (path if path.is_absolute() else self._settings.root / path).absolute()
 
-    def source(self, chosen: str | None) -> Path:
-        """A file or folder, absolute: as it stands, then in FINETUNE_DIR. Raises NotFoundError
-        D550."""
-        if not chosen:
-            return self._settings.finetune_folder
-        tries = (self.folder(chosen), self._settings.finetune_folder / Path(chosen).expanduser())
+    def source(self, context: Context, chosen: str | None) -> Path:
+        """A file or folder, absolute: as it stands, then in FINETUNE_DIR; from afar only a file
+        that lies there. Raises NotFoundError D550, RefusedError D505."""
+        if not chosen or context.from_afar:
+            return self.folder(context, chosen)
+        tries = (
+            self.folder(context, chosen),
+            self._settings.finetune_folder / Path(chosen).expanduser(),
+        )
         found = next((each for each in tries if each.exists()), None)
         if found is None:
             raise NotFoundError(

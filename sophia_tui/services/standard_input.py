@@ -15,8 +15,9 @@ STANDARD_INPUT = "-"
 
 
 @asynccontextmanager
-async def standard_input(context: Context) -> AsyncIterator[Path]:
-    """A file with what standard input says, in a folder of its own, removed at the end.
+async def standard_input(context: Context, asks: str = "") -> AsyncIterator[Path]:
+    """A file with what standard input says, in a folder of its own, removed at the end. `asks` is
+    said to a person who types.
 
     Raises RefusedError D518 where nobody sits at it, SetupError S101 where it can't be kept.
     """
@@ -31,6 +32,8 @@ async def standard_input(context: Context) -> AsyncIterator[Path]:
             _("Standard input is read at the command line alone."),
             remedy=_("Name a file."),
         )
+    if asks and sys.stdin.isatty():
+        print(asks, file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="sophia-input-") as name:
         folder = Path(name)
         try:

@@ -372,7 +372,7 @@ class TuningService:
                     "name": name,
                     "form": PAIRS if method == "dpo" else CHAT,
                 },
-                context,
+                replace(context, inner=True),
             )
         except DataError as problem:
             problem.details.setdefault(

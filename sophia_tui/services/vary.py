@@ -25,12 +25,15 @@ from sophia_tui.services.train_hosted import check_address, require_client
 from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
+    from sophia_tui.datasets.codes import Problem
     from sophia_tui.datasets.variations import Order, Original
     from sophia_tui.settings import Settings
 
 Technique = Literal["depth", "simplification", "application", "history", "comparison", "critique"]
 #: Characters of a token, for estimates; prose of European languages has 3 to 4.
 _CHARACTERS = 3.5
+#: Of how many lines it is said why they are no examples, where none is.
+_REASONS = 5
 OpenChat = Callable[[str | None], ChatModel]
 
 
@@ -157,6 +160,7 @@ class VaryService:
         return work.told(target, warnings)
 
     def _read(self, request: VaryInput, address: str | None) -> "Work":
+        from sophia_tui.datasets.constitutional import FIELDS
         from sophia_tui.datasets.sources import select, unreadable
         from sophia_tui.datasets.variations import TECHNIQUES, read_originals, work_folder
 
@@ -170,9 +174,11 @@ class VaryService:
             raise DataError(
                 "D603",
                 _("{file} holds no constitutional example.").format(file=visible(request.file)),
-                _("{count} lines were looked at.").format(count=len(wrong)),
-                _("Each has id, category, prompt, response_initial, critique, response_revised, …"),
-                lines=[line for line, _code in wrong[:20]],
+                " ".join(
+                    [_("{count} lines were looked at.").format(count=len(wrong)), *_reasons(wrong)]
+                ),
+                _("Each has these fields: {names}.").format(names=", ".join(FIELDS)),
+                lines=[line for line, _problem in wrong[:20]],
             )
         techniques: list[str] = [*request.techniques] or [*TECHNIQUES]
         about = {
@@ -231,6 +237,17 @@ def _is_loopback(address: str | None) -> bool:
         return False
 
 
+def _reasons(wrong: "list[tuple[int, Problem]]") -> list[str]:
+    """What is wrong with the first lines."""
+    from sophia_tui.datasets.codes import explain
+
+    told = _("Line {line}: {reason}")
+    return [
+        told.format(line=line, reason=explain(each.code, each.details))
+        for line, each in wrong[:_REASONS]
+    ]
+
+
 def _taken(file: str) -> ConflictError:
     return ConflictError(
         "D607",
@@ -247,7 +264,7 @@ class Work:
         request: VaryInput,
         address: str | None,
         originals: "list[Original]",
-        wrong: list[tuple[int, str]],
+        wrong: "list[tuple[int, Problem]]",
         target: int,
         price: ChatPrice | None,
     ) -> None:
@@ -312,7 +329,7 @@ class Work:
         return asked / len(sample) / _CHARACTERS, told / len(sample) / _CHARACTERS
 
     def told(self, target: Path | None, warnings: "list[str] | None" = None) -> VaryOutput:
-        from sophia_tui.datasets.codes import summary
+        from sophia_tui.datasets.codes import explain
 
         cost, estimate = self.cost(), self.estimate()
         made = len(self.tally.made)
@@ -322,7 +339,8 @@ class Work:
             address=self.address or "https://api.openai.com/v1",
             originals=len(self.originals),
             unused=[
-                UnusedLine(line=line, code=code, reason=summary(code)) for line, code in self.wrong
+                UnusedLine(line=line, code=each.code, reason=explain(each.code, each.details))
+                for line, each in self.wrong
             ],
             target=self.target,
             made_before=self.before,

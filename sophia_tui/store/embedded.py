@@ -26,6 +26,7 @@ from urllib.parse import quote
 from sophia_tui.errors import SetupError, UnavailableError
 from sophia_tui.files import write_problem
 from sophia_tui.i18n import _
+from sophia_tui.paths import names_below
 from sophia_tui.store import embedded_cluster as cluster
 from sophia_tui.store import embedded_program as program
 from sophia_tui.textsafe import visible
@@ -35,10 +36,7 @@ LOCK_SECONDS = 120.0
 STOP_SECONDS = 30.0
 LEFTOVER_SECONDS = 2.0  # what backends get to notice that their postmaster is gone
 _LOG_BYTES = 5_000_000
-_OWN_NAMES = frozenset(
-    {"postgres", "logs", "datasets", "runs", "models", "promotions", "state"}
-    | {"audit-spool.jsonl", "worker.lock", "demo"}
-)
+_OWN_NAMES = names_below() | {"worker.lock", "demo"}
 
 
 @dataclass(frozen=True)

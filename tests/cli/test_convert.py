@@ -1,4 +1,6 @@
-"""`sophia prepare convert`: one file out, whole or not at all, and every row accounted for."""
+"""`sophia prepare convert`: one file out, whole or not at all, and every row accounted for; and
+what other verbs read from standard input.
+"""
 
 import io
 import json
@@ -168,3 +170,30 @@ def test_standard_input_is_inspected(
     answer = json.loads(capsys.readouterr().out)
     assert ended.value.code == 0 and answer["rows"] == 2
     assert {each["code"] for each in answer["issues"]} == {"no_answer", "unknown_format"}
+
+
+@pytest.mark.parametrize("words", [[], ["--record", "-"]])
+def test_an_edited_record_is_read_from_standard_input(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+) -> None:
+    record = json.dumps({"question": "Who?", "answer": "Zoë. " + "x" * 200_000}, indent=1)
+    given = io.TextIOWrapper(io.BytesIO(record.encode()))
+    monkeypatch.setattr(sys, "stdin", given)
+    with pytest.raises(SystemExit) as ended:
+        main(["prepare", "edit", "rows.jsonl", "6", *words, "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert ended.value.code == 0 and answer["usable"]
+    assert json.loads(answer["after"]) == json.loads(record)
+
+
+@pytest.mark.parametrize("piped", [b"", b"no record", b'{"answer": "\xff"}'])
+def test_what_is_no_record_is_not_taken_from_standard_input(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, piped: bytes
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(piped)))
+    with pytest.raises(SystemExit) as ended:
+        main(["prepare", "edit", "rows.jsonl", "6"])
+    assert ended.value.code == 1 and "SOPHIA-D564" in capsys.readouterr().err

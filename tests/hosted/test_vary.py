@@ -299,9 +299,17 @@ async def test_lines_that_break_the_rules_are_named_and_files_without_examples_r
     assert [(each.line, each.code) for each in done.unused] == [
         (2, "same_id"), (3, "critique_lines"), (4, "no_id"),
     ]  # fmt: skip
-    write(folder, [{"question": "q", "answer": "a"}])
-    with pytest.raises(DataError, match="D603"):
+    wrong = [example(1, prompt="short"), example(2, critique="none"), example(3, difficulty="x")]
+    write(folder, [{"question": "q", "answer": "a"}, *wrong, *[{"id": "x"}] * 3])
+    with pytest.raises(DataError, match="D603") as caught:
         await vary(service)
+    assert caught.value.why == (
+        "7 lines were looked at. Line 1: No id. Line 2: The prompt is shorter than 10 characters. "
+        "Line 3: The critique is not three lines that begin with [VERITAS], [SOPHIA] and [DIKE]. "
+        "Line 4: The difficulty is neither easy nor medium nor hard. Line 5: No category."
+    )
+    assert "reasoning, values_applied, difficulty" in caught.value.remedy
+    assert caught.value.details["lines"] == [1, 2, 3, 4, 5, 6, 7]
 
 
 async def test_two_at_once_are_one(service: VaryService, paths: Paths) -> None:

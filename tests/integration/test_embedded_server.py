@@ -16,6 +16,8 @@ import psycopg
 import pytest
 
 from sophia_tui.errors import SetupError, UnavailableError
+from sophia_tui.files import usable_folder
+from sophia_tui.paths import names_below
 from sophia_tui.store import embedded_program as program
 from sophia_tui.store.embedded import EmbeddedServer
 from tests.conftest import FAST, reachable_folder
@@ -251,6 +253,23 @@ def test_root_runs_it_as_the_system_account(fresh: EmbeddedServer) -> None:
     owner = pwd.getpwuid(Path(f"/proc/{fresh.look().pid}").stat().st_uid).pw_name
     assert owner == program.SERVER_ACCOUNT
     assert (fresh.folder / "cluster" / "password").stat().st_uid == 0
+
+
+@pytest.mark.skipif(not ROOT, reason="only root runs the server under another account")
+def test_root_passes_the_account_through_a_folder_that_sophia_made(reachable: Path) -> None:
+    data = reachable / "data"
+    usable_folder(data)
+    for name in names_below() - {"postgres"}:
+        usable_folder(data / name)  # as verbs make them before the store is ever opened
+    assert stat.S_IMODE(data.stat().st_mode) == 0o700
+    server = EmbeddedServer(data / "postgres", FAST)
+    try:
+        assert rows(server.start(), "SELECT 1") == [(1,)]
+    finally:
+        server.halt()
+    assert stat.S_IMODE(data.stat().st_mode) == 0o710
+    others = {stat.S_IMODE((data / name).stat().st_mode) for name in names_below() - {"postgres"}}
+    assert others == {0o700}
 
 
 @pytest.mark.skipif(not ROOT, reason="only root runs the server under another account")

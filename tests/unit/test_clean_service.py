@@ -15,9 +15,17 @@ import pytest
 
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Role
 from sophia_tui.domain.protocols import Store
-from sophia_tui.errors import CancelledError, DataError, NotFoundError, SetupError, UsageError
+from sophia_tui.errors import (
+    CancelledError,
+    DataError,
+    NotFoundError,
+    RefusedError,
+    SetupError,
+    UsageError,
+)
 from sophia_tui.paths import Paths
 from sophia_tui.services.clean import CleanInput, CleanService, PreviewInput, ResplitInput
+from sophia_tui.services.prepare import PrepareInput, PrepareService, RepairInput
 from sophia_tui.settings import Settings, load
 from tests.unit.test_prepare_service import Now, engines, left_behind
 
@@ -242,3 +250,48 @@ async def test_a_full_disk_is_one_clear_error_and_leaves_nothing(
         await service.clean(context(), CleanInput(source=str(many)))
     assert "disk space" in full.value.remedy
     assert left_behind(paths) == []
+
+
+async def test_from_afar_only_names_in_the_folder_count(
+    store: Store, service: CleanService, finetune: Settings, paths: Paths, data: Path
+) -> None:
+    outside = data.parent / "outside"
+    outside.mkdir()
+    (outside / "secret.jsonl").write_text(qa(1))
+    (data / "link.jsonl").symlink_to(outside / "secret.jsonl")
+    (data / "folder").mkdir()
+    recipe = outside / "recipe.yaml"
+    recipe.write_text("- normalise\n")
+    afar = Context("ana", Face.API, Role.OPERATOR, dry_run=True)
+    prepare = PrepareService(store.datasets, finetune, paths, Now())
+    names = (str(outside), f"{outside}/secret.jsonl", "../outside", "..", "link.jsonl", "folder")
+    for name in (*names, f"{data}/pairs.jsonl", "a\0b"):
+        for asked in (
+            service.clean(afar, CleanInput(source=name)),
+            service.preview(afar, PreviewInput(source=name)),
+            service.split(afar, ResplitInput(file=name)),
+            prepare.run(afar, PrepareInput(folder=name)),
+            prepare.repair(afar, RepairInput(folder=name)),
+            service.preview(afar, PreviewInput(step=[f"leakage:file={name}"])),
+            service.clean(afar, CleanInput(step=[f"feedback:file={name},drop=negative"])),
+            prepare.run(afar, PrepareInput(step=[f"leakage:file={name}"])),
+        ):
+            with pytest.raises(RefusedError, match="SOPHIA-D505"):
+                await asked
+    for asked in (
+        service.clean(afar, CleanInput(recipe=str(recipe))),
+        service.preview(afar, PreviewInput(recipe="recipe.yaml")),
+        prepare.run(afar, PrepareInput(recipe=str(recipe))),
+    ):
+        with pytest.raises(RefusedError, match="SOPHIA-D522"):
+            await asked
+
+
+async def test_from_afar_files_of_the_folder_are_named(service: CleanService, data: Path) -> None:
+    (data / "asked.jsonl").write_text(qa(7))
+    afar = Context("ana", Face.API, Role.OPERATOR, dry_run=True)
+    request = CleanInput(source="pairs.jsonl", step=["leakage:file=asked.jsonl"])
+    assert (await service.clean(afar, request)).sum == "42 = 40 + 2"
+    assert (await service.split(afar, ResplitInput(file="asked.jsonl"))).sum == "1 = 1 + 0"
+    with pytest.raises(NotFoundError, match="SOPHIA-D305"):
+        await service.clean(afar, CleanInput(source="missing.jsonl"))

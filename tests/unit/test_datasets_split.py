@@ -12,8 +12,18 @@ from sophia_tui.datasets import dedupe
 from sophia_tui.datasets.codes import Problem
 from sophia_tui.datasets.dedupe import HEAD, Head, PartReader, SpoolWriter
 from sophia_tui.datasets.rejections import LISTED, Rejections
-from sophia_tui.datasets.split import SHARES, TEST, TRAIN, VALID, group_key, place_of, plan
+from sophia_tui.datasets.split import (
+    SHARES,
+    TEST,
+    TRAIN,
+    VALID,
+    group_key,
+    place_of,
+    plan,
+    shares_of,
+)
 from sophia_tui.domain.datasets import Example, Message
+from sophia_tui.errors import DataError
 
 places = st.lists(st.integers(0, 40), min_size=1, max_size=120)
 shares = st.sampled_from([each for each in SHARES.values() if each[1]])
@@ -177,3 +187,32 @@ def test_the_fingerprint_of_rejections_knows_no_order(
 
     assert fingerprint(found) == fingerprint(found[::-1])
     assert fingerprint(found) != fingerprint([*found, ("json", b"more")])
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        *SHARES.items(),
+        ("70/15/15", (70, 15, 15)),
+        ("33.4/33.3/33.3", (33.4, 33.3, 33.3)),
+        ("99.9/0.1", (99.9, 0.1, 0)),
+    ],
+)
+def test_shares_are_percent(text: str, wanted: tuple[float, float, float]) -> None:
+    assert shares_of(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "total"),
+    [("90/20", "110"), ("8/2", "10"), ("80/10/5", "95"), ("33.3/33.3/33.3", "99.9")],
+)
+def test_shares_that_do_not_make_a_hundred_are_refused(text: str, total: str) -> None:
+    with pytest.raises(DataError, match="SOPHIA-D542") as caught:
+        shares_of(text)
+    assert f"make {total}, not 100" in caught.value.why and "80/20" in caught.value.remedy
+
+
+@pytest.mark.parametrize("text", ["0/100", "80/0/20", "100", "25/25/25/25", "a/b"])
+def test_what_is_no_split_is_refused(text: str) -> None:
+    with pytest.raises(DataError, match="SOPHIA-D542"):
+        shares_of(text)

@@ -171,6 +171,12 @@ NASTY: dict[str, bytes] = {
     "endless number": b'{"question":"a","answer":"b","metadata":{"x":1e999}}',
     "endless number in a list": b'{"question":"a","answer":"b","citations":[[-1e999]]}',
     "long number": b'{"question":"a","answer":"b","citations":' + b"9" * 5000 + b"}",
+    "long number beside": b'{"question":"a","answer":"b","n":' + b"9" * 5000 + b"}",
+    "long number beside a chat": chat("a", "b")[:-1] + b',"n":' + b"9" * 5000 + b"}",
+    "long number inside": b'{"question":"a","answer":"b","metadata":{"n":[-' + b"9" * 5000 + b"]}}",
+    "long weight": b'{"messages":[{"role":"assistant","content":"a","weight":'
+    + b"1" * 5000
+    + b"}]}",
     "twenty digits": b'{"question":"a","answer":"b","citations":' + b"9" * 20 + b"}",
     "no number": b'{"question":"a","answer":"b","citations":01}',
     "deep": b'{"question":"a","answer":"b","citations":' + b"[" * 60 + b"]" * 60 + b"}",
