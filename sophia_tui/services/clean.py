@@ -26,7 +26,7 @@ from sophia_tui.services.prepared import (
 from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
-    from sophia_tui.datasets.recipe import Step
+    from sophia_tui.datasets.steps import Step
     from sophia_tui.settings import Settings
 
 

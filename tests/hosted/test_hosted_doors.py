@@ -395,7 +395,7 @@ async def test_a_cost_that_is_not_known_is_confirmed_too(bench: Bench) -> None:
     await bench.prepare()
     unasked = replace(CONTEXT, confirmed=False)
     with pytest.raises(UnconfirmedError) as caught:
-        await bench.train.start(unasked, TrainRequest(base="gpt-4o-mini"))
+        await bench.train.start(unasked, TrainRequest(base="gpt-4o-mini", accept_few=True))
     assert caught.value.code == "SOPHIA-J562" and "not known" in caught.value.what
     assert await bench.store.jobs.page() == []
     started = await bench.start()
