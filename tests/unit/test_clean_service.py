@@ -205,7 +205,7 @@ async def test_killed_nothing_is_left_and_nobody_works_on(
 
     died: DataError | None = None
     before: list[str] = []
-    for rows in (60_000, 120_000, 240_000):
+    for rows in (60_000, 240_000, 960_000):
         write_many(many, rows)
         before = left_behind(paths)
         try:
