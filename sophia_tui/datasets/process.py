@@ -25,6 +25,7 @@ from sophia_tui.textsafe import visible
 
 _PASSED_ON = ("PATH", "HOME", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
 _CANCEL_SECONDS = 0.1
+_DYING_SECONDS = 0.5
 _LINE_LIMIT = 64 * 1024 * 1024
 
 
@@ -58,6 +59,7 @@ async def run_engine(
     `keep_open` are file descriptors of locks that must live as long as the process. Raises what the
     engine raised, CancelledError U499 when asked to stop, DataError D311 when the process died.
     """
+    context.cancel.check()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",
@@ -175,20 +177,17 @@ def locked(target: Path) -> Iterator[int]:
     What a killed predecessor left half done is swept first, and at the end whatever is half done.
     A folder that is then empty goes too. Raises ConflictError D312 while another process has it.
     """
-    import fcntl
 
     lock = target.with_name(f".{target.name}.lock")
     with _open_lock(lock) as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(stream):
             raise ConflictError(
                 "D312",
                 _("The data set {name} is being prepared already.").format(
                     name=visible(target.name)
                 ),
                 remedy=_("Wait until that is done, or choose another name."),
-            ) from None
+            )
         try:
             _sweep(target)
             yield stream.fileno()
@@ -196,6 +195,23 @@ def locked(target: Path) -> Iterator[int]:
             _sweep(target)
             with contextlib.suppress(OSError):  # it holds versions, or never was there
                 target.rmdir()
+
+
+def _taken(stream: IO[bytes]) -> bool:
+    """Whether the lock is ours now. One that was killed a moment ago may hold it by its workers
+    for an instant longer."""
+    import fcntl
+    import time
+
+    end = time.monotonic() + _DYING_SECONDS
+    while True:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.02)
 
 
 def _open_lock(lock: Path) -> IO[bytes]:

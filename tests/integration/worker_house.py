@@ -127,7 +127,11 @@ async def main() -> int:
         reconcile.WORKER_SECONDS = float(os.environ["TEST_SILENCE"])  # type: ignore[misc]
         guard._RIPE_SECONDS = guard._LOOK_SECONDS = 1.0
     idle = float(os.environ["TEST_IDLE"]) if "TEST_IDLE" in os.environ else None
-    return await run(house, idle, "--background" in sys.argv, machine)
+    try:
+        return await run(house, idle, "--background" in sys.argv, machine)
+    finally:
+        if house._store is not None:  # a pool that is left open may outlive its loop's end
+            await house._store.close()
 
 
 if __name__ == "__main__":
