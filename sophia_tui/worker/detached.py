@@ -11,7 +11,8 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,10 @@ class Teller:
         self._stage = ""
         self._began = 0.0
         self._from = 0
+        self._last: Progress | None = None
 
     def __call__(self, step: Progress) -> None:
+        self._last = step
         now = self._now()
         if step.stage != self._stage:
             self._stage, self._began, self._from = step.stage, now, step.done
@@ -70,6 +73,12 @@ class Teller:
                 "seconds_left": None if left is None else round(left, 1),
             }
         )
+
+    def finish(self) -> None:
+        """The work is done: nobody shall read that it stopped half way."""
+        if self._last is not None and self._last.total is not None:
+            self._told = -_PROGRESS_SECONDS
+            self(replace(self._last, done=self._last.total))
 
 
 def main() -> int:
@@ -97,11 +106,13 @@ async def _perform(folder: Path, asked: Asked, journal: Journal, ears: Ears) -> 
     stopped: list[Stopped] = []
     listening = asyncio.create_task(_listen(ears, cancel, stopped))
     house = House(language=asked.language)
+    tell = Teller(lambda data: _tell(journal, data))
     journal.state("running", operation=asked.operation)
     try:
         output = await house.dispatcher.call(
-            asked.operation, asked.input, _context(house, asked, cancel, journal)
+            asked.operation, asked.input, _context(asked, cancel, tell)
         )
+        tell.finish()
         plain = output.model_dump(mode="json")
         content = json.dumps(plain, ensure_ascii=False, indent=2).encode() + b"\n"
         write_whole(folder / OUTPUT_FILE, content)
@@ -122,7 +133,13 @@ async def _perform(folder: Path, asked: Asked, journal: Journal, ears: Ears) -> 
         await house.close()
 
 
-def _context(house: House, asked: Asked, cancel: CancelSignal, journal: Journal) -> Context:
+def _tell(journal: Journal, data: dict[str, Any]) -> None:
+    """Progress that finds the disk full is lost and ends nothing: the operation says it itself."""
+    with suppress(OSError):
+        journal.write("progress", data)
+
+
+def _context(asked: Asked, cancel: CancelSignal, tell: Teller) -> Context:
     return Context(
         actor=asked.actor,
         face=Face(asked.face),
@@ -131,7 +148,7 @@ def _context(house: House, asked: Asked, cancel: CancelSignal, journal: Journal)
         confirmed=asked.confirmed,
         inner=asked.inner,
         cancel=cancel,
-        progress=Teller(lambda data: journal.write("progress", data)),
+        progress=tell,
     )
 
 

@@ -154,7 +154,7 @@ async def test_standard_input_and_read_only_mode_keep_an_operation_in_the_foregr
 
 def test_progress_is_told_once_a_second_with_rate_and_time_left() -> None:
     told: list[dict[str, Any]] = []
-    clock = iter((0.0, 0.4, 2.0, 2.1))
+    clock = iter((0.0, 0.4, 2.0, 2.1, 3.0))
     tell = Teller(told.append, lambda: next(clock))
     megabyte = 1_000_000
     for done in (0, 10, 100, 150):
@@ -162,3 +162,5 @@ def test_progress_is_told_once_a_second_with_rate_and_time_left() -> None:
     assert [each["step"] for each in told] == [0, 100]
     assert told[-1]["unit"] == "MB"
     assert (told[-1]["rate"], told[-1]["seconds_left"]) == (50.0, 4.0)
+    tell.finish()
+    assert (told[-1]["step"], told[-1]["seconds_left"]) == (300, 0.0)

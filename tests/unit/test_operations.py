@@ -305,6 +305,16 @@ def test_faces_offer_what_is_permitted_only() -> None:
     assert not one.permitted(chosen, context(role=Role.VIEWER))
 
 
+def test_what_goes_into_the_background_holds_no_secret() -> None:
+    """Its input is stored with its job."""
+    able = [each for each in registry() if each.detaches]
+    assert len(able) > 5
+    for each in able:
+        kinds = [str(info.annotation) for info in each.input.model_fields.values()]
+        assert not any("SecretStr" in kind for kind in kinds), each.name
+        assert not getattr(each.input, "private", ()), each.name
+
+
 def test_every_number_that_an_operation_takes_has_a_highest_value() -> None:
     # what is larger than its column or an integer of C would be an internal error otherwise
     unbounded = [
