@@ -218,20 +218,24 @@ class PartReader:
         finally:
             os.close(handle)
 
-    def sifted(self) -> tuple[list[bytes], list[tuple[Head, Head]]]:
-        """The part's heads as bytes, in the order of a version, of each row once; and the others,
-        each with the first row that it is the same as. First means: of an earlier file, or further
-        up in the same one."""
+    def heads(self) -> list[bytes]:
+        """The part's heads as bytes, in the order of a version."""
         heads: list[bytes] = []
         for spool in range(self._spools):
             data = read_heads(heads_path(self._folder, self._part, spool))
             heads += [data[at : at + HEAD.size] for at in range(0, len(data), HEAD.size)]
         heads.sort()
+        return heads
+
+    def sifted(self) -> tuple[list[bytes], list[tuple[Head, Head]]]:
+        """The part's heads as bytes, in the order of a version, of each row once; and the others,
+        each with the first row that it is the same as. First means: of an earlier file, or further
+        up in the same one."""
         kept: list[bytes] = []
         again: list[tuple[Head, Head]] = []
         alike: list[bytes] = []
         before = b""
-        for head in heads:
+        for head in self.heads():
             digest = head[:16]
             if digest == before:
                 alike = alike or [kept.pop()]
@@ -249,14 +253,25 @@ class PartReader:
     def _tell_apart(
         self, alike: list[bytes], kept: list[bytes], again: list[tuple[Head, Head]]
     ) -> None:
-        """Of rows with one hash, by their bytes."""
-        firsts: dict[bytes, bytes] = {}
+        """Of rows with one hash, by their bytes.
+
+        The row that stays is that of the first place, but its group, stratum and kind are the
+        lowest of all that say the same: what a file is called, or where a row stands in it, changes
+        nothing about a version.
+        """
+        alike_by_row: dict[bytes, list[Head]] = {}
         for raw in alike:
             head = Head._make(HEAD.unpack(raw))
-            first = firsts.setdefault(self.row(head), raw)
-            if first is not raw:
-                again.append((head, Head._make(HEAD.unpack(first))))
-        kept += [firsts[row] for row in sorted(firsts)]
+            alike_by_row.setdefault(self.row(head), []).append(head)
+        for row in sorted(alike_by_row):
+            first, *others = every = alike_by_row[row]
+            again += [(head, first) for head in others]
+            lowest = first._replace(
+                place=min(head.place for head in every),
+                stratum=min(head.stratum for head in every),
+                kind=min(head.kind for head in every),
+            )
+            kept.append(HEAD.pack(*lowest))
 
 
 def read_heads(path: Path) -> bytes:

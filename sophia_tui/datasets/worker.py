@@ -346,10 +346,7 @@ class Worker:
         """Put a part in order, and reject in it what is the same as an earlier row; with `group`
         sort the others by their groups as well, as `groups` does."""
         with PartReader(self._folder, part, self._work.spools) as reader:
-            kept, again = reader.sifted()
-            if not self._work.exact:
-                kept = sorted([*kept, *(HEAD.pack(*head) for head, _first in again)])
-                again = []
+            kept, again = reader.sifted() if self._work.exact else (reader.heads(), [])
             for head, first in again:
                 details: dict[str, str | int] = {
                     "first_file": self._work.names[first.file],

@@ -247,6 +247,25 @@ def test_neither_files_nor_their_order_nor_processes_change_the_hash(
     assert len(hashes) == 1
 
 
+@pytest.mark.parametrize(
+    "steps", [("exact_duplicates", "balance:field=doc_id,cap=1"), ("balance:field=doc_id,cap=2",)]
+)
+def test_of_rows_that_say_the_same_the_place_of_the_first_changes_nothing(
+    house: House, steps: tuple[str, ...]
+) -> None:
+    found = [
+        qa(f"pergunta {n % 5}", metadata={"doc_id": d, "conversation_id": n % 2})
+        for n in range(20)
+        for d in (n % 3, (n + 1) % 4)
+    ]
+    hashes = set()
+    for number in range(4):
+        house.write("a.jsonl", found[number * 7 :] + found[: number * 7])
+        report = house.prepare(*steps, stratify="conversation_id", seed=3)
+        hashes.add(report.manifest["hash"])
+    assert len(hashes) == 1
+
+
 def test_many_ranges_and_parts_give_what_one_gives(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
