@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
 from sophia_tui.datasets.reader import MAX_LINE_BYTES
+from sophia_tui.datasets.sources import unreadable
 from sophia_tui.errors import DataError, SophiaError
 from sophia_tui.i18n import _
 
@@ -80,6 +81,16 @@ def read_range(stream: BinaryIO, start: int, end: int) -> tuple[int, bytes]:
         if piece.endswith(b"\n"):
             break
     return offset + begin, b"".join(pieces)
+
+
+def lines_in(part: Range) -> tuple[int, bytes]:
+    """What `read_range` says of a range of a file. Raises DataError D306."""
+    path = Path(part.path)
+    try:
+        with path.open("rb") as stream:
+            return read_range(stream, part.start, part.end)
+    except OSError as problem:
+        raise unreadable(path, problem) from problem
 
 
 def processes_for(total: int) -> int:
