@@ -153,7 +153,7 @@ def _open_or_make(path: Path, mode: int) -> tuple[int, bool]:
             return os.open(path, flags | os.O_CREAT, mode), False
 
 
-def _open_locked(path: Path, mode: int) -> tuple[int, bool]:
+def open_locked(path: Path, mode: int = 0o600) -> tuple[int, bool]:
     """The file to append to, locked, and whether it is new; opened again where it was renamed or
     taken away while we waited."""
     while True:
@@ -179,7 +179,7 @@ def append_line(
     one is taken away again. Raises SetupError S101.
     """
     try:
-        handle, new = _open_locked(path, mode)
+        handle, new = open_locked(path, mode)
         try:
             size = os.fstat(handle).st_size
             if unless():

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from sophia_tui.datasets import formats
 from sophia_tui.datasets.codes import Problem, Unusable
-from sophia_tui.datasets.reader import Line
+from sophia_tui.datasets.reader import Line, delimiters
 from sophia_tui.domain.datasets import CHAT, PAIRS, Example, Message, Pair
 
 
@@ -188,9 +188,9 @@ class FastReader:
                 slow.append(raw)
             else:
                 expected += item.quotes
-        if _delimiters(block) - sum(map(_delimiters, slow)) != expected:
+        if delimiters(block) - sum(map(delimiters, slow)) != expected:
             return [
-                item if item is not None and _delimiters(raw) == item.quotes else None
+                item if item is not None and delimiters(raw) == item.quotes else None
                 for raw, item in zip(lines, items, strict=True)
             ]
         return items
@@ -243,7 +243,7 @@ def _usable(item: "Item", special: bool, weighted: bool) -> bool:
     texts = [turn.content for turn in turns]
     if not all(texts) or any(map(str.isspace, texts)):
         return False
-    if special and any(map(_is_special, texts)):
+    if special and any(map(formats.is_special, texts)):
         return False
     if weighted:
         weights = _weighed(turns)
@@ -256,11 +256,6 @@ def _usable(item: "Item", special: bool, weighted: bool) -> bool:
 def plain_item(row: bytes) -> Item:
     """A row of which it is known that it is plain and canonical (see `plain`)."""
     return _item(row, _BARE.decode(row).messages, 0, None)
-
-
-def read_fast(raw: bytes) -> "Item | None":
-    """One line as a block of its own."""
-    return FastReader().read(raw, [raw])[0]
 
 
 def _weighed(turns: list[_Turn]) -> int | None:
@@ -276,22 +271,6 @@ def _weighed(turns: list[_Turn]) -> int | None:
                 turn.weight = None
         learnt = learnt or (turn.role == "assistant" and turn.weight != 0)
     return weights if learnt else None
-
-
-def _delimiters(raw: bytes) -> int:
-    """Quotation marks that are not escaped."""
-    if b"\\" not in raw:
-        return raw.count(b'"')
-    raw = raw.replace(b"\\\\", b"")
-    return raw.count(b'"') - raw.count(b'\\"')
-
-
-def _is_special(text: str) -> bool:
-    try:
-        formats.refuse_special(text, 1)
-    except Unusable:
-        return True
-    return False
 
 
 def _quotes(value: Any) -> int:

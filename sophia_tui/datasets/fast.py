@@ -28,7 +28,7 @@ from sophia_tui.datasets import formats
 from sophia_tui.datasets.blocks import Block, BlockRow, Run, Shape, listed, read_block, roles_of
 from sophia_tui.datasets.codes import Unusable
 from sophia_tui.datasets.layouts import LATIN, USUAL, Layout, Places
-from sophia_tui.datasets.reader import MAX_LINE_BYTES, Note
+from sophia_tui.datasets.reader import MAX_LINE_BYTES, Note, delimiters
 from sophia_tui.domain.datasets import Example, Message, Pair
 
 _Role = Literal["system", "developer", "user", "assistant"]
@@ -405,10 +405,10 @@ def _sound(line: bytes, said: Said, suspicious: bool) -> bool:
     _roles, texts, quotes = said
     if not all(texts) or any(map(str.isspace, texts)):
         return False
-    if line.count(b'"') != quotes and _delimiters(line) != quotes:
+    if line.count(b'"') != quotes and delimiters(line) != quotes:
         return False
     if suspicious or b"\\u" in line:
-        return not any(map(_refused, texts))
+        return not any(map(formats.is_special, texts))
     return True
 
 
@@ -421,20 +421,12 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     if not isinstance(record, dict):
         return None
     quotes = _quotes(record, 0)
-    if quotes is None or (line.count(b'"') != quotes and _delimiters(line) != quotes):
+    if quotes is None or (line.count(b'"') != quotes and delimiters(line) != quotes):
         return None
     return record
 
 
 _decode = msgspec.json.Decoder().decode
-
-
-def _refused(text: str) -> bool:
-    try:
-        formats.refuse_special(text, 0)
-    except Unusable:
-        return True
-    return False
 
 
 _TOKEN = re2.compile(
@@ -451,11 +443,3 @@ def token_at(data: bytes, at: int) -> int:
     place: int = found.start() if found else len(data)
     inst = _INST.search(data, at, place)
     return inst.start() if inst else place
-
-
-def _delimiters(data: bytes) -> int:
-    """Quotes that are not escaped."""
-    if b"\\" not in data:
-        return data.count(b'"')
-    data = data.replace(b"\\\\", b"")
-    return data.count(b'"') - data.count(b'\\"')

@@ -14,6 +14,7 @@ from sophia_tui.datasets import constitutional, conversations, writing
 from sophia_tui.datasets.codes import Unusable
 from sophia_tui.datasets.messages import (
     Noted,
+    is_special,
     read_tools,
     read_turn,
     read_turns,
@@ -23,7 +24,17 @@ from sophia_tui.datasets.writing import FORMS, Form
 from sophia_tui.domain.datasets import Example, Message, Pair
 from sophia_tui.i18n import N_
 
-__all__ = ["FORMS", "Form", "convert", "encode", "form_of", "is_pair", "refuse_special", "write_as"]
+__all__ = [
+    "FORMS",
+    "Form",
+    "convert",
+    "encode",
+    "form_of",
+    "is_pair",
+    "is_special",
+    "refuse_special",
+    "write_as",
+]
 
 #: Formats that are recognised only to be named: the fields that tell, and the name.
 _OTHER_FORMATS = (

@@ -279,34 +279,20 @@ def _pattern(layout: Layout) -> Any:
     if not layout.ascii:
         text = text.replace(rb"\]-\x7e]|" + _SHORT, rb"\]-\x7f]|" + _SHORT)
 
-    def turn(roles: bytes) -> bytes:
-        return (
-            rb'\{"role":'
-            + gap
-            + rb'"(?:'
-            + roles
-            + rb')",'
-            + gap
-            + rb'"content":'
-            + gap
-            + rb'"'
-            + text
-            + rb'"\}'
-        )
+    return re2.compile(rb"(?:" + chat_row(gap, text) + rb")+", LATIN)
 
-    every = b"|".join(role.encode() for role in _ROLES)
-    row = (
-        rb'\{"messages":'
-        + gap
-        + rb"\[(?:"
-        + turn(every)
-        + rb","
-        + gap
-        + rb")*"
-        + turn(b"assistant")
-        + rb"\]\}\n"
-    )
-    return re2.compile(rb"(?:" + row + rb")+", LATIN)
+
+def chat_row(gap: bytes, text: bytes) -> bytes:
+    """What matches the line of a chat, its end included; `gap` follows commas and colons, `text` is
+    what matches each text."""
+
+    def turn(roles: bytes) -> bytes:
+        role = b'"role":' + gap + b'"(?:' + roles + b')"'
+        return rb"\{" + role + b"," + gap + b'"content":' + gap + b'"' + text + rb'"\}'
+
+    every = turn("|".join(_ROLES).encode())
+    row = rb'\{"messages":' + gap + rb"\[(?:" + every + b"," + gap + b")*"
+    return row + turn(b"assistant") + rb"\]\}\n"
 
 
 def _latin() -> Any:

@@ -34,6 +34,15 @@ def refuse_special(text: str, message: int) -> None:
         raise Unusable("special_token", message=message)
 
 
+def is_special(text: str) -> bool:
+    """Whether `refuse_special` would refuse it."""
+    try:
+        refuse_special(text, 1)
+    except Unusable:
+        return True
+    return False
+
+
 def read_turns(given: Any, note: Noted) -> tuple[Message, ...]:
     """The turns of a list of messages. Raises Unusable.
 

@@ -3,21 +3,20 @@ and as files of their own that pages of them are read from.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from sophia_tui.datasets import passes
 from sophia_tui.datasets.blocks import Block
 from sophia_tui.datasets.contradictions import Asked as Question
 from sophia_tui.datasets.contradictions import Contradiction, among, asked
-from sophia_tui.datasets.fast import FastReader
+from sophia_tui.datasets.looking import looked
 from sophia_tui.datasets.near import THRESHOLD, Cluster, NearTexts, text_of
 from sophia_tui.datasets.near_words import Read, WordReader
-from sophia_tui.datasets.sources import unreadable
+from sophia_tui.datasets.sources import size_of
 from sophia_tui.datasets.tasks import Task, Tell
 
 NEAR, CONTRADICTIONS = "near", "contradictions"
@@ -26,9 +25,6 @@ NEAR, CONTRADICTIONS = "near", "contradictions"
 _LISTED = 20
 _TEXTS = 10
 _SHOWN = 300
-
-#: Of a range: its file, how many lines it has, and what a probe saw in it.
-_Seen = tuple[int, int, Any]
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -109,45 +105,24 @@ class ClusterCollector:
         }
 
 
-class _Reading(passes.Worker[passes.Range, _Seen]):
-    """Reads ranges of files and has a probe look at them; without one their texts are told."""
-
-    def __init__(self, probe: WordsProbe | None) -> None:
-        self._reader = FastReader(keep=True)
-        self._probe = probe
-
-    def work(self, item: passes.Range) -> _Seen:
-        path = Path(item.path)
-        try:
-            with path.open("rb") as stream:
-                _start, data = passes.read_range(stream, item.start, item.end)
-        except OSError as problem:
-            raise unreadable(path, problem) from problem
-        block = self._reader.read(data)
-        if self._probe is not None:
-            return item.file, block.lines, self._probe.look(block)
-        return item.file, block.lines, [(row.line, *asked(row.example)) for row in block.rows]
-
-
 class NearRows:
     """The rows of some files, read range by range in processes."""
 
     def __init__(self, files: Sequence[Path], tell: Tell) -> None:
         self._files = files
-        self._sizes = [(path, _size(path)) for path in files]
-        self._total = sum(size for _path, size in self._sizes)
+        self._sizes = [(path, size_of(path)) for path in files]
         self._tell = tell
         self._lines = [0] * len(files)
 
     def collected(self, name: str) -> ClusterCollector:
         collector = ClusterCollector()
-        for first, seen in self._pass(WordsProbe(name)):
+        for first, seen in self._pass(WordsProbe(name).look):
             collector.add(first, seen)
         return collector
 
     def said(self, wanted: set[int]) -> Iterator[Question]:
         """The rows with these numbers, question in its context and answer, in their order."""
-        for first, seen in self._pass(None):
+        for first, seen in self._pass(_said):
             for line, question, answer in seen:
                 if first + line - 1 in wanted:
                     yield Question(first + line - 1, question, answer)
@@ -159,25 +134,16 @@ class NearRows:
                 return file, row - before
         raise IndexError(row)
 
-    def _pass(self, probe: WordsProbe | None) -> Iterator[tuple[int, Any]]:
+    def _pass(self, look: Callable[[Block], Any]) -> Iterator[tuple[int, Any]]:
         lines = [0] * len(self._files)
-        parts = list(passes.ranges(self._sizes))
-        processes = passes.processes_for(self._total)
-        dealt = passes.deal(parts, lambda _number: _Reading(probe), processes)
-        done = 0
-        for part, (file, count, seen) in zip(parts, dealt, strict=True):
+        for file, count, seen in looked(self._sizes, look, self._tell):
             yield sum(lines) + 1, seen
             lines[file] += count
-            done += part.end - part.start
-            self._tell("read", done, self._total)
         self._lines = lines
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as problem:
-        raise unreadable(path, problem) from problem
+def _said(block: Block) -> list[tuple[int, str, str]]:
+    return [(row.line, *asked(row.example)) for row in block.rows]
 
 
 class NearTask(Task):

@@ -3,17 +3,15 @@
 A word's number is its folded form's; whether it was written with a capital or small goes along.
 """
 
-import multiprocessing
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice, pairwise
-from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 import xxhash
 
-from sophia_tui.datasets import wording
+from sophia_tui.datasets import passes, wording
 
 #: The number of every end of a sentence, and of each word of a courtesy of several words.
 STOP, COURTESY = 0, 1
@@ -129,23 +127,8 @@ def read_all(texts: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Read]]:
     """All texts in batches, each with the number of the reader that read it."""
     source = iter(texts)
     first = list(islice(source, _ALONE))
-    if len(first) < _ALONE:
-        yield 0, WordReader().read(first)
-        return
-    batches = _batches(first, source)
-    count = min(len(os.sched_getaffinity(0)), _MOST_PROCESSES)
-    if count == 1:
-        reader = WordReader()
-        yield from ((0, reader.read(batch)) for batch in batches)
-        return
-    readers = [_start() for _process in range(count)]
-    try:
-        yield from _dealt(batches, [connection for _process, connection in readers])
-    finally:
-        for process, connection in readers:
-            connection.close()
-            process.kill()
-            process.join()
+    processes = 1 if len(first) < _ALONE else min(len(os.sched_getaffinity(0)), _MOST_PROCESSES)
+    yield from passes.deal(_batches(first, source), _Reading, processes)
 
 
 def _batches(
@@ -157,40 +140,10 @@ def _batches(
         yield batch
 
 
-def _dealt(
-    batches: Iterator[list[tuple[int, str]]], connections: list[Connection]
-) -> Iterator[tuple[int, Read]]:
-    """One batch at a time to each process, in turn; so what comes back has an order."""
-    busy: list[int] = []
-    for number, batch in enumerate(batches):
-        turn = number % len(connections)
-        if turn in busy:
-            busy.remove(turn)
-            found = connections[turn].recv()
-            connections[turn].send(batch)
-            busy.append(turn)
-            yield turn, found
-        else:
-            connections[turn].send(batch)
-            busy.append(turn)
-    for turn in busy:
-        yield turn, connections[turn].recv()
+class _Reading(passes.Worker[list[tuple[int, str]], tuple[int, Read]]):
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._reader = WordReader()
 
-
-def _start() -> tuple[multiprocessing.process.BaseProcess, Connection]:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs,), daemon=True)
-    process.start()
-    theirs.close()
-    return process, ours
-
-
-def _serve(connection: Connection) -> None:
-    reader = WordReader()
-    while True:
-        try:
-            batch = connection.recv()
-        except (EOFError, KeyboardInterrupt):  # who asked is done, or gone
-            return
-        connection.send(reader.read(batch))
+    def work(self, item: list[tuple[int, str]]) -> tuple[int, Read]:
+        return self._number, self._reader.read(item)

@@ -6,7 +6,6 @@ edits are saved into the file or dropped: their texts are gone from it then.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -24,7 +23,14 @@ from sophia_tui.datasets.reader import MAX_LINE_BYTES, parse
 from sophia_tui.datasets.sources import unreadable
 from sophia_tui.datasets.tasks import Task, Tell
 from sophia_tui.errors import ConflictError, DataError
-from sophia_tui.files import append_line, usable_folder, whole_file, write_problem, write_whole
+from sophia_tui.files import (
+    append_line,
+    open_locked,
+    usable_folder,
+    whole_file,
+    write_problem,
+    write_whole,
+)
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
 
@@ -244,9 +250,11 @@ class SaveTask(Task):
 @contextlib.contextmanager
 def _journal_held(journal: Path) -> Iterator[Path]:
     """While the edits are saved nobody adds one that would be lost with the journal."""
-    with journal.open("ab") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    handle, _new = open_locked(journal)
+    try:
         yield journal
+    finally:
+        os.close(handle)
 
 
 def _keep(path: Path, kept: Path) -> None:

@@ -8,6 +8,7 @@ processes are forked: the asking process may have no thread that holds a lock th
 import ctypes
 import gc
 import os
+import pickle
 import signal
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
 from sophia_tui.datasets.reader import MAX_LINE_BYTES
+from sophia_tui.datasets.sources import unreadable
 from sophia_tui.errors import DataError, SophiaError
 from sophia_tui.i18n import _
 
@@ -25,6 +27,8 @@ from sophia_tui.i18n import _
 RANGE_BYTES = 2 * 1024 * 1024
 _PIECE = 1 << 16
 _AHEAD = 8
+#: Bytes that may be sent to a worker that does not read now: it may be sending what it found.
+_UNREAD_BYTES = 16 * 1024
 #: What a worker is sent instead of an item when there is no more.
 _DONE = "done"
 _PR_SET_PDEATHSIG = 1
@@ -79,6 +83,16 @@ def read_range(stream: BinaryIO, start: int, end: int) -> tuple[int, bytes]:
     return offset + begin, b"".join(pieces)
 
 
+def lines_in(part: Range) -> tuple[int, bytes]:
+    """What `read_range` says of a range of a file. Raises DataError D306."""
+    path = Path(part.path)
+    try:
+        with path.open("rb") as stream:
+            return read_range(stream, part.start, part.end)
+    except OSError as problem:
+        raise unreadable(path, problem) from problem
+
+
 def processes_for(total: int) -> int:
     """How many processes are worth their start for so many bytes; 1 is the asking one alone."""
     return 1 if total <= 2 * RANGE_BYTES else min(len(os.sched_getaffinity(0)), 64)
@@ -114,7 +128,7 @@ def deal(
     with _workers(make, processes) as connections:
         yield from _dealt(iter(items), connections)
         for connection in connections:
-            _send(connection, _DONE)
+            _send(connection, pickle.dumps(_DONE))
         for connection in connections:
             _receive(connection)
 
@@ -131,18 +145,19 @@ def _dealt(items: Iterator[Item], connections: list[Connection]) -> Generator[An
     places: dict[Connection, list[int]] = {each: [] for each in connections}
     waiting: dict[int, Any] = {}
     given = told = 0
-    more = True
-    while more or told < given:
+    written = map(pickle.dumps, items)
+    item = next(written, None)
+    while item is not None or told < given:
         for connection in sorted(connections, key=lambda each: len(places[each])):
-            while more and len(places[connection]) < 2 and given - told < _AHEAD * len(connections):
-                try:
-                    item = next(items)
-                except StopIteration:
-                    more = False
-                    break
+            while (
+                item is not None
+                and _takes(len(places[connection]), item)
+                and given - told < _AHEAD * len(connections)
+            ):
                 _send(connection, item)
                 places[connection].append(given)
                 given += 1
+                item = next(written, None)
         for ready in wait([each for each in connections if places[each]]):
             assert isinstance(ready, Connection)  # nothing else is waited for
             waiting[places[ready].pop(0)] = _receive(ready)
@@ -151,9 +166,15 @@ def _dealt(items: Iterator[Item], connections: list[Connection]) -> Generator[An
             told += 1
 
 
-def _send(connection: Connection, item: Any) -> None:
+def _takes(busy: int, item: bytes) -> bool:
+    """Whether a worker that has so many items to do may be given one more. A large one waits until
+    the worker reads: both ends would wait for each other while it sends what is large, too."""
+    return not busy or (busy == 1 and len(item) <= _UNREAD_BYTES)
+
+
+def _send(connection: Connection, item: bytes) -> None:
     try:
-        connection.send(item)
+        connection.send_bytes(item)
     except OSError:
         raise _ended() from None
 

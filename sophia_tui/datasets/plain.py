@@ -17,7 +17,7 @@ import re2
 
 from sophia_tui.datasets import split
 from sophia_tui.datasets.fast import SHORT_RUN, token_at
-from sophia_tui.datasets.layouts import LATIN, SEEN_UTF8, UTF8
+from sophia_tui.datasets.layouts import LATIN, SEEN_UTF8, UTF8, chat_row
 from sophia_tui.datasets.ranges import lines_of
 from sophia_tui.datasets.reader import MAX_LINE_BYTES
 
@@ -42,16 +42,10 @@ class Writer:
 
 
 def _chats(gap: bytes) -> Writer:
-    def turn(roles: bytes) -> bytes:
-        role = b'"role":' + gap + b'"(?:' + roles + b')"'
-        return rb"\{" + role + b"," + gap + b'"content":' + gap + rb'"TEXT"\}'
-
     begins = b'{"messages":' + gap + b'[{"role":' + gap + b'"'
-    every = turn(b"system|developer|user|assistant")
-    row = rb'\{"messages":' + gap + rb"\[(?:" + every + b"," + gap + b")*"
     return Writer(
         begins,
-        row + turn(b"assistant") + rb"\]\}\n",
+        chat_row(gap, b"TEXT"),
         (
             (begins, b'{"messages":[{"role":"'),
             (b'"},' + gap + b'{"role":' + gap + b'"', b'"},{"role":"'),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sophia_tui.datasets.blocks import Block, BlockRow, read_block
+from sophia_tui.datasets.blocks import Block, BlockRow
 from sophia_tui.datasets.sample import (
     SampleCollector,
     SampledRow,
@@ -15,7 +15,7 @@ from sophia_tui.datasets.sample import (
     SampleSettings,
     percentile,
 )
-from sophia_tui.datasets.sources import unreadable
+from sophia_tui.datasets.sources import size_of
 from sophia_tui.datasets.tasks import Task, Tell
 from sophia_tui.domain.datasets import Message, Pair
 
@@ -30,7 +30,6 @@ RUN_WORDS = 5
 COPIED_SHARE = 0.8
 #: Bytes that the search for near-duplicates may take: a gate is asked often, and on small machines.
 MOST_MEMORY = 600_000_000
-_BLOCK_BYTES = 4 << 20
 _LISTED_LINES = 1000
 
 
@@ -212,21 +211,20 @@ class GateTask(Task):
 
     def run(self, tell: Tell) -> Any:
         from sophia_tui.datasets import languages, topics
+        from sophia_tui.datasets.looking import looked
 
         path = Path(self.path)
-        try:
-            size = path.stat().st_size
-            chosen = SampleSettings(self.seed, size=size)
-            quality, sample = QualityProbe(), SampleProbe(chosen)
-            answers, rows = QualityCollector(), SampleCollector(chosen)
-            done = 0
-            for first, block in _numbered(path):
-                answers.add(first, quality.look(block))
-                rows.add(first, sample.look(block))
-                done += len(block.data)
-                tell("read", done, size)
-        except OSError as problem:
-            raise unreadable(path, problem) from problem
+        size = size_of(path)
+        chosen = SampleSettings(self.seed, size=size)
+        quality, sample = QualityProbe(), SampleProbe(chosen)
+        answers, rows = QualityCollector(), SampleCollector(chosen)
+        first = 1
+        for _file, lines, seen in looked(
+            [(path, size)], lambda block: (quality.look(block), sample.look(block)), tell
+        ):
+            answers.add(first, seen[0])
+            rows.add(first, seen[1])
+            first += lines
         told, drawn, whole = answers.report(), rows.drawn(), rows.whole
         return {
             **told,
@@ -240,31 +238,15 @@ class GateTask(Task):
 
     def _near(self, path: Path, rows: int, size: int, tell: Tell) -> dict[str, Any] | None:
         """Rows that say what another says; None where the search would take too much memory."""
-        from sophia_tui.datasets.near import find_near, memory_needed, text_of
+        from sophia_tui.datasets.near import memory_needed
+        from sophia_tui.datasets.near_files import NEAR, NearRows
 
         if memory_needed(rows, size) > self.most_memory:
             return None
-        texts = (
-            (first + row.line - 1, text_of(row.example))
-            for first, block in _numbered(path)
-            for row in block.rows
-        )
-        lines = sorted(line for each in find_near(texts, tell=tell) for line in each.others)
+        clusters = NearRows([path], tell).collected(NEAR).clusters()
+        lines = sorted(line for each in clusters for line in each.others)
         return {
             "count": len(lines),
             "share": round(len(lines) / rows, 4) if rows else 0.0,
             "lines": lines[:_LISTED_LINES],
         }
-
-
-def _numbered(path: Path) -> Iterator[tuple[int, Block]]:
-    first = 1
-    for block in _blocks(path):
-        yield first, block
-        first += block.lines
-
-
-def _blocks(path: Path) -> Iterator[Block]:
-    with path.open("rb") as stream:
-        while data := stream.read(_BLOCK_BYTES):
-            yield read_block(data + (b"" if data.endswith(b"\n") else stream.readline()))

@@ -144,6 +144,14 @@ class LineReader:
             return Line(number, raw, problem=problem.problem)
 
 
+def delimiters(raw: bytes) -> int:
+    """Quotation marks of JSON that are not escaped."""
+    if b"\\" not in raw:
+        return raw.count(b'"')
+    raw = raw.replace(b"\\\\", b"")
+    return raw.count(b'"') - raw.count(b'\\"')
+
+
 def parse(raw: bytes) -> dict[str, Any]:
     """The object on one line. Raises Unusable with the code of what is wrong with it."""
     if raw == NULL:

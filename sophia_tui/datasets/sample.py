@@ -21,7 +21,8 @@ ROWS = 1000
 #: Characters of a turn that are kept: enough for its language and its subject.
 _TURN_CHARACTERS = 1500
 _TURNS = 12
-_Z = 1.959963984540054
+#: Standard deviations that hold 19 of 20 samples.
+Z95 = 1.959963984540054
 
 
 class SampleSettings(msgspec.Struct, frozen=True):
@@ -155,9 +156,11 @@ def interval(count: int, total: int) -> tuple[float, float]:
     """Where a share lies, in 19 of 20 samples (Wilson 1927)."""
     if not total:
         return 0.0, 1.0
-    share, z2 = count / total, _Z * _Z
+    share, z2 = count / total, Z95 * Z95
     middle = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = _Z / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
+    half = (
+        Z95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
+    )
     return max(0.0, middle - half), min(1.0, middle + half)
 
 

@@ -18,6 +18,7 @@ import msgspec
 from sophia_tui.datasets.blocks import Block, BlockRow
 from sophia_tui.datasets.hosted_rules import CONTEXT_TOKENS
 from sophia_tui.datasets.sample import (
+    Z95,
     SampleCollector,
     SampledRow,
     SampleProbe,
@@ -45,7 +46,6 @@ _ENCODINGS = (
 _CONTEXTS = (("gpt-3.5-turbo", 16_385), ("gpt-35-turbo", 16_385))
 #: Lines of cut rows in the report; all of them are issues of an inspection.
 LISTED_LINES = 1000
-_Z = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,4 +370,4 @@ def _ratio(counted: Sequence[int], usual: Sequence[int]) -> tuple[float, float]:
     ratio = sum(counted) / total
     spread = sum((mine - ratio * theirs) ** 2 for mine, theirs in zip(counted, usual, strict=True))
     mean = total / rows
-    return ratio, _Z * math.sqrt(spread / (rows - 1) / rows) / mean
+    return ratio, Z95 * math.sqrt(spread / (rows - 1) / rows) / mean

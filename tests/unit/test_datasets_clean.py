@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sophia_tui.datasets import formats, recipe
-from sophia_tui.datasets.clean import read_fast
+from sophia_tui.datasets.clean import FastReader
 from sophia_tui.datasets.codes import Unusable
 from sophia_tui.datasets.pipeline import Report, Request, prepare
 from sophia_tui.datasets.preview import Preview, preview
@@ -146,7 +146,7 @@ def test_what_is_read_fast_is_what_the_strict_reader_reads(
         place = data.draw(st.integers(0, len(raw) - 1))
         raw[place] = data.draw(st.sampled_from(b'"\\{}[],:a1 \xff\x00'))
     line = bytes(raw).replace(b"\n", b" ")
-    item = read_fast(line)
+    [item] = FastReader().read(line, [line])
     if item is not None:
         assert (item.row, item.notes) == strictly(line)
 
@@ -166,7 +166,7 @@ def test_what_is_read_fast_is_what_the_strict_reader_reads(
 )
 def test_what_the_strict_reader_refuses_is_never_read_fast(raw: bytes) -> None:
     assert strictly(raw) is None
-    assert read_fast(raw) is None
+    assert FastReader().read(raw, [raw]) == [None]
 
 
 def test_plain_lines_are_read_fast() -> None:
@@ -175,7 +175,8 @@ def test_plain_lines_are_read_fast() -> None:
     }
     for record in (chat, qa("q", "a"), qa("q", "a", metadata={"doc_id": 'a"'}, citations=[])):
         for ascii_only in (True, False):
-            item = read_fast(json.dumps(record, ensure_ascii=ascii_only).encode())
+            raw = json.dumps(record, ensure_ascii=ascii_only).encode()
+            [item] = FastReader().read(raw, [raw])
             assert item is not None
 
 

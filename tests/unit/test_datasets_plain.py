@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sophia_tui.datasets import formats, plain, ranges, recipe, split, steps, worker
-from sophia_tui.datasets.clean import read_fast
+from sophia_tui.datasets.clean import FastReader
 from sophia_tui.datasets.pipeline import Request, prepare
 from sophia_tui.datasets.reader import LineReader
 from sophia_tui.datasets.steps import normalised
@@ -170,7 +170,7 @@ def test_what_the_lane_takes_is_what_the_strict_reader_reads(
         return
     [read] = list(LineReader(BytesIO(raw)))
     assert read.value is not None
-    item = read_fast(raw[:-1])
+    [item] = FastReader().read(raw[:-1], [raw[:-1]])
     assert item is not None
     assert item.row == formats.encode(formats.convert(read.value))
     if normalise:

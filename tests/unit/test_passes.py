@@ -64,6 +64,17 @@ def test_results_come_in_the_order_of_the_items(processes: int) -> None:
     assert list(found) == list(range(0, 200, 2))
 
 
+@pytest.mark.timeout(60)  # both ends might wait for each other
+def test_items_and_what_is_found_may_be_larger_than_a_pipe() -> None:
+    class Saying(passes.Worker[bytes, bytes]):
+        def work(self, item: bytes) -> bytes:
+            return item
+
+    items = [bytes([number]) * 2_000_000 for number in range(20)]
+    found = passes.deal(items, lambda _number: Saying(), 2)
+    assert list(found) == items
+
+
 def failing(problem: Exception) -> Callable[[int], passes.Worker[int, int]]:
     class Failing(passes.Worker[int, int]):
         def work(self, item: int) -> int:
