@@ -258,11 +258,6 @@ def plain_item(row: bytes) -> Item:
     return _item(row, _BARE.decode(row).messages, 0, None)
 
 
-def read_fast(raw: bytes) -> "Item | None":
-    """One line as a block of its own."""
-    return FastReader().read(raw, [raw])[0]
-
-
 def _weighed(turns: list[_Turn]) -> int | None:
     """How many turns have a weight, where they may; None where one may not, or none is learnt."""
     weights = 0

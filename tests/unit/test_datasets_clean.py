@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sophia_tui.datasets import formats, recipe
-from sophia_tui.datasets.clean import read_fast
+from sophia_tui.datasets.clean import FastReader, Item
 from sophia_tui.datasets.codes import Unusable
 from sophia_tui.datasets.pipeline import Report, Request, prepare
 from sophia_tui.datasets.preview import Preview, preview
@@ -133,6 +133,11 @@ def strictly(raw: bytes) -> tuple[bytes, tuple[str, ...]] | None:
         return formats.encode(formats.convert(line.value, notes.append)), tuple(notes)
     except Unusable:
         return None
+
+
+def read_fast(raw: bytes) -> Item | None:
+    """One line as a block of its own."""
+    return FastReader().read(raw, [raw])[0]
 
 
 @settings(max_examples=400, deadline=None)
