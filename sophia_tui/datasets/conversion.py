@@ -12,7 +12,7 @@ from sophia_tui.datasets.codes import Problem, Unusable, reason, summary
 from sophia_tui.datasets.compressed import open_lines, packing, read_share
 from sophia_tui.datasets.constitutional import Figures, Ids
 from sophia_tui.datasets.reader import Line, LineReader, Note, ReadFailed
-from sophia_tui.datasets.sources import unreadable
+from sophia_tui.datasets.sources import size_of, unreadable
 from sophia_tui.datasets.tasks import Task, Tell
 from sophia_tui.errors import DataError
 from sophia_tui.files import whole_file
@@ -68,7 +68,7 @@ class _Conversion:
         self._notes: dict[str, Note] = {}
 
     def run(self, out: IO[bytes] | None, listed: IO[bytes] | None) -> None:
-        sizes = [_size(path) for path in self._files]
+        sizes = [size_of(path) for path in self._files]
         for number, path in enumerate(self._files):
             before = sum(sizes[:number])
             self._file(path, out, listed, before, sum(sizes))
@@ -194,10 +194,3 @@ class _Conversion:
             rows_in=self._rows,
             rejected=dict(self._codes),
         )
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as problem:
-        raise unreadable(path, problem) from problem

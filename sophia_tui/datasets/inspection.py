@@ -19,7 +19,7 @@ from sophia_tui.datasets.compressed import DamagedFile, as_plain, is_plain
 from sophia_tui.datasets.distributions import distribution, rounded
 from sophia_tui.datasets.fingerprints import PrintsWriter, Sifter, all_same, parts_for
 from sophia_tui.datasets.issues import Issues
-from sophia_tui.datasets.sources import unreadable
+from sophia_tui.datasets.sources import size_of, unreadable
 from sophia_tui.datasets.tasks import Task, Tell
 
 #: What can be looked at besides structure and duplicates, in the order of the report, and the
@@ -100,7 +100,7 @@ def inspect(
     files = [Path(each) for each in asked.files]
     unpacked = folder / "unpacked"
     plain = _unpacked(files, unpacked, tell)
-    sizes = [(path, _size(path)) for path in plain]
+    sizes = [(path, size_of(path)) for path in plain]
     total = sum(size for _path, size in sizes)
     processes = passes.processes_for(total) if processes is None else processes
     prints = folder / "prints"
@@ -158,13 +158,6 @@ def _unpacked(files: Sequence[Path], folder: Path, tell: Tell) -> list[Path]:
                 raise unreadable(path, problem) from problem
             raise
     return found
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as problem:
-        raise unreadable(path, problem) from problem
 
 
 class _Reading(passes.Worker[passes.Range, Found]):

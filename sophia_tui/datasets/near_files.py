@@ -17,7 +17,7 @@ from sophia_tui.datasets.contradictions import Contradiction, asked, find_contra
 from sophia_tui.datasets.fast import FastReader
 from sophia_tui.datasets.near import THRESHOLD, Cluster, NearTexts, text_of
 from sophia_tui.datasets.near_words import Read, WordReader
-from sophia_tui.datasets.sources import unreadable
+from sophia_tui.datasets.sources import size_of, unreadable
 from sophia_tui.datasets.tasks import Task, Tell
 
 NEAR, CONTRADICTIONS = "near", "contradictions"
@@ -134,7 +134,7 @@ class NearRows:
 
     def __init__(self, files: Sequence[Path], tell: Tell) -> None:
         self._files = files
-        self._sizes = [(path, _size(path)) for path in files]
+        self._sizes = [(path, size_of(path)) for path in files]
         self._total = sum(size for _path, size in self._sizes)
         self._tell = tell
         self._lines = [0] * len(files)
@@ -171,13 +171,6 @@ class NearRows:
             done += part.end - part.start
             self._tell("read", done, self._total)
         self._lines = lines
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as problem:
-        raise unreadable(path, problem) from problem
 
 
 class NearTask(Task):

@@ -1,6 +1,7 @@
 """Near-duplicates, contradictions and leakage, against records whose truth is known."""
 
 import random
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from sophia_tui.datasets.leakage import Leakage
 from sophia_tui.datasets.near import Cluster, find_near, memory_needed
 from sophia_tui.datasets.near_slips import slip_kind, slips
 from sophia_tui.domain.datasets import Example, Message
+from sophia_tui.errors import DataError
 from tests.benchmarks.near_benchmark import contradicting, score
 from tests.benchmarks.near_truth import Record, contradicting_truth, near_truth
 
@@ -281,3 +283,8 @@ EVALUATION = [
 def test_what_stands_in_the_evaluation_set_is_found(example: Example, line: int | None) -> None:
     found = Leakage(EVALUATION).holds(example)
     assert (found.line if found else None) == line
+
+
+def test_an_evaluation_set_that_breaks_off_is_named() -> None:
+    with pytest.raises(DataError, match="SOPHIA-D306"):
+        Leakage.of_files([Path("/proc/self/mem")])  # it opens, and can't be read
