@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -69,6 +70,10 @@ def usable_folder(folder: Path) -> None:
         ) from problem
 
 
+#: What `temporary_beside` names.
+_TEMPORARY = re.compile(r"\..+\.[0-9]+-[0-9a-f]{8}\.tmp")
+
+
 def temporary_beside(path: Path) -> Path:
     """A name in the same folder (so that the rename is atomic) that no glob of ours matches."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
@@ -119,10 +124,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     Where `path` exists already (the same content-addressed version) it is kept and the new one
     dropped. Raises SetupError S101.
     """
-    temporary = temporary_beside(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary.mkdir(mode=0o700)
+    with temporary_folder(path) as temporary:
         yield temporary
         for name in temporary.iterdir():
             if name.is_file():
@@ -135,10 +137,51 @@ def whole_folder(path: Path) -> Iterator[Path]:
             if problem.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         _fsync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """A new hidden folder beside `path`, gone at the end whatever happens; what a process left that
+    was killed in here goes first. Raises SetupError S101 for every OSError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _sweep_folders(path.parent)
+        temporary, held = _held_folder(path)
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            os.close(held)
     except OSError as problem:
         raise write_problem(path, problem) from problem
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _held_folder(path: Path) -> tuple[Path, int]:
+    """A new temporary folder for `path`, and the lock that says as long as we live that it is
+    being filled."""
+    while True:
+        temporary = temporary_beside(path)
+        temporary.mkdir(mode=0o700)
+        with contextlib.suppress(FileNotFoundError):  # swept before we had the lock
+            held = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(held, fcntl.LOCK_EX)
+            if temporary.exists():
+                return temporary, held
+            os.close(held)
+
+
+def _sweep_folders(parent: Path) -> None:
+    """Remove temporary folders that nobody fills any more."""
+    for left in parent.glob(".*.tmp"):
+        if not _TEMPORARY.fullmatch(left.name):
+            continue
+        with contextlib.suppress(OSError):  # no folder, gone meanwhile, or being filled
+            held = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(held)
 
 
 def _open_or_make(path: Path, mode: int) -> tuple[int, bool]:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import sqlite3
-import unicodedata
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,9 +17,10 @@ from typing import Any
 
 import msgspec
 
-from sophia_tui.datasets.contents import PARTS, line_at, rows_of, said
+from sophia_tui.datasets.contents import line_at, rows_of, said
+from sophia_tui.datasets.split import plain
 from sophia_tui.datasets.tasks import Task, Tell
-from sophia_tui.datasets.version import PROVENANCE
+from sophia_tui.datasets.version import PARTS, PROVENANCE
 from sophia_tui.files import temporary_beside, write_problem
 
 KINDS = ("changed", "removed", "added", "moved")
@@ -203,11 +203,10 @@ def _ask_questions(database: sqlite3.Connection, folders: tuple[Path, Path], tel
 
 
 def _question(raw: bytes) -> str:
-    """The first thing a user says, white space and case put aside, as the split groups by it."""
+    """The first thing a user says, as the split groups by it."""
     for message in _LINE.decode(raw).messages:
         if message.get("role") == "user":
-            text = unicodedata.normalize("NFKC", str(message.get("content") or ""))
-            return " ".join(text.casefold().split())
+            return plain(str(message.get("content") or ""))
     return ""
 
 

@@ -9,9 +9,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from sophia_tui.datasets.version import PROVENANCE
-
-PARTS = ("train", "valid", "test")
+from sophia_tui.datasets.version import PARTS, PROVENANCE
 
 
 class Origin(msgspec.Struct):

@@ -4,12 +4,11 @@ name, or in yes and no. A person decides; nothing here is ever dropped.
 Questions are one where `near` says so, asked in their context: all that was said before, too.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sophia_tui.datasets import near_slips, wording
-from sophia_tui.datasets.near import THRESHOLD, find_near
-from sophia_tui.datasets.tasks import Tell
+from sophia_tui.datasets.near import Cluster
 from sophia_tui.domain.datasets import Example, Pair
 
 #: Raised with whatever changes what is found.
@@ -62,27 +61,19 @@ def asked(example: Example | Pair) -> tuple[str, str]:
 
 
 def find_contradictions(
-    rows: Callable[[], Iterable[Asked]], tell: Tell | None = None
-) -> Iterator[Contradiction]:
-    """All pairs, in the order of their first rows. `rows` is called twice, so that the answers to
-    questions asked only once are never held."""
-    clusters = list(find_near(((each.row, each.question) for each in rows()), THRESHOLD, tell))
-    group_of = {
-        row: number
-        for number, cluster in enumerate(clusters)
-        for row in (cluster.kept, *cluster.others)
-    }
-    if not group_of:
-        return
-    groups: list[list[Asked]] = [[] for _cluster in clusters]
-    for each in rows():
-        if each.row in group_of:
-            groups[group_of[each.row]].append(each)
-    found = [contradiction for group in groups for contradiction in among(group)]
-    yield from sorted(found, key=lambda each: (each.first, each.second))
+    questions: Iterable[Cluster], rows: Mapping[int, Asked]
+) -> list[Contradiction]:
+    """All pairs, in the order of their first rows. `questions` are near-duplicates of what is
+    asked; of `rows` theirs are needed alone."""
+    found = [
+        each
+        for cluster in questions
+        for each in _among(rows[row] for row in (cluster.kept, *cluster.others))
+    ]
+    return sorted(found, key=lambda each: (each.first, each.second))
 
 
-def among(rows: Iterable[Asked]) -> Iterator[Contradiction]:
+def _among(rows: Iterable[Asked]) -> Iterator[Contradiction]:
     """The pairs among rows of one question; answers that say the same count once."""
     known: dict[tuple[str, ...], Asked] = {}
     for each in sorted(rows, key=lambda one: one.row):

@@ -3,7 +3,6 @@
 The pass finds which questions are asked more than once; answers are read again for those alone.
 """
 
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ class ContradictionCollector(ClusterCollector):
     def report(self) -> dict[str, Any]:
         """Lines are counted on through all files."""
         rows = NearRows(self._files, lambda _stage, _done, _total: None)
-        found = [each for each, _texts in contradicting(rows, self.clusters())]
+        found, _texts = contradicting(rows, self.clusters())
         return {
             "rows": self.rows,
             "pairs": len(found),
@@ -41,7 +40,7 @@ class ContradictionCollector(ClusterCollector):
                     "second": each.second,
                     "differs": sorted({one.kind for one in each.differs}),
                 }
-                for each in islice(found, _LISTED)
+                for each in found[:_LISTED]
             ],
         }
 

@@ -3,13 +3,12 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from sophia_tui.datasets.compressed import packing
 from sophia_tui.datasets.tasks import Task, Tell
-from sophia_tui.errors import DataError
+from sophia_tui.datasets.version import damaged
 from sophia_tui.files import write_problem
-from sophia_tui.i18n import _
-from sophia_tui.textsafe import visible
 
 _CHUNK = 1 << 20
 #: Compression by the end of a file's name.
@@ -32,14 +31,7 @@ class ExportTask(Task):
             except OSError as problem:
                 raise write_problem(Path(target), problem) from problem
             if expected is not None and about["content_sha256"] != expected:
-                raise DataError(
-                    "D309",
-                    _("The data set version in {folder} is damaged.").format(
-                        folder=visible(str(Path(source).parent))
-                    ),
-                    _("A file is missing, or is not as its manifest says."),
-                    _("Move the folder away, then prepare again: the version will be the same."),
-                )
+                raise damaged(Path(source).parent)
             done += about["content_bytes"]
             written[Path(target).name] = about
         return written
@@ -51,14 +43,12 @@ def _copy(
     """Sizes and hashes of what was read (content_…) and of the file that was written."""
     content, content_bytes = hashlib.sha256(), 0
     with source.open("rb") as stream, target.open("xb") as file:
-        packed = _packed(file, compression)
-        while chunk := stream.read(_CHUNK):
-            content.update(chunk)
-            content_bytes += len(chunk)
-            packed.write(chunk)
-            tell("export", before + content_bytes, total)
-        if packed is not file:
-            packed.close()
+        with packing(file, SUFFIXES[compression]) as packed:
+            while chunk := stream.read(_CHUNK):
+                content.update(chunk)
+                content_bytes += len(chunk)
+                packed.write(chunk)
+                tell("export", before + content_bytes, total)
         file.flush()
         os.fsync(file.fileno())
     with target.open("rb") as stream:
@@ -69,16 +59,3 @@ def _copy(
         "content_bytes": content_bytes,
         "content_sha256": content.hexdigest(),
     }
-
-
-def _packed(file: IO[bytes], compression: str) -> Any:
-    """What compresses into `file`; the same content gives the same bytes (no name, no time)."""
-    if compression == "gz":
-        import gzip
-
-        return gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6)
-    if compression == "zst":
-        import zstandard
-
-        return zstandard.ZstdCompressor(level=3).stream_writer(file, closefd=False)
-    return file

@@ -19,9 +19,9 @@ import msgspec
 
 from sophia_tui.datasets.codes import reason
 from sophia_tui.datasets.compressed import open_lines
-from sophia_tui.datasets.contents import PARTS, Kept, parts_of, rows_of
+from sophia_tui.datasets.contents import Kept, parts_of, rows_of
 from sophia_tui.datasets.tasks import Task, Tell
-from sophia_tui.datasets.version import FORMAT_VERSION, MANIFEST, PROVENANCE, REJECTED
+from sophia_tui.datasets.version import FORMAT_VERSION, MANIFEST, PARTS, PROVENANCE, REJECTED
 from sophia_tui.domain.persons import fold
 from sophia_tui.errors import DataError
 from sophia_tui.files import whole_folder

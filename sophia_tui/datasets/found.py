@@ -111,7 +111,7 @@ def outdated(reports: Path, path: Path) -> bool:
     state = path.stat()
     now = [str(path), state.st_size, state.st_mtime_ns]
     known: list[list[object]] = []
-    for asked in reports.glob("*/asked.json"):
+    for asked in reports.glob("[!.]*/asked.json"):
         try:
             files = json.loads(asked.read_bytes())["files"]
         except (OSError, ValueError, KeyError):  # another version's, or being removed
@@ -125,7 +125,7 @@ def find_report(reports: Path, path: Path) -> Found | None:
     state = path.stat()
     wanted = [str(path), state.st_size, state.st_mtime_ns]
     best: Found | None = None
-    for asked in reports.glob("*/asked.json"):
+    for asked in reports.glob("[!.]*/asked.json"):
         try:
             files = json.loads(asked.read_bytes())["files"]
             if wanted not in files:

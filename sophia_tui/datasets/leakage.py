@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sophia_tui.datasets import near_slips, wording
 from sophia_tui.datasets.near import index_of, sum_of, text_of
-from sophia_tui.datasets.reader import LineReader
+from sophia_tui.datasets.reader import LineReader, ReadFailed
 from sophia_tui.datasets.sources import unreadable
 from sophia_tui.domain.datasets import Example, Pair
 from sophia_tui.errors import DataError
@@ -134,5 +134,7 @@ def _entries(paths: Sequence[Path]) -> Iterator[tuple[str, int, Example | Pair]]
                     except Unusable:
                         continue
                     yield path.name, line.number, example
+        except ReadFailed as failed:
+            raise unreadable(path, failed.problem) from failed.problem
         except OSError as problem:
             raise unreadable(path, problem) from problem

@@ -12,7 +12,7 @@ import msgspec
 
 from sophia_tui.datasets.blocks import Block
 from sophia_tui.datasets.contradictions import Asked as Question
-from sophia_tui.datasets.contradictions import Contradiction, among, asked
+from sophia_tui.datasets.contradictions import Contradiction, asked, find_contradictions
 from sophia_tui.datasets.looking import looked
 from sophia_tui.datasets.near import THRESHOLD, Cluster, NearTexts, text_of
 from sophia_tui.datasets.near_words import Read, WordReader
@@ -178,30 +178,21 @@ def _write_groups(stream: Any, rows: NearRows, clusters: list[Cluster]) -> dict[
 
 def _write_contradicting(stream: Any, rows: NearRows, clusters: list[Cluster]) -> dict[str, int]:
     encode = msgspec.json.Encoder().encode
-    count = 0
-    for each, texts in contradicting(rows, clusters):
+    found, texts = contradicting(rows, clusters)
+    for each in found:
         first, second = (_place(rows, row, texts) for row in (each.first, each.second))
         differs = [Difference(one.kind, one.first, one.second) for one in each.differs]
         stream.write(encode(Contradicting(first, second, differs)) + b"\n")
-        count += 1
-    return {"found": count, "others": 0}
+    return {"found": len(found), "others": 0}
 
 
 def contradicting(
     rows: NearRows, clusters: list[Cluster]
-) -> Iterator[tuple[Contradiction, dict[int, Question]]]:
-    """Pairs in the order of their first rows, each with the texts of its cluster."""
+) -> tuple[list[Contradiction], dict[int, Question]]:
+    """Pairs in the order of their first rows, and what is said in rows of these clusters."""
     wanted = {row for each in clusters for row in (each.kept, *each.others)}
-    if not wanted:
-        return
-    texts = {each.row: each for each in rows.said(wanted)}
-    found = [
-        each
-        for cluster in clusters
-        for each in among(texts[row] for row in (cluster.kept, *cluster.others))
-    ]
-    for each in sorted(found, key=lambda one: (one.first, one.second)):
-        yield each, texts
+    texts = {each.row: each for each in rows.said(wanted)} if wanted else {}
+    return find_contradictions(clusters, texts), texts
 
 
 def _place(rows: NearRows, row: int, texts: dict[int, Question]) -> Place:

@@ -89,11 +89,6 @@ def _pattern(writer: Writer, normalise: bool) -> Any:
     return re2.compile(b"(?:" + writer.row.replace(b"TEXT", text) + b")+", LATIN)
 
 
-def is_settled(text: bytes) -> bool:
-    """Whether normalising leaves this as it is, in UTF-8 and without ASCII."""
-    return re2.fullmatch(b"(?:" + _SETTLED + b")+", text, LATIN) is not None
-
-
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """Some whole lines of a block as they are written, and where they are plain as canonical ones;
@@ -206,7 +201,7 @@ _LOWER = bytes(
 
 
 def question_of(row: bytes) -> bytes | None:
-    """What `split.group_key` says of a plain canonical line; None where it must be asked."""
+    """What `split.question_of` says of a plain canonical line; None where it must be asked."""
     start = row.find(_USER) + len(_USER)
     if start < len(_USER):
         return None

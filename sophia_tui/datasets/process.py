@@ -174,12 +174,12 @@ def _died(code: int) -> DataError:
 def locked(target: Path) -> Iterator[int]:
     """Hold the right to write below datasets/<name>; yields the lock's descriptor.
 
-    What a killed predecessor left half done is swept first, and at the end whatever is half done.
-    A folder that is then empty goes too. Raises ConflictError D312 while another process has it.
+    What killed processes left half done is swept first, of other data sets too, and at the end
+    whatever is half done. A folder that is then empty goes too. Raises ConflictError D312 while
+    another process has it.
     """
 
-    lock = target.with_name(f".{target.name}.lock")
-    with _open_lock(lock) as stream:
+    with _open_lock(_lock_of(target)) as stream:
         if not _taken(stream):
             raise ConflictError(
                 "D312",
@@ -190,11 +190,10 @@ def locked(target: Path) -> Iterator[int]:
             )
         try:
             _sweep(target)
+            _sweep_others(target)
             yield stream.fileno()
         finally:
             _sweep(target)
-            with contextlib.suppress(OSError):  # it holds versions, or never was there
-                target.rmdir()
 
 
 def _taken(stream: IO[bytes]) -> bool:
@@ -212,6 +211,10 @@ def _taken(stream: IO[bytes]) -> bool:
             if time.monotonic() >= end:
                 return False
             time.sleep(0.02)
+
+
+def _lock_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.lock")
 
 
 def _open_lock(lock: Path) -> IO[bytes]:
@@ -235,3 +238,16 @@ def scratch_folder(target: Path) -> Path:
 def _sweep(target: Path) -> None:
     for left in target.glob(".*.tmp"):
         shutil.rmtree(left, ignore_errors=True)
+    with contextlib.suppress(OSError):  # it holds versions, or never was there
+        target.rmdir()
+
+
+def _sweep_others(target: Path) -> None:
+    """Other data sets that nobody works on: their rows must not lie about until they are prepared
+    again, which may be never."""
+    import fcntl
+
+    for other in {left.parent for left in target.parent.glob("*/.*.tmp")}:
+        with contextlib.suppress(OSError), _lock_of(other).open("ab") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _sweep(other)

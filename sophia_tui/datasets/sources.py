@@ -140,6 +140,14 @@ def _chosen(folder: Path, taken: list[Path], names: Sequence[str]) -> list[Path]
     return [by_name[name] for name in sorted(set(names))]
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a data file. Raises DataError D306."""
+    try:
+        return path.stat().st_size
+    except OSError as problem:
+        raise unreadable(path, problem) from problem
+
+
 def unreadable(path: Path, problem: OSError) -> DataError:
     """The clear error D306 for a data file that can't be read."""
     return DataError(

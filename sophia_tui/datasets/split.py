@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from sophia_tui.domain.datasets import Example, Pair, SourceRow
+from sophia_tui.domain.datasets import SourceRow
 from sophia_tui.errors import DataError
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
@@ -77,16 +77,9 @@ def _no_ratio(text: str, why: str = "") -> DataError:
 TRAIN, VALID, TEST = "train", "valid", "test"
 
 
-def group_key(example: Example | Pair) -> str:
-    """What examples of one group have in common: the first user message, else all there is."""
-    for message in example.messages:
-        if message.role == "user":
-            return plain(message.content)
-    return plain("\n".join(message.content for message in example.messages))
-
-
 def question_of(texts: Iterable[tuple[str, str]]) -> str:
-    """The same of a row's roles and texts, where a pair's answers come last."""
+    """What rows of one group have in common, by roles and texts (a pair's answers come last): the
+    first user message, else all there is."""
     said = []
     for role, text in texts:
         if role == "user":

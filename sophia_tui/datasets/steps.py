@@ -341,8 +341,6 @@ class Feedback(Step):
     keep: Literal["positive"] | None = None
 
     def wrong(self) -> str | None:
-        from sophia_tui.i18n import _
-
         if (self.drop is None) == (self.keep is None):
             return _("Say either drop=negative or keep=positive.")
         return None
@@ -422,8 +420,6 @@ class Balance(Step):
     weights: dict[str, float] = {}
 
     def wrong(self) -> str | None:
-        from sophia_tui.i18n import _
-
         if (self.cap is None) == (not self.weights):
             return _("Say either cap or weights.")
         if self.cap is not None and self.cap < 1:

@@ -3,7 +3,6 @@ the balance of categories. Both go over the rows in the order of a version, so t
 does not depend on files or processes.
 """
 
-import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from sophia_tui.datasets import grouping
 from sophia_tui.datasets.codes import Problem
 from sophia_tui.datasets.dedupe import HEAD, Head, PartReader
 from sophia_tui.datasets.rejections import Rejections
+from sophia_tui.datasets.split import placer
 from sophia_tui.datasets.steps import Balance, NearDuplicates, category
 from sophia_tui.datasets.tasks import Tell
 from sophia_tui.datasets.worker import Work, kept_heads, kept_path
@@ -177,8 +177,7 @@ def _caps(step: Balance, counts: Counter[int]) -> dict[int, int]:
 
 
 def _rank(seed: int, head: Head) -> int:
-    digest = hashlib.blake2b(head.digest, digest_size=8, key=str(seed).encode()).digest()
-    return int.from_bytes(digest, "big")
+    return int.from_bytes(placer(seed)(head.digest), "big")
 
 
 def _leave(

@@ -19,7 +19,8 @@ import xxhash
 
 from sophia_tui.datasets import constitutional, formats, redact
 from sophia_tui.datasets.codes import Problem, Unusable
-from sophia_tui.datasets.reader import LineReader
+from sophia_tui.datasets.reader import Line, LineReader, ReadFailed
+from sophia_tui.datasets.split import place_of
 from sophia_tui.domain.datasets import Example, Message
 from sophia_tui.files import append_line, whole_file, write_whole
 
@@ -85,7 +86,7 @@ def read_originals(path: Path) -> tuple[list[Original], list[tuple[int, Problem]
     ids = constitutional.Ids()
     with path.open("rb") as stream:
         reader = LineReader(stream)
-        for line in reader:
+        for line in _read(reader):
             try:
                 if line.value is None:
                     wrong.append((line.number, line.problem or Problem("json")))
@@ -99,6 +100,13 @@ def read_originals(path: Path) -> tuple[list[Original], list[tuple[int, Problem]
                 continue
             found.append(Original(line.value["id"], line.number, _redacted(line.value)))
         return found, wrong, reader.sha256
+
+
+def _read(reader: LineReader) -> Iterator[Line]:
+    try:
+        yield from reader
+    except ReadFailed as failed:
+        raise failed.problem from failed
 
 
 def _text(value: Any, name: str) -> str:
@@ -123,11 +131,7 @@ def orders(originals: Sequence[Original], techniques: Sequence[str], seed: int) 
     that whatever number is made is spread over examples and techniques."""
     for number in range(1, ROUNDS + 1):
         every = [Order(each, technique, number) for each in originals for technique in techniques]
-        yield from sorted(every, key=lambda order: _place(seed, order.id))
-
-
-def _place(seed: int, order: str) -> bytes:
-    return hashlib.blake2b(order.encode(), digest_size=8, key=str(seed).encode()).digest()
+        yield from sorted(every, key=lambda order: place_of(seed, order.id))
 
 
 def messages_for(order: Order) -> list[dict[str, str]]:

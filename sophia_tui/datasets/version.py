@@ -148,10 +148,15 @@ def check_version(folder: Path, full_hash: str | None = None) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
-        raise DataError(
-            "D309",
-            _("The data set version in {folder} is damaged.").format(folder=visible(str(folder))),
-            _("A file is missing, or is not as its manifest says."),
-            _("Move the folder away, then prepare again: the version will be the same."),
-        )
+        raise damaged(folder)
     return manifest
+
+
+def damaged(folder: Path) -> DataError:
+    """The clear error D309 for a version whose files are not as they were written."""
+    return DataError(
+        "D309",
+        _("The data set version in {folder} is damaged.").format(folder=visible(str(folder))),
+        _("A file is missing, or is not as its manifest says."),
+        _("Move the folder away, then prepare again: the version will be the same."),
+    )

@@ -360,7 +360,7 @@ class InspectService:
 
     def _sweep(self, asked: "Asked") -> None:
         """Remove reports of files that are gone or have changed since."""
-        for each in self._reports.glob("*/asked.json"):
+        for each in self._reports.glob("[!.]*/asked.json"):
             kept = json.loads(each.read_bytes())
             if kept["format"] != _FORMAT or kept["files"] != _states(kept["files"]):
                 shutil.rmtree(each.parent, ignore_errors=True)

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -26,7 +26,7 @@ from sophia_tui.errors import (
     UnconfirmedError,
     UsageError,
 )
-from sophia_tui.files import temporary_beside, write_problem
+from sophia_tui.files import temporary_folder, write_problem
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.services.datasets import (
@@ -424,7 +424,7 @@ class VersionsService:
         taken = os.path.lexists(place.path)
         if taken:
             _may_replace(context, place)
-        with _unfinished(place.path) as temporary:
+        with temporary_folder(place.path) as temporary:
             written = await self._copy(context, version, place, temporary)
             manifest = _export_manifest(version, place.compression, written)
             beside = _manifest_place(place.path, temporary, place.folder)
@@ -523,7 +523,7 @@ async def delete_version(store: Store, version: DatasetVersion, by: str, at: dat
     from sophia_tui.datasets.process import locked
 
     folder = Path(version.folder)
-    aside = temporary_beside(folder)  # a name that is swept when this process is killed
+    aside = folder.with_name(f".{folder.name}.deleted.tmp")  # swept by who has the lock next
     with locked(folder.parent) if folder.is_dir() else contextlib.nullcontext():
         try:
             if folder.is_dir():
@@ -640,23 +640,6 @@ def _may_replace(context: Context, place: _Place) -> None:
 
 def _is_export_name(name: str) -> bool:
     return name == MANIFEST or any(name.endswith(each) for each in _SUFFIXES)
-
-
-@contextlib.contextmanager
-def _unfinished(path: Path) -> Iterator[Path]:
-    """A hidden folder beside the target, gone afterwards whatever happens."""
-    temporary = temporary_beside(path)
-    try:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            temporary.mkdir(mode=0o700)
-        except OSError as problem:
-            raise write_problem(path, problem) from problem
-        yield temporary
-    except OSError as problem:
-        raise write_problem(path, problem) from problem
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _beside(path: Path) -> Path:

@@ -19,10 +19,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.benchmarks.near_truth import Truth, contradicting_truth, near_truth
+
+if TYPE_CHECKING:
+    from sophia_tui.datasets.contradictions import Asked, Contradiction
 
 PERMUTATIONS, BANDS, SIMILAR = 128, 16, 0.7
 CONTRADICTIONS = 2_000
@@ -178,18 +182,23 @@ def _measured(name: str, rows: int, python: str) -> Found:
         return Found(**json.load(answer))
 
 
+def contradicting(rows: "list[Asked]") -> "list[Contradiction]":
+    """As the product finds them."""
+    from sophia_tui.datasets.contradictions import find_contradictions
+    from sophia_tui.datasets.near import find_near
+
+    questions = find_near((each.row, each.question) for each in rows)
+    return find_contradictions(questions, {each.row: each for each in rows})
+
+
 def contradictions() -> str:
-    from sophia_tui.datasets.contradictions import Asked, find_contradictions
+    from sophia_tui.datasets.contradictions import Asked
     from sophia_tui.datasets.near import find_near
 
     truth = contradicting_truth(CONTRADICTIONS)
     records = truth.records
     planted = {(min(pair), max(pair)) for pair in truth.contradicting}
-    listed = list(
-        find_contradictions(
-            lambda: (Asked(n, each.question, each.answer) for n, each in enumerate(records))
-        )
-    )
+    listed = contradicting([Asked(n, each.question, each.answer) for n, each in enumerate(records)])
     found = {(each.first, each.second) for each in listed}
     agreeing = sum(records[one].meaning == records[two].meaning for one, two in found)
     dropped = 0

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from sophia_tui.datasets import constitutional
+from sophia_tui.datasets import constitutional, variations
 from sophia_tui.domain.context import CancelSignal, Context, Face, Role
 from sophia_tui.domain.protocols import Store
 from sophia_tui.errors import (
@@ -52,6 +52,11 @@ def example(number: int, **changes: Any) -> dict[str, Any]:
         "difficulty": "medium",
         **changes,
     }
+
+
+def test_a_file_that_breaks_off_is_an_error_of_the_file() -> None:
+    with pytest.raises(OSError, match="Input/output"):
+        variations.read_originals(Path("/proc/self/mem"))  # it opens, and can't be read
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ with nothing left of what was cancelled, killed or met a full disk.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import resource
@@ -201,7 +202,8 @@ async def test_killed_nothing_is_left_and_nobody_works_on(
             workers.update(below)
             for process in [engine] if victim == "engine" else below:
                 if told.stage == stage:
-                    os.kill(process, signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):  # it was done a moment ago
+                        os.kill(process, signal.SIGKILL)
 
     died: DataError | None = None
     before: list[str] = []

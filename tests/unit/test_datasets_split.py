@@ -17,12 +17,11 @@ from sophia_tui.datasets.split import (
     TEST,
     TRAIN,
     VALID,
-    group_key,
     place_of,
     plan,
+    question_of,
     shares_of,
 )
-from sophia_tui.domain.datasets import Example, Message
 from sophia_tui.errors import DataError
 
 places = st.lists(st.integers(0, 40), min_size=1, max_size=120)
@@ -82,21 +81,19 @@ def test_places_are_the_same_on_every_machine() -> None:
     assert place_of(42, "qual é o prazo?") == 6684143039265001759
 
 
-def ask(*questions: str) -> Example:
-    turns = [Message("user", question) for question in questions]
-    return Example((Message("system", "s"), *turns, Message("assistant", "a")))
+def ask(*questions: str) -> list[tuple[str, str]]:
+    turns = [("user", question) for question in questions]
+    return [("system", "s"), *turns, ("assistant", "a")]
 
 
 def test_the_same_question_in_other_dress_is_one_group() -> None:
-    assert group_key(ask("Qual é  o\nPRAZO?", "x")) == group_key(
-        ask(" qual e\u0301 o prazo? ", "y")
-    )
-    assert group_key(ask("qual?")) != group_key(ask("quando?"))
+    one, other = ask("Qual é  o\nPRAZO?", "x"), ask(" qual e\u0301 o prazo? ", "y")
+    assert question_of(one) == question_of(other)
+    assert question_of(ask("qual?")) != question_of(ask("quando?"))
 
 
 def test_a_chat_without_user_is_a_group_by_all_its_text() -> None:
-    one, two = (Example((Message("assistant", text),)) for text in ("a", "b"))
-    assert group_key(one) != group_key(two)
+    assert question_of([("assistant", "a")]) != question_of([("assistant", "b")])
 
 
 class Spooled:

@@ -173,6 +173,30 @@ def test_a_folder_that_exists_already_is_kept(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a"]
 
 
+KILLED = """
+import os, sys
+from pathlib import Path
+from sophia_tui.files import whole_folder
+
+with whole_folder(Path(sys.argv[1])) as folder:
+    (folder / "one").write_bytes(b"half")
+    os._exit(9)
+"""
+
+
+def test_what_a_killed_process_left_goes_with_the_next_folder_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "a")], check=False)
+    (tmp_path / ".kept.tmp").mkdir()
+    [left] = [each for each in names(tmp_path) if each.startswith(".a.")]
+    with whole_folder(tmp_path / "b"):
+        assert left not in names(tmp_path)
+        with whole_folder(tmp_path / "c") as inner:
+            (inner / "one").write_bytes(b"whole")
+    assert names(tmp_path) == [".kept.tmp", "b", "c"]
+
+
 def test_lines_are_appended(tmp_path: Path) -> None:
     for word in (b"one", b"two\n"):
         append_line(tmp_path / "a", word)

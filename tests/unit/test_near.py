@@ -1,16 +1,18 @@
 """Near-duplicates, contradictions and leakage, against records whose truth is known."""
 
 import random
+from pathlib import Path
 
 import pytest
 
 from sophia_tui.datasets import wording
-from sophia_tui.datasets.contradictions import Asked, asked, find_contradictions
+from sophia_tui.datasets.contradictions import Asked, asked
 from sophia_tui.datasets.leakage import Leakage
 from sophia_tui.datasets.near import Cluster, find_near, memory_needed
 from sophia_tui.datasets.near_slips import slip_kind, slips
 from sophia_tui.domain.datasets import Example, Message
-from tests.benchmarks.near_benchmark import score
+from sophia_tui.errors import DataError
+from tests.benchmarks.near_benchmark import contradicting, score
 from tests.benchmarks.near_truth import Record, contradicting_truth, near_truth
 
 
@@ -81,9 +83,9 @@ def test_a_letter_that_is_a_name_says_something(said: str) -> None:
     assert near(*(said.format(letter) for letter in "AEIOB")) == []
     assert alike(said.format("A"), f"Hello! {said.format('A')}")
     rows = [Asked(n, said.format(each), f"{n + 5} days.") for n, each in enumerate("AEIO")]
-    assert list(find_contradictions(lambda: rows)) == []
+    assert contradicting(rows) == []
     rows.append(Asked(4, said.format("E"), "20 days."))
-    assert [(each.first, each.second) for each in find_contradictions(lambda: rows)] == [(1, 4)]
+    assert [(each.first, each.second) for each in contradicting(rows)] == [(1, 4)]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ def test_of_letters_without_end_only_the_first_are_looked_at() -> None:
 def test_answers_that_differ_in_a_letter_are_told_as_they_were_written() -> None:
     rows = [Asked(0, "Which grade am I in?", "You are in grade A since then.")]
     rows.append(Asked(1, "Which grade am I in?", "You are in grade E since then."))
-    [found] = find_contradictions(lambda: rows)
+    [found] = contradicting(rows)
     assert [(each.kind, each.first, each.second) for each in found.differs] == [("name", "A", "E")]
 
 
@@ -202,7 +204,7 @@ def test_memory_grows_with_rows_and_words() -> None:
 def test_planted_contradictions_are_found_and_none_is_dropped() -> None:
     truth = contradicting_truth(400)
     rows = [Asked(n, each.question, each.answer) for n, each in enumerate(truth.records)]
-    found = list(find_contradictions(lambda: rows))
+    found = contradicting(rows)
     pairs = {(each.first, each.second) for each in found}
     planted = {(min(pair), max(pair)) for pair in truth.contradicting}
     assert len(planted & pairs) >= 0.9 * len(planted)
@@ -232,7 +234,7 @@ def _mean_the_same(records: list[Record], one: int, two: int) -> bool:
 )
 def test_what_contradicts(first: str, second: str, kind: str) -> None:
     rows = [Asked(1, "Como funciona isso?", first), Asked(2, "como funciona isso", second)]
-    [found] = find_contradictions(lambda: rows)
+    [found] = contradicting(rows)
     assert (found.first, found.second) == (1, 2)
     assert [each.kind for each in found.differs] == [kind]
 
@@ -248,16 +250,16 @@ def test_what_contradicts(first: str, second: str, kind: str) -> None:
 )
 def test_what_does_not_contradict(first: str, second: str) -> None:
     rows = [Asked(1, "Como funciona isso?", first), Asked(2, "como funciona isso", second)]
-    assert list(find_contradictions(lambda: rows)) == []
+    assert contradicting(rows) == []
 
 
 def test_a_question_is_asked_in_its_context() -> None:
     one = asked(chat("Vendem café?", "Sim.", "Quanto custa?", "R$ 30."))
     two = asked(chat("Vendem queijo?", "Sim.", "Quanto custa?", "R$ 45."))
     rows = [Asked(1, *one), Asked(2, *two)]
-    assert list(find_contradictions(lambda: rows)) == []
+    assert contradicting(rows) == []
     rows = [Asked(1, *one), Asked(2, one[0], "R$ 45.")]
-    assert len(list(find_contradictions(lambda: rows))) == 1
+    assert len(contradicting(rows)) == 1
 
 
 EVALUATION = [
@@ -281,3 +283,8 @@ EVALUATION = [
 def test_what_stands_in_the_evaluation_set_is_found(example: Example, line: int | None) -> None:
     found = Leakage(EVALUATION).holds(example)
     assert (found.line if found else None) == line
+
+
+def test_an_evaluation_set_that_breaks_off_is_named() -> None:
+    with pytest.raises(DataError, match="SOPHIA-D306"):
+        Leakage.of_files([Path("/proc/self/mem")])  # it opens, and can't be read

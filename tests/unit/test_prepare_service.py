@@ -312,8 +312,9 @@ async def test_the_engine_ends_with_who_asked_and_the_next_one_sweeps(
             await asyncio.sleep(0.05)  # the test's own time limit ends this
     assert left_behind(paths) != []
     (data / "many.jsonl").unlink()
-    output = await service.run(context(), PrepareInput())
-    assert os.listdir(paths.datasets / "default") == [output.dataset.hash[:12]]
+    output = await service.run(context(), PrepareInput(name="other"))
+    assert os.listdir(paths.datasets / "other") == [output.dataset.hash[:12]]
+    assert sorted(os.listdir(paths.datasets)) == [".default.lock", ".other.lock", "other"]
 
 
 def _command(process: int) -> bytes:
