@@ -15,9 +15,10 @@ from pydantic import Field
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import Clock, DatasetStore
-from sophia_tui.errors import ConflictError, DataError, NotFoundError, RefusedError, UsageError
+from sophia_tui.errors import ConflictError, DataError, NotFoundError, UsageError
 from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.paths import Paths
+from sophia_tui.services.data_files import as_given, named_file
 from sophia_tui.services.operations import operation
 from sophia_tui.services.standard_input import STANDARD_INPUT, standard_input
 from sophia_tui.services.views import MOST_ROWS
@@ -507,26 +508,14 @@ class BrowseService:
 
     def _file(self, context: Context, text: str) -> Path:
         """From afar only what lies in FINETUNE_DIR, by its name."""
-        folder = self._settings.finetune_folder
-        given = Path(text).expanduser()
-        tries = [folder / given.name] if context.from_afar else [given, folder / given]
-        found = next((each for each in tries if each.is_file()), None)
-        if context.from_afar and (
-            given.name != text or (found and found.resolve().parent != folder.resolve())
-        ):
-            raise RefusedError(
-                "D398",
-                _("Over HTTP a file is named by its name in FINETUNE_DIR."),
-                _("A path would open any file of the server."),
-                _("Send the file to POST /v1/files."),
-            )
+        found = as_given(context, self._settings.finetune_folder, text, "D398")
         if found is None:
             raise NotFoundError(
                 "D396",
                 _("There is no file {path}.").format(path=visible(text)),
                 remedy=_("Correct the path; for a data set version name a part of it, too."),
             )
-        return found.absolute()
+        return found
 
     async def _editable(self, context: Context, text: str) -> _Source:
         source = await self._source(context, text, None)
@@ -548,14 +537,7 @@ class BrowseService:
             return source.path, source.path.with_name(f"{source.path.name}.{moment}.original")
         given = Path(request.to or "").expanduser()
         if context.from_afar:
-            if given.name != request.to:
-                raise RefusedError(
-                    "D398",
-                    _("Over HTTP a file is named by its name in FINETUNE_DIR."),
-                    _("A path would open any file of the server."),
-                    _("Send the file to POST /v1/files."),
-                )
-            given = self._settings.finetune_folder / given
+            given = named_file(self._settings.finetune_folder, request.to or "", "D398")
         target = given.absolute()
         if target.exists() or target.is_symlink():
             raise ConflictError(

@@ -15,10 +15,11 @@ from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.gates import read_bounds
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.passages import Passage
-from sophia_tui.errors import NotFoundError, RefusedError, UsageError
+from sophia_tui.errors import RefusedError, UsageError
 from sophia_tui.files import whole_file, whole_folder, write_problem
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
+from sophia_tui.services.data_files import chosen_files
 from sophia_tui.services.kept_reports import file_states, key_of, sweep
 from sophia_tui.services.operations import operation
 from sophia_tui.services.passed_over import PassedFile, passed_files
@@ -299,7 +300,10 @@ class InspectService:
                 _("There is no section {name}.").format(name=visible(unknown[0])),
                 remedy=_("There are: {names}.").format(names=", ".join(PROBES) or "-"),
             )
-        files, passed = await asyncio.to_thread(self._files, context, request)
+        selection = await asyncio.to_thread(
+            chosen_files, context, self._settings, request.path, request.files, "D505", "D502"
+        )
+        files = selection.files
         asked = Asked(
             files=tuple(str(path) for path in files),
             size=sum(path.stat().st_size for path in files),
@@ -308,40 +312,7 @@ class InspectService:
             seed=request.seed,
             whole=request.whole,
         )
-        return asked, passed
-
-    def _files(
-        self, context: Context, request: InspectedInput
-    ) -> tuple[Sequence[Path], "Sequence[Passed]"]:
-        """Where files are named, nothing counts as passed over."""
-        from sophia_tui.datasets.sources import select
-
-        folder = self._settings.finetune_folder
-        if request.path is None:
-            found = select(folder, request.files, self._settings.history_file)
-            return found.files, () if request.files else found.passed
-        given = Path(request.path).expanduser()
-        if context.from_afar and (given.name != request.path or (folder / given).is_dir()):
-            raise RefusedError(
-                "D505",
-                _("Over HTTP a file is named by its name in FINETUNE_DIR."),
-                _("A path would open any file of the server."),
-                _("Send the file to POST /v1/files."),
-            )
-        if context.from_afar:
-            return select(folder, [request.path], self._settings.history_file).files, ()
-        path = next((each for each in (given, folder / given) if each.exists()), None)
-        if path is None:
-            raise NotFoundError(
-                "D502",
-                _("There is no file or folder {path}.").format(path=visible(request.path)),
-                remedy=_("Correct the path; a name alone is looked for in FINETUNE_DIR, too."),
-            )
-        path = path.absolute()
-        if path.is_dir():
-            found = select(path, request.files, self._settings.history_file)
-            return found.files, () if request.files else found.passed
-        return [path], ()
+        return asked, selection.passed
 
     async def _read(
         self, context: Context, asked: "Asked", identity: dict[str, Any], folder: Path

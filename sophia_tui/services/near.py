@@ -14,15 +14,15 @@ from pydantic import Field
 
 from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.operations import Input, Output
-from sophia_tui.errors import NotFoundError, RefusedError, UnconfirmedError
+from sophia_tui.errors import UnconfirmedError
 from sophia_tui.files import whole_folder, write_problem
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
+from sophia_tui.services.data_files import chosen_files
 from sophia_tui.services.inspection_words import DIFFERENCES
 from sophia_tui.services.kept_reports import file_states, key_of, sweep
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import MOST_ROWS
-from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
     from sophia_tui.settings import Settings
@@ -153,41 +153,16 @@ class NearService:
     async def _found(self, context: Context, request: NearInput, name: str) -> "_Found":
         import asyncio
 
-        files = await asyncio.to_thread(self._files, context, request)
+        selection = await asyncio.to_thread(
+            chosen_files, context, self._settings, request.path, request.files, "D534", "D533"
+        )
+        files = selection.files
         state = _state(name, [str(each) for each in files])
         folder = self._paths.inspections / f"{name}-{key_of(state)}"
         if not (folder / "counts.json").is_file():
             await asyncio.to_thread(_ask, context, files)
             await self._search(context, state, folder)
         return await asyncio.to_thread(_read, folder, request, [each.name for each in files])
-
-    def _files(self, context: Context, request: NearInput) -> Sequence[Path]:
-        from sophia_tui.datasets.sources import select
-
-        folder = self._settings.finetune_folder
-        if request.path is None:
-            return select(folder, request.files, self._settings.history_file).files
-        given = Path(request.path).expanduser()
-        if context.from_afar:
-            if given.name != request.path or (folder / given).is_dir():
-                raise RefusedError(
-                    "D534",
-                    _("Over HTTP a file is named by its name in FINETUNE_DIR."),
-                    _("A path would open any file of the server."),
-                    _("Send the file to POST /v1/files."),
-                )
-            return select(folder, [request.path], self._settings.history_file).files
-        path = next((each for each in (given, folder / given) if each.exists()), None)
-        if path is None:
-            raise NotFoundError(
-                "D533",
-                _("There is no file or folder {path}.").format(path=visible(request.path)),
-                remedy=_("Correct the path; a name alone is looked for in FINETUNE_DIR, too."),
-            )
-        path = path.absolute()
-        if path.is_dir():
-            return select(path, request.files, self._settings.history_file).files
-        return [path]
 
     async def _search(self, context: Context, state: dict[str, Any], folder: Path) -> None:
         """Whole or not at all; known by what the files were before they were read."""
