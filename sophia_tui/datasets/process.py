@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -170,17 +170,16 @@ def _died(code: int) -> DataError:
     )
 
 
-@contextlib.contextmanager
-def locked(target: Path) -> Iterator[int]:
+@contextlib.asynccontextmanager
+async def locked(target: Path) -> AsyncIterator[int]:
     """Hold the right to write below datasets/<name>; yields the lock's descriptor.
 
     What a killed predecessor left half done is swept first, and at the end whatever is half done.
     A folder that is then empty goes too. Raises ConflictError D312 while another process has it.
     """
-
     lock = target.with_name(f".{target.name}.lock")
     with _open_lock(lock) as stream:
-        if not _taken(stream):
+        if not await _taken(stream):
             raise ConflictError(
                 "D312",
                 _("The data set {name} is being prepared already.").format(
@@ -197,7 +196,7 @@ def locked(target: Path) -> Iterator[int]:
                 target.rmdir()
 
 
-def _taken(stream: IO[bytes]) -> bool:
+async def _taken(stream: IO[bytes]) -> bool:
     """Whether the lock is ours now. One that was killed a moment ago may hold it by its workers
     for an instant longer."""
     import fcntl
@@ -211,7 +210,7 @@ def _taken(stream: IO[bytes]) -> bool:
         except BlockingIOError:
             if time.monotonic() >= end:
                 return False
-            time.sleep(0.02)
+            await asyncio.sleep(0.02)
 
 
 def _open_lock(lock: Path) -> IO[bytes]:

@@ -4,8 +4,8 @@ call of the engine, and what is told in the end.
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -213,7 +213,7 @@ class Preparer:
         from sophia_tui.datasets.process import run_engine
 
         target = None if context.dry_run else self._paths.datasets / request.name
-        with _room(target) as (scratch, lock):
+        async with _room(target) as (scratch, lock):
             request = replace(request, target=str(target) if target else None, scratch=str(scratch))
             task = PrepareTask(context.language, request)
             locks = (lock,) if lock is not None else ()
@@ -249,8 +249,8 @@ def _version(context: Context, report: _Report) -> DatasetVersion:
     )
 
 
-@contextmanager
-def _room(target: Path | None) -> Iterator[tuple[Path, int | None]]:
+@asynccontextmanager
+async def _room(target: Path | None) -> AsyncIterator[tuple[Path, int | None]]:
     """A folder for spool files, and the lock on the data set; without a target nothing of ours is
     touched."""
     from sophia_tui.datasets.process import locked, scratch_folder
@@ -259,7 +259,7 @@ def _room(target: Path | None) -> Iterator[tuple[Path, int | None]]:
         with tempfile.TemporaryDirectory(prefix="sophia-prepare-") as folder:
             yield Path(folder), None
         return
-    with locked(target) as lock:
+    async with locked(target) as lock:
         yield scratch_folder(target), lock
 
 

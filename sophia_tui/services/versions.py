@@ -524,7 +524,7 @@ async def delete_version(store: Store, version: DatasetVersion, by: str, at: dat
 
     folder = Path(version.folder)
     aside = temporary_beside(folder)  # a name that is swept when this process is killed
-    with locked(folder.parent) if folder.is_dir() else contextlib.nullcontext():
+    async with locked(folder.parent) if folder.is_dir() else contextlib.nullcontext():
         try:
             if folder.is_dir():
                 folder.rename(aside)
