@@ -22,9 +22,9 @@ from sophia_tui.errors import (
     UsageError,
 )
 from sophia_tui.paths import Paths
-from sophia_tui.services.browse import (
+from sophia_tui.services.browse import BrowseService
+from sophia_tui.services.browse_views import (
     BrowseInput,
-    BrowseService,
     EditInput,
     SaveInput,
     SearchInput,
