@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -170,17 +170,16 @@ def _died(code: int) -> DataError:
     )
 
 
-@contextlib.contextmanager
-def locked(target: Path) -> Iterator[int]:
+@contextlib.asynccontextmanager
+async def locked(target: Path) -> AsyncIterator[int]:
     """Hold the right to write below datasets/<name>; yields the lock's descriptor.
 
     What killed processes left half done is swept first, of other data sets too, and at the end
     whatever is half done. A folder that is then empty goes too. Raises ConflictError D312 while
     another process has it.
     """
-
     with _open_lock(_lock_of(target)) as stream:
-        if not _taken(stream):
+        if not await _taken(stream):
             raise ConflictError(
                 "D312",
                 _("The data set {name} is being prepared already.").format(
@@ -196,7 +195,7 @@ def locked(target: Path) -> Iterator[int]:
             _sweep(target)
 
 
-def _taken(stream: IO[bytes]) -> bool:
+async def _taken(stream: IO[bytes]) -> bool:
     """Whether the lock is ours now. One that was killed a moment ago may hold it by its workers
     for an instant longer."""
     import fcntl
@@ -210,7 +209,7 @@ def _taken(stream: IO[bytes]) -> bool:
         except BlockingIOError:
             if time.monotonic() >= end:
                 return False
-            time.sleep(0.02)
+            await asyncio.sleep(0.02)
 
 
 def _lock_of(target: Path) -> Path:

@@ -156,11 +156,3 @@ def unreadable(path: Path, problem: OSError) -> DataError:
         problem.strerror or type(problem).__name__,
         _("Check its owner and mode, or name the files to use."),
     )
-
-
-def size_of(path: Path) -> int:
-    """Its bytes. Raises DataError D306."""
-    try:
-        return path.stat().st_size
-    except OSError as problem:
-        raise unreadable(path, problem) from problem

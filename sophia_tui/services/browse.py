@@ -8,19 +8,32 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any
 
 from sophia_tui.domain.context import Context, Face, Role
-from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import Clock, DatasetStore
-from sophia_tui.errors import ConflictError, DataError, NotFoundError, RefusedError, UsageError
+from sophia_tui.errors import ConflictError, DataError, NotFoundError, UsageError
 from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.paths import Paths
+from sophia_tui.services.browse_views import (
+    BrowseInput,
+    BrowseOutput,
+    EditInput,
+    EditOutput,
+    EditsView,
+    IssueView,
+    RecordView,
+    SaveInput,
+    SaveOutput,
+    SearchHit,
+    SearchInput,
+    SearchOutput,
+    UndoInput,
+    UndoOutput,
+)
+from sophia_tui.services.data_files import as_given, named_file
 from sophia_tui.services.operations import operation
 from sophia_tui.services.standard_input import STANDARD_INPUT, standard_input
-from sophia_tui.services.views import MOST_ROWS
 from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
@@ -28,252 +41,6 @@ if TYPE_CHECKING:
     from sophia_tui.datasets.index import Index, Place
     from sophia_tui.datasets.overlay import Edit, Overlay
     from sophia_tui.settings import Settings
-
-_MOST_LINES = 100_000_000_000
-_MOST_BYTES = 1 << 62
-
-
-class FileInput(Input):
-    file: str = Field(
-        description=N_(
-            "The file: a path, or the name of one in FINETUNE_DIR (over HTTP only that)."
-        )
-    )
-
-
-class LinesInput(Input):
-    file: str = Field(
-        description=N_(
-            "The file: a path, or the name of one in FINETUNE_DIR (over HTTP only that); with a "
-            "part, a data set version."
-        )
-    )
-    part: Literal["train", "valid", "test", "rejected"] | None = Field(
-        default=None, description=N_("This part of the data set version that FILE names.")
-    )
-
-
-class BrowseInput(LinesInput):
-    line: int = Field(default=1, ge=1, le=_MOST_LINES, description=N_("The first line to show."))
-    count: int = Field(default=50, ge=1, le=500, description=N_("How many at most."))
-    at: int | None = Field(
-        default=None,
-        ge=0,
-        le=_MOST_BYTES,
-        description=N_("Go on at this byte, where an earlier page ended (next_at)."),
-    )
-    exact: bool = Field(
-        default=False,
-        description=N_(
-            "Read as far as it takes to be exact: an index of the file's lines is built and kept, "
-            "a compressed file is read from its beginning. Else a distant line is estimated."
-        ),
-    )
-    issue: Literal["next", "previous"] | None = Field(
-        default=None,
-        description=N_("From the line on, go to the next or previous one that can't be used."),
-    )
-    code: str | None = Field(
-        default=None, max_length=60, description=N_("Only issues with this code.")
-    )
-    chars: int = Field(
-        default=2000,
-        ge=0,
-        le=40_000_000,
-        description=N_("Characters of each record at most; 0: all."),
-    )
-
-
-class IssueView(Output):
-    code: str = Field(title=N_("Code"))
-    reason: str = Field(title=N_("Reason"))
-
-    def __str__(self) -> str:
-        return self.code
-
-
-class RecordView(Output):
-    """One line as it stands, edits put in. `chars` is the whole text's length; `version` is to be
-    sent along with an edit, so that nobody else's is written over."""
-
-    table_columns: ClassVar[tuple[str, ...]] = ("line", "codes", "question", "answer")
-    as_is: ClassVar[frozenset[str]] = frozenset({"line", "at"})
-
-    line: int = Field(title=N_("Line"))
-    at: int = Field(title=N_("Byte"))
-    codes: list[str] = Field(title=N_("Issues"))
-    issues: list[IssueView] = Field(title=N_("Reasons"))
-    usable: bool = Field(title=N_("Usable"))
-    edited: bool = Field(title=N_("Edited"))
-    edited_by: str | None = Field(default=None, title=N_("Edited by"))
-    edited_at: datetime | None = Field(default=None, title=N_("Edited at"))
-    question: str = Field(title=N_("Question"))
-    answer: str = Field(title=N_("Answer"))
-    text: str = Field(title=N_("Record"))
-    chars: int = Field(title=N_("Characters"))
-
-
-class EditsView(Output):
-    """What stands beside the file. `stale`: the file changed since."""
-
-    version: int = Field(title=N_("Version"))
-    records: int = Field(title=N_("Edited records"))
-    can_undo: int = Field(title=N_("To undo"))
-    can_redo: int = Field(title=N_("To redo"))
-    stale: bool = Field(title=N_("File changed since"))
-
-
-class BrowseOutput(Output):
-    """A page of a file. `lines` is known once an index stands or the end was seen; until then
-    `lines_about` says how many there may be. `exact` False: the line numbers are estimates.
-    `inspection_outdated`: the kept inspections of the file are all of an earlier state of it."""
-
-    as_is: ClassVar[frozenset[str]] = frozenset({"next_line", "next_at"})
-
-    file: str = Field(title=N_("File"))
-    compression: str | None = Field(default=None, title=N_("Compressed"))
-    bytes: int = Field(title=N_("Bytes"))
-    lines: int | None = Field(default=None, title=N_("Lines"))
-    lines_about: int | None = Field(default=None, title=N_("Lines, about"))
-    exact: bool = Field(title=N_("Exact"))
-    found: bool = Field(default=True, title=N_("Found"))
-    next_line: int | None = Field(default=None, title=N_("Next line"))
-    next_at: int | None = Field(default=None, title=N_("Next byte"))
-    edits: EditsView | None = Field(default=None, title=N_("Edits"))
-    inspection_outdated: bool = Field(default=False, title=N_("Inspected in an earlier state"))
-    items: list[RecordView] = Field(title=N_("Records"))
-
-    def remarks(self) -> list[str]:
-        found = []
-        if not self.exact:
-            found.append(
-                _("The line numbers are estimates; --exact reads the file once and keeps an index.")
-            )
-        if not self.found:
-            found.append(_("There is no such issue from there on."))
-        if self.compression:
-            found.append(_("It is no plain file: it is read from its beginning, without jumps."))
-        if self.edits and self.edits.stale:
-            found.append(_("The file changed since records of it were edited; no edit is shown."))
-        if self.inspection_outdated:
-            found.append(
-                _(
-                    "The file changed since it was inspected: what only an inspection knows is not "
-                    "shown. `sophia prepare inspect` reads it again."
-                )
-            )
-        return found
-
-
-class SearchInput(LinesInput):
-    text: str = Field(
-        min_length=1,
-        max_length=1000,
-        description=N_("What to look for, however it is written in JSON."),
-    )
-    regex: bool = Field(
-        default=False, description=N_("It is a regular expression (RE2), not plain text.")
-    )
-    match_case: bool = Field(
-        default=False, description=N_("Capital and small letters are different.")
-    )
-    line: int = Field(default=1, ge=1, le=_MOST_LINES, description=N_("Begin with this line."))
-    limit: int = Field(default=100, ge=1, le=500, description=N_("How many at most."))
-
-
-class SearchHit(Output):
-    """A line that holds it: the first place in it, with what stands around."""
-
-    as_is: ClassVar[frozenset[str]] = frozenset({"line"})
-
-    line: int = Field(title=N_("Line"))
-    before: str = Field(title=N_("Before"))
-    found: str = Field(title=N_("Found"))
-    after: str = Field(title=N_("After"))
-
-
-class SearchOutput(Output):
-    """`next_line` is where to go on, where there are more."""
-
-    as_is: ClassVar[frozenset[str]] = frozenset({"next_line"})
-
-    file: str = Field(title=N_("File"))
-    more: bool = Field(title=N_("More"))
-    next_line: int | None = Field(default=None, title=N_("Next line"))
-    items: list[SearchHit] = Field(title=N_("Lines"))
-
-
-class EditInput(FileInput):
-    private: ClassVar[frozenset[str]] = frozenset({"record"})
-    piped: ClassVar[frozenset[str]] = frozenset({"record"})
-
-    line: int = Field(ge=1, le=_MOST_LINES, description=N_("The record's line."))
-    record: str = Field(
-        min_length=1,
-        description=N_(
-            "The record as it is to be: one JSON object. At the command line it is read from "
-            "standard input where it is left out, or -."
-        ),
-    )
-    seen_version: int | None = Field(
-        default=None,
-        ge=0,
-        le=MOST_ROWS,
-        description=N_("The version of the edits that you saw; a later edit of the line refuses."),
-    )
-
-
-class EditOutput(Output):
-    as_is: ClassVar[frozenset[str]] = frozenset({"line"})
-
-    file: str = Field(title=N_("File"))
-    line: int = Field(title=N_("Line"))
-    before: str = Field(title=N_("Before"))
-    after: str = Field(title=N_("After"))
-    usable: bool = Field(title=N_("Usable"))
-    issues: list[IssueView] = Field(title=N_("Issues"))
-    edits: EditsView = Field(title=N_("Edits"))
-
-
-class UndoInput(FileInput):
-    redo: bool = Field(default=False, description=N_("Do again what was undone last."))
-    all: bool = Field(default=False, description=N_("Drop every edit of the file."))
-    seen_version: int | None = Field(
-        default=None,
-        ge=0,
-        le=MOST_ROWS,
-        description=N_("The version of the edits that you saw; anything done since refuses."),
-    )
-
-
-class UndoOutput(Output):
-    """`what` is undone, redone, dropped or nothing."""
-
-    as_is: ClassVar[frozenset[str]] = frozenset({"line"})
-
-    file: str = Field(title=N_("File"))
-    what: str = Field(title=N_("What happened"))
-    line: int | None = Field(default=None, title=N_("Line"))
-    edits: EditsView = Field(title=N_("Edits"))
-
-
-class SaveInput(FileInput):
-    to: str | None = Field(
-        default=None, description=N_("Write a new file of this name; the original stays.")
-    )
-    replace: bool = Field(
-        default=False,
-        description=N_("Put the edited file in the original's place; a copy of that is kept."),
-    )
-
-
-class SaveOutput(Output):
-    """`kept` is where the original is kept, where it was replaced."""
-
-    file: str = Field(title=N_("File"))
-    saved_as: str = Field(title=N_("Saved as"))
-    records: int = Field(title=N_("Edited records"))
-    kept: str | None = Field(default=None, title=N_("Original"))
 
 
 @dataclass(frozen=True)
@@ -507,26 +274,14 @@ class BrowseService:
 
     def _file(self, context: Context, text: str) -> Path:
         """From afar only what lies in FINETUNE_DIR, by its name."""
-        folder = self._settings.finetune_folder
-        given = Path(text).expanduser()
-        tries = [folder / given.name] if context.from_afar else [given, folder / given]
-        found = next((each for each in tries if each.is_file()), None)
-        if context.from_afar and (
-            given.name != text or (found and found.resolve().parent != folder.resolve())
-        ):
-            raise RefusedError(
-                "D398",
-                _("Over HTTP a file is named by its name in FINETUNE_DIR."),
-                _("A path would open any file of the server."),
-                _("Send the file to POST /v1/files."),
-            )
+        found = as_given(context, self._settings.finetune_folder, text, "D398")
         if found is None:
             raise NotFoundError(
                 "D396",
                 _("There is no file {path}.").format(path=visible(text)),
                 remedy=_("Correct the path; for a data set version name a part of it, too."),
             )
-        return found.absolute()
+        return found
 
     async def _editable(self, context: Context, text: str) -> _Source:
         source = await self._source(context, text, None)
@@ -548,14 +303,7 @@ class BrowseService:
             return source.path, source.path.with_name(f"{source.path.name}.{moment}.original")
         given = Path(request.to or "").expanduser()
         if context.from_afar:
-            if given.name != request.to:
-                raise RefusedError(
-                    "D398",
-                    _("Over HTTP a file is named by its name in FINETUNE_DIR."),
-                    _("A path would open any file of the server."),
-                    _("Send the file to POST /v1/files."),
-                )
-            given = self._settings.finetune_folder / given
+            given = named_file(self._settings.finetune_folder, request.to or "", "D398")
         target = given.absolute()
         if target.exists() or target.is_symlink():
             raise ConflictError(

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.operations import Input, Output
-from sophia_tui.errors import ConflictError, NotFoundError, RefusedError, UsageError
+from sophia_tui.errors import ConflictError, RefusedError, UsageError
 from sophia_tui.i18n import N_, _
+from sophia_tui.services.data_files import chosen_files
 from sophia_tui.services.operations import operation
 from sophia_tui.services.standard_input import STANDARD_INPUT, standard_input
 from sophia_tui.textsafe import visible
@@ -162,28 +163,7 @@ class ConvertService:
             async with standard_input(context) as path:
                 yield [path]
             return
-        yield await asyncio.to_thread(self._files, context, source)
-
-    def _files(self, context: Context, source: str) -> Sequence[Path]:
-        from sophia_tui.datasets.sources import select
-
-        folder, history = self._settings.finetune_folder, self._settings.history_file
-        given = Path(source).expanduser()
-        if context.from_afar:
-            if given.name != source or (folder / given).is_dir():
-                raise RefusedError(
-                    "D517",
-                    _("Over HTTP a file is named by its name in FINETUNE_DIR."),
-                    _("A path would open any file of the server."),
-                    _("Send the file to POST /v1/files."),
-                )
-            return select(folder, [source], history).files
-        path = next((each for each in (given, folder / given) if each.exists()), None)
-        if path is None:
-            raise NotFoundError(
-                "D513",
-                _("There is no file or folder {path}.").format(path=visible(source)),
-                remedy=_("Correct the path; a name alone is looked for in FINETUNE_DIR, too."),
-            )
-        path = path.absolute()
-        return select(path, (), history).files if path.is_dir() else [path]
+        selection = await asyncio.to_thread(
+            chosen_files, context, self._settings, source, (), "D517", "D513"
+        )
+        yield selection.files

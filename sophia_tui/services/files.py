@@ -18,10 +18,11 @@ from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.operations import Danger, Input, Output
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.domain.uploads import FINE_TUNE, UploadedFile
-from sophia_tui.errors import NotFoundError, RefusedError, TooLargeError, UsageError
+from sophia_tui.errors import NotFoundError, TooLargeError, UsageError
 from sophia_tui.files import usable_folder, whole_file
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
+from sophia_tui.services.data_files import as_given
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import MOST_ROWS
 from sophia_tui.textsafe import visible
@@ -212,10 +213,7 @@ class FilesService:
 
     def _source(self, context: Context, text: str) -> Path:
         """The file to take. From afar only what lies in FINETUNE_DIR, by its name."""
-        folder = self._settings.finetune_folder
-        given = Path(text).expanduser()
-        tries = [folder / given.name] if context.from_afar else [given, folder / given]
-        found = next((each for each in tries if each.is_file()), None)
+        found = as_given(context, self._settings.finetune_folder, text, "D398")
         if found is None:
             raise NotFoundError(
                 "D396",
@@ -224,13 +222,6 @@ class FilesService:
                 if context.from_afar
                 else "",
                 _("Correct the path, or send the file to POST /v1/files."),
-            )
-        if context.from_afar and (given.name != text or found.resolve().parent != folder.resolve()):
-            raise RefusedError(
-                "D398",
-                _("Over HTTP a file is named by its name in FINETUNE_DIR."),
-                _("A path would open any file of the server."),
-                _("Send the file to POST /v1/files."),
             )
         return found
 

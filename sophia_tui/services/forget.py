@@ -461,7 +461,7 @@ class ForgetService:
             return held
         target = self._paths.datasets / version.name
         now = self._clock.now()
-        with locked(target) as lock:
+        async with locked(target) as lock:
             made = await run_engine(
                 RemoveTask(
                     context.language,

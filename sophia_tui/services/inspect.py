@@ -15,10 +15,12 @@ from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.gates import read_bounds
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.passages import Passage
-from sophia_tui.errors import NotFoundError, RefusedError, UsageError
+from sophia_tui.errors import RefusedError, UsageError
 from sophia_tui.files import whole_file, whole_folder, write_problem
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
+from sophia_tui.services.data_files import chosen_files
+from sophia_tui.services.kept_reports import file_states, key_of, sweep
 from sophia_tui.services.operations import operation
 from sophia_tui.services.passed_over import PassedFile, passed_files
 from sophia_tui.services.standard_input import STANDARD_INPUT, standard_input
@@ -242,10 +244,11 @@ class InspectService:
                 _("Ask prepare.issues for the lines, page by page."),
             )
         asked, passed = await self._asked(context, request)
-        folder = self._reports / _name(asked)
+        identity = _identity(asked)
+        folder = self._reports / key_of(identity)
         kept = not request.again and (folder / "report.json").is_file()
         if not kept:
-            await self._read(context, asked, folder)
+            await self._read(context, asked, identity, folder)
         report = json.loads(await asyncio.to_thread((folder / "report.json").read_bytes))
         if request.issues:
             await asyncio.to_thread(_write_issues, folder, report, Path(request.issues))
@@ -267,9 +270,10 @@ class InspectService:
         import asyncio
 
         asked, _passed = await self._asked(context, request)
-        folder = self._reports / _name(asked)
+        identity = _identity(asked)
+        folder = self._reports / key_of(identity)
         if not (folder / "report.json").is_file():
-            await self._read(context, asked, folder)
+            await self._read(context, asked, identity, folder)
         return await asyncio.to_thread(_page, folder, request)
 
     @property
@@ -296,7 +300,10 @@ class InspectService:
                 _("There is no section {name}.").format(name=visible(unknown[0])),
                 remedy=_("There are: {names}.").format(names=", ".join(PROBES) or "-"),
             )
-        files, passed = await asyncio.to_thread(self._files, context, request)
+        selection = await asyncio.to_thread(
+            chosen_files, context, self._settings, request.path, request.files, "D505", "D502"
+        )
+        files = selection.files
         asked = Asked(
             files=tuple(str(path) for path in files),
             size=sum(path.stat().st_size for path in files),
@@ -305,72 +312,34 @@ class InspectService:
             seed=request.seed,
             whole=request.whole,
         )
-        return asked, passed
+        return asked, selection.passed
 
-    def _files(
-        self, context: Context, request: InspectedInput
-    ) -> tuple[Sequence[Path], "Sequence[Passed]"]:
-        """Where files are named, nothing counts as passed over."""
-        from sophia_tui.datasets.sources import select
-
-        folder = self._settings.finetune_folder
-        if request.path is None:
-            found = select(folder, request.files, self._settings.history_file)
-            return found.files, () if request.files else found.passed
-        given = Path(request.path).expanduser()
-        if context.from_afar and (given.name != request.path or (folder / given).is_dir()):
-            raise RefusedError(
-                "D505",
-                _("Over HTTP a file is named by its name in FINETUNE_DIR."),
-                _("A path would open any file of the server."),
-                _("Send the file to POST /v1/files."),
-            )
-        if context.from_afar:
-            return select(folder, [request.path], self._settings.history_file).files, ()
-        path = next((each for each in (given, folder / given) if each.exists()), None)
-        if path is None:
-            raise NotFoundError(
-                "D502",
-                _("There is no file or folder {path}.").format(path=visible(request.path)),
-                remedy=_("Correct the path; a name alone is looked for in FINETUNE_DIR, too."),
-            )
-        path = path.absolute()
-        if path.is_dir():
-            found = select(path, request.files, self._settings.history_file)
-            return found.files, () if request.files else found.passed
-        return [path], ()
-
-    async def _read(self, context: Context, asked: "Asked", folder: Path) -> None:
-        """Whole or not at all: what a cancelled inspection left is removed."""
+    async def _read(
+        self, context: Context, asked: "Asked", identity: dict[str, Any], folder: Path
+    ) -> None:
+        """Whole or not at all: what a cancelled inspection left is removed. The report is known by
+        what the files were before they were read."""
         import asyncio
 
         from sophia_tui.datasets.inspection import InspectTask
         from sophia_tui.datasets.process import run_engine
 
-        await asyncio.to_thread(self._sweep, asked)
+        await asyncio.to_thread(sweep, self._reports, "[!.]*/asked.json", _holds)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         try:
-            self._reports.mkdir(parents=True, exist_ok=True, mode=0o700)
             with whole_folder(folder) as made:
                 task = InspectTask(context.language, asked, str(made))
                 report = await run_engine(task, context)
-                (made / "asked.json").write_bytes(json.dumps(_identity(asked)).encode())
+                (made / "asked.json").write_bytes(json.dumps(identity).encode())
                 (made / "report.json").write_bytes(json.dumps(report).encode())
         except OSError as problem:
             raise write_problem(folder, problem) from problem
-
-    def _sweep(self, asked: "Asked") -> None:
-        """Remove reports of files that are gone or have changed since."""
-        for each in self._reports.glob("[!.]*/asked.json"):
-            kept = json.loads(each.read_bytes())
-            if kept["format"] != _FORMAT or kept["files"] != _states(kept["files"]):
-                shutil.rmtree(each.parent, ignore_errors=True)
-        shutil.rmtree(self._reports / _name(asked), ignore_errors=True)
 
 
 def _identity(asked: "Asked") -> dict[str, Any]:
     return {
         "format": _FORMAT,
-        "files": _states([[path] for path in asked.files]),
+        "files": file_states(asked.files),
         "sections": asked.sections,
         "model": asked.model,
         "seed": asked.seed,
@@ -378,23 +347,10 @@ def _identity(asked: "Asked") -> dict[str, Any]:
     }
 
 
-def _states(files: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    """Path, size and time of change of each file; a file that is gone has the path alone."""
-    found: list[list[Any]] = []
-    for path, *_known in files:
-        try:
-            state = Path(path).stat()
-        except OSError:
-            found.append([path])
-            continue
-        found.append([path, state.st_size, state.st_mtime_ns])
-    return found
-
-
-def _name(asked: "Asked") -> str:
-    import hashlib
-
-    return hashlib.sha256(json.dumps(_identity(asked)).encode()).hexdigest()[:16]
+def _holds(identity: dict[str, Any]) -> bool:
+    """Whether its files are as they were."""
+    states = identity["files"]
+    return identity["format"] == _FORMAT and states == file_states(path for path, *_known in states)
 
 
 def _output(report: dict[str, Any], name: str, kept: bool, advised: int) -> InspectOutput:

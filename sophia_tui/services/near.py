@@ -5,7 +5,6 @@ they were.
 """
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,15 @@ from pydantic import Field
 
 from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.operations import Input, Output
-from sophia_tui.errors import NotFoundError, RefusedError, UnconfirmedError
+from sophia_tui.errors import UnconfirmedError
 from sophia_tui.files import whole_folder, write_problem
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
+from sophia_tui.services.data_files import chosen_files
 from sophia_tui.services.inspection_words import DIFFERENCES
+from sophia_tui.services.kept_reports import file_states, key_of, sweep
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import MOST_ROWS
-from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
     from sophia_tui.settings import Settings
@@ -153,67 +153,34 @@ class NearService:
     async def _found(self, context: Context, request: NearInput, name: str) -> "_Found":
         import asyncio
 
-        files = await asyncio.to_thread(self._files, context, request)
-        folder = self._paths.inspections / f"{name}-{_key(name, files)}"
+        selection = await asyncio.to_thread(
+            chosen_files, context, self._settings, request.path, request.files, "D534", "D533"
+        )
+        files = selection.files
+        state = _state(name, [str(each) for each in files])
+        folder = self._paths.inspections / f"{name}-{key_of(state)}"
         if not (folder / "counts.json").is_file():
             await asyncio.to_thread(_ask, context, files)
-            await self._search(context, name, files, folder)
+            await self._search(context, state, folder)
         return await asyncio.to_thread(_read, folder, request, [each.name for each in files])
 
-    def _files(self, context: Context, request: NearInput) -> Sequence[Path]:
-        from sophia_tui.datasets.sources import select
-
-        folder = self._settings.finetune_folder
-        if request.path is None:
-            return select(folder, request.files, self._settings.history_file).files
-        given = Path(request.path).expanduser()
-        if context.from_afar:
-            if given.name != request.path or (folder / given).is_dir():
-                raise RefusedError(
-                    "D534",
-                    _("Over HTTP a file is named by its name in FINETUNE_DIR."),
-                    _("A path would open any file of the server."),
-                    _("Send the file to POST /v1/files."),
-                )
-            return select(folder, [request.path], self._settings.history_file).files
-        path = next((each for each in (given, folder / given) if each.exists()), None)
-        if path is None:
-            raise NotFoundError(
-                "D533",
-                _("There is no file or folder {path}.").format(path=visible(request.path)),
-                remedy=_("Correct the path; a name alone is looked for in FINETUNE_DIR, too."),
-            )
-        path = path.absolute()
-        if path.is_dir():
-            return select(path, request.files, self._settings.history_file).files
-        return [path]
-
-    async def _search(
-        self, context: Context, name: str, files: Sequence[Path], folder: Path
-    ) -> None:
-        """Whole or not at all."""
+    async def _search(self, context: Context, state: dict[str, Any], folder: Path) -> None:
+        """Whole or not at all; known by what the files were before they were read."""
         import asyncio
 
         from sophia_tui.datasets.near_files import NearTask
         from sophia_tui.datasets.process import run_engine
 
-        await asyncio.to_thread(self._sweep, name)
+        name, files = state["name"], [path for path, *_known in state["files"]]
+        await asyncio.to_thread(sweep, self._paths.inspections, f"{name}-*/near.json", _holds)
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with whole_folder(folder) as made:
-                task = NearTask(context.language, name, [str(each) for each in files], str(made))
+                task = NearTask(context.language, name, files, str(made))
                 counts = await run_engine(task, context)
-                (made / "near.json").write_bytes(json.dumps(_state(name, files)).encode())
+                (made / "near.json").write_bytes(json.dumps(state).encode())
                 (made / "counts.json").write_bytes(json.dumps(counts).encode())
         except OSError as problem:
             raise write_problem(folder, problem) from problem
-
-    def _sweep(self, name: str) -> None:
-        """Remove what was found in files that are gone or have changed since."""
-        for each in self._paths.inspections.glob(f"{name}-*/near.json"):
-            kept = json.loads(each.read_bytes())
-            if kept != _state(name, [Path(path) for path, *_known in kept["files"]]):
-                shutil.rmtree(each.parent, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -223,26 +190,16 @@ class _Found:
     names: list[str]
 
 
-def _state(name: str, files: Sequence[Path]) -> dict[str, Any]:
+def _state(name: str, files: Sequence[str]) -> dict[str, Any]:
     """What a search depends on."""
     from sophia_tui.datasets import contradictions, near, near_slips, wording
 
     versions = [near.VERSION, near_slips.VERSION, wording.VERSION, contradictions.VERSION]
-    states: list[list[Any]] = []
-    for path in files:
-        try:
-            state = path.stat()
-        except OSError:
-            states.append([str(path)])
-            continue
-        states.append([str(path), state.st_size, state.st_mtime_ns])
-    return {"format": _FORMAT, "name": name, "versions": versions, "files": states}
+    return {"format": _FORMAT, "name": name, "versions": versions, "files": file_states(files)}
 
 
-def _key(name: str, files: Sequence[Path]) -> str:
-    import hashlib
-
-    return hashlib.sha256(json.dumps(_state(name, files)).encode()).hexdigest()[:16]
+def _holds(state: dict[str, Any]) -> bool:
+    return state == _state(state["name"], [path for path, *_known in state["files"]])
 
 
 def _ask(context: Context, files: Sequence[Path]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from sophia_tui.domain.context import Context, Face
+from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.models import AuditEntry
 from sophia_tui.domain.operations import Danger, Handler, Operation, Output
 from sophia_tui.domain.protocols import Clock
@@ -142,13 +142,13 @@ class Dispatcher:
             refused = isinstance(error, RefusedError)
             # a question to the person: what comes of the answer is audited
             asked = isinstance(error, UnconfirmedError)
-            if (chosen.writes or refused) and not asked:
+            if (_changes(chosen, context) or refused) and not asked:
                 outcome = "refused" if refused else "failed"
                 await self._audit(chosen, checked, context, outcome, started, error)
             if error is problem or not isinstance(problem, Exception):
                 raise
             raise error from problem
-        if chosen.writes:
+        if _changes(chosen, context):
             outcome = "dry_run" if context.dry_run else "done"
             if isinstance(result, Output) and result.exit_code():  # it says so itself
                 outcome = "failed"
@@ -172,17 +172,23 @@ class Dispatcher:
 
     def _permit(self, chosen: Operation, context: Context) -> None:
         name = _spoken(chosen, context.face)
-        if not context.role.allows(chosen.role):
+        needed = chosen.role
+        if context.detach and Role.OPERATOR.allows(needed):
+            needed = Role.OPERATOR  # who may not cancel a job queues none
+        if not context.role.allows(needed):
             raise RefusedError(
                 "R403",
                 _("{name} is not allowed for you.").format(name=name),
                 _("It needs the role {needed}; yours is {role}.").format(
-                    needed=chosen.role.value, role=context.role.value
+                    needed=needed.value, role=context.role.value
                 ),
                 _role_remedy(context.face),
             )
-        changes = chosen.writes or context.detach  # the job is a change, whatever it does
-        if changes and context.readonly and not (chosen.dry_run and context.dry_run):
+        if (
+            _changes(chosen, context)
+            and context.readonly
+            and not (chosen.dry_run and context.dry_run)
+        ):
             raise RefusedError(
                 "R405",
                 _("{name} is not allowed in read-only mode.").format(name=name),
@@ -247,6 +253,11 @@ class Dispatcher:
                 return  # what keeps the audit from being written is what the person is told
             logged_error(problem, "audit")
             _log.error("not audited: %s by %s: %s", entry.operation, entry.actor, entry.outcome)
+
+
+def _changes(chosen: Operation, context: Context) -> bool:
+    """In the background it does: the job is a change, whatever it does."""
+    return chosen.writes or context.detach
 
 
 def _role_remedy(face: Face) -> str:

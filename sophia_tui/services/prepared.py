@@ -4,8 +4,8 @@ call of the engine, and what is told in the end.
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,9 +17,10 @@ from sophia_tui.domain.context import Context
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import DatasetStore
-from sophia_tui.errors import NotFoundError, RefusedError
+from sophia_tui.errors import RefusedError
 from sophia_tui.i18n import N_, _, ngettext
 from sophia_tui.paths import Paths
+from sophia_tui.services.data_files import existing, named_file
 from sophia_tui.services.passed_over import not_read
 from sophia_tui.services.views import DatasetView
 from sophia_tui.textsafe import visible
@@ -160,23 +161,6 @@ class PrepareOutput(Output):
     written: bool = Field(title=N_("Written"))
 
 
-def named_file(folder: Path, name: str) -> Path:
-    """The file that somebody from afar names, who may name nothing but what lies in `folder`.
-
-    Raises RefusedError D505.
-    """
-    path = folder / name
-    whole = "\0" not in name and Path(name).name == name
-    if not whole or path.is_dir() or path.resolve().parent != folder.resolve():
-        raise RefusedError(
-            "D505",
-            _("Over HTTP a file is named by its name in FINETUNE_DIR."),
-            _("A path would open any file of the server."),
-            _("Send the file to POST /v1/files."),
-        )
-    return path
-
-
 @dataclass(frozen=True)
 class _Report:
     manifest: dict[str, Any]
@@ -209,18 +193,9 @@ class Preparer:
         that lies there. Raises NotFoundError D550, RefusedError D505."""
         if not chosen or context.from_afar:
             return self.folder(context, chosen)
-        tries = (
-            self.folder(context, chosen),
-            self._settings.finetune_folder / Path(chosen).expanduser(),
-        )
-        found = next((each for each in tries if each.exists()), None)
-        if found is None:
-            raise NotFoundError(
-                "D550",
-                _("There is no file or folder {path}.").format(path=visible(chosen)),
-                remedy=_("Correct the path; a name alone is looked for in FINETUNE_DIR, too."),
-            )
-        return found.absolute()
+        given = Path(chosen).expanduser()
+        places = (given, self.folder(context, chosen), self._settings.finetune_folder / given)
+        return existing(chosen, places, "D550")
 
     @property
     def pseudonym_key(self) -> str:
@@ -238,7 +213,7 @@ class Preparer:
         from sophia_tui.datasets.process import run_engine
 
         target = None if context.dry_run else self._paths.datasets / request.name
-        with _room(target) as (scratch, lock):
+        async with _room(target) as (scratch, lock):
             request = replace(request, target=str(target) if target else None, scratch=str(scratch))
             task = PrepareTask(context.language, request)
             locks = (lock,) if lock is not None else ()
@@ -274,8 +249,8 @@ def _version(context: Context, report: _Report) -> DatasetVersion:
     )
 
 
-@contextmanager
-def _room(target: Path | None) -> Iterator[tuple[Path, int | None]]:
+@asynccontextmanager
+async def _room(target: Path | None) -> AsyncIterator[tuple[Path, int | None]]:
     """A folder for spool files, and the lock on the data set; without a target nothing of ours is
     touched."""
     from sophia_tui.datasets.process import locked, scratch_folder
@@ -284,7 +259,7 @@ def _room(target: Path | None) -> Iterator[tuple[Path, int | None]]:
         with tempfile.TemporaryDirectory(prefix="sophia-prepare-") as folder:
             yield Path(folder), None
         return
-    with locked(target) as lock:
+    async with locked(target) as lock:
         yield scratch_folder(target), lock
 
 
@@ -345,7 +320,6 @@ def _unread(manifest: dict[str, Any]) -> list[str]:
 
 
 def _file_warnings(sources: list[dict[str, Any]]) -> list[str]:
-    from sophia_tui.textsafe import visible
 
     texts = {
         "certain": _(

@@ -21,7 +21,7 @@ from sophia_tui.services.job_states import has_ended
 _PAGE = 500
 _MOST_DAYS = 36_500
 #: What writers leave when they are killed, before a file or folder has its name.
-_LEFTOVERS = (".unfinished-*", ".pruned-*", "*.part", ".*.part")
+_LEFTOVERS = (".unfinished-*", ".pruned-*", "*.part", ".*.part", ".*.tmp")
 _LEFTOVER_DAYS = 1
 
 
@@ -55,7 +55,13 @@ class PruneRequest(Input):
         ),
     )
     log_days: int = Field(
-        default=30, ge=0, le=_MOST_DAYS, description=N_("Old logs go after so many days.")
+        default=30,
+        ge=0,
+        le=_MOST_DAYS,
+        description=N_(
+            "Old logs go after so many days; so do inspections and indexes, which can be made "
+            "again."
+        ),
     )
 
 
@@ -109,7 +115,9 @@ def named(
             continue
         yield from _of_run(request, job, run, _days(job.finished_at, now))
     yield from _leftovers(paths, now)
-    yield from _logs(paths, now, request.log_days)
+    yield from _old(_("log"), paths.logs, "*.log.*", now, request.log_days)
+    yield from _old(_("inspection"), paths.inspections, "[!.]*", now, request.log_days)
+    yield from _old(_("index"), paths.indexes, "[!.]*", now, request.log_days)
 
 
 def _of_run(request: PruneRequest, job: Job, run: Path, days: float) -> Iterator[Find]:
@@ -137,7 +145,8 @@ def _of_run(request: PruneRequest, job: Job, run: Path, days: float) -> Iterator
 def _leftovers(paths: Paths, now: datetime) -> Iterator[Find]:
     """Of writers that were killed; never of a run that goes on, which tidies up itself."""
     before = (now - timedelta(days=_LEFTOVER_DAYS)).timestamp()
-    for folder in (paths.runs, paths.datasets, paths.reports, paths.data):
+    written = (paths.runs, paths.datasets, paths.reports, paths.data, paths.exports, paths.edits)
+    for folder in (*written, paths.previews, paths.inspections, paths.indexes):
         places = [folder, *(folder.glob("*/") if folder == paths.datasets else ())]
         for place in places:
             for path in sorted(place.iterdir()) if place.is_dir() else ():
@@ -146,12 +155,12 @@ def _leftovers(paths: Paths, now: datetime) -> Iterator[Find]:
                     yield Find(_("leftover"), path.name, path, _("half-written, a day old"))
 
 
-def _logs(paths: Paths, now: datetime, days: int) -> Iterator[Find]:
+def _old(what: str, folder: Path, pattern: str, now: datetime, days: int) -> Iterator[Find]:
     before = (now - timedelta(days=days)).timestamp()
     why = _("not written for {days} days").format(days=days)
-    for path in sorted(paths.logs.glob("*.log.*")) if paths.logs.is_dir() else ():
+    for path in sorted(folder.glob(pattern)) if folder.is_dir() else ():
         if newest_change(path) < before:
-            yield Find(_("log"), path.name, path, why)
+            yield Find(what, path.name, path, why)
 
 
 def _days(at: datetime | None, now: datetime) -> float:

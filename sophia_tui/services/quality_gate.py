@@ -13,10 +13,11 @@ from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.gates import CHECKS, Bound, read_bounds
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import Clock, DatasetStore
-from sophia_tui.errors import NotFoundError, RefusedError, UnconfirmedError
+from sophia_tui.errors import NotFoundError, UnconfirmedError
 from sophia_tui.files import usable_folder, write_whole
 from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.paths import Paths
+from sophia_tui.services.data_files import as_given
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prepare import PROVIDER_MINIMUM
 from sophia_tui.services.quality import percent
@@ -168,24 +169,15 @@ class QualityGateService:
 
     def _file(self, context: Context, text: str) -> Path:
         """From afar only what lies in FINETUNE_DIR, by its name."""
-        folder = self._settings.finetune_folder
-        given = Path(text).expanduser()
-        if context.from_afar and given.name != text:
-            raise RefusedError(
-                "D572",
-                _("Over HTTP a file is named by its name in FINETUNE_DIR."),
-                _("A path would open any file of the server."),
-                _("Prepare it, and name the data set."),
-            )
-        tries = [folder / given.name] if context.from_afar else [given, folder / given]
-        found = next((each for each in tries if each.is_file()), None)
+        remedy = _("Prepare it, and name the data set.")
+        found = as_given(context, self._settings.finetune_folder, text, "D572", remedy)
         if found is None:
             raise NotFoundError(
                 "D571",
                 _("There is no file {path}.").format(path=visible(text)),
                 remedy=_("Correct the path, or name a data set."),
             )
-        return found.absolute()
+        return found
 
 
 def judged(

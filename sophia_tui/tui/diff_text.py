@@ -12,7 +12,7 @@ from typing import Any
 from textual.content import Content
 
 from sophia_tui.i18n import N_, _, number
-from sophia_tui.services.versions import DiffRow, SideOfRow, VersionDiff
+from sophia_tui.services.version_views import DiffRow, SideOfRow, VersionDiff
 from sophia_tui.services.views import key_word
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words

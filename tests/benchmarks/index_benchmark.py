@@ -21,7 +21,8 @@ from typing import Any
 from sophia_tui.datasets import index
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.paths import Paths
-from sophia_tui.services.browse import BrowseInput, BrowseService, SearchInput
+from sophia_tui.services.browse import BrowseService
+from sophia_tui.services.browse_views import BrowseInput, SearchInput
 
 WORDS = ("pedido", "entrega", "prazo", "queijo", "troca", "nota", "caixa", "frete", "leite", "ação")
 NEEDLE = "agulha no palheiro"

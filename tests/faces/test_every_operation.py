@@ -35,7 +35,7 @@ from sophia_tui.domain.operations import Danger, Operation
 from sophia_tui.errors import SophiaError
 from sophia_tui.paths import Paths
 from sophia_tui.services import fields
-from sophia_tui.services.browse import BrowseOutput
+from sophia_tui.services.browse_views import BrowseOutput
 from sophia_tui.services.catalogue import registry
 from sophia_tui.services.finetune import FinetuneView
 from sophia_tui.services.inspect import InspectOutput

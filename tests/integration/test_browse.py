@@ -22,9 +22,9 @@ from sophia_tui.errors import (
     UsageError,
 )
 from sophia_tui.paths import Paths
-from sophia_tui.services.browse import (
+from sophia_tui.services.browse import BrowseService
+from sophia_tui.services.browse_views import (
     BrowseInput,
-    BrowseService,
     EditInput,
     SaveInput,
     SearchInput,
@@ -247,15 +247,17 @@ async def test_from_afar_only_names_in_the_folder_count(house: House, tmp_path: 
     outside = tmp_path / "secret.jsonl"
     outside.write_text(rows(1))
     (house.data / "link.jsonl").symlink_to(outside)
+    (house.data / ".env").write_text("DB_PASS=hidden\n")
     house.file(rows(2))
     afar = person(face=Face.API)
     assert numbers(await house.service.browse(afar, BrowseInput(file="data.jsonl"))) == [1, 2]
-    for name in (str(outside), "../secret.jsonl", "link.jsonl"):
+    for name in (str(outside), "../secret.jsonl", "link.jsonl", ".env"):
         with pytest.raises(RefusedError, match="SOPHIA-D398"):
             await house.service.browse(afar, BrowseInput(file=name))
     await house.edit(1, GOOD % 9)
-    with pytest.raises(RefusedError, match="SOPHIA-D398"):
-        await house.service.save(afar, SaveInput(file="data.jsonl", to="../new.jsonl"))
+    for name in ("../new.jsonl", ".env"):
+        with pytest.raises(RefusedError, match="SOPHIA-D398"):
+            await house.service.save(afar, SaveInput(file="data.jsonl", to=name))
 
 
 async def test_a_part_of_a_version_is_looked_into_and_not_edited(house: House) -> None:

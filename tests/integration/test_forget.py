@@ -22,12 +22,14 @@ from sophia_tui.domain.models import Evaluation, Model, ModelKind
 from sophia_tui.domain.protocols import DatasetStore, Store
 from sophia_tui.errors import CancelledError, RefusedError, UnavailableError, UsageError
 from sophia_tui.paths import Paths
-from sophia_tui.services.browse import BrowseService, EditInput, UndoInput
+from sophia_tui.services.browse import BrowseService
+from sophia_tui.services.browse_views import EditInput, UndoInput
 from sophia_tui.services.collect import CollectRequest, CollectService
 from sophia_tui.services.forget import ForgetInput, ForgetService, PersonInput
 from sophia_tui.services.prepare import PrepareInput, PrepareService
 from sophia_tui.services.train import dataset_version
-from sophia_tui.services.versions import TagInput, VersionsService
+from sophia_tui.services.version_views import TagInput
+from sophia_tui.services.versions import VersionsService
 from sophia_tui.settings import Settings, load
 from sophia_tui.store.source import open_source
 

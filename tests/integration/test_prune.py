@@ -175,6 +175,24 @@ async def test_leftovers_of_killed_writers_go_after_a_day(
     assert not old.exists() and young.exists()
 
 
+async def test_what_can_be_made_again_goes_when_it_is_old(
+    paths: Paths, service: PruneService
+) -> None:
+    long_ago = (NOW - timedelta(days=31)).timestamp()
+    old = [paths.inspections / "a", paths.indexes / "a.idx", paths.edits / ".a.jsonl.1-2.tmp"]
+    young = [paths.inspections / "b", paths.indexes / "b.idx", paths.edits / "a.jsonl"]
+    for path in (*old, *young):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    for path in (*old, young[-1]):  # an edit that nobody saved is never old
+        os.utime(path, (long_ago, long_ago))
+    await service.prune(CONTEXT, PruneRequest())
+    assert [each.exists() for each in old] == [False] * 3
+    assert all(each.exists() for each in young)
+    shown = {each.what for each in (await service.usage(CONTEXT, NoInput())).items}
+    assert {"inspections", "indexes of files", "unsaved edits"} <= shown
+
+
 async def test_a_link_out_of_the_data_folder_is_not_followed(
     store: Store, paths: Paths, service: PruneService, tmp_path: Path
 ) -> None:

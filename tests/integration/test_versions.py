@@ -34,15 +34,15 @@ from sophia_tui.paths import Paths
 from sophia_tui.services.catalogue import registry
 from sophia_tui.services.datasets import DatasetReference, DatasetsService, RowsInput
 from sophia_tui.services.prepare import PrepareInput, PrepareService
-from sophia_tui.services.versions import (
+from sophia_tui.services.version_views import (
     DeleteInput,
     DiffInput,
     ExportInput,
     TagInput,
     UntagInput,
     VersionsInput,
-    VersionsService,
 )
+from sophia_tui.services.versions import VersionsService
 from sophia_tui.settings import Settings, load
 from sophia_tui.tui.effects import effect_of
 

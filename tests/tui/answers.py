@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from sophia_tui.domain.operations import Output
 from sophia_tui.i18n import _
 from sophia_tui.services.audit import AuditList, AuditView
-from sophia_tui.services.browse import BrowseOutput, EditsView, IssueView, RecordView
+from sophia_tui.services.browse_views import BrowseOutput, EditsView, IssueView, RecordView
 from sophia_tui.services.checklists import WORDS
 from sophia_tui.services.clean import LeavingRow, PreviewedStep, PreviewOutput, TextChange
 from sophia_tui.services.collect import ColumnView, SourceReport, TableView
@@ -61,7 +61,7 @@ from sophia_tui.services.schedules import ScheduleList, ScheduleView
 from sophia_tui.services.serving import ApiView, DeploymentView, ServeList
 from sophia_tui.services.settings import SettingList, SettingView
 from sophia_tui.services.setup import CheckView, SetupReport
-from sophia_tui.services.versions import (
+from sophia_tui.services.version_views import (
     DiffRow,
     PartDiff,
     SideOfRow,

@@ -10,7 +10,13 @@ from textual.widgets import Input
 from sophia_tui.datasets.sources import Passed
 from sophia_tui.domain.context import Progress
 from sophia_tui.errors import DataError
-from sophia_tui.services.browse import EditOutput, EditsView, SearchHit, SearchOutput, UndoOutput
+from sophia_tui.services.browse_views import (
+    EditOutput,
+    EditsView,
+    SearchHit,
+    SearchOutput,
+    UndoOutput,
+)
 from sophia_tui.services.passed_over import passed_files
 from sophia_tui.tui import keys
 from sophia_tui.tui.diff_text import difference, preview_text, versions_text

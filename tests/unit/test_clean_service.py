@@ -254,6 +254,19 @@ async def test_a_full_disk_is_one_clear_error_and_leaves_nothing(
     assert left_behind(paths) == []
 
 
+async def test_a_relative_file_is_meant_from_where_one_stands(
+    store: Store, finetune: Settings, paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rooted = finetune.model_copy(update={"env_file": tmp_path / ".env"})
+    service = CleanService(store.datasets, rooted, paths, Now())
+    standing = tmp_path / "elsewhere"
+    standing.mkdir()
+    (standing / "mine.jsonl").write_text(qa(3))
+    monkeypatch.chdir(standing)
+    found = await service.preview(context(), PreviewInput(source="mine.jsonl"))
+    assert found.rows == 1
+
+
 async def test_from_afar_only_names_in_the_folder_count(
     store: Store, service: CleanService, finetune: Settings, paths: Paths, data: Path
 ) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from sophia_tui.datasets.found import find_report, outdated
+from sophia_tui.datasets.process import run_engine
 from sophia_tui.domain.context import CancelSignal, Context, Face, Role
 from sophia_tui.errors import CancelledError, DataError, NotFoundError, RefusedError, UsageError
 from sophia_tui.paths import Paths
@@ -75,6 +77,20 @@ async def test_a_report_is_kept_until_a_file_changes(service: InspectService, da
     assert [each.name for each in kept.iterdir()] == [changed.report]
 
 
+async def test_a_file_that_changes_while_it_is_read_is_not_known_by_its_new_state(
+    service: InspectService, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read_then_changed(*told: Any) -> Any:
+        found = await run_engine(*told)
+        (data / "a.jsonl").write_bytes(row("one"))
+        return found
+
+    monkeypatch.setattr("sophia_tui.datasets.process.run_engine", read_then_changed)
+    assert (await service.inspect(context(), InspectInput(path="a.jsonl"))).rows == 3
+    assert find_report(service._paths.inspections, data / "a.jsonl") is None
+    assert outdated(service._paths.inspections, data / "a.jsonl")
+
+
 async def test_every_line_of_every_issue_is_written(
     service: InspectService, data: Path, tmp_path: Path
 ) -> None:
@@ -133,7 +149,7 @@ async def test_a_file_that_cannot_be_read_is_named(service: InspectService, data
     assert not passed
     (data / "a.jsonl").unlink()
     with pytest.raises(DataError) as unreadable:
-        await service._read(context(), asked, service._paths.inspections / "x")
+        await service._read(context(), asked, {}, service._paths.inspections / "x")
     assert unreadable.value.code == "SOPHIA-D306"
     assert list(service._paths.inspections.iterdir()) == []
 

@@ -44,6 +44,9 @@ class Wiring:
             raise SetupError("S101", "disk full")
         self.entries.append(entry)
 
+    async def detach(self, name: str, request: Any, context: Context) -> Any:
+        return Output()
+
     def training_allowed(self) -> bool:
         return self.training
 
@@ -326,6 +329,25 @@ def test_every_number_that_an_operation_takes_has_a_highest_value() -> None:
         and not {"maximum", "exclusiveMaximum"} & kind.keys()
     ]
     assert unbounded == []
+
+
+async def test_a_job_in_the_background_is_a_change(wiring: Wiring) -> None:
+    desk = Dispatcher(registry(), wiring)
+    with pytest.raises(RefusedError, match="SOPHIA-R403"):
+        await desk.call("prepare.gate", {}, context(role=Role.VIEWER, detach=True))
+    await desk.call("prepare.gate", {}, context(role=Role.OPERATOR, detach=True))
+    assert [each.outcome for each in wiring.entries] == ["refused", "queued"]
+
+
+def test_what_is_stored_with_a_job_of_the_background_is_no_secret() -> None:
+    told = [
+        f"{chosen.name} {field}"
+        for chosen in registry()
+        if chosen.detaches
+        for field, about in chosen.input.model_fields.items()
+        if field in chosen.input.private or "SecretStr" in str(about.annotation)
+    ]
+    assert told == []
 
 
 async def test_an_offset_beyond_all_lists_is_a_usage_error() -> None:

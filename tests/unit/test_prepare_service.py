@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from sophia_tui.datasets.process import locked
 from sophia_tui.datasets.repair import SUFFIX
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Role
 from sophia_tui.domain.datasets import DatasetVersion
@@ -262,6 +263,24 @@ async def test_a_full_disk_is_one_clear_error_and_leaves_nothing(
         await service.run(context(), PrepareInput())
     assert "disk space" in full.value.remedy
     assert left_behind(paths) == []
+
+
+async def test_who_waits_for_a_lock_keeps_nobody_else_waiting(paths: Paths) -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0.01)
+            turns += 1
+
+    working = asyncio.ensure_future(others())
+    async with locked(paths.datasets / "town"):
+        with pytest.raises(ConflictError, match="D312"):
+            async with locked(paths.datasets / "town"):
+                pass
+    working.cancel()
+    assert turns > 5
 
 
 async def test_two_at_once_on_one_name_are_kept_apart(service: PrepareService, data: Path) -> None:

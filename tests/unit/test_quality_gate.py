@@ -278,9 +278,12 @@ async def test_the_report_of_a_version_is_kept_for_its_trainings(tmp_path: Path)
 async def test_over_http_a_path_is_refused(tmp_path: Path) -> None:
     service = _service(None, tmp_path)
     afar = Context("api", Face.API, Role.OPERATOR)
-    with pytest.raises(RefusedError) as caught:
-        await service.gate(afar, GateInput(file="/etc/passwd"))
-    assert caught.value.code == "SOPHIA-D572"
+    (tmp_path / "finetune").mkdir()
+    (tmp_path / "finetune" / "link.jsonl").symlink_to("/etc/passwd")
+    for file in ("/etc/passwd", "link.jsonl", ".env"):
+        with pytest.raises(RefusedError) as caught:
+            await service.gate(afar, GateInput(file=file))
+        assert caught.value.code == "SOPHIA-D572"
     with pytest.raises(NotFoundError) as gone:
         await service.gate(afar, GateInput(file="rows.jsonl"))
     assert gone.value.code == "SOPHIA-D571"

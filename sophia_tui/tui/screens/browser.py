@@ -16,7 +16,7 @@ from textual.widgets import Input
 from sophia_tui.domain.context import CancelSignal, Progress
 from sophia_tui.errors import CancelledError, SophiaError
 from sophia_tui.i18n import N_, _, ngettext, number
-from sophia_tui.services.browse import BrowseOutput, RecordView
+from sophia_tui.services.browse_views import BrowseOutput, RecordView
 from sophia_tui.textsafe import visible, visible_lines
 from sophia_tui.tui import keys, words
 from sophia_tui.tui.parts import Part, pairs, title

@@ -11,7 +11,7 @@ from textual.widgets import TextArea
 
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _
-from sophia_tui.services.browse import RecordView
+from sophia_tui.services.browse_views import RecordView
 from sophia_tui.textsafe import HOSTILE, visible
 from sophia_tui.tui import keys
 from sophia_tui.tui.screens.base import SophiaScreen
