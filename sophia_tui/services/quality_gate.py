@@ -76,7 +76,9 @@ class GateCheck(Output):
     where the share of the whole lies, where the figure is that of a sample."""
 
     table_columns: ClassVar[tuple[str, ...]] = ("what", "state", "told", "where")
-    machine_only: ClassVar[frozenset[str]] = frozenset({"name", "figure", "bound", "lines"})
+    machine_only: ClassVar[frozenset[str]] = frozenset(
+        {"name", "figure", "bound", "low", "high", "lines"}
+    )
 
     name: str
     what: str = Field(title=N_("Check"))

@@ -120,7 +120,8 @@ def _preview(found: Any) -> Iterator[Part]:
             yield (f"{visible(row.file)}:{row.line} ", "dim")
             yield (f"{visible(row.code)}", "bold $warning")
             yield f"  {visible(row.reason)}\n"
-            yield (f"- {_short(row.text)}\n", "$error")
+            if row.text:
+                yield (f"- {_short(row.text)}\n", "$error")
     if found.of_all:
         yield "\n"
         steps = ", ".join(found.of_all)

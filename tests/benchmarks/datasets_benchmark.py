@@ -1,14 +1,16 @@
 """Prints how fast files of training data are inspected and cleaned, and in how much memory.
 
-python tests/benchmarks/datasets_benchmark.py [--rows 881993] [--growth 0.1 1] [--peers PYTHON]
+python tests/benchmarks/datasets_benchmark.py [--rows 881993] [--growth 0.1 1 10] [--of structure]
+    [--peers PYTHON]
 
 Makes chats in Portuguese and English (881,993 rows are 1.0 GB) in a temporary folder. Each
 contender is a process of its own, timed from its start to its end; its memory is that of all its
 processes together (PSS, looked at 20 times a second). On a machine that others use, too, compare
 the seconds of the processors. The peers are asked for the same verdict on
 structure (roles, texts that are not blank, the assistant last) and exact duplicates, jq for the
-structure alone; PYTHON is one that has `datasets` and `polars`. `--growth` are sizes in GB for ours
-alone.
+structure alone; below each stands how many times as fast ours is at the structure. PYTHON is one
+that has `datasets` and `polars`. `--growth` are sizes in GB for ours alone, `--of` what is done
+with them.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -140,20 +143,23 @@ def compare(folder: Path, rows: int, peers: str | None) -> None:
     for what, goal in GOALS.items():
         rates[what] = show(f"ours: {what}", size, run(ours(what, path), folder), goal)
     peer = str(HERE / "datasets_peer.py")
-    show("json, line by line", size, run([sys.executable, peer, "json", str(path)], folder))
-    for name in ("datasets", "polars") if peers else ():
-        rate = show(name, size, run([str(peers), peer, name, str(path)], folder))
+    others = {"json, line by line": [sys.executable, peer, "json", str(path)]}
+    if peers:
+        others |= {name: [peers, peer, name, str(path)] for name in ("datasets", "polars")}
+    if jq := shutil.which("jq"):
+        others["jq, structure alone"] = [jq, "-c", _JQ, str(path)]
+    for name, command in others.items():
+        rate = show(name, size, run(command, folder))
         print(f"  ours, structure: {rates['structure'] / rate:.1f} times as fast")
-    if Path("/usr/bin/jq").exists():
-        show("jq, structure alone", size, run(["/usr/bin/jq", "-c", _JQ, str(path)], folder))
 
 
-def grow(folder: Path, sizes: list[float]) -> None:
+def grow(folder: Path, sizes: list[float], works: list[str]) -> None:
     """The same on files of several sizes: the rate should not fall, nor the memory rise."""
     for gigabytes in sizes:
         path = folder / "grown.jsonl"
         size = write_rows(path, int(gigabytes * ROWS_A_GIGABYTE))
-        show(f"structure, {gigabytes} GB", size, run(ours("structure", path), folder))
+        for what in works:
+            show(f"{what}, {gigabytes} GB", size, run(ours(what, path), folder), GOALS[what])
         path.unlink()
 
 
@@ -161,12 +167,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=ROWS_A_GIGABYTE)
     parser.add_argument("--growth", type=float, nargs="*", default=[])
+    parser.add_argument("--of", nargs="+", choices=GOALS, default=list(GOALS))
     parser.add_argument("--peers")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="datasets-") as folder:
         if asked.rows:
             compare(Path(folder), asked.rows, asked.peers)
-        grow(Path(folder), asked.growth)
+        grow(Path(folder), asked.growth, asked.of)
 
 
 if __name__ == "__main__":

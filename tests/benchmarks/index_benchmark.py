@@ -105,9 +105,10 @@ async def measure(path: Path, lines: int, size: float, folder: Path) -> None:
     seconds, _page = await browse(line=lines, count=1, exact=True)
     [kept] = paths.indexes.iterdir()
     built = f"{seconds:.2f} s, {size / seconds:,.0f} MB/s, {kept.stat().st_size / 1024:.0f} KiB"
-    seconds, told = tool("wc", "-l", str(path))
+    counted, told = tool("wc", "-l", str(path))
     assert int(told.split()[0]) == lines
-    print(f"index with its process: {built}; wc -l: {seconds:.2f} s, {size / seconds:,.0f} MB/s")
+    print(f"index with its process: {built}; wc -l: {counted:.2f} s, {size / counted:,.0f} MB/s")
+    print(f"  ours: {counted / seconds:.2f} times as fast")
 
     wanted = [chance.randrange(1, lines - 50) for _each in range(100)]
     jumps = [(await browse(line=line, count=50))[0] * 1000 for line in wanted]
@@ -122,6 +123,7 @@ async def measure(path: Path, lines: int, size: float, folder: Path) -> None:
     seconds, told = tool("sed", "-n", f"{wanted[0]}p;{wanted[0]}q", str(path))
     assert told == line
     print(f"sed -n {wanted[0]}p: {seconds * 1000:,.0f} ms")
+    print(f"  ours, a jump: {seconds * 1000 / statistics.median(jumps):,.1f} times as fast")
 
     await searches(service, context, path, size)
 
@@ -140,6 +142,7 @@ async def searches(service: BrowseService, context: Context, path: Path, size: f
         theirs, told = tool("grep", *words, str(path))
         assert int(told) == 1
         print(f"{name}: {size / ours:,.0f} MB/s; grep {' '.join(words[:-1])}: {size / theirs:,.0f}")
+        print(f"  ours: {theirs / ours:.2f} times as fast")
 
 
 if __name__ == "__main__":

@@ -225,6 +225,7 @@ def main() -> None:
     contenders = [(name, sys.executable) for name in ("ours", "rensa", "rensa, similar", "ours")]
     if asked.peers:
         contenders.append(("datasketch", asked.peers))
+    rates: dict[str, list[float]] = {}
     for name, python in contenders:
         found = _measured(name, asked.rows, python)
         got = score(truth, found.groups)
@@ -234,8 +235,12 @@ def main() -> None:
             f"({found.before_mb:,.0f} before)",
             flush=True,
         )
+        rates.setdefault(name, []).append(asked.rows / found.seconds)
         if name == "ours":
             print(" " * 16 + ", ".join(f"{kind} {of:.3f}" for kind, of in got.by_kind.items()))
+    mine = max(rates.pop("ours"))
+    for name, [rate] in rates.items():
+        print(f"ours, the better of two: {mine / rate:.2f} times as fast as {name}")
     print(contradictions())
 
 

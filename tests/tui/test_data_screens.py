@@ -18,6 +18,7 @@ from sophia_tui.services.browse_views import (
     UndoOutput,
 )
 from sophia_tui.services.passed_over import passed_files
+from sophia_tui.services.quality_gate import GateCheck, GateReport
 from sophia_tui.tui import keys
 from sophia_tui.tui.diff_text import difference, preview_text, versions_text
 from sophia_tui.tui.screens.browser import BrowserScreen, record_parts
@@ -26,7 +27,7 @@ from sophia_tui.tui.screens.editor import EditorScreen, editable
 from sophia_tui.tui.screens.form import FormScreen
 from sophia_tui.tui.screens.help import HelpScreen
 from sophia_tui.tui.screens.inspection import InspectionScreen
-from sophia_tui.tui.screens.result import ResultScreen
+from sophia_tui.tui.screens.result import ResultScreen, result_text
 from sophia_tui.tui.widgets.plate import Plate
 from tests.tui import answers, stub
 from tests.tui.test_console import screen_text, settled, until
@@ -182,6 +183,29 @@ async def test_search_goes_to_the_next_record_that_has_the_text() -> None:
         assert requests[0] | {"line": 701, "regex": True, "text": "off.ce"} == requests[0]
 
 
+@pytest.mark.parametrize("slowly", [False, True])
+async def test_another_search_takes_the_place_of_the_last_one(slowly: bool) -> None:
+    world = whole_world()
+    requests: list[Any] = []
+    nothing = SearchOutput(file="f", more=False, items=[])
+    world.answers["prepare.search"] = lambda request: requests.append(request) or nothing
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot)
+        shown = len(screen.table.ordered_rows)
+        for count, text in enumerate(("first", "other"), start=1):
+            await pilot.press("slash")
+            if slowly:
+                await until(pilot, lambda: screen.query_one("#filter").has_focus, "the line")
+            await pilot.press(*text)
+            await pilot.pause()
+            assert len(screen.table.ordered_rows) == shown  # what is typed filters nothing
+            await pilot.press("enter")
+            await until(pilot, lambda count=count: len(requests) == count, "asked")
+            await until(pilot, lambda: screen.running is None, "over")
+    assert [each.text for each in requests] == ["first", "other"]
+
+
 async def test_long_work_is_stopped_by_esc_and_the_page_stays() -> None:
     world = whole_world()
     app = stub.make_app(world, whole=True)
@@ -320,6 +344,11 @@ async def test_what_is_wrong_with_an_edit_is_said_and_nothing_typed_is_lost(tmp_
         form.query_one("#record").text = "{oh"
         await pilot.press("f2")
         await until(pilot, lambda: "at character 3" in screen_text(app), "what is wrong")
+        form.query_one("#record").text = "{oh!"
+        await until(pilot, lambda: "at character 3" not in screen_text(app), "of what stood there")
+        form.query_one("#record").text = "{oh"
+        await pilot.press("f2")
+        await until(pilot, lambda: "at character 3" in screen_text(app), "what is wrong")
     app = stub.make_app(world, whole=True, folder=tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         _screen, form = await editor(pilot)
@@ -415,6 +444,28 @@ async def test_what_cleaning_would_change_is_shown_as_a_difference() -> None:
     assert "[red]x" in hostile and not {"\x1b", "\x07", "\u202e"} & set(hostile)
 
 
+def test_a_row_that_says_nothing_leaves_without_a_line_of_text() -> None:
+    found = answers.clean_preview()
+    silent = [
+        step.model_copy(
+            update={"leaving": [row.model_copy(update={"text": ""}) for row in step.leaving]}
+        )
+        for step in found.steps
+    ]
+    assert any(step.leaving for step in silent)
+    text = preview_text(found.model_copy(update={"steps": silent})).plain
+    assert "too_short" in text and "- \n" not in text
+
+
+def test_the_gate_tells_the_range_of_a_sample_in_words_alone() -> None:
+    check = GateCheck(
+        name="topics", what="Topics", state="attention", low=1.0, high=2.0, told="1 (1 to 2)"
+    )
+    report = GateReport(subject="a", passed=False, refused=False, items=[check])
+    text = result_text(report).plain
+    assert "1 (1 to 2)" in text and "low" not in text and "high" not in text
+
+
 async def test_a_version_tells_its_tags_and_what_was_trained_on_it() -> None:
     app = stub.make_app(whole_world(), whole=True)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -474,6 +525,23 @@ async def test_leaving_a_report_that_is_still_read_stops_it_and_leads_back() -> 
         reading.progress(Progress("Reading", 5, 5, "bytes"))  # news for nobody
         await pilot.pause(0.1)
         assert app.screen is below and app.is_running
+
+
+async def test_esc_while_everything_is_read_leads_back_to_the_report() -> None:
+    world = whole_world()
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await inspection(pilot)
+        world.block.clear()
+        await pilot.press("a")
+        await until(pilot, lambda: screen.running is not None, "reading")
+        await pilot.press("escape")
+        assert world.contexts["prepare.inspect"].cancel.requested and app.screen is screen
+        world.block.set()
+        await until(pilot, lambda: "Stopped." in message(screen), "stopped")
+        await settled(pilot)
+        assert "308 rows, 302 usable" in screen_text(app)
+        assert not screen.request.get("everything")  # the key offers it again
 
 
 async def test_leaving_a_page_that_is_still_read_stops_it() -> None:

@@ -12,6 +12,7 @@ from textual import events
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input
+from textual.widgets.input import Selection
 
 from sophia_tui.domain.context import CancelSignal, Progress
 from sophia_tui.errors import CancelledError, SophiaError
@@ -260,6 +261,7 @@ class BrowserScreen(DetailScreen):
         self._asking = what
         find.placeholder = _(_ASKED[what]) if what else ""
         find.value = {"search": self.wanted, "code": self.code}.get(what, "")
+        find.selection = Selection(0, len(find.value))  # what is typed takes its place
         find.set_class(bool(what), "-shown")
         find.display = bool(what)  # the class counts only at the next update of styles
         if what:
@@ -268,9 +270,11 @@ class BrowserScreen(DetailScreen):
             self.table.focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Nothing is looked for before enter."""
+        """Nothing is looked for before enter, nor does what is typed filter the page."""
+        event.prevent_default()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.prevent_default()
         self._answered(event.value.strip())
 
     def _answered(self, text: str) -> None:
@@ -305,7 +309,7 @@ class BrowserScreen(DetailScreen):
             self._answered(find.value.strip())
         elif event.is_printable and event.character:
             event.stop()
-            find.insert_text_at_cursor(event.character)
+            find.replace(event.character, *find.selection)
 
     # -- where to
 

@@ -93,6 +93,9 @@ class EditorScreen(SophiaScreen):
             kept = {"file": self._file, "line": str(self._record.line), "record": self.typed}
             self.sophia.state.keep_draft(_DRAFT, kept)
 
+    def on_text_area_changed(self) -> None:
+        self.query_one("#outcome", Plate).draw("")  # it was of what stood there before
+
     def act(self, name: str) -> bool:
         if name == "run":
             work: Any = self._take

@@ -12,6 +12,7 @@ from textual.widget import Widget
 
 from sophia_tui.domain.context import CancelSignal, Progress
 from sophia_tui.domain.passages import Passage, Share, Table
+from sophia_tui.errors import CancelledError
 from sophia_tui.i18n import _, number
 from sophia_tui.services.inspect import (
     DestinationView,
@@ -59,6 +60,8 @@ class InspectionScreen(DetailScreen):
         # a report is read again where the files changed, not because it was once asked for anew
         self.request = {name: request[name] for name in request if name not in ("again", "issues")}
         self._first = first
+        #: The last report and what it was asked with: esc leads back to it from the next one.
+        self._last: tuple[InspectOutput, dict[str, Any]] | None = None
 
     def heading(self) -> str:
         return _("Inspection")
@@ -74,8 +77,11 @@ class InspectionScreen(DetailScreen):
         return [*shape, ("", max(10, self.room - 44 - 8))]
 
     async def rows_of(self) -> InspectOutput:
-        if self._first is not None:
-            return self._first
+        report = self._first if self._first is not None else await self._inspected()
+        self._last = report, dict(self.request)
+        return report
+
+    async def _inspected(self) -> InspectOutput:
         self.running = CancelSignal()
         told = ProgressText(self.sophia.glyphs)
 
@@ -84,13 +90,19 @@ class InspectionScreen(DetailScreen):
             if text is not None:
                 self.say(text)
 
+        stopped = ""
         try:
             answer: Any = await self.sophia.call(
                 "prepare.inspect", self.request, cancel=self.running, progress=progress
             )
+        except CancelledError:
+            if self._last is None:
+                raise
+            answer, self.request = self._last
+            stopped = _("Stopped.")
         finally:
             self.running = None
-            self.say("")
+            self.say(stopped)
         report: InspectOutput = answer
         return report
 
@@ -253,8 +265,9 @@ class InspectionScreen(DetailScreen):
 
     def act(self, name: str) -> bool:
         if name == "back" and self.running is not None and not self.opened:
+            again = self.running.requested
             self.running.request()
-            return False  # and leave: there is nothing to look at without the report
+            return self._last is not None and not again  # without a report, leave
         if name == "refresh":
             self._first = None
             self.refresh_now()
