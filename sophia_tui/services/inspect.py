@@ -350,7 +350,7 @@ def _identity(asked: "Asked") -> dict[str, Any]:
 def _holds(identity: dict[str, Any]) -> bool:
     """Whether its files are as they were."""
     states = identity["files"]
-    return identity["format"] == _FORMAT and states == file_states(path for path, *_known in states)
+    return bool(identity["format"] == _FORMAT and states == file_states(each[0] for each in states))
 
 
 def _output(report: dict[str, Any], name: str, kept: bool, advised: int) -> InspectOutput:
