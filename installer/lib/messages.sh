@@ -244,3 +244,10 @@ Falhou depois de %s: %s'
   ETAPA    só estas: format lint types imports pytest shellcheck bats
            benchmarks'
 )
+
+# What belongs to one area of the server's set-up lies in a file of its own, which adds to both tables.
+for area in "${BASH_SOURCE[0]%/*}"/messages/*.sh; do
+  # shellcheck source=/dev/null
+  [[ ! -e $area ]] || source "$area"
+done
+unset area

@@ -19,12 +19,15 @@ directives() { grep -o '%[a-z]' <<<"$1" | tr -d '\n' || true; }
 }
 
 used_keys() {
-  cat "$REPOSITORY"/install_sophia_llm.sh "$REPOSITORY"/tests/run "$REPOSITORY"/installer/*/*.sh |
+  cat "$REPOSITORY"/install_sophia_llm.sh "$REPOSITORY"/tests/run "$REPOSITORY"/installer/*/*.sh \
+    "$REPOSITORY"/installer/lib/*/*.sh |
     grep -vE '^ *#' |
     grep -oE '\b(say|say_error|text) [a-z_]+' | awk '{print $2}'
   local step
-  for step in preflight system_packages venv packages model command demo; do
-    printf '%s\n' "title_$step" "plan_$step"
+  for step in "$REPOSITORY"/installer/steps/*.sh; do
+    step=${step##*/}
+    step=${step#*-}
+    printf '%s\n' "title_${step%.sh}" "plan_${step%.sh}"
   done
 }
 
