@@ -216,7 +216,7 @@ def run(verb: str, arguments: list[str]) -> int:
         case "password", [path, which]:
             sys.stdout.write(password_of(values_of(path), which))
         case "address", [path, port]:
-            print(address(place_of(values_of(path)).url, int(port)))
+            sys.stdout.write(address(place_of(values_of(path)).url, int(port)))
         case "statement", ["create", role]:
             print(
                 f"CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION"

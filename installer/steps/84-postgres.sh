@@ -59,6 +59,8 @@ postgres_reach() {
       "$(text pg_no_super_remedy "$hba")"
   fi
   say pg_place "$PG_CLUSTER" "$PG_PORT"
+  step_note postgres "$PG_CLUSTER"
+  step_note postgres_port "$PG_PORT"
 }
 
 # Everything that ends the step, before anything is changed.
@@ -84,13 +86,13 @@ postgres_guard() {
 
 postgres_unknown() {
   fail 3 S340 "$(text pg_unknown_password "$PG_ROLE")" "$(text pg_unknown_password_why)" \
-    "$(text pg_choices "$ENV_FILE" "$STORE_PASSWORD_KEY")"
+    "$(text pg_choices_remedy "$ENV_FILE" "$STORE_PASSWORD_KEY")"
 }
 
 postgres_wrong() {
   fail 3 S341 "$(text pg_wrong_password "$PG_ROLE")" \
     "$(text pg_wrong_password_why "$PG_CLUSTER" "$PG_PORT")" \
-    "$(text pg_choices "$ENV_FILE" "$STORE_PASSWORD_KEY")"
+    "$(text pg_choices_remedy "$ENV_FILE" "$STORE_PASSWORD_KEY")"
 }
 
 # Asked by the step `env` before it writes the store's password, a new one or one that was given

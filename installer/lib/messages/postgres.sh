@@ -14,8 +14,10 @@ MESSAGES_EN+=(
   [pg_not_at_boot]='      Note: Postgres %s does not start by itself at boot (%s says so).'
   [pg_trust]='      Note: line %s of %s lets every account of this machine in without a password (trust).'
   [pg_kept_public]='      Note: every role of this server may connect to %s; it was left so.'
-  [pg_ask_revoke]='The database %s was there before, and every role of this server may connect to it. Take that right away (programs that use it with other roles stop working)?'
-  [pg_ask_lower]='The role %s may do more than Sophia needs (superuser, create databases or roles). Take those rights away?'
+  [pg_ask_revoke]='The database %s was there before, and every role of this server may connect to it. Take that
+right away (programs that use it with other roles stop working)?'
+  [pg_ask_lower]='The role %s may do more than Sophia needs (superuser, create databases or roles). Take those
+rights away?'
   [pg_rotating]='      The password is being changed; until that is done Sophia knows the old and the new one.'
   [pg_rotated]='      The role %s has a new password.'
   [pg_restarting]='      %s is restarted.'
@@ -33,7 +35,8 @@ MESSAGES_EN+=(
   [pg_port_taken]='Port %s is held by another program: %s.'
   [pg_not_started_remedy]='See journalctl -u %s. Where the port is taken: end that program, or give Postgres another one (pg_conftool %s set port 5433). Then run this again; the port is asked from Postgres.'
   [pg_no_super]='The administrator of Postgres %s can'\''t get in over its socket.'
-  [pg_no_super_why]='Nothing was changed. The role postgres of the account %s is needed once, to make the role and the database.'
+  [pg_no_super_why]='Nothing was changed. The role postgres of the account %s is needed once, to make the role and
+the database.'
   [pg_no_super_remedy]='In %s this line is missing, above all others:
 
     local   all   postgres   peer
@@ -43,7 +46,7 @@ Add it, run systemctl reload postgresql, then run this again.'
   [pg_unknown_password_why]='Neither the env file nor this run gives one. Nothing was changed.'
   [pg_wrong_password]='The password that was given is not the one of the role %s that is there.'
   [pg_wrong_password_why]='Postgres %s (port %s) has another one. Nothing was changed.'
-  [pg_choices]='You can:
+  [pg_choices_remedy]='You can:
   1. bring the env file back from a backup (%s), or give the right password as the line
      %s=... of a file: --auto-env FILE; role and data are then taken over;
   2. give the role a new password, and keep the data: --rotate-db-password
@@ -64,7 +67,8 @@ Then run this again.'
   [pg_encoding_why]='Texts in other writings could not be stored in it. Nothing was changed.'
   [pg_encoding_remedy]='As postgres: rename it (ALTER DATABASE sophia RENAME TO sophia_old), run this again, and bring the data over with pg_dump --encoding=UTF8 sophia_old | psql sophia.'
   [pg_mighty]='The role %s may do more than Sophia should be able to.'
-  [pg_mighty_why]='It is a superuser, or may make databases or roles, replicate, or pass over row security. Nothing was changed.'
+  [pg_mighty_why]='It is a superuser, or may make databases or roles, replicate, or pass over row security. Nothing
+was changed.'
   [pg_mighty_remedy]='Say yes to taking those rights away (--auto-assume-yes), or do it as postgres: ALTER ROLE sophia NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS.'
   [pg_sql_failed]='Postgres %s refused what the set-up asked for: %s.'
   [pg_no_login]='The role %s can'\''t log in over TCP at 127.0.0.1, port %s.'
@@ -97,15 +101,18 @@ MESSAGES_PT+=(
   [title_migrate]='Tabelas da Sophia'
   [plan_postgres]='o papel e o banco sophia no Postgres desta máquina; o endereço dele no arquivo de ambiente'
   [plan_migrate]='sophia store migrate'
-  [pg_elsewhere]='      O armazenamento fica em outro lugar (SOPHIA_STORE_URL); o Postgres desta máquina fica como está.'
+  [pg_elsewhere]='      O armazenamento fica em outro lugar (SOPHIA_STORE_URL); o Postgres desta máquina fica como
+      está.'
   [pg_starting]='      O Postgres %s está parado; é iniciado.'
   [pg_place]='      Postgres %s na porta %s'
   [pg_adopted]='      O papel %s já existe e a senha está certa: é adotado com todos os dados.'
   [pg_not_at_boot]='      Nota: o Postgres %s não inicia sozinho com a máquina (assim diz %s).'
   [pg_trust]='      Nota: a linha %s de %s deixa toda conta desta máquina entrar sem senha (trust).'
   [pg_kept_public]='      Nota: todo papel deste servidor pode se conectar a %s; ficou assim.'
-  [pg_ask_revoke]='O banco %s já existia, e todo papel deste servidor pode se conectar a ele. Tirar esse direito (programas que o usam com outros papéis param de funcionar)?'
-  [pg_ask_lower]='O papel %s pode mais do que a Sophia precisa (superusuário, criar bancos ou papéis). Tirar esses direitos?'
+  [pg_ask_revoke]='O banco %s já existia, e todo papel deste servidor pode se conectar a ele. Tirar esse direito
+(programas que o usam com outros papéis param de funcionar)?'
+  [pg_ask_lower]='O papel %s pode mais do que a Sophia precisa (superusuário, criar bancos ou papéis). Tirar esses
+direitos?'
   [pg_rotating]='      A senha está sendo trocada; até o fim a Sophia conhece a antiga e a nova.'
   [pg_rotated]='      O papel %s tem uma senha nova.'
   [pg_restarting]='      %s é reiniciado.'
@@ -133,7 +140,7 @@ Acrescente-a, execute systemctl reload postgresql e depois execute isto de novo.
   [pg_unknown_password_why]='Nem o arquivo de ambiente nem esta execução traz uma. Nada foi mudado.'
   [pg_wrong_password]='A senha dada não é a do papel %s que existe.'
   [pg_wrong_password_why]='O Postgres %s (porta %s) tem outra. Nada foi mudado.'
-  [pg_choices]='Você pode:
+  [pg_choices_remedy]='Você pode:
   1. trazer o arquivo de ambiente de volta de um backup (%s), ou dar a senha certa como a linha
      %s=... de um arquivo: --auto-env ARQUIVO; o papel e os dados são então adotados;
   2. dar uma senha nova ao papel e manter os dados: --rotate-db-password
@@ -154,7 +161,8 @@ Depois execute de novo.'
   [pg_encoding_why]='Textos em outras escritas não caberiam nele. Nada foi mudado.'
   [pg_encoding_remedy]='Como postgres: renomeie-o (ALTER DATABASE sophia RENAME TO sophia_old), execute isto de novo e traga os dados com pg_dump --encoding=UTF8 sophia_old | psql sophia.'
   [pg_mighty]='O papel %s pode mais do que a Sophia deveria poder.'
-  [pg_mighty_why]='É superusuário, ou pode criar bancos ou papéis, replicar, ou passar pela segurança de linhas. Nada foi mudado.'
+  [pg_mighty_why]='É superusuário, ou pode criar bancos ou papéis, replicar, ou passar pela segurança de linhas.
+Nada foi mudado.'
   [pg_mighty_remedy]='Diga sim a tirar esses direitos (--auto-assume-yes), ou faça-o como postgres: ALTER ROLE sophia NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS.'
   [pg_sql_failed]='O Postgres %s recusou o que a instalação pediu: %s.'
   [pg_no_login]='O papel %s não consegue entrar por TCP em 127.0.0.1, porta %s.'
@@ -168,7 +176,8 @@ Depois execute de novo.'
 
 Acrescente-a, execute systemctl reload postgresql e depois execute isto de novo.'
   [pg_above_line]=' acima da linha %s'
-  [pg_no_login_other]='A senha está certa, e uma linha de pg_hba.conf deixa o papel entrar; veja acima o que o Postgres disse.'
+  [pg_no_login_other]='A senha está certa, e uma linha de pg_hba.conf deixa o papel entrar; veja acima o que o Postgres
+disse.'
   [pg_no_login_other_remedy]='Veja o registro do Postgres (pg_lsclusters o indica) e execute de novo.'
   [pg_rotation_failed]='A senha nova não pôde ser provada por um login.'
   [pg_rotation_failed_why]='A Sophia guarda a antiga e a nova e funciona com a que o servidor aceitar.'
