@@ -29,6 +29,8 @@ CONNECTION_KEYS = frozenset(
         "DATABASE_URL",
         "DB_PASS",
         "SOPHIA_STORE_URL",
+        "SOPHIA_STORE_PASS",
+        "SOPHIA_NEXT_PASS",
         "SOPHIA_DATA_DIR",
         "SOPHIA_ENV_FILE",
         "SOPHIA_ROLES",
@@ -61,6 +63,19 @@ class Settings(BaseSettings):
         "SOPHIA_STORE_URL",
         None,
         N_("Where Sophia keeps its own tables: a Postgres address, or the word embedded."),
+    )
+    store_pass: SecretStr | None = _setting(
+        "SOPHIA_STORE_PASS",
+        None,
+        N_("The password for SOPHIA_STORE_URL where the address holds none."),
+    )
+    next_pass: SecretStr | None = _setting(
+        "SOPHIA_NEXT_PASS",
+        None,
+        N_(
+            "While the store's password is being changed: the new one, tried where the other is"
+            " refused."
+        ),
     )
     source_schema: str | None = _setting(
         "SOPHIA_SOURCE_SCHEMA",
