@@ -135,18 +135,18 @@ package_installed() {
   [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
 }
 
-# Prints the key of the message that says why UFW can't be enabled here; returns 1 where it can.
+# Prints why UFW can't be enabled here, in a word; returns 1 where it can.
 firewall_obstacle() {
   if [[ ! -d ${SOPHIA_TEST_SYSTEMD:-/run/systemd/system} ]]; then
-    echo firewall_no_systemd
+    echo no_systemd
   elif unit_active firewalld; then
-    echo firewall_firewalld
+    echo firewalld
   elif package_installed netfilter-persistent || package_installed iptables-persistent; then
-    echo firewall_persistent
+    echo persistent
   elif ufw_installed && ! filter_works; then
-    echo firewall_no_right
+    echo no_right
   elif [[ -n $(closing_rules) ]]; then
-    echo firewall_closed_already
+    echo closed_already
   else
     return 1
   fi

@@ -21,7 +21,7 @@ firewall_check() {
     return 0
   fi
   if [[ -n $FIREWALL_DENIED ]]; then
-    firewall_skip firewall_denied "$FIREWALL_DENIED"
+    firewall_skip denied
     return 0
   fi
   firewall_tell
@@ -36,7 +36,7 @@ firewall_check() {
 firewall_check_active() {
   step_note firewall active
   if [[ -n $FIREWALL_DENIED ]]; then say firewall_denied "$FIREWALL_DENIED"; fi
-  if ufw_ipv6 || ! ssh_uses_ipv6 "$FIREWALL_ENDPOINTS"; then :; else say firewall_ipv6_out; fi
+  if ufw_ipv6 || ! ssh_uses_ipv6 "$FIREWALL_ENDPOINTS"; then :; else say firewall_six_out; fi
   firewall_warn
   [[ -n $FIREWALL_MISSING ]] || ! api_rules_right || return 0
   firewall_tell
@@ -61,7 +61,7 @@ firewall_apply() {
   ufw_installed || apt_install ufw
   if ! filter_works || ! run_logged check-requirements /usr/share/ufw/check-requirements -f; then
     FIREWALL_RESULT=skipped
-    firewall_skip firewall_no_right
+    firewall_skip no_right
     return
   fi
   firewall_allow
@@ -126,15 +126,24 @@ firewall_command() {
   printf ' --auto --auto-assume-yes'
 }
 
-firewall_skip() { # KEY [ARG...]
+firewall_skip() { # REASON
   say firewall_skipped
-  say "$@"
   case $1 in
-    firewall_closed_already) closing_rules | sed 's/^/        /' ;;
-    firewall_denied) LC_ALL=C ufw show added 2>/dev/null | sed -n 's/^ufw /        ufw /p' ;;
+    no_systemd) say firewall_no_systemd ;;
+    firewalld) say firewall_firewalld ;;
+    persistent) say firewall_persistent ;;
+    no_right) say firewall_no_right ;;
+    closed_already)
+      say firewall_closed_already
+      closing_rules | sed 's/^/        /'
+      ;;
+    denied)
+      say firewall_denied "$FIREWALL_DENIED"
+      LC_ALL=C ufw show added 2>/dev/null | sed -n 's/^ufw /        ufw /p'
+      ;;
   esac
   step_note firewall skipped
-  step_note firewall_reason "${1#firewall_}"
+  step_note firewall_reason "$1"
 }
 
 # The ports, where each was found, and the rules that are to come.
@@ -151,7 +160,7 @@ firewall_tell() {
   api_rules_missing | while IFS= read -r rule; do say firewall_rule "ufw allow $rule"; done
   api_rules_surplus | while IFS= read -r rule; do say firewall_rule "ufw delete allow $rule"; done
   if ! ufw_active; then
-    if firewall_wants_ipv6; then say firewall_ipv6_change; fi
+    if firewall_wants_ipv6; then say firewall_six_change; fi
     say firewall_rule "ufw enable"
   fi
   firewall_warn
@@ -171,7 +180,7 @@ firewall_allow() {
   if firewall_wants_ipv6; then
     ufw_set_ipv6 yes || fail 1 S361 "$(text firewall_no_write "$(ufw_defaults)")" "" \
       "$(text no_folder_remedy)"
-    say firewall_ipv6_changed
+    say firewall_six_changed
   fi
   for port in $FIREWALL_MISSING; do
     ufw_whole allow "$port/tcp" || fail 1 S362 "$(text firewall_rule_failed "$port")" \
@@ -202,7 +211,12 @@ firewall_enable() {
     firewall_unproved
     fail 1 S366 "$(text firewall_not_proved)" "${PROOF_WRONG%$'\n'}" "$(text firewall_not_proved_remedy)"
   fi
-  say "firewall_proved_by_$PROOF_BY" "$(awk '$4 == "ssh" {print ($2 == 6 ? "[" $3 "]" : $3) ":" $1}' <<<"$before" | paste -sd ' ')"
+  if [[ $PROOF_BY == connection ]]; then
+    say firewall_proved "$(awk '$4 == "ssh" {print ($2 == 6 ? "[" $3 "]" : $3) ":" $1}' <<<"$before" |
+      paste -sd ' ')"
+  else
+    say firewall_proved_by_rules
+  fi
   step_note firewall_proof "$PROOF_BY"
   if ! firewall_confirm; then
     firewall_unproved

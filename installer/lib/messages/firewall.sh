@@ -11,9 +11,9 @@ MESSAGES_EN+=(
   [firewall_world]='      Warning: a rule of UFW that is not ours leaves port %s open to everybody.'
   [firewall_policy]='      Warning: UFW lets in by default whatever no rule names (DEFAULT_INPUT_POLICY).
       It stays so; with "ufw default deny incoming" only the rules count.'
-  [firewall_ipv6_change]='      rule: IPV6=yes in /etc/default/ufw (with no, SSH over IPv6 would be locked out)'
-  [firewall_ipv6_changed]='      IPV6=yes now in /etc/default/ufw: with no, SSH over IPv6 would be locked out.'
-  [firewall_ipv6_out]='      Note: IPV6=no in /etc/default/ufw, so UFW lets no SSH in over IPv6. It stays so.'
+  [firewall_six_change]='      rule: IPV6=yes in /etc/default/ufw (with no, SSH over IPv6 would be locked out)'
+  [firewall_six_changed]='      IPV6=yes now in /etc/default/ufw: with no, SSH over IPv6 would be locked out.'
+  [firewall_six_out]='      Note: IPV6=no in /etc/default/ufw, so UFW lets no SSH in over IPv6. It stays so.'
   [firewall_not_root]='      Only root can see the rules that are in force.'
   [firewall_pending]='      An earlier run enabled UFW and could not prove it; that is undone first.'
   [firewall_off]='      UFW was not enabled; ports are filtered by nothing of ours. To enable it:
@@ -32,7 +32,7 @@ MESSAGES_EN+=(
       Delete it (ufw delete deny ...) and run this step again.'
   [ask_firewall]='Enable the firewall now (SSH ports allowed: %s; the rest closed)?'
   [firewall_enabled]='      UFW is enabled; it is disabled by itself in %s s unless a new connection proves SSH.'
-  [firewall_proved_by_connection]='      Proved: a new connection from outside is greeted by sshd at %s'
+  [firewall_proved]='      Proved: a new connection from outside is greeted by sshd at %s'
   [firewall_proved_by_rules]='      Proved by the rules as the kernel has them; no connection from outside could be
       made from here. Try one yourself now, with this one open.'
   [firewall_second_session]='
@@ -72,9 +72,9 @@ MESSAGES_PT+=(
   [firewall_world]='      Aviso: uma regra do UFW que não é nossa deixa a porta %s aberta a todos.'
   [firewall_policy]='      Aviso: por padrão o UFW deixa entrar o que nenhuma regra cita (DEFAULT_INPUT_POLICY).
       Fica assim; com "ufw default deny incoming" só valem as regras.'
-  [firewall_ipv6_change]='      regra: IPV6=yes em /etc/default/ufw (com no, o SSH por IPv6 ficaria bloqueado)'
-  [firewall_ipv6_changed]='      Agora IPV6=yes em /etc/default/ufw: com no, o SSH por IPv6 ficaria bloqueado.'
-  [firewall_ipv6_out]='      Nota: IPV6=no em /etc/default/ufw; o UFW não deixa entrar SSH por IPv6. Fica assim.'
+  [firewall_six_change]='      regra: IPV6=yes em /etc/default/ufw (com no, o SSH por IPv6 ficaria bloqueado)'
+  [firewall_six_changed]='      Agora IPV6=yes em /etc/default/ufw: com no, o SSH por IPv6 ficaria bloqueado.'
+  [firewall_six_out]='      Nota: IPV6=no em /etc/default/ufw; o UFW não deixa entrar SSH por IPv6. Fica assim.'
   [firewall_not_root]='      Só o root vê as regras em vigor.'
   [firewall_pending]='      Uma execução anterior ativou o UFW e não pôde prová-lo; isso é desfeito antes.'
   [firewall_off]='      O UFW não foi ativado; nada nosso filtra as portas. Para ativá-lo:
@@ -93,7 +93,7 @@ MESSAGES_PT+=(
       Apague-a (ufw delete deny ...) e execute esta etapa de novo.'
   [ask_firewall]='Ativar o firewall agora (portas SSH liberadas: %s; o resto fechado)?'
   [firewall_enabled]='      O UFW está ativo; em %s s ele se desativa sozinho se uma nova conexão não provar o SSH.'
-  [firewall_proved_by_connection]='      Provado: o sshd atende uma nova conexão de fora em %s'
+  [firewall_proved]='      Provado: o sshd atende uma nova conexão de fora em %s'
   [firewall_proved_by_rules]='      Provado pelas regras carregadas no kernel; daqui não foi possível fazer uma conexão
       de fora. Faça você mesmo uma agora, com esta aberta.'
   [firewall_second_session]='
