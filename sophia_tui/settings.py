@@ -591,8 +591,16 @@ class Settings(BaseSettings):
 
     @property
     def root(self) -> Path:
-        """What relative folders are resolved against: the .env's folder, else the working one."""
-        return self.env_file.parent if self.env_file else Path.cwd()
+        """What relative folders are resolved against: the .env's folder, else the working one.
+
+        Beside a server's env file, and beside the copy of it that systemd makes for a service,
+        nothing of ours may lie: there it is the server's data folder.
+        """
+        if self.env_file is None:
+            return Path.cwd()
+        folder = self.env_file.parent
+        served = self.env_file == paths.SERVER_ENV or folder.is_relative_to(paths.CREDENTIALS)
+        return paths.SERVER_DATA if served else folder
 
     @property
     def finetune_folder(self) -> Path:
