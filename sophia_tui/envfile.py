@@ -38,8 +38,8 @@ class EnvLine:
     """One line as it stands, or several where a quoted value has line feeds in it.
 
     `key` is None for comments, blanks and what is not an assignment. `head` is what stands before
-    the value (`export KEY=`), `tail` what follows it (blanks, a comment, a carriage return). `open`:
-    a quote is never closed.
+    the value (`export KEY=`), `tail` what follows it (blanks, a comment, a carriage return).
+    `open`: a quote is never closed.
     """
 
     raw: str
