@@ -18,7 +18,6 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 
 from sophia_tui.api import streams
-from sophia_tui.api.problems import Problem
 from sophia_tui.domain.context import CancelSignal, Context, Face, Role
 from sophia_tui.domain.operations import Operation
 from sophia_tui.errors import UsageError
@@ -226,10 +225,7 @@ def router(house: "House", running: Running) -> APIRouter:
             operation_id=chosen.name,
             summary=chosen.help,
             tags=[chosen.subject],
-            responses={
-                "default": {"model": Problem, "description": "What, why, what to do."},
-                **_streamed(chosen),
-            },
+            responses=_streamed(chosen),
         )
     return routes
 
