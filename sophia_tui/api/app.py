@@ -23,11 +23,13 @@ from sophia_tui.api.auth import Tokens
 from sophia_tui.api.counting import Counter
 from sophia_tui.api.front import Front
 from sophia_tui.api.guard import Guard
+from sophia_tui.api.metrics import Metrics, Traffic
 from sophia_tui.api.routes import (
     adaptive,
     fine_tuning,
     finetune,
     health,
+    metrics,
     openai,
     personas,
     sophia,
@@ -50,7 +52,8 @@ class SophiaAPI(FastAPI):
 
     def __init__(self, house: "House", running: sophia.Running) -> None:
         pulse = health.Pulse(house)
-        counter = Counter(house)
+        traffic = Traffic()
+        counter = Counter(house, traffic=traffic)
         front = Front(house, counter)
         watch = Watch(house, front)
 
@@ -75,6 +78,7 @@ class SophiaAPI(FastAPI):
         self._operations = house.registry
         problems.install(self)
         self.include_router(health.router(pulse))
+        self.include_router(metrics.router(Metrics(house, traffic)))
         self.include_router(sophia.router(house, running))
         offered = {each.name for each in house.registry}
         if finetune.OPERATION in offered:
@@ -86,7 +90,7 @@ class SophiaAPI(FastAPI):
         if offered >= fine_tuning.OPERATIONS:
             self.include_router(fine_tuning.router(house))
         self.include_router(openai.router(front))
-        self._guard = Guard(super().__call__, house, Tokens(house.settings))
+        self._guard = Guard(super().__call__, house, Tokens(house.settings), traffic)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._guard(scope, receive, send)

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sophia_tui import networks
 from sophia_tui.api import problems
 from sophia_tui.api.auth import Tokens
+from sophia_tui.api.metrics import Traffic
 from sophia_tui.errors import CancelledError, SophiaError, TooLargeError, TooSlowError
 from sophia_tui.i18n import DEFAULT_LANGUAGE, _, match_language, set_language
 from sophia_tui.services.operations import logged_error
@@ -57,8 +58,9 @@ def _header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:
 class Guard:
     """Wraps the application; the role of the caller goes on in `request.state.role`."""
 
-    def __init__(self, app: ASGIApp, house: "House", tokens: Tokens) -> None:
+    def __init__(self, app: ASGIApp, house: "House", tokens: Tokens, traffic: Traffic) -> None:
         self._app = app
+        self._traffic = traffic
         self._house = house
         self._tokens = tokens
         self._proxies = networks.read(house.settings.api_proxies)
@@ -93,7 +95,9 @@ class Guard:
             if not status:
                 await problems.answer(error, scope["path"])(scope, receive, sending)
         finally:
-            self._tell(scope, status, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            self._traffic.answered(scope, status, seconds)
+            self._tell(scope, status, seconds)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
