@@ -35,6 +35,8 @@ CONNECTION_KEYS = frozenset(
         "SOPHIA_ENV_FILE",
         "SOPHIA_ROLES",
         "SOPHIA_API_ROLE",
+        "SOPHIA_API_PROXIES",
+        "SOPHIA_WRONG_TOKENS",
         "ALLOW_FINETUNE",
     }
 )
@@ -147,6 +149,21 @@ class Settings(BaseSettings):
         "SOPHIA_MODEL_TOKEN",
         None,
         N_("The key for served models (/v1) and nothing else: what clients send as their API key."),
+    )
+    wrong_tokens: int = _setting(
+        "SOPHIA_WRONG_TOKENS",
+        10,
+        N_("How many wrong tokens an address may send to the HTTP API in a minute."),
+        ge=1,
+        le=100_000,
+    )
+    api_proxies: str = _setting(
+        "SOPHIA_API_PROXIES",
+        "",
+        N_(
+            "Proxies before the HTTP API whose X-Forwarded-For is believed: addresses or networks "
+            "with commas between."
+        ),
     )
     api_url: str = _setting("API_URL", "http://localhost:8000", N_("Where the HTTP API answers."))
     openai_api_key: SecretStr | None = _setting(
@@ -501,6 +518,19 @@ class Settings(BaseSettings):
         except ValueError:
             raise PydanticCustomError(
                 "no_ranges", _("must name all of conversations, usd, prompts, smaller_model")
+            ) from None
+        return value
+
+    @field_validator("api_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        from sophia_tui.networks import read
+
+        try:
+            read(value)
+        except ValueError:
+            raise PydanticCustomError(
+                "no_networks", _("must be addresses or networks like 127.0.0.1,10.0.0.0/8")
             ) from None
         return value
 
