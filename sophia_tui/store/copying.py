@@ -47,6 +47,19 @@ _ALIKE = (
     "SET LOCAL idle_in_transaction_session_timeout = 0",
 )
 
+#: Entries that only the store of before had come behind those that were put back.
+_KEEP_AUDIT = b"""
+INSERT INTO sophia.audit
+    (at, actor, face, role, operation, target, request, outcome, code, seconds)
+SELECT b.at, b.actor, b.face, b.role, b.operation, b.target, b.request, b.outcome, b.code, b.seconds
+FROM sophia.audit_of_before AS b
+WHERE NOT EXISTS (
+    SELECT FROM sophia.audit AS a
+    WHERE a.at = b.at AND a.actor = b.actor AND a.operation = b.operation
+)
+ORDER BY b.id
+"""
+
 _Connection = psycopg.Connection[Any]
 
 
@@ -216,7 +229,7 @@ def _dump_table(connection: _Connection, name: str, take: TakeTable) -> CopiedTa
 
 
 class _Measured:
-    """Pieces of a table as they pass by: a row is a line, line feeds in values are written `\\n`."""
+    """Pieces of a table as they pass by. A row is a line; a line feed in a value is written out."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -304,7 +317,7 @@ def _keep_audit(connection: _Connection) -> int:
     there = connection.execute(b"SELECT to_regclass('sophia.audit_of_before')").fetchone()
     if not there or there[0] is None:
         return 0
-    kept = connection.execute(query("keep_audit")).rowcount
+    kept = connection.execute(_KEEP_AUDIT).rowcount
     connection.execute(b"DROP TABLE sophia.audit_of_before")
     return kept
 

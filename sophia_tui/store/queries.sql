@@ -792,15 +792,3 @@ ORDER BY id
 SELECT id FROM sophia.jobs WHERE state NOT IN ('draft', 'succeeded', 'failed', 'cancelled')
     AND heartbeat_at > now() - pg_catalog.make_interval(secs => %(seconds)s)
 ORDER BY id
-
--- keep_audit --
--- Entries that only the store of before had come behind those that were put back.
-INSERT INTO sophia.audit
-    (at, actor, face, role, operation, target, request, outcome, code, seconds)
-SELECT b.at, b.actor, b.face, b.role, b.operation, b.target, b.request, b.outcome, b.code, b.seconds
-FROM sophia.audit_of_before AS b
-WHERE NOT EXISTS (
-    SELECT FROM sophia.audit AS a
-    WHERE a.at = b.at AND a.actor = b.actor AND a.operation = b.operation
-)
-ORDER BY b.id

@@ -150,7 +150,7 @@ async def test_what_fails_leaves_the_store_as_it_was(
     store, pieces = await copied(filled, paths)
     before = everything(store_url)
     pieces["jobs"] = pieces["jobs"][:-1]
-    with pytest.raises(SetupError, match="S41[23]"):
+    with pytest.raises(SetupError, match=r"S41[23]"):
         await put_back(filled, paths, (store, pieces))
     assert everything(store_url) == before
 
