@@ -340,9 +340,22 @@ async def _overview(house: House) -> Any:
 
 
 async def _setup(house: House) -> Any:
+    from sophia_tui.providers.key_probe import probe_key
+    from sophia_tui.providers.surroundings import ThisServer
     from sophia_tui.services.setup import SetupService
+    from sophia_tui.store.admin import PostgresAdmin
 
-    return SetupService(house.store, house.source, house.settings, house.paths)
+    return SetupService(
+        house.store,
+        house.source,
+        PostgresAdmin(house.settings, house.paths).status,
+        house.settings,
+        house.paths,
+        house.environment,
+        ThisServer(house.environment),
+        probe_key,
+        house.clock,
+    )
 
 
 async def _collect(house: House) -> Any:
@@ -655,6 +668,21 @@ async def _prune(house: House) -> Any:
     return PruneService(await house.store(), house.paths, house.clock)
 
 
+async def _backup(house: House) -> Any:
+    from sophia_tui.providers.machine import ThisMachine
+    from sophia_tui.services.backup import BackupService
+    from sophia_tui.store.copying import PostgresCopier
+
+    return BackupService(
+        house.store,
+        lambda: PostgresCopier(house.settings, house.paths),
+        house.settings,
+        house.paths,
+        house.clock,
+        ThisMachine.here().host,
+    )
+
+
 async def _settings(house: House) -> Any:
     from sophia_tui.services.settings import SettingsService
 
@@ -723,6 +751,7 @@ FACTORIES: dict[str, Factory] = {
     "MonitorService": _monitor,
     "NotificationsService": _notifications,
     "PruneService": _prune,
+    "BackupService": _backup,
     "SettingsService": _settings,
     "AuditService": _audit,
     "StoreService": _store,
