@@ -8,6 +8,9 @@ from pathlib import Path
 
 SERVER_DATA = Path("/var/lib/sophia")
 SERVER_ENV = Path("/etc/sophia/sophia.env")
+#: Where systemd lays the credentials of services.
+CREDENTIALS = Path("/run/credentials")
+SERVER_ACCOUNT = "sophia"
 SERVER_PRICES = Path("/etc/sophia/prices.yaml")
 
 
@@ -122,6 +125,11 @@ class Paths:
         return self.data / "state"
 
     @property
+    def run_units(self) -> Path:
+        """What units of systemd's are to run, a file for each until it has begun."""
+        return self.data / "run-units"
+
+    @property
     def audit_spool(self) -> Path:
         """Audit entries that could not reach the store yet, as JSON Lines."""
         return self.data / "audit-spool.jsonl"
@@ -172,13 +180,15 @@ def home(environment: Mapping[str, str]) -> Path:
 def system_user(environment: Mapping[str, str] | None = None) -> str:
     """Who acts: the person behind sudo where there is one, else the account of the process.
 
-    SUDO_USER is believed for root alone: anybody else could set it to borrow a name. Root may set
-    it as well, and we can't tell; but root can do everything to Sophia anyway.
+    SUDO_USER is believed for root, and for the account that colleagues become by sudo on a server:
+    anybody else could set it to borrow a name. These two may set it as well, and we can't tell; but
+    they can do everything to Sophia anyway.
     """
     environment = os.environ if environment is None else environment
-    if os.geteuid() == 0 and environment.get("SUDO_USER"):
-        return environment["SUDO_USER"]
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
+        account = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
-        return f"uid {os.geteuid()}"
+        account = f"uid {os.geteuid()}"
+    if os.geteuid() == 0 or account == SERVER_ACCOUNT:
+        return environment.get("SUDO_USER") or account
+    return account
