@@ -698,6 +698,21 @@ async def _prune(house: House) -> Any:
     return PruneService(await house.store(), house.paths, house.clock)
 
 
+async def _backup(house: House) -> Any:
+    from sophia_tui.providers.machine import ThisMachine
+    from sophia_tui.services.backup import BackupService
+    from sophia_tui.store.copying import PostgresCopier
+
+    return BackupService(
+        house.store,
+        lambda: PostgresCopier(house.settings, house.paths),
+        house.settings,
+        house.paths,
+        house.clock,
+        ThisMachine.here().host,
+    )
+
+
 async def _settings(house: House) -> Any:
     from sophia_tui.services.settings import SettingsService
 
@@ -768,6 +783,7 @@ FACTORIES: dict[str, Factory] = {
     "MonitorService": _monitor,
     "NotificationsService": _notifications,
     "PruneService": _prune,
+    "BackupService": _backup,
     "SettingsService": _settings,
     "AuditService": _audit,
     "StoreService": _store,

@@ -6,6 +6,7 @@ from sophia_tui.services.adaptive import AdaptiveService
 from sophia_tui.services.advice import AdviceService
 from sophia_tui.services.ask import AskService
 from sophia_tui.services.audit import AuditService
+from sophia_tui.services.backup import BackupService
 from sophia_tui.services.browse import BrowseService
 from sophia_tui.services.checkpoints import CheckpointsService
 from sophia_tui.services.clean import CleanService
@@ -55,6 +56,7 @@ SERVICES: tuple[type, ...] = (
     SetupStepsService,
     SetupBeginService,
     PruneService,
+    BackupService,
     CollectService,
     PrepareService,
     CleanService,

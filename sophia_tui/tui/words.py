@@ -97,6 +97,9 @@ VERBS = {
     "forget": N_("forget a person"),
     "vary": N_("make variations"),
     "export": N_("export"),
+    "backup": N_("back up"),
+    "backups": N_("backups"),
+    "restore": N_("put a backup back"),
 }
 #: Verbs that mean something else for one subject.
 _VERBS_OF = {
@@ -121,6 +124,7 @@ ACTS = {
     "setup.apply": N_("Run the step"),
     "setup.begin": N_("Write them"),
     "setup.prune": N_("Remove what is named"),
+    "setup.restore": N_("Put the backup back"),
     "store.stop": N_("Stop the store"),
     "train.start": N_("Start the training"),
 }
