@@ -463,6 +463,9 @@ class Settings(BaseSettings):
             "placeholders are numbered within a record."
         ),
     )
+    backup_dir: str | None = _setting(
+        "SOPHIA_BACKUP_DIR", None, N_("The folder of backups; in the data folder where not set.")
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting(
         "SOPHIA_LOG_LEVEL", "INFO", N_("How much the logs tell.")
     )
@@ -659,6 +662,10 @@ class Settings(BaseSettings):
     def events_file(self) -> Path:
         """AION_EVENTS_JSONL, absolute."""
         return self._placed(self.aion_events_file)
+
+    def backups_folder(self, data: Path) -> Path:
+        """SOPHIA_BACKUP_DIR, absolute; by default `backups` in the data folder."""
+        return self._placed(self.backup_dir) if self.backup_dir else data / "backups"
 
     @property
     def managed_files(self) -> tuple[Path, ...]:

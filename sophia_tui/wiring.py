@@ -46,7 +46,7 @@ class SystemClock:
 class House:
     """One process's view of Sophia: settings, paths, store, source, services, dispatcher."""
 
-    _FOLDERLESS = frozenset({"SetupService"})
+    _FOLDERLESS = frozenset({"SetupService", "SetupStepsService"})
 
     def __init__(
         self,
@@ -355,6 +355,36 @@ async def _setup(house: House) -> Any:
         ThisServer(house.environment),
         probe_key,
         house.clock,
+    )
+
+
+async def _setup_steps(house: House) -> Any:
+    from sophia_tui.providers.steps import InstalledSteps
+    from sophia_tui.services.setup_steps import SetupStepsService
+
+    return SetupStepsService(InstalledSteps())
+
+
+async def _setup_begin(house: House) -> Any:
+    from pydantic import SecretStr
+
+    from sophia_tui.providers.key_probe import probe_key
+    from sophia_tui.providers.surroundings import ThisServer
+    from sophia_tui.services.setup_begin import SetupBeginService
+    from sophia_tui.store.source import open_source
+
+    async def try_source(url: str, password: str | None) -> Source:
+        secret = SecretStr(password) if password else None
+        given = {"database_url": SecretStr(url), "db_pass": secret}
+        return await open_source(house.settings.model_copy(update=given), house.paths)
+
+    return SetupBeginService(
+        house.dispatcher.call,
+        house.settings,
+        house.environment,
+        ThisServer(house.environment),
+        probe_key,
+        try_source,
     )
 
 
@@ -714,6 +744,8 @@ async def _demo(house: House) -> Any:
 FACTORIES: dict[str, Factory] = {
     "OverviewService": _overview,
     "SetupService": _setup,
+    "SetupStepsService": _setup_steps,
+    "SetupBeginService": _setup_begin,
     "CollectService": _collect,
     "PrepareService": _prepare,
     "CleanService": _clean,

@@ -176,4 +176,4 @@ class StepRunner(Protocol):
     async def run(self, step: str, tell: Callable[[str], None], cancel: CancelSignal) -> StepEnd:
         """`tell` gets each line as the step writes it. The step goes on where `cancel` is
         requested or this process ends: only the looking stops. Raises CancelledError U499,
-        UnavailableError S424, SetupError S425."""
+        UnavailableError S424."""

@@ -41,6 +41,8 @@ from sophia_tui.services.schedules import SchedulesService
 from sophia_tui.services.serving import ServingService
 from sophia_tui.services.settings import SettingsService
 from sophia_tui.services.setup import SetupService
+from sophia_tui.services.setup_begin import SetupBeginService
+from sophia_tui.services.setup_steps import SetupStepsService
 from sophia_tui.services.store import StoreService
 from sophia_tui.services.train import TrainService
 from sophia_tui.services.train_before import TrainBeforeService
@@ -51,6 +53,8 @@ from sophia_tui.services.versions import VersionsService
 SERVICES: tuple[type, ...] = (
     OverviewService,
     SetupService,
+    SetupStepsService,
+    SetupBeginService,
     PruneService,
     BackupService,
     CollectService,
