@@ -18,8 +18,8 @@ from sophia_tui.paths import Paths
 from sophia_tui.settings import Settings, keys, load
 from sophia_tui.store.embedded import EmbeddedServer
 
-# How long an example takes says nothing here: machines are shared. The everyday run is the same each
-# time, so that who changes nothing sees no other result; `tests/run --long` looks elsewhere.
+# How long an example takes says nothing here: machines are shared. The everyday run is the same
+# each time, so that who changes nothing sees no other result; `tests/run --long` looks elsewhere.
 hypothesis.settings.register_profile(
     "everyday",
     deadline=None,
