@@ -270,17 +270,24 @@ stops_unchanged() { # EXIT CODE
 
 @test "before a password is written into the env file it must be the role's, where there is one" {
   given_env ALLOW_FINETUNE=true
-  printf %s any | postgres_may_write given
-  postgres_may_write new </dev/null
+  GIVEN[DB_PASS]=any
+  postgres_may_write
   role_with right
-  printf %s right | postgres_may_write given
-  run postgres_may_write given < <(printf %s wrong)
+  run postgres_may_write
   [ "$status" -eq 3 ]
   [[ $output == *'SOPHIA-S341'* ]]
-  run postgres_may_write new
+  GIVEN[DB_PASS]=right
+  postgres_may_write
+  unset 'GIVEN[DB_PASS]'
+  run postgres_may_write
   [ "$status" -eq 3 ]
   [[ $output == *'SOPHIA-S340'* ]]
-  ROTATE=yes postgres_may_write new
+  ROTATE=yes postgres_may_write
+  GIVEN[DATABASE_URL]=postgresql://sophia:right@localhost:5433/sophia
+  postgres_may_write
+  GIVEN[DATABASE_URL]=postgresql://rag@db.example/rag GIVEN[DB_PASS]=theirs
+  GIVEN[SOPHIA_STORE_PASS]=right
+  postgres_may_write
 }
 
 @test "a line of pg_hba.conf that keeps the role out is named, and the one that is missing" {
