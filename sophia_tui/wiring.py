@@ -46,7 +46,7 @@ class SystemClock:
 class House:
     """One process's view of Sophia: settings, paths, store, source, services, dispatcher."""
 
-    _FOLDERLESS = frozenset({"SetupService"})
+    _FOLDERLESS = frozenset({"SetupService", "UnitsService"})
 
     def __init__(
         self,
@@ -343,6 +343,14 @@ async def _setup(house: House) -> Any:
     from sophia_tui.services.setup import SetupService
 
     return SetupService(house.store, house.source, house.settings, house.paths)
+
+
+async def _units(house: House) -> Any:
+    from sophia_tui.providers.root_helper import LocalRootHelper
+    from sophia_tui.providers.systemd import LocalServices
+    from sophia_tui.services.units import UnitsService
+
+    return UnitsService(LocalServices(LocalRootHelper(house.actor)), house.settings)
 
 
 async def _collect(house: House) -> Any:
@@ -686,6 +694,7 @@ async def _demo(house: House) -> Any:
 FACTORIES: dict[str, Factory] = {
     "OverviewService": _overview,
     "SetupService": _setup,
+    "UnitsService": _units,
     "CollectService": _collect,
     "PrepareService": _prepare,
     "CleanService": _clean,

@@ -66,6 +66,8 @@ VERBS = {
     "plan": N_("estimate before the start"),
     "preview": N_("what is trained"),
     "checklist": N_("check list"),
+    "services": N_("services"),
+    "restart": N_("restart a service"),
     "usage": N_("what takes room"),
     "prune": N_("tidy up"),
     "test": N_("try out"),
@@ -116,6 +118,7 @@ ACTS = {
     "schedules.remove": N_("Remove the schedule"),
     "serve.stop": N_("Stop serving"),
     "setup.prune": N_("Remove what is named"),
+    "setup.restart": N_("Restart the service"),
     "store.stop": N_("Stop the store"),
     "train.start": N_("Start the training"),
 }
