@@ -71,6 +71,21 @@ class Paths:
         return self.data / "exports"
 
     @property
+    def backups(self) -> Path:
+        """Archives that `setup backup` writes where no other folder is named."""
+        return self.data / "backups"
+
+    @property
+    def restoring(self) -> Path:
+        """What a restore has unpacked and not put into its place yet, and its journal."""
+        return self.data / "restoring"
+
+    @property
+    def restored(self) -> Path:
+        """Files of a backup whose place only root may write, for a person to put there."""
+        return self.data / "restored"
+
+    @property
     def variations(self) -> Path:
         """Variations under way, a folder for each work."""
         return self.data / "variations"

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2004,SC2034 # GIVEN is declared in envfile.sh; DATA is read in steps
-# A server's run from end to end: the lock, the log, the steps in their order, and what --uninstall,
-# --upgrade and --rotate-db-password do instead or around them (each in a file of its own:
-# uninstall_server, rotate_db_password; upgrade_begin and upgrade_end around the steps).
+# A server's run from end to end: the lock, the log, the steps in their order. --uninstall is a
+# function of its own (uninstall_server), --upgrade one before the steps and one behind them
+# (upgrade_begin, upgrade_end); a new password for the database is the step postgres with ROTATE set.
 
 readonly SERVER_DATA=/var/lib/sophia CURRENT=/opt/sophia/current
 INSTALL_LOG=/var/log/sophia/install.log
@@ -32,11 +32,9 @@ run_server() {
   if [[ $UNINSTALL == yes ]]; then
     uninstall_server
     return
-  elif [[ $ROTATE == yes ]]; then
-    rotate_db_password
-    return
   fi
   STEPS=("${SERVER_STEPS[@]}")
+  [[ $ROTATE == no ]] || STEPS=(machine postgres health summary)
   [[ -z $ONE_STEP ]] || STEPS=("$ONE_STEP")
   [[ $UPGRADE == no ]] || upgrade_begin
   for name in "${STEPS[@]}"; do
@@ -44,7 +42,23 @@ run_server() {
     run_step "$name" "$number"
   done
   [[ $UPGRADE == no ]] || upgrade_end
-  if [[ $DRY_RUN == yes ]]; then say plan_done; fi
+  if [[ $DRY_RUN == yes ]]; then
+    say plan_done
+  elif [[ $OPEN_MENU == yes ]]; then
+    open_menu
+  fi
+}
+
+# The console is the menu; it needs a terminal, and lives longer than the lock.
+open_menu() {
+  local status=0
+  if [[ ! -t 0 || ! -t 1 || $JSON == yes ]]; then
+    say no_menu
+    return
+  fi
+  give_lock_back
+  /usr/local/bin/sophia || status=$?
+  exit "$status"
 }
 
 # A text as JSON.
@@ -103,8 +117,8 @@ readonly FIELD_KEYS=(
 
 # What only this run needs, and the services must not see: they are exported, never written.
 readonly RUN_KEYS=(
-  SOPHIA_WHEELS SOPHIA_EXTRAS SOPHIA_TORCH_INDEX SOPHIA_PYTHON SOPHIA_APT_WAIT PIP_INDEX_URL
-  PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST PIP_CERT
+  SOPHIA_WHEELS SOPHIA_EXTRAS SOPHIA_TORCH_INDEX SOPHIA_PYTHON SOPHIA_APT_WAIT SOPHIA_PG_CLUSTER
+  PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST PIP_CERT
 )
 
 # Names that Sophia's own paths and this person's session give, and no env file should.
