@@ -389,11 +389,13 @@ async def _setup_begin(house: House) -> Any:
 
 
 async def _units(house: House) -> Any:
-    from sophia_tui.providers.root_helper import LocalRootHelper
+    from sophia_tui.paths import SERVER_HELPER
+    from sophia_tui.providers.root_helper import SocketHelper
     from sophia_tui.providers.systemd import LocalServices
     from sophia_tui.services.units import UnitsService
 
-    return UnitsService(LocalServices(LocalRootHelper(house.actor)), house.settings)
+    helper = SocketHelper(SERVER_HELPER, house.actor)
+    return UnitsService(LocalServices(helper), house.settings)
 
 
 async def _collect(house: House) -> Any:

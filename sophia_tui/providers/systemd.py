@@ -89,7 +89,9 @@ class LocalServices:
         if os.geteuid():
             await self._helper.restart(unit)
             return
-        await ask_systemctl("reset-failed", unit)  # one that failed too often is started all the same
+        await ask_systemctl(
+            "reset-failed", unit
+        )  # one that failed too often is started all the same
         status, said = await ask_systemctl("restart", "--no-ask-password", unit)
         if status:
             raise UnavailableError(
@@ -123,7 +125,11 @@ def _state(told: Mapping[str, str]) -> ServiceState:
 
 def _moment(text: str) -> datetime | None:
     seconds = text.removeprefix("@")
-    return datetime.fromtimestamp(int(seconds), UTC) if seconds.isdecimal() and seconds != "0" else None
+    return (
+        datetime.fromtimestamp(int(seconds), UTC)
+        if seconds.isdecimal() and seconds != "0"
+        else None
+    )
 
 
 def _bytes(text: str) -> int | None:
