@@ -46,7 +46,7 @@ class SystemClock:
 class House:
     """One process's view of Sophia: settings, paths, store, source, services, dispatcher."""
 
-    _FOLDERLESS = frozenset({"SetupService", "SetupStepsService"})
+    _FOLDERLESS = frozenset({"SetupService", "SetupStepsService", "UnitsService"})
 
     def __init__(
         self,
@@ -386,6 +386,16 @@ async def _setup_begin(house: House) -> Any:
         probe_key,
         try_source,
     )
+
+
+async def _units(house: House) -> Any:
+    from sophia_tui.paths import SERVER_HELPER
+    from sophia_tui.providers.root_helper import SocketHelper
+    from sophia_tui.providers.systemd import LocalServices
+    from sophia_tui.services.units import UnitsService
+
+    helper = SocketHelper(SERVER_HELPER, house.actor)
+    return UnitsService(LocalServices(helper), house.settings)
 
 
 async def _collect(house: House) -> Any:
@@ -744,6 +754,7 @@ async def _demo(house: House) -> Any:
 FACTORIES: dict[str, Factory] = {
     "OverviewService": _overview,
     "SetupService": _setup,
+    "UnitsService": _units,
     "SetupStepsService": _setup_steps,
     "SetupBeginService": _setup_begin,
     "CollectService": _collect,

@@ -28,6 +28,9 @@ PERIOD = {"since": "2026-11-20T00:00:00-03:00", "until": "2026-11-25T12:00:00-03
 CASES: dict[str, Case] = {
     "overview.show": Case(),
     "setup.check": Case(),
+    # no services are here; tests/integration/test_services.py has some
+    "setup.services": Case(error="SOPHIA-S387"),
+    "setup.restart": Case({"unit": "sophia-worker"}, error="SOPHIA-S387"),
     "setup.usage": Case(),
     "setup.backups": Case(),
     "setup.backup": Case(
