@@ -9,6 +9,8 @@ from pathlib import Path
 SERVER_DATA = Path("/var/lib/sophia")
 SERVER_ENV = Path("/etc/sophia/sophia.env")
 SERVER_PRICES = Path("/etc/sophia/prices.yaml")
+SERVER_MANAGED = Path("/etc/sophia/managed.conf")
+SERVER_HELPER = Path("/run/sophia/helper.sock")
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,11 @@ class Paths:
     def state(self) -> Path:
         """Small files of one person's console: drafts, the screen to come back to."""
         return self.data / "state"
+
+    @property
+    def env_backups(self) -> Path:
+        """Old contents of the env file that `env set` changed."""
+        return self.data / "env-backups"
 
     @property
     def audit_spool(self) -> Path:

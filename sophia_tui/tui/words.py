@@ -94,6 +94,8 @@ VERBS = {
     "forget": N_("forget a person"),
     "vary": N_("make variations"),
     "export": N_("export"),
+    "declare": N_("declare"),
+    "undeclare": N_("take a declaration back"),
 }
 #: Verbs that mean something else for one subject.
 _VERBS_OF = {
@@ -105,6 +107,8 @@ _TITLES = {"prepare.preview": N_("what cleaning changes")}
 ACTS = {
     "adaptive.cancel": N_("Stop the training"),
     "datasets.delete": N_("Delete the version"),
+    "env.undeclare": N_("Take the declaration back"),
+    "env.unset": N_("Take the key out"),
     "files.delete": N_("Delete the file"),
     "jobs.cancel": N_("Cancel the job"),
     "models.delete": N_("Delete the model"),
@@ -136,6 +140,7 @@ SUBJECTS = {
     "finetune": N_("fine-tuning"),
     "monitor": N_("figures in use"),
     "settings": N_("settings"),
+    "env": N_("env files"),
     "audit": N_("log of actions"),
     "store": N_("store"),
     "demo": N_("demo"),
