@@ -29,6 +29,8 @@ CONNECTION_KEYS = frozenset(
         "DATABASE_URL",
         "DB_PASS",
         "SOPHIA_STORE_URL",
+        "SOPHIA_STORE_PASS",
+        "SOPHIA_NEXT_PASS",
         "SOPHIA_DATA_DIR",
         "SOPHIA_ENV_FILE",
         "SOPHIA_ROLES",
@@ -63,6 +65,19 @@ class Settings(BaseSettings):
         "SOPHIA_STORE_URL",
         None,
         N_("Where Sophia keeps its own tables: a Postgres address, or the word embedded."),
+    )
+    store_pass: SecretStr | None = _setting(
+        "SOPHIA_STORE_PASS",
+        None,
+        N_("The password for SOPHIA_STORE_URL where the address holds none."),
+    )
+    next_pass: SecretStr | None = _setting(
+        "SOPHIA_NEXT_PASS",
+        None,
+        N_(
+            "While the store's password is being changed: the new one, tried where the other is"
+            " refused."
+        ),
     )
     source_schema: str | None = _setting(
         "SOPHIA_SOURCE_SCHEMA",
@@ -448,6 +463,9 @@ class Settings(BaseSettings):
             "placeholders are numbered within a record."
         ),
     )
+    backup_dir: str | None = _setting(
+        "SOPHIA_BACKUP_DIR", None, N_("The folder of backups; in the data folder where not set.")
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting(
         "SOPHIA_LOG_LEVEL", "INFO", N_("How much the logs tell.")
     )
@@ -606,8 +624,16 @@ class Settings(BaseSettings):
 
     @property
     def root(self) -> Path:
-        """What relative folders are resolved against: the .env's folder, else the working one."""
-        return self.env_file.parent if self.env_file else Path.cwd()
+        """What relative folders are resolved against: the .env's folder, else the working one.
+
+        Beside a server's env file, and beside the copy of it that systemd makes for a service,
+        nothing of ours may lie: there it is the server's data folder.
+        """
+        if self.env_file is None:
+            return Path.cwd()
+        folder = self.env_file.parent
+        served = self.env_file == paths.SERVER_ENV or folder.is_relative_to(paths.CREDENTIALS)
+        return paths.SERVER_DATA if served else folder
 
     @property
     def finetune_folder(self) -> Path:
@@ -636,6 +662,10 @@ class Settings(BaseSettings):
     def events_file(self) -> Path:
         """AION_EVENTS_JSONL, absolute."""
         return self._placed(self.aion_events_file)
+
+    def backups_folder(self, data: Path) -> Path:
+        """SOPHIA_BACKUP_DIR, absolute; by default `backups` in the data folder."""
+        return self._placed(self.backup_dir) if self.backup_dir else data / "backups"
 
     @property
     def managed_files(self) -> tuple[Path, ...]:

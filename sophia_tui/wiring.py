@@ -46,7 +46,7 @@ class SystemClock:
 class House:
     """One process's view of Sophia: settings, paths, store, source, services, dispatcher."""
 
-    _FOLDERLESS = frozenset({"SetupService"})
+    _FOLDERLESS = frozenset({"SetupService", "SetupStepsService"})
 
     def __init__(
         self,
@@ -340,9 +340,52 @@ async def _overview(house: House) -> Any:
 
 
 async def _setup(house: House) -> Any:
+    from sophia_tui.providers.key_probe import probe_key
+    from sophia_tui.providers.surroundings import ThisServer
     from sophia_tui.services.setup import SetupService
+    from sophia_tui.store.admin import PostgresAdmin
 
-    return SetupService(house.store, house.source, house.settings, house.paths)
+    return SetupService(
+        house.store,
+        house.source,
+        PostgresAdmin(house.settings, house.paths).status,
+        house.settings,
+        house.paths,
+        house.environment,
+        ThisServer(house.environment),
+        probe_key,
+        house.clock,
+    )
+
+
+async def _setup_steps(house: House) -> Any:
+    from sophia_tui.providers.steps import InstalledSteps
+    from sophia_tui.services.setup_steps import SetupStepsService
+
+    return SetupStepsService(InstalledSteps())
+
+
+async def _setup_begin(house: House) -> Any:
+    from pydantic import SecretStr
+
+    from sophia_tui.providers.key_probe import probe_key
+    from sophia_tui.providers.surroundings import ThisServer
+    from sophia_tui.services.setup_begin import SetupBeginService
+    from sophia_tui.store.source import open_source
+
+    async def try_source(url: str, password: str | None) -> Source:
+        secret = SecretStr(password) if password else None
+        given = {"database_url": SecretStr(url), "db_pass": secret}
+        return await open_source(house.settings.model_copy(update=given), house.paths)
+
+    return SetupBeginService(
+        house.dispatcher.call,
+        house.settings,
+        house.environment,
+        ThisServer(house.environment),
+        probe_key,
+        try_source,
+    )
 
 
 async def _collect(house: House) -> Any:
@@ -655,6 +698,21 @@ async def _prune(house: House) -> Any:
     return PruneService(await house.store(), house.paths, house.clock)
 
 
+async def _backup(house: House) -> Any:
+    from sophia_tui.providers.machine import ThisMachine
+    from sophia_tui.services.backup import BackupService
+    from sophia_tui.store.copying import PostgresCopier
+
+    return BackupService(
+        house.store,
+        lambda: PostgresCopier(house.settings, house.paths),
+        house.settings,
+        house.paths,
+        house.clock,
+        ThisMachine.here().host,
+    )
+
+
 async def _settings(house: House) -> Any:
     from sophia_tui.services.settings import SettingsService
 
@@ -686,6 +744,8 @@ async def _demo(house: House) -> Any:
 FACTORIES: dict[str, Factory] = {
     "OverviewService": _overview,
     "SetupService": _setup,
+    "SetupStepsService": _setup_steps,
+    "SetupBeginService": _setup_begin,
     "CollectService": _collect,
     "PrepareService": _prepare,
     "CleanService": _clean,
@@ -723,6 +783,7 @@ FACTORIES: dict[str, Factory] = {
     "MonitorService": _monitor,
     "NotificationsService": _notifications,
     "PruneService": _prune,
+    "BackupService": _backup,
     "SettingsService": _settings,
     "AuditService": _audit,
     "StoreService": _store,

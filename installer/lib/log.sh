@@ -33,10 +33,48 @@ choose_language() { # [TAG]
 # Ends the program with what happened, why and what to do: fail EXIT CODE WHAT WHY REMEDY
 fail() {
   local status=$1 code=$2 part
+  { local -; set +x; } 2>/dev/null
   shift 2
   printf '\n[SOPHIA-%s] ' "$code" >&2
   for part in "$@"; do
     [[ -z $part ]] || printf '%s\n' "$part" >&2
+  done
+  log_line "[SOPHIA-$code] $1"
+  # also where this is a subshell, whose end the ERR trap of the program sees
+  [[ -z ${FAILED_MARK:-} ]] || printf '%s\n%s\n' "SOPHIA-$code" "$1" >"$FAILED_MARK"
+  exit "$status"
+}
+
+# One line for the log alone, with its time.
+log_line() { # TEXT
+  [[ ! -w ${LOG_FILE:-/dev/null} ]] || printf '%(%F %T)T %s\n' -1 "$1" | redacted >>"$LOG_FILE"
+}
+
+# The log, readable by its owner alone; a link in its place is not followed.
+open_log() { # PATH
+  local folder=${1%/*}
+  [[ -d $folder ]] || mkdir -p -- "$folder" || return
+  [[ ! -L $1 ]] || return
+  (umask 077 && : >>"$1") || return
+  chmod 0600 -- "$1"
+  LOG_FILE=$1
+}
+
+# Clean-up: commands that run at the end, however it comes, the latest first.
+declare -ga ON_EXIT=()
+
+on_exit_add() { # COMMAND [ARG...]
+  local words
+  printf -v words '%q ' "$@"
+  ON_EXIT+=("$words")
+}
+
+run_on_exit() {
+  local status=$? index
+  trap - ERR
+  set +e
+  for ((index = ${#ON_EXIT[@]} - 1; index >= 0; index--)); do
+    eval "${ON_EXIT[index]}"
   done
   exit "$status"
 }
@@ -54,14 +92,20 @@ last_activity() {
   tail -n 1 -- "$LOG_FILE" 2>/dev/null | tr -d '\000-\010\013-\037\177' | sed 's:^ *::' | cut -c 1-60
 }
 
-# Runs a long command with its output in the log and a sign of life on the screen.
+# Runs a long command with its output, redacted, in the log and a sign of life on the screen. It is
+# a process group of its own, so that it can be ended with all that it started.
 # Returns the command's exit status; on failure the end of the log is shown, and where it is.
 run_logged() { # LABEL COMMAND [ARG...]
   local label=$1 begin=$SECONDS status=0 shown=0
   shift
   printf '\n=== %(%F %T)T %s\n' -1 "$label" >>"$LOG_FILE"
-  "$@" >>"$LOG_FILE" 2>&1 </dev/null &
+  set -m
+  (
+    set -o pipefail
+    "$@" 2>&1 </dev/null 9<&- | redacted >>"$LOG_FILE"
+  ) &
   RUNNING_CHILD=$!
+  set +m
   while kill -0 "$RUNNING_CHILD" 2>/dev/null; do
     if [[ -t 1 ]]; then
       printf '\r\033[K    %s  %s' "$(elapsed "$begin")" "$(last_activity)"
@@ -81,14 +125,48 @@ run_logged() { # LABEL COMMAND [ARG...]
   return "$status"
 }
 
-# On ^C or TERM: end the long command, say that a further run goes on from here.
+# Ends the long command that runs now, with all that it started; a second signal can't hinder it.
+end_child() {
+  local child=${RUNNING_CHILD:-}
+  [[ -n $child ]] || return 0
+  RUNNING_CHILD=
+  kill -TERM -- "-$child" 2>/dev/null || kill -TERM "$child" 2>/dev/null || true
+  wait "$child" 2>/dev/null || true
+}
+
+# On ^C, TERM or a lost connection: end the long command, say that a further run goes on from here.
 interrupted() { # EXIT STATUS
-  trap '' INT TERM
-  if [[ -n ${RUNNING_CHILD:-} ]]; then
-    kill -TERM "$RUNNING_CHILD" 2>/dev/null || true
-    wait "$RUNNING_CHILD" 2>/dev/null || true
+  trap '' INT TERM HUP PIPE
+  trap - ERR
+  set +e
+  end_child
+  log_line "interrupted ($1) in ${CURRENT_STEP:--}"
+  # after a lost connection there is nobody to tell
+  if [[ -n ${CURRENT_STEP:-} ]]; then
+    say_error interrupted_step "$(text "title_$CURRENT_STEP")" "$(resume_command)" 2>/dev/null
+  else
+    say_error interrupted 2>/dev/null
   fi
-  say_error interrupted
+  [[ -z ${FAILED_MARK:-} ]] || printf '%s\n%s\n' interrupted "$1" >"$FAILED_MARK"
+  exit "$1"
+}
+
+# What to type to go on: the command of this run, which holds no secret.
+resume_command() {
+  local words
+  printf -v words '%q ' "$ROOT/install_sophia_llm.sh" "${ARGUMENTS[@]}"
+  if is_root && [[ -n ${SUDO_USER:-} ]]; then words="sudo $words"; fi
+  printf '%s\n' "${words% }"
+}
+
+# What no step foresaw: say which step, which line, where the log is and how to go on.
+unforeseen() { # STATUS LINE FILE
+  ((BASH_SUBSHELL == 0)) || return 0
+  trap - ERR
+  if [[ ! -s ${FAILED_MARK:-/dev/null} ]]; then
+    fail 1 S327 "$(text unforeseen "${CURRENT_STEP:--}" "${3##*/}" "$2" "$1")" "" \
+      "$(text unforeseen_remedy "$LOG_FILE" "$(resume_command)")"
+  fi
   exit "$1"
 }
 
@@ -96,5 +174,13 @@ watch_signals() {
   RUNNING_CHILD=
   trap 'interrupted 130' INT
   trap 'interrupted 143' TERM
-  trap 'interrupted 129' HUP
+  trap 'interrupted 129' HUP PIPE
+}
+
+# Errors that nobody foresaw, and the clean-up; for the program itself, not for tests/run.
+watch_errors() {
+  FAILED_MARK=$(mktemp "${TMPDIR:-/tmp}/sophia-install.XXXXXX")
+  on_exit_add rm -f -- "$FAILED_MARK"
+  trap 'unforeseen "$?" "$LINENO" "${BASH_SOURCE[0]:-}"' ERR
+  trap run_on_exit EXIT
 }

@@ -4,7 +4,7 @@
 
 # shellcheck disable=SC2034 # read by text() in log.sh
 declare -gA MESSAGES_EN=(
-  [usage]='Sets Sophia up on this machine.
+  [usage_demo]='Sets Sophia up on this machine.
 
   ./install_sophia_llm.sh --demo    set everything up in this folder and run the whole
                                     loop for real on sample data: collect, prepare,
@@ -23,9 +23,6 @@ SOPHIA_DATA_DIR      another data folder
 SOPHIA_TORCH_INDEX   a package index to take torch alone from (a build without CUDA, say)
 SOPHIA_PYTHON        the Python to use'
   [bad_flag]='There is no option %s.'
-  [later_flag]='%s is not in this version yet: it knows --demo.'
-  [later_flag_remedy]='Run ./install_sophia_llm.sh --demo, or --help.'
-  [no_flag]='Setting a server up step by step comes in a later version.'
   [bad_lang]='The language %s is not known.'
   [bad_lang_remedy]='Use --lang en or --lang pt_BR.'
   [see_help]='See ./install_sophia_llm.sh --help.'
@@ -82,7 +79,7 @@ Interrupted. What was done is kept: run the same command again and it goes on.'
   [little_memory_why]='%s MB are available; the training needs up to %s MB.'
   [little_memory_remedy]='End other programs, or use a larger machine.'
   [some_memory]='      Note: %s MB of memory are available; the training needs up to %s MB.'
-  [busy]='Another set-up is running in this folder.'
+  [busy]='Another set-up is running on this machine.'
   [busy_remedy]='Wait until it has ended, then run this again.'
   [no_folder]='The folder %s can'\''t be made or written.'
   [no_folder_remedy]='Check its owner and mode, or set SOPHIA_DATA_DIR to another folder.'
@@ -125,7 +122,7 @@ Failed after %s: %s'
 )
 
 declare -gA MESSAGES_PT=(
-  [usage]='Prepara a Sophia nesta máquina.
+  [usage_demo]='Prepara a Sophia nesta máquina.
 
   ./install_sophia_llm.sh --demo    prepara tudo nesta pasta e executa de verdade o
                                     ciclo inteiro com dados de exemplo: coletar,
@@ -144,9 +141,6 @@ SOPHIA_DATA_DIR      outra pasta de dados
 SOPHIA_TORCH_INDEX   um índice de pacotes só para o torch (uma versão sem CUDA, por exemplo)
 SOPHIA_PYTHON        o Python a usar'
   [bad_flag]='Não existe a opção %s.'
-  [later_flag]='%s ainda não existe nesta versão: ela conhece --demo.'
-  [later_flag_remedy]='Execute ./install_sophia_llm.sh --demo, ou --help.'
-  [no_flag]='A instalação de um servidor passo a passo vem numa versão futura.'
   [bad_lang]='O idioma %s não é conhecido.'
   [bad_lang_remedy]='Use --lang en ou --lang pt_BR.'
   [see_help]='Veja ./install_sophia_llm.sh --help.'
@@ -203,7 +197,7 @@ Interrompido. O que foi feito fica: execute o mesmo comando de novo e ele contin
   [little_memory_why]='%s MB estão disponíveis; o treinamento precisa de até %s MB.'
   [little_memory_remedy]='Encerre outros programas, ou use uma máquina maior.'
   [some_memory]='      Aviso: %s MB de memória estão disponíveis; o treinamento precisa de até %s MB.'
-  [busy]='Outra instalação está em andamento nesta pasta.'
+  [busy]='Outra instalação está em andamento nesta máquina.'
   [busy_remedy]='Espere que ela termine e execute de novo.'
   [no_folder]='A pasta %s não pode ser criada ou escrita.'
   [no_folder_remedy]='Verifique o dono e as permissões, ou defina SOPHIA_DATA_DIR como outra pasta.'

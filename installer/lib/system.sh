@@ -96,11 +96,3 @@ data_folder() {
     echo "${XDG_DATA_HOME:-${HOME:?}/.local/share}/sophia"
   fi
 }
-
-# Installs system packages, as root. Other programs' hold on apt is waited for.
-install_system_packages() { # PACKAGE...
-  local apt=(apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
-  export DEBIAN_FRONTEND=noninteractive
-  run_logged 'apt-get update' "${apt[@]}" update || return
-  run_logged "apt-get install $*" "${apt[@]}" install --yes --no-install-recommends "$@"
-}

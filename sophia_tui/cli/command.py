@@ -120,7 +120,13 @@ async def _perform(
     import asyncio
     import signal
 
-    from sophia_tui.cli.output import ProgressLine, print_part, print_quietly, print_result
+    from sophia_tui.cli.output import (
+        ProgressLine,
+        print_line,
+        print_part,
+        print_quietly,
+        print_result,
+    )
     from sophia_tui.domain.context import CancelSignal, Face
     from sophia_tui.i18n import set_zone
     from sophia_tui.wiring import House
@@ -147,7 +153,9 @@ async def _perform(
             confirmed=confirmed,
             cancel=cancel,
             progress=progress,
-            tell=print_part if options.json and chosen.streams else lambda _part: None,
+            tell=(print_part if options.json else print_line)
+            if chosen.streams
+            else lambda _part: None,
         )
         try:
             result = await house.dispatcher.call(chosen.name, request, context)

@@ -242,6 +242,14 @@ def print_part(part: BaseModel) -> None:
     sys.stdout.flush()
 
 
+def print_line(part: BaseModel) -> None:
+    """Write a line that something else wrote, for people to follow; other parts come later."""
+    line = getattr(part, "line", None)
+    if line is not None:
+        sys.stderr.write(visible(str(line)) + "\n")
+        sys.stderr.flush()
+
+
 def print_error(error: SophiaError, as_json: bool) -> None:
     """Write the error to standard error: what, why, what to do."""
     if as_json:

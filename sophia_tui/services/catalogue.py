@@ -6,6 +6,7 @@ from sophia_tui.services.adaptive import AdaptiveService
 from sophia_tui.services.advice import AdviceService
 from sophia_tui.services.ask import AskService
 from sophia_tui.services.audit import AuditService
+from sophia_tui.services.backup import BackupService
 from sophia_tui.services.browse import BrowseService
 from sophia_tui.services.checkpoints import CheckpointsService
 from sophia_tui.services.clean import CleanService
@@ -40,6 +41,8 @@ from sophia_tui.services.schedules import SchedulesService
 from sophia_tui.services.serving import ServingService
 from sophia_tui.services.settings import SettingsService
 from sophia_tui.services.setup import SetupService
+from sophia_tui.services.setup_begin import SetupBeginService
+from sophia_tui.services.setup_steps import SetupStepsService
 from sophia_tui.services.store import StoreService
 from sophia_tui.services.train import TrainService
 from sophia_tui.services.train_before import TrainBeforeService
@@ -50,7 +53,10 @@ from sophia_tui.services.versions import VersionsService
 SERVICES: tuple[type, ...] = (
     OverviewService,
     SetupService,
+    SetupStepsService,
+    SetupBeginService,
     PruneService,
+    BackupService,
     CollectService,
     PrepareService,
     CleanService,

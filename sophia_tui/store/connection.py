@@ -47,9 +47,10 @@ class Database:
     password, and makes sure that the server runs where it is ours (the embedded one).
 
     No statement leaves state in a session: autocommit, no prepared statements, names with their
-    schema, so that a pooler in transaction mode may stand in between. All methods raise
-    UnavailableError S001 to S007, UsageError S008, SetupError S009, S013, S017 and InternalError
-    S099.
+    schema, so that a pooler in transaction mode may stand in between. `next_password` takes the
+    place of the address's or of `password` once the server refuses that: the password is being
+    changed. All methods raise UnavailableError S001 to S007, UsageError S008, SetupError S009,
+    S013, S017 and InternalError S099.
     """
 
     def __init__(
@@ -58,9 +59,12 @@ class Database:
         password: str | None = None,
         size: int = 4,
         options: Mapping[str, str] | None = None,
+        next_password: str | None = None,
     ) -> None:
         self._address = address
         self._password = password
+        self._next_password = next_password
+        self._changed = False  # whether the next password is the one that the server takes
         self._size = size
         self._options = dict(options or {})
         self._pool: AsyncConnectionPool[Connection] | None = None
@@ -78,10 +82,25 @@ class Database:
         self.where = redact_url(url)
         if self._password and "password" not in given:
             given["password"] = self._password
+        if self._changed and self._next_password:
+            given["password"] = self._next_password
         return make_conninfo("", **{**_DEFAULTS, **given, **self._options})
 
     async def connect(self) -> Connection:
         """A connection of its own, outside the pool; the caller closes it."""
+        try:
+            return await self._login()
+        except UnavailableError as problem:
+            if self._next_password is None or problem.code != "SOPHIA-S002":
+                raise
+            self._changed = not self._changed
+            try:
+                return await self._login()
+            except SophiaError:
+                self._changed = not self._changed
+                raise problem from None
+
+    async def _login(self) -> Connection:
         conninfo = await self.conninfo()
         secrets = (parsed(conninfo).get("password", ""),)
         try:

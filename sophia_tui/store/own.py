@@ -368,11 +368,14 @@ def address_of(
 def own_database(settings: Settings, paths: Paths, size: int = 4) -> Database:
     """The database of the own store, not connected yet."""
     server = EmbeddedServer(paths.postgres)
-    password = None
-    if settings.store_url is None and settings.db_pass is not None:
-        password = settings.db_pass.get_secret_value()
+    chosen = settings.db_pass if settings.store_url is None else settings.store_pass
     database: Database
-    database = Database(address_of(settings, server, lambda: database.ending), password, size)
+    database = Database(
+        address_of(settings, server, lambda: database.ending),
+        chosen.get_secret_value() if chosen else None,
+        size,
+        next_password=settings.next_pass.get_secret_value() if settings.next_pass else None,
+    )
     return database
 
 

@@ -72,6 +72,7 @@ class SourceAddress:
 
     def __init__(self, settings: Settings, paths: Paths) -> None:
         self._conninfo = conninfo(settings)
+        self._next_conninfo = _with_next_password(self._conninfo, settings)
         self._paths = paths
 
     @property
@@ -92,14 +93,7 @@ class SourceAddress:
 
         Raises UnavailableError D102 to D106 and SetupError D107 for what the server refuses.
         """
-        address = await self.resolve()
-        try:
-            connection = await psycopg.AsyncConnection.connect(
-                address, autocommit=True, prepare_threshold=None
-            )
-        except psycopg.Error as problem:
-            password = str(conninfo_to_dict(address).get("password") or "")
-            raise connect_problem(problem, (password,)) from None
+        connection = await self._connect(await self.resolve(), self._next_conninfo)
         try:
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             # inside the transaction: the next user of a pooled connection finds it as it was
@@ -114,6 +108,29 @@ class SourceAddress:
                 with contextlib.suppress(psycopg.Error):  # else the server would go on sorting
                     await connection.cancel_safe(timeout=2.0)
             await connection.close()  # what is still open in it is rolled back by the server
+
+    async def _connect(self, address: str, other: str | None) -> psycopg.AsyncConnection:
+        """A connection by `address`, or by `other` where the server refuses the password."""
+        try:
+            return await psycopg.AsyncConnection.connect(
+                address, autocommit=True, prepare_threshold=None
+            )
+        except psycopg.Error as caught:
+            password = str(conninfo_to_dict(address).get("password") or "")
+            problem = connect_problem(caught, (password,))
+        if other is None or problem.code != "SOPHIA-D102":
+            raise problem
+        try:
+            return await self._connect(other, None)
+        except SophiaError:
+            raise problem from None
+
+
+def _with_next_password(address: str | None, settings: Settings) -> str | None:
+    """The same address with SOPHIA_NEXT_PASS, where the source is the own store's database."""
+    if address is None or settings.next_pass is None or settings.store_url is not None:
+        return None
+    return make_conninfo(address, password=settings.next_pass.get_secret_value())
 
 
 def connect_problem(problem: psycopg.Error, secrets: tuple[str, ...] = ()) -> SophiaError:

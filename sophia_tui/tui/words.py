@@ -43,6 +43,9 @@ VERBS = {
     "set": N_("set"),
     "unset": N_("unset"),
     "check": N_("check"),
+    "apply": N_("run a step of the installer"),
+    "begin": N_("write the first answers"),
+    "validate": N_("check a value"),
     "inspect": N_("inspect"),
     "migrate": N_("migrate"),
     "repair": N_("repair"),
@@ -94,6 +97,9 @@ VERBS = {
     "forget": N_("forget a person"),
     "vary": N_("make variations"),
     "export": N_("export"),
+    "backup": N_("back up"),
+    "backups": N_("backups"),
+    "restore": N_("put a backup back"),
 }
 #: Verbs that mean something else for one subject.
 _VERBS_OF = {
@@ -115,7 +121,10 @@ ACTS = {
     "provider.remove": N_("Delete the file"),
     "schedules.remove": N_("Remove the schedule"),
     "serve.stop": N_("Stop serving"),
+    "setup.apply": N_("Run the step"),
+    "setup.begin": N_("Write them"),
     "setup.prune": N_("Remove what is named"),
+    "setup.restore": N_("Put the backup back"),
     "store.stop": N_("Stop the store"),
     "train.start": N_("Start the training"),
 }

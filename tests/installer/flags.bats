@@ -9,6 +9,9 @@ setup() {
 @test "--help tells the options in English and ends with 0" {
   run install_sh --help
   [ "$status" -eq 0 ]
+  [[ $output == *'--auto-env FILE'*'--dry-run'* ]]
+  run install_sh --demo --help
+  [ "$status" -eq 0 ]
   [[ $output == *'--demo'*'whole'*'--dry-run'* ]]
 }
 
@@ -43,24 +46,56 @@ setup() {
   [[ $output == *'SOPHIA-U302'*--frobnicate* ]]
 }
 
-@test "the options of a later version are refused with 2, and nothing is done" {
+@test "the options of a server do not go with --demo, and nothing is done" {
   local before flag
   before=$(footprint)
-  for flag in --auto --auto-open-menu --auto-assume-yes '--auto-env=x'; do
+  for flag in --auto-open-menu --auto-env=x --ssh-port=22 --json --upgrade --uninstall \
+    --rotate-db-password --step=env; do
     run install_sh "$flag" --demo
     [ "$status" -eq 2 ]
-    [[ $output == *"SOPHIA-U301"*"${flag%%=*}"* ]]
+    [[ $output == *"SOPHIA-U306"*"${flag%%=*}"* ]]
   done
-  run install_sh --auto-env some-file
-  [ "$status" -eq 2 ]
-  [[ $output == *'SOPHIA-U301'*--auto-env* ]]
   [ "$before" = "$(footprint)" ]
 }
 
-@test "without an option it says what this version knows, with 2" {
-  run install_sh
+@test "what replaces an installation is one thing at a time" {
+  run install_sh --upgrade --uninstall
   [ "$status" -eq 2 ]
-  [[ $output == *'SOPHIA-U304'*--demo* ]]
+  [[ $output == *'SOPHIA-U306'* ]]
+  run install_sh --purge
+  [ "$status" -eq 2 ]
+  [[ $output == *'SOPHIA-U306'*--uninstall* ]]
+}
+
+@test "an option without its value is refused with 2 and named" {
+  local flag
+  for flag in --auto-env --ssh-port --step; do
+    run install_sh --auto "$flag"
+    [ "$status" -eq 2 ]
+    [[ $output == *"SOPHIA-U305"*"$flag"* ]]
+  done
+}
+
+@test "a port of SSH is a number from 1 to 65535" {
+  local port
+  for port in 0 65536 ssh 22x -1 '' 22222222222222222222; do
+    run install_sh --auto "--ssh-port=$port"
+    [ "$status" -eq 2 ] || { echo "port $port: $status"; false; }
+  done
+}
+
+@test "a step that is not there is refused with 2" {
+  run install_sh --auto --step frobnicate
+  [ "$status" -eq 2 ]
+  [[ $output == *'SOPHIA-U308'* ]]
+}
+
+@test "every exit code stands in --help" {
+  local code
+  run install_sh --help
+  for code in 0 1 2 3 4 5 75 129 130 143; do
+    [[ $output =~ (^|[^0-9])$code[,\ ] ]] || { echo "$code"; false; }
+  done
 }
 
 @test "--dry-run shows every step and changes nothing" {
@@ -77,6 +112,6 @@ setup() {
   flock 8
   run install_sh --demo --dry-run
   exec 8<&-
-  [ "$status" -eq 1 ]
+  [ "$status" -eq 75 ]
   [[ $output == *'SOPHIA-S309'* ]]
 }

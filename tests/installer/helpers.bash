@@ -23,14 +23,23 @@ roomy_disk() {
   export PATH=$BATS_TEST_TMPDIR/roomy:$PATH
 }
 
+# The env file and the state of a test, in its own folder; the parser comes with the checkout.
+make_server_folders() {
+  mkdir -p "$CHECKOUT/sophia_tui"
+  cp -- "$REPOSITORY"/sophia_tui/{__init__,envfile,errors,files,i18n}.py "$CHECKOUT/sophia_tui/"
+  ENV_FILE=$BATS_TEST_TMPDIR/etc/sophia.env
+  STATE_FOLDER=$BATS_TEST_TMPDIR/state
+  mkdir -p "${ENV_FILE%/*}"
+}
+
 # The installer's functions in this process: ROOT, VENV, DATA and LOG_FILE as it sets them.
 load_library() {
   make_checkout
   ROOT=$CHECKOUT DATA=$SOPHIA_DATA_DIR LOG_FILE=$BATS_TEST_TMPDIR/log
   local file
-  for file in messages log system python; do
+  for file in "$CHECKOUT"/installer/lib/*.sh; do
     # shellcheck source=/dev/null
-    source "$CHECKOUT/installer/lib/$file.sh"
+    source "$file"
   done
   choose_language en
   export ROOT DATA LOG_FILE

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,8 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from sophia_tui.domain.jobs import Claimer, Job, JobKind
 from sophia_tui.errors import SetupError, SophiaError, UnavailableError
@@ -22,6 +25,8 @@ from sophia_tui.settings import load
 from sophia_tui.store.connection import Database, redact_url
 from sophia_tui.store.embedded import EmbeddedServer
 from sophia_tui.store.own import open_store
+from sophia_tui.store.source import open_source
+from tests.conftest import administer
 
 SECRET = "p4ss'w@rd %"
 
@@ -102,6 +107,67 @@ async def test_db_pass_counts_where_the_address_has_no_password(
     await store.close()
     assert (await problem_of(DATABASE_URL=bare)).code == "SOPHIA-S002"
     assert (await problem_of(DATABASE_URL=bare, DB_PASS=SECRET)).code == "SOPHIA-S002"
+
+
+async def test_the_password_of_a_store_of_its_own_may_stand_apart_as_well(
+    store_url: str, tmp_path: Path
+) -> None:
+    password = store_url.split(":")[2].split("@")[0]
+    apart = {"SOPHIA_STORE_URL": without_password(store_url), "SOPHIA_STORE_PASS": password}
+    store = await open_store(
+        load({"DATABASE_URL": "postgresql://rag@prod.invalid/rag", "DB_PASS": SECRET, **apart}),
+        Paths(tmp_path),
+    )
+    assert await store.ping() > 0
+    await store.close()
+
+
+@pytest.fixture
+def own_role(postgres: EmbeddedServer, postgres_url: str) -> Iterator[tuple[str, str]]:
+    """A role that owns the fresh database, with the password `old`; and its address without it."""
+    role = f"role_{uuid.uuid4().hex[:12]}"
+    database = str(conninfo_to_dict(postgres_url)["dbname"])
+    administer(postgres, "CREATE ROLE {} LOGIN PASSWORD 'old'", role)
+    administer(postgres, "ALTER DATABASE {} OWNER TO {}", database, role)
+    yield role, without_password(postgres_url).replace("//sophia@", f"//{role}@")
+    administer(postgres, "ALTER DATABASE {} OWNER TO sophia", database)
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute(sql.SQL("REASSIGN OWNED BY {} TO sophia").format(sql.Identifier(role)))
+        connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
+    administer(postgres, "DROP ROLE {}", role)
+
+
+@pytest.mark.parametrize("key", ["DATABASE_URL", "SOPHIA_STORE_URL"])
+@pytest.mark.parametrize("in_the_address", [False, True])
+async def test_at_no_moment_of_a_change_the_password_in_force_is_refused(
+    postgres: EmbeddedServer,
+    own_role: tuple[str, str],
+    tmp_path: Path,
+    key: str,
+    in_the_address: bool,
+) -> None:
+    role, address = own_role
+    beside = {"DATABASE_URL": "DB_PASS", "SOPHIA_STORE_URL": "SOPHIA_STORE_PASS"}[key]
+    chosen = {key: address, beside: "old"}
+    if in_the_address:
+        chosen = {key: address.replace(f"{role}@", f"{role}:old@")}
+    during = load({**chosen, "SOPHIA_NEXT_PASS": "new"})
+    store = await open_store(during, Paths(tmp_path))
+    assert await store.ping() > 0
+    administer(postgres, "ALTER ROLE {} PASSWORD 'new'", role)
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [role]
+        )
+    assert await store.ping() > 0, "a process that started before knows both"
+    await store.close()
+    fresh = await open_store(during, Paths(tmp_path))
+    assert await fresh.ping() > 0, "and so does one that starts now"
+    await fresh.close()
+    if key == "DATABASE_URL":
+        assert len(await (await open_source(during, Paths(tmp_path))).inspect()) == 6
+    administer(postgres, "ALTER ROLE {} PASSWORD 'third'", role)
+    assert (await problem_of(**chosen, SOPHIA_NEXT_PASS="new")).code == "SOPHIA-S002"
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,16 @@ def test_whatever_looks_like_a_secret_is_one(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", [*SECRETS, "SOPHIA_STORE_URL", "SOPHIA_ROLES", "SOPHIA_API_ROLE", "ALLOW_FINETUNE"]
+    "key",
+    [
+        *SECRETS,
+        "SOPHIA_STORE_URL",
+        "SOPHIA_STORE_PASS",
+        "SOPHIA_NEXT_PASS",
+        "SOPHIA_ROLES",
+        "SOPHIA_API_ROLE",
+        "ALLOW_FINETUNE",
+    ],
 )
 def test_the_table_may_not_hold_secrets_nor_rights(key: str) -> None:
     assert not storable(key)

@@ -1,0 +1,50 @@
+# shellcheck shell=bash
+# A new password for the database role. Old and new one stand in the env file side by side until a
+# login has proved the new one, and Sophia tries both (SOPHIA_NEXT_PASS): so it can be cut off at
+# any moment, and a further run of the step `postgres` goes on from there.
+
+# What --rotate-db-password runs: the steps that look at the machine and make the password, no more.
+rotate_db_password() {
+  local number=0 name
+  STEPS=(machine account env postgres)
+  for name in "${STEPS[@]}"; do
+    number=$((number + 1))
+    run_step "$name" "$number"
+  done
+  if [[ $DRY_RUN == yes ]]; then say plan_done; fi
+  [[ $JSON == no ]] || json_summary "$(if [[ $DRY_RUN == yes ]]; then echo planned; else echo rotated; fi)"
+}
+
+postgres_rotate() {
+  say pg_rotating
+  if [[ $STORE_HAS_NEXT == no ]]; then secret_new | env_set SOPHIA_NEXT_PASS; fi
+  rotation_restart # what runs read the env file when it began; from now on it knows both
+  pg_password next | pg_tool statement alter "$PG_ROLE" | postgres_sql 'ALTER ROLE' postgres
+  pg_password next | pg_login || fail 5 S352 "$(text pg_rotation_failed)" \
+    "$(text pg_rotation_failed_why)" "$(text pg_rotation_failed_remedy)"
+  rotation_settle
+  rotation_restart
+  # shellcheck disable=SC2034 # read by the step
+  PG_ROTATED=yes
+  say pg_rotated "$PG_ROLE"
+}
+
+# The new password takes the place of the old one; it is gone from beside only after that.
+rotation_settle() {
+  pg_password next | env_set "$STORE_PASSWORD_KEY"
+  if [[ $STORE_PASSWORD_IN_URL == yes ]]; then
+    pg_tool address "$ENV_FILE" "$PG_PORT" | env_set "$STORE_URL_KEY"
+  fi
+  env_unset SOPHIA_NEXT_PASS
+}
+
+# Restarts those of Sophia's services that run. They let their work end; trainings go on by themselves.
+rotation_restart() {
+  local unit
+  for unit in sophia-api.service sophia-worker.service; do
+    systemctl is-active --quiet "$unit" || continue
+    say pg_restarting "$unit"
+    systemctl restart "$unit" || fail 1 S351 "$(text pg_restart_failed "$unit")" "" \
+      "$(text pg_restart_failed_remedy "$unit")"
+  done
+}
