@@ -340,9 +340,22 @@ async def _overview(house: House) -> Any:
 
 
 async def _setup(house: House) -> Any:
+    from sophia_tui.providers.key_probe import probe_key
+    from sophia_tui.providers.surroundings import ThisServer
     from sophia_tui.services.setup import SetupService
+    from sophia_tui.store.admin import PostgresAdmin
 
-    return SetupService(house.store, house.source, house.settings, house.paths)
+    return SetupService(
+        house.store,
+        house.source,
+        PostgresAdmin(house.settings, house.paths).status,
+        house.settings,
+        house.paths,
+        house.environment,
+        ThisServer(house.environment),
+        probe_key,
+        house.clock,
+    )
 
 
 async def _collect(house: House) -> Any:
