@@ -22,6 +22,8 @@ from sophia_tui.textsafe import visible
 
 UNIT = "sophia-step@{step}.service"
 INSTALL_LOG = "/var/log/sophia/install.log"
+#: Steps whose question a person has answered here, by typing the name; its unit says so as well.
+CONSENTED = frozenset({"firewall"})
 _POLL_SECONDS = 0.4
 _LATE_SECONDS = 0.8
 _LONGEST_LINE = 4000
@@ -98,7 +100,9 @@ class InstalledSteps:
 
     async def _as_root(self, step: str, reading: _Reading, cancel: CancelSignal) -> StepEnd:
         """A session of its own that writes into a file: it outlives us."""
-        words = [str(self._installer), "--auto", "--auto-assume-yes", "--json", "--step", step]
+        words = [str(self._installer), "--auto", "--json", "--step", step]
+        if step in CONSENTED:
+            words.append("--auto-assume-yes")
         handle, name = tempfile.mkstemp(prefix=f"sophia-step-{step}-", suffix=".log")
         try:
             process = await asyncio.create_subprocess_exec(

@@ -126,7 +126,9 @@ def _declaration(section: Mapping[str, str], line: int) -> ManagedFile:
 
 def render(files: Sequence[ManagedFile]) -> str:
     """managed.conf that `parse` reads as these files. Raises SetupError P062."""
-    parts = [_("# Env files and units of other services that Sophia's root helper may touch.") + "\n"]
+    parts = [
+        _("# Env files and units of other services that Sophia's root helper may touch.") + "\n"
+    ]
     for each in files:
         told = {
             "words": each.words,

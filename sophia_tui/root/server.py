@@ -237,7 +237,9 @@ class Helper:
                 "P052",
                 _("This file is not declared to the root helper."),
                 _("managed.conf does not name it."),
-                _("An administrator may declare it: `sudo sophia env declare FILE --restart UNIT`."),
+                _(
+                    "An administrator may declare it: `sudo sophia env declare FILE --restart UNIT`."
+                ),
             )
         return found
 

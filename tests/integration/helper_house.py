@@ -124,9 +124,7 @@ class HelperHouse:
         """The answers to messages (objects, or bytes as they are) of one connection."""
         with self.connect() as talk:
             for each in messages:
-                talk.sendall(
-                    each if isinstance(each, bytes) else json.dumps(each).encode() + b"\n"
-                )
+                talk.sendall(each if isinstance(each, bytes) else json.dumps(each).encode() + b"\n")
             talk.shutdown(socket.SHUT_WR)
             with talk.makefile("rb") as answers:
                 return [json.loads(line) for line in answers]

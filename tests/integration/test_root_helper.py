@@ -676,9 +676,7 @@ def test_killed_at_any_moment_the_old_or_the_new_file_is_there(
     assert seen == {ENV.encode(), NEW.encode()} and moment > 12
 
 
-def test_it_waits_for_no_one_for_ever(
-    house: HelperHouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_waits_for_no_one_for_ever(house: HelperHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     from sophia_tui.root import server
 
     monkeypatch.setattr(server, "IDLE_SECONDS", 0.2)
