@@ -113,7 +113,7 @@ pg_start() {
   [[ $PG_STATUS != online* ]] || return 0
   say pg_starting "$PG_CLUSTER"
   if ! run_logged "systemctl start $unit" systemctl start "$unit"; then
-    holder=$(ss -Hltnp "sport = :$PG_PORT" 2>/dev/null | grep -o 'users:.*' | head -n 1) || holder=
+    holder=$(pg_port_holder)
     fail 5 S343 "$(text pg_not_started "$PG_CLUSTER" "$PG_PORT")" \
       "$([[ -z $holder ]] || text pg_port_taken "$PG_PORT" "$holder")" \
       "$(text pg_not_started_remedy "$unit" "${PG_CLUSTER/\// }")"
@@ -179,6 +179,19 @@ pg_matches() {
   pg_tool matches "$PG_ROLE" 3< <(
     pg_super postgres <<<"SELECT rolpassword FROM pg_catalog.pg_authid WHERE rolname = '$PG_ROLE';"
   )
+}
+
+# The programs that listen on the cluster's port, as ss tells them: address users:(("name",...
+pg_listeners() { ss --no-header --listening --tcp --numeric --processes "sport = :$PG_PORT" | awk '{print $4, $6}'; }
+
+# Whether it is Postgres that answers at 127.0.0.1. It starts also where another program has taken
+# its port there, and that one could ask for the password.
+pg_listens() { pg_listeners | grep -qE '^(127\.0\.0\.1|0\.0\.0\.0|\*|\[::\]):.*"postgres"'; }
+
+# Which other program holds the port; nothing where none does.
+pg_port_holder() {
+  pg_listeners | awk -F '"' '$2 != "postgres" && $3 ~ /pid=/ {sub(/^,pid=/, "", $3); sub(/,.*/, "", $3)
+    print $2 " (" $3 ")"; exit}'
 }
 
 # A real login over TCP with the password on standard input.

@@ -117,8 +117,8 @@ readonly FIELD_KEYS=(
 
 # What only this run needs, and the services must not see: they are exported, never written.
 readonly RUN_KEYS=(
-  SOPHIA_WHEELS SOPHIA_EXTRAS SOPHIA_TORCH_INDEX SOPHIA_PYTHON SOPHIA_APT_WAIT PIP_INDEX_URL
-  PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST PIP_CERT
+  SOPHIA_WHEELS SOPHIA_EXTRAS SOPHIA_TORCH_INDEX SOPHIA_PYTHON SOPHIA_APT_WAIT SOPHIA_PG_CLUSTER
+  PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST PIP_CERT
 )
 
 # Names that Sophia's own paths and this person's session give, and no env file should.
