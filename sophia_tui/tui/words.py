@@ -100,6 +100,8 @@ VERBS = {
     "backup": N_("back up"),
     "backups": N_("backups"),
     "restore": N_("put a backup back"),
+    "declare": N_("declare"),
+    "undeclare": N_("take a declaration back"),
 }
 #: Verbs that mean something else for one subject.
 _VERBS_OF = {
@@ -111,6 +113,8 @@ _TITLES = {"prepare.preview": N_("what cleaning changes")}
 ACTS = {
     "adaptive.cancel": N_("Stop the training"),
     "datasets.delete": N_("Delete the version"),
+    "env.undeclare": N_("Take the declaration back"),
+    "env.unset": N_("Take the key out"),
     "files.delete": N_("Delete the file"),
     "jobs.cancel": N_("Cancel the job"),
     "models.delete": N_("Delete the model"),
@@ -145,6 +149,7 @@ SUBJECTS = {
     "finetune": N_("fine-tuning"),
     "monitor": N_("figures in use"),
     "settings": N_("settings"),
+    "env": N_("env files"),
     "audit": N_("log of actions"),
     "store": N_("store"),
     "demo": N_("demo"),
