@@ -31,6 +31,12 @@ CASES: dict[str, Case] = {
     # no services are here; tests/integration/test_services.py has some
     "setup.services": Case(error="SOPHIA-S387"),
     "setup.restart": Case({"unit": "sophia-worker"}, error="SOPHIA-S387"),
+    # this is no server; tests/integration/test_setup_steps.py runs some
+    "setup.apply": Case({"step": "health"}, error="SOPHIA-S421"),
+    "setup.test": Case({"finetune_dir": "finetune", "finetune_base": "./nowhere"}),
+    # tests/integration/test_setup_begin.py writes
+    "setup.begin": Case(error="SOPHIA-S422"),
+    "setup.validate": Case({"key": "SOPHIA_WINDOW_DAYS", "value": "0"}),
     "setup.usage": Case(),
     "setup.backups": Case(),
     "setup.backup": Case(
