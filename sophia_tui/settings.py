@@ -463,6 +463,9 @@ class Settings(BaseSettings):
             "placeholders are numbered within a record."
         ),
     )
+    backup_dir: str | None = _setting(
+        "SOPHIA_BACKUP_DIR", None, N_("The folder of backups; in the data folder where not set.")
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting(
         "SOPHIA_LOG_LEVEL", "INFO", N_("How much the logs tell.")
     )
@@ -660,6 +663,10 @@ class Settings(BaseSettings):
         """AION_EVENTS_JSONL, absolute."""
         return self._placed(self.aion_events_file)
 
+    def backups_folder(self, data: Path) -> Path:
+        """SOPHIA_BACKUP_DIR, absolute; by default `backups` in the data folder."""
+        return self._placed(self.backup_dir) if self.backup_dir else data / "backups"
+
     @property
     def managed_files(self) -> tuple[Path, ...]:
         """The env files that promote may write, absolute."""
@@ -764,16 +771,30 @@ def load(
     )
     merged.update({key: value for key, value in (table or {}).items() if storable(key)})
     merged.update(flags or {})
+    return made_of({**merged, "SOPHIA_ENV_FILE": path})
+
+
+def made_of(given: Mapping[str, Any], about: str | None = None) -> Settings:
+    """The settings of these values alone; keys that are none of ours are passed over.
+
+    Raises UsageError T422 naming each wrong key, never its value; with `about`, that key alone, and
+    wrong values of others are left out.
+    """
     known = keys()
-    values: dict[str, Any] = {key: value for key, value in merged.items() if key in known}
-    values["SOPHIA_ENV_FILE"] = path
-    try:
-        return Settings(**values)
-    except ValidationError as problem:
-        wrong = where_and_what(problem.errors(include_input=False, include_url=False))
-        raise UsageError(
-            "T422",
-            _("A setting has a value that can't be used."),
-            wrong,
-            _("Correct it in the environment, in the .env, or by `sophia settings set`."),
-        ) from None
+    values = {key: value for key, value in given.items() if key in known}
+    while True:
+        try:
+            return Settings(**values)
+        except ValidationError as problem:
+            errors = problem.errors(include_input=False, include_url=False)
+            mine = [each for each in errors if about is None or each["loc"][:1] == (about,)]
+            if not mine:
+                for each in errors:
+                    values.pop(str(each["loc"][0]))
+                continue
+            raise UsageError(
+                "T422",
+                _("A setting has a value that can't be used."),
+                where_and_what(mine),
+                _("Correct it in the environment, in the .env, or by `sophia settings set`."),
+            ) from None

@@ -93,8 +93,8 @@ class Machine:
         return await self.call("setup.restore", RestoreInput(file=str(file), **more), **context)
 
     def files(self) -> dict[str, bytes]:
-        """What lies in the data folder, but for logs and backups."""
-        skipped = ("logs", "backups", "restored", "restoring")
+        """What lies in the data folder, but for logs, backups and the audit's spool."""
+        skipped = ("logs", "backups", "restored", "restoring", "audit-spool.jsonl")
         return {
             str(each.relative_to(self.data)): each.read_bytes()
             for each in sorted(self.data.rglob("*"))
@@ -320,9 +320,7 @@ async def test_a_wrong_archive_is_refused_before_anything_changes(
 ) -> None:
     made = await old.backup()
     rows, files = everything(old.url), old.files()
-    host = House(old.environment)
     name = os.uname().nodename
-    await host.close()
     for what, (path, code) in damaged_archives(Path(made.path), tmp_path).items():
         with pytest.raises((DataError, SetupError), match=code):
             await old.restore(path, replace=name)
@@ -372,13 +370,14 @@ async def test_a_dry_run_checks_all_and_changes_nothing(old: Machine, fresh: Mac
 
 async def test_a_backup_killed_half_way_leaves_no_archive(old: Machine) -> None:
     folder = old.data / "backups"
-    with psycopg.connect(old.url) as holder:
-        holder.execute("LOCK TABLE sophia.workers IN ACCESS EXCLUSIVE MODE")
-        process = killed(old, ["setup", "backup"])
-        until(lambda: waits_for_a_lock(old.url), process)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        holder.rollback()
+    script = (
+        "import os, signal\n"
+        "from sophia_tui.services.backup_archive import Writer\n"
+        "Writer.file = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    process = killed(old, ["setup", "backup"], script)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
     left = list(folder.iterdir())
     assert [each.suffix for each in left] == [".tmp"]
     made = await old.backup()
