@@ -215,11 +215,13 @@ ready_image() { # KIND
   "$FM" commit "$MACHINE" "$IMAGE"
 }
 
-# Images of earlier sources, as far as nothing stands on them.
+# Images of earlier sources, as far as nothing stands on them and nobody used them for two hours.
 remove_older() { # KIND
   local name
   while read -r name _; do
-    [[ $name != sophia-"$1"-* ]] || "$FM" rmi "$name" 2>/dev/null || true
+    [[ $name == sophia-"$1"-* ]] || continue
+    [[ -z $(find "${FM_HOME:-/var/cache/fresh-machine}/images/$name" -maxdepth 0 -mmin +120) ]] ||
+      "$FM" rmi "$name" 2>/dev/null || true
   done < <("$FM" images)
 }
 
