@@ -1,12 +1,21 @@
 """Env files: the one parser and the one writer. They are parsed, never sourced.
 
 The dialect is what bash's `source`, systemd's EnvironmentFile= and this parser read alike:
-`KEY=VALUE` lines, optional `export `, `#` comment lines, values bare or in single or double quotes.
-We write the simplest form that all three read alike, and refuse values that none can hold.
+`KEY=VALUE` lines, `#` comment lines, values bare or in single or double quotes. We write the
+simplest form that all three read alike, and refuse values that none can hold.
+
+What others write is read by three rules. `export X=` is `X=`, as in bash (systemd passes such a
+line over, so we write none; one that stands keeps its word). A carriage return at the end of a line
+belongs to the line's end, never to the value, as in systemd. A byte order mark at the beginning is
+no part of the first key. All three stay where they are when another line is changed.
+
+The installer and the root helper load this module with `python3 -I` from root's own files: it and
+what it imports need the standard library alone.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from sophia_tui.errors import UsageError
 from sophia_tui.i18n import _
@@ -15,6 +24,13 @@ _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=")
 _BARE = re.compile(r"[A-Za-z0-9_@%+=:,./^-]*")
 _ESCAPED = ("\\", '"', "$", "`")
 _NEVER = re.compile("[\x00-\x1f\x7f]")
+#: What may not stand in a line of a file that is checked; a tab may.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+#: An assignment as all readers see one: no blank before `=`, none but blanks and tabs before it.
+_STRICT = re.compile(r"[ \t]*(?:export[ \t]+)?[A-Za-z_][A-Za-z0-9_]*=")
+_MARK = "\ufeff"
+#: How many wrong lines an error names.
+_TOLD = 10
 
 
 @dataclass(frozen=True)
@@ -23,6 +39,7 @@ class EnvLine:
 
     `key` is None for comments, blanks and what is not an assignment. `head` is what stands before
     the value (`export KEY=`), `tail` what follows it (blanks, a comment, a carriage return).
+    `open`: a quote is never closed.
     """
 
     raw: str
@@ -30,6 +47,15 @@ class EnvLine:
     value: str | None = None
     head: str = ""
     tail: str = ""
+    open: bool = False
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one line of an env file. `why` names the key at most, never a value."""
+
+    line: int
+    why: str
 
 
 class _Value:
@@ -50,6 +76,7 @@ class _Value:
         while content[self.first : self.first + 1] in (" ", "\t"):
             self.first += 1
         self.last = self.first
+        self.open = False
         self._read()
         self.text = "".join(self._parts)
         self.end = self._line_end
@@ -84,9 +111,10 @@ class _Value:
     def _quoted(self, position: int, sign: str) -> int:
         """The position behind the closing quote; an open one ends with its line."""
         limit = len(self._content) if position == self.first else self._line_end
-        found = self._inside(position + 1, sign, limit) or self._inside(
-            position + 1, sign, self._line_end, closed=False
-        )
+        found = self._inside(position + 1, sign, limit)
+        if found is None:
+            self.open = True
+            found = self._inside(position + 1, sign, self._line_end, closed=False)
         assert found is not None
         text, behind = found
         self._line_end = max(self._line_end, _end_of_line(self._content, behind))
@@ -144,6 +172,13 @@ def _as_written(value: str, line: EnvLine) -> str:
 
 def parse(content: str) -> list[EnvLine]:
     """The lines of an env file, in order; joined by line feeds they are the file again."""
+    if not content.startswith(_MARK):
+        return _parse(content)
+    first, *rest = _parse(content[1:])
+    return [replace(first, raw=_MARK + first.raw, head=_MARK + first.head), *rest]
+
+
+def _parse(content: str) -> list[EnvLine]:
     lines = []
     position = 0
     while position <= len(content):
@@ -156,9 +191,85 @@ def parse(content: str) -> list[EnvLine]:
             value = _Value(content, position + match.end())
             end = value.end
             head, tail = content[position : value.first], content[value.last : end]
-            lines.append(EnvLine(content[position:end], match.group(1), value.text, head, tail))
+            lines.append(
+                EnvLine(content[position:end], match.group(1), value.text, head, tail, value.open)
+            )
         position = end + 1
     return lines
+
+
+def faults(content: str) -> list[Fault]:
+    """Every line that is no env file's, or that two readers could take differently.
+
+    Refused are what is neither assignment, comment nor blank; keys that are none; a value over
+    several lines; a quote that is never closed; control characters, NUL among them; and a key that
+    stands twice. The three rules of the module's docstring are no faults.
+    """
+    found: list[Fault] = []
+    seen: dict[str, int] = {}
+    number = 1
+    for line in parse(content):
+        found += [Fault(number, why) for why in _wrong(line, seen)]
+        if line.key is not None:
+            seen.setdefault(line.key, number)
+        number += 1 + line.raw.count("\n")
+    return found
+
+
+def _wrong(line: EnvLine, seen: dict[str, int]) -> Iterator[str]:
+    raw = line.raw.removeprefix(_MARK).removesuffix("\r")
+    if _CONTROL.search(raw):
+        yield _("A control character or NUL stands in it.")
+    if line.key is None:
+        if raw.strip() and not raw.lstrip().startswith("#"):
+            yield _("It is no KEY=VALUE line.")
+        return
+    if not _STRICT.match(raw):
+        yield _("Its key is not written as KEY=, without blanks.")
+    if "\n" in raw:
+        yield _("Its value goes over several lines.")
+    if line.open:
+        yield _("A quote is not closed.")
+    if line.key in seen:
+        yield _("{key} stands in line {line} already.").format(key=line.key, line=seen[line.key])
+
+
+def _decoded(content: bytes, name: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        raise UsageError(
+            "S441",
+            _("{name} is no text in UTF-8.").format(name=name),
+            _("Line {line} has other bytes.").format(
+                line=content.count(b"\n", 0, problem.start) + 1
+            ),
+            _("Save it as UTF-8."),
+        ) from None
+
+
+def check(content: bytes | str, name: str) -> dict[str, str]:
+    """Key to value of an env file without a fault; `name` is what errors call it.
+
+    Raises UsageError S440 naming every wrong line by its number and never by its text, S441 where
+    it is not UTF-8.
+    """
+    text = content if isinstance(content, str) else _decoded(content, name)
+    wrong = faults(text)
+    if wrong:
+        told = [
+            _("Line {line}: {why}").format(line=each.line, why=each.why) for each in wrong[:_TOLD]
+        ]
+        if len(wrong) > _TOLD:
+            told.append(_("And {count} more.").format(count=len(wrong) - _TOLD))
+        raise UsageError(
+            "S440",
+            _("{name} is no clean env file.").format(name=name),
+            " ".join(told),
+            _("Correct these lines: KEY=VALUE, each key once, each value in one line."),
+            lines=sorted({each.line for each in wrong}),
+        )
+    return values(text)
 
 
 def values(content: str) -> dict[str, str]:

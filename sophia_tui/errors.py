@@ -3,9 +3,11 @@
     SophiaError
     ├── UsageError         the request itself is wrong            exit 2, HTTP 422
     │   ├── MethodError           GET where POST is meant         exit 2, HTTP 405
-    │   └── TooLargeError         more than Sophia reads at once  exit 2, HTTP 413
+    │   ├── TooLargeError         more than Sophia reads at once  exit 2, HTTP 413
+    │   └── TooSlowError          a request that does not come    exit 2, HTTP 408
     ├── RefusedError       not allowed, or not confirmed          exit 3, HTTP 403
     │   ├── UnauthenticatedError  no or wrong token               exit 3, HTTP 401
+    │   ├── TooManyError          too many wrong tokens           exit 3, HTTP 429
     │   └── UnconfirmedError      a person's yes is missing       exit 3, HTTP 403
     ├── NotFoundError      no such job, model, data set, file     exit 4, HTTP 404
     ├── UnavailableError   database, provider or package missing  exit 5, HTTP 503
@@ -36,6 +38,8 @@ __all__ = [
     "SetupError",
     "SophiaError",
     "TooLargeError",
+    "TooManyError",
+    "TooSlowError",
     "UnauthenticatedError",
     "UnavailableError",
     "UnconfirmedError",
@@ -92,6 +96,10 @@ class TooLargeError(UsageError):
     http_status = 413
 
 
+class TooSlowError(UsageError):
+    http_status = 408
+
+
 class RefusedError(SophiaError):
     exit_code = 3
     http_status = 403
@@ -99,6 +107,12 @@ class RefusedError(SophiaError):
 
 class UnauthenticatedError(RefusedError):
     http_status = 401
+
+
+class TooManyError(RefusedError):
+    """`details["retry_after"]` are the seconds to wait."""
+
+    http_status = 429
 
 
 class UnconfirmedError(RefusedError):

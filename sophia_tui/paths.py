@@ -8,7 +8,12 @@ from pathlib import Path
 
 SERVER_DATA = Path("/var/lib/sophia")
 SERVER_ENV = Path("/etc/sophia/sophia.env")
+#: Where systemd lays the credentials of services.
+CREDENTIALS = Path("/run/credentials")
+SERVER_ACCOUNT = "sophia"
 SERVER_PRICES = Path("/etc/sophia/prices.yaml")
+SERVER_MANAGED = Path("/etc/sophia/managed.conf")
+SERVER_HELPER = Path("/run/sophia/helper.sock")
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,21 @@ class Paths:
         return self.data / "exports"
 
     @property
+    def backups(self) -> Path:
+        """Archives that `setup backup` writes where no other folder is named."""
+        return self.data / "backups"
+
+    @property
+    def restoring(self) -> Path:
+        """What a restore has unpacked and not put into its place yet, and its journal."""
+        return self.data / "restoring"
+
+    @property
+    def restored(self) -> Path:
+        """Files of a backup whose place only root may write, for a person to put there."""
+        return self.data / "restored"
+
+    @property
     def variations(self) -> Path:
         """Variations under way, a folder for each work."""
         return self.data / "variations"
@@ -105,6 +125,16 @@ class Paths:
     def state(self) -> Path:
         """Small files of one person's console: drafts, the screen to come back to."""
         return self.data / "state"
+
+    @property
+    def env_backups(self) -> Path:
+        """Old contents of the env file that `env set` changed."""
+        return self.data / "env-backups"
+
+    @property
+    def run_units(self) -> Path:
+        """What units of systemd's are to run, a file for each until it has begun."""
+        return self.data / "run-units"
 
     @property
     def audit_spool(self) -> Path:
@@ -157,13 +187,15 @@ def home(environment: Mapping[str, str]) -> Path:
 def system_user(environment: Mapping[str, str] | None = None) -> str:
     """Who acts: the person behind sudo where there is one, else the account of the process.
 
-    SUDO_USER is believed for root alone: anybody else could set it to borrow a name. Root may set
-    it as well, and we can't tell; but root can do everything to Sophia anyway.
+    SUDO_USER is believed for root, and for the account that colleagues become by sudo on a server:
+    anybody else could set it to borrow a name. These two may set it as well, and we can't tell; but
+    they can do everything to Sophia anyway.
     """
     environment = os.environ if environment is None else environment
-    if os.geteuid() == 0 and environment.get("SUDO_USER"):
-        return environment["SUDO_USER"]
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
+        account = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
-        return f"uid {os.geteuid()}"
+        account = f"uid {os.geteuid()}"
+    if os.geteuid() == 0 or account == SERVER_ACCOUNT:
+        return environment.get("SUDO_USER") or account
+    return account

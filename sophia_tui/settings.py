@@ -35,6 +35,8 @@ CONNECTION_KEYS = frozenset(
         "SOPHIA_ENV_FILE",
         "SOPHIA_ROLES",
         "SOPHIA_API_ROLE",
+        "SOPHIA_API_PROXIES",
+        "SOPHIA_WRONG_TOKENS",
         "ALLOW_FINETUNE",
     }
 )
@@ -147,6 +149,21 @@ class Settings(BaseSettings):
         "SOPHIA_MODEL_TOKEN",
         None,
         N_("The key for served models (/v1) and nothing else: what clients send as their API key."),
+    )
+    wrong_tokens: int = _setting(
+        "SOPHIA_WRONG_TOKENS",
+        10,
+        N_("How many wrong tokens an address may send to the HTTP API in a minute."),
+        ge=1,
+        le=100_000,
+    )
+    api_proxies: str = _setting(
+        "SOPHIA_API_PROXIES",
+        "",
+        N_(
+            "Proxies before the HTTP API whose X-Forwarded-For is believed: addresses or networks "
+            "with commas between."
+        ),
     )
     api_url: str = _setting("API_URL", "http://localhost:8000", N_("Where the HTTP API answers."))
     openai_api_key: SecretStr | None = _setting(
@@ -446,6 +463,9 @@ class Settings(BaseSettings):
             "placeholders are numbered within a record."
         ),
     )
+    backup_dir: str | None = _setting(
+        "SOPHIA_BACKUP_DIR", None, N_("The folder of backups; in the data folder where not set.")
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting(
         "SOPHIA_LOG_LEVEL", "INFO", N_("How much the logs tell.")
     )
@@ -501,6 +521,19 @@ class Settings(BaseSettings):
         except ValueError:
             raise PydanticCustomError(
                 "no_ranges", _("must name all of conversations, usd, prompts, smaller_model")
+            ) from None
+        return value
+
+    @field_validator("api_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        from sophia_tui.networks import read
+
+        try:
+            read(value)
+        except ValueError:
+            raise PydanticCustomError(
+                "no_networks", _("must be addresses or networks like 127.0.0.1,10.0.0.0/8")
             ) from None
         return value
 
@@ -591,8 +624,16 @@ class Settings(BaseSettings):
 
     @property
     def root(self) -> Path:
-        """What relative folders are resolved against: the .env's folder, else the working one."""
-        return self.env_file.parent if self.env_file else Path.cwd()
+        """What relative folders are resolved against: the .env's folder, else the working one.
+
+        Beside a server's env file, and beside the copy of it that systemd makes for a service,
+        nothing of ours may lie: there it is the server's data folder.
+        """
+        if self.env_file is None:
+            return Path.cwd()
+        folder = self.env_file.parent
+        served = self.env_file == paths.SERVER_ENV or folder.is_relative_to(paths.CREDENTIALS)
+        return paths.SERVER_DATA if served else folder
 
     @property
     def finetune_folder(self) -> Path:
@@ -621,6 +662,10 @@ class Settings(BaseSettings):
     def events_file(self) -> Path:
         """AION_EVENTS_JSONL, absolute."""
         return self._placed(self.aion_events_file)
+
+    def backups_folder(self, data: Path) -> Path:
+        """SOPHIA_BACKUP_DIR, absolute; by default `backups` in the data folder."""
+        return self._placed(self.backup_dir) if self.backup_dir else data / "backups"
 
     @property
     def managed_files(self) -> tuple[Path, ...]:
@@ -726,16 +771,30 @@ def load(
     )
     merged.update({key: value for key, value in (table or {}).items() if storable(key)})
     merged.update(flags or {})
+    return made_of({**merged, "SOPHIA_ENV_FILE": path})
+
+
+def made_of(given: Mapping[str, Any], about: str | None = None) -> Settings:
+    """The settings of these values alone; keys that are none of ours are passed over.
+
+    Raises UsageError T422 naming each wrong key, never its value; with `about`, that key alone, and
+    wrong values of others are left out.
+    """
     known = keys()
-    values: dict[str, Any] = {key: value for key, value in merged.items() if key in known}
-    values["SOPHIA_ENV_FILE"] = path
-    try:
-        return Settings(**values)
-    except ValidationError as problem:
-        wrong = where_and_what(problem.errors(include_input=False, include_url=False))
-        raise UsageError(
-            "T422",
-            _("A setting has a value that can't be used."),
-            wrong,
-            _("Correct it in the environment, in the .env, or by `sophia settings set`."),
-        ) from None
+    values = {key: value for key, value in given.items() if key in known}
+    while True:
+        try:
+            return Settings(**values)
+        except ValidationError as problem:
+            errors = problem.errors(include_input=False, include_url=False)
+            mine = [each for each in errors if about is None or each["loc"][:1] == (about,)]
+            if not mine:
+                for each in errors:
+                    values.pop(str(each["loc"][0]))
+                continue
+            raise UsageError(
+                "T422",
+                _("A setting has a value that can't be used."),
+                where_and_what(mine),
+                _("Correct it in the environment, in the .env, or by `sophia settings set`."),
+            ) from None

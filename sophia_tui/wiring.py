@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from sophia_tui.audit_spool import AuditSpool
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Role
 from sophia_tui.domain.hosted import HostedTrainer
+from sophia_tui.domain.managed import RootHelper
 from sophia_tui.domain.models import AuditEntry
 from sophia_tui.domain.notifications import Messenger
 from sophia_tui.domain.protocols import ChatModel, EngineHost, RunLauncher, Source, Store
-from sophia_tui.errors import SophiaError, UsageError
-from sophia_tui.i18n import _
+from sophia_tui.errors import SophiaError
 from sophia_tui.paths import Paths, data_folder, system_user
+from sophia_tui.roles import as_role, read_roles
 from sophia_tui.services.catalogue import registry
 from sophia_tui.services.operations import Dispatcher, Registry
 
@@ -46,7 +47,7 @@ class SystemClock:
 class House:
     """One process's view of Sophia: settings, paths, store, source, services, dispatcher."""
 
-    _FOLDERLESS = frozenset({"SetupService"})
+    _FOLDERLESS = frozenset({"SetupService", "SetupStepsService", "UnitsService", "EnvService"})
 
     def __init__(
         self,
@@ -88,19 +89,7 @@ class House:
         Raises UsageError T423 for a word that is no role, T425 for what is no user=role pair,
         whoever asks: half-read rights are worse than none.
         """
-        given: dict[str, Role] = {}
-        for pair in filter(None, map(str.strip, self.settings.roles.split(","))):
-            name, sign, role = (part.strip() for part in pair.partition("="))
-            if not (name and sign and role):
-                raise UsageError(
-                    "T425",
-                    _("SOPHIA_ROLES can't be read."),
-                    _("Part {number} is no user=role pair.").format(
-                        number=self.settings.roles.split(pair)[0].count(",") + 1
-                    ),
-                    _("Write it like maria=admin,*=viewer."),
-                )
-            given[name] = as_role(role, "SOPHIA_ROLES")
+        given = read_roles(self.settings.roles)
         return given.get(actor, given.get("*", Role.VIEWER))
 
     def context(
@@ -216,6 +205,13 @@ class House:
 
         return LiveMessenger(self.settings)
 
+    def helper(self) -> RootHelper:
+        """The root helper of a server; where there is none, it knows no file and no unit."""
+        from sophia_tui.paths import SERVER_HELPER
+        from sophia_tui.providers.root_helper import SocketHelper
+
+        return SocketHelper(SERVER_HELPER, self.actor)
+
     def prices(self) -> "Prices":
         """Prices and shutdown dates in force, read anew: an operator may have changed the file.
 
@@ -315,19 +311,6 @@ class House:
             handler.close()
 
 
-def as_role(word: str, where: str) -> Role:
-    """The role a setting names. Raises UsageError T423."""
-    try:
-        return Role(word)
-    except ValueError:
-        raise UsageError(
-            "T423",
-            _("{setting} names a role that does not exist.").format(setting=where),
-            _("The roles are viewer, operator and admin."),
-            _("Correct {setting}.").format(setting=where),
-        ) from None
-
-
 Factory = Callable[[House], Awaitable[Any]]
 
 
@@ -340,9 +323,62 @@ async def _overview(house: House) -> Any:
 
 
 async def _setup(house: House) -> Any:
+    from sophia_tui.providers.key_probe import probe_key
+    from sophia_tui.providers.surroundings import ThisServer
     from sophia_tui.services.setup import SetupService
+    from sophia_tui.store.admin import PostgresAdmin
 
-    return SetupService(house.store, house.source, house.settings, house.paths)
+    return SetupService(
+        house.store,
+        house.source,
+        PostgresAdmin(house.settings, house.paths).status,
+        house.settings,
+        house.paths,
+        house.environment,
+        ThisServer(house.environment),
+        probe_key,
+        house.clock,
+    )
+
+
+async def _setup_steps(house: House) -> Any:
+    from sophia_tui.providers.steps import InstalledSteps
+    from sophia_tui.services.setup_steps import SetupStepsService
+
+    return SetupStepsService(InstalledSteps())
+
+
+async def _setup_begin(house: House) -> Any:
+    from pydantic import SecretStr
+
+    from sophia_tui.providers.key_probe import probe_key
+    from sophia_tui.providers.surroundings import ThisServer
+    from sophia_tui.services.setup_begin import SetupBeginService
+    from sophia_tui.store.source import open_source
+
+    async def try_source(url: str, password: str | None) -> Source:
+        secret = SecretStr(password) if password else None
+        given = {"database_url": SecretStr(url), "db_pass": secret}
+        return await open_source(house.settings.model_copy(update=given), house.paths)
+
+    return SetupBeginService(
+        house.dispatcher.call,
+        house.settings,
+        house.environment,
+        ThisServer(house.environment),
+        probe_key,
+        try_source,
+    )
+
+
+async def _units(house: House) -> Any:
+    from sophia_tui.paths import SERVER_HELPER
+    from sophia_tui.providers.root_helper import SocketHelper
+    from sophia_tui.providers.systemd import LocalServices
+    from sophia_tui.services.units import UnitsService
+
+    helper = SocketHelper(SERVER_HELPER, house.actor)
+    return UnitsService(LocalServices(helper), house.settings)
 
 
 async def _collect(house: House) -> Any:
@@ -628,6 +664,7 @@ async def _promote(house: House) -> Any:
         house.clock,
         house.prober,
         house.prices,
+        house.helper(),
     )
 
 
@@ -655,10 +692,31 @@ async def _prune(house: House) -> Any:
     return PruneService(await house.store(), house.paths, house.clock)
 
 
+async def _backup(house: House) -> Any:
+    from sophia_tui.providers.machine import ThisMachine
+    from sophia_tui.services.backup import BackupService
+    from sophia_tui.store.copying import PostgresCopier
+
+    return BackupService(
+        house.store,
+        lambda: PostgresCopier(house.settings, house.paths),
+        house.settings,
+        house.paths,
+        house.clock,
+        ThisMachine.here().host,
+    )
+
+
 async def _settings(house: House) -> Any:
     from sophia_tui.services.settings import SettingsService
 
     return SettingsService(await house.store(), house.environment, house.paths)
+
+
+async def _env(house: House) -> Any:
+    from sophia_tui.services.env import EnvService
+
+    return EnvService(house.environment, house.paths, house.helper())
 
 
 async def _audit(house: House) -> Any:
@@ -686,6 +744,9 @@ async def _demo(house: House) -> Any:
 FACTORIES: dict[str, Factory] = {
     "OverviewService": _overview,
     "SetupService": _setup,
+    "UnitsService": _units,
+    "SetupStepsService": _setup_steps,
+    "SetupBeginService": _setup_begin,
     "CollectService": _collect,
     "PrepareService": _prepare,
     "CleanService": _clean,
@@ -723,7 +784,9 @@ FACTORIES: dict[str, Factory] = {
     "MonitorService": _monitor,
     "NotificationsService": _notifications,
     "PruneService": _prune,
+    "BackupService": _backup,
     "SettingsService": _settings,
+    "EnvService": _env,
     "AuditService": _audit,
     "StoreService": _store,
     "DemoService": _demo,

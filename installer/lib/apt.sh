@@ -15,7 +15,7 @@ apt_run() { # LABEL COMMAND...
   while true; do
     before=$(stat -c %s -- "$LOG_FILE" 2>/dev/null || echo 0)
     status=0
-    run_logged "$label" env LC_ALL=C DEBIAN_FRONTEND=noninteractive \
+    run_logged "$label" env LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
       DEBIAN_PRIORITY=critical NEEDRESTART_SUSPEND=1 NEEDRESTART_MODE=l APT_LISTCHANGES_FRONTEND=none \
       UCF_FORCE_CONFFOLD=1 "$@" || status=$?
     ((status != 0)) || return 0

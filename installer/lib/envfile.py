@@ -2,12 +2,13 @@
 
     envfile.py get|has|unset FILE KEY     envfile.py set FILE KEY    (the value on standard input)
     envfile.py missing FILE KEY...        envfile.py keys FILE
+    envfile.py merge|holds FILE           (KEY NUL VALUE NUL ... on standard input)
     envfile.py load FILE                  KEY NUL VALUE NUL ..., or `LINE REASON` for each problem
     envfile.py password                   the password inside a database URL on standard input
 
 Values come and go by pipes alone: arguments can be read by everybody on the machine. Nothing but
-the standard library is needed. Exit 0 done, 1 no such key, 2 the file is not acceptable, 3 it can't
-be read or written.
+the standard library is needed. Exit 0 done, 1 no such key or value, 2 the file is not acceptable,
+3 it can't be read or written.
 """
 
 import os
@@ -24,6 +25,7 @@ from sophia_tui.errors import SophiaError
 from sophia_tui.files import whole_file
 
 LARGEST = 1 << 20
+HEAD = "# Settings of Sophia. Written by the installer; what you change here stays.\n"
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: Names that change how programs are found or loaded; no setting of anybody's.
 _DANGEROUS = re.compile(
@@ -103,19 +105,27 @@ def text_of(path: Path) -> str:
         return ""
 
 
-def change(path: Path, key: str, value: str | None) -> None:
-    """Set or remove a key, whole or not at all; what is as it should be is not touched."""
-    if not _KEY.fullmatch(key):
-        raise ValueError(key)
+def change(path: Path, changes: dict[str, str | None]) -> None:
+    """Set or remove keys, whole or not at all; what is as it should be is not touched."""
+    if not all(_KEY.fullmatch(key) for key in changes):
+        raise ValueError
     before = text_of(path)
-    if envfile.values(before).get(key) == value:
+    values = envfile.values(before)
+    changes = {key: value for key, value in changes.items() if values.get(key) != value}
+    if not changes:
         return
-    after = envfile.change(before, {key: value})
+    after = envfile.change(before or HEAD, changes)
     like = path.stat() if path.exists() else None
     with whole_file(path, 0o640, like) as stream:
         if like is None:  # its readers are those of its folder
             os.fchown(stream.fileno(), -1, path.parent.stat().st_gid)
         stream.write(after.encode())
+
+
+def pairs() -> dict[str, str | None]:
+    """What came on standard input."""
+    parts = sys.stdin.buffer.read().decode("utf-8").split("\0")
+    return dict(zip(parts[0:-1:2], parts[1::2], strict=False))
 
 
 def run(verb: str, path: Path, keys: list[str]) -> int:
@@ -130,9 +140,13 @@ def run(verb: str, path: Path, keys: list[str]) -> int:
         case "missing":
             print(" ".join(key for key in keys if not values.get(key)))
         case "set":
-            change(path, keys[0], sys.stdin.buffer.read().decode("utf-8"))
+            change(path, {keys[0]: sys.stdin.buffer.read().decode("utf-8")})
         case "unset":
-            change(path, keys[0], None)
+            change(path, {keys[0]: None})
+        case "merge":
+            change(path, pairs())
+        case "holds":
+            return 0 if all(values.get(key) == value for key, value in pairs().items()) else 1
         case "load":
             found, wrong = load(path)
             if wrong:

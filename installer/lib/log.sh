@@ -174,7 +174,7 @@ watch_signals() {
   RUNNING_CHILD=
   trap 'interrupted 130' INT
   trap 'interrupted 143' TERM
-  trap 'interrupted 129' HUP
+  trap 'interrupted 129' HUP PIPE
 }
 
 # Errors that nobody foresaw, and the clean-up; for the program itself, not for tests/run.

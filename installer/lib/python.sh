@@ -106,7 +106,10 @@ torch_brings_cuda() {
 install_packages() { # EXTRAS
   local python=$VENV/bin/python broken=()
   rm -f -- "$VENV/.sophia-packages"
-  run_logged "pip install pip==$PIP_VERSION" "$python" -I -m pip install "pip==$PIP_VERSION" || return
+  # a folder of wheels need not hold pip itself
+  if [[ -z ${PIP_NO_INDEX:-} ]] || compgen -G "$PIP_FIND_LINKS/pip-$PIP_VERSION-*.whl" >/dev/null; then
+    run_logged "pip install pip==$PIP_VERSION" "$python" -I -m pip install "pip==$PIP_VERSION" || return
+  fi
   mapfile -t broken < <("$python" -I "$ROOT/installer/lib/check_packages.py" --list)
   if ((${#broken[@]})); then
     run_logged "pip install --force-reinstall ${broken[*]}" \

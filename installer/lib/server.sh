@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2004,SC2034 # GIVEN is declared in envfile.sh; DATA is read in steps
-# A server's run from end to end: the lock, the log, the steps in their order, and what --uninstall,
-# --upgrade and --rotate-db-password do instead or around them (each in a file of its own:
-# uninstall_server, rotate_db_password; upgrade_begin and upgrade_end around the steps).
+# A server's run from end to end: the lock, the log, the steps in their order. --uninstall is a
+# function of its own (uninstall_server), --upgrade one before the steps and one behind them
+# (upgrade_begin, upgrade_end); a new password for the database is the step postgres with ROTATE set.
 
 readonly SERVER_DATA=/var/lib/sophia CURRENT=/opt/sophia/current
 INSTALL_LOG=/var/log/sophia/install.log
@@ -32,19 +32,38 @@ run_server() {
   if [[ $UNINSTALL == yes ]]; then
     uninstall_server
     return
-  elif [[ $ROTATE == yes ]]; then
-    rotate_db_password
-    return
   fi
   STEPS=("${SERVER_STEPS[@]}")
+  [[ $ROTATE == no ]] || STEPS=(machine postgres health summary)
   [[ -z $ONE_STEP ]] || STEPS=("$ONE_STEP")
+  # nobody's tables change without a backup, whether --upgrade was said or not
+  if [[ $UPGRADE$ROTATE == nono && -z $ONE_STEP ]] && is_root && upgrade_needed; then
+    say upgrade_implied
+    UPGRADE=yes
+  fi
   [[ $UPGRADE == no ]] || upgrade_begin
   for name in "${STEPS[@]}"; do
     number=$((number + 1))
     run_step "$name" "$number"
   done
   [[ $UPGRADE == no ]] || upgrade_end
-  if [[ $DRY_RUN == yes ]]; then say plan_done; fi
+  if [[ $DRY_RUN == yes ]]; then
+    say plan_done
+  elif [[ $OPEN_MENU == yes ]]; then
+    open_menu
+  fi
+}
+
+# The console is the menu; it needs a terminal, and lives longer than the lock.
+open_menu() {
+  local status=0
+  if [[ ! -t 0 || ! -t 1 || $JSON == yes ]]; then
+    say no_menu
+    return
+  fi
+  give_lock_back
+  /usr/local/bin/sophia || status=$?
+  exit "$status"
 }
 
 # A text as JSON.

@@ -1,5 +1,6 @@
 """The HTTP API's application, and the server that runs it in the foreground."""
 
+import asyncio
 import contextlib
 import errno
 import logging
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sophia_tui import __version__
 from sophia_tui.api import openapi, problems
@@ -21,11 +23,13 @@ from sophia_tui.api.auth import Tokens
 from sophia_tui.api.counting import Counter
 from sophia_tui.api.front import Front
 from sophia_tui.api.guard import Guard
+from sophia_tui.api.metrics import Metrics, Traffic
 from sophia_tui.api.routes import (
     adaptive,
     fine_tuning,
     finetune,
     health,
+    metrics,
     openai,
     personas,
     sophia,
@@ -39,6 +43,8 @@ if TYPE_CHECKING:
 
 #: Seconds that requests under way get when the server is told to stop.
 GRACE_SECONDS = 10
+#: Seconds that the head of a request may take.
+HEAD_SECONDS = 20.0
 
 
 class SophiaAPI(FastAPI):
@@ -46,7 +52,8 @@ class SophiaAPI(FastAPI):
 
     def __init__(self, house: "House", running: sophia.Running) -> None:
         pulse = health.Pulse(house)
-        counter = Counter(house)
+        traffic = Traffic()
+        counter = Counter(house, traffic=traffic)
         front = Front(house, counter)
         watch = Watch(house, front)
 
@@ -71,6 +78,7 @@ class SophiaAPI(FastAPI):
         self._operations = house.registry
         problems.install(self)
         self.include_router(health.router(pulse))
+        self.include_router(metrics.router(Metrics(house, traffic)))
         self.include_router(sophia.router(house, running))
         offered = {each.name for each in house.registry}
         if finetune.OPERATION in offered:
@@ -82,7 +90,7 @@ class SophiaAPI(FastAPI):
         if offered >= fine_tuning.OPERATIONS:
             self.include_router(fine_tuning.router(house))
         self.include_router(openai.router(front))
-        self._guard = Guard(super().__call__, house, Tokens(house.settings))
+        self._guard = Guard(super().__call__, house, Tokens(house.settings), traffic)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._guard(scope, receive, send)
@@ -99,6 +107,36 @@ def create_app(house: "House", running: sophia.Running | None = None) -> FastAPI
     Raises UsageError T423 where SOPHIA_API_ROLE is no role.
     """
     return SophiaAPI(house, running or sophia.Running())
+
+
+class _Protocol(H11Protocol):
+    """Closes a connection on which a request's head does not come: uvicorn only ends those that
+    are idle after an answer."""
+
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._no_more()
+        elif self._waiting is None:
+            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._no_more()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._waiting = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _no_more(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
 
 
 class _Server(uvicorn.Server):
@@ -127,6 +165,7 @@ def run_api(house: "House", host: str, port: int) -> int:
         print(_("The HTTP API listens at {address}.").format(address=where), file=sys.stderr)
         config = uvicorn.Config(
             app,
+            http=_Protocol,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sophia_tui.api.attempts import Attempts
 from sophia_tui.domain.context import Role
 from sophia_tui.errors import UnauthenticatedError
 from sophia_tui.i18n import _
-from sophia_tui.wiring import as_role
+from sophia_tui.roles import as_role
 
 if TYPE_CHECKING:
     from sophia_tui.settings import Settings
@@ -61,20 +62,36 @@ class Tokens:
             if token is not None and token.get_secret_value().strip()
             for encoded in _encodings(token.get_secret_value().strip())
         )
+        self.attempts = Attempts(settings.wrong_tokens)
 
-    def role_of(self, headers: Iterable[tuple[bytes, bytes]], asks_model: bool = False) -> Role:
-        """The role of the request with these raw headers; `asks_model`: it is for /v1.
+    def role_of(
+        self,
+        headers: Iterable[tuple[bytes, bytes]],
+        asks_model: bool = False,
+        client: str = "-",
+    ) -> Role:
+        """The role of the request with these raw headers; `asks_model`: it is for /v1; `client` is
+        whose wrong tokens are counted together.
 
-        Raises UnauthenticatedError R401.
+        Raises UnauthenticatedError R401, TooManyError R470.
         """
         given = [_digest(token) for token in _given(headers)]
+        if given and self._known:
+            self.attempts.check(client, given)
         found: Role | None = None
+        ours = False
         for digest in given:
             for known in self._known:  # every one is looked at: the time tells nothing
                 same = hmac.compare_digest(digest, known.digest)
+                ours = ours or same
                 same = same and (asks_model or not known.models_only)
-                found = known.role if same and found is None else found
+                if same and found is None:
+                    found = known.role
+                    self.attempts.right(client, digest)
         if found is None:
+            if self._known and not ours:  # one that is ours, at another door, is no guess
+                for _digest_of_one in given:
+                    self.attempts.wrong(client)
             raise self._unknown(asks_model)
         return found
 
@@ -90,10 +107,13 @@ class Tokens:
 
 
 def _given(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[bytes]:
+    """The first token of each header: who sends many in one request guesses."""
+    found: dict[bytes, bytes] = {}
     for name, value in headers:
         if name == HEADER:
-            yield value.strip()
+            found.setdefault(name, value.strip())
         elif name == b"authorization":
             scheme, _sign, token = value.strip().partition(b" ")
             if scheme.lower() == b"bearer":
-                yield token.strip()
+                found.setdefault(name, token.strip())
+    return filter(None, found.values())

@@ -6,6 +6,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
+from sophia_tui.api.metrics import Traffic
 from sophia_tui.domain.serving import ServedRequest
 from sophia_tui.errors import SophiaError
 
@@ -25,8 +26,11 @@ _log = logging.getLogger("sophia.api")
 class Counter:
     """A bounded line of figures and the task that writes them."""
 
-    def __init__(self, house: "House", most: int = MOST_WAITING) -> None:
+    def __init__(
+        self, house: "House", most: int = MOST_WAITING, traffic: Traffic | None = None
+    ) -> None:
         self._house = house
+        self._traffic = traffic
         self._most = most
         self._waiting: list[ServedRequest] = []
         self._news = asyncio.Event()
@@ -38,6 +42,8 @@ class Counter:
 
     def take(self, request: ServedRequest) -> None:
         """Note one request; never waits, never fails."""
+        if self._traffic is not None:
+            self._traffic.served(request)
         if len(self._waiting) >= self._most:
             self.dropped += 1
             return

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, create_model
 from pydantic.json_schema import models_json_schema
 
 from sophia_tui import __version__
+from sophia_tui.api import problems
 from sophia_tui.api.routes.sophia import method_of, path_of
 from sophia_tui.domain.operations import Danger, Operation
 
@@ -75,6 +76,36 @@ def _hoisted(value: Any, schemas: dict[str, Any]) -> Any:
     return kept
 
 
+#: What the guard answers before any route is asked.
+_OF_GUARD = ("401", "408", "413", "429")
+
+
+def _tell_problems(paths: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Every answer that is no success, in the form and media type that it really has."""
+    for model in (problems.Problem, problems.ProblemOpenAI):
+        own = model.model_json_schema(ref_template=_REFERENCE)
+        schemas.update(own.pop("$defs", {}))
+        schemas[model.__name__] = own
+    for path, methods in paths.items():
+        name, media_type = "Problem", problems.MEDIA_TYPE
+        if problems.is_openai(path):
+            name, media_type = "ProblemOpenAI", "application/json"
+        reference = {"$ref": _REFERENCE.format(model=name)}
+        problem = {
+            "description": "What, why, what to do.",
+            "content": {media_type: {"schema": reference}},
+        }
+        for entry in methods.values():
+            answers = entry["responses"]
+            answers.pop("422", None)  # FastAPI's own, which is never sent
+            if "default" in answers:  # a shape that scripts have
+                answers.update(dict.fromkeys(_OF_GUARD, problem))
+            else:
+                answers["default"] = problem
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+
+
 def describe(app: FastAPI, operations: "Registry") -> dict[str, Any]:
     """The whole OpenAPI document; every route but /health needs a token."""
     document = get_openapi(title="Sophia", version=__version__, routes=app.routes)
@@ -107,6 +138,7 @@ def describe(app: FastAPI, operations: "Registry") -> dict[str, Any]:
                 }
                 for name, text in _controls(each).items()
             ]
+    _tell_problems(document["paths"], schemas)
     components["securitySchemes"] = _SECURITY
     document["security"] = [{name: []} for name in _SECURITY]
     document["paths"]["/health"]["get"]["security"] = []

@@ -14,6 +14,7 @@ from sophia_tui.errors import (
     MethodError,
     NotFoundError,
     SophiaError,
+    TooManyError,
     UnauthenticatedError,
     UsageError,
 )
@@ -33,9 +34,30 @@ class ErrorBody(BaseModel):
 
 
 class Problem(BaseModel):
-    """The body of every answer that is not a success."""
+    """The body of every answer that is not a success: problem details as RFC 9457 has them, and
+    beside them `error`, the same in Sophia's own words."""
 
+    type: str = Field(description="urn:sophia:problem: and the code; one type, one cause.")
+    title: str
+    status: int
+    detail: str
     error: ErrorBody
+
+
+#: The media type of a Problem (RFC 9457).
+MEDIA_TYPE = "application/problem+json"
+
+
+class ProblemOpenAI(BaseModel):
+    """The body of every answer of /v1 that is not a success, as clients of OpenAI know it."""
+
+    class Error(BaseModel):
+        message: str
+        type: str
+        param: str | None
+        code: str | None
+
+    error: Error
 
 
 def is_openai(path: str) -> bool:
@@ -68,22 +90,36 @@ def answer(problem: SophiaError, path: str) -> Response:
     headers = {}
     if isinstance(problem, UnauthenticatedError):
         headers["www-authenticate"] = "Bearer"
-    status, content = problem.http_status, problem.as_dict()
+    if isinstance(problem, TooManyError):
+        headers["retry-after"] = str(problem.details.get("retry_after", 1))
     if is_openai(path):
         status = openai_status(problem)
-        content = _as_openai(problem, status)
-    body = json.dumps({"error": content}, default=str)
-    return Response(body, status, headers, media_type="application/json")
+        body = json.dumps({"error": _as_openai(problem, status)}, default=str)
+        return Response(body, status, headers, media_type="application/json")
+    content = {
+        "type": f"urn:sophia:problem:{problem.code.removeprefix('SOPHIA-')}",
+        "title": problem.what,
+        "status": problem.http_status,
+        "detail": " ".join(part for part in (problem.why, problem.remedy) if part),
+        "error": problem.as_dict(),
+    }
+    body = json.dumps(content, default=str)
+    return Response(body, problem.http_status, headers, media_type=MEDIA_TYPE)
 
 
 #: Codes of ours that clients of the protocol know by another word.
-_CODES = {"SOPHIA-R451": "training_not_available", "SOPHIA-M404": "model_not_found"}
+_CODES = {
+    "SOPHIA-R451": "training_not_available",
+    "SOPHIA-M404": "model_not_found",
+    "SOPHIA-R470": "rate_limit_exceeded",
+}
 
 
 def _as_openai(problem: SophiaError, status: int) -> dict[str, Any]:
     """OpenAI's form; `details["openai"]` of the error may give code and param."""
     own: dict[str, Any] = problem.details.get("openai") or {}
     kind = "server_error" if status >= 500 else "invalid_request_error"
+    kind = "rate_limit_error" if status == 429 else kind
     code = "invalid_api_key" if status == 401 else own.get("code", problem.code)
     code = _CODES.get(problem.code, code)
     message = " ".join(part for part in (problem.what, problem.why, problem.remedy) if part)

@@ -9,6 +9,7 @@ from sophia_tui.domain.context import Context
 from sophia_tui.domain.datasets import DatasetUser, DatasetVersion
 from sophia_tui.domain.events import AnswerEvent, FoundAnswers
 from sophia_tui.domain.feedback import FeedbackDay, FeedbackReport
+from sophia_tui.domain.gauges import Gauges
 from sophia_tui.domain.jobs import (
     Claimer,
     EventsSize,
@@ -348,6 +349,9 @@ class Store(Protocol):
 
     async def ping(self) -> float:
         """Milliseconds of one round trip. Raises UnavailableError S001."""
+
+    async def gauges(self) -> Gauges:
+        """Counts of the small tables, in one statement. Raises UnavailableError S001."""
 
     def leave(self) -> None:
         """This process ends: from now on nothing is opened or started again."""

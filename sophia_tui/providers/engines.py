@@ -11,7 +11,6 @@ import re
 import select
 import signal
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from sophia_tui.domain.serving import Engine, EngineProcess
 from sophia_tui.i18n import N_, _
 from sophia_tui.providers.local import clean_environment, start_apart
 from sophia_tui.providers.machine import ThisMachine
+from sophia_tui.providers.processes import own_python
 from sophia_tui.providers.run_folder import tail
 
 LOG_NAME = "log.txt"
@@ -57,7 +57,7 @@ class TransformersServe:
 
     def command(self, model_folder: str, port: int) -> tuple[str, ...]:
         return (
-            sys.executable,
+            own_python(),
             "-m",
             "transformers.cli.transformers",
             "serve",

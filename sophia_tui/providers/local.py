@@ -1,7 +1,8 @@
 """Work on this machine: starts programs as nobody's child, runs of `python -m finetune` above all.
 
-Where lingering is on, a run is a user unit of its own; else it is a process with a session of its
-own whose parents are gone. Either way it outlives console, worker, terminal and database.
+On a server a run is a unit of the system's (see units.py); where lingering is on, it is a user unit
+of its own; else a process with a session of its own whose parents are gone. In each way it outlives
+console, worker, terminal and database.
 """
 
 import asyncio
@@ -21,7 +22,8 @@ from sophia_tui.i18n import _
 from sophia_tui.paths import Paths, home, model_cache
 from sophia_tui.providers import detach
 from sophia_tui.providers.machine import ThisMachine, start_time
-from sophia_tui.providers.processes import together
+from sophia_tui.providers.processes import own_python, together
+from sophia_tui.providers.units import run_template, start_in_unit
 from sophia_tui.settings import Settings
 
 #: A run's share of processor and disk where production wants them, too; everything else has 100.
@@ -135,12 +137,15 @@ async def start_apart(
     background: bool,
     memory_bytes: int | None = None,
 ) -> tuple[int, int]:
-    """Start `command` so that it outlives the person's session: a user unit, else nobody's child.
+    """Start `command` so that it outlives us and the person's session: a unit of the system's where
+    the environment names a template, a user unit, else nobody's child.
 
-    `memory_bytes` limits a unit; without one, who watches the process has to.
+    `memory_bytes` limits a user unit; else, who watches the process has to.
 
     Returns its pid and start time; it is in a process group of its own. Raises JobError J502.
     """
+    if template := run_template(os.environ, background):
+        return await start_in_unit(template, command, label, log, environment)
     if await _has_user_units():
         return await _launch_unit(command, label, log, environment, background, memory_bytes)
     return await start_detached(command, log, environment, background)
@@ -207,7 +212,7 @@ class LocalLauncher:
         self._settings = settings
         self.machine = machine or ThisMachine.here()
         #: What is started, before the verb; tests put their own program here.
-        self.program: tuple[str, ...] = (sys.executable, "-m", "finetune")
+        self.program: tuple[str, ...] = (own_python(), "-m", "finetune")
 
     async def launch(
         self,
@@ -239,7 +244,7 @@ class LocalLauncher:
             "PYTHONSAFEPATH": "1",
             "SOPHIA_DATA_DIR": str(self._paths.data),
         }
-        command = (sys.executable, "-m", "sophia_tui.worker.detached", str(folder))
+        command = (own_python(), "-m", "sophia_tui.worker.detached", str(folder))
         pid, started = await start_apart(
             command, f"run-{folder.name}", folder / LOG_FILE, environment, background=True
         )

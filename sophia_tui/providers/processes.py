@@ -1,9 +1,21 @@
-"""How many processes train together on this machine, and the command that starts them."""
+"""The Python that starts ours, how many processes train together here, and their command."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _DEVICES = Path("/dev")
+
+
+def own_python() -> str:
+    """The Python that runs us, by a path that stays what it is.
+
+    On a server we are started through a link that an upgrade turns to the next release: what was
+    started from this release goes on in it. The program itself may be a link out of the virtual
+    environment, so only its folder is resolved.
+    """
+    program = Path(sys.executable)
+    return str(program.parent.resolve() / program.name)
 
 
 def visible_gpus(environment: Mapping[str, str], devices: Path = _DEVICES) -> int:

@@ -51,6 +51,12 @@ def available_memory() -> int:
     return free if group is None else min(free, max(0, group[0] - group[1]))
 
 
+def swap() -> tuple[int, int]:
+    """Bytes of swap, and how many of them are free."""
+    found = _memory_information()
+    return found.get("SwapTotal", 0), found.get("SwapFree", 0)
+
+
 def kernel_kills() -> int | None:
     """Processes that the kernel has ended for want of memory since the boot; None where it does not
     count them. A run notes the same number in its heartbeat."""

@@ -1,42 +1,47 @@
-"""Set-up: what is there, what is missing, and what to do about each."""
+"""Set-up: what is there, what is missing, and what mends it; tries out answers before they are
+written; runs single steps of the installer."""
 
-import importlib.util
-import os
-import shutil
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from sophia_tui.domain.context import Context
-from sophia_tui.domain.operations import NoInput, Output
-from sophia_tui.domain.protocols import Source, Store
-from sophia_tui.errors import SophiaError
-from sophia_tui.i18n import N_, _, number
+from sophia_tui.domain.protocols import Clock, Source, Store, StoreStatus
+from sophia_tui.domain.setup import KeyProber, Machine
+from sophia_tui.errors import SophiaError, UsageError
+from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
+from sophia_tui.services.checks.database import DatabaseChecks, backup_check
+from sophia_tui.services.checks.environment import EnvironmentChecks, ProviderKey
+from sophia_tui.services.checks.machine import MachineChecks
+from sophia_tui.services.checks.network import NetworkChecks
+from sophia_tui.services.checks.program import ProgramChecks
+from sophia_tui.services.checks.running import Check, run_checks
+from sophia_tui.services.checks.views import CheckRequest, CheckView, SetupReport
 from sophia_tui.services.operations import operation
 
 if TYPE_CHECKING:
+    import asyncio
+
     from sophia_tui.settings import Settings
 
-TRAINING_PACKAGES = ("torch", "transformers", "peft", "accelerate")
-API_PACKAGES = ("fastapi", "uvicorn")
-_GIGABYTE = 1_000_000_000
+__all__ = ["CheckRequest", "CheckView", "SetupReport", "SetupService"]
 
-
-class CheckView(Output):
-    """One check; `state` is ok, attention or problem."""
-
-    name: str = Field(title=N_("Check"))
-    state: str = Field(title=N_("State"))
-    found: str = Field(title=N_("Found"))
-    remedy: str = Field(default="", title=N_("What to do"))
-
-
-class SetupReport(Output):
-    ready: bool = Field(title=N_("Ready"))
-    items: list[CheckView] = Field(title=N_("Checks"))
+#: What the installer writes by itself: no sign that a person has set anything.
+_INSTALLED_KEYS = frozenset(
+    {
+        "DATABASE_URL",
+        "DB_PASS",
+        "SOPHIA_STORE_URL",
+        "FINETUNE_TOKEN",
+        "FINETUNE_DIR",
+        "ALLOW_FINETUNE",
+        "API_URL",
+        "SOPHIA_ENV_FILE",
+        "SOPHIA_DATA_DIR",
+        "SOPHIA_ROLES",
+    }
+)
 
 
 class SetupService:
@@ -46,149 +51,94 @@ class SetupService:
         self,
         open_store: Callable[[], Awaitable[Store]],
         open_source: Callable[[], Awaitable[Source]],
+        store_status: Callable[[], Awaitable[StoreStatus]],
         settings: "Settings",
         paths: Paths,
+        environment: Mapping[str, str],
+        machine: Machine,
+        probe: KeyProber,
+        clock: Clock,
     ) -> None:
         self._open_store = open_store
         self._open_source = open_source
+        self._store_status = store_status
         self._settings = settings
         self._paths = paths
+        self._environment = environment
+        self._machine = machine
+        self._clock = clock
+        self._provider_key = ProviderKey(probe)
 
     @operation("setup.check", N_("Check what is set up, what is missing, and what to do."))
-    async def check(self, context: Context, request: NoInput) -> SetupReport:
-        items = [
-            await self._store(),
-            await self._source(),
-            _packages(
-                _("Packages for training"),
-                TRAINING_PACKAGES,
-                'pip install -c requirements.lock torch ".[training]"',
-            ),
-            _packages(
-                _("Packages for the API"), API_PACKAGES, 'pip install -c requirements.lock ".[api]"'
-            ),
-            self._base(),
-            self._finetune_folder(),
-            self._managed_files(),
-            self._token(),
-            self._disk(),
+    async def check(self, context: Context, request: CheckRequest) -> SetupReport:
+        asked = request.ask_provider or "provider_key" in request.only
+        checks = self._checks(asked)
+        known = {each.id for each in checks}
+        unknown = [each for each in request.only if each not in known]
+        if unknown:
+            raise UsageError(
+                "S420",
+                _("There is no check {names}.").format(names=", ".join(unknown)),
+                _("The checks are {names}.").format(names=", ".join(each.id for each in checks)),
+                _("Leave --only out to run them all."),
+            )
+        chosen = [each for each in checks if not request.only or each.id in request.only]
+        items = await run_checks(chosen)
+        return SetupReport(
+            ready=all(each.state != "problem" for each in items),
+            fresh=await self._fresh(items),
+            items=items,
+        )
+
+    def _checks(self, ask_provider: bool) -> list[Check]:
+        status = _once(self._status)
+        machine, settings = self._machine, self._settings
+        databases = DatabaseChecks(self._open_store, self._open_source, status, machine.installed)
+        return [
+            *databases.all(),
+            *ProgramChecks(machine, settings, status).all(),
+            *EnvironmentChecks(machine, settings, self._environment).all(),
+            self._provider_key.check(settings, ask_provider),
+            *MachineChecks(machine, self._paths.data).all(),
+            *NetworkChecks(machine, settings).all(),
+            backup_check(settings.backups_folder(self._paths.data), self._clock.now),
         ]
-        return SetupReport(ready=all(each.state != "problem" for each in items), items=items)
 
-    async def _store(self) -> CheckView:
-        name = _("Sophia's store")
+    async def _status(self) -> StoreStatus:
+        """Of the store once it was opened, where it can be: an embedded server starts with that."""
+        with contextlib.suppress(SophiaError):
+            await self._open_store()
+        return await self._store_status()
+
+    async def _fresh(self, items: list[CheckView]) -> bool:
+        """Whether nobody has set anything yet: no key but the installer's own, nothing in the
+        table of settings, and no source."""
+        from sophia_tui import settings
+
+        source = next((each for each in items if each.id == "source"), None)
+        if source is None or source.state == "ok":
+            return False
+        known = set(settings.keys()) - {"SOPHIA_ENV_FILE"}
+        if known & {key for key, value in self._environment.items() if value.strip()}:
+            return False
         try:
-            milliseconds = await (await self._open_store()).ping()
-        except SophiaError as problem:
-            return _problem(name, problem)
-        return CheckView(name=name, state="ok", found=_("{ms} ms").format(ms=round(milliseconds)))
-
-    async def _source(self) -> CheckView:
-        name = _("Source database")
-        try:
-            tables = await (await self._open_source()).inspect()
-        except SophiaError as problem:
-            return _problem(name, problem)
-        usable = [each.table for each in tables if each.usable]
-        return CheckView(
-            name=name,
-            state="ok" if usable else "attention",
-            found=", ".join(usable) or _("no table that can be read"),
-            remedy="" if usable else _("`sophia source inspect` says what is missing."),
-        )
-
-    def _base(self) -> CheckView:
-        name = _("Base model")
-        base = self._settings.finetune_base
-        if not base:
-            return CheckView(
-                name=name,
-                state="attention",
-                found=_("none"),
-                remedy=_("Set FINETUNE_BASE, or give --base to `sophia train start`."),
-            )
-        local = base.startswith(("/", ".", "~")) or base.endswith(".gguf")
-        if local and not Path(base).expanduser().exists():
-            return CheckView(
-                name=name,
-                state="problem",
-                found=_("{base} does not exist").format(base=base),
-                remedy=_("Correct FINETUNE_BASE."),
-            )
-        return CheckView(name=name, state="ok", found=base)
-
-    def _finetune_folder(self) -> CheckView:
-        folder = self._settings.finetune_folder
-        name = "FINETUNE_DIR"
-        if not folder.is_dir():
-            return CheckView(
-                name=name,
-                state="attention",
-                found=_("{path} does not exist yet").format(path=folder),
-                remedy=_("`sophia collect` makes it."),
-            )
-        writable = os.access(folder, os.W_OK)
-        return CheckView(
-            name=name,
-            state="ok" if writable else "problem",
-            found=str(folder),
-            remedy="" if writable else _("Give the user of Sophia the right to write there."),
-        )
-
-    def _managed_files(self) -> CheckView:
-        name = _("Managed env files")
-        files = self._settings.managed_files
-        wrong = [str(each) for each in files if not os.access(each, os.R_OK | os.W_OK)]
-        if not files:
-            return CheckView(
-                name=name,
-                state="attention",
-                found=_("none"),
-                remedy=_("Name the env files of your services in SOPHIA_MANAGED_ENV_FILES."),
-            )
-        return CheckView(
-            name=name,
-            state="problem" if wrong else "ok",
-            found=", ".join(wrong or map(str, files)),
-            remedy=_("These can't be read and written.") if wrong else "",
-        )
-
-    def _token(self) -> CheckView:
-        given = self._settings.finetune_token is not None
-        return CheckView(
-            name="FINETUNE_TOKEN",
-            state="ok" if given else "attention",
-            found=_("is set") if given else _("not set"),
-            remedy="" if given else _("Without it the HTTP API answers only /health."),
-        )
-
-    def _disk(self) -> CheckView:
-        folder = self._paths.data
-        while not folder.exists():
-            folder = folder.parent
-        free = shutil.disk_usage(folder).free / _GIGABYTE
-        return CheckView(
-            name=_("Free disk space"),
-            state="ok" if free > 5 else "attention" if free > 1 else "problem",
-            found=f"{number(free, 1)} GB",
-            remedy="" if free > 5 else _("Free space under {path}.").format(path=folder),
-        )
+            _file, merged = settings.read_sources(self._environment)
+            if known & {key for key, value in merged.items() if value.strip()} - _INSTALLED_KEYS:
+                return False
+            return not await (await self._open_store()).settings.all()
+        except SophiaError:
+            return False  # why stands in its check: first that, then the wizard
 
 
-def _problem(name: str, problem: SophiaError) -> CheckView:
-    return CheckView(
-        name=name,
-        state="problem",
-        found=f"{problem.code} {problem.what} {problem.why}".strip(),
-        remedy=problem.remedy,
-    )
+def _once(ask: Callable[[], Awaitable[StoreStatus]]) -> Callable[[], Awaitable[StoreStatus]]:
+    """The same answer for all who ask in one run."""
+    asked: list[asyncio.Future[StoreStatus]] = []
 
+    async def answer() -> StoreStatus:
+        import asyncio
 
-def _packages(name: str, needed: tuple[str, ...], remedy: str) -> CheckView:
-    missing = [each for each in needed if importlib.util.find_spec(each) is None]
-    return CheckView(
-        name=name,
-        state="attention" if missing else "ok",
-        found=_("missing: {names}").format(names=", ".join(missing)) if missing else _("installed"),
-        remedy=remedy if missing else "",
-    )
+        if not asked:
+            asked.append(asyncio.ensure_future(ask()))
+        return await asyncio.shield(asked[0])
+
+    return answer

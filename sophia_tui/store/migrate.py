@@ -4,8 +4,9 @@ Nothing is made outside the schema `sophia`; a migration is one transaction unde
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sophia_tui.errors import SetupError, SophiaError
 from sophia_tui.i18n import _
@@ -16,6 +17,8 @@ from sophia_tui.store.sql import query
 from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
+    import psycopg
+    from sqlalchemy import Connection as EngineConnection
     from sqlalchemy import Engine
 
 SCHEMA = "sophia"
@@ -107,6 +110,11 @@ def _refuse(state: SchemaState, automatic: bool) -> None:
             ),
             _("`sophia store migrate` brings it up to date; older programs then stop working."),
         )
+    require_rights(state)
+
+
+def require_rights(state: SchemaState) -> None:
+    """Raises SetupError S010 where our schema can't be made, S018 where it can't be written."""
     if not state.schema_exists and not state.may_create:
         raise _may_not_create(state.role, state.database)
     if state.schema_exists and not state.may_write:
@@ -155,16 +163,12 @@ def migrate(conninfo: str) -> None:
     create even where it exists).
     """
     import psycopg
-    from sqlalchemy import create_engine, exc, pool
+    from sqlalchemy import exc
 
-    engine = create_engine(
-        "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(conninfo, prepare_threshold=None),
-        poolclass=pool.NullPool,
-        use_native_hstore=False,
-    )
+    engine = _engine(conninfo)
     try:
-        _upgrade(engine)
+        with engine.begin() as connection:
+            _upgrade(connection, "head")
     except exc.DBAPIError as problem:
         raise _failed(problem.orig or problem) from problem
     except psycopg.Error as problem:
@@ -173,21 +177,65 @@ def migrate(conninfo: str) -> None:
         engine.dispose()
 
 
-def _upgrade(engine: "Engine") -> None:
+Step = Callable[["psycopg.Connection[Any]"], None]
+
+
+def rebuild(conninfo: str, revision: str, clear: Step, fill: Step, finish: Step) -> None:
+    """Our tables anew: `clear` takes away what is there, `fill` puts rows into tables of that
+    revision, `finish` has the last word once they are of this program's; one transaction, under the
+    migrations' lock. Blocks. Raises psycopg.Error, and what the steps raise: nothing was changed
+    then."""
+    from sqlalchemy import exc
+
+    engine = _engine(conninfo)
+    try:
+        with engine.begin() as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None  # it is open
+            _lock(connection)
+            clear(driver)
+            _upgrade(connection, revision)
+            fill(driver)
+            _upgrade(connection, "head")
+            finish(driver)
+    except exc.DBAPIError as problem:
+        raise (problem.orig or problem) from problem
+    finally:
+        engine.dispose()
+
+
+def _engine(conninfo: str) -> "Engine":
+    import psycopg
+    from sqlalchemy import create_engine, pool
+
+    return create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(conninfo, prepare_threshold=None),
+        poolclass=pool.NullPool,
+        use_native_hstore=False,
+    )
+
+
+def _lock(connection: "EngineConnection") -> None:
+    from sqlalchemy import text
+
+    connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
+    connection.execute(text("SELECT pg_catalog.pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
+
+
+def _upgrade(connection: "EngineConnection", revision: str) -> None:
     from alembic import command
     from alembic.config import Config
     from sqlalchemy import text
 
     config = Config()
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
-    with engine.begin() as connection:
-        connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
-        connection.execute(text("SELECT pg_catalog.pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
-        exists = text("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = :name")
-        if connection.execute(exists, {"name": SCHEMA}).first() is None:
-            connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
-        config.attributes.update(connection=connection, schema=SCHEMA)
-        command.upgrade(config, "head")
+    _lock(connection)
+    exists = text("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = :name")
+    if connection.execute(exists, {"name": SCHEMA}).first() is None:
+        connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
+    config.attributes.update(connection=connection, schema=SCHEMA)
+    command.upgrade(config, revision)
 
 
 def _failed(problem: BaseException) -> SophiaError:

@@ -10,6 +10,7 @@ from typing import Any
 from psycopg import errors
 
 from sophia_tui.domain.datasets import DOOR_NAMES, DatasetUser, DatasetVersion
+from sophia_tui.domain.gauges import Gauges
 from sophia_tui.domain.models import AuditEntry, Model, Promotion
 from sophia_tui.domain.notifications import NotificationStore
 from sophia_tui.domain.personas import PersonaStore
@@ -302,6 +303,23 @@ class OwnStore:
 
     async def ping(self) -> float:
         return await self.database.ping()
+
+    async def gauges(self) -> Gauges:
+        found = await self.database.rows(query("gauges"))
+        single = {each["what"]: float(each["value"]) for each in found if not each["label"]}
+
+        def by_state(what: str) -> dict[str, int]:
+            return {each["label"]: int(each["value"]) for each in found if each["what"] == what}
+
+        return Gauges(
+            jobs=by_state("job"),
+            promotions=by_state("promotion"),
+            waiting=int(single["waiting"]),
+            oldest_seconds=max(0.0, single["oldest"]),
+            datasets=int(single["dataset"]),
+            models=int(single["model"]),
+            workers=int(single["worker"]),
+        )
 
     def leave(self) -> None:
         self.database.ending = True

@@ -749,3 +749,60 @@ LIMIT %(limit)s OFFSET %(offset)s
 
 -- waiting_notifications --
 SELECT count(*) AS number FROM sophia.notifications WHERE state = 'waiting'
+
+-- own_tables --
+-- Our tables by name, with the bytes they take; not the table that keeps their version.
+SELECT c.relname::text AS name, pg_catalog.pg_total_relation_size(c.oid) AS bytes
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = 'sophia' AND c.relkind = 'r' AND c.relname <> 'alembic_version'
+ORDER BY c.relname
+
+-- own_references --
+-- Which of our tables points to which.
+SELECT c.relname::text AS name, other.relname::text AS points_to
+FROM pg_catalog.pg_constraint AS f
+JOIN pg_catalog.pg_class AS c ON c.oid = f.conrelid
+JOIN pg_catalog.pg_class AS other ON other.oid = f.confrelid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE f.contype = 'f' AND n.nspname = 'sophia'
+
+-- own_columns --
+-- The columns of a table of ours that hold what was put into them, and whether they count by
+-- themselves.
+SELECT a.attname::text AS name, a.attidentity <> '' AS counts
+FROM pg_catalog.pg_attribute AS a
+JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = 'sophia' AND c.relname = %(table)s::text AND a.attnum > 0
+    AND NOT a.attisdropped AND a.attgenerated = ''
+ORDER BY a.attnum
+
+-- own_functions --
+SELECT p.oid::regprocedure::text AS signature
+FROM pg_catalog.pg_proc AS p
+JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+WHERE n.nspname = 'sophia'
+
+-- unended_jobs --
+SELECT id FROM sophia.jobs WHERE state NOT IN ('draft', 'succeeded', 'failed', 'cancelled')
+ORDER BY id
+
+-- jobs_with_a_sign --
+SELECT id FROM sophia.jobs WHERE state NOT IN ('draft', 'succeeded', 'failed', 'cancelled')
+    AND heartbeat_at > now() - pg_catalog.make_interval(secs => %(seconds)s)
+ORDER BY id
+
+-- gauges --
+-- Counts of small tables alone: no event, no served request, no audit entry is looked at.
+SELECT 'job' AS what, state::text AS label, count(*)::double precision AS value
+FROM sophia.jobs GROUP BY state
+UNION ALL SELECT 'promotion', state::text, count(*) FROM sophia.promotions GROUP BY state
+UNION ALL SELECT 'waiting', '', count(*) FROM sophia.jobs
+    WHERE state = 'queued' AND (not_before IS NULL OR not_before <= now())
+UNION ALL SELECT 'oldest', '', coalesce(extract(epoch FROM now() - min(created_at)), 0)
+    FROM sophia.jobs WHERE state = 'queued' AND (not_before IS NULL OR not_before <= now())
+UNION ALL SELECT 'dataset', '', count(*) FROM sophia.dataset_versions WHERE deleted_at IS NULL
+UNION ALL SELECT 'model', '', count(*) FROM sophia.models WHERE deleted_at IS NULL
+UNION ALL SELECT 'worker', '', count(*) FROM sophia.workers
+    WHERE seen_at > now() - pg_catalog.make_interval(secs => 20)

@@ -18,6 +18,9 @@ from sophia_tui.services.schedules import following, outcome_of, was_cut_off
 log = logging.getLogger("sophia.worker")
 
 _LOOK_SECONDS = 5.0
+#: What is under way gets so long to end when we are told to; less than WORKER_SECONDS, after which
+#: other workers take us for dead.
+DRAIN_SECONDS = 15.0
 
 Perform = Callable[[str, Mapping[str, Any], str], Awaitable[BaseModel]]
 
@@ -75,8 +78,11 @@ class Calendar:
                 )
 
     async def close(self) -> None:
-        """Stop what is under way."""
-        tasks = list(self._tasks)
+        """Let what is under way end, then stop what has not: we may be told to end by a restart."""
+        if not self._tasks:
+            return
+        log.info("%d schedules are under way", len(self._tasks))
+        _done, tasks = await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS)
         for task in tasks:
             task.cancel()
         if tasks:

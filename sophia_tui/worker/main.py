@@ -143,6 +143,7 @@ class Worker:
             house.clock,
             self._queues,
             gpus,
+            stop.is_set,
         )
         self._calendar = Calendar(self.id, house.perform, house.clock)
         self._hosted = HostedKeeper(
@@ -172,6 +173,8 @@ class Worker:
                 await self._beat(store)
                 reached = True
                 active = await self._reconciler.round(store)
+                if self._stop.is_set():
+                    break  # what is under way goes on; nothing new is begun
                 active |= await self._look_at_hosted(store)
                 active |= await self._calendar.round(store)
                 self._notifier.look(store, self._house.settings)

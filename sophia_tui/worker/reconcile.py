@@ -7,6 +7,7 @@ runs after a restart, or after a reboot, is the same as watching them.
 import logging
 import signal
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ class Reconciler:
         clock: Clock,
         queues: tuple[str, ...] | None = None,
         gpus: tuple[str, ...] = (),
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.settings = settings
         self.limits = Limits(paths.runs)
@@ -76,6 +78,8 @@ class Reconciler:
         self._guard = Guard(launcher)
         self._out_of_reach: dict[str, float] = {}
         self._gone: tuple[str, ...] = ()
+        #: Once this worker is told to end, it starts no run any more.
+        self._stopping = stopping
         self._cancel_since: dict[str, tuple[float, int]] = {}
         self._trouble: dict[str, str] = {}
         self._halted: dict[str, dict[str, Any]] = {}
@@ -126,7 +130,7 @@ class Reconciler:
         for job in mine:
             busy |= await self._guarded(store, job)
         until = time.monotonic() + _CLAIM_SECONDS
-        while self.limits.floor is None and time.monotonic() < until:
+        while self.limits.floor is None and time.monotonic() < until and not self._stopping():
             claimed = await store.jobs.claim(self.claimer)
             if claimed is None:
                 break
@@ -225,6 +229,8 @@ class Reconciler:
     ) -> bool:
         """Start a job once more, if a slot is free and nothing speaks against it."""
         if self.limits.floor is not None or self.limits.against(job) is not None:
+            return False
+        if self._stopping():
             return False
         if job.kind is JobKind.DATA:  # it holds no slot
             await self._starter.start(store, job, resumes, died)

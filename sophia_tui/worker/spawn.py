@@ -10,6 +10,7 @@ from typing import Any
 from sophia_tui.paths import Paths
 from sophia_tui.providers import detach
 from sophia_tui.providers.machine import read_host, start_time
+from sophia_tui.providers.units import run_template
 from sophia_tui.settings import find_env_file
 from sophia_tui.worker.lock import is_held
 
@@ -26,12 +27,13 @@ def ensure_worker(
     """Start a worker unless one serves this store; whether one was started.
 
     `living` are the store's living workers: one that was killed a moment ago still stands there,
-    so those of this machine must have a process.
+    so those of this machine must have a process. Where runs are units of the system's, so is the
+    worker: systemd alone starts it, and one of ours would keep the lock from it.
 
     Blocks for the few hundredths of a second that a fork needs. Raises OSError where nothing can
     be started. Two callers at once are harmless: the second worker finds the lock held and ends.
     """
-    if is_held(paths) or any(_serves(each) for each in living):
+    if run_template(environment) or is_held(paths) or any(_serves(each) for each in living):
         return False
     paths.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
     given = dict(environment)

@@ -61,7 +61,9 @@ class Measured:
 def write_rows(folder: Path, rows: int, tokenizer: Any, seed: int) -> list[int]:
     """train.jsonl and valid.jsonl as chats, of the samples' sentences; returns all lengths."""
     chance = random.Random(seed)
-    cached = [json.loads(line) for line in (SAMPLES / "qa_cache.jsonl").read_text().splitlines()]
+    lines = (SAMPLES / "qa_cache.jsonl").read_text().splitlines()
+    pairs = [json.loads(line) for line in lines]
+    cached = [each for each in pairs if each["question"] and each["answer"]]  # some have none
     documents = [json.loads(line) for line in (SAMPLES / "docs.jsonl").read_text().splitlines()]
     sentences = [part.strip() for each in documents for part in each["content"].split(". ")]
 

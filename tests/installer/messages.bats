@@ -23,6 +23,7 @@ used_keys() {
     "$REPOSITORY"/installer/lib/*/*.sh |
     grep -vE '^ *#' |
     grep -oE '\b(say|say_error|text|ask_yes|ask_value|ask_secret) [a-z_]+' | awk '{print $2}'
+  grep -ohE '\bmachine_problem [0-9] [a-z_]+' "$REPOSITORY"/installer/steps/*.sh | awk '{print $3}'
   printf '%s\n' usage_demo ask_auto ask_no_terminal {choice,word}_{yes,no}
   grep -oE '"[a-z_0-9]+"' "$REPOSITORY/installer/lib/envfile.py" | sed 's/"\(.*\)"/env_line_\1/'
   local step

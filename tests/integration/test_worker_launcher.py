@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,40 @@ import pytest
 
 from sophia_tui.errors import JobError
 from sophia_tui.paths import Paths
-from sophia_tui.providers.local import LocalLauncher
+from sophia_tui.providers.local import LocalLauncher, start_apart
 from sophia_tui.providers.machine import ThisMachine
+from sophia_tui.providers.processes import own_python
 from sophia_tui.settings import Settings
+from sophia_tui.worker.spawn import ensure_worker
+from tests.integration.fake_systemctl import ENTRY
 
 STAND_IN = Path(__file__).with_name("worker_stand_in.py")
+SYSTEMCTL = Path(__file__).with_name("fake_systemctl.py")
 SECRETS = {"DATABASE_URL": "postgres://u:pw@h/d", "DB_PASS": "pw", "FINETUNE_TOKEN": "t"}
+
+
+@pytest.fixture
+def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A server: runs are units there. The folder is the stand-in's of systemd."""
+    place, tools = tmp_path / "systemd", tmp_path / "tools"
+    (place / "credentials").mkdir(parents=True)
+    tools.mkdir()
+    tool = tools / "systemctl"
+    tool.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {SYSTEMCTL} "$@"\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_SYSTEMD", str(place))
+    monkeypatch.setenv("SOPHIA_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("SOPHIA_RUN_UNIT", "sophia-run")
+    return place
+
+
+@pytest.fixture(params=["nobody's child", "a unit"])
+def way(request: pytest.FixtureRequest) -> str:
+    """How runs are started: every test that asks for it holds for each way."""
+    if request.param == "a unit":
+        request.getfixturevalue("units")
+    return str(request.param)
 
 
 def launcher_for(tmp_path: Path, machine: ThisMachine | None = None) -> LocalLauncher:
@@ -45,7 +74,7 @@ async def until_dead(launcher: LocalLauncher, identity: object) -> None:
 
 
 async def test_a_run_is_nobodys_child_and_knows_no_secret(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     for key, value in SECRETS.items():
         monkeypatch.setenv(key, value)
@@ -56,7 +85,9 @@ async def test_a_run_is_nobodys_child_and_knows_no_secret(
         facts = wait_for(tmp_path / "facts.json")
         assert launcher.alive(identity)
         assert facts["parent"] != os.getpid()
-        assert facts["session"] not in (os.getsid(0), identity.pid)
+        # a process of no unit must not lead its session, so that no terminal comes back
+        strange = (os.getsid(0), identity.pid) if way != "a unit" else (os.getsid(0),)
+        assert facts["session"] not in strange
         assert facts["nice"] == os.nice(0) + 10
         assert facts["umask"] == 0o077
         assert facts["folder"] == "/"
@@ -82,7 +113,7 @@ async def test_the_hubs_token_goes_only_to_a_run_that_needs_the_hub(tmp_path: Pa
     assert "HF_TOKEN" not in launcher.environment(tmp_path)
 
 
-async def test_a_run_outlives_the_terminal_it_was_started_from(tmp_path: Path) -> None:
+async def test_a_run_outlives_the_terminal_it_was_started_from(tmp_path: Path, way: str) -> None:
     """A process in a terminal of its own starts a run; the terminal goes away with SIGHUP."""
     code = (
         "import asyncio, fcntl, sys, termios\n"
@@ -141,10 +172,109 @@ async def test_a_zombie_is_dead() -> None:
     child.wait()
 
 
-async def test_a_run_that_can_not_be_started_is_a_clear_error(tmp_path: Path) -> None:
+async def test_a_run_that_can_not_be_started_is_a_clear_error(tmp_path: Path, way: str) -> None:
     with pytest.raises(JobError) as caught:
         await launcher_for(tmp_path).launch("facts", str(tmp_path / "missing"))
     assert caught.value.code == "SOPHIA-J502"
+    assert "No such file or directory" in caught.value.why
+
+
+async def test_a_run_in_a_unit_leaves_no_file_of_what_it_was_told(
+    tmp_path: Path, units: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what was to run, which may hold a token, nor why it could not."""
+    monkeypatch.setenv("NOTIFY_SOCKET", "/ours")
+    launcher = launcher_for(tmp_path)
+    identity = await launcher.launch("facts", str(tmp_path))
+    facts = wait_for(tmp_path / "facts.json")
+    assert launcher.signal(identity, signal.SIGKILL)
+    assert "NOTIFY_SOCKET" not in facts["environment"]  # type: ignore[operator]
+    launcher.program = ("/no/such/program",)
+    with pytest.raises(JobError):
+        await launcher.launch("facts", str(tmp_path))
+    assert list((tmp_path / "run-units").iterdir()) == []
+    assert (tmp_path / "run-units").stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_unit_that_may_not_start_says_systemds_reason(tmp_path: Path, units: Path) -> None:
+    (units / "refuse").write_text("Access denied")
+    with pytest.raises(JobError) as caught:
+        await launcher_for(tmp_path).launch("facts", str(tmp_path))
+    assert caught.value.code == "SOPHIA-J502"
+    assert "Access denied" in caught.value.why
+    assert list((tmp_path / "run-units").iterdir()) == []
+
+
+async def test_without_systemctl_a_run_in_a_unit_is_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOPHIA_RUN_UNIT", "sophia-run")
+    monkeypatch.setenv("SOPHIA_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(JobError) as caught:
+        await launcher_for(tmp_path).launch("facts", str(tmp_path))
+    assert "systemctl: No such file or directory" in caught.value.why
+
+
+async def test_an_operation_in_a_unit_reads_the_settings_from_the_units_own_credential(
+    tmp_path: Path, units: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The credential of the worker's unit goes with the worker."""
+    monkeypatch.setenv("SOPHIA_ENV_FILE", "/run/credentials/sophia-worker.service/sophia.env")
+    (units / "credentials" / "sophia.env").write_text("SOPHIA_WINDOW_DAYS=7\n")
+    environment = {**os.environ, "PYTHONPATH": str(STAND_IN.parents[2])}
+    command = (sys.executable, str(STAND_IN), "facts", str(tmp_path))
+    pid, started = await start_apart(command, "run-x", tmp_path / "log.txt", environment, True)
+    facts = wait_for(tmp_path / "facts.json")
+    ThisMachine.here().signal(ThisMachine.here().identity(pid, started), signal.SIGKILL)
+    known = facts["environment"]
+    assert isinstance(known, dict)
+    assert known["SOPHIA_ENV_FILE"] == str(units / "credentials" / "sophia.env")
+
+
+def test_what_a_unit_runs_is_the_accounts_own_file_alone(tmp_path: Path) -> None:
+    """A link, a file that others may read, and a name that leads elsewhere are refused."""
+    folder = tmp_path / "run-units"
+    folder.mkdir()
+    proof = tmp_path / "proof"
+    program = shutil.which("touch")
+    spec = {"command": [program, str(proof)], "log": str(tmp_path / "log"), "environment": {}}
+    (folder / "open.json").write_text(json.dumps(spec))
+    (folder / "open.json").chmod(0o644)
+    (tmp_path / "outside.json").write_text(json.dumps(spec))
+    (tmp_path / "outside.json").chmod(0o600)
+    (folder / "link.json").symlink_to(tmp_path / "outside.json")
+    for instance in ("open", "link", "../outside", ".hidden", "missing"):
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", str(ENTRY), instance],
+            env={"SOPHIA_DATA_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode in (1, 2) and done.stderr
+        assert not proof.exists()
+    (folder / "good.json").write_text(json.dumps(spec))
+    (folder / "good.json").chmod(0o600)
+    command = [sys.executable, "-I", "-S", str(ENTRY), "good"]
+    subprocess.run(command, env={"SOPHIA_DATA_DIR": str(tmp_path)}, check=True)
+    assert proof.exists() and not (folder / "good.json").exists()
+
+
+async def test_where_runs_are_units_no_worker_but_systemds_is_started(
+    tmp_path: Path, units: Path
+) -> None:
+    assert not ensure_worker(Paths(tmp_path), os.environ, command=("/no/such/program",))
+
+
+def test_what_was_started_from_a_release_stays_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upgrade turns the link to the next release while a run of the last one goes on."""
+    (tmp_path / "releases" / "one" / "bin").mkdir(parents=True)
+    (tmp_path / "releases" / "one" / "bin" / "python").symlink_to(sys.executable)
+    (tmp_path / "current").symlink_to(tmp_path / "releases" / "one")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "current" / "bin" / "python"))
+    assert own_python() == str(tmp_path / "releases" / "one" / "bin" / "python")
 
 
 async def test_with_lingering_a_run_is_a_user_unit(

@@ -1,5 +1,6 @@
 """Env files: one parser, one writer, read alike by bash."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -227,3 +228,72 @@ def test_a_line_that_goes_on_after_a_backslash_is_one_value(tmp_path: Path) -> N
 @given(st.text(alphabet="AB=\"'\\\n\r #xé", max_size=40))
 def test_the_lines_are_the_file_again(content: str) -> None:
     assert "\n".join(line.raw for line in envfile.parse(content)) == content
+
+
+MARKED = "\ufeffexport A=one\r\n# why\r\nB='two' \r\nC=three"
+
+
+def test_marks_exports_and_carriage_returns_are_read_by_rule_and_stay() -> None:
+    assert envfile.values(MARKED) == {"A": "one", "B": "two", "C": "three"}
+    assert envfile.check(MARKED.encode(), "x.env") == envfile.values(MARKED)
+    assert envfile.change(MARKED, {"A": "1", "C": "3"}) == (
+        "\ufeffexport A=1\r\n# why\r\nB='two' \r\nC=3"
+    )
+    assert envfile.change("\ufeff# only a comment", {"N": "1"}) == "\ufeff# only a comment\nN=1\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        ("A=1\nA=2\n", [2]),
+        ("A=1\nexport A=2\n", [2]),
+        ("# fine\n\nsecret\n", [3]),
+        ("1A=secret\n", [1]),
+        ("A-B=secret\n", [1]),
+        ("A =secret\n", [1]),
+        ("A=1\nB=sec\0ret\n", [2]),
+        ("A=1\rB=secret\n", [1]),
+        ("A=\x1b]secret\n", [1]),
+        ("A='secret\nB=2\n", [1]),
+        ("A=1\nB='sec\nret'\nB=secret\n", [2, 4]),
+        ("A=sec\\\nret\nA=2\n", [1, 3]),
+        ("\u00a0A=secret\n", [1]),
+        ("=secret\n", [1]),
+        ("A=1\n\ufeffB=secret\n", [2]),
+        ("if true; then\nA=secret\nfi\n", [1, 3]),
+    ],
+)
+def test_the_check_names_wrong_lines_and_no_value(content: str, lines: list[int]) -> None:
+    with pytest.raises(UsageError, match="SOPHIA-S440") as told:
+        envfile.check(content, "x.env")
+    assert told.value.details["lines"] == lines
+    assert "sec" not in str(told.value)
+
+
+def test_the_check_refuses_other_encodings_by_the_line() -> None:
+    with pytest.raises(UsageError, match="SOPHIA-S441") as told:
+        envfile.check(b"A=1\nB=sen\xe3o\n", "x.env")
+    assert "2" in told.value.why and "sen" not in str(told.value)
+
+
+@given(st.lists(values, max_size=20))
+def test_what_we_write_passes_the_check(many: list[str]) -> None:
+    content = envfile.change("", {f"K{n}": value for n, value in enumerate(many)})
+    assert envfile.check(content, "x") == {f"K{n}": value for n, value in enumerate(many)}
+
+
+def test_it_needs_the_standard_library_alone() -> None:
+    root = str(Path(envfile.__file__).parents[1])
+    script = (
+        "import json, sys; sys.path.insert(0, sys.argv[1]); from sophia_tui import envfile\n"
+        "known = sys.stdlib_module_names\n"
+        "print(json.dumps([m for m in sys.modules if m.partition('.')[0] not in known]))"
+    )
+    done = subprocess.run(
+        ["/usr/bin/env", "python3", "-I", "-S", "-c", script, root],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    mine = {"sophia_tui", "sophia_tui.envfile", "sophia_tui.errors", "sophia_tui.i18n"}
+    assert set(json.loads(done.stdout)) - {"__main__"} == mine

@@ -135,23 +135,6 @@ def _form(name: str, *fields: str) -> dict[str, Any]:
     }
 
 
-class ProblemOpenAI(BaseModel):
-    """The body of every answer that is not a success."""
-
-    class Error(BaseModel):
-        message: str
-        type: str
-        param: str | None
-        code: str | None
-
-    error: Error
-
-
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    "default": {"model": ProblemOpenAI, "description": "What, why, what to do."}
-}
-
-
 class _Desk:
     """Asks operations for requests of this protocol."""
 
@@ -206,7 +189,7 @@ class _Desk:
 def router(house: "House") -> APIRouter:
     """The routes."""
     desk = _Desk(house)
-    routes = APIRouter(prefix="/v1", tags=["fine-tuning"], responses=_PROBLEMS)
+    routes = APIRouter(prefix="/v1", tags=["fine-tuning"])
     _add_files(routes, desk, house)
     _add_uploads(routes, desk)
     _add_jobs(routes, desk)

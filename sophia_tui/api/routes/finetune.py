@@ -13,7 +13,6 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ValidationError
 
 from sophia_tui.api import streams
-from sophia_tui.api.problems import Problem
 from sophia_tui.api.routes.sophia import Running, asked_by, listening
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress
 from sophia_tui.errors import SophiaError
@@ -41,10 +40,7 @@ def router(house: "House", running: Running) -> APIRouter:
         operation_id="finetune",
         summary="Create a fine-tuning job from FINETUNE_DIR, or show and follow one.",
         tags=["finetune"],
-        responses={
-            200: {"content": {"text/event-stream": {}}},
-            "default": {"model": Problem, "description": "What, why, what to do."},
-        },
+        responses={200: {"content": {streams.MEDIA_TYPE: {}}}},
         openapi_extra={
             "requestBody": {
                 "content": {"application/json": {"schema": FinetuneRequest.model_json_schema()}}

@@ -55,7 +55,13 @@ def router(pulse: Pulse) -> APIRouter:
     """The route; 503 while the store does not answer."""
     routes = APIRouter()
 
-    @routes.get("/health", response_model=Health, operation_id="health", tags=["health"])
+    @routes.get(
+        "/health",
+        response_model=Health,
+        operation_id="health",
+        tags=["health"],
+        responses={503: {"model": Health, "description": "The store does not answer."}},
+    )
     async def health(response: Response) -> Health:
         beats = await pulse.beats()
         response.status_code = 200 if beats else 503

