@@ -5,9 +5,10 @@
 readonly UNIT_SERVICES=(sophia-api.service sophia-worker.service)
 readonly UNIT_FILES=(
   sophia-api.service sophia-worker.service sophia-run@.service sophia-engine@.service
-  sophia-step@.service sophia-helper.socket sophia-helper@.service
+  sophia-step@.service sophia-step@firewall.service sophia-helper.socket sophia-helper@.service
 )
-# The steps that the account may start for the set-up screen: none needs an answer, none consents.
+# The steps that the account may start for the set-up screen: none needs an answer, none consents but
+# that of the firewall, whose name a person types there.
 readonly UNIT_STEPS=(server_packages account env postgres application migrate units firewall health)
 readonly COMMAND_FILE=/usr/local/bin/sophia
 readonly JOURNALD_FILE=/etc/systemd/journald.conf.d/50-sophia.conf
@@ -38,7 +39,7 @@ owner_bounds_journal() {
 # not there is passed over by systemd ("-").
 units_write_paths() {
   local key value
-  for key in FINETUNE_DIR FINETUNE_HISTORY AION_TRAIN_ROOT AION_EVENTS_JSONL; do
+  for key in FINETUNE_DIR FINETUNE_HISTORY AION_TRAIN_ROOT AION_EVENTS_JSONL SOPHIA_BACKUP_DIR; do
     value=$(env_get "$key") || continue
     [[ $key != FINETUNE_HISTORY && $key != AION_EVENTS_JSONL ]] || value=${value%/*}
     [[ $value == /?* && $value != "$SERVER_DATA"* ]] || continue

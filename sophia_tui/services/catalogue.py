@@ -14,6 +14,7 @@ from sophia_tui.services.collect import CollectService
 from sophia_tui.services.convert import ConvertService
 from sophia_tui.services.datasets import DatasetsService
 from sophia_tui.services.demo import DemoService
+from sophia_tui.services.env import EnvService
 from sophia_tui.services.evaluate import EvaluateService
 from sophia_tui.services.evaluations import EvaluationsService
 from sophia_tui.services.files import FilesService
@@ -96,6 +97,7 @@ SERVICES: tuple[type, ...] = (
     MonitorService,
     NotificationsService,
     SettingsService,
+    EnvService,
     AuditService,
     StoreService,
     DemoService,
