@@ -99,6 +99,7 @@ VERBS = {
     "export": N_("export"),
     "backup": N_("back up"),
     "backups": N_("backups"),
+    "bundle": N_("pack for support"),
     "restore": N_("put a backup back"),
 }
 #: Verbs that mean something else for one subject.

@@ -29,6 +29,7 @@ CASES: dict[str, Case] = {
     "overview.show": Case(),
     "setup.check": Case(),
     "setup.usage": Case(),
+    "setup.bundle": Case(),
     "setup.backups": Case(),
     "setup.backup": Case(
         {"secrets": False},
