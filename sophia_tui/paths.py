@@ -12,6 +12,8 @@ SERVER_ENV = Path("/etc/sophia/sophia.env")
 CREDENTIALS = Path("/run/credentials")
 SERVER_ACCOUNT = "sophia"
 SERVER_PRICES = Path("/etc/sophia/prices.yaml")
+SERVER_MANAGED = Path("/etc/sophia/managed.conf")
+SERVER_HELPER = Path("/run/sophia/helper.sock")
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,11 @@ class Paths:
     def state(self) -> Path:
         """Small files of one person's console: drafts, the screen to come back to."""
         return self.data / "state"
+
+    @property
+    def env_backups(self) -> Path:
+        """Old contents of the env file that `env set` changed."""
+        return self.data / "env-backups"
 
     @property
     def run_units(self) -> Path:

@@ -771,16 +771,30 @@ def load(
     )
     merged.update({key: value for key, value in (table or {}).items() if storable(key)})
     merged.update(flags or {})
+    return made_of({**merged, "SOPHIA_ENV_FILE": path})
+
+
+def made_of(given: Mapping[str, Any], about: str | None = None) -> Settings:
+    """The settings of these values alone; keys that are none of ours are passed over.
+
+    Raises UsageError T422 naming each wrong key, never its value; with `about`, that key alone, and
+    wrong values of others are left out.
+    """
     known = keys()
-    values: dict[str, Any] = {key: value for key, value in merged.items() if key in known}
-    values["SOPHIA_ENV_FILE"] = path
-    try:
-        return Settings(**values)
-    except ValidationError as problem:
-        wrong = where_and_what(problem.errors(include_input=False, include_url=False))
-        raise UsageError(
-            "T422",
-            _("A setting has a value that can't be used."),
-            wrong,
-            _("Correct it in the environment, in the .env, or by `sophia settings set`."),
-        ) from None
+    values = {key: value for key, value in given.items() if key in known}
+    while True:
+        try:
+            return Settings(**values)
+        except ValidationError as problem:
+            errors = problem.errors(include_input=False, include_url=False)
+            mine = [each for each in errors if about is None or each["loc"][:1] == (about,)]
+            if not mine:
+                for each in errors:
+                    values.pop(str(each["loc"][0]))
+                continue
+            raise UsageError(
+                "T422",
+                _("A setting has a value that can't be used."),
+                where_and_what(mine),
+                _("Correct it in the environment, in the .env, or by `sophia settings set`."),
+            ) from None

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from sophia_tui.audit_spool import AuditSpool
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Role
 from sophia_tui.domain.hosted import HostedTrainer
+from sophia_tui.domain.managed import RootHelper
 from sophia_tui.domain.models import AuditEntry
 from sophia_tui.domain.notifications import Messenger
 from sophia_tui.domain.protocols import ChatModel, EngineHost, RunLauncher, Source, Store
-from sophia_tui.errors import SophiaError, UsageError
-from sophia_tui.i18n import _
+from sophia_tui.errors import SophiaError
 from sophia_tui.paths import Paths, data_folder, system_user
+from sophia_tui.roles import as_role, read_roles
 from sophia_tui.services.catalogue import registry
 from sophia_tui.services.operations import Dispatcher, Registry
 
@@ -46,7 +47,7 @@ class SystemClock:
 class House:
     """One process's view of Sophia: settings, paths, store, source, services, dispatcher."""
 
-    _FOLDERLESS = frozenset({"SetupService", "SetupStepsService"})
+    _FOLDERLESS = frozenset({"SetupService", "SetupStepsService", "UnitsService", "EnvService"})
 
     def __init__(
         self,
@@ -88,19 +89,7 @@ class House:
         Raises UsageError T423 for a word that is no role, T425 for what is no user=role pair,
         whoever asks: half-read rights are worse than none.
         """
-        given: dict[str, Role] = {}
-        for pair in filter(None, map(str.strip, self.settings.roles.split(","))):
-            name, sign, role = (part.strip() for part in pair.partition("="))
-            if not (name and sign and role):
-                raise UsageError(
-                    "T425",
-                    _("SOPHIA_ROLES can't be read."),
-                    _("Part {number} is no user=role pair.").format(
-                        number=self.settings.roles.split(pair)[0].count(",") + 1
-                    ),
-                    _("Write it like maria=admin,*=viewer."),
-                )
-            given[name] = as_role(role, "SOPHIA_ROLES")
+        given = read_roles(self.settings.roles)
         return given.get(actor, given.get("*", Role.VIEWER))
 
     def context(
@@ -216,6 +205,13 @@ class House:
 
         return LiveMessenger(self.settings)
 
+    def helper(self) -> RootHelper:
+        """The root helper of a server; where there is none, it knows no file and no unit."""
+        from sophia_tui.paths import SERVER_HELPER
+        from sophia_tui.providers.root_helper import SocketHelper
+
+        return SocketHelper(SERVER_HELPER, self.actor)
+
     def prices(self) -> "Prices":
         """Prices and shutdown dates in force, read anew: an operator may have changed the file.
 
@@ -315,19 +311,6 @@ class House:
             handler.close()
 
 
-def as_role(word: str, where: str) -> Role:
-    """The role a setting names. Raises UsageError T423."""
-    try:
-        return Role(word)
-    except ValueError:
-        raise UsageError(
-            "T423",
-            _("{setting} names a role that does not exist.").format(setting=where),
-            _("The roles are viewer, operator and admin."),
-            _("Correct {setting}.").format(setting=where),
-        ) from None
-
-
 Factory = Callable[[House], Awaitable[Any]]
 
 
@@ -404,6 +387,16 @@ async def _setup_begin(house: House) -> Any:
         probe_key,
         try_source,
     )
+
+
+async def _units(house: House) -> Any:
+    from sophia_tui.paths import SERVER_HELPER
+    from sophia_tui.providers.root_helper import SocketHelper
+    from sophia_tui.providers.systemd import LocalServices
+    from sophia_tui.services.units import UnitsService
+
+    helper = SocketHelper(SERVER_HELPER, house.actor)
+    return UnitsService(LocalServices(helper), house.settings)
 
 
 async def _collect(house: House) -> Any:
@@ -689,6 +682,7 @@ async def _promote(house: House) -> Any:
         house.clock,
         house.prober,
         house.prices,
+        house.helper(),
     )
 
 
@@ -737,6 +731,12 @@ async def _settings(house: House) -> Any:
     return SettingsService(await house.store(), house.environment, house.paths)
 
 
+async def _env(house: House) -> Any:
+    from sophia_tui.services.env import EnvService
+
+    return EnvService(house.environment, house.paths, house.helper())
+
+
 async def _audit(house: House) -> Any:
     from sophia_tui.services.audit import AuditService
 
@@ -763,6 +763,7 @@ FACTORIES: dict[str, Factory] = {
     "OverviewService": _overview,
     "SetupService": _setup,
     "BundleService": _bundle,
+    "UnitsService": _units,
     "SetupStepsService": _setup_steps,
     "SetupBeginService": _setup_begin,
     "CollectService": _collect,
@@ -804,6 +805,7 @@ FACTORIES: dict[str, Factory] = {
     "PruneService": _prune,
     "BackupService": _backup,
     "SettingsService": _settings,
+    "EnvService": _env,
     "AuditService": _audit,
     "StoreService": _store,
     "DemoService": _demo,

@@ -8,18 +8,6 @@ from typing import Protocol
 
 from sophia_tui.domain.context import CancelSignal
 
-#: The steps of the installer that may be run alone, in their order.
-STEPS = (
-    "server_packages",
-    "account",
-    "env",
-    "postgres",
-    "application",
-    "migrate",
-    "units",
-    "firewall",
-    "health",
-)
 #: The units that a server has, apart from the templates.
 UNITS = ("sophia-api.service", "sophia-worker.service", "sophia-helper.socket")
 

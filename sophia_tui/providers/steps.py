@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from sophia_tui.textsafe import visible
 
 UNIT = "sophia-step@{step}.service"
 INSTALL_LOG = "/var/log/sophia/install.log"
+#: Steps whose question a person has answered here, by typing the name; its unit says so as well.
+CONSENTED = frozenset({"firewall"})
 _POLL_SECONDS = 0.4
 _LATE_SECONDS = 0.8
 _LONGEST_LINE = 4000
@@ -98,39 +101,35 @@ class InstalledSteps:
 
     async def _as_root(self, step: str, reading: _Reading, cancel: CancelSignal) -> StepEnd:
         """A session of its own that writes into a file: it outlives us."""
-        words = [str(self._installer), "--auto", "--auto-assume-yes", "--json", "--step", step]
+        words = [str(self._installer), "--auto", "--json", "--step", step]
+        if step in CONSENTED:
+            words.append("--auto-assume-yes")
         handle, name = tempfile.mkstemp(prefix=f"sophia-step-{step}-", suffix=".log")
         try:
-            process = await asyncio.create_subprocess_exec(
-                *words,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=handle,
-                stderr=handle,
-                start_new_session=True,
-            )
+            process = _started(words, handle)
         except OSError as problem:
             Path(name).unlink(missing_ok=True)
             raise self._not_started(step, type(problem).__name__) from problem
         finally:
             os.close(handle)
         left = _("The step goes on; its output: {path}").format(path=name)
-        ended = asyncio.ensure_future(process.wait())
         place, rest = 0, b""
         while True:
-            over = ended.done()
+            code = process.poll()
             with Path(name).open("rb") as output:  # noqa: ASYNC230 - a small file of this machine
                 output.seek(place)
                 fresh = output.read()
             place += len(fresh)
             rest = _told(rest + fresh, reading)
-            if over:
+            if code is not None:
                 break
             cancel.check(left)
-            await asyncio.wait({ended}, timeout=_POLL_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
+        _RUNNING.discard(process)
         if rest:
             reading.take(rest.decode("utf-8", errors="replace"))
         Path(name).unlink(missing_ok=True)  # the installer keeps a log of its own
-        return reading.end(ended.result(), INSTALL_LOG)
+        return reading.end(code, INSTALL_LOG)
 
     async def _as_unit(self, step: str, reading: _Reading, cancel: CancelSignal) -> StepEnd:
         unit = UNIT.format(step=step)
@@ -214,6 +213,23 @@ class InstalledSteps:
                 for part in _message(entry).split("\n"):
                     reading.take(part)
         return cursor
+
+
+#: Steps that this process began: kept, since what is let go of while it runs is warned of.
+_RUNNING: set["subprocess.Popen[bytes]"] = set()
+
+
+def _started(words: list[str], output: int) -> "subprocess.Popen[bytes]":
+    """In a session of its own, and no child of the event loop, which would kill it at its end."""
+    process = subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
+    _RUNNING.add(process)
+    return process
 
 
 def _told(content: bytes, reading: _Reading) -> bytes:

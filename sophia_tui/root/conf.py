@@ -58,8 +58,8 @@ def parse(content: bytes) -> tuple[ManagedFile, ...]:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as problem:
-        line = content.count(b"\n", 0, problem.start) + 1
-        raise _wrong(line, _("It is no text in UTF-8.")) from None
+        where = content.count(b"\n", 0, problem.start) + 1
+        raise _wrong(where, _("It is no text in UTF-8.")) from None
     found: list[ManagedFile] = []
     section: dict[str, str] | None = None
     begun = 0
@@ -89,8 +89,9 @@ def _section(
     line: str, number: int, found: Sequence[ManagedFile], before: Mapping[str, str] | None
 ) -> str:
     path = line[1:-1]
-    if not line.endswith("]") or (why := why_no_path(path)):
-        raise _wrong(number, why if line.endswith("]") else _("The section has no end."))
+    why = why_no_path(path) if line.endswith("]") else _("The section has no end.")
+    if why:
+        raise _wrong(number, why)
     if any(each.path == path for each in found) or (before and before["path"] == path):
         raise _wrong(number, _("The file is declared twice."))
     if len(found) >= MOST_FILES:

@@ -164,7 +164,7 @@ class BackupService:
     def _folder(self, context: Context, given: str | None) -> Path:
         """Raises RefusedError S409 for a folder that is named over HTTP."""
         if given is None:
-            return self._paths.backups
+            return self._settings.backups_folder(self._paths.data)
         if context.from_afar:
             raise RefusedError(
                 "S409",

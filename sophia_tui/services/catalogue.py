@@ -15,6 +15,7 @@ from sophia_tui.services.collect import CollectService
 from sophia_tui.services.convert import ConvertService
 from sophia_tui.services.datasets import DatasetsService
 from sophia_tui.services.demo import DemoService
+from sophia_tui.services.env import EnvService
 from sophia_tui.services.evaluate import EvaluateService
 from sophia_tui.services.evaluations import EvaluationsService
 from sophia_tui.services.files import FilesService
@@ -48,12 +49,14 @@ from sophia_tui.services.store import StoreService
 from sophia_tui.services.train import TrainService
 from sophia_tui.services.train_before import TrainBeforeService
 from sophia_tui.services.tuning import TuningService
+from sophia_tui.services.units import UnitsService
 from sophia_tui.services.vary import VaryService
 from sophia_tui.services.versions import VersionsService
 
 SERVICES: tuple[type, ...] = (
     OverviewService,
     SetupService,
+    UnitsService,
     SetupStepsService,
     SetupBeginService,
     PruneService,
@@ -96,6 +99,7 @@ SERVICES: tuple[type, ...] = (
     MonitorService,
     NotificationsService,
     SettingsService,
+    EnvService,
     AuditService,
     StoreService,
     DemoService,

@@ -151,9 +151,10 @@ class SetupBeginService:
         for each in changes:
             if each.operation == "env" and each.value is not None:
                 envfile.quote(each.value)  # refuses what no env file can hold, before anything
-        items = [_shown(each) for each in changes]
+        items = [_shown(each, self._env_file) for each in changes]
         if context.dry_run:
             return BegunView(written=False, items=items)
+        await aside(self._make_env_file)
         restart: list[str] = []
         for done, change in enumerate(changes):
             try:
@@ -279,6 +280,19 @@ class SetupBeginService:
             found.append(_Change("DB_PASS", None))
         return [*found, _Change("DATABASE_URL", url, secret=True)]
 
+    @property
+    def _env_file(self) -> Path:
+        """Where Sophia's own keys stand, or will stand."""
+        return self._settings.env_file or Path.cwd() / ".env"
+
+    def _make_env_file(self) -> None:
+        """An empty one where there is none; on a server the installer makes it. Raises SetupError
+        S101."""
+        if self._settings.env_file is None and not self._machine.installed:
+            from sophia_tui.files import append_line
+
+            append_line(self._env_file, b"# Settings of Sophia")
+
     async def _write(self, context: Context, change: _Change) -> BaseModel:
         verb = "unset" if change.value is None else "set"
         asked = {"key": change.key}
@@ -292,8 +306,8 @@ def _given(secret: SecretStr | None) -> str | None:
     return (secret.get_secret_value().strip() or None) if secret is not None else None
 
 
-def _shown(change: _Change) -> ChangeView:
-    place = _("Sophia's settings") if change.operation == "settings" else _("Sophia's env file")
+def _shown(change: _Change, env_file: Path) -> ChangeView:
+    place = _("Sophia's settings") if change.operation == "settings" else str(env_file)
     value = change.value
     if value is None:
         shown = _("taken away")

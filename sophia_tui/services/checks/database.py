@@ -118,8 +118,14 @@ def newest_backup(folder: Path) -> datetime | None:
     """
     from datetime import UTC
 
+    from sophia_tui.services.backup_archive import SUFFIX
+
     try:
-        found = [each for each in folder.iterdir() if not each.name.startswith(".")]
+        found = [
+            each
+            for each in folder.iterdir()
+            if each.name.endswith(SUFFIX) and not each.name.startswith(".")
+        ]
     except (FileNotFoundError, NotADirectoryError):
         return None
     times = [each.stat().st_mtime for each in found]

@@ -58,7 +58,8 @@ class EnvironmentScreen(DetailScreen):
                 raise
             self.say(visible(problem.what))
             return []
-        return [each for each in listed.items if each.key not in known]
+        own = {each.file for each in listed.files if each.own}
+        return [each for each in listed.items if each.file in own and each.key not in known]
 
     def to_rows(self, data: list[Any]) -> list[Row]:
         return [Row(each.key, self._cells(each), each) for each in data]
