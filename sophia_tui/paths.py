@@ -88,6 +88,11 @@ class Paths:
         return self.data / "restored"
 
     @property
+    def bundles(self) -> Path:
+        """Archives for support."""
+        return self.data / "bundles"
+
+    @property
     def variations(self) -> Path:
         """Variations under way, a folder for each work."""
         return self.data / "variations"
