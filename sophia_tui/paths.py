@@ -127,14 +127,14 @@ class Paths:
         return self.data / "state"
 
     @property
-    def run_units(self) -> Path:
-        """What units of systemd's are to run, a file for each until it has begun."""
-        return self.data / "run-units"
-
-    @property
     def env_backups(self) -> Path:
         """Old contents of the env file that `env set` changed."""
         return self.data / "env-backups"
+
+    @property
+    def run_units(self) -> Path:
+        """What units of systemd's are to run, a file for each until it has begun."""
+        return self.data / "run-units"
 
     @property
     def audit_spool(self) -> Path:

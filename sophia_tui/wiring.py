@@ -47,7 +47,7 @@ class SystemClock:
 class House:
     """One process's view of Sophia: settings, paths, store, source, services, dispatcher."""
 
-    _FOLDERLESS = frozenset({"SetupService", "SetupStepsService", "EnvService"})
+    _FOLDERLESS = frozenset({"SetupService", "SetupStepsService", "UnitsService", "EnvService"})
 
     def __init__(
         self,
@@ -369,6 +369,16 @@ async def _setup_begin(house: House) -> Any:
         probe_key,
         try_source,
     )
+
+
+async def _units(house: House) -> Any:
+    from sophia_tui.paths import SERVER_HELPER
+    from sophia_tui.providers.root_helper import SocketHelper
+    from sophia_tui.providers.systemd import LocalServices
+    from sophia_tui.services.units import UnitsService
+
+    helper = SocketHelper(SERVER_HELPER, house.actor)
+    return UnitsService(LocalServices(helper), house.settings)
 
 
 async def _collect(house: House) -> Any:
@@ -734,6 +744,7 @@ async def _demo(house: House) -> Any:
 FACTORIES: dict[str, Factory] = {
     "OverviewService": _overview,
     "SetupService": _setup,
+    "UnitsService": _units,
     "SetupStepsService": _setup_steps,
     "SetupBeginService": _setup_begin,
     "CollectService": _collect,

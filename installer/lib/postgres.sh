@@ -19,15 +19,22 @@ pg_tool() { # VERB [ARG...]; see postgres.py
 
 # ---- where the store is to be
 
+# What was given for this run and goes over the env file, as KEY NUL VALUE NUL.
+pg_given() {
+  { local -; set +x; } 2>/dev/null
+  local key
+  for key in DATABASE_URL DB_PASS SOPHIA_STORE_URL SOPHIA_STORE_PASS; do
+    [[ -z ${GIVEN[$key]:-} ]] || printf '%s\0%s\0' "$key" "${GIVEN[$key]}"
+  done
+}
+
 # Sets STORE_KIND, STORE_URL_KEY, STORE_PASSWORD_KEY, STORE_HAS_URL, STORE_PORT,
 # STORE_PASSWORD_IN_URL, STORE_HAS_PASSWORD, STORE_HAS_NEXT from the env file, and from what was given
 # for this run where that is not written yet.
 pg_read_store() {
   { local -; set +x; } 2>/dev/null
   local key value facts
-  facts=$(for key in DATABASE_URL SOPHIA_STORE_URL; do
-    [[ -z ${GIVEN[$key]:-} ]] || printf '%s\0%s\0' "$key" "${GIVEN[$key]}"
-  done | pg_tool store "$ENV_FILE") || fail 1 S356 "$(text pg_env_unreadable "$ENV_FILE")" "" \
+  facts=$(pg_given | pg_tool store "$ENV_FILE") || fail 1 S356 "$(text pg_env_unreadable "$ENV_FILE")" "" \
     "$(text pg_env_unreadable_remedy)"
   while IFS='=' read -r key value; do
     printf -v "STORE_${key^^}" '%s' "$value"

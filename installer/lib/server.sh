@@ -36,6 +36,11 @@ run_server() {
   STEPS=("${SERVER_STEPS[@]}")
   [[ $ROTATE == no ]] || STEPS=(machine postgres health summary)
   [[ -z $ONE_STEP ]] || STEPS=("$ONE_STEP")
+  # nobody's tables change without a backup, whether --upgrade was said or not
+  if [[ $UPGRADE$ROTATE == nono && -z $ONE_STEP ]] && is_root && upgrade_needed; then
+    say upgrade_implied
+    UPGRADE=yes
+  fi
   [[ $UPGRADE == no ]] || upgrade_begin
   for name in "${STEPS[@]}"; do
     number=$((number + 1))

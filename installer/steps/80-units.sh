@@ -77,14 +77,6 @@ units_command_taken() {
   ! grep -qs 'written by the installer of Sophia\|on a server, written by the installer' "$COMMAND_FILE"
 }
 
-# The person behind sudo who is not in the group, and has not said no.
-units_person_missing() {
-  local person=${SUDO_USER:-root}
-  [[ $person != root ]] && id -- "$person" >/dev/null 2>&1 || return 1
-  [[ " $(id -nG -- "$person") " != *' sophia '* ]] || return 1
-  [[ $(state_get units_person_no) != "$person" ]]
-}
-
 # Why a service must be started anew; nothing where it runs as it should.
 unit_reason() { # UNIT [CHANGED units...]
   local unit=$1 pid loaded
@@ -117,7 +109,6 @@ units_check() {
   for unit in "${UNIT_SERVICES[@]}"; do
     [[ -z $(unit_reason "$unit") ]] || return 1
   done
-  ! units_person_missing
 }
 
 # Puts one file in place, whole or not at all.
@@ -155,7 +146,6 @@ units_apply() {
   if ((${#changed[@]})); then systemctl daemon-reload; fi
   # journald keeps the connections of services over its restart
   [[ " ${written[*]} " != *" $JOURNALD_FILE "* ]] || systemctl restart systemd-journald
-  units_add_person
   run_logged 'systemctl enable' systemctl enable --quiet "${UNIT_SERVICES[@]}" sophia-helper.socket
   if [[ " ${changed[*]} " == *' sophia-helper.socket '* ]]; then
     systemctl restart sophia-helper.socket
@@ -169,17 +159,6 @@ units_apply() {
     systemctl reset-failed "$unit" 2>/dev/null || true
     systemctl restart "$unit" || unit_not_up "$unit"
   done
-}
-
-units_add_person() {
-  units_person_missing || return 0
-  if ask_yes units_ask_person yes "$SUDO_USER"; then
-    usermod --append --groups sophia -- "$SUDO_USER"
-    say units_person "$SUDO_USER"
-  else
-    state_set units_person_no "$SUDO_USER"
-    say units_person_no "$SUDO_USER" "$SUDO_USER"
-  fi
 }
 
 unit_not_up() { # UNIT

@@ -48,12 +48,14 @@ from sophia_tui.services.store import StoreService
 from sophia_tui.services.train import TrainService
 from sophia_tui.services.train_before import TrainBeforeService
 from sophia_tui.services.tuning import TuningService
+from sophia_tui.services.units import UnitsService
 from sophia_tui.services.vary import VaryService
 from sophia_tui.services.versions import VersionsService
 
 SERVICES: tuple[type, ...] = (
     OverviewService,
     SetupService,
+    UnitsService,
     SetupStepsService,
     SetupBeginService,
     PruneService,

@@ -69,6 +69,8 @@ VERBS = {
     "plan": N_("estimate before the start"),
     "preview": N_("what is trained"),
     "checklist": N_("check list"),
+    "services": N_("services"),
+    "restart": N_("restart a service"),
     "usage": N_("what takes room"),
     "prune": N_("tidy up"),
     "test": N_("try out"),
@@ -97,11 +99,11 @@ VERBS = {
     "forget": N_("forget a person"),
     "vary": N_("make variations"),
     "export": N_("export"),
+    "declare": N_("declare"),
+    "undeclare": N_("take a declaration back"),
     "backup": N_("back up"),
     "backups": N_("backups"),
     "restore": N_("put a backup back"),
-    "declare": N_("declare"),
-    "undeclare": N_("take a declaration back"),
 }
 #: Verbs that mean something else for one subject.
 _VERBS_OF = {
@@ -128,6 +130,7 @@ ACTS = {
     "setup.apply": N_("Run the step"),
     "setup.begin": N_("Write them"),
     "setup.prune": N_("Remove what is named"),
+    "setup.restart": N_("Restart the service"),
     "setup.restore": N_("Put the backup back"),
     "store.stop": N_("Stop the store"),
     "train.start": N_("Start the training"),

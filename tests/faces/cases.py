@@ -28,6 +28,9 @@ PERIOD = {"since": "2026-11-20T00:00:00-03:00", "until": "2026-11-25T12:00:00-03
 CASES: dict[str, Case] = {
     "overview.show": Case(),
     "setup.check": Case(),
+    # no services are here; tests/integration/test_services.py has some
+    "setup.services": Case(error="SOPHIA-S387"),
+    "setup.restart": Case({"unit": "sophia-worker"}, error="SOPHIA-S387"),
     # this is no server; tests/integration/test_setup_steps.py runs some
     "setup.apply": Case({"step": "health"}, error="SOPHIA-S421"),
     "setup.test": Case({"finetune_dir": "finetune", "finetune_base": "./nowhere"}),

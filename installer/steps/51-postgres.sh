@@ -99,15 +99,17 @@ postgres_wrong() {
     "$(text pg_choices_remedy "$ENV_FILE" "$STORE_PASSWORD_KEY")"
 }
 
-# Asked by the step `env` before it writes the store's password, a new one or one that was given
-# (on standard input): none may take the place of a password that is in force and not known.
-postgres_may_write() { # new or given
+# Asked by the step `env` before it writes: a password that is not the role's must not take the place
+# of one that is in force.
+postgres_may_write() {
   pg_read_store
   if [[ $STORE_KIND != local || ${ROTATE:-no} == yes ]] || ! pg_choose; then return 0; fi
   postgres_reach >/dev/null
   [[ $ROLE_STATE != absent ]] || return 0
-  if [[ $1 == new ]]; then postgres_unknown; fi
-  pg_matches || postgres_wrong
+  if [[ $STORE_HAS_PASSWORD == no ]]; then postgres_unknown; fi
+  if ! pg_given | pg_tool password "$ENV_FILE" given | pg_matches; then
+    if [[ $STORE_HAS_NEXT == no ]] || ! pg_password next | pg_matches; then postgres_wrong; fi
+  fi
 }
 
 # The password where it is not DB_PASS: the store beside an operator's own DATABASE_URL.

@@ -14,15 +14,19 @@ migrate_sophia() { # ARG...
   )
 }
 
-# Prints the version of the tables; returns 1 where it is not the one that the program needs.
-migrate_version() {
-  [[ -x $CURRENT/venv/bin/sophia ]] || return 1
-  migrate_sophia store status --json 2>/dev/null |
-    "$CURRENT/venv/bin/python" -I -c '
+# Prints the version of the tables from a status as JSON on standard input; returns 1 where it is not
+# the one that the program needs.
+migrate_read() {
+  "$(system_python)" -I -c '
 import json, sys
 found = json.load(sys.stdin)
 print(found["schema_version"])
-sys.exit(found["schema_version"] != found["program_version"])' 2>/dev/null
+sys.exit(found["schema_version"] != found["program_version"])'
+}
+
+migrate_version() {
+  [[ -x $CURRENT/venv/bin/sophia ]] || return 1
+  migrate_sophia store status --json 2>/dev/null | migrate_read 2>/dev/null
 }
 
 migrate_check() { migrate_version >/dev/null; }
