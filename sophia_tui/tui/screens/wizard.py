@@ -130,7 +130,7 @@ class WizardScreen(SophiaScreen):
                 yield self._widget(name)
             yield Plate(id="found")
         with Horizontal(id="buttons"):
-            yield Button(_("Next"), id="next", compact=True, variant="primary")
+            yield Button(_("Go on"), id="next", compact=True, variant="primary")
             yield Button(_("Page before"), id="before", compact=True)
             yield Button(_("Leave"), id="leave", compact=True)
 
@@ -179,7 +179,7 @@ class WizardScreen(SophiaScreen):
             for each in self.query(f"#label-{name}, #field-{name}"):
                 each.display = name in chosen.fields
         self._show_found("")
-        self.query_one("#next", Button).label = _("Write them") if page == _PLAN else _("Next")
+        self.query_one("#next", Button).label = _("Write them") if page == _PLAN else _("Go on")
         self.query_one("#before").display = page > 0
         first = [f"#field-{name}" for name in chosen.fields] or ["#next"]
         self.query_one(first[0]).focus()
@@ -318,7 +318,7 @@ class WizardScreen(SophiaScreen):
             return False
         self._tried = asked
         if stays or any(each.state != "ok" for each in report.items):
-            self.say(_("Go on with Next, or change it."))
+            self.say(_("F2 goes on; or change it."))
             self.query_one("#next").focus()
             return False
         return True
