@@ -97,10 +97,6 @@ machine_up() { # [--from IMAGE] [--name SUFFIX] [OPTION...]
     shift
   done
   ready_image "$from"
-  if [[ -n ${IMAGES_LOCK:-} ]]; then
-    exec {IMAGES_LOCK}>&-
-    IMAGES_LOCK=
-  fi
   MACHINE=sophia-t$$$suffix
   MACHINES+=("$MACHINE")
   "$FM" up "$MACHINE" --mask-timers --image "$IMAGE" "${options[@]}"
@@ -182,7 +178,9 @@ source_key() {
     sha256sum | cut -c 1-10
 }
 
-has_image() { [[ -n $("$FM" images | awk -v name="$1" '$1 == name') ]]; }
+IMAGES=${FM_HOME:-/var/cache/fresh-machine}/images
+
+has_image() { [[ -d $IMAGES/$1/rootfs ]]; }
 
 image_name() { # KIND
   case $1 in
@@ -194,7 +192,7 @@ image_name() { # KIND
 
 # Sets IMAGE to the image that KIND names, which is made first where it is missing.
 ready_image() { # KIND
-  local kind=$1 parent
+  local kind=$1 parent lock
   IMAGE=$(image_name "$kind")
   case $kind in
     downloads) parent=bookworm ;;
@@ -202,27 +200,29 @@ ready_image() { # KIND
     installed) parent=packages ;;
     *) return 0 ;;
   esac
-  [[ -n ${IMAGES_LOCK:-} ]] || { exec {IMAGES_LOCK}>"/tmp/sophia-images-$EUID.lock" && flock "$IMAGES_LOCK"; }
   ! has_image "$IMAGE" || return 0
-  remove_older "$kind"
-  ready_image "$parent"
-  MACHINE=sophia-i$$-$kind
-  MACHINES+=("$MACHINE")
-  "$FM" up "$MACHINE" --image "$IMAGE" --mask-timers {IMAGES_LOCK}>&-
-  push_source
-  "make_$kind"
-  IMAGE=$(image_name "$kind")
-  "$FM" commit "$MACHINE" "$IMAGE"
+  exec {lock}>"/tmp/$IMAGE.lock"
+  flock "$lock"
+  if ! has_image "$IMAGE"; then
+    remove_older "$kind"
+    ready_image "$parent"
+    MACHINE=sophia-i$$-$kind
+    MACHINES+=("$MACHINE")
+    "$FM" up "$MACHINE" --image "$IMAGE" --mask-timers {lock}>&-
+    push_source
+    "make_$kind"
+    IMAGE=$(image_name "$kind")
+    "$FM" commit "$MACHINE" "$IMAGE"
+  fi
+  exec {lock}>&-
 }
 
 # Images of earlier sources, as far as nothing stands on them and nobody used them for two hours.
 remove_older() { # KIND
   local name
-  while read -r name _; do
-    [[ $name == sophia-"$1"-* ]] || continue
-    [[ -z $(find "${FM_HOME:-/var/cache/fresh-machine}/images/$name" -maxdepth 0 -mmin +120) ]] ||
-      "$FM" rmi "$name" 2>/dev/null || true
-  done < <("$FM" images)
+  while read -r name; do
+    "$FM" rmi "$name" 2>/dev/null || true
+  done < <(find "$IMAGES" -maxdepth 1 -name "sophia-$1-*" -mmin +120 -printf '%f\n')
 }
 
 # What the installer would fetch, and nothing of it installed.
