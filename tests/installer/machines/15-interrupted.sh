@@ -1,5 +1,5 @@
 # long
-# shellcheck shell=bash disable=SC2034,SC2016
+# shellcheck shell=bash
 # Ended in the middle: by ^C, a lost connection, TERM and power cuts; and what must not be waited for.
 
 STEPS_OF_A_SERVER=(machine server_packages account env postgres application migrate units firewall)
@@ -103,32 +103,25 @@ scenario_ssh_drop() {
 # Real ^C typed on a terminal, while pip runs.
 scenario_interrupt_typed() {
   machine_up --from packages
-  # shellcheck disable=SC2016 # for the shell inside
-  as_shell 'cat >/root/type.py <<"PYTHON"
-import os, pty, sys, time
-pid, terminal = pty.fork()
-if pid == 0:
-    os.execvp(sys.argv[1], sys.argv[1:])
-seen, sent = b"", False
-while True:
-    try:
-        part = os.read(terminal, 65536)
-    except OSError:
-        break
-    seen += part
-    if not sent and os.path.exists("/var/log/sophia/install.log") and b"pip install ." in open("/var/log/sophia/install.log", "rb").read():
-        os.write(terminal, b"\x03")
-        sent = True
-sys.stdout.buffer.write(seen)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-PYTHON'
-  STATUS=0
-  OUTPUT=$(on --env "${INSTALL_ENV[0]}" --env "${INSTALL_ENV[1]}" -- python3 /root/type.py \
-    /opt/src/install_sophia_llm.sh --auto --lang en 2>&1) || STATUS=$?
+  install_typing 'The program in /opt/sophia' '' 'Processing' '\x03' -- --auto
   expect_status 130
   expect_text 'Interrupted in the step "The program in /opt/sophia"' 'install_sophia_llm.sh --auto'
   expect 'pip lives on' until_true 10 as_shell '! pgrep -f "pip install"'
   fact '^C typed while pip ran: 130, pip ended'
+}
+
+# A person answers the questions, and the console opens at the end.
+scenario_interactive() {
+  machine_up --from packages
+  install_typing OPENAI_API_KEY 'sk-canary\n' DATABASE_URL '\n' 'Enable the firewall' 'y\n' \
+    'Did you get in' 'y\n' 'Ask the services' '' Overview q -- --auto-open-menu
+  expect_status 0
+  expect_no_text canary
+  expect 'the typed key is not in the env file' as_shell 'grep -qx OPENAI_API_KEY=sk-canary /etc/sophia/sophia.env'
+  expect 'the firewall is off' as_shell 'ufw status | grep -q "Status: active"'
+  expect 'not healthy' healthy
+  expect 'the key stands in the log' as_shell '! grep -rq canary /var/log/sophia'
+  fact 'questions answered over a terminal, key not echoed, console opened and left by q'
 }
 
 # Without a terminal and without standard input it ends by itself, with --auto and without.

@@ -1,5 +1,5 @@
 # long
-# shellcheck shell=bash disable=SC2034,SC2016
+# shellcheck shell=bash
 # A machine that is not as one would like it: locks, network, disk, systems, accounts, locales.
 
 nothing_of_ours() {
