@@ -246,3 +246,11 @@ PYTHON
   [ "$status" -eq 1 ]
   [[ $output == *'with the token: 401'* && $output != *wrong* ]]
 }
+
+@test "the hosts that are asked for packages are those of apt and of pip" {
+  release_present() { false; }
+  server_packages_missing() { echo ufw; }
+  unset http_proxy https_proxy HTTPS_PROXY PIP_INDEX_URL SOPHIA_WHEELS
+  apt-config() { :; }
+  [[ "$(set -e; machine_hosts | sort -u | xargs)" == *pypi.org* ]]
+}

@@ -113,6 +113,7 @@ machine_down() {
 push_source() {
   local copy
   copy=$(mktemp -d)
+  chmod 755 "$copy"
   (cd -- "$CHECKOUT" && tar --create --exclude=__pycache__ --exclude='*.pyc' --exclude='*.egg-info' \
     --exclude=.venv pyproject.toml requirements.lock README.md LICENSE sophia_tui finetune installer \
     install_sophia_llm.sh) | tar --extract --directory="$copy"
