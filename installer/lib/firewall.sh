@@ -3,7 +3,7 @@
 # enabled, and the proof by a new connection from outside. What is wanted is decided by the step.
 
 readonly UNDO=sophia-firewall-undo
-readonly PROOF=sophia-proof # the network space of the proof, and its link's name
+readonly PROOF=sophia-proof                           # the network space of the proof, and its link's name
 readonly PROOF_HERE4=192.0.2.1 PROOF_THERE4=192.0.2.2 # addresses for examples, nobody's own
 readonly PROOF_HERE6=2001:db8:5048:1a::1 PROOF_THERE6=2001:db8:5048:1a::2
 

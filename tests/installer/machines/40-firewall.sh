@@ -1,5 +1,5 @@
 # long
-# shellcheck shell=bash disable=SC2034,SC2016
+# shellcheck shell=bash
 # The firewall, with real SSH connections from the host: nobody is locked out, and what nobody asked
 # for is closed.
 

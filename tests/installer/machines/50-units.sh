@@ -1,5 +1,5 @@
 # long
-# shellcheck shell=bash disable=SC2016
+# shellcheck shell=bash
 # Services, the command for colleagues, and what the account may ask of systemd: on a server that is
 # installed already.
 

@@ -1,5 +1,5 @@
 # long
-# shellcheck shell=bash disable=SC2016
+# shellcheck shell=bash
 # The root helper on a server: promotion into another owner's file, and what nobody gets from it.
 
 # A service of account rag, which reads /srv/rag/rag.env and tells what it read; it does not come up
