@@ -234,25 +234,28 @@ def _wrong(line: EnvLine, seen: dict[str, int]) -> Iterator[str]:
         yield _("{key} stands in line {line} already.").format(key=line.key, line=seen[line.key])
 
 
+def _decoded(content: bytes, name: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        raise UsageError(
+            "S441",
+            _("{name} is no text in UTF-8.").format(name=name),
+            _("Line {line} has other bytes.").format(
+                line=content.count(b"\n", 0, problem.start) + 1
+            ),
+            _("Save it as UTF-8."),
+        ) from None
+
+
 def check(content: bytes | str, name: str) -> dict[str, str]:
     """Key to value of an env file without a fault; `name` is what errors call it.
 
     Raises UsageError S440 naming every wrong line by its number and never by its text, S441 where
     it is not UTF-8.
     """
-    if isinstance(content, bytes):
-        try:
-            content = content.decode("utf-8")
-        except UnicodeDecodeError as problem:
-            raise UsageError(
-                "S441",
-                _("{name} is no text in UTF-8.").format(name=name),
-                _("Line {line} has other bytes.").format(
-                    line=content.count(b"\n", 0, problem.start) + 1
-                ),
-                _("Save it as UTF-8."),
-            ) from None
-    wrong = faults(content)
+    text = content if isinstance(content, str) else _decoded(content, name)
+    wrong = faults(text)
     if wrong:
         told = [
             _("Line {line}: {why}").format(line=each.line, why=each.why) for each in wrong[:_TOLD]
@@ -266,7 +269,7 @@ def check(content: bytes | str, name: str) -> dict[str, str]:
             _("Correct these lines: KEY=VALUE, each key once, each value in one line."),
             lines=sorted({each.line for each in wrong}),
         )
-    return values(content)
+    return values(text)
 
 
 def values(content: str) -> dict[str, str]:

@@ -12,6 +12,8 @@ SERVER_ENV = Path("/etc/sophia/sophia.env")
 CREDENTIALS = Path("/run/credentials")
 SERVER_ACCOUNT = "sophia"
 SERVER_PRICES = Path("/etc/sophia/prices.yaml")
+SERVER_MANAGED = Path("/etc/sophia/managed.conf")
+SERVER_HELPER = Path("/run/sophia/helper.sock")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,11 @@ class Paths:
         return self.data / "restored"
 
     @property
+    def bundles(self) -> Path:
+        """Archives for support."""
+        return self.data / "bundles"
+
+    @property
     def variations(self) -> Path:
         """Variations under way, a folder for each work."""
         return self.data / "variations"
@@ -123,6 +130,11 @@ class Paths:
     def state(self) -> Path:
         """Small files of one person's console: drafts, the screen to come back to."""
         return self.data / "state"
+
+    @property
+    def env_backups(self) -> Path:
+        """Old contents of the env file that `env set` changed."""
+        return self.data / "env-backups"
 
     @property
     def run_units(self) -> Path:
@@ -185,10 +197,15 @@ def system_user(environment: Mapping[str, str] | None = None) -> str:
     they can do everything to Sophia anyway.
     """
     environment = os.environ if environment is None else environment
-    try:
-        account = pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        account = f"uid {os.geteuid()}"
+    account = own_account()
     if os.geteuid() == 0 or account == SERVER_ACCOUNT:
         return environment.get("SUDO_USER") or account
     return account
+
+
+def own_account() -> str:
+    """The account of this process, by name where it has one."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"uid {os.geteuid()}"

@@ -41,6 +41,15 @@ CONNECTION_KEYS = frozenset(
     }
 )
 
+#: What libraries read from the environment itself, and a server's env file may hold: proxies, the
+#: mirror of the hub, where it keeps its files, certificates.
+SURROUNDINGS = (
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+    *("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+)
+
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 
 
@@ -463,6 +472,9 @@ class Settings(BaseSettings):
             "placeholders are numbered within a record."
         ),
     )
+    backup_dir: str | None = _setting(
+        "SOPHIA_BACKUP_DIR", None, N_("The folder of backups; in the data folder where not set.")
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting(
         "SOPHIA_LOG_LEVEL", "INFO", N_("How much the logs tell.")
     )
@@ -660,6 +672,10 @@ class Settings(BaseSettings):
         """AION_EVENTS_JSONL, absolute."""
         return self._placed(self.aion_events_file)
 
+    def backups_folder(self, data: Path) -> Path:
+        """SOPHIA_BACKUP_DIR, absolute; by default `backups` in the data folder."""
+        return self._placed(self.backup_dir) if self.backup_dir else data / "backups"
+
     @property
     def managed_files(self) -> tuple[Path, ...]:
         """The env files that promote may write, absolute."""
@@ -714,6 +730,15 @@ def find_env_file(environment: Mapping[str, str]) -> Path | None:
     return None
 
 
+def _unreadable(path: Path, problem: Exception) -> UsageError:
+    return UsageError(
+        "T405",
+        _("The env file {path} can't be read.").format(path=path),
+        type(problem).__name__,
+        _("Check its mode and its encoding (UTF-8)."),
+    )
+
+
 def read_sources(environment: Mapping[str, str]) -> tuple[Path | None, dict[str, str]]:
     """The env file's path, and the values of environment over env file.
 
@@ -725,17 +750,27 @@ def read_sources(environment: Mapping[str, str]) -> tuple[Path | None, dict[str,
         try:
             merged.update(envfile.values(path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError) as problem:
-            raise UsageError(
-                "T405",
-                _("The env file {path} can't be read.").format(path=path),
-                type(problem).__name__,
-                _("Check its mode and its encoding (UTF-8)."),
-            ) from problem
+            raise _unreadable(path, problem) from problem
     known = keys()
     merged.update({key: value for key, value in environment.items() if key in known})
     if "HUGGINGFACE_TOKEN" not in merged and (token := environment.get("HF_TOKEN")):
         merged["HUGGINGFACE_TOKEN"] = token
     return path, merged
+
+
+def surroundings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Those of SURROUNDINGS that the env file sets and the environment does not.
+
+    Raises UsageError T405 where the env file can't be read.
+    """
+    path = find_env_file(environment)
+    if path is None:
+        return {}
+    try:
+        found = envfile.values(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as problem:
+        raise _unreadable(path, problem) from problem
+    return {key: found[key] for key in SURROUNDINGS if found.get(key) and key not in environment}
 
 
 def made_values(paths: Paths) -> dict[str, str]:
@@ -764,16 +799,30 @@ def load(
     )
     merged.update({key: value for key, value in (table or {}).items() if storable(key)})
     merged.update(flags or {})
+    return made_of({**merged, "SOPHIA_ENV_FILE": path})
+
+
+def made_of(given: Mapping[str, Any], about: str | None = None) -> Settings:
+    """The settings of these values alone; keys that are none of ours are passed over.
+
+    Raises UsageError T422 naming each wrong key, never its value; with `about`, that key alone, and
+    wrong values of others are left out.
+    """
     known = keys()
-    values: dict[str, Any] = {key: value for key, value in merged.items() if key in known}
-    values["SOPHIA_ENV_FILE"] = path
-    try:
-        return Settings(**values)
-    except ValidationError as problem:
-        wrong = where_and_what(problem.errors(include_input=False, include_url=False))
-        raise UsageError(
-            "T422",
-            _("A setting has a value that can't be used."),
-            wrong,
-            _("Correct it in the environment, in the .env, or by `sophia settings set`."),
-        ) from None
+    values = {key: value for key, value in given.items() if key in known}
+    while True:
+        try:
+            return Settings(**values)
+        except ValidationError as problem:
+            errors = problem.errors(include_input=False, include_url=False)
+            mine = [each for each in errors if about is None or each["loc"][:1] == (about,)]
+            if not mine:
+                for each in errors:
+                    values.pop(str(each["loc"][0]))
+                continue
+            raise UsageError(
+                "T422",
+                _("A setting has a value that can't be used."),
+                where_and_what(mine),
+                _("Correct it in the environment, in the .env, or by `sophia settings set`."),
+            ) from None

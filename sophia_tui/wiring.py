@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from sophia_tui.audit_spool import AuditSpool
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Role
 from sophia_tui.domain.hosted import HostedTrainer
+from sophia_tui.domain.managed import RootHelper
 from sophia_tui.domain.models import AuditEntry
 from sophia_tui.domain.notifications import Messenger
 from sophia_tui.domain.protocols import ChatModel, EngineHost, RunLauncher, Source, Store
-from sophia_tui.errors import SophiaError, UsageError
-from sophia_tui.i18n import _
+from sophia_tui.errors import SophiaError
 from sophia_tui.paths import Paths, data_folder, system_user
+from sophia_tui.roles import as_role, read_roles
 from sophia_tui.services.catalogue import registry
 from sophia_tui.services.operations import Dispatcher, Registry
 
@@ -46,7 +47,7 @@ class SystemClock:
 class House:
     """One process's view of Sophia: settings, paths, store, source, services, dispatcher."""
 
-    _FOLDERLESS = frozenset({"SetupService"})
+    _FOLDERLESS = frozenset({"SetupService", "SetupStepsService", "UnitsService", "EnvService"})
 
     def __init__(
         self,
@@ -56,6 +57,8 @@ class House:
         operations: Registry | None = None,
     ) -> None:
         self.environment = dict(os.environ if environment is None else environment)
+        #: Whether what libraries read from the process's own environment is ours to complete.
+        self._of_process = environment is None or environment is os.environ
         self.readonly = readonly
         self.language = language
         self.registry = operations or registry()
@@ -73,8 +76,10 @@ class House:
     def settings(self) -> "Settings":
         """The settings in force; Sophia's own table counts once the store is open."""
         if self._settings is None:
-            from sophia_tui.settings import load, made_values
+            from sophia_tui.settings import load, made_values, surroundings
 
+            if self._of_process:
+                os.environ.update(surroundings(self.environment))
             self._settings = load(self.environment, made=made_values(self.paths))
         return self._settings
 
@@ -88,19 +93,7 @@ class House:
         Raises UsageError T423 for a word that is no role, T425 for what is no user=role pair,
         whoever asks: half-read rights are worse than none.
         """
-        given: dict[str, Role] = {}
-        for pair in filter(None, map(str.strip, self.settings.roles.split(","))):
-            name, sign, role = (part.strip() for part in pair.partition("="))
-            if not (name and sign and role):
-                raise UsageError(
-                    "T425",
-                    _("SOPHIA_ROLES can't be read."),
-                    _("Part {number} is no user=role pair.").format(
-                        number=self.settings.roles.split(pair)[0].count(",") + 1
-                    ),
-                    _("Write it like maria=admin,*=viewer."),
-                )
-            given[name] = as_role(role, "SOPHIA_ROLES")
+        given = read_roles(self.settings.roles)
         return given.get(actor, given.get("*", Role.VIEWER))
 
     def context(
@@ -216,6 +209,13 @@ class House:
 
         return LiveMessenger(self.settings)
 
+    def helper(self) -> RootHelper:
+        """The root helper of a server; where there is none, it knows no file and no unit."""
+        from sophia_tui.paths import SERVER_HELPER
+        from sophia_tui.providers.root_helper import SocketHelper
+
+        return SocketHelper(SERVER_HELPER, self.actor)
+
     def prices(self) -> "Prices":
         """Prices and shutdown dates in force, read anew: an operator may have changed the file.
 
@@ -315,19 +315,6 @@ class House:
             handler.close()
 
 
-def as_role(word: str, where: str) -> Role:
-    """The role a setting names. Raises UsageError T423."""
-    try:
-        return Role(word)
-    except ValueError:
-        raise UsageError(
-            "T423",
-            _("{setting} names a role that does not exist.").format(setting=where),
-            _("The roles are viewer, operator and admin."),
-            _("Correct {setting}.").format(setting=where),
-        ) from None
-
-
 Factory = Callable[[House], Awaitable[Any]]
 
 
@@ -356,6 +343,64 @@ async def _setup(house: House) -> Any:
         probe_key,
         house.clock,
     )
+
+
+async def _bundle(house: House) -> Any:
+    from sophia_tui.providers.surroundings import ThisServer, said
+    from sophia_tui.services.bundle import BundleService
+    from sophia_tui.store.admin import PostgresAdmin
+
+    return BundleService(
+        house.store,
+        PostgresAdmin(house.settings, house.paths).status,
+        house.dispatcher.call,
+        house.settings,
+        house.paths,
+        house.environment,
+        ThisServer(house.environment),
+        said,
+        house.clock,
+    )
+
+
+async def _setup_steps(house: House) -> Any:
+    from sophia_tui.providers.steps import InstalledSteps
+    from sophia_tui.services.setup_steps import SetupStepsService
+
+    return SetupStepsService(InstalledSteps())
+
+
+async def _setup_begin(house: House) -> Any:
+    from pydantic import SecretStr
+
+    from sophia_tui.providers.key_probe import probe_key
+    from sophia_tui.providers.surroundings import ThisServer
+    from sophia_tui.services.setup_begin import SetupBeginService
+    from sophia_tui.store.source import open_source
+
+    async def try_source(url: str, password: str | None) -> Source:
+        secret = SecretStr(password) if password else None
+        given = {"database_url": SecretStr(url), "db_pass": secret}
+        return await open_source(house.settings.model_copy(update=given), house.paths)
+
+    return SetupBeginService(
+        house.dispatcher.call,
+        house.settings,
+        house.environment,
+        ThisServer(house.environment),
+        probe_key,
+        try_source,
+    )
+
+
+async def _units(house: House) -> Any:
+    from sophia_tui.paths import SERVER_HELPER
+    from sophia_tui.providers.root_helper import SocketHelper
+    from sophia_tui.providers.systemd import LocalServices
+    from sophia_tui.services.units import UnitsService
+
+    helper = SocketHelper(SERVER_HELPER, house.actor)
+    return UnitsService(LocalServices(helper), house.settings)
 
 
 async def _collect(house: House) -> Any:
@@ -641,6 +686,7 @@ async def _promote(house: House) -> Any:
         house.clock,
         house.prober,
         house.prices,
+        house.helper(),
     )
 
 
@@ -689,6 +735,12 @@ async def _settings(house: House) -> Any:
     return SettingsService(await house.store(), house.environment, house.paths)
 
 
+async def _env(house: House) -> Any:
+    from sophia_tui.services.env import EnvService
+
+    return EnvService(house.environment, house.paths, house.helper())
+
+
 async def _audit(house: House) -> Any:
     from sophia_tui.services.audit import AuditService
 
@@ -714,6 +766,10 @@ async def _demo(house: House) -> Any:
 FACTORIES: dict[str, Factory] = {
     "OverviewService": _overview,
     "SetupService": _setup,
+    "BundleService": _bundle,
+    "UnitsService": _units,
+    "SetupStepsService": _setup_steps,
+    "SetupBeginService": _setup_begin,
     "CollectService": _collect,
     "PrepareService": _prepare,
     "CleanService": _clean,
@@ -753,6 +809,7 @@ FACTORIES: dict[str, Factory] = {
     "PruneService": _prune,
     "BackupService": _backup,
     "SettingsService": _settings,
+    "EnvService": _env,
     "AuditService": _audit,
     "StoreService": _store,
     "DemoService": _demo,

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -16,6 +17,24 @@ from sophia_tui.i18n import set_language
 from sophia_tui.paths import Paths
 from sophia_tui.settings import Settings, keys, load
 from sophia_tui.store.embedded import EmbeddedServer
+
+# How long an example takes says nothing here: machines are shared. The everyday run is the same
+# each time, so that who changes nothing sees no other result; `tests/run --long` looks elsewhere.
+hypothesis.settings.register_profile(
+    "everyday",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.register_profile(
+    "long", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    everyday = config.option.markexpr == "not long"
+    hypothesis.settings.load_profile("everyday" if everyday else "long")
+
 
 #: A server for tests may lose its data with the machine.
 FAST = {"fsync": "off", "full_page_writes": "off"}

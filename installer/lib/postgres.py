@@ -2,7 +2,8 @@
 
     postgres.py store FILE           where the own store is to be, as KEY=VALUE lines (see `Place`);
                                      standard input: KEY NUL VALUE NUL ..., going over the file
-    postgres.py password FILE WHICH  the store's password: `current`, or `next` during a change
+    postgres.py password FILE WHICH  the store's password: `current`, `next` during a change, or
+                                     `given`: with what comes on standard input (as for `store`)
     postgres.py address FILE PORT    the store's address as it stands, with that port, no password
     postgres.py statement VERB ROLE  SQL that makes (create) or changes (alter) the role; standard
                                      input: the password, which the server never gets to see
@@ -192,6 +193,12 @@ def from_input() -> str:
     return sys.stdin.buffer.read().decode("utf-8")
 
 
+def given() -> dict[str, str]:
+    """What goes over the file: KEY NUL VALUE NUL ... on standard input."""
+    parts = from_input().split("\0")
+    return dict(zip(parts[::2], parts[1::2], strict=False))
+
+
 def values_of(path: str) -> dict[str, str]:
     try:
         return envfile.values(Path(path).read_text(encoding="utf-8"))
@@ -202,9 +209,7 @@ def values_of(path: str) -> dict[str, str]:
 def run(verb: str, arguments: list[str]) -> int:
     match verb, arguments:
         case "store", [path]:
-            values = values_of(path)
-            over = from_input().split("\0")
-            values.update(zip(over[::2], over[1::2], strict=False))
+            values = {**values_of(path), **given()}
             place = place_of(values)
             print(f"kind={place.kind}\nurl_key={place.url_key}\npassword_key={place.password_key}")
             print(f"has_url={'yes' if place.url else 'no'}")
@@ -213,6 +218,8 @@ def run(verb: str, arguments: list[str]) -> int:
             print(f"has_password={'yes' if password_of(values, 'current') else 'no'}")
             print(f"has_next={'yes' if password_of(values, 'next') else 'no'}")
             print(f"port={urlsplit(place.url).port or 5432 if place.url else ''}")
+        case "password", [path, "given"]:
+            sys.stdout.write(password_of({**values_of(path), **given()}, "current"))
         case "password", [path, which]:
             sys.stdout.write(password_of(values_of(path), which))
         case "address", [path, port]:

@@ -19,15 +19,22 @@ pg_tool() { # VERB [ARG...]; see postgres.py
 
 # ---- where the store is to be
 
+# What was given for this run and goes over the env file, as KEY NUL VALUE NUL.
+pg_given() {
+  { local -; set +x; } 2>/dev/null
+  local key
+  for key in DATABASE_URL DB_PASS SOPHIA_STORE_URL SOPHIA_STORE_PASS; do
+    [[ -z ${GIVEN[$key]:-} ]] || printf '%s\0%s\0' "$key" "${GIVEN[$key]}"
+  done
+}
+
 # Sets STORE_KIND, STORE_URL_KEY, STORE_PASSWORD_KEY, STORE_HAS_URL, STORE_PORT,
 # STORE_PASSWORD_IN_URL, STORE_HAS_PASSWORD, STORE_HAS_NEXT from the env file, and from what was given
 # for this run where that is not written yet.
 pg_read_store() {
   { local -; set +x; } 2>/dev/null
   local key value facts
-  facts=$(for key in DATABASE_URL SOPHIA_STORE_URL; do
-    [[ -z ${GIVEN[$key]:-} ]] || printf '%s\0%s\0' "$key" "${GIVEN[$key]}"
-  done | pg_tool store "$ENV_FILE") || fail 1 S356 "$(text pg_env_unreadable "$ENV_FILE")" "" \
+  facts=$(pg_given | pg_tool store "$ENV_FILE") || fail 1 S356 "$(text pg_env_unreadable "$ENV_FILE")" "" \
     "$(text pg_env_unreadable_remedy)"
   while IFS='=' read -r key value; do
     printf -v "STORE_${key^^}" '%s' "$value"
@@ -113,7 +120,7 @@ pg_start() {
   [[ $PG_STATUS != online* ]] || return 0
   say pg_starting "$PG_CLUSTER"
   if ! run_logged "systemctl start $unit" systemctl start "$unit"; then
-    holder=$(ss -Hltnp "sport = :$PG_PORT" 2>/dev/null | grep -o 'users:.*' | head -n 1) || holder=
+    holder=$(pg_port_holder)
     fail 5 S343 "$(text pg_not_started "$PG_CLUSTER" "$PG_PORT")" \
       "$([[ -z $holder ]] || text pg_port_taken "$PG_PORT" "$holder")" \
       "$(text pg_not_started_remedy "$unit" "${PG_CLUSTER/\// }")"
@@ -179,6 +186,19 @@ pg_matches() {
   pg_tool matches "$PG_ROLE" 3< <(
     pg_super postgres <<<"SELECT rolpassword FROM pg_catalog.pg_authid WHERE rolname = '$PG_ROLE';"
   )
+}
+
+# The programs that listen on the cluster's port, as ss tells them: address users:(("name",...
+pg_listeners() { ss --no-header --listening --tcp --numeric --processes "sport = :$PG_PORT" | awk '{print $4, $6}'; }
+
+# Whether it is Postgres that answers at 127.0.0.1. It starts also where another program has taken
+# its port there, and that one could ask for the password.
+pg_listens() { pg_listeners | grep -qE '^(127\.0\.0\.1|0\.0\.0\.0|\*|\[::\]):.*"postgres"'; }
+
+# Which other program holds the port; nothing where none does.
+pg_port_holder() {
+  pg_listeners | awk -F '"' '$2 != "postgres" && $3 ~ /pid=/ {sub(/^,pid=/, "", $3); sub(/,.*/, "", $3)
+    print $2 " (" $3 ")"; exit}'
 }
 
 # A real login over TCP with the password on standard input.

@@ -36,6 +36,11 @@ run_server() {
   STEPS=("${SERVER_STEPS[@]}")
   [[ $ROTATE == no ]] || STEPS=(machine postgres health summary)
   [[ -z $ONE_STEP ]] || STEPS=("$ONE_STEP")
+  # nobody's tables change without a backup, whether --upgrade was said or not
+  if [[ $UPGRADE$ROTATE == nono && -z $ONE_STEP ]] && is_root && upgrade_needed; then
+    say upgrade_implied
+    UPGRADE=yes
+  fi
   [[ $UPGRADE == no ]] || upgrade_begin
   for name in "${STEPS[@]}"; do
     number=$((number + 1))
@@ -117,8 +122,8 @@ readonly FIELD_KEYS=(
 
 # What only this run needs, and the services must not see: they are exported, never written.
 readonly RUN_KEYS=(
-  SOPHIA_WHEELS SOPHIA_EXTRAS SOPHIA_TORCH_INDEX SOPHIA_PYTHON SOPHIA_APT_WAIT PIP_INDEX_URL
-  PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST PIP_CERT
+  SOPHIA_WHEELS SOPHIA_EXTRAS SOPHIA_TORCH_INDEX SOPHIA_PYTHON SOPHIA_APT_WAIT SOPHIA_PG_CLUSTER
+  PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST PIP_CERT
 )
 
 # Names that Sophia's own paths and this person's session give, and no env file should.

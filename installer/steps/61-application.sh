@@ -49,6 +49,17 @@ application_check() { release_current && release_present; }
 
 application_apply() {
   local release before
+  application_build
+  release=$RELEASES/$(release_name)
+  before=$(readlink -f -- "$CURRENT" || true)
+  if [[ -n $before && $before != "$release" && -d $before ]]; then state_set previous_release "$before"; fi
+  ln -sfn -- "$release" "$CURRENT.new"
+  mv -fT -- "$CURRENT.new" "$CURRENT"
+}
+
+# The release with all its packages, beside the one that runs.
+application_build() {
+  local release
   release=$RELEASES/$(release_name)
   mkdir -p -- "$release"
   application_copy "$release"
@@ -57,10 +68,6 @@ application_apply() {
     unset PIP_INDEX_URL PIP_EXTRA_INDEX_URL
   fi
   release_whole "$release" || application_packages "$release"
-  before=$(readlink -f -- "$CURRENT" || true)
-  if [[ -n $before && $before != "$release" && -d $before ]]; then state_set previous_release "$before"; fi
-  ln -sfn -- "$release" "$CURRENT.new"
-  mv -fT -- "$CURRENT.new" "$CURRENT"
 }
 
 # The source, whole or not at all. Run from the release itself there is nothing to copy.

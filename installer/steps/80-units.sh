@@ -5,11 +5,13 @@
 readonly UNIT_SERVICES=(sophia-api.service sophia-worker.service)
 readonly UNIT_FILES=(
   sophia-api.service sophia-worker.service sophia-run@.service sophia-engine@.service
-  sophia-step@.service sophia-helper.socket sophia-helper@.service
+  sophia-step@.service sophia-step@firewall.service sophia-helper.socket sophia-helper@.service
 )
-# The steps that the account may start for the set-up screen: none needs an answer, none consents.
+# The steps that the account may start for the set-up screen: none needs an answer, none consents but
+# that of the firewall, whose name a person types there.
 readonly UNIT_STEPS=(server_packages account env postgres application migrate units firewall health)
 readonly COMMAND_FILE=/usr/local/bin/sophia
+readonly COMPLETION_FILE=/usr/share/bash-completion/completions/sophia
 readonly JOURNALD_FILE=/etc/systemd/journald.conf.d/50-sophia.conf
 
 # Every file of this step, as SOURCE MODE TARGET lines; --uninstall removes the targets.
@@ -19,7 +21,8 @@ units_files() {
     printf '%s 0644 %s\n' "$name" "/etc/systemd/system/$name"
   done
   printf '%s\n' 'polkit.rules 0644 /etc/polkit-1/rules.d/50-sophia.rules' \
-    'sudoers 0440 /etc/sudoers.d/sophia' "sophia 0755 $COMMAND_FILE"
+    'sudoers 0440 /etc/sudoers.d/sophia' "sophia 0755 $COMMAND_FILE" \
+    "completion 0644 $COMPLETION_FILE"
   if ! owner_bounds_journal; then printf 'journald.conf 0644 %s\n' "$JOURNALD_FILE"; fi
 }
 
@@ -38,7 +41,7 @@ owner_bounds_journal() {
 # not there is passed over by systemd ("-").
 units_write_paths() {
   local key value
-  for key in FINETUNE_DIR FINETUNE_HISTORY AION_TRAIN_ROOT AION_EVENTS_JSONL; do
+  for key in FINETUNE_DIR FINETUNE_HISTORY AION_TRAIN_ROOT AION_EVENTS_JSONL SOPHIA_BACKUP_DIR; do
     value=$(env_get "$key") || continue
     [[ $key != FINETUNE_HISTORY && $key != AION_EVENTS_JSONL ]] || value=${value%/*}
     [[ $value == /?* && $value != "$SERVER_DATA"* ]] || continue
@@ -52,6 +55,10 @@ units_write_paths() {
 # A file of this step as it must be on this server: units_text SOURCE
 units_text() {
   local text paths steps
+  if [[ $1 == completion ]]; then # made from what this release's commands declare
+    "$CURRENT/venv/bin/python" -I -m sophia_tui.cli.main completion bash </dev/null
+    return
+  fi
   text=$(<"$ROOT/installer/units/$1")
   if [[ $text == *@WRITE_PATHS@* ]]; then
     paths=$(units_write_paths)
@@ -76,14 +83,6 @@ units_command_taken() {
   ! grep -qs 'written by the installer of Sophia\|on a server, written by the installer' "$COMMAND_FILE"
 }
 
-# The person behind sudo who is not in the group, and has not said no.
-units_person_missing() {
-  local person=${SUDO_USER:-root}
-  [[ $person != root ]] && id -- "$person" >/dev/null 2>&1 || return 1
-  [[ " $(id -nG -- "$person") " != *' sophia '* ]] || return 1
-  [[ $(state_get units_person_no) != "$person" ]]
-}
-
 # Why a service must be started anew; nothing where it runs as it should.
 unit_reason() { # UNIT [CHANGED units...]
   local unit=$1 pid loaded
@@ -104,10 +103,12 @@ unit_reason() { # UNIT [CHANGED units...]
 }
 
 units_check() {
-  local source mode target unit
-  while read -r source mode target; do
+  local line source mode target unit files
+  mapfile -t files < <(units_files)
+  for line in "${files[@]}"; do
+    read -r source mode target <<<"$line"
     unit_file_right "$source" "$mode" "$target" || return 1
-  done < <(units_files)
+  done
   ! { owner_bounds_journal && [[ -e $JOURNALD_FILE ]]; } || return 1
   for unit in "${UNIT_SERVICES[@]}" sophia-helper.socket; do
     systemctl is-enabled --quiet "$unit" 2>/dev/null || return 1
@@ -116,7 +117,6 @@ units_check() {
   for unit in "${UNIT_SERVICES[@]}"; do
     [[ -z $(unit_reason "$unit") ]] || return 1
   done
-  ! units_person_missing
 }
 
 # Puts one file in place, whole or not at all.
@@ -135,17 +135,19 @@ unit_file_write() { # SOURCE MODE TARGET
 }
 
 units_apply() {
-  local source mode target unit reason written=() changed=()
+  local line source mode target unit reason files written=() changed=()
   if units_command_taken; then
     fail 1 S382 "$(text units_command_taken "$COMMAND_FILE")" "$(text units_command_taken_why)" \
       "$(text units_command_taken_remedy)"
   fi
-  while read -r source mode target; do
+  mapfile -t files < <(units_files)
+  for line in "${files[@]}"; do
+    read -r source mode target <<<"$line"
     unit_file_right "$source" "$mode" "$target" && continue
     unit_file_write "$source" "$mode" "$target"
     written+=("$target")
     if [[ $target == /etc/systemd/system/* ]]; then changed+=("$source"); fi
-  done < <(units_files)
+  done
   if owner_bounds_journal && [[ -e $JOURNALD_FILE ]]; then
     rm -f -- "$JOURNALD_FILE"
     written+=("$JOURNALD_FILE")
@@ -154,7 +156,6 @@ units_apply() {
   if ((${#changed[@]})); then systemctl daemon-reload; fi
   # journald keeps the connections of services over its restart
   [[ " ${written[*]} " != *" $JOURNALD_FILE "* ]] || systemctl restart systemd-journald
-  units_add_person
   run_logged 'systemctl enable' systemctl enable --quiet "${UNIT_SERVICES[@]}" sophia-helper.socket
   if [[ " ${changed[*]} " == *' sophia-helper.socket '* ]]; then
     systemctl restart sophia-helper.socket
@@ -168,17 +169,6 @@ units_apply() {
     systemctl reset-failed "$unit" 2>/dev/null || true
     systemctl restart "$unit" || unit_not_up "$unit"
   done
-}
-
-units_add_person() {
-  units_person_missing || return 0
-  if ask_yes units_ask_person yes "$SUDO_USER"; then
-    usermod --append --groups sophia -- "$SUDO_USER"
-    say units_person "$SUDO_USER"
-  else
-    state_set units_person_no "$SUDO_USER"
-    say units_person_no "$SUDO_USER" "$SUDO_USER"
-  fi
 }
 
 unit_not_up() { # UNIT

@@ -12,7 +12,7 @@ from sophia_tui.api.attempts import Attempts
 from sophia_tui.domain.context import Role
 from sophia_tui.errors import UnauthenticatedError
 from sophia_tui.i18n import _
-from sophia_tui.wiring import as_role
+from sophia_tui.roles import as_role
 
 if TYPE_CHECKING:
     from sophia_tui.settings import Settings

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sophia_tui.cli import grammar
-from sophia_tui.cli.options import GLOBAL_HELP, Globals
+from sophia_tui.cli.options import COMPLETION_HELP, GLOBAL_HELP, Globals
 from sophia_tui.domain.operations import Danger, Operation, Output
 from sophia_tui.errors import UnconfirmedError, UsageError
 from sophia_tui.i18n import _, get_language
@@ -29,7 +29,7 @@ def run_command(options: Globals) -> int:
     if options.help:
         print(parser.format_help().rstrip())
         return 0
-    request = {**_piped(chosen), **vars(parser.parse_args(rest)), **_secrets(chosen)}
+    request = {**_piped(chosen), **vars(parser.parse_args(rest)), **_secrets(chosen, options)}
     confirmed = options.yes or _confirmed(chosen, request, options)
     gc.enable()
     import asyncio
@@ -77,7 +77,7 @@ def overview() -> str:
         "",
     ]
     names = [(_typed(each), _(each.help)) for each in catalogue.registry()]
-    names.append(_foreground())
+    names += [_foreground(), ("completion bash|zsh|fish", _(COMPLETION_HELP))]
     space = max(len(name) for name, _help in names)
     lines += [f"  {name:<{space}}  {help_}" for name, help_ in names]
     lines += ["", _("Options of every command:"), ""]
@@ -120,14 +120,20 @@ async def _perform(
     import asyncio
     import signal
 
-    from sophia_tui.cli.output import ProgressLine, print_part, print_result
+    from sophia_tui.cli.output import (
+        ProgressLine,
+        print_line,
+        print_part,
+        print_quietly,
+        print_result,
+    )
     from sophia_tui.domain.context import CancelSignal, Face
     from sophia_tui.i18n import set_zone
     from sophia_tui.wiring import House
 
     house = House(os.environ, readonly=options.readonly, language=get_language())
     cancel = CancelSignal()
-    progress = ProgressLine(quiet=options.json, plain=options.plain)
+    progress = ProgressLine(quiet=options.json or options.quiet, plain=options.plain)
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
 
@@ -147,12 +153,14 @@ async def _perform(
             confirmed=confirmed,
             cancel=cancel,
             progress=progress,
-            tell=print_part if options.json and chosen.streams else lambda _part: None,
+            tell=(print_part if options.json else print_line)
+            if chosen.streams
+            else lambda _part: None,
         )
         try:
             result = await house.dispatcher.call(chosen.name, request, context)
         except UnconfirmedError as question:
-            if options.json or not _asks_here():
+            if not _asks_here(options):
                 raise
             progress.close()
             if not _yes(_("{question} Go on? [y/N] ").format(question=visible(question.what))):
@@ -163,7 +171,10 @@ async def _perform(
     finally:
         progress.close()
         await house.close()
-    print_result(result, options.json, options.plain)
+    if options.quiet and not options.json:
+        print_quietly(result)
+    else:
+        print_result(result, options.json, options.plain)
     return result.exit_code() if isinstance(result, Output) else 0
 
 
@@ -174,14 +185,24 @@ def _piped(chosen: Operation) -> dict[str, str]:
     return dict.fromkeys(grammar.piped_fields(chosen.input), STANDARD_INPUT)
 
 
-def _secrets(chosen: Operation) -> dict[str, str]:
+def _secrets(chosen: Operation, options: Globals) -> dict[str, str]:
     """Secrets come from a prompt without echo, or as lines of standard input (of a field of many
-    lines: all that are left); never from argv."""
+    lines: all that are left); never from argv.
+
+    Raises UsageError U471 where --quiet forbids the prompt.
+    """
     import getpass
 
     found: dict[str, str] = {}
     for name in grammar.secret_fields(chosen.input):
         title = _(chosen.input.model_fields[name].description or name)
+        if sys.stdin.isatty() and options.quiet:
+            raise UsageError(
+                "U471",
+                _("With --quiet nothing is asked."),
+                _("The command needs what is secret: {field}.").format(field=name),
+                _("Send it to standard input."),
+            )
         if sys.stdin.isatty():
             found[name] = getpass.getpass(f"{title} ")
         elif grammar.has_lines(chosen.input.model_fields[name]):
@@ -193,14 +214,16 @@ def _secrets(chosen: Operation) -> dict[str, str]:
 
 def _confirmed(chosen: Operation, request: dict[str, Any], options: Globals) -> bool:
     """Ask at a terminal; anywhere else only --yes confirms."""
-    if chosen.danger is Danger.NONE or options.dry_run or options.json or not _asks_here():
+    if chosen.danger is Danger.NONE or options.dry_run or not _asks_here(options):
         return False
     target = request.get(chosen.target or "", "")
     return _yes(_("{help} {target} Go on? [y/N] ").format(help=_(chosen.help), target=target))
 
 
-def _asks_here() -> bool:
-    """Whether a person sits at a terminal."""
+def _asks_here(options: Globals) -> bool:
+    """Whether a person sits at a terminal who may be asked."""
+    if options.json or options.quiet:
+        return False
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 

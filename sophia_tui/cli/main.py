@@ -62,6 +62,10 @@ def _run(options: Globals) -> int:
         from sophia_tui.cli.serve import serve
 
         return serve(words[1:], options)
+    if words[:1] == ["completion"]:
+        from sophia_tui.cli.completion import complete
+
+        return complete(words[1:], options.help)
     if not words or words == ["help"]:
         from sophia_tui.cli.help_cache import help_text
 
@@ -73,7 +77,7 @@ def _run(options: Globals) -> int:
 
 
 def _console(options: Globals) -> int:
-    if options.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if options.json or options.quiet or not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
             "U004",
             _("The console needs a terminal."),

@@ -12,6 +12,7 @@ class Globals:
     """Options that mean the same for every verb; they may stand anywhere before `--`."""
 
     json: bool = False
+    quiet: bool = False
     plain: bool = False
     readonly: bool = False
     yes: bool = False
@@ -26,6 +27,8 @@ class Globals:
 
 _SWITCHES = {
     "--json": "json",
+    "--quiet": "quiet",
+    "-q": "quiet",
     "--plain": "plain",
     "--readonly": "readonly",
     "--yes": "yes",
@@ -39,6 +42,10 @@ _SWITCHES = {
 
 GLOBAL_HELP = (
     ("--json", N_("Print the result as one JSON document; nothing else goes to standard output.")),
+    (
+        "--quiet, -q",
+        N_("For cron: say nothing where all is well but what --json asks for; never ask."),
+    ),
     ("--lang en|pt_BR", N_("The language of texts; default from the environment.")),
     ("--plain", N_("Plain lines without tables or progress, for screen readers and scripts.")),
     ("--readonly", N_("Refuse everything that changes something.")),
@@ -48,6 +55,9 @@ GLOBAL_HELP = (
     ("--ascii", N_("Console: only ASCII signs.")),
     ("--version", N_("Print the version.")),
 )
+
+
+COMPLETION_HELP = N_("Print what bash, zsh or fish needs to complete Sophia's commands.")
 
 
 def split_globals(arguments: Sequence[str]) -> Globals:

@@ -226,10 +226,28 @@ def print_result(result: BaseModel, as_json: bool, plain: bool) -> None:
         sys.stderr.write("".join(f"{visible(each)}\n" for each in result.remarks()))
 
 
+def print_quietly(result: BaseModel) -> None:
+    """What cron is to mail: the whole result where it says itself that it is no success, else its
+    warnings, on standard error; nothing where all is well."""
+    if isinstance(result, Output) and result.exit_code():
+        lines = render(result, plain=True).split("\n")
+    else:
+        lines = [visible(str(each)) for each in getattr(result, "warnings", ())]
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+
+
 def print_part(part: BaseModel) -> None:
     """Write a part of an answer that is still coming, as JSON on a line of its own."""
     sys.stdout.write(as_json_line(part.model_dump(mode="json")))
     sys.stdout.flush()
+
+
+def print_line(part: BaseModel) -> None:
+    """Write a line that something else wrote, for people to follow; other parts come later."""
+    line = getattr(part, "line", None)
+    if line is not None:
+        sys.stderr.write(visible(str(line)) + "\n")
+        sys.stderr.flush()
 
 
 def print_error(error: SophiaError, as_json: bool) -> None:

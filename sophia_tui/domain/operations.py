@@ -81,8 +81,9 @@ class Operation:
 
     `help` is one English sentence, translated where it is shown. `writes` operations are audited
     and refused under --readonly. `target` names the input field that says what is acted upon (for
-    the audit and for TYPE_NAME), `makes` the output field that names what it made: then the audit
-    names that. `trains` operations need ALLOW_FINETUNE=true over HTTP.
+    the audit and for TYPE_NAME), `typed` the targets that CONFIRM asks for typed as well, `makes`
+    the output field that names what it made: then the audit names that. `trains` operations need
+    ALLOW_FINETUNE=true over HTTP.
     `positional` are input fields that the command line takes without an option name. `streams`
     operations tell parts of their answer as they come (Context.tell): one JSON object a line on the
     command line, server-sent events over HTTP. `detaches` operations may be asked for in the
@@ -99,6 +100,7 @@ class Operation:
     role: Role = Role.VIEWER
     writes: bool = False
     danger: Danger = Danger.NONE
+    typed: frozenset[str] = frozenset()
     dry_run: bool = False
     trains: bool = False
     streams: bool = False

@@ -8,18 +8,6 @@ from typing import Protocol
 
 from sophia_tui.domain.context import CancelSignal
 
-#: The steps of the installer that may be run alone, in their order.
-STEPS = (
-    "server_packages",
-    "account",
-    "env",
-    "postgres",
-    "application",
-    "migrate",
-    "units",
-    "firewall",
-    "health",
-)
 #: The units that a server has, apart from the templates.
 UNITS = ("sophia-api.service", "sophia-worker.service", "sophia-helper.socket")
 
@@ -176,4 +164,4 @@ class StepRunner(Protocol):
     async def run(self, step: str, tell: Callable[[str], None], cancel: CancelSignal) -> StepEnd:
         """`tell` gets each line as the step writes it. The step goes on where `cancel` is
         requested or this process ends: only the looking stops. Raises CancelledError U499,
-        UnavailableError S424, SetupError S425."""
+        UnavailableError S424."""

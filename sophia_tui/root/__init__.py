@@ -1,1 +1,1 @@
-"""What runs as root: the helper's own code. Standard library alone, and of ours what is as light."""
+"""What runs as root: the helper's own code. Needs the standard library alone."""

@@ -58,8 +58,8 @@ def parse(content: bytes) -> tuple[ManagedFile, ...]:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as problem:
-        line = content.count(b"\n", 0, problem.start) + 1
-        raise _wrong(line, _("It is no text in UTF-8.")) from None
+        where = content.count(b"\n", 0, problem.start) + 1
+        raise _wrong(where, _("It is no text in UTF-8.")) from None
     found: list[ManagedFile] = []
     section: dict[str, str] | None = None
     begun = 0
@@ -89,8 +89,9 @@ def _section(
     line: str, number: int, found: Sequence[ManagedFile], before: Mapping[str, str] | None
 ) -> str:
     path = line[1:-1]
-    if not line.endswith("]") or (why := why_no_path(path)):
-        raise _wrong(number, why if line.endswith("]") else _("The section has no end."))
+    why = why_no_path(path) if line.endswith("]") else _("The section has no end.")
+    if why:
+        raise _wrong(number, why)
     if any(each.path == path for each in found) or (before and before["path"] == path):
         raise _wrong(number, _("The file is declared twice."))
     if len(found) >= MOST_FILES:
@@ -126,7 +127,9 @@ def _declaration(section: Mapping[str, str], line: int) -> ManagedFile:
 
 def render(files: Sequence[ManagedFile]) -> str:
     """managed.conf that `parse` reads as these files. Raises SetupError P062."""
-    parts = [_("# Env files and units of other services that Sophia's root helper may touch.") + "\n"]
+    parts = [
+        _("# Env files and units of other services that Sophia's root helper may touch.") + "\n"
+    ]
     for each in files:
         told = {
             "words": each.words,

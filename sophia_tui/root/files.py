@@ -203,9 +203,7 @@ def _put(where: Place, like: int, before: os.stat_result, content: bytes) -> Non
             now = os.stat(where.name, dir_fd=where.folder, follow_symlinks=False)
             if _identity(now) != _identity(before):
                 raise _changed(where.path)
-            os.rename(
-                temporary, where.name, src_dir_fd=where.folder, dst_dir_fd=where.folder
-            )
+            os.rename(temporary, where.name, src_dir_fd=where.folder, dst_dir_fd=where.folder)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=where.folder)

@@ -6,10 +6,11 @@
     {"verb": "restart", "unit": "rag-api.service"}
     {"verb": "status", "units": ["rag-api.service"]}
 
-Every answer is one line: {"ok": true, …} or {"ok": false, "error": {code, what, why, remedy, kind}}.
+Every answer is one line: {"ok": true, …} or {"ok": false, "error": {code, what, why, …, kind}}.
 `lang` and `person` (who acts behind the account; told, not proved) may stand in every message.
 """
 
+import contextlib
 import fnmatch
 import grp
 import json
@@ -138,7 +139,7 @@ class Helper:
             return failed(problem)
         except Exception as problem:  # a defect: its kind is told, its text may hold a content
             self._tell(verb, target, person, f"defect {type(problem).__name__}")
-            return failed(InternalError("X501", "The root helper ran into a defect of its own."))
+            return failed(InternalError("P069", _("The root helper ran into a defect.")))
         self._tell(verb, target, person, found.pop("done", "done"))
         return {"ok": True, **found}
 
@@ -157,13 +158,8 @@ class Helper:
         return {"files": [asdict(each) for each in checked], "problem": found.problem}
 
     def read(self, file: str) -> dict[str, Any]:
-        declared = self._file(file)
-        content = files.read(declared.path, _owners(declared))
-        try:
-            text = content.decode("utf-8")
-        except UnicodeDecodeError:
-            raise files.unsafe(file, _("It is no text in UTF-8.")) from None
-        return {"content": text, "sha256": files.digest(content)}
+        content = _text(self._file(file))
+        return {"content": content, "sha256": files.digest(content.encode("utf-8"))}
 
     def replace(self, file: str, sha256: str, content: str) -> dict[str, Any]:
         declared = self._file(file)
@@ -225,7 +221,7 @@ class Helper:
 
     def _why_refused(self, file: ManagedFile) -> str | None:
         try:
-            files.read(file.path, _owners(file))
+            _text(file)
         except SophiaError as problem:
             return f"{problem.what} {problem.why}".strip()
         return None
@@ -237,7 +233,7 @@ class Helper:
                 "P052",
                 _("This file is not declared to the root helper."),
                 _("managed.conf does not name it."),
-                _("An administrator may declare it: `sudo sophia env declare FILE --restart UNIT`."),
+                _("Declare it: `sudo sophia env declare FILE --restart UNIT`."),
             )
         return found
 
@@ -251,10 +247,7 @@ class Helper:
                     "P053",
                     _("This unit is not declared to the root helper."),
                     _("No file in managed.conf names it."),
-                    _(
-                        "An administrator may declare it: "
-                        "`sudo sophia env declare FILE --restart UNIT`."
-                    ),
+                    _("Declare it: `sudo sophia env declare FILE --restart UNIT`."),
                 )
 
     def _make_state(self) -> None:
@@ -288,6 +281,14 @@ def _require_keys(file: ManagedFile, old: bytes, new: Mapping[str, str]) -> None
                 else _("The declaration leaves other keys to Sophia."),
                 _("An administrator changes it by hand."),
             )
+
+
+def _text(file: ManagedFile) -> str:
+    """Raises RefusedError P055, ConflictError P056."""
+    try:
+        return files.read(file.path, _owners(file)).decode("utf-8")
+    except UnicodeDecodeError:
+        raise files.unsafe(file.path, _("It is no text in UTF-8.")) from None
 
 
 def _owners(file: ManagedFile) -> frozenset[int]:
@@ -324,13 +325,15 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _message(line: bytes) -> dict[str, Any]:
     """A message whose fields are of their kinds. Raises UsageError P051."""
+    found: Any
     try:
         found = json.loads(line.decode("utf-8"), object_pairs_hook=_once)
     except (ValueError, RecursionError):
         raise _unreadable(_("It is no JSON.")) from None
-    if not isinstance(found, dict) or found.get("verb") not in _VERBS:
+    verb = found.get("verb") if isinstance(found, dict) else None
+    if not isinstance(verb, str) or verb not in _VERBS:
         raise _unreadable(_("It has no verb that is known."))
-    kinds: dict[str, type] = {"verb": str, "lang": str, "person": str, **_VERBS[found["verb"]][0]}
+    kinds: dict[str, type] = {"verb": str, "lang": str, "person": str, **_VERBS[verb][0]}
     for key, value in found.items():
         if not isinstance(value, kinds.get(key, type(None))):
             raise _unreadable(_("It has other fields than its verb."))
@@ -345,7 +348,7 @@ def _message(line: bytes) -> dict[str, Any]:
         raise _unreadable(_("It is no text in UTF-8.")) from None
     if not _PERSON.fullmatch(found.get("person", "x")):
         raise _unreadable(_("person is no account's name."))
-    return found
+    return dict(found)
 
 
 def failed(problem: SophiaError) -> dict[str, Any]:
@@ -360,11 +363,11 @@ class _Lines:
         self._kept = bytearray()
 
     def next(self) -> bytes | None:
-        """The next line, None at the end. Raises TooLargeError P058, UnavailableError P063."""
+        """The next line, None at the end. Raises UsageError P051, UnavailableError P063."""
         deadline = time.monotonic() + IDLE_SECONDS
         while (end := self._kept.find(b"\n")) < 0:
             if len(self._kept) > MOST_MESSAGE:
-                raise TooLargeError("P067", _("The message to the root helper is too large."))
+                raise _unreadable(_("It is too large."))
             ready = select.select([self._connection], [], [], max(0, deadline - time.monotonic()))
             if not ready[0]:
                 raise out_of_time()
@@ -404,25 +407,37 @@ def serve(connection: socket.socket, places: Places) -> None:
             peer = Peer(connection, places.account)
         except RefusedError as problem:
             to_journal(f"refused: {json.dumps(problem.what)}")
-            _send(connection, failed(problem))
+            _refuse(connection, problem)
             return
         helper, lines = Helper(places, peer.name, to_journal), _Lines(connection)
         for _each in range(MOST_MESSAGES):
             try:
                 line = lines.next()
             except SophiaError as problem:
-                _send(connection, failed(problem))
+                _refuse(connection, problem)
                 return
             if line is None:
                 return
             _send(connection, helper.answer(line))
     except TimeUp:
         signal.alarm(0)
-        _send(connection, failed(out_of_time()))
+        _refuse(connection, out_of_time())
     except (BrokenPipeError, ConnectionResetError):
         to_journal("the peer went away")
     finally:
         signal.alarm(0)
+
+
+def _refuse(connection: socket.socket, problem: SophiaError) -> None:
+    """The last answer. What the peer still sends is read for a moment and thrown away: a connection
+    that is closed before takes the answer with it."""
+    _send(connection, failed(problem))
+    connection.shutdown(socket.SHUT_WR)
+    connection.settimeout(1.0)
+    left = 2 * MOST_MESSAGE
+    with contextlib.suppress(TimeoutError):
+        while left > 0 and (part := connection.recv(65536)):
+            left -= len(part)
 
 
 def _send(connection: socket.socket, answer: Mapping[str, Any]) -> None:

@@ -8,12 +8,14 @@ from sophia_tui.services.ask import AskService
 from sophia_tui.services.audit import AuditService
 from sophia_tui.services.backup import BackupService
 from sophia_tui.services.browse import BrowseService
+from sophia_tui.services.bundle import BundleService
 from sophia_tui.services.checkpoints import CheckpointsService
 from sophia_tui.services.clean import CleanService
 from sophia_tui.services.collect import CollectService
 from sophia_tui.services.convert import ConvertService
 from sophia_tui.services.datasets import DatasetsService
 from sophia_tui.services.demo import DemoService
+from sophia_tui.services.env import EnvService
 from sophia_tui.services.evaluate import EvaluateService
 from sophia_tui.services.evaluations import EvaluationsService
 from sophia_tui.services.files import FilesService
@@ -41,17 +43,24 @@ from sophia_tui.services.schedules import SchedulesService
 from sophia_tui.services.serving import ServingService
 from sophia_tui.services.settings import SettingsService
 from sophia_tui.services.setup import SetupService
+from sophia_tui.services.setup_begin import SetupBeginService
+from sophia_tui.services.setup_steps import SetupStepsService
 from sophia_tui.services.store import StoreService
 from sophia_tui.services.train import TrainService
 from sophia_tui.services.train_before import TrainBeforeService
 from sophia_tui.services.tuning import TuningService
+from sophia_tui.services.units import UnitsService
 from sophia_tui.services.vary import VaryService
 from sophia_tui.services.versions import VersionsService
 
 SERVICES: tuple[type, ...] = (
     OverviewService,
     SetupService,
+    UnitsService,
+    SetupStepsService,
+    SetupBeginService,
     PruneService,
+    BundleService,
     BackupService,
     CollectService,
     PrepareService,
@@ -90,6 +99,7 @@ SERVICES: tuple[type, ...] = (
     MonitorService,
     NotificationsService,
     SettingsService,
+    EnvService,
     AuditService,
     StoreService,
     DemoService,

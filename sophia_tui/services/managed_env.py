@@ -1,18 +1,24 @@
 """Managed env files of other services: read, planned, compared and replaced whole."""
 
 import difflib
+import glob
 import hashlib
 import os
 import re
 import stat
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from sophia_tui import envfile
+from sophia_tui.domain.managed import Declared, ManagedFile, RootHelper, UnitState
 from sophia_tui.domain.models import FileChange
-from sophia_tui.errors import ConflictError, NotFoundError, PromotionError
-from sophia_tui.files import whole_file
+from sophia_tui.errors import ConflictError, NotFoundError, PromotionError, SophiaError
+from sophia_tui.files import usable_folder, whole_file, write_whole
 from sophia_tui.i18n import _
+
+#: How many old contents of an env file are kept where we write it ourselves.
+_KEPT_BACKUPS = 20
 
 
 def changed_lines(before: str, after: str) -> tuple[str, ...]:
@@ -55,12 +61,25 @@ def write_env(change: FileChange) -> None:
     path = Path(change.path)
     content = path.read_bytes()
     if content_hash(content) != change.before_hash:
-        raise ConflictError(
-            "P005",
-            _("{path} was changed by somebody else just now.").format(path=change.path),
-            remedy=_("Look at the plan again, then promote."),
-        )
+        raise _changed(path)
     replace_env(path, _new_content(content.decode("utf-8"), change.after, change.restores))
+
+
+def _changed(path: Path) -> ConflictError:
+    return ConflictError(
+        "P005",
+        _("{path} was changed by somebody else just now.").format(path=path),
+        remedy=_("Look at it again, then do it again."),
+    )
+
+
+def _keep(folder: Path, path: Path, content: str) -> None:
+    """Keep an old content for us alone; the newest ones stay."""
+    usable_folder(folder)
+    kind = f"{content_hash(str(path).encode())[:12]}-{path.name}."
+    write_whole(folder / f"{kind}{time.time_ns():020d}", content.encode("utf-8"))
+    for each in sorted(folder.glob(f"{glob.escape(kind)}*"))[:-_KEPT_BACKUPS]:
+        each.unlink(missing_ok=True)
 
 
 def replace_env(path: Path, content: bytes) -> None:
@@ -80,6 +99,148 @@ def replace_env(path: Path, content: bytes) -> None:
         stream.write(content)
         for name, value in attributes.items():
             os.setxattr(stream.fileno(), name, value)
+
+
+class ManagedEnv:
+    """Env files and units of other services: files by our own right where we have it, else, and
+    units always, by the root helper, which knows those alone that root declared."""
+
+    def __init__(self, helper: RootHelper | None = None) -> None:
+        self._helper = helper
+
+    async def declared(self) -> Declared:
+        return Declared() if self._helper is None else await self._helper.declared()
+
+    async def to_promote(self) -> tuple[Path, ...]:
+        """The declared files that may be written, Sophia's own aside. Raises PromotionError P068
+        for one that the helper leaves alone: it must not keep the old model in silence."""
+        found = [each for each in (await self.declared()).files if each.writable and not each.own]
+        for each in found:
+            if each.refused:
+                raise PromotionError(
+                    "P068",
+                    _("{path} is declared, but the root helper leaves it alone.").format(
+                        path=each.path
+                    ),
+                    each.refused,
+                    _("Mend the cause, or take it out: `sudo sophia env undeclare {path}`.").format(
+                        path=each.path
+                    ),
+                )
+        return tuple(Path(each.path) for each in found)
+
+    async def read(self, path: Path) -> str:
+        """The file's text. Raises NotFoundError P406, PromotionError P009, P011."""
+        try:
+            return read_env(path)
+        except SophiaError:
+            declared = await self._by_helper(path)
+            if declared is None or self._helper is None:
+                raise
+            return (await self._helper.read(declared.path)).content
+
+    async def checked(self, path: Path, content: bytes) -> None:
+        """What the root helper will say of a new content. Raises UsageError S440."""
+        if not _directly(path) and await self._by_helper(path) is not None:
+            envfile.check(content, str(path))
+
+    async def write(self, change: FileChange) -> None:
+        """Write one planned change. Raises ConflictError P005 where the file is not as planned."""
+        path = Path(change.path)
+        declared = None if _directly(path) else await self._by_helper(path)
+        if declared is None or self._helper is None:
+            write_env(change)
+            return
+        found = await self._helper.read(declared.path)
+        if found.sha256 != change.before_hash:
+            raise _changed(path)
+        new = _new_content(found.content, change.after, change.restores)
+        await self._helper.replace(declared.path, found.sha256, new.decode("utf-8"))
+
+    async def replace(self, path: Path, before: str, after: str, backups: Path) -> None:
+        """Replace a text that was read as `before`. The old one is kept: by the helper where it
+        writes, else in `backups`. Raises ConflictError P005."""
+        declared = None if _directly(path) else await self._by_helper(path)
+        if declared is not None and self._helper is not None:
+            await self._helper.replace(declared.path, content_hash(before.encode("utf-8")), after)
+            return
+        if read_env(path) != before:
+            raise _changed(path)
+        _keep(backups, path, before)
+        replace_env(path, after.encode("utf-8"))
+
+    async def put_back(self, change: FileChange) -> bool:
+        """Put the snapshot back where the file still is as we wrote it; whether it was."""
+        path = Path(change.path)
+        if change.snapshot is None:
+            return False
+        try:
+            text = await self.read(path)
+        except NotFoundError:
+            return False
+        if content_hash(text.encode("utf-8")) != change.after_hash:
+            return False
+        old = Path(change.snapshot).read_bytes()
+        declared = None if _directly(path) else await self._by_helper(path)
+        if declared is None or self._helper is None:
+            replace_env(path, old)
+        else:
+            await self._helper.replace(declared.path, change.after_hash, old.decode("utf-8"))
+        return True
+
+    async def units(self, changes: Iterable[FileChange]) -> tuple[str, ...]:
+        """The units that root declared for these files, each once."""
+        declared = await self.declared()
+        found: dict[str, None] = {}
+        for each in changes:
+            file = declared.get(os.path.realpath(each.path))
+            found |= dict.fromkeys(file.restart if file else ())
+        return tuple(found)
+
+    async def restart(self, units: Sequence[str]) -> None:
+        """Restart them one after the other. Raises PromotionError P061 for the first one that does
+        not stay up."""
+        for unit in units:
+            state = await self._restarted(unit)
+            if not state.healthy:
+                raise PromotionError(
+                    "P061",
+                    _("{unit} does not stay up with it: {state}.").format(
+                        unit=unit, state=state.state
+                    ),
+                    state.detail,
+                    _("See `journalctl -u {unit}`.").format(unit=unit),
+                )
+
+    async def restart_all(self, units: Sequence[str]) -> list[str]:
+        """Restart each, whatever comes of the others; those that are not up again."""
+        down = []
+        for unit in units:
+            try:
+                healthy = (await self._restarted(unit)).healthy
+            except SophiaError:
+                healthy = False
+            if not healthy:
+                down.append(unit)
+        return down
+
+    async def _restarted(self, unit: str) -> UnitState:
+        assert self._helper is not None  # units are known from it alone
+        return await self._helper.restart(unit)
+
+    async def _by_helper(self, path: Path) -> ManagedFile | None:
+        return (await self.declared()).get(os.path.realpath(path))
+
+
+def _directly(path: Path) -> bool:
+    """Whether we may replace the file ourselves, and it stays its owner's."""
+    real = Path(os.path.realpath(path))
+    try:
+        owner = real.stat().st_uid
+    except OSError:
+        return False
+    user = os.geteuid()
+    return user == 0 or (owner == user and os.access(real.parent, os.W_OK | os.X_OK))
 
 
 def planned(

@@ -1,7 +1,8 @@
 """Promotion: the plan as a diff, the files whole or not at all, the record, and the way back.
 
 The order that makes a crash harmless: lock, snapshot, row `pending` in Postgres, files one by one,
-row `done`, line in history.jsonl. What is found pending later is put back before anything else.
+units restarted and seen to stay up, line in history.jsonl, row `done`. What is found pending later
+is put back before anything else.
 """
 
 import fcntl
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sophia_tui import envfile
 from sophia_tui.domain.context import Context, Role
+from sophia_tui.domain.managed import RootHelper
 from sophia_tui.domain.models import FileChange, Model, ModelKind, Promotion, PromotionState
 from sophia_tui.domain.operations import Danger
 from sophia_tui.domain.protocols import Clock, Prober, Store
@@ -31,14 +33,7 @@ from sophia_tui.errors import (
 from sophia_tui.files import append_line, write_whole
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
-from sophia_tui.services.managed_env import (
-    content_hash,
-    planned,
-    read_env,
-    refers_to,
-    replace_env,
-    write_env,
-)
+from sophia_tui.services.managed_env import ManagedEnv, content_hash, planned, refers_to
 from sophia_tui.services.models import unknown_model
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prices import Load, ending_warning
@@ -74,10 +69,12 @@ class PromoteService:
         clock: Clock,
         prober: Prober,
         prices: Load | None = None,
+        helper: RootHelper | None = None,
     ) -> None:
         self._prices = prices
         self._store = store
-        self._probing = Probing(prober, settings)
+        self._env = ManagedEnv(helper)
+        self._probing = Probing(prober, settings, self._env.read)
         self._settings = settings
         self._paths = paths
         self._clock = clock
@@ -98,16 +95,16 @@ class PromoteService:
             raise unknown_model(request.model)
         with self._locked():
             await self._recover(write=not context.dry_run)
-            changes = self._plan(model.id, self._files(request.env_file))
-            promotion = self._draft(context, model.id, changes)
+            changes = await self._plan(model.id, await self._files(request.env_file))
+            promotion = await self._draft(context, model.id, changes)
             endings = self._endings(model)
             if context.dry_run:
-                notes = [*endings, _("Nothing was changed: this is the plan.")]
+                notes = [*endings, *_foretold(promotion)]
                 if request.probe:
                     notes += await self._probing.foretold(model, changes)
                 return self._view(promotion, notes)
             told = await self._probing.required(model, changes) if request.probe else SKIPPED
-            promotion = replace(promotion, notes={"probe": told})
+            promotion = replace(promotion, notes={**promotion.notes, "probe": told})
             history = self._history(request.history)
             view = await self._carry_out(promotion, history, model.job_id)
             return view.model_copy(update={"notes": [*endings, *view.notes]})
@@ -135,14 +132,14 @@ class PromoteService:
         with self._locked():
             await self._recover(write=not context.dry_run)
             target = await self._to_take_back(request.promotion)
-            changes = tuple(self._reversed(change) for change in target.changes)
+            changes = tuple([await self._reversed(change) for change in target.changes])
             promotion = replace(
-                self._draft(context, target.previous_model or "-", changes),
+                await self._draft(context, target.previous_model or "-", changes),
                 previous_model=target.model_id,
                 rolls_back=target.id,
             )
             if context.dry_run:
-                return self._view(promotion, [_("Nothing was changed: this is the plan.")])
+                return self._view(promotion, _foretold(promotion))
             # by default into the history that has the promotion
             history = request.history or target.notes.get("history")
             view = await self._carry_out(promotion, self._history(history), None)
@@ -154,25 +151,28 @@ class PromoteService:
         found = await self._store.promotions.page(request.limit, request.offset)
         return PromotionList(items=[self._view(each) for each in found])
 
-    def _files(self, given: list[str]) -> tuple[Path, ...]:
+    async def _files(self, given: list[str]) -> tuple[Path, ...]:
         if given:
             root = self._settings.root
             files = tuple((root / Path(each).expanduser()).absolute() for each in given)
         else:
-            files = self._settings.managed_files
+            files = (*self._settings.managed_files, *await self._env.to_promote())
         if not files:
             raise UsageError(
                 "P001",
                 _("There is no env file to promote into."),
-                _("SOPHIA_MANAGED_ENV_FILES names none, and none was given."),
-                _("Set SOPHIA_MANAGED_ENV_FILES, or give --env-file FILE."),
+                _("SOPHIA_MANAGED_ENV_FILES names none, none is declared, and none was given."),
+                _(
+                    "Set SOPHIA_MANAGED_ENV_FILES, declare one (`sophia env declare`), or give "
+                    "--env-file FILE."
+                ),
             )
         # the same file by its name and by a link is one file
         return tuple({os.path.realpath(each): each for each in reversed(files)}.values())[::-1]
 
-    def _plan(self, model_id: str, files: tuple[Path, ...]) -> tuple[FileChange, ...]:
+    async def _plan(self, model_id: str, files: tuple[Path, ...]) -> tuple[FileChange, ...]:
         """What changes in each file. Raises ConflictError P003 where nothing would change."""
-        found = {path: read_env(path) for path in files}
+        found = {path: await self._env.read(path) for path in files}
         parsed = {path: envfile.values(text) for path, text in found.items()}
         previous = {
             values[key]
@@ -197,9 +197,10 @@ class PromoteService:
                 key: model_id for key in keys if values.get(key) != model_id
             }
             if after:
-                changes.append(
-                    planned(path, found[path], {key: values.get(key) for key in after}, after)
-                )
+                before = {key: values.get(key) for key in after}
+                changes.append(planned(path, found[path], before, after))
+                new = envfile.change(found[path], after)
+                await self._env.checked(path, new.encode("utf-8"))
         if not changes:
             raise ConflictError(
                 "P003",
@@ -208,10 +209,10 @@ class PromoteService:
             )
         return tuple(changes)
 
-    def _reversed(self, change: FileChange) -> FileChange:
+    async def _reversed(self, change: FileChange) -> FileChange:
         """The way back. Raises ConflictError P004 where a key was changed since."""
         path = Path(change.path)
-        text = read_env(path)
+        text = await self._env.read(path)
         values = envfile.values(text)
         for key, value in change.after.items():
             if values.get(key) != value:
@@ -225,7 +226,10 @@ class PromoteService:
         kept = change.snapshot if as_we_left_it and _is_there(change.snapshot) else None
         return planned(path, text, dict(change.after), dict(change.before), restores=kept)
 
-    def _draft(self, context: Context, model_id: str, changes: tuple[FileChange, ...]) -> Promotion:
+    async def _draft(
+        self, context: Context, model_id: str, changes: tuple[FileChange, ...]
+    ) -> Promotion:
+        units = await self._env.units(changes)
         named = [change.before.get(key) for key in MODEL_KEYS for change in changes]
         return Promotion(
             id=f"promotion-{secrets.token_hex(6)}",
@@ -235,24 +239,34 @@ class PromoteService:
             changes=changes,
             created_by=context.actor,
             created_at=self._clock.now(),
+            notes={"units": list(units)} if units else {},
         )
 
     async def _carry_out(
         self, promotion: Promotion, history: Path, job_id: str | None
     ) -> PromotionView:
         notes = {**promotion.notes, "history": str(history)}
-        promotion = self._snapshot(replace(promotion, notes=notes))
+        promotion = await self._snapshot(replace(promotion, notes=notes))
         await self._store.promotions.add(promotion)
         try:
             for change in promotion.changes:
-                write_env(change)
+                await self._env.write(change)
+            await self._env.restart(_units(promotion))
             append_line(history, _history_line(promotion, job_id))
             done = await self._store.promotions.update(
                 promotion.id, state=PromotionState.DONE, finished_at=self._clock.now()
             )
-        except Exception as problem:
+        except BaseException as problem:
+            from asyncio import CancelledError
+
+            if not isinstance(problem, Exception | CancelledError):
+                raise
             why = problem.what if isinstance(problem, SophiaError) else type(problem).__name__
-            await self._undo(promotion, why)
+            down = await self._put_back(promotion, why)
+            if isinstance(problem, CancelledError):
+                raise
+            if down:
+                why = f"{why} {_not_up(down)}"
             raise PromotionError(
                 "P002",
                 _("The promotion failed; every file is as it was before."),
@@ -262,37 +276,57 @@ class PromoteService:
         return self._view(
             done,
             [
-                _("Restart the services that read these files; this version does not do it."),
+                _restarted(promotion),
                 *probe_notes(done),
                 _("The way back: `sophia promote rollback {id}`.").format(id=promotion.id),
             ],
         )
 
-    def _snapshot(self, promotion: Promotion) -> Promotion:
+    async def _put_back(self, promotion: Promotion, why: str) -> list[str]:
+        """As `_undo`. Raises PromotionError P067 where a file can't be put back now."""
+        try:
+            return await self._undo(promotion, why)
+        except SophiaError as problem:
+            raise PromotionError(
+                "P067",
+                _("The promotion failed, and not everything could be put back yet."),
+                f"{why} {problem.what} {problem.why}",
+                _("Mend the cause; the next promote or rollback puts it back before all else."),
+            ) from problem
+
+    async def _snapshot(self, promotion: Promotion) -> Promotion:
         """Keep each file as it is, readable by us alone, before the first one is touched."""
         folder = self._paths.promotions / promotion.id
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         changes = []
         for number, change in enumerate(promotion.changes):
             copy = folder / f"{number}.env"
-            content = Path(change.path).read_bytes()
+            content = (await self._env.read(Path(change.path))).encode("utf-8")
             if content_hash(content) != change.before_hash:
                 raise ConflictError(
                     "P005",
                     _("{path} was changed by somebody else just now.").format(path=change.path),
-                    remedy=_("Look at the plan again, then promote."),
+                    remedy=_("Look at it again, then do it again."),
                 )
             write_whole(copy, content)
             changes.append(replace(change, snapshot=str(copy)))
         return replace(promotion, changes=tuple(changes))
 
-    async def _undo(self, promotion: Promotion, why: str) -> None:
-        """Put every file back that still is as we wrote it, and record that."""
+    async def _undo(self, promotion: Promotion, why: str, restart: bool = False) -> list[str]:
+        """Put every file back that still is as we wrote it, restart its units, and record that; the
+        units that are not up again. A file that can't be put back is told once the others are.
+        `restart`: nobody knows whether units run with what was written."""
+        failed: Exception | None = None
         for change in promotion.changes:
-            path = Path(change.path)
-            written = path.exists() and content_hash(path.read_bytes()) == change.after_hash
-            if change.snapshot and written:
-                replace_env(path, Path(change.snapshot).read_bytes())
+            try:
+                restart = await self._env.put_back(change) or restart
+            except Exception as problem:
+                failed = failed or problem
+        down = await self._env.restart_all(_units(promotion) if restart else [])
+        if down:
+            _log.error("promotion %s: not up again: %s", promotion.id, ", ".join(down))
+        if failed is not None:
+            raise failed
         history = Path(promotion.notes["history"])
         if _stands_in(history, promotion.id):
             undone = {"kind": "promotion_undone", "id": promotion.id, "why": why}
@@ -310,6 +344,7 @@ class PromoteService:
             _log.warning(
                 "promotion %s is put back but not recorded: %s", promotion.id, problem.code
             )
+        return down
 
     async def _recover(self, write: bool) -> None:
         """Undo what a killed process left half done. The lock proves that nobody is at it."""
@@ -321,7 +356,7 @@ class PromoteService:
                         _("The promotion {id} was left half done.").format(id=promotion.id),
                         remedy=_("It is put back by the next real promote or rollback."),
                     )
-                await self._undo(promotion, "interrupted")
+                await self._undo(promotion, "interrupted", restart=True)
 
     async def _to_take_back(self, promotion_id: str | None) -> Promotion:
         if promotion_id is None:
@@ -374,6 +409,30 @@ class PromoteService:
             rolls_back=promotion.rolls_back,
             notes=notes or [],
         )
+
+
+def _units(promotion: Promotion) -> list[str]:
+    """The units that restart with it, as they were declared when it was planned."""
+    return [str(each) for each in promotion.notes.get("units", [])]
+
+
+def _foretold(promotion: Promotion) -> list[str]:
+    units = _units(promotion)
+    told = [_("Nothing was changed: this is the plan.")]
+    if units:
+        told.append(_("These units would restart: {units}.").format(units=", ".join(units)))
+    return told
+
+
+def _restarted(promotion: Promotion) -> str:
+    units = _units(promotion)
+    if units:
+        return _("Restarted, and up: {units}.").format(units=", ".join(units))
+    return _("Restart the services that read these files: no unit is declared for them.")
+
+
+def _not_up(units: list[str]) -> str:
+    return _("Not up again: {units}.").format(units=", ".join(units))
 
 
 def _history_line(promotion: Promotion, job_id: str | None) -> bytes:

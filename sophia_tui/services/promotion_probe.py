@@ -1,6 +1,6 @@
 """The probe of a promotion: whether the new name answers where each env file sends its service."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,9 @@ from sophia_tui import envfile
 from sophia_tui.domain.models import FileChange, Model, ModelKind, Promotion
 from sophia_tui.domain.protocols import Prober
 from sophia_tui.domain.serving import Probe
-from sophia_tui.errors import SophiaError, UnavailableError, UsageError
+from sophia_tui.errors import OutsideError, SophiaError, UsageError
 from sophia_tui.i18n import _, number
-from sophia_tui.services.managed_env import read_env, refers_to
+from sophia_tui.services.managed_env import refers_to
 from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
@@ -31,19 +31,22 @@ class Place:
 
 
 class Probing:
-    """Asks the model at every place that the changed env files name."""
+    """Asks the model at every place that the changed env files name; `read` gives their text."""
 
-    def __init__(self, prober: Prober, settings: "Settings") -> None:
+    def __init__(
+        self, prober: Prober, settings: "Settings", read: Callable[[Path], Awaitable[str]]
+    ) -> None:
         self._prober = prober
+        self._read = read
         self._settings = settings
 
     async def required(self, model: Model, changes: Sequence[FileChange]) -> dict[str, Any]:
         """What the promotion keeps of it. Raises UnavailableError P012, P015, UsageError
         P013, P014; nothing is written then."""
-        found = [await self._ask(model, place) for place in self._places(model, changes)]
+        found = [await self._ask(model, place) for place in await self._places(model, changes)]
         for each in found:
             if not each.answered:
-                raise UnavailableError(
+                raise OutsideError(
                     "P012",
                     _("{model} does not answer at {address}; nothing was changed.").format(
                         model=model.id, address=each.address
@@ -56,7 +59,7 @@ class Probing:
     async def foretold(self, model: Model, changes: Sequence[FileChange]) -> list[str]:
         """What a plan says of it: whether the model would answer now."""
         try:
-            found = [await self._ask(model, place) for place in self._places(model, changes)]
+            found = [await self._ask(model, place) for place in await self._places(model, changes)]
         except SophiaError as problem:
             return [_("It would be refused: {why}").format(why=f"{problem.what} {problem.remedy}")]
         return [
@@ -72,11 +75,11 @@ class Probing:
         seconds = self._settings.probe_seconds
         return await self._prober(place.base_url, place.api_key, model.id, seconds)
 
-    def _places(self, model: Model, changes: Sequence[FileChange]) -> list[Place]:
+    async def _places(self, model: Model, changes: Sequence[FileChange]) -> list[Place]:
         """Each place once: the env file's own address and key, else Sophia's."""
         found: dict[Place, None] = {}
         for change in changes:
-            values = envfile.values(read_env(Path(change.path)))
+            values = envfile.values(await self._read(Path(change.path)))
             found[self._place(model, values)] = None
         return list(found)
 

@@ -12,11 +12,7 @@ from sophia_tui.errors import SophiaError, UsageError
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.services.checks.database import DatabaseChecks, backup_check
-from sophia_tui.services.checks.environment import (
-    EnvironmentChecks,
-    ProviderKey,
-    backups_folder,
-)
+from sophia_tui.services.checks.environment import EnvironmentChecks, ProviderKey
 from sophia_tui.services.checks.machine import MachineChecks
 from sophia_tui.services.checks.network import NetworkChecks
 from sophia_tui.services.checks.program import ProgramChecks
@@ -105,7 +101,7 @@ class SetupService:
             self._provider_key.check(settings, ask_provider),
             *MachineChecks(machine, self._paths.data).all(),
             *NetworkChecks(machine, settings).all(),
-            backup_check(backups_folder(settings, self._paths.data), self._clock.now),
+            backup_check(settings.backups_folder(self._paths.data), self._clock.now),
         ]
 
     async def _status(self) -> StoreStatus:

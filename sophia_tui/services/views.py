@@ -73,6 +73,10 @@ VALUE_WORDS = (
     N_("deleted"),
     N_("after_preparing"),
     N_("unfit"),
+    N_("changed"),
+    N_("unchanged"),
+    N_("failed"),
+    N_("planned"),
 )
 
 #: Fields whose values are such words; everything else is shown as it stands.

@@ -750,20 +750,6 @@ LIMIT %(limit)s OFFSET %(offset)s
 -- waiting_notifications --
 SELECT count(*) AS number FROM sophia.notifications WHERE state = 'waiting'
 
--- gauges --
--- Counts of small tables alone: no event, no served request, no audit entry is looked at.
-SELECT 'job' AS what, state::text AS label, count(*)::double precision AS value
-FROM sophia.jobs GROUP BY state
-UNION ALL SELECT 'promotion', state::text, count(*) FROM sophia.promotions GROUP BY state
-UNION ALL SELECT 'waiting', '', count(*) FROM sophia.jobs
-    WHERE state = 'queued' AND (not_before IS NULL OR not_before <= now())
-UNION ALL SELECT 'oldest', '', coalesce(extract(epoch FROM now() - min(created_at)), 0)
-    FROM sophia.jobs WHERE state = 'queued' AND (not_before IS NULL OR not_before <= now())
-UNION ALL SELECT 'dataset', '', count(*) FROM sophia.dataset_versions WHERE deleted_at IS NULL
-UNION ALL SELECT 'model', '', count(*) FROM sophia.models WHERE deleted_at IS NULL
-UNION ALL SELECT 'worker', '', count(*) FROM sophia.workers
-    WHERE seen_at > now() - pg_catalog.make_interval(secs => 20)
-
 -- own_tables --
 -- Our tables by name, with the bytes they take; not the table that keeps their version.
 SELECT c.relname::text AS name, pg_catalog.pg_total_relation_size(c.oid) AS bytes
@@ -806,3 +792,17 @@ ORDER BY id
 SELECT id FROM sophia.jobs WHERE state NOT IN ('draft', 'succeeded', 'failed', 'cancelled')
     AND heartbeat_at > now() - pg_catalog.make_interval(secs => %(seconds)s)
 ORDER BY id
+
+-- gauges --
+-- Counts of small tables alone: no event, no served request, no audit entry is looked at.
+SELECT 'job' AS what, state::text AS label, count(*)::double precision AS value
+FROM sophia.jobs GROUP BY state
+UNION ALL SELECT 'promotion', state::text, count(*) FROM sophia.promotions GROUP BY state
+UNION ALL SELECT 'waiting', '', count(*) FROM sophia.jobs
+    WHERE state = 'queued' AND (not_before IS NULL OR not_before <= now())
+UNION ALL SELECT 'oldest', '', coalesce(extract(epoch FROM now() - min(created_at)), 0)
+    FROM sophia.jobs WHERE state = 'queued' AND (not_before IS NULL OR not_before <= now())
+UNION ALL SELECT 'dataset', '', count(*) FROM sophia.dataset_versions WHERE deleted_at IS NULL
+UNION ALL SELECT 'model', '', count(*) FROM sophia.models WHERE deleted_at IS NULL
+UNION ALL SELECT 'worker', '', count(*) FROM sophia.workers
+    WHERE seen_at > now() - pg_catalog.make_interval(secs => 20)

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
-from textual.app import App
 from textual.binding import BindingType
 from textual.content import Content
 from textual.screen import Screen
@@ -31,6 +30,7 @@ from sophia_tui.tui.progress import ProgressText
 from sophia_tui.tui.screens import made
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.live import LiveScreen
+from sophia_tui.tui.setup_acts import SetupActs
 from sophia_tui.tui.state import ConsoleState
 
 _log = logging.getLogger("sophia")
@@ -42,7 +42,7 @@ _SLOW_MILLISECONDS = (50.0, 200.0, 1000.0)
 _STORE_CODES = ("SOPHIA-S0",)
 
 
-class SophiaApp(App[None]):
+class SophiaApp(SetupActs):
     """`context` is a Context, or makes one from keyword arguments (dry_run, confirmed, cancel,
     progress, language); a maker is first called after the first paint.
     """
@@ -99,6 +99,9 @@ class SophiaApp(App[None]):
             return
         self.painted.set()
         self.redraw()
+        if self.state.first and self.state.screen == "overview":
+            work: Any = self.look_whether_fresh
+            self.run_worker(work, name="fresh")
 
     def _fatal_error(self) -> None:
         """As Textual's, but without local variables: they may hold secrets and people's data."""
@@ -453,7 +456,10 @@ class SophiaApp(App[None]):
         if self._busy():
             self._say(_("Something is running here; esc stops it."))
             return
-        set_language(LANGUAGES[(LANGUAGES.index(get_language()) + 1) % len(LANGUAGES)])
+        await self._speak(LANGUAGES[(LANGUAGES.index(get_language()) + 1) % len(LANGUAGES)])
+
+    async def _speak(self, language: str) -> None:
+        set_language(language)
         while len(self.screen_stack) > 1:
             await self.pop_screen()
         for name in keys.SHOWS:

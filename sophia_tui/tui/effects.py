@@ -25,6 +25,9 @@ async def effect_of(
         return await _promotion(sophia, operation, request)
     if operation.name == "serve.stop" and request.get("name"):
         return await _stop(sophia, str(request["name"]))
+    if operation.name == "setup.apply":
+        planned: Any = await sophia.call(operation.name, request, dry_run=True)
+        return [visible(planned.effect), visible(planned.command)]
     if operation.name == "setup.prune":
         return _pruned(await sophia.call(operation.name, request, dry_run=True))
     if operation.name == "datasets.delete":

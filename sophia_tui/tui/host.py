@@ -15,6 +15,7 @@ from sophia_tui.errors import SophiaError
 from sophia_tui.services.operations import Dispatcher
 from sophia_tui.tui.keys import Key
 from sophia_tui.tui.state import ConsoleState
+from sophia_tui.tui.step_run import StepRun
 from sophia_tui.tui.words import Glyphs
 
 
@@ -29,6 +30,7 @@ class Console(Protocol):
     unreachable: SophiaError | None
     painted: asyncio.Event
     now: Callable[[], datetime]
+    step_run: StepRun | None
 
     async def call(
         self, operation: str, request: Mapping[str, Any] | BaseModel, **given: Any
@@ -57,5 +59,19 @@ class Console(Protocol):
     def open(self, operation: str, request: dict[str, Any]) -> None: ...
 
     def show(self, screen: Screen[Any]) -> None: ...
+
+    def begin_step(self, step: str) -> None: ...
+
+    def show_step(self) -> None: ...
+
+    def show_environment(self) -> None: ...
+
+    def show_first_setup(self) -> None: ...
+
+    def offer_first_setup(self) -> None: ...
+
+    def offer_restart(self, units: list[str]) -> None: ...
+
+    def speak(self, language: str) -> None: ...
 
     def finished(self, form: Screen[Any], title: str, result: BaseModel) -> None: ...

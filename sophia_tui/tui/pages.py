@@ -24,11 +24,34 @@ PAGES = {
     ),
     "setup": Page(
         (
-            N_("What is set up, what is missing, and what to do about each; nothing is changed."),
+            N_("What is set up, what is missing, and what to do about each."),
+            N_("a runs the step of the installer, or opens the command, that mends what is shown."),
             N_("Then the tables of your own database, column by column; they are only read."),
-            N_("It looks again every 10 seconds, and at once on r."),
+            N_("It looks again every 30 seconds; r looks at once and asks the provider too."),
         ),
-        ("setup.check", "source.inspect"),
+        ("setup.check", "setup.apply", "source.inspect"),
+    ),
+    "environment": Page(
+        (
+            N_("Every key that Sophia reads, and what else stands in its env file."),
+            N_("Secrets are masked; a value is checked as it is typed and written whole."),
+        ),
+        ("settings.list",),
+    ),
+    "value": Page((N_("One key of the env file. F2 writes it; the file is kept as it was too."),)),
+    "wizard": Page(
+        (
+            N_("The first set-up. Each answer is tried out; the last page shows what is written."),
+            N_("F4 leaves it, w on Set-up takes it up again; secrets have to be typed anew."),
+        ),
+        ("setup.test", "setup.begin"),
+    ),
+    "step": Page(
+        (
+            N_("What a step of the installer writes, line by line."),
+            N_("esc goes back and stops nothing; o on Set-up comes back here."),
+        ),
+        ("setup.apply",),
     ),
     "datasets": Page(
         (

@@ -24,6 +24,8 @@ class ConsoleState:
         name = re.sub(r"[^A-Za-z0-9._-]", "_", actor) or "someone"
         self._folder = paths.state / name if paths else None
         known = self._read("console.json")
+        #: Whether this person opens the console for the first time.
+        self.first = self._folder is not None and not known
         self.screen: str = str(known.get("screen") or "overview")
         self.watched: str | None = known.get("watched") or None
         self.left_at: datetime | None = _moment(known.get("left_at"))

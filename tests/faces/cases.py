@@ -28,7 +28,17 @@ PERIOD = {"since": "2026-11-20T00:00:00-03:00", "until": "2026-11-25T12:00:00-03
 CASES: dict[str, Case] = {
     "overview.show": Case(),
     "setup.check": Case(),
+    # no services are here; tests/integration/test_services.py has some
+    "setup.services": Case(error="SOPHIA-S387"),
+    "setup.restart": Case({"unit": "sophia-worker"}, error="SOPHIA-S387"),
+    # this is no server; tests/integration/test_setup_steps.py runs some
+    "setup.apply": Case({"step": "health"}, error="SOPHIA-S421"),
+    "setup.test": Case({"finetune_dir": "finetune", "finetune_base": "./nowhere"}),
+    # tests/integration/test_setup_begin.py writes
+    "setup.begin": Case(error="SOPHIA-S422"),
+    "setup.validate": Case({"key": "SOPHIA_WINDOW_DAYS", "value": "0"}),
     "setup.usage": Case(),
+    "setup.bundle": Case(),
     "setup.backups": Case(),
     "setup.backup": Case(
         {"secrets": False},
@@ -206,6 +216,17 @@ CASES: dict[str, Case] = {
     "settings.list": Case(),
     "settings.set": Case({"key": "SOPHIA_WINDOW_DAYS", "value": "14"}, changes=("settings",)),
     "settings.unset": Case({"key": "SOPHIA_IDLE_HOURS"}, changes=("settings",)),
+    "env.list": Case({"all": True}),
+    "env.set": Case(
+        left_out="It makes a file that all others would read; tests/integration/test_env.py sets."
+    ),
+    "env.unset": Case({"key": "DB_PASS"}, error="SOPHIA-S445"),
+    "env.declare": Case(
+        left_out="It is root's alone, at the command line; tests/integration/test_env.py does it."
+    ),
+    "env.undeclare": Case(
+        left_out="It is root's alone, at the command line; tests/integration/test_env.py does it."
+    ),
     "audit.list": Case(),
     "store.status": Case(),
     "store.start": Case(),

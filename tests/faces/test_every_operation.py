@@ -178,6 +178,10 @@ def surroundings(town: Town, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for key, value in town.environment.items():
         monkeypatch.setenv(key, value)
     monkeypatch.setattr("sophia_tui.wiring.system_user", lambda environment: PERSON)
+    # sockets of other programs come and go
+    monkeypatch.setattr(
+        "sophia_tui.providers.surroundings.ThisServer.listeners", lambda _machine: []
+    )
     woken: list[str] = []
     monkeypatch.setattr("sophia_tui.worker.spawn.ensure_worker", lambda *_given: woken.append("w"))
     monkeypatch.chdir(town.folder.parent)
@@ -214,12 +218,13 @@ class Plain:
 
     #: Values of these keys are measured, or say where the request came from.
     MEASURED = frozenset(
-        {"seconds", "milliseconds", "store_milliseconds", "face", "heartbeat_at"} | {"free_bytes"}
+        {"seconds", "milliseconds", "store_milliseconds", "face", "heartbeat_at"}
+        | {"free_bytes", "size"}
     )
     _ID = re.compile(r"\b[a-z]+-[a-z0-9]{12}\b")
     _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.]*(?:Z|[+-]\d\d:?\d\d)?")
     _ASKED = re.compile(rf"\b(asked by) (?:{PERSON}|api:admin)\b")
-    _MEASURE = re.compile(r"\b[\d.,]+ (ms|GB)\b")
+    _MEASURE = re.compile(r"\b[\d.,]+ (ms\b|GB\b|%)")
 
     def __init__(self, seeded_rows: Mapping[str, list[str]]) -> None:
         self._text = "\n".join(row for rows in seeded_rows.values() for row in rows)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ class HelperHouse:
         self.socket.chmod(0o666)
         self._listener.listen(16)
         self.processes: list[subprocess.Popen[bytes]] = []
+        self._talks = 0
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
@@ -118,25 +120,28 @@ class HelperHouse:
         talk = socket.socket(socket.AF_UNIX)
         talk.settimeout(60)
         talk.connect(str(self.socket))
+        self._talks += 1
         return talk
 
     def ask(self, *messages: Any) -> list[dict[str, Any]]:
         """The answers to messages (objects, or bytes as they are) of one connection."""
         with self.connect() as talk:
             for each in messages:
-                talk.sendall(
-                    each if isinstance(each, bytes) else json.dumps(each).encode() + b"\n"
-                )
+                talk.sendall(each if isinstance(each, bytes) else json.dumps(each).encode() + b"\n")
             talk.shutdown(socket.SHUT_WR)
             with talk.makefile("rb") as answers:
                 return [json.loads(line) for line in answers]
 
     def code(self, message: Any) -> str:
         """The code of the refusal."""
-        [answer] = self.ask(message)
-        assert not answer["ok"], answer
-        code: str = answer["error"]["code"]
-        return code.removeprefix("SOPHIA-")
+        [code] = self.codes(message)
+        return code
+
+    def codes(self, *messages: Any) -> list[str]:
+        """The codes of refusals in one talk."""
+        answers = self.ask(*messages)
+        assert not any(each["ok"] for each in answers), answers
+        return [each["error"]["code"].removeprefix("SOPHIA-") for each in answers]
 
     def replacing(self, content: str, path: Path | None = None) -> dict[str, Any]:
         path = path or self.path
@@ -149,6 +154,10 @@ class HelperHouse:
 
     def journal(self) -> str:
         """What all helpers wrote, once they ended."""
+        deadline = time.monotonic() + 60
+        while len(self.processes) < self._talks:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         for each in self.processes:
             each.wait(timeout=60)
         return self.log.read_text()

@@ -93,8 +93,8 @@ class Machine:
         return await self.call("setup.restore", RestoreInput(file=str(file), **more), **context)
 
     def files(self) -> dict[str, bytes]:
-        """What lies in the data folder, but for logs and backups."""
-        skipped = ("logs", "backups", "restored", "restoring")
+        """What lies in the data folder, but for logs, backups and the audit's spool."""
+        skipped = ("logs", "backups", "restored", "restoring", "audit-spool.jsonl")
         return {
             str(each.relative_to(self.data)): each.read_bytes()
             for each in sorted(self.data.rglob("*"))
@@ -241,6 +241,24 @@ async def test_the_env_file_is_merged_and_keeps_this_machines_connection(
     assert aside.stat().st_mode & 0o077 == 0
 
 
+async def test_an_env_file_of_roots_gets_its_keys_by_the_installer(
+    old: Machine, fresh: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may not be written lies ready, without the keys of another machine's store."""
+    monkeypatch.setattr(
+        "sophia_tui.services.restoring._writable", lambda path: path.name != "sophia.env"
+    )
+    before = (fresh.folder / "sophia.env").read_bytes()
+    done = await fresh.restore((await old.backup()).path)
+    assert (fresh.folder / "sophia.env").read_bytes() == before
+    ready = fresh.data / "restored" / "sophia.env"
+    assert SECRET in ready.read_text()
+    assert "SOPHIA_STORE_URL" not in ready.read_text()
+    assert "SOPHIA_STORE_URL" in (fresh.data / "restored" / "whole.env").read_text()
+    assert ready.stat().st_mode & 0o077 == 0
+    assert str(ready) in " ".join(done.notes)
+
+
 async def test_backups_are_listed_newest_first_and_strangers_are_told(old: Machine) -> None:
     first = await old.backup()
     second = await old.backup()
@@ -320,9 +338,7 @@ async def test_a_wrong_archive_is_refused_before_anything_changes(
 ) -> None:
     made = await old.backup()
     rows, files = everything(old.url), old.files()
-    host = House(old.environment)
     name = os.uname().nodename
-    await host.close()
     for what, (path, code) in damaged_archives(Path(made.path), tmp_path).items():
         with pytest.raises((DataError, SetupError), match=code):
             await old.restore(path, replace=name)
@@ -372,13 +388,14 @@ async def test_a_dry_run_checks_all_and_changes_nothing(old: Machine, fresh: Mac
 
 async def test_a_backup_killed_half_way_leaves_no_archive(old: Machine) -> None:
     folder = old.data / "backups"
-    with psycopg.connect(old.url) as holder:
-        holder.execute("LOCK TABLE sophia.workers IN ACCESS EXCLUSIVE MODE")
-        process = killed(old, ["setup", "backup"])
-        until(lambda: waits_for_a_lock(old.url), process)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        holder.rollback()
+    script = (
+        "import os, signal\n"
+        "from sophia_tui.services.backup_archive import Writer\n"
+        "Writer.file = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    process = killed(old, ["setup", "backup"], script)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
     left = list(folder.iterdir())
     assert [each.suffix for each in left] == [".tmp"]
     made = await old.backup()

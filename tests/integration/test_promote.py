@@ -14,7 +14,7 @@ from sophia_tui.domain.protocols import Store
 from sophia_tui.domain.serving import Probe
 from sophia_tui.errors import ConflictError, NotFoundError, PromotionError, UsageError
 from sophia_tui.paths import Paths
-from sophia_tui.services import promote
+from sophia_tui.services import managed_env, promote
 from sophia_tui.services.promote import PromoteRollback, PromoteRun, PromoteService
 from sophia_tui.services.views import Page
 
@@ -136,14 +136,14 @@ async def test_a_second_file_that_fails_puts_the_first_one_back(
 ) -> None:
     second = tmp_path / "worker.env"
     second.write_text("GEN_MODEL=gpt-4o-mini\n")
-    real = promote.write_env
+    real = managed_env.write_env
 
     def failing(change):  # type: ignore[no-untyped-def]
         if change.path == str(second):
             raise OSError(28, "No space left on device")
         real(change)
 
-    monkeypatch.setattr(promote, "write_env", failing)
+    monkeypatch.setattr(managed_env, "write_env", failing)
     request = PromoteRun(model="sophia-v1", env_file=[str(bench.file), str(second)])
     with pytest.raises(PromotionError) as caught:
         await bench.service.run(bench.context(), request)

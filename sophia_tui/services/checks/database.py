@@ -11,6 +11,7 @@ from sophia_tui.services.checks.running import Check, Found, aside, trouble
 
 #: A backup older than this wants attention, in days.
 _OLD_DAYS = 8
+_MILLISECONDS = (50, 200, 1000)
 _MIGRATE = "sophia store migrate"
 #: Codes of a store that is older than the program, or has no tables yet.
 _OLD_STORE = ("SOPHIA-S012",)
@@ -44,7 +45,9 @@ class DatabaseChecks:
         except SophiaError as problem:
             return trouble(problem, self._store_step(problem))
         status = await self._status()
-        told = _("{ms} ms").format(ms=round(milliseconds))
+        # coarse: a figure that trembles is sent over the line at every look
+        limit = next((each for each in _MILLISECONDS if milliseconds < each), None)
+        told = _("< {ms} ms").format(ms=limit) if limit else _("slow: above 1 s")
         if status.server_version:
             told = f"Postgres {status.server_version.split()[0]}, {told}"
         return Found("ok", told, (_("Where: {where}").format(where=status.where),))
@@ -115,8 +118,14 @@ def newest_backup(folder: Path) -> datetime | None:
     """
     from datetime import UTC
 
+    from sophia_tui.services.backup_archive import SUFFIX
+
     try:
-        found = [each for each in folder.iterdir() if not each.name.startswith(".")]
+        found = [
+            each
+            for each in folder.iterdir()
+            if each.name.endswith(SUFFIX) and not each.name.startswith(".")
+        ]
     except (FileNotFoundError, NotADirectoryError):
         return None
     times = [each.stat().st_mtime for each in found]

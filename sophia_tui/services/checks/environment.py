@@ -2,13 +2,12 @@
 
 import difflib
 import grp
-import os
 import pwd
 import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sophia_tui import envfile
@@ -151,13 +150,23 @@ def _group(number: int) -> str:
         return str(number)
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What was said to which address and key, and when."""
+
+    of: tuple[str | None, str]
+    at: float
+    answer: KeyAnswer
+
+
 class ProviderKey:
-    """Asks the provider when asked to; what it said counts for some minutes, for the same key."""
+    """Asks the provider when asked to, and not again within some minutes for the same key; what it
+    said last is told until then and afterwards."""
 
     def __init__(self, probe: KeyProber, now: Callable[[], float] = time.monotonic) -> None:
         self._probe = probe
         self._now = now
-        self._kept: tuple[tuple[str | None, str], float, KeyAnswer] | None = None
+        self._kept: _Kept | None = None
 
     def check(self, settings: "Settings", ask: bool) -> Check:
         async def look() -> Found:
@@ -171,16 +180,15 @@ class ProviderKey:
         base = (settings.openai_base_url or "").strip() or None
         if not key and base is None:
             return Found("ok", _("none is set; trainings run on this machine"))
-        kept = self._kept
-        of_now = kept is not None and kept[0] == (base, key)
-        fresh = kept is not None and of_now and self._now() - kept[1] < KEPT_SECONDS
-        if kept is None or not fresh:
-            if not ask:
-                remedy = _("Ask: r on this screen, or --ask-provider.")
-                return Found("unknown", _("is set, not asked yet"), remedy=remedy)
+        kept = self._kept if self._kept and self._kept.of == (base, key) else None
+        old = kept is None or self._now() - kept.at > KEPT_SECONDS
+        if ask and old:
             answer = await self._probe(base, key, _ASKING_SECONDS)
-            kept = self._kept = ((base, key), self._now(), answer)
-        return said(kept[2])
+            kept = self._kept = _Kept((base, key), self._now(), answer)
+        if kept is None:
+            remedy = _("Ask: r on this screen, or --ask-provider.")
+            return Found("unknown", _("is set, not asked yet"), remedy=remedy)
+        return said(kept.answer)
 
 
 def said(answer: KeyAnswer) -> Found:
@@ -200,10 +208,3 @@ def said(answer: KeyAnswer) -> Found:
         return Found("attention", _("the provider can't be reached"), lines, remedy)
     remedy = _("Check OPENAI_BASE_URL: it usually ends in /v1.")
     return Found("attention", _("what answers there is no such provider"), lines, remedy)
-
-
-def backups_folder(settings: "Settings", data: Path) -> Path:
-    """Where backups are kept: SOPHIA_BACKUP_DIR where there is such a setting, else `backups` in
-    the data folder."""
-    chosen = getattr(settings, "backup_dir", None) or os.environ.get("SOPHIA_BACKUP_DIR")
-    return Path(str(chosen)).expanduser().absolute() if chosen else data / "backups"

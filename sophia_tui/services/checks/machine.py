@@ -62,8 +62,9 @@ class MachineChecks:
     async def _memory(self) -> Found:
         memory = self._machine.memory()
         state = _level(memory.available, _MEMORY)
-        told = _("{free} of {total} free").format(
-            free=shown_size(memory.available), total=shown_size(memory.total)
+        share = round(10 * memory.available / memory.total) * 10  # coarse: it changes all the time
+        told = _("about {free} % of {total} free").format(
+            free=number(share), total=shown_size(memory.total)
         )
         remedy = _("End what is not needed, or give this machine more memory.")
         return Found(state, told, remedy="" if state == "ok" else remedy)
@@ -111,11 +112,17 @@ def _level(value: float, bounds: tuple[float, float]) -> str:
 
 def _room(volume: Volume, bounds: tuple[int, int]) -> Found:
     state = _level(volume.free, bounds)
-    told = f"{number(volume.free / _GB, 1)} GB"
-    whole = _("{path}: {free} of {total} free").format(
-        path=volume.path, free=shown_size(volume.free), total=shown_size(volume.total)
+    told = f"{_coarse(volume.free)} GB"
+    whole = _("{path}: {free} GB of {total} free").format(
+        path=volume.path, free=_coarse(volume.free), total=shown_size(volume.total)
     )
     remedy = _("Free space under {path}.").format(path=volume.path)
     if state == "ok":
         return Found(state, told, (whole,))
     return Found(state, told, (whole,), remedy, "sophia setup prune")
+
+
+def _coarse(count: int) -> str:
+    """Gigabytes with two digits, so that it changes seldom."""
+    value = count / _GB
+    return number(float(f"{value:.2g}"), 1 if value < 10 else 0)

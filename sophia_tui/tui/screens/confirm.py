@@ -80,7 +80,7 @@ class ConfirmScreen(QuestionScreen):
         else:
             parts += ["\n\n", _("This changes what is hard to change back.")]
         name = ""
-        if operation.danger is Danger.TYPE_NAME:
+        if operation.danger is Danger.TYPE_NAME or target in operation.typed:
             name = target or operation.name
         super().__init__(Content.assemble(*parts), words.act_word(operation), name)
         self.sophia = sophia

@@ -8,21 +8,22 @@ PG_ROTATED=no # in this run
 postgres_check() {
   system_python >/dev/null || return
   pg_read_store
-  if [[ $STORE_KIND != local ]]; then
+  if [[ $STORE_KIND != local && ${ROTATE:-no} == no ]]; then
     say pg_elsewhere
     return 0
   fi
+  [[ $STORE_KIND == local ]] || return
   [[ ${ROTATE:-no} == no || $PG_ROTATED == yes ]] && [[ $STORE_HAS_NEXT == no ]] &&
     [[ $STORE_HAS_URL == yes && $STORE_HAS_PASSWORD == yes ]] && pg_choose &&
     [[ $PG_STATUS == online* ]] && pg_look 2>/dev/null && [[ $STORE_PORT == "$PG_PORT" ]] &&
     [[ $ROLE_STATE == plain && $DB_ENCODING == UTF8 && $DB_OWNER == "$PG_ROLE" ]] &&
-    postgres_public_settled && pg_password current | pg_matches &&
+    postgres_public_settled && pg_password current | pg_matches && pg_listens &&
     pg_password current | pg_login 2>/dev/null
 }
 
 postgres_apply() {
-  if [[ ${ROTATE:-no} == yes && $STORE_KIND != local ]]; then
-    fail 2 U340 "$(text pg_no_rotation)" "$(text pg_no_rotation_why)" ""
+  if [[ $STORE_KIND != local ]]; then
+    fail 2 S357 "$(text pg_no_rotation)" "$(text pg_no_rotation_why)" ""
   fi
   postgres_reach
   postgres_guard
@@ -81,7 +82,10 @@ postgres_guard() {
     if [[ $STORE_HAS_NEXT == no ]] || ! pg_password next | pg_matches; then postgres_wrong; fi
   fi
   if [[ -n $DB_ENCODING && $ROLE_STATE != locked ]]; then postgres_prove "$which"; fi
-  if [[ $(state_get postgres_made || true) != "$PG_CLUSTER" ]]; then say pg_adopted "$PG_ROLE"; fi
+  if [[ $(state_get postgres_role || true) != "$PG_CLUSTER" ]]; then
+    say pg_adopted "$PG_ROLE"
+    state_set postgres_role "$PG_CLUSTER"
+  fi
 }
 
 postgres_unknown() {
@@ -95,15 +99,17 @@ postgres_wrong() {
     "$(text pg_choices_remedy "$ENV_FILE" "$STORE_PASSWORD_KEY")"
 }
 
-# Asked by the step `env` before it writes the store's password, a new one or one that was given
-# (on standard input): none may take the place of a password that is in force and not known.
-postgres_may_write() { # new or given
+# Asked by the step `env` before it writes: a password that is not the role's must not take the place
+# of one that is in force.
+postgres_may_write() {
   pg_read_store
   if [[ $STORE_KIND != local || ${ROTATE:-no} == yes ]] || ! pg_choose; then return 0; fi
   postgres_reach >/dev/null
   [[ $ROLE_STATE != absent ]] || return 0
-  if [[ $1 == new ]]; then postgres_unknown; fi
-  pg_matches || postgres_wrong
+  if [[ $STORE_HAS_PASSWORD == no ]]; then postgres_unknown; fi
+  if ! pg_given | pg_tool password "$ENV_FILE" given | pg_matches; then
+    if [[ $STORE_HAS_NEXT == no ]] || ! pg_password next | pg_matches; then postgres_wrong; fi
+  fi
 }
 
 # The password where it is not DB_PASS: the store beside an operator's own DATABASE_URL.
@@ -122,7 +128,7 @@ postgres_role() {
   case $ROLE_STATE in
     absent)
       pg_password current | pg_tool statement create "$PG_ROLE" | postgres_sql 'CREATE ROLE' postgres
-      state_set postgres_made "$PG_CLUSTER"
+      state_set postgres_role "$PG_CLUSTER"
       ;;
     mighty)
       ask_yes pg_ask_lower no "$PG_ROLE" ||
@@ -145,7 +151,7 @@ SQL
 # that no upgrade of the system changes.
 postgres_database() {
   [[ -z $DB_ENCODING ]] || return 0
-  state_set postgres_database_made "$PG_CLUSTER" # before: whatever kills us, it is known as ours
+  state_set postgres_database "$PG_CLUSTER" # before: whatever kills us, it is known as ours
   postgres_sql 'CREATE DATABASE' postgres <<SQL
 CREATE DATABASE $PG_DATABASE OWNER $PG_ROLE TEMPLATE template0 ENCODING 'UTF8'
   LOCALE_PROVIDER libc LOCALE 'C.UTF-8';
@@ -160,7 +166,7 @@ postgres_public_settled() {
 postgres_revoke() {
   pg_look
   ! postgres_public_settled || return 0
-  if [[ $(state_get postgres_database_made || true) != "$PG_CLUSTER" ]] &&
+  if [[ $(state_get postgres_database || true) != "$PG_CLUSTER" ]] &&
     ! ask_yes pg_ask_revoke no "$PG_DATABASE"; then
     state_set postgres_public kept
     say pg_kept_public "$PG_DATABASE"
@@ -184,12 +190,9 @@ postgres_address() {
 # A real login over TCP, and why it is refused where it is.
 postgres_prove() { # current or next
   local file='' line='' method=''
+  pg_listens || postgres_not_listening
   if pg_password "$1" | pg_login; then return; fi
   IFS=$'\t' read -r file line method < <(pg_deciding_line) || true
-  if [[ $PG_LISTEN != *[\[\ ,]@(localhost|127.0.0.1|0.0.0.0|\*)[],]* ]]; then
-    fail 5 S346 "$(text pg_no_login "$PG_ROLE" "$PG_PORT")" "$(text pg_no_login_listen "$PG_LISTEN")" \
-      "$(text pg_no_login_listen_remedy "${PG_CLUSTER/\// }")"
-  fi
   case $method in
     scram-sha-256 | md5 | password | trust)
       fail 5 S345 "$(text pg_no_login "$PG_ROLE" "$PG_PORT")" "$(text pg_no_login_other)" \
@@ -206,4 +209,16 @@ postgres_prove() { # current or next
         "$(text pg_no_login_remedy "$(text pg_above_line "$line")")"
       ;;
   esac
+}
+
+postgres_not_listening() {
+  local holder why
+  holder=$(pg_port_holder)
+  if [[ -n $holder ]]; then
+    why=$(text pg_port_taken "$PG_PORT" "$holder")
+  else
+    why=$(text pg_no_login_listen "$PG_LISTEN")
+  fi
+  fail 5 S346 "$(text pg_no_login "$PG_ROLE" "$PG_PORT")" "$why" \
+    "$(text pg_no_login_listen_remedy "${PG_CLUSTER/\// }" "${PG_CLUSTER/\// }" "${PG_CLUSTER/\//-}")"
 }

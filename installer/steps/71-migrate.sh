@@ -10,19 +10,23 @@ migrate_sophia() { # ARG...
     runuser -u sophia -- env -i PATH=/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8 \
       "HOME=$SERVER_DATA" "SOPHIA_DATA_DIR=$SERVER_DATA" "SOPHIA_ENV_FILE=$ENV_FILE" \
       "SOPHIA_LANG=$SOPHIA_UI_LANG" 'SOPHIA_ROLES=*=admin' ${SUDO_USER:+"SUDO_USER=$SUDO_USER"} \
-      "$CURRENT/venv/bin/sophia" "$@" </dev/null
+      "${RELEASE:-$CURRENT}/venv/bin/sophia" "$@" </dev/null
   )
 }
 
-# Prints the version of the tables; returns 1 where it is not the one that the program needs.
-migrate_version() {
-  [[ -x $CURRENT/venv/bin/sophia ]] || return 1
-  migrate_sophia store status --json 2>/dev/null |
-    "$CURRENT/venv/bin/python" -I -c '
+# Prints the version of the tables from a status as JSON on standard input; returns 1 where it is not
+# the one that the program needs.
+migrate_read() {
+  "$(system_python)" -I -c '
 import json, sys
 found = json.load(sys.stdin)
 print(found["schema_version"])
-sys.exit(found["schema_version"] != found["program_version"])' 2>/dev/null
+sys.exit(found["schema_version"] != found["program_version"])'
+}
+
+migrate_version() {
+  [[ -x $CURRENT/venv/bin/sophia ]] || return 1
+  migrate_sophia store status --json 2>/dev/null | migrate_read 2>/dev/null
 }
 
 migrate_check() { migrate_version >/dev/null; }
