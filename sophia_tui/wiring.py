@@ -345,6 +345,24 @@ async def _setup(house: House) -> Any:
     )
 
 
+async def _bundle(house: House) -> Any:
+    from sophia_tui.providers.surroundings import ThisServer, said
+    from sophia_tui.services.bundle import BundleService
+    from sophia_tui.store.admin import PostgresAdmin
+
+    return BundleService(
+        house.store,
+        PostgresAdmin(house.settings, house.paths).status,
+        house.dispatcher.call,
+        house.settings,
+        house.paths,
+        house.environment,
+        ThisServer(house.environment),
+        said,
+        house.clock,
+    )
+
+
 async def _setup_steps(house: House) -> Any:
     from sophia_tui.providers.steps import InstalledSteps
     from sophia_tui.services.setup_steps import SetupStepsService
@@ -748,6 +766,7 @@ async def _demo(house: House) -> Any:
 FACTORIES: dict[str, Factory] = {
     "OverviewService": _overview,
     "SetupService": _setup,
+    "BundleService": _bundle,
     "UnitsService": _units,
     "SetupStepsService": _setup_steps,
     "SetupBeginService": _setup_begin,

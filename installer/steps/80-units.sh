@@ -11,6 +11,7 @@ readonly UNIT_FILES=(
 # that of the firewall, whose name a person types there.
 readonly UNIT_STEPS=(server_packages account env postgres application migrate units firewall health)
 readonly COMMAND_FILE=/usr/local/bin/sophia
+readonly COMPLETION_FILE=/usr/share/bash-completion/completions/sophia
 readonly JOURNALD_FILE=/etc/systemd/journald.conf.d/50-sophia.conf
 
 # Every file of this step, as SOURCE MODE TARGET lines; --uninstall removes the targets.
@@ -20,7 +21,8 @@ units_files() {
     printf '%s 0644 %s\n' "$name" "/etc/systemd/system/$name"
   done
   printf '%s\n' 'polkit.rules 0644 /etc/polkit-1/rules.d/50-sophia.rules' \
-    'sudoers 0440 /etc/sudoers.d/sophia' "sophia 0755 $COMMAND_FILE"
+    'sudoers 0440 /etc/sudoers.d/sophia' "sophia 0755 $COMMAND_FILE" \
+    "completion 0644 $COMPLETION_FILE"
   if ! owner_bounds_journal; then printf 'journald.conf 0644 %s\n' "$JOURNALD_FILE"; fi
 }
 
@@ -53,6 +55,10 @@ units_write_paths() {
 # A file of this step as it must be on this server: units_text SOURCE
 units_text() {
   local text paths steps
+  if [[ $1 == completion ]]; then # made from what this release's commands declare
+    "$CURRENT/venv/bin/python" -I -m sophia_tui.cli.main completion bash </dev/null
+    return
+  fi
   text=$(<"$ROOT/installer/units/$1")
   if [[ $text == *@WRITE_PATHS@* ]]; then
     paths=$(units_write_paths)
