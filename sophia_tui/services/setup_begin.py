@@ -154,7 +154,6 @@ class SetupBeginService:
         items = [_shown(each, self._env_file) for each in changes]
         if context.dry_run:
             return BegunView(written=False, items=items)
-        await aside(self._make_env_file)
         restart: list[str] = []
         for done, change in enumerate(changes):
             try:
@@ -284,14 +283,6 @@ class SetupBeginService:
     def _env_file(self) -> Path:
         """Where Sophia's own keys stand, or will stand."""
         return self._settings.env_file or Path.cwd() / ".env"
-
-    def _make_env_file(self) -> None:
-        """An empty one where there is none; on a server the installer makes it. Raises SetupError
-        S101."""
-        if self._settings.env_file is None and not self._machine.installed:
-            from sophia_tui.files import append_line
-
-            append_line(self._env_file, b"# Settings of Sophia")
 
     async def _write(self, context: Context, change: _Change) -> BaseModel:
         verb = "unset" if change.value is None else "set"
