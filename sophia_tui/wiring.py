@@ -57,6 +57,8 @@ class House:
         operations: Registry | None = None,
     ) -> None:
         self.environment = dict(os.environ if environment is None else environment)
+        #: Whether what libraries read from the process's own environment is ours to complete.
+        self._of_process = environment is None or environment is os.environ
         self.readonly = readonly
         self.language = language
         self.registry = operations or registry()
@@ -74,8 +76,10 @@ class House:
     def settings(self) -> "Settings":
         """The settings in force; Sophia's own table counts once the store is open."""
         if self._settings is None:
-            from sophia_tui.settings import load, made_values
+            from sophia_tui.settings import load, made_values, surroundings
 
+            if self._of_process:
+                os.environ.update(surroundings(self.environment))
             self._settings = load(self.environment, made=made_values(self.paths))
         return self._settings
 

@@ -103,10 +103,12 @@ unit_reason() { # UNIT [CHANGED units...]
 }
 
 units_check() {
-  local source mode target unit
-  while read -r source mode target; do
+  local line source mode target unit files
+  mapfile -t files < <(units_files)
+  for line in "${files[@]}"; do
+    read -r source mode target <<<"$line"
     unit_file_right "$source" "$mode" "$target" || return 1
-  done < <(units_files)
+  done
   ! { owner_bounds_journal && [[ -e $JOURNALD_FILE ]]; } || return 1
   for unit in "${UNIT_SERVICES[@]}" sophia-helper.socket; do
     systemctl is-enabled --quiet "$unit" 2>/dev/null || return 1
@@ -133,17 +135,19 @@ unit_file_write() { # SOURCE MODE TARGET
 }
 
 units_apply() {
-  local source mode target unit reason written=() changed=()
+  local line source mode target unit reason files written=() changed=()
   if units_command_taken; then
     fail 1 S382 "$(text units_command_taken "$COMMAND_FILE")" "$(text units_command_taken_why)" \
       "$(text units_command_taken_remedy)"
   fi
-  while read -r source mode target; do
+  mapfile -t files < <(units_files)
+  for line in "${files[@]}"; do
+    read -r source mode target <<<"$line"
     unit_file_right "$source" "$mode" "$target" && continue
     unit_file_write "$source" "$mode" "$target"
     written+=("$target")
     if [[ $target == /etc/systemd/system/* ]]; then changed+=("$source"); fi
-  done < <(units_files)
+  done
   if owner_bounds_journal && [[ -e $JOURNALD_FILE ]]; then
     rm -f -- "$JOURNALD_FILE"
     written+=("$JOURNALD_FILE")

@@ -1,5 +1,6 @@
 """Env files as an operator sees them: Sophia's own to be changed, others' as root declared them."""
 
+import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.managed import Declared, ManagedFile, RootHelper
 from sophia_tui.domain.operations import Danger
 from sophia_tui.errors import NotFoundError, RefusedError, SophiaError, UsageError
+from sophia_tui.files import whole_file, write_whole
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import SERVER_ENV, SERVER_MANAGED, Paths
 from sophia_tui.services.env_views import (
@@ -126,15 +128,9 @@ class EnvService:
         from sophia_tui import settings
         from sophia_tui.roles import read_roles
 
-        own = self._own_file()
-        if own is None:
-            raise NotFoundError(
-                "S444",
-                _("There is no env file of Sophia's."),
-                _("Neither SOPHIA_ENV_FILE, nor ./.env, nor {path}.").format(path=SERVER_ENV),
-                _("Make one: `install -m 600 /dev/null .env`."),
-            )
-        before = await self._env.read(own)
+        found = self._own_file()
+        own = found or Path.cwd() / ".env"  # where it is looked for
+        before = await self._env.read(own) if found else ""
         present = envfile.values(before)
         if value is None and key not in present:
             raise NotFoundError("S445", _("{key} is not in {path}.").format(key=key, path=own))
@@ -144,8 +140,10 @@ class EnvService:
         if key == "SOPHIA_ROLES":
             read_roles(value or "")
         changed = present.get(key) != value
-        if changed:
+        if changed and found:
             await self._env.replace(own, before, after, self._paths.env_backups)
+        elif changed:
+            write_whole(own, after.encode("utf-8"))
         file = (await self._env.declared()).get(str(own))
         units = list(file.restart) if file and changed else []
         return EnvChanged(
@@ -153,10 +151,12 @@ class EnvService:
         )
 
     def _own_file(self) -> Path | None:
-        """The env file itself: a service reads a copy of it, its credential."""
+        """The env file itself, not the copy that a service is handed; None where there is none."""
         from sophia_tui.settings import find_env_file
 
         found = find_env_file(self._environment)
+        if found is None and os.path.lexists(SERVER_ENV):  # not for us to read
+            return SERVER_ENV
         copies = self._environment.get("CREDENTIALS_DIRECTORY")
         if found and copies and found.is_relative_to(copies):
             return SERVER_ENV
@@ -187,6 +187,7 @@ class EnvService:
         files.read(file.path, _owner(file))
         kept = [each for each in self._declared_now() if each.path != file.path]
         self._write([*kept, file])
+        _tell(context, "declared", file)
         return _file_view(file)
 
     @operation(
@@ -209,6 +210,7 @@ class EnvService:
                 remedy=_("`sophia env list` lists the declared files."),
             )
         self._write([each for each in every if each.path != request.file])
+        _tell(context, "undeclared", gone[0])
         return _file_view(gone[0])
 
     def _require_declarable(self, file: ManagedFile) -> None:
@@ -237,7 +239,6 @@ class EnvService:
         """managed.conf, whole: root's, readable by the group of Sophia."""
         import grp
 
-        from sophia_tui.files import whole_file
         from sophia_tui.root import conf
 
         content = conf.render(every).encode("utf-8")
@@ -306,6 +307,18 @@ def _require_root(context: Context, words: list[str]) -> None:
         _("On the server: `{command}`").format(
             command=shlex.join(["sudo", "sophia", "env", *words])
         ),
+    )
+
+
+def _tell(context: Context, act: str, file: ManagedFile) -> None:
+    """A line in the journal, where the root helper's own acts stand."""
+    import syslog
+
+    syslog.openlog("sophia-helper", 0, syslog.LOG_AUTH)
+    units = " ".join(file.restart)
+    syslog.syslog(
+        syslog.LOG_NOTICE,
+        f"person={context.actor} {act}={json.dumps(file.path)} write={file.writable} units={units}",
     )
 
 

@@ -389,6 +389,17 @@ class ServingService:
         """Why clients could not ask, where no API answers and none can be started."""
         if await self._api.answers():
             return None
+        if self._api.unit is not None:
+            return UnavailableError(
+                "S391",
+                _("Clients can't ask: no API answers at {address}.").format(
+                    address=self._api.address
+                ),
+                _("It is the service {unit}, which does not run.").format(unit=self._api.unit),
+                _("sophia setup restart {unit} --yes; `sophia setup services` says more.").format(
+                    unit=self._api.unit
+                ),
+            )
         if not self._api.startable():
             return OutsideError(
                 "M492",

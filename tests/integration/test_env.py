@@ -16,7 +16,7 @@ from sophia_tui.errors import NotFoundError, RefusedError, SetupError, UsageErro
 from sophia_tui.paths import Paths
 from sophia_tui.providers.root_helper import SocketHelper
 from sophia_tui.root import conf
-from sophia_tui.services import managed_env
+from sophia_tui.services import env, managed_env
 from sophia_tui.services.env import EnvService
 from sophia_tui.services.env_views import (
     EnvDeclaration,
@@ -123,14 +123,18 @@ async def test_a_file_with_faults_is_not_written_over_them(service: EnvService, 
         await service.set(ME, value("DB_PASS", "x"))
 
 
-async def test_without_an_env_file_it_says_how_to_make_one(
+async def test_without_an_env_file_one_is_made_where_it_is_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(env, "SERVER_ENV", tmp_path / "none")
     service = EnvService({}, Paths(tmp_path / "data"))
-    with pytest.raises(NotFoundError, match="SOPHIA-S444"):
-        await service.set(ME, value("DB_PASS", "x"))
+    with pytest.raises(NotFoundError, match="SOPHIA-S445"):
+        await service.unset(ME, EnvKey(key="DB_PASS"))
     assert (await service.page(ME, EnvListing())).items == []
+    assert (await service.set(ME, value("DB_PASS", "x y"))).changed
+    made = tmp_path / ".env"
+    assert made.read_text() == "DB_PASS='x y'\n" and made.stat().st_mode & 0o7777 == 0o600
 
 
 # -- declarations
