@@ -53,11 +53,12 @@ next_version() { # SCRIPT
 
 # One more version of the tables.
 MIGRATION='
+    last=$(ls sophia_tui/store/migrations/versions/[0-9]*.py | sed "s|.*/||; s|_.*||" | sort | tail -n 1)
     cat >sophia_tui/store/migrations/versions/9000_more.py <<PY
 from sophia_tui.store.migrations import run_file
 
 revision = "9000"
-down_revision = "'"'"'"$(ls sophia_tui/store/migrations/versions/[0-9]*.py | sed "s|.*/||; s|_.*||" | sort | tail -n 1)"'"'"'"
+down_revision = "$last"
 
 
 def upgrade() -> None:
@@ -101,7 +102,7 @@ scenario_upgrade_with_a_migration_that_fails_goes_back() {
   machine_up --from installed
   live_a_little
   before=$(rows) old=$(release)
-  next_version "$MIGRATION; echo 'SELECT no_such_function();' >>sophia_tui/store/migrations/versions/9000_more.sql"
+  next_version "$MIGRATION; echo \"SELECT no_such_function();\" >>sophia_tui/store/migrations/versions/9000_more.sql"
   upgrade
   expect 'the upgrade failed' test "$STATUS" != 0
   expect_text 'backup: /var/lib/sophia/backups/' 'runs again'
