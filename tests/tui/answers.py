@@ -895,7 +895,7 @@ def empty() -> dict[str, Any]:
 def hostile(value: Any) -> Any:
     """The same answer with hostile text in every place for text, ids and keys of dicts too."""
     if isinstance(value, Output):
-        changed = {name: hostile(each) for name, each in dict(value).items()}
+        changed = {name: hostile(getattr(value, name)) for name in type(value).model_fields}
         return value.model_copy(update=changed)
     if isinstance(value, list):
         return [hostile(each) for each in value]
