@@ -10,7 +10,8 @@
     │   ├── TooManyError          too many wrong tokens           exit 3, HTTP 429
     │   └── UnconfirmedError      a person's yes is missing       exit 3, HTTP 403
     ├── NotFoundError      no such job, model, data set, file     exit 4, HTTP 404
-    ├── UnavailableError   database, provider or package missing  exit 5, HTTP 503
+    ├── UnavailableError   database or package missing            exit 5, HTTP 503
+    │   └── OutsideError          what is not Sophia's own failed exit 5, HTTP 424
     ├── ConflictError      another person or process was faster   exit 1, HTTP 409
     ├── DataError          data that can't be used                exit 1, HTTP 422
     ├── JobError           a training or evaluation failed        exit 1, HTTP 500
@@ -33,6 +34,7 @@ __all__ = [
     "JobError",
     "MethodError",
     "NotFoundError",
+    "OutsideError",
     "PromotionError",
     "RefusedError",
     "SetupError",
@@ -127,6 +129,13 @@ class NotFoundError(SophiaError):
 class UnavailableError(SophiaError):
     exit_code = 5
     http_status = 503
+
+
+class OutsideError(UnavailableError):
+    """A provider, a model's engine, the hub, systemd or the owner's database does not do what the
+    request needs of it. Sophia's own server is well, so over HTTP it is no 5xx."""
+
+    http_status = 424
 
 
 class ConflictError(SophiaError):

@@ -88,6 +88,11 @@ class Paths:
         return self.data / "restored"
 
     @property
+    def bundles(self) -> Path:
+        """Archives for support."""
+        return self.data / "bundles"
+
+    @property
     def variations(self) -> Path:
         """Variations under way, a folder for each work."""
         return self.data / "variations"
@@ -192,10 +197,15 @@ def system_user(environment: Mapping[str, str] | None = None) -> str:
     they can do everything to Sophia anyway.
     """
     environment = os.environ if environment is None else environment
-    try:
-        account = pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        account = f"uid {os.geteuid()}"
+    account = own_account()
     if os.geteuid() == 0 or account == SERVER_ACCOUNT:
         return environment.get("SUDO_USER") or account
     return account
+
+
+def own_account() -> str:
+    """The account of this process, by name where it has one."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"uid {os.geteuid()}"

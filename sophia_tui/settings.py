@@ -41,6 +41,15 @@ CONNECTION_KEYS = frozenset(
     }
 )
 
+#: What libraries read from the environment itself, and a server's env file may hold: proxies, the
+#: mirror of the hub, where it keeps its files, certificates.
+SURROUNDINGS = (
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+    *("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+)
+
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 
 
@@ -721,6 +730,15 @@ def find_env_file(environment: Mapping[str, str]) -> Path | None:
     return None
 
 
+def _unreadable(path: Path, problem: Exception) -> UsageError:
+    return UsageError(
+        "T405",
+        _("The env file {path} can't be read.").format(path=path),
+        type(problem).__name__,
+        _("Check its mode and its encoding (UTF-8)."),
+    )
+
+
 def read_sources(environment: Mapping[str, str]) -> tuple[Path | None, dict[str, str]]:
     """The env file's path, and the values of environment over env file.
 
@@ -732,17 +750,27 @@ def read_sources(environment: Mapping[str, str]) -> tuple[Path | None, dict[str,
         try:
             merged.update(envfile.values(path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError) as problem:
-            raise UsageError(
-                "T405",
-                _("The env file {path} can't be read.").format(path=path),
-                type(problem).__name__,
-                _("Check its mode and its encoding (UTF-8)."),
-            ) from problem
+            raise _unreadable(path, problem) from problem
     known = keys()
     merged.update({key: value for key, value in environment.items() if key in known})
     if "HUGGINGFACE_TOKEN" not in merged and (token := environment.get("HF_TOKEN")):
         merged["HUGGINGFACE_TOKEN"] = token
     return path, merged
+
+
+def surroundings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Those of SURROUNDINGS that the env file sets and the environment does not.
+
+    Raises UsageError T405 where the env file can't be read.
+    """
+    path = find_env_file(environment)
+    if path is None:
+        return {}
+    try:
+        found = envfile.values(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as problem:
+        raise _unreadable(path, problem) from problem
+    return {key: found[key] for key in SURROUNDINGS if found.get(key) and key not in environment}
 
 
 def made_values(paths: Paths) -> dict[str, str]:

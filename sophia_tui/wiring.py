@@ -57,6 +57,8 @@ class House:
         operations: Registry | None = None,
     ) -> None:
         self.environment = dict(os.environ if environment is None else environment)
+        #: Whether what libraries read from the process's own environment is ours to complete.
+        self._of_process = environment is None or environment is os.environ
         self.readonly = readonly
         self.language = language
         self.registry = operations or registry()
@@ -74,8 +76,10 @@ class House:
     def settings(self) -> "Settings":
         """The settings in force; Sophia's own table counts once the store is open."""
         if self._settings is None:
-            from sophia_tui.settings import load, made_values
+            from sophia_tui.settings import load, made_values, surroundings
 
+            if self._of_process:
+                os.environ.update(surroundings(self.environment))
             self._settings = load(self.environment, made=made_values(self.paths))
         return self._settings
 
@@ -337,6 +341,24 @@ async def _setup(house: House) -> Any:
         house.environment,
         ThisServer(house.environment),
         probe_key,
+        house.clock,
+    )
+
+
+async def _bundle(house: House) -> Any:
+    from sophia_tui.providers.surroundings import ThisServer, said
+    from sophia_tui.services.bundle import BundleService
+    from sophia_tui.store.admin import PostgresAdmin
+
+    return BundleService(
+        house.store,
+        PostgresAdmin(house.settings, house.paths).status,
+        house.dispatcher.call,
+        house.settings,
+        house.paths,
+        house.environment,
+        ThisServer(house.environment),
+        said,
         house.clock,
     )
 
@@ -744,6 +766,7 @@ async def _demo(house: House) -> Any:
 FACTORIES: dict[str, Factory] = {
     "OverviewService": _overview,
     "SetupService": _setup,
+    "BundleService": _bundle,
     "UnitsService": _units,
     "SetupStepsService": _setup_steps,
     "SetupBeginService": _setup_begin,

@@ -131,9 +131,8 @@ foreign_tables() {
 
 unit_active() { systemctl is-active --quiet "$1" 2>/dev/null; }
 
-package_installed() {
-  [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
-}
+# Whether a package keeps rules here that UFW's package can't be installed beside.
+rules_kept_by_package() { apt_present netfilter-persistent || apt_present iptables-persistent; }
 
 # Prints why UFW can't be enabled here, in a word; returns 1 where it can.
 firewall_obstacle() {
@@ -141,7 +140,7 @@ firewall_obstacle() {
     echo no_systemd
   elif unit_active firewalld; then
     echo firewalld
-  elif package_installed netfilter-persistent || package_installed iptables-persistent; then
+  elif rules_kept_by_package; then
     echo persistent
   elif ufw_installed && ! filter_works; then
     echo no_right

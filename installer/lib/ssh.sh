@@ -84,7 +84,8 @@ ssh_from_units() {
     while IFS= read -r line; do
       [[ $line == Listen=*'(Stream)'* ]] || continue
       line=${line#Listen=}
-      endpoint "${line%% *}" socket
+      line=${line%% *}
+      endpoint "${line/#'[::]':/*:}" socket # such a socket takes IPv4 too
     done <<<"$facts"
   done
 }

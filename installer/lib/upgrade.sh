@@ -13,7 +13,7 @@ UPGRADE_FROM='' UPGRADE_BACKUP='' UPGRADE_STORE='' UPGRADE_DONE=no
 
 # The program of a release as Sophia's account: release_sophia RELEASE ARG...
 release_sophia() {
-  local CURRENT=$1
+  local RELEASE=$1 # migrate_sophia's
   shift
   migrate_sophia "$@"
 }
@@ -183,7 +183,7 @@ upgrade_back() {
     fi
   fi
   # by the installer of that release, so that its units are put in place; it takes the lock itself
-  give_lock_back
+  flock --unlock 9 2>/dev/null || true
   if [[ $wrong == yes ]] ||
     ! "$UPGRADE_FROM/src/install_sophia_llm.sh" --auto --step units >>"$LOG_FILE" 2>&1 </dev/null ||
     ! "$UPGRADE_FROM/src/install_sophia_llm.sh" --auto --step health >>"$LOG_FILE" 2>&1 </dev/null; then

@@ -4,8 +4,10 @@
 
 # Prints those that are missing, separated by blanks.
 server_packages_missing() {
-  local package missing=() wanted=(python3 ca-certificates tzdata ufw sudo polkitd)
+  local package missing=() wanted=(python3 ca-certificates tzdata sudo polkitd)
   wanted+=("$(python=$(find_python) && venv_package "$python" || echo python3-venv)")
+  # UFW would drive out what keeps somebody's own rules
+  rules_kept_by_package || wanted+=(ufw)
   store_elsewhere || wanted+=(postgresql)
   for package in "${wanted[@]}"; do
     apt_present "$package" || missing+=("$package")

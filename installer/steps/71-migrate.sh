@@ -10,7 +10,7 @@ migrate_sophia() { # ARG...
     runuser -u sophia -- env -i PATH=/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8 \
       "HOME=$SERVER_DATA" "SOPHIA_DATA_DIR=$SERVER_DATA" "SOPHIA_ENV_FILE=$ENV_FILE" \
       "SOPHIA_LANG=$SOPHIA_UI_LANG" 'SOPHIA_ROLES=*=admin' ${SUDO_USER:+"SUDO_USER=$SUDO_USER"} \
-      "$CURRENT/venv/bin/sophia" "$@" </dev/null
+      "${RELEASE:-$CURRENT}/venv/bin/sophia" "$@" </dev/null
   )
 }
 

@@ -11,6 +11,7 @@ readonly UNIT_FILES=(
 # that of the firewall, whose name a person types there.
 readonly UNIT_STEPS=(server_packages account env postgres application migrate units firewall health)
 readonly COMMAND_FILE=/usr/local/bin/sophia
+readonly COMPLETION_FILE=/usr/share/bash-completion/completions/sophia
 readonly JOURNALD_FILE=/etc/systemd/journald.conf.d/50-sophia.conf
 
 # Every file of this step, as SOURCE MODE TARGET lines; --uninstall removes the targets.
@@ -20,7 +21,8 @@ units_files() {
     printf '%s 0644 %s\n' "$name" "/etc/systemd/system/$name"
   done
   printf '%s\n' 'polkit.rules 0644 /etc/polkit-1/rules.d/50-sophia.rules' \
-    'sudoers 0440 /etc/sudoers.d/sophia' "sophia 0755 $COMMAND_FILE"
+    'sudoers 0440 /etc/sudoers.d/sophia' "sophia 0755 $COMMAND_FILE" \
+    "completion 0644 $COMPLETION_FILE"
   if ! owner_bounds_journal; then printf 'journald.conf 0644 %s\n' "$JOURNALD_FILE"; fi
 }
 
@@ -53,6 +55,10 @@ units_write_paths() {
 # A file of this step as it must be on this server: units_text SOURCE
 units_text() {
   local text paths steps
+  if [[ $1 == completion ]]; then # made from what this release's commands declare
+    "$CURRENT/venv/bin/python" -I -m sophia_tui.cli.main completion bash </dev/null
+    return
+  fi
   text=$(<"$ROOT/installer/units/$1")
   if [[ $text == *@WRITE_PATHS@* ]]; then
     paths=$(units_write_paths)
@@ -97,10 +103,12 @@ unit_reason() { # UNIT [CHANGED units...]
 }
 
 units_check() {
-  local source mode target unit
-  while read -r source mode target; do
+  local line source mode target unit files
+  mapfile -t files < <(units_files)
+  for line in "${files[@]}"; do
+    read -r source mode target <<<"$line"
     unit_file_right "$source" "$mode" "$target" || return 1
-  done < <(units_files)
+  done
   ! { owner_bounds_journal && [[ -e $JOURNALD_FILE ]]; } || return 1
   for unit in "${UNIT_SERVICES[@]}" sophia-helper.socket; do
     systemctl is-enabled --quiet "$unit" 2>/dev/null || return 1
@@ -127,17 +135,19 @@ unit_file_write() { # SOURCE MODE TARGET
 }
 
 units_apply() {
-  local source mode target unit reason written=() changed=()
+  local line source mode target unit reason files written=() changed=()
   if units_command_taken; then
     fail 1 S382 "$(text units_command_taken "$COMMAND_FILE")" "$(text units_command_taken_why)" \
       "$(text units_command_taken_remedy)"
   fi
-  while read -r source mode target; do
+  mapfile -t files < <(units_files)
+  for line in "${files[@]}"; do
+    read -r source mode target <<<"$line"
     unit_file_right "$source" "$mode" "$target" && continue
     unit_file_write "$source" "$mode" "$target"
     written+=("$target")
     if [[ $target == /etc/systemd/system/* ]]; then changed+=("$source"); fi
-  done < <(units_files)
+  done
   if owner_bounds_journal && [[ -e $JOURNALD_FILE ]]; then
     rm -f -- "$JOURNALD_FILE"
     written+=("$JOURNALD_FILE")

@@ -21,5 +21,6 @@ summary_verify() { :; }
 
 summary_text() {
   say summary_server "${CHANGED_STEPS[*]:-$(text word_nothing)}" "$ENV_FILE" "$SERVER_DATA" "$LOG_FILE"
+  [[ ! -v NOTES[firewall_command] ]] || say firewall_off "${NOTES[firewall_command]}"
   [[ ! -v NOTES[joined] ]] || say summary_joined "${NOTES[joined]}"
 }

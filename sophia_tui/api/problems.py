@@ -81,8 +81,9 @@ def is_streamed(method: str, path: str) -> bool:
 
 
 def openai_status(problem: SophiaError) -> int:
-    """A wrong request is 400 there; so is a conflict, for clients repeat what gets 409."""
-    return 400 if problem.http_status in (409, 422) else problem.http_status
+    """A wrong request is 400 there; so is a conflict, for clients repeat what gets 409. They repeat
+    503, and don't know 424."""
+    return {409: 400, 422: 400, 424: 503}.get(problem.http_status, problem.http_status)
 
 
 def answer(problem: SophiaError, path: str) -> Response:

@@ -572,9 +572,13 @@ class EngineHost(Protocol):
 
 
 class ApiProcess(Protocol):
-    """The HTTP API at API_URL, which `serve model` starts where none answers."""
+    """The HTTP API at API_URL, which `serve model` starts where none answers.
+
+    `unit` is the service that it is on a server: systemd starts it there, and nobody else.
+    """
 
     address: str
+    unit: str | None
 
     async def answers(self) -> bool:
         """Whether a Sophia API answers there."""

@@ -19,8 +19,10 @@ from sophia_tui.paths import Paths
 from sophia_tui.providers.engines import stop_group
 from sophia_tui.providers.local import start_detached
 from sophia_tui.providers.machine import ThisMachine
+from sophia_tui.providers.units import run_template
 from sophia_tui.settings import Settings, find_env_file
 
+API_UNIT = "sophia-api.service"
 LOG_NAME = "api.log"
 _ANSWER_SECONDS = 3.0
 _START_SECONDS = 30.0
@@ -37,6 +39,7 @@ class DetachedApi:
         machine: ThisMachine | None = None,
     ) -> None:
         self.address = settings.api_url.rstrip("/")
+        self.unit = API_UNIT if run_template(environment) else None
         self._place = settings.api_place
         self._paths = paths
         self._environment = dict(environment)

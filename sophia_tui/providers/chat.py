@@ -5,7 +5,7 @@ import time
 from typing import TYPE_CHECKING
 
 from sophia_tui.domain.serving import ChatAnswer
-from sophia_tui.errors import NotFoundError, UnavailableError
+from sophia_tui.errors import NotFoundError, OutsideError
 from sophia_tui.i18n import _
 from sophia_tui.providers import openai_errors
 from sophia_tui.textsafe import visible
@@ -27,7 +27,7 @@ async def ask(
     try:
         import openai
     except ImportError as problem:
-        raise UnavailableError(
+        raise OutsideError(
             "M455",
             _("A model can't be asked: the package openai is not installed."),
             remedy='pip install "sophia-tui[hosted]"',
@@ -53,7 +53,7 @@ async def ask(
         ) from problem
     except (openai.OpenAIError, AttributeError, IndexError, TypeError) as problem:
         status = getattr(problem, "status_code", None)
-        raise UnavailableError(
+        raise OutsideError(
             "M456",
             _("{name} did not answer.").format(name=visible(model)),
             f"HTTP {status}" if status else type(problem).__name__,

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from sophia_tui.domain.notifications import Channel, Message
-from sophia_tui.errors import JobError, SophiaError, UnavailableError
+from sophia_tui.errors import JobError, OutsideError, SophiaError, UnavailableError
 from sophia_tui.i18n import N_, _
 from sophia_tui.textsafe import visible
 
@@ -225,7 +225,7 @@ def _in_words(problem: object) -> str:
 
 
 def _later(channel: Channel, why: str) -> UnavailableError:
-    return UnavailableError(
+    return OutsideError(
         "J640",
         _("The message could not be sent by {channel}.").format(channel=channel.value),
         visible(why),

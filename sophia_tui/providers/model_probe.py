@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sophia_tui.domain.serving import Probe
-from sophia_tui.errors import UnavailableError
+from sophia_tui.errors import OutsideError
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
 
@@ -24,7 +24,7 @@ async def probe(base_url: str | None, api_key: str | None, model: str, seconds: 
     try:
         import openai
     except ImportError as problem:
-        raise UnavailableError(
+        raise OutsideError(
             "P015",
             _("A model can't be asked: the package openai is not installed."),
             remedy=_('pip install "sophia-tui[hosted]", or promote with --no-probe.'),

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from html import unescape
 from typing import Any, Protocol
 
-from sophia_tui.errors import JobError, NotFoundError, SophiaError, UnavailableError
+from sophia_tui.errors import JobError, NotFoundError, OutsideError, SophiaError, UnavailableError
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
 
@@ -68,7 +68,7 @@ def refused(response: Response, api_key: str) -> SophiaError:
             "J526", _("The provider does not know that."), why, _("Check OPENAI_BASE_URL.")
         )
     if status in _AGAIN or status >= 500:
-        return UnavailableError(
+        return OutsideError(
             "J520",
             _("The provider does not answer."),
             why,
@@ -87,14 +87,14 @@ def refused(response: Response, api_key: str) -> SophiaError:
 
 def away(why: str) -> UnavailableError:
     """The error for a request that got no answer: a time-out, a refused connection."""
-    return UnavailableError(
+    return OutsideError(
         "J520", _("The provider does not answer."), why, _("Sophia asks again by itself.")
     )
 
 
 def senseless(why: str) -> UnavailableError:
     """The error for an answer that is not of this protocol: a web page with status 200, say."""
-    return UnavailableError(
+    return OutsideError(
         "J524",
         _("The provider's answer makes no sense."),
         why,

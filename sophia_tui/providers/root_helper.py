@@ -10,7 +10,7 @@ from typing import Any
 
 from sophia_tui import errors
 from sophia_tui.domain.managed import Declared, FileText, ManagedFile, UnitState
-from sophia_tui.errors import SophiaError, UnavailableError
+from sophia_tui.errors import OutsideError, SophiaError, UnavailableError
 from sophia_tui.i18n import _, get_language
 
 _CONNECT_SECONDS = 5.0
@@ -70,7 +70,7 @@ class SocketHelper:
             finally:
                 writer.close()
         except (OSError, ValueError) as problem:  # TimeoutError is an OSError
-            raise UnavailableError(
+            raise OutsideError(
                 "P064",
                 _("The root helper does not answer."),
                 getattr(problem, "strerror", None) or type(problem).__name__,
@@ -127,7 +127,7 @@ def _text(content: Any, sha256: Any) -> FileText:
 
 
 def _odd() -> UnavailableError:
-    return UnavailableError(
+    return OutsideError(
         "P065",
         _("The root helper's answer can't be read."),
         remedy=_("Helper and program may be of different releases: upgrade Sophia again."),

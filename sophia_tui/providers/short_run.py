@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sophia_tui.errors import UnavailableError
+from sophia_tui.errors import OutsideError, UnavailableError
 from sophia_tui.i18n import _
 from sophia_tui.paths import Paths
 from sophia_tui.providers.local import LocalLauncher
@@ -93,7 +93,7 @@ class ShortRuns:
 
 
 def _too_slow(verb: str, seconds: float) -> UnavailableError:
-    return UnavailableError(
+    return OutsideError(
         "J571",
         _("`{verb}` did not end in {seconds} seconds.").format(verb=verb, seconds=f"{seconds:g}"),
         _("The data set is large, or the machine is busy."),

@@ -16,7 +16,7 @@ from typing import Any
 
 from sophia_tui.domain.context import CancelSignal
 from sophia_tui.domain.setup import StepEnd
-from sophia_tui.errors import UnavailableError
+from sophia_tui.errors import OutsideError, UnavailableError
 from sophia_tui.i18n import _
 from sophia_tui.providers.surroundings import PROGRAM, said
 from sophia_tui.textsafe import visible
@@ -188,7 +188,7 @@ class InstalledSteps:
                 await asyncio.wait({waiting}, timeout=_POLL_SECONDS)
 
     def _not_started(self, step: str, why: str) -> UnavailableError:
-        return UnavailableError(
+        return OutsideError(
             "S424",
             _("The step {step} could not be started.").format(step=step),
             why,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sophia_tui.domain.units import SERVICE_UNITS, Restarter, ServiceState
-from sophia_tui.errors import UnavailableError
+from sophia_tui.errors import OutsideError
 from sophia_tui.i18n import _
 from sophia_tui.providers.units import ask_systemctl
 
@@ -54,7 +54,7 @@ class LocalServices:
             "show", "--timestamp=unix", f"--property={','.join(_SHOWN)}", *units
         )
         if status:
-            raise UnavailableError(
+            raise OutsideError(
                 "S386",
                 _("systemd could not be asked about Sophia's services."),
                 said.strip()[:200],
@@ -94,7 +94,7 @@ class LocalServices:
         )  # one that failed too often is started all the same
         status, said = await ask_systemctl("restart", "--no-ask-password", unit)
         if status:
-            raise UnavailableError(
+            raise OutsideError(
                 "S388",
                 _("{unit} could not be restarted.").format(unit=unit),
                 said.strip()[:200],

@@ -16,7 +16,7 @@ from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import NotFoundError, RefusedError, SetupError, SophiaError
 from sophia_tui.files import usable_folder, whole_file
 from sophia_tui.i18n import N_, _, number
-from sophia_tui.paths import Paths
+from sophia_tui.paths import Paths, own_account
 from sophia_tui.services.backup_archive import (
     FORMAT_VERSION,
     HEAD,
@@ -146,6 +146,7 @@ class BackupService:
             return manifest, hashed.sha.hexdigest()
 
         manifest, sha = await in_thread(context, work)
+        meter.finish()
         size = path.stat().st_size
         return BackupView(
             path=str(path),
@@ -251,6 +252,7 @@ class BackupService:
         meter = Meter(context, _("Putting it back"), total, _("bytes"))
         try:
             loaded = await in_thread(context, lambda: work.perform(copy, meter))
+            meter.finish()
         except BaseException:
             if (left := work.unfinished()) is not None:
                 # the answer to the commit may have been lost: what came of it, decides
@@ -308,12 +310,15 @@ class BackupService:
         else:
             tries = [Path(given).expanduser().absolute(), inside]
         for each in tries:
-            if each.is_file():
+            if _is_file(each):
                 return each
         raise NotFoundError(
             "S404",
             _("There is no backup {path}.").format(path=visible(given)),
-            remedy=_("`sophia setup backups` lists them."),
+            _("Or the account {account} may not look there.").format(account=own_account()),
+            _("`sophia setup backups` lists them; one from elsewhere is put into {folder}.").format(
+                folder=self._paths.backups
+            ),
         )
 
     def _view(
@@ -348,6 +353,13 @@ class BackupService:
             notes=notes,
             **more,
         )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file() and os.access(path, os.R_OK)
+    except OSError:  # a folder that we may not pass through
+        return False
 
 
 class _Hashed:

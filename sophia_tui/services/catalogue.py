@@ -8,6 +8,7 @@ from sophia_tui.services.ask import AskService
 from sophia_tui.services.audit import AuditService
 from sophia_tui.services.backup import BackupService
 from sophia_tui.services.browse import BrowseService
+from sophia_tui.services.bundle import BundleService
 from sophia_tui.services.checkpoints import CheckpointsService
 from sophia_tui.services.clean import CleanService
 from sophia_tui.services.collect import CollectService
@@ -59,6 +60,7 @@ SERVICES: tuple[type, ...] = (
     SetupStepsService,
     SetupBeginService,
     PruneService,
+    BundleService,
     BackupService,
     CollectService,
     PrepareService,

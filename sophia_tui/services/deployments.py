@@ -14,7 +14,7 @@ from sophia_tui.domain.context import CancelSignal
 from sophia_tui.domain.models import Model
 from sophia_tui.domain.protocols import Clock, EngineHost, Store
 from sophia_tui.domain.serving import Deployment, DeploymentState
-from sophia_tui.errors import ConflictError, JobError, SophiaError, UnavailableError
+from sophia_tui.errors import ConflictError, JobError, OutsideError, SophiaError, UnavailableError
 from sophia_tui.i18n import _
 from sophia_tui.paths import Paths
 
@@ -289,7 +289,7 @@ class Deployments:
         why = _("Its log ends with: {cause}.").format(cause=cause)
         if not cause:
             why = _("It ended without a word: killed, or out of memory.")
-        return UnavailableError(
+        return OutsideError(
             "M441",
             _("The engine of {name} is gone.").format(name=deployment.name),
             why,
@@ -305,7 +305,7 @@ def seen(deployment: Deployment, truth: Truth) -> Deployment:
 
 
 def weights_missing(model: Model) -> UnavailableError:
-    return UnavailableError(
+    return OutsideError(
         "M440",
         _("The folder of model {model} is not there.").format(model=model.id),
         model.path or "",
@@ -314,7 +314,7 @@ def weights_missing(model: Model) -> UnavailableError:
 
 
 def _too_slow(deployment: Deployment, seconds: int) -> UnavailableError:
-    return UnavailableError(
+    return OutsideError(
         "M442",
         _("{name} did not answer in time.").format(name=deployment.name),
         _("Its engine had {seconds} seconds.").format(seconds=seconds),
@@ -325,7 +325,7 @@ def _too_slow(deployment: Deployment, seconds: int) -> UnavailableError:
 
 
 def _stuck(deployment: Deployment, seconds: float) -> UnavailableError:
-    return UnavailableError(
+    return OutsideError(
         "M490",
         _("The engine of {name} does not answer any more.").format(name=deployment.name),
         _("It was at work for nobody and silent for {seconds} seconds, again and again.").format(

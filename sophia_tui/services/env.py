@@ -1,5 +1,6 @@
 """Env files as an operator sees them: Sophia's own to be changed, others' as root declared them."""
 
+import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping
@@ -150,7 +151,7 @@ class EnvService:
         )
 
     def _own_file(self) -> Path | None:
-        """The env file itself, of which services read a copy (their credential); None: there is none."""
+        """The env file itself, not the copy that a service is handed; None where there is none."""
         from sophia_tui.settings import find_env_file
 
         found = find_env_file(self._environment)
@@ -186,6 +187,7 @@ class EnvService:
         files.read(file.path, _owner(file))
         kept = [each for each in self._declared_now() if each.path != file.path]
         self._write([*kept, file])
+        _tell(context, "declared", file)
         return _file_view(file)
 
     @operation(
@@ -208,6 +210,7 @@ class EnvService:
                 remedy=_("`sophia env list` lists the declared files."),
             )
         self._write([each for each in every if each.path != request.file])
+        _tell(context, "undeclared", gone[0])
         return _file_view(gone[0])
 
     def _require_declarable(self, file: ManagedFile) -> None:
@@ -304,6 +307,18 @@ def _require_root(context: Context, words: list[str]) -> None:
         _("On the server: `{command}`").format(
             command=shlex.join(["sudo", "sophia", "env", *words])
         ),
+    )
+
+
+def _tell(context: Context, act: str, file: ManagedFile) -> None:
+    """A line in the journal, where the root helper's own acts stand."""
+    import syslog
+
+    syslog.openlog("sophia-helper", 0, syslog.LOG_AUTH)
+    units = " ".join(file.restart)
+    syslog.syslog(
+        syslog.LOG_NOTICE,
+        f"person={context.actor} {act}={json.dumps(file.path)} write={file.writable} units={units}",
     )
 
 

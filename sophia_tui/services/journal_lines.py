@@ -1,4 +1,4 @@
-"""Lines of a journal, fit to be shown: no secret of ours stands in them, nor what looks like one."""
+"""Lines of a journal, fit to be shown: no secret of ours stands in them, nor what looks so."""
 
 import re
 from typing import TYPE_CHECKING

@@ -1,5 +1,6 @@
 """Overview: where the loop stands, stage by stage, what runs, and the next sensible step."""
 
+import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
@@ -131,7 +132,7 @@ class OverviewService:
             jobs=tuple((each, views[each.id].status) for each in jobs),
             models=tuple(await self._store.models.page(limit=20)),
             promotions=promotions,
-            uses=stages.used_models(_env_files(self._settings.managed_files, promotions)),
+            uses=_uses(self._settings.managed_files, promotions),
             base=self._settings.finetune_base,
             served=await self._served(),
         )
@@ -244,6 +245,36 @@ def _models(standing: Standing) -> list[UsedModelView]:
         )
         for name in names
     ]
+
+
+def _uses(managed: Sequence[Path], promotions: Sequence[Promotion]) -> dict[str, list[str]]:
+    """What env files of production name; of those that only the root helper may read, what the
+    newest promotion in force wrote."""
+    found = stages.used_models(_env_files(managed, promotions))
+    told: set[tuple[str, str]] = set()
+    for each in promotions:
+        if each.state is not PromotionState.DONE:
+            continue
+        for change in each.changes:
+            if not _out_of_reach(Path(change.path)):
+                continue
+            for key, value in change.after.items():
+                if (change.path, key) not in told and value and key.endswith("_MODEL"):
+                    found.setdefault(value, [])
+                    found[value] += [key] if key not in found[value] else []
+                told.add((change.path, key))
+    return found
+
+
+def _out_of_reach(path: Path) -> bool:
+    """Whether the file may be there and we may not read it."""
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return not os.access(path, os.R_OK)
 
 
 def _env_files(managed: Sequence[Path], promotions: Sequence[Promotion]) -> list[Path]:

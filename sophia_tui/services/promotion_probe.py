@@ -10,7 +10,7 @@ from sophia_tui import envfile
 from sophia_tui.domain.models import FileChange, Model, ModelKind, Promotion
 from sophia_tui.domain.protocols import Prober
 from sophia_tui.domain.serving import Probe
-from sophia_tui.errors import SophiaError, UnavailableError, UsageError
+from sophia_tui.errors import OutsideError, SophiaError, UsageError
 from sophia_tui.i18n import _, number
 from sophia_tui.services.managed_env import refers_to
 from sophia_tui.textsafe import visible
@@ -46,7 +46,7 @@ class Probing:
         found = [await self._ask(model, place) for place in await self._places(model, changes)]
         for each in found:
             if not each.answered:
-                raise UnavailableError(
+                raise OutsideError(
                     "P012",
                     _("{model} does not answer at {address}; nothing was changed.").format(
                         model=model.id, address=each.address

@@ -296,14 +296,18 @@ class Restoring:
         theirs = envfile.values(staged.read_text(encoding="utf-8"))
         target = self._settings.env_file
         if target is None or not _writable(target):
-            self._moves.append(Move(staged, self._paths.restored / "sophia.env"))
+            whole = self._paths.restored / "whole.env"
+            ready = self._paths.restored / "sophia.env"
+            mine: dict[str, str | None] = {key: None for key in KEPT_KEYS & theirs.keys()}
+            given = staged.with_name("ready.env")
+            write_whole(given, envfile.change(staged.read_text("utf-8"), mine).encode("utf-8"))
+            self._moves += [Move(staged, whole), Move(given, ready)]
             self.outcome.notes.append(
                 _(
-                    "The env file is root's: the backup's lies in {there}. Look at it, then: sudo "
-                    "./install_sophia_llm.sh --auto-env {there}, without {keys}."
-                ).format(
-                    there=self._paths.restored / "sophia.env", keys=", ".join(sorted(KEPT_KEYS))
-                )
+                    "The env file is root's. The backup's keys, but for those that say where the "
+                    "store is, lie in {ready}; `sudo ./install_sophia_llm.sh --auto --auto-env "
+                    "{ready}` takes them in. The whole of it is {whole}: remove both then."
+                ).format(ready=ready, whole=whole)
             )
             return
         text = target.read_text(encoding="utf-8")

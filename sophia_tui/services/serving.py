@@ -14,7 +14,13 @@ from sophia_tui.domain.models import Model, ModelKind
 from sophia_tui.domain.operations import Danger, Input, Output
 from sophia_tui.domain.protocols import ApiProcess, EngineHost, Store
 from sophia_tui.domain.serving import Deployment, DeploymentState
-from sophia_tui.errors import ConflictError, NotFoundError, UnavailableError, UsageError
+from sophia_tui.errors import (
+    ConflictError,
+    NotFoundError,
+    OutsideError,
+    UnavailableError,
+    UsageError,
+)
 from sophia_tui.i18n import N_, _
 from sophia_tui.services.deployments import (
     Deployments,
@@ -287,7 +293,7 @@ class ServingService:
     def _require_engine(self) -> None:
         missing = self._engines.missing(self._settings.serving_engine)
         if missing:
-            raise UnavailableError(
+            raise OutsideError(
                 "M437",
                 _("The engine {engine} is not installed.").format(
                     engine=self._settings.serving_engine
@@ -356,7 +362,7 @@ class ServingService:
                 key = _("The key for clients is in {path}; SOPHIA_MODEL_TOKEN sets another.")
                 notes.append(key.format(path=self._api.make_key()))
             if not await self._api.start():
-                raise UnavailableError(
+                raise OutsideError(
                     "M493",
                     _("The HTTP API could not be started at {address}.").format(
                         address=self._api.address
@@ -366,7 +372,7 @@ class ServingService:
                 )
         status = 200 if context.face is Face.API else await self._status(name)
         if status != 200:
-            raise UnavailableError(
+            raise OutsideError(
                 "M494",
                 _("The HTTP API at {address} does not know {name} (status {status}).").format(
                     address=self._api.address, name=name, status=status
@@ -383,8 +389,19 @@ class ServingService:
         """Why clients could not ask, where no API answers and none can be started."""
         if await self._api.answers():
             return None
-        if not self._api.startable():
+        if self._api.unit is not None:
             return UnavailableError(
+                "S391",
+                _("Clients can't ask: no API answers at {address}.").format(
+                    address=self._api.address
+                ),
+                _("It is the service {unit}, which does not run.").format(unit=self._api.unit),
+                _("sophia setup restart {unit} --yes; `sophia setup services` says more.").format(
+                    unit=self._api.unit
+                ),
+            )
+        if not self._api.startable():
+            return OutsideError(
                 "M492",
                 _("Clients can't ask: no API answers at {address}.").format(
                     address=self._api.address
@@ -393,7 +410,7 @@ class ServingService:
                 _("Start `sophia serve api` there, or correct API_URL."),
             )
         if await self._api.taken():
-            return UnavailableError(
+            return OutsideError(
                 "M491",
                 _("Clients can't ask: another program answers at {address}.").format(
                     address=self._api.address

@@ -8,7 +8,7 @@ from pydantic import Field
 from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.operations import Danger, Input, Output
 from sophia_tui.domain.setup import StepRunner
-from sophia_tui.errors import UnavailableError
+from sophia_tui.errors import OutsideError
 from sophia_tui.i18n import N_, _
 from sophia_tui.services.operations import operation
 
@@ -95,7 +95,7 @@ class SetupStepsService:
         effect, command = _(EFFECTS[step]), self._runner.command(step)
         hindrance = self._runner.hindrance(step)
         if hindrance:
-            raise UnavailableError(
+            raise OutsideError(
                 "S421",
                 _("No step of the installer can be run from here."),
                 hindrance,

@@ -37,6 +37,10 @@ class Meter:
             self._told = now
             self._loop.call_soon_threadsafe(self._context.progress, self._step)
 
+    def finish(self) -> None:
+        """The stage is done, whatever was estimated; called in the event loop."""
+        self._context.progress(replace(self._step, total=self._step.done))
+
 
 async def in_thread(context: Context, work: Callable[[], T]) -> T:
     """What `work` gives, which asks a Meter now and then. Cut off from outside, it is told to stop

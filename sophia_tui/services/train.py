@@ -17,7 +17,7 @@ from sophia_tui.domain.hosted import DPO, OPENAI
 from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.operations import Input
 from sophia_tui.domain.protocols import Clock, Store
-from sophia_tui.errors import NotFoundError, RefusedError, UnavailableError, UsageError
+from sophia_tui.errors import NotFoundError, OutsideError, RefusedError, UsageError
 from sophia_tui.i18n import N_, _, get_language
 from sophia_tui.paths import Paths
 from sophia_tui.services import quality_gate, train_hosted
@@ -682,7 +682,7 @@ def require_training_packages() -> None:
 
     missing = [name for name in TRAINING_PACKAGES if find_spec(name) is None]
     if missing:
-        raise UnavailableError(
+        raise OutsideError(
             "J501",
             _("Work on weights needs packages that are not installed."),
             _("Missing: {packages}.").format(packages=", ".join(missing)),

@@ -13,6 +13,7 @@ from sophia_tui.domain.hosted import DPO, OPENAI, SUPERVISED, HostedOrder, Hoste
 from sophia_tui.errors import (
     JobError,
     NotFoundError,
+    OutsideError,
     RefusedError,
     SophiaError,
     UnavailableError,
@@ -90,7 +91,7 @@ def key_for(settings: "Settings", base_url: str | None) -> str | None:
     if address != base_url or (address is None and not key):
         told = waiting.reason(waiting.MISFIT, ours=address, theirs=base_url)
         texts = told["what"], told["why"], told["remedy"]
-        raise UnavailableError("J533", *texts, **told["details"])
+        raise OutsideError("J533", *texts, **told["details"])
     return key or None
 
 
@@ -320,7 +321,7 @@ def require_client(settings: "Settings", base_url: str | None) -> None:
             _("Set OPENAI_API_KEY in Sophia's .env; a keyless server needs OPENAI_BASE_URL alone."),
         )
     if find_spec("openai") is None:
-        raise UnavailableError(
+        raise OutsideError(
             "J512",
             _("Hosted training needs a package that is not installed."),
             _("Missing: {packages}.").format(packages="openai"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sophia_tui.domain.context import Context, Progress
-from sophia_tui.errors import DataError, UnavailableError, UsageError
+from sophia_tui.errors import DataError, OutsideError, UnavailableError, UsageError
 from sophia_tui.files import usable_folder, write_whole
 from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.paths import Paths
@@ -146,7 +146,7 @@ def _not_looked(ended: Ended, more: str) -> DataError | UnavailableError:
     why = " ".join(lines[:2]) or visible(more)
     remedy = lines[2] if len(lines) > 2 else _("Look at the base and at the data set.")
     if ended.code == 5 or not lines:
-        return UnavailableError("J573", what, why, remedy)
+        return OutsideError("J573", what, why, remedy)
     return DataError("J572", what, why, remedy)
 
 

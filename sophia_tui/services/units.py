@@ -8,7 +8,7 @@ from pydantic import Field
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.operations import Danger, Input, NoInput, Output
 from sophia_tui.domain.units import HELPER_UNIT, SERVICE_UNITS, Services, ServiceState
-from sophia_tui.errors import RefusedError, SetupError, UnavailableError, UsageError
+from sophia_tui.errors import OutsideError, RefusedError, SetupError, UsageError
 from sophia_tui.i18n import N_, _
 from sophia_tui.services.journal_lines import without_secrets
 from sophia_tui.services.operations import operation
@@ -97,7 +97,7 @@ class UnitsService:
     def _require(self) -> None:
         """Raises UnavailableError S387 where there are no services."""
         if (why := self._services.hindrance()) is not None:
-            raise UnavailableError(
+            raise OutsideError(
                 "S387",
                 _("Sophia has no services here."),
                 why,

@@ -13,7 +13,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
-from sophia_tui.errors import SetupError, SophiaError, UnavailableError, UsageError
+from sophia_tui.errors import OutsideError, SetupError, SophiaError, UsageError
 from sophia_tui.i18n import _
 from sophia_tui.paths import Paths
 from sophia_tui.settings import Settings
@@ -139,27 +139,27 @@ def connect_problem(problem: psycopg.Error, secrets: tuple[str, ...] = ()) -> So
     words = " ".join(str(problem).split()).lower()
     why = cleaned(str(problem), secrets)  # the first line tells the cause, later ones give advice
     if state in ("28P01", "28000") or "password" in words or "authentication" in words:
-        return UnavailableError(
+        return OutsideError(
             "D102",
             _("The source database refused the user or the password."),
             why,
             _("Correct DATABASE_URL or DB_PASS; `sophia setup check` tells whether it works."),
         )
     if state == "3D000" or ("database" in words and "does not exist" in words):
-        return UnavailableError(
+        return OutsideError(
             "D103",
             _("The source database does not exist on that server."),
             why,
             _("Correct the database's name in DATABASE_URL."),
         )
     if state == "53300" or "too many clients" in words or "no more connections" in words:
-        return UnavailableError(
+        return OutsideError(
             "D104",
             _("The source server takes no more connections."),
             why,
             _("Try again later, or connect through a pooler."),
         )
-    return UnavailableError(
+    return OutsideError(
         "D105",
         _("The source database can't be reached."),
         why,
@@ -171,7 +171,7 @@ def query_problem(problem: psycopg.Error) -> SophiaError:
     """Why reading stopped. The server's words may hold data, so only its code is told."""
     state = problem.sqlstate or ""
     if not state or state.startswith(("08", "57P")):
-        return UnavailableError(
+        return OutsideError(
             "D106",
             _("The connection to the source database broke."),
             _("The server ended it, or the network did. {code}").format(code=state).strip(),
@@ -185,13 +185,13 @@ def query_problem(problem: psycopg.Error) -> SophiaError:
             _("`sophia source inspect` says which right is missing."),
         )
     if state == "57014":
-        return UnavailableError(
+        return OutsideError(
             "D108",
             _("The source server stopped the query."),
             _("A time limit of this role (statement_timeout), or an administrator."),
             _("Raise the role's statement_timeout, or collect a shorter period."),
         )
-    return UnavailableError(
+    return OutsideError(
         "D109",
         _("The source database could not answer."),
         _("Error {code} of the server ({name}).").format(code=state, name=type(problem).__name__),

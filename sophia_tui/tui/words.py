@@ -103,6 +103,7 @@ VERBS = {
     "undeclare": N_("take a declaration back"),
     "backup": N_("back up"),
     "backups": N_("backups"),
+    "bundle": N_("pack for support"),
     "restore": N_("put a backup back"),
 }
 #: Verbs that mean something else for one subject.

@@ -135,6 +135,7 @@ def fuzz(served: Served, folder: Path, *options: str) -> None:
         cwd=folder,
         capture_output=True,
         text=True,
+        timeout=1000,
     )
     log = served.log.read_text()
     defects = re.findall(r"^.* ERROR .*(?:\n  .*)*", log, re.MULTILINE)
@@ -161,4 +162,4 @@ def test_what_is_made_up_gets_no_500(served: Served, tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_much_that_is_made_up_gets_no_500(served: Served, tmp_path: Path) -> None:
-    fuzz(served, tmp_path, "--max-examples", "60")
+    fuzz(served, tmp_path, "--max-examples", "40", "--max-time", "800", "--workers", "2")

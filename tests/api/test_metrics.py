@@ -1,10 +1,12 @@
 """/metrics, read as Prometheus reads it."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as parsed
@@ -162,3 +164,19 @@ def test_a_word_of_a_provider_is_no_label_of_its_own() -> None:
         "queued": 0,
         "other": 3,
     }
+
+
+async def test_the_sample_configuration_is_right_and_its_alerts_name_figures_that_exist(
+    town: House,
+) -> None:
+    folder = Path(__file__).parents[2] / "installer" / "monitoring"
+    [scrape] = yaml.safe_load((folder / "prometheus.yml").read_text())["scrape_configs"]
+    assert scrape["metrics_path"] == "/metrics"
+    assert scrape["authorization"]["type"] == "Bearer"
+    async with client(town) as http:
+        found = await scraped(http)
+    names = {sample.name for family in found.values() for sample in family.samples}
+    [group] = yaml.safe_load((folder / "alerts.yml").read_text())["groups"]
+    for rule in group["rules"]:
+        wanted = set(re.findall(r"sophia_\w+", rule["expr"]))
+        assert wanted and wanted <= names | {"sophia_api_requests_total"}, rule["alert"]

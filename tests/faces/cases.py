@@ -38,6 +38,7 @@ CASES: dict[str, Case] = {
     "setup.begin": Case(error="SOPHIA-S422"),
     "setup.validate": Case({"key": "SOPHIA_WINDOW_DAYS", "value": "0"}),
     "setup.usage": Case(),
+    "setup.bundle": Case(),
     "setup.backups": Case(),
     "setup.backup": Case(
         {"secrets": False},

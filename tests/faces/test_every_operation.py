@@ -218,7 +218,8 @@ class Plain:
 
     #: Values of these keys are measured, or say where the request came from.
     MEASURED = frozenset(
-        {"seconds", "milliseconds", "store_milliseconds", "face", "heartbeat_at"} | {"free_bytes"}
+        {"seconds", "milliseconds", "store_milliseconds", "face", "heartbeat_at"}
+        | {"free_bytes", "size"}
     )
     _ID = re.compile(r"\b[a-z]+-[a-z0-9]{12}\b")
     _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.]*(?:Z|[+-]\d\d:?\d\d)?")

@@ -107,7 +107,7 @@ sshd.socket) printf "Listen=[::]:2224 (Stream)\nActiveState=inactive\nUnitFileSt
 *) printf "Listen=[::]:22 (Stream)\nActiveState=inactive\nUnitFileState=disabled\n" ;;
 esac'
   run ssh_from_units
-  [ "$output" = $'2222 :: socket\n2223 0.0.0.0 socket\n2224 :: socket' ]
+  [ "$output" = $'2222 * socket\n2223 0.0.0.0 socket\n2224 * socket' ]
 }
 
 @test "the session's port is found in the environment" {

@@ -241,6 +241,24 @@ async def test_the_env_file_is_merged_and_keeps_this_machines_connection(
     assert aside.stat().st_mode & 0o077 == 0
 
 
+async def test_an_env_file_of_roots_gets_its_keys_by_the_installer(
+    old: Machine, fresh: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may not be written lies ready, without the keys of another machine's store."""
+    monkeypatch.setattr(
+        "sophia_tui.services.restoring._writable", lambda path: path.name != "sophia.env"
+    )
+    before = (fresh.folder / "sophia.env").read_bytes()
+    done = await fresh.restore((await old.backup()).path)
+    assert (fresh.folder / "sophia.env").read_bytes() == before
+    ready = fresh.data / "restored" / "sophia.env"
+    assert SECRET in ready.read_text()
+    assert "SOPHIA_STORE_URL" not in ready.read_text()
+    assert "SOPHIA_STORE_URL" in (fresh.data / "restored" / "whole.env").read_text()
+    assert ready.stat().st_mode & 0o077 == 0
+    assert str(ready) in " ".join(done.notes)
+
+
 async def test_backups_are_listed_newest_first_and_strangers_are_told(old: Machine) -> None:
     first = await old.backup()
     second = await old.backup()

@@ -17,7 +17,7 @@ from sophia_tui.domain.protocols import ColumnReport, Store, TableReport
 from sophia_tui.domain.serving import Deployment, DeploymentState, ServedRequest
 from sophia_tui.errors import UnavailableError
 from sophia_tui.paths import Paths
-from sophia_tui.services import stages
+from sophia_tui.services import overview, stages
 from sophia_tui.services.overview import OverviewRequest, OverviewService, OverviewView
 from sophia_tui.services.views import KIND_WORDS
 from sophia_tui.settings import Settings
@@ -392,3 +392,23 @@ async def test_a_look_brings_the_worker_back_that_a_job_waits_for(
     assert woken == []
     await made.show(Context("ana", Face.CONSOLE, Role.OPERATOR), OverviewRequest())
     assert woken == [1]
+
+
+async def test_a_model_in_a_file_that_only_root_reads_is_the_one_that_was_promoted(
+    store: Store, chosen: Settings, paths: Paths, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = "/srv/of-another/rag.env"
+    for number, model in enumerate(("sophia-v1", "sophia-v2")):
+        change = FileChange(away, {}, {"GEN_MODEL": model, "FLAG": "on"}, "", "")
+        at = NOW + timedelta(minutes=number)
+        promotion = Promotion(
+            f"p{number}", model, None, PromotionState.DONE, (change,), "maria", at, at
+        )
+        await store.promotions.add(promotion)
+    made = service(store, chosen, paths)
+    assert "sophia-v2" not in {each.model for each in (await look(made)).models if each.used_as}
+    monkeypatch.setattr(overview, "_out_of_reach", lambda path: str(path) == away)
+    view = await look(made)
+    assert {each.model: each.used_as for each in view.models if each.used_as} == {
+        "sophia-v2": ["GEN_MODEL"]
+    }

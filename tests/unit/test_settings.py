@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 
 from sophia_tui.errors import UsageError
-from sophia_tui.settings import is_secret, keys, load, read_sources, storable, words
+from sophia_tui.paths import SERVER_DATA, SERVER_ENV
+from sophia_tui.settings import (
+    Settings,
+    is_secret,
+    keys,
+    load,
+    read_sources,
+    storable,
+    surroundings,
+    words,
+)
 
 KEY = "SOPHIA_WINDOW_DAYS"
 
@@ -160,3 +170,18 @@ def test_the_api_listens_where_api_url_is_this_machine(
     address: str, place: tuple[str, int] | None
 ) -> None:
     assert load({"API_URL": address}).api_place == place
+
+
+def test_proxies_and_the_hubs_mirror_of_the_env_file_are_for_libraries(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("HTTPS_PROXY=http://p:3128\nHF_ENDPOINT=https://hub.test\nDB_PASS=pw\n")
+    given = {"SOPHIA_ENV_FILE": str(file), "HF_ENDPOINT": "https://mine.test"}
+    assert surroundings(given) == {"HTTPS_PROXY": "http://p:3128"}
+
+
+def test_beside_a_servers_env_file_lies_nothing_of_ours() -> None:
+    kept = Path("/run/credentials/sophia-api.service/sophia.env")
+    for file in (SERVER_ENV, kept):
+        found = Settings(SOPHIA_ENV_FILE=file, AION_TRAIN_ROOT="./trainer")
+        assert found.train_root == SERVER_DATA / "trainer"
+    assert Settings(SOPHIA_ENV_FILE=Path("/srv/x/.env")).root == Path("/srv/x")

@@ -36,6 +36,8 @@ SOPHIA_...) go into /etc/sophia/sophia.env. Besides, for the set-up itself:
   SOPHIA_TORCH_INDEX  a package index to take torch alone from (a build without CUDA, say)
   SOPHIA_PYTHON       the Python to use
   SOPHIA_APT_WAIT     seconds to wait for other programs that use apt (default: 600)
+  SOPHIA_OPEN_API_PORT=yes with SOPHIA_OPEN_API_FROM=10.0.0.0/8,... opens port 8000 in the
+                      firewall for these networks (default: closed)
   PIP_INDEX_URL, HF_ENDPOINT, http_proxy, https_proxy, no_proxy   as everywhere
 
 Exit codes: 0 done; 1 failed; 2 wrong options or settings; 3 refused (not root, not confirmed);
@@ -180,6 +182,8 @@ SOPHIA_...) vão para /etc/sophia/sophia.env. Além disso, para a própria insta
   SOPHIA_TORCH_INDEX  um índice de pacotes só para o torch (uma versão sem CUDA, por exemplo)
   SOPHIA_PYTHON       o Python a usar
   SOPHIA_APT_WAIT     segundos a esperar por outros programas que usam o apt (padrão: 600)
+  SOPHIA_OPEN_API_PORT=yes com SOPHIA_OPEN_API_FROM=10.0.0.0/8,... abre a porta 8000 no
+                      firewall para essas redes (padrão: fechada)
   PIP_INDEX_URL, HF_ENDPOINT, http_proxy, https_proxy, no_proxy   como em toda parte
 
 Códigos de saída: 0 feito; 1 falhou; 2 opções ou configurações erradas; 3 recusado (sem root, sem
