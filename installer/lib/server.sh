@@ -34,7 +34,11 @@ run_server() {
     return
   fi
   STEPS=("${SERVER_STEPS[@]}")
-  [[ $ROTATE == no ]] || STEPS=(machine postgres health summary)
+  if [[ $ROTATE == yes ]]; then
+    STEPS=(machine account env postgres) # the env file too, which may be what was lost
+    [[ ! -x $CURRENT/venv/bin/python ]] || STEPS+=(health)
+    STEPS+=(summary)
+  fi
   [[ -z $ONE_STEP ]] || STEPS=("$ONE_STEP")
   # nobody's tables change without a backup, whether --upgrade was said or not
   if [[ $UPGRADE$ROTATE == nono && -z $ONE_STEP ]] && is_root && upgrade_needed; then

@@ -13,7 +13,7 @@ database_only() { # [ARG...]
   done
 }
 
-sql() { on runuser -u postgres -- psql --no-psqlrc --quiet --tuples-only --no-align "$@"; }
+sql() { on --workdir / -- runuser -u postgres -- psql --no-psqlrc --quiet --tuples-only --no-align "$@"; }
 
 # Every cluster is gone, as if none had ever been.
 no_clusters() {
@@ -22,7 +22,7 @@ no_clusters() {
 }
 
 env_says() { # LINE
-  as_shell "grep -qxF -- '$1' /etc/sophia/sophia.env"
+  on grep -qxF -- "$1" /etc/sophia/sophia.env
 }
 
 # Hashes of all roles' passwords and the names of all databases.
