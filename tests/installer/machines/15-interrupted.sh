@@ -85,7 +85,7 @@ scenario_ssh_drop() {
   machine_up --from packages
   local client
   "$FM" ssh "$MACHINE" --tty -- env "${INSTALL_ENV[@]}" \
-    /opt/src/install_sophia_llm.sh "${INSTALL_FLAGS[@]}" </dev/zero >/dev/null 2>&1 &
+    /opt/src/install_sophia_llm.sh "${INSTALL_FLAGS[@]}" < <(exec sleep 900) >/dev/null 2>&1 &
   client=$!
   when 'pip install .[api,hosted]'
   kill -KILL "$client"
