@@ -134,8 +134,9 @@ settle_env() {
   local key
   while read -r key; do
     [[ $key == SOPHIA_* ]] || is_one_of "$key" "${FIELD_KEYS[@]}" || { echo "not taken: $key"; false; }
-  done < <(grep -oE '^ {4,8}"[A-Z][A-Z0-9_]+",$|_setting\("[A-Z][A-Z0-9_]+"' \
-    "$REPOSITORY/sophia_tui/settings.py" | grep -oE '[A-Z][A-Z0-9_]+' | sort -u)
+  done < <(sed -n '/^SURROUNDINGS/,/^)/p' "$REPOSITORY/sophia_tui/settings.py" | grep -oE '"[A-Za-z_]+"' | tr -d '"'
+    grep -oE '^ {4,8}"[A-Z][A-Z0-9_]+",$|_setting\("[A-Z][A-Z0-9_]+"' \
+    "$REPOSITORY/sophia_tui/settings.py" | grep -oE '[A-Z][A-Z0-9_]+' | grep -vE '^[A-Z][0-9]{3}$' | sort -u)
 }
 
 @test "a store elsewhere needs no Postgres here" {

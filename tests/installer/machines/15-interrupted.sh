@@ -72,7 +72,7 @@ scenario_signal_at_each_step() {
       install_ended
       # a step may be over before the signal is there, and the next one names itself
       expect "no own exit status for $signal in $step: $STATUS" test "$STATUS" = "$status"
-      expect_text 'Interrupted in the step' './install_sophia_llm.sh'
+      expect_text 'Interrupted in the step' 'install_sophia_llm.sh --auto'
       expect 'password or token changed' secrets_kept "$before"
       before=$(secrets_of_env)
     done
