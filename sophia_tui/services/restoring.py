@@ -42,7 +42,15 @@ if TYPE_CHECKING:
 
 #: Keys that say where this machine's store is: they stay as they are.
 KEPT_KEYS = frozenset(
-    {"DATABASE_URL", "DB_PASS", "SOPHIA_STORE_URL", "SOPHIA_DATA_DIR", "SOPHIA_ENV_FILE"}
+    {
+        "DATABASE_URL",
+        "DB_PASS",
+        "SOPHIA_STORE_URL",
+        "SOPHIA_STORE_PASS",
+        "SOPHIA_NEXT_PASS",
+        "SOPHIA_DATA_DIR",
+        "SOPHIA_ENV_FILE",
+    }
 )
 _JOURNAL = "journal.json"
 
