@@ -73,7 +73,7 @@ scenario_helper_promotes_and_rolls_back() {
     /usr/bin/python3 -I - "$token" <<CALL
 import json, sys, urllib.request
 for path, body in (("run", {"model": "sophia-v9", "probe": False}), ("rollback", {})):
-    asked = urllib.request.Request("http://127.0.0.1:8000/api/promote/" + path,
+    asked = urllib.request.Request("http://127.0.0.1:8000/api/v1/promote/" + path,
         json.dumps({**body, "confirm": True}).encode(),
         {"x-admin-token": sys.argv[1], "content-type": "application/json"})
     print(urllib.request.urlopen(asked, timeout=120).read().decode())
