@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from sophia_tui import envfile
 from sophia_tui.domain.context import Context, Role
@@ -57,6 +57,12 @@ class SetupAnswers(Input):
         default=None, description=N_("The base model: a path, a hub id, a GGUF file or a name.")
     )
     backup_dir: str | None = Field(default=None, description=N_("The folder of backups."))
+
+    @field_validator("database_url", "db_pass", "openai_api_key")
+    @classmethod
+    def _blank_is_none(cls, value: SecretStr | None) -> SecretStr | None:
+        """Enter alone at a prompt for a secret is no answer."""
+        return value if value is not None and value.get_secret_value().strip() else None
 
 
 class AnswersReport(Output):
@@ -154,7 +160,6 @@ class SetupBeginService:
         items = [_shown(each, self._env_file) for each in changes]
         if context.dry_run:
             return BegunView(written=False, items=items)
-        await aside(self._make_env_file)
         restart: list[str] = []
         for done, change in enumerate(changes):
             try:
@@ -284,14 +289,6 @@ class SetupBeginService:
     def _env_file(self) -> Path:
         """Where Sophia's own keys stand, or will stand."""
         return self._settings.env_file or Path.cwd() / ".env"
-
-    def _make_env_file(self) -> None:
-        """An empty one where there is none; on a server the installer makes it. Raises SetupError
-        S101."""
-        if self._settings.env_file is None and not self._machine.installed:
-            from sophia_tui.files import append_line
-
-            append_line(self._env_file, b"# Settings of Sophia")
 
     async def _write(self, context: Context, change: _Change) -> BaseModel:
         verb = "unset" if change.value is None else "set"

@@ -180,7 +180,7 @@ def _table(name: str) -> sql.Identifier:
 def _one(connection: _Connection, statement: str, *values: Any) -> tuple[Any, ...]:
     found = connection.execute(statement.encode(), values or None).fetchone()
     if found is None:
-        raise InternalError("S092", "a statement of one row gave none")
+        raise InternalError("S419", "a statement of one row gave none")
     return tuple(found)
 
 
@@ -208,7 +208,7 @@ def _in_order(connection: _Connection) -> list[str]:
     while needs:
         free = sorted(name for name, others in needs.items() if others <= {name, *ordered})
         if not free:
-            raise InternalError("S091", f"Tables point to each other: {', '.join(sorted(needs))}.")
+            raise InternalError("S418", f"Tables point to each other: {', '.join(sorted(needs))}.")
         for name in free:
             del needs[name]
         ordered += free

@@ -20,6 +20,7 @@ from sophia_tui.services.datasets import (
     RejectedList,
     RejectedRecord,
 )
+from sophia_tui.services.env_views import EnvChanged, EnvFileView, EnvKeyView, EnvList
 from sophia_tui.services.evaluation_rows import MeasureRow
 from sophia_tui.services.evaluation_views import (
     AnswerView,
@@ -61,6 +62,8 @@ from sophia_tui.services.schedules import ScheduleList, ScheduleView
 from sophia_tui.services.serving import ApiView, DeploymentView, ServeList
 from sophia_tui.services.settings import SettingList, SettingView
 from sophia_tui.services.setup import CheckView, SetupReport
+from sophia_tui.services.setup_begin import AnswersReport, BegunView, ChangeView
+from sophia_tui.services.units import ServiceView
 from sophia_tui.services.version_views import (
     DiffRow,
     PartDiff,
@@ -87,25 +90,93 @@ JOB, DATASET, MODEL = "ftjob-7f2a9c0d1e2f", "ground@0f3a5c9b1d2e", "sophia-v2"
 
 
 def checks() -> SetupReport:
-    """One check in each state."""
+    """One check in each state, those of a server."""
     return SetupReport(
         ready=False,
         items=[
-            CheckView(name="Sophia's store", state="ok", found="2 ms"),
             CheckView(
+                id="store",
+                name="Sophia's store",
+                state="ok",
+                found="Postgres 17.2, < 50 ms",
+                detail=["Where: 127.0.0.1:5432/sophia"],
+            ),
+            CheckView(
+                id="base",
                 name="Base model",
                 state="attention",
                 found="none",
                 remedy="Set FINETUNE_BASE, or give --base to `sophia train start`.",
             ),
             CheckView(
+                id="disk",
                 name="Free disk space",
                 state="problem",
                 found="0.4 GB",
+                detail=["/var/lib/sophia: 0.4 GB of 42 GB free"],
                 remedy="Free space under /var/lib/sophia.",
+                remedy_step="sophia setup prune",
+            ),
+            CheckView(
+                id="services",
+                name="Services",
+                state="problem",
+                found="sophia-worker.service",
+                detail=[
+                    "sophia-api.service: active (running)",
+                    "sophia-worker.service: failed (failed), restarted 3 times",
+                ],
+                remedy="Set the units up again and start them.",
+                remedy_step="units",
+            ),
+            CheckView(
+                id="firewall",
+                name="Firewall (UFW)",
+                state="unknown",
+                found="can't be read without root",
+                detail=["The rules can't be read without root: sudo ufw status verbose"],
+                remedy="See it by `sudo ufw status verbose`.",
             ),
         ],
     )
+
+
+def env_keys() -> EnvList:
+    path = "/srv/sophia/.env"
+    return EnvList(
+        files=[EnvFileView(file=path, own=True, writable=True)],
+        items=[
+            EnvKeyView(file=path, key="OPENAI_API_KEY", value="***", secret=True, known=True),
+            EnvKeyView(file=path, key="HTTPS_PROXY", value="***", secret=True),
+            EnvKeyView(file="/srv/rag/.env", key="GEN_MODEL", value="sophia-v1"),
+        ],
+    )
+
+
+def tested(request: Any) -> AnswersReport:
+    """A database with one table; other answers are taken as they are."""
+    found = []
+    if request.database_url is not None:
+        lines = ["qa_cache: public.qa_cache", "feedback: not there (There is no such table.)"]
+        found.append(
+            CheckView(
+                id="source", name="Source database", state="ok", found="qa_cache", detail=lines
+            )
+        )
+    if request.finetune_base == "./nowhere":
+        wrong = "./nowhere does not exist"
+        found.append(CheckView(id="base", name="Base model", state="problem", found=wrong))
+    return AnswersReport(good=all(each.state != "problem" for each in found), items=found)
+
+
+def begun(request: Any) -> BegunView:
+    """The plan of what was answered."""
+    items = [
+        ChangeView(key=name.upper(), place="/srv/sophia/.env", value="***")
+        for name, value in dict(request).items()
+        if value is not None
+    ]
+    return BegunView(written=True, items=items, restart=["sophia-worker.service"])
 
 
 def tables() -> SourceReport:
@@ -762,6 +833,17 @@ def full() -> dict[str, Any]:
     """An answer for each operation that a screen asks; a callable gets the request."""
     return {
         "setup.check": checks(),
+        "setup.test": tested,
+        "setup.begin": begun,
+        "setup.validate": CheckView(name="x", state="ok", found="can be used"),
+        "env.list": env_keys(),
+        "setup.restart": ServiceView(unit="sophia-worker.service", state="ok", found="active"),
+        "env.set": EnvChanged(
+            file="/srv/sophia/.env",
+            key="OPENAI_API_KEY",
+            changed=True,
+            restart=["sophia-worker.service"],
+        ),
         "source.inspect": tables(),
         "datasets.list": DatasetList(items=[dataset(), dataset("ground@99aa88bb77cc")]),
         "datasets.show": DatasetDetails(dataset=dataset(), manifest=manifest()),
@@ -815,7 +897,7 @@ def empty() -> dict[str, Any]:
 def hostile(value: Any) -> Any:
     """The same answer with hostile text in every place for text, ids and keys of dicts too."""
     if isinstance(value, Output):
-        changed = {name: hostile(each) for name, each in dict(value).items()}
+        changed = {name: hostile(getattr(value, name)) for name in type(value).model_fields}
         return value.model_copy(update=changed)
     if isinstance(value, list):
         return [hostile(each) for each in value]

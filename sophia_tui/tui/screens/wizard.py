@@ -112,6 +112,7 @@ class WizardScreen(SophiaScreen):
         #: What was tried and found good enough, to go on with a second press.
         self._tried: dict[str, str] | None = None
         self._busy = False
+        self._leaving = False
         self.finished = False
 
     def heading(self) -> str:
@@ -129,7 +130,7 @@ class WizardScreen(SophiaScreen):
                 yield self._widget(name)
             yield Plate(id="found")
         with Horizontal(id="buttons"):
-            yield Button(_("Next"), id="next", compact=True, variant="primary")
+            yield Button(_("Go on"), id="next", compact=True, variant="primary")
             yield Button(_("Page before"), id="before", compact=True)
             yield Button(_("Leave"), id="leave", compact=True)
 
@@ -178,7 +179,7 @@ class WizardScreen(SophiaScreen):
             for each in self.query(f"#label-{name}, #field-{name}"):
                 each.display = name in chosen.fields
         self._show_found("")
-        self.query_one("#next", Button).label = _("Write them") if page == _PLAN else _("Next")
+        self.query_one("#next", Button).label = _("Write them") if page == _PLAN else _("Go on")
         self.query_one("#before").display = page > 0
         first = [f"#field-{name}" for name in chosen.fields] or ["#next"]
         self.query_one(first[0]).focus()
@@ -264,11 +265,10 @@ class WizardScreen(SophiaScreen):
             if not self._busy:
                 work: Any = self._write if self.page == _PLAN else self._next
                 self.run_worker(work, name="next", group="next", exclusive=True)
-        elif name == "page_before" or (name == "back" and self.page > 0):
+        elif name == "page_before" or (name == "back" and self.page > 0 and not self._leaving):
             self._turn_to(max(0, self.page - 1))
         elif name == "leave":
-            self.keep_draft()
-            self.sophia.go("act.back", self)
+            self._leave()
         else:
             return False
         return True
@@ -293,7 +293,8 @@ class WizardScreen(SophiaScreen):
         if tested and self._tried != tested and not await self._good(tested, chosen.stays):
             return
         if "language" in chosen.fields and self.typed["language"] != get_language():
-            self.keep_draft(self.page + 1)
+            self.page += 1  # the screen is made anew, at its next page
+            self.keep_draft()
             self.sophia.speak(self.typed["language"])
             return
         self.say("")
@@ -317,7 +318,7 @@ class WizardScreen(SophiaScreen):
             return False
         self._tried = asked
         if stays or any(each.state != "ok" for each in report.items):
-            self.say(_("Go on with Next, or change it."))
+            self.say(_("F2 goes on; or change it."))
             self.query_one("#next").focus()
             return False
         return True
@@ -347,6 +348,11 @@ class WizardScreen(SophiaScreen):
     def _end(self) -> None:
         self.finished = True
         self.sophia.state.keep_draft(FIRST_SETUP, {"left": True, "done": True})
+        self._leave()
+
+    def _leave(self) -> None:
+        self.keep_draft()
+        self._leaving = True
         self.sophia.go("act.back", self)
 
     # -- what is kept
@@ -355,7 +361,7 @@ class WizardScreen(SophiaScreen):
     def dirty(self) -> bool:
         return False  # what was typed is kept as it is typed
 
-    def keep_draft(self, page: int | None = None) -> None:
+    def keep_draft(self) -> None:
         if self.finished:
             return
         kept: dict[str, Any] = {
@@ -363,7 +369,7 @@ class WizardScreen(SophiaScreen):
         }
         if _password_in(kept.get("database_url", "")):
             del kept["database_url"]
-        kept |= {"left": True, "page": self.page if page is None else page}
+        kept |= {"left": True, "page": self.page}
         self.sophia.state.keep_draft(FIRST_SETUP, kept)
 
     def on_unmount(self) -> None:
