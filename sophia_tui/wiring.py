@@ -342,6 +342,7 @@ async def _setup(house: House) -> Any:
         ThisServer(house.environment),
         probe_key,
         house.clock,
+        house.helper(),
     )
 
 

@@ -33,7 +33,7 @@ choose_language() { # [TAG]
 # Ends the program with what happened, why and what to do: fail EXIT CODE WHAT WHY REMEDY
 fail() {
   local status=$1 code=$2 part
-  { local -; set +x; } 2>/dev/null
+  local - && set +x
   shift 2
   printf '\n[SOPHIA-%s] ' "$code" >&2
   for part in "$@"; do

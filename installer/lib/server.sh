@@ -34,7 +34,11 @@ run_server() {
     return
   fi
   STEPS=("${SERVER_STEPS[@]}")
-  [[ $ROTATE == no ]] || STEPS=(machine postgres health summary)
+  if [[ $ROTATE == yes ]]; then
+    STEPS=(machine account env postgres) # the env file too, which may be what was lost
+    [[ ! -x $CURRENT/venv/bin/python ]] || STEPS+=(health)
+    STEPS+=(summary)
+  fi
   [[ -z $ONE_STEP ]] || STEPS=("$ONE_STEP")
   # nobody's tables change without a backup, whether --upgrade was said or not
   if [[ $UPGRADE$ROTATE == nono && -z $ONE_STEP ]] && is_root && upgrade_needed; then
@@ -137,7 +141,7 @@ is_one_of() { # WORD WORD...
 
 # The settings that this run was given by its environment; they win over --auto-env's.
 take_environment() {
-  { local -; set +x; } 2>/dev/null
+  local - && set +x
   local key
   for key in "${FIELD_KEYS[@]}" $(compgen -e SOPHIA_); do
     [[ -v $key && $key != SOPHIA_TEST_* ]] || continue
@@ -152,7 +156,7 @@ take_environment() {
 
 # Reads --auto-env where Python is there already, else after it was installed.
 load_auto_env() {
-  { local -; set +x; } 2>/dev/null
+  local - && set +x
   local key
   [[ -n $AUTO_ENV && ${AUTO_ENV_READ:-no} == no ]] || return 0
   if ! system_python >/dev/null; then

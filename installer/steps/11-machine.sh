@@ -15,7 +15,6 @@ machine_check() {
   machine_room
   machine_clock
   machine_network
-  machine_release
   machine_apt
   ((${#MACHINE_PROBLEMS[@]} == 0)) || fail "$MACHINE_STATUS" S328 \
     "$(text machine_wrong "${#MACHINE_PROBLEMS[@]}")" "$(printf '%s\n' "${MACHINE_PROBLEMS[@]}")" \
@@ -112,13 +111,6 @@ machine_network() {
   while IFS= read -r host; do
     [[ -z $host ]] || timeout 20 getent ahosts "$host" >/dev/null || machine_problem 5 machine_dns "$host"
   done < <(machine_hosts | sort -u)
-}
-
-# Another version in the place of the one that runs comes by --upgrade alone, which backs up first.
-machine_release() {
-  [[ -e $CURRENT && $UPGRADE == no && $UNINSTALL == no ]] || return 0
-  release_current || machine_problem 3 machine_other_release "$(basename -- "$(readlink -f -- "$CURRENT")")" \
-    "$(release_name)"
 }
 
 machine_apt() {

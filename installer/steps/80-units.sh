@@ -120,7 +120,7 @@ units_check() {
 }
 
 # Puts one file in place, whole or not at all.
-unit_file_write() { # SOURCE MODE TARGET
+unit_file_write() {       # SOURCE MODE TARGET
   local new=$3.sophia-new # no suffix that polkit or systemd reads; sudo passes names with a dot over
   if ! mkdir -p -- "${3%/*}" || ! units_text "$1" >"$new" || ! chown root:root -- "$new" ||
     ! chmod "$2" -- "$new" || ! sync -- "$new"; then

@@ -148,14 +148,17 @@ firewall_skip() { # REASON
 
 # The ports, where each was found, and the rules that are to come.
 firewall_tell() {
-  local port tables rule
+  local port others rule
   if [[ -z $FIREWALL_PORTS ]]; then say firewall_no_ssh; fi
   for port in $FIREWALL_PORTS; do
     say firewall_port "$port" "$(awk -v port="$port" '$1 == port {print $3}' \
       <<<"$FIREWALL_ENDPOINTS" | sort -u | paste -sd ' ')"
   done
-  tables=$(foreign_tables | paste -sd ,)
-  if [[ -n $tables ]]; then say firewall_kept "$tables"; fi
+  others=$(foreign_rules)
+  if [[ -n $others ]]; then
+    say firewall_kept
+    printf '        %s\n' "${others//$'\n'/$'\n'        }"
+  fi
   for port in $FIREWALL_MISSING; do say firewall_rule "ufw allow $port/tcp"; done
   api_rules_missing | while IFS= read -r rule; do say firewall_rule "ufw allow $rule"; done
   api_rules_surplus | while IFS= read -r rule; do say firewall_rule "ufw delete allow $rule"; done

@@ -81,11 +81,14 @@ def main() -> int:
         print("no such run", file=sys.stderr)
         return 2
     path = os.path.join(os.environ["SOPHIA_DATA_DIR"], SPEC_FOLDER, f"{instance}.json")
+    asked = os.path.lexists(path)
     try:
         _become(_read(path))
     except (OSError, ValueError, KeyError) as problem:
         said = problem.strerror if isinstance(problem, OSError) else str(problem)
         print(f"the run can't begin: {said}", file=sys.stderr)
+        if not asked:  # nobody waits for the reason
+            return 1
         try:
             with open(path + PROBLEM_SUFFIX, "w", encoding="utf-8") as note:
                 note.write(said or type(problem).__name__)

@@ -19,6 +19,8 @@ class Meter:
     once stopping was asked for."""
 
     def __init__(self, context: Context, stage: str, total: int | None, unit: str = "") -> None:
+        import asyncio
+
         self._context = context
         import asyncio
 

@@ -253,6 +253,11 @@ def test_what_a_unit_runs_is_the_accounts_own_file_alone(tmp_path: Path) -> None
         )
         assert done.returncode in (1, 2) and done.stderr
         assert not proof.exists()
+    # who asked reads why; where nobody asked, nothing is left
+    assert {each.name for each in folder.glob("*.problem")} == {
+        "open.json.problem",
+        "link.json.problem",
+    }
     (folder / "good.json").write_text(json.dumps(spec))
     (folder / "good.json").chmod(0o600)
     command = [sys.executable, "-I", "-S", str(ENTRY), "good"]

@@ -7,7 +7,7 @@ MESSAGES_EN+=(
   [firewall_port]='      SSH port %s (found by: %s)'
   [firewall_rule]='      rule: %s'
   [firewall_no_ssh]='      No SSH server is found on this machine, so none is let in.'
-  [firewall_kept]='      Rules of others stay as they are: %s'
+  [firewall_kept]='      Rules of others stay as they are:'
   [firewall_world]='      Warning: a rule of UFW that is not ours leaves port %s open to everybody.'
   [firewall_policy]='      Warning: UFW lets in by default whatever no rule names (DEFAULT_INPUT_POLICY).
       It stays so; with "ufw default deny incoming" only the rules count.'
@@ -68,7 +68,7 @@ MESSAGES_PT+=(
   [firewall_port]='      Porta SSH %s (encontrada por: %s)'
   [firewall_rule]='      regra: %s'
   [firewall_no_ssh]='      Nenhum servidor SSH foi encontrado nesta máquina; nenhum será liberado.'
-  [firewall_kept]='      As regras de outros ficam como estão: %s'
+  [firewall_kept]='      As regras de outros ficam como estão:'
   [firewall_world]='      Aviso: uma regra do UFW que não é nossa deixa a porta %s aberta a todos.'
   [firewall_policy]='      Aviso: por padrão o UFW deixa entrar o que nenhuma regra cita (DEFAULT_INPUT_POLICY).
       Fica assim; com "ufw default deny incoming" só valem as regras.'

@@ -1,5 +1,5 @@
 # long
-# shellcheck shell=bash disable=SC2016
+# shellcheck shell=bash
 # The root helper on a server: promotion into another owner's file, and what nobody gets from it.
 
 # A service of account rag, which reads /srv/rag/rag.env and tells what it read; it does not come up
@@ -75,8 +75,8 @@ scenario_helper_promotes_and_rolls_back() {
   expect 'the service is not up again' as_shell 'systemctl is-active rag-api && grep -qx old /srv/rag/seen'
   fact 'a unit that does not stay up: all put back'
 
-  as_shell 'journalctl --no-pager | grep -c "person=maria verb=replace" | grep -qx 5' ||
-    fact "journal: $(as_shell 'journalctl --no-pager | grep -c "verb=replace"') acts of replace"
+  expect 'the journal does not name who did what' test 4 = \
+    "$(as_shell 'journalctl --no-pager -t sophia-helper | grep -c "peer=sophia verb=replace person=maria"')"
   expect 'a secret is in the journal' as_shell '! journalctl --no-pager | grep -q "s3cr3t of rag"'
 }
 
