@@ -22,7 +22,6 @@ class Meter:
         import asyncio
 
         self._context = context
-        import asyncio
 
         self._loop = asyncio.get_running_loop()
         self._step = Progress(stage, 0, total, unit)
