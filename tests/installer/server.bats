@@ -9,10 +9,11 @@ setup() {
   make_server_folders
   MODE=server AUTO=yes DRY_RUN=no JSON=no ARGUMENTS=(--auto) UPGRADE=no UNINSTALL=no
   local step
-  for step in 11-machine 21-server_packages 31-account 40-packages 41-env 61-application; do
+  for step in 11-machine 21-server_packages 31-account 40-packages 41-env 51-postgres 61-application; do
     # shellcheck source=/dev/null
     source "$CHECKOUT/installer/steps/$step.sh"
   done
+  pg_clusters() { :; } # this machine's Postgres is none of ours
 }
 
 # A machine on which nothing is wrong.
