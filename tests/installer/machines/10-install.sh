@@ -10,7 +10,12 @@ scenario_plain_install() {
   install --json
   expect_status 0
   fact "api,hosted from nothing in $((SECONDS - begin)) s, downloads apart"
-  expect 'slower than 3 minutes' test $((SECONDS - begin)) -lt 180
+  # a host with more to do than it has cores for measures itself, not the installer
+  if (($(cut -d . -f 1 /proc/loadavg) > 2 * $(nproc))); then
+    fact "time not judged, load $(cut -d ' ' -f 1 /proc/loadavg)"
+  else
+    expect 'slower than 3 minutes' test $((SECONDS - begin)) -lt 180
+  fi
   expect_text '"result":"done"'
   expect 'not healthy' healthy
   "$FM" reboot "$MACHINE"

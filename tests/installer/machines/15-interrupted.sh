@@ -104,7 +104,7 @@ scenario_interrupt_typed() {
   machine_up --from packages
   install_typing 'The program in /opt/sophia' '' 'Processing' '\x03' -- --auto
   expect_status 130
-  expect_text 'Interrupted in the step "The program in /opt/sophia"' 'install_sophia_llm.sh --auto'
+  expect_text 'Interrupted in the step "The program in /opt/sophia"' 'install_sophia_llm.sh --lang en --auto'
   expect 'pip lives on' until_true 10 as_shell '! pgrep -f "[p]ip install"'
   fact '^C typed while pip ran: 130, pip ended'
 }
@@ -112,7 +112,7 @@ scenario_interrupt_typed() {
 # A person answers the questions, and the console opens at the end.
 scenario_interactive() {
   machine_up --from packages
-  install_typing OPENAI_API_KEY 'sk-canary\n' DATABASE_URL '\n' 'Enable the firewall' 'y\n' \
+  install_typing 'is not shown): ' 'sk-canary\n' 'not shown): ' '\n' 'Enable the firewall' 'y\n' \
     'Did you get in' 'y\n' 'Ask the services' '' Overview q -- --auto-open-menu
   expect_status 0
   expect_no_text canary
