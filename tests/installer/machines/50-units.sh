@@ -152,6 +152,7 @@ scenario_units_run_survives_its_starters() {
   unit=$(run_unit)
   pid=$(main_pid "$unit")
   expect 'it is no unit of its own' test "$pid" -gt 1
+  expect 'a person does not see it run' until_true 30 job_is "$job" running
   began=$SECONDS
   as_shell 'systemctl restart sophia-worker sophia-api'
   fact "restart of both services in $((SECONDS - began)) s"
