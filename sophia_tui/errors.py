@@ -14,8 +14,8 @@
     │   └── OutsideError          what is not Sophia's own failed exit 5, HTTP 424
     ├── ConflictError      another person or process was faster   exit 1, HTTP 409
     ├── DataError          data that can't be used                exit 1, HTTP 422
-    ├── JobError           a training or evaluation failed        exit 1, HTTP 500
-    ├── PromotionError     a promotion failed and was undone      exit 1, HTTP 500
+    ├── JobError           a training or evaluation failed        exit 1, HTTP 424
+    ├── PromotionError     a promotion failed and was undone      exit 1, HTTP 424
     ├── SetupError         the installation is not as it must be  exit 1, HTTP 500
     ├── CancelledError     the person asked to stop               exit 1, HTTP 499
     └── InternalError      a defect of Sophia's own               exit 1, HTTP 500
@@ -147,11 +147,13 @@ class DataError(SophiaError):
 
 
 class JobError(SophiaError):
-    pass
+    """What a request began has failed; the server that answers it has not."""
+
+    http_status = 424
 
 
 class PromotionError(SophiaError):
-    pass
+    http_status = 424
 
 
 class SetupError(SophiaError):

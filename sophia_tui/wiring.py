@@ -342,6 +342,7 @@ async def _setup(house: House) -> Any:
         ThisServer(house.environment),
         probe_key,
         house.clock,
+        house.helper(),
     )
 
 
@@ -726,6 +727,7 @@ async def _backup(house: House) -> Any:
         house.paths,
         house.clock,
         ThisMachine.here().host,
+        house.helper(),
     )
 
 

@@ -56,7 +56,7 @@ ask_value() { # KEY DEFAULT [ARG of the text...]
 
 # Prints what was typed, without showing it; nothing where nobody can be asked.
 ask_secret() { # KEY [ARG of the text...]
-  { local -; set +x; } 2>/dev/null
+  local - && set +x
   local question answer=
   question=$(text "$@")
   if can_ask; then

@@ -20,7 +20,7 @@ env_tool() { # VERB FILE [KEY...]
 }
 
 env_get() { # KEY; prints its value
-  { local -; set +x; } 2>/dev/null
+  local - && set +x
   env_tool get "$ENV_FILE" "$1"
 }
 
@@ -50,7 +50,7 @@ key_is_secret() { # KEY
 
 # Reads an --auto-env file into GIVEN. What is wrong is told by line number, without any value.
 env_load() { # FILE
-  { local -; set +x; } 2>/dev/null
+  local - && set +x
   local file=$1 problems='' number reason key value
   [[ -r $file ]] || fail 4 S325 "$(text env_file_missing "$(printf '%q' "$file")")" "" \
     "$(text env_file_missing_remedy)"

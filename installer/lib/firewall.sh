@@ -3,7 +3,7 @@
 # enabled, and the proof by a new connection from outside. What is wanted is decided by the step.
 
 readonly UNDO=sophia-firewall-undo
-readonly PROOF=sophia-proof # the network space of the proof, and its link's name
+readonly PROOF=sophia-proof                           # the network space of the proof, and its link's name
 readonly PROOF_HERE4=192.0.2.1 PROOF_THERE4=192.0.2.2 # addresses for examples, nobody's own
 readonly PROOF_HERE6=2001:db8:5048:1a::1 PROOF_THERE6=2001:db8:5048:1a::2
 
@@ -88,16 +88,17 @@ filter_works() {
     { [[ ! -e /proc/net/if_inet6 ]] || ip6tables -w 5 -S INPUT >/dev/null 2>&1; }
 }
 
-# Everything in the kernel's packet filter, as nft prints it, and as iptables does where that is
-# another store.
-filter_listing() {
-  nft -s list ruleset 2>/dev/null || true
-}
+# The kernel's packet filter as nft prints it, and as iptables does: the tables that nft doesn't know
+# (the older iptables), or all where there is no nft.
+nft_listing() { nft -s list ruleset 2>/dev/null || true; }
 
-legacy_listing() {
-  local each
-  [[ -s /proc/net/ip_tables_names || -s /proc/net/ip6_tables_names ]] || return 0
-  for each in iptables-legacy-save ip6tables-legacy-save; do
+iptables_listing() {
+  local each programs=()
+  command -v nft >/dev/null || programs+=(iptables-save ip6tables-save)
+  if [[ -s /proc/net/ip_tables_names || -s /proc/net/ip6_tables_names ]]; then
+    programs+=(iptables-legacy-save ip6tables-legacy-save)
+  fi
+  for each in "${programs[@]}"; do
     ! command -v "$each" >/dev/null || "$each" 2>/dev/null || true
   done
 }
@@ -105,7 +106,7 @@ legacy_listing() {
 # Rules of others that close this machine to who isn't named: a policy of drop, or a drop or reject
 # that isn't about certain senders. One a line; UFW's own and lists of blocked senders are none.
 closing_rules() {
-  filter_listing | awk '
+  nft_listing | awk '
     /^table / { table = $2 " " $3 }
     /^\tchain / { chain = $2; input = 0 }
     /type filter hook input/ {
@@ -115,18 +116,22 @@ closing_rules() {
     }
     /^\t}/ { input = 0 }
     input && /(^|[ \t])(drop|reject|xt target "(DROP|REJECT)")([ \t]|$)/ &&
-      !/saddr|ct state invalid|ct state \{? ?invalid|ufw6?-|f2b-/ {
+      !/ct state invalid|ufw6?-|f2b-/ && (!/saddr/ || /saddr !=/) {
       line = $0; sub(/^\t+/, "", line); print table " " chain ": " line
     }'
-  legacy_listing | awk '
-    /^:INPUT DROP/ { print "iptables-legacy INPUT: policy drop" }
-    /^-A INPUT / && /-j (DROP|REJECT)/ && !/ -s |--ctstate INVALID/ { print "iptables-legacy " $0 }'
+  iptables_listing | awk '
+    /^\*/ { filter = $0 == "*filter" }
+    filter && /^:INPUT DROP/ { print "iptables INPUT: policy drop" }
+    filter && /^-A INPUT / && /-j (DROP|REJECT)/ && !/--ctstate INVALID/ &&
+      (!/ -s | --match-set [^ ]+ src/ || /! -s |! --match-set/) { print "iptables " $0 }'
 }
 
-# Tables of others in the kernel's packet filter, one a line; they stay as they are.
-foreign_tables() {
-  filter_listing | awk '
+# What others have in the packet filter, one a line; it stays as it is.
+foreign_rules() {
+  nft_listing | awk '
     /^table / && !($2 ~ /^ip6?$/ && $3 ~ /^(filter|nat|mangle|raw|security)$/) { print $2 " " $3 }'
+  { iptables -w 5 -S INPUT && ip6tables -w 5 -S INPUT; } 2>/dev/null |
+    awk '/^-A INPUT / && !/-j ufw6?-/ { print "iptables " $0 }'
 }
 
 unit_active() { systemctl is-active --quiet "$1" 2>/dev/null; }
@@ -146,6 +151,8 @@ firewall_obstacle() {
     echo no_right
   elif [[ -n $(closing_rules) ]]; then
     echo closed_already
+  elif [[ $(ufw_default MANAGE_BUILTINS) == [yY][eE][sS] && -n $(foreign_rules) ]]; then
+    echo builtins
   else
     return 1
   fi
@@ -172,6 +179,7 @@ Description=Sophia: disable a firewall that was not proved to let SSH in
 Type=oneshot
 ExecStart=$ufw --force disable
 ExecStartPost=/bin/rm -f $folder/timers.target.wants/$UNDO.timer
+ExecStartPost=-/usr/bin/env ip netns delete $PROOF
 Restart=on-failure
 RestartSec=3
 UNIT

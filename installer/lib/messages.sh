@@ -118,7 +118,7 @@ Failed after %s: %s'
 
   --long   the long tests and the benchmarks too
   STEP     only these: format lint types imports pytest shellcheck bats
-           benchmarks'
+           machines benchmarks'
 )
 
 declare -gA MESSAGES_PT=(
@@ -236,7 +236,7 @@ Falhou depois de %s: %s'
 
   --long   também os testes longos e as medições
   ETAPA    só estas: format lint types imports pytest shellcheck bats
-           benchmarks'
+           machines benchmarks'
 )
 
 # What belongs to one area of the server's set-up lies in a file of its own, which adds to both tables.

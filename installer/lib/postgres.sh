@@ -21,7 +21,7 @@ pg_tool() { # VERB [ARG...]; see postgres.py
 
 # What was given for this run and goes over the env file, as KEY NUL VALUE NUL.
 pg_given() {
-  { local -; set +x; } 2>/dev/null
+  local - && set +x
   local key
   for key in DATABASE_URL DB_PASS SOPHIA_STORE_URL SOPHIA_STORE_PASS; do
     [[ -z ${GIVEN[$key]:-} ]] || printf '%s\0%s\0' "$key" "${GIVEN[$key]}"
@@ -32,7 +32,7 @@ pg_given() {
 # STORE_PASSWORD_IN_URL, STORE_HAS_PASSWORD, STORE_HAS_NEXT from the env file, and from what was given
 # for this run where that is not written yet.
 pg_read_store() {
-  { local -; set +x; } 2>/dev/null
+  local - && set +x
   local key value facts
   facts=$(pg_given | pg_tool store "$ENV_FILE") || fail 1 S356 "$(text pg_env_unreadable "$ENV_FILE")" "" \
     "$(text pg_env_unreadable_remedy)"

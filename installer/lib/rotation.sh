@@ -3,18 +3,6 @@
 # login has proved the new one, and Sophia tries both (SOPHIA_NEXT_PASS): so it can be cut off at
 # any moment, and a further run of the step `postgres` goes on from there.
 
-# What --rotate-db-password runs: the steps that look at the machine and make the password, no more.
-rotate_db_password() {
-  local number=0 name
-  STEPS=(machine account env postgres)
-  for name in "${STEPS[@]}"; do
-    number=$((number + 1))
-    run_step "$name" "$number"
-  done
-  if [[ $DRY_RUN == yes ]]; then say plan_done; fi
-  [[ $JSON == no ]] || json_summary "$(if [[ $DRY_RUN == yes ]]; then echo planned; else echo rotated; fi)"
-}
-
 postgres_rotate() {
   say pg_rotating
   if [[ $STORE_HAS_NEXT == no ]]; then secret_new | env_set SOPHIA_NEXT_PASS; fi

@@ -6,7 +6,7 @@ declare -ga SECRETS=()
 
 # Prints a new secret of [A-Za-z0-9], 32 characters (190 bits) unless asked otherwise.
 secret_new() { # [LENGTH]
-  { local -; set +x; } 2>/dev/null
+  local - && set +x
   local length=${1:-32} secret=
   while ((${#secret} < length)); do
     secret+=$(head -c 1024 /dev/urandom | base64 --wrap=0 | LC_ALL=C tr -dc 'A-Za-z0-9')
@@ -16,7 +16,7 @@ secret_new() { # [LENGTH]
 
 # Remembers a value that the log must not show. Very short ones would blacken half the log.
 secret_known() { # VALUE
-  { local -; set +x; } 2>/dev/null
+  local - && set +x
   local known
   ((${#1} >= 4)) || return 0
   for known in "${SECRETS[@]}"; do
@@ -27,7 +27,7 @@ secret_known() { # VALUE
 
 # Copies standard input line by line, known secrets and passwords in addresses blackened.
 redacted() {
-  { local -; set +x; } 2>/dev/null
+  local - && set +x
   local line secret address='(.*://[^/:@[:space:]]*:)[^@/[:space:]]+(@.*)'
   while IFS= read -r line || [[ -n $line ]]; do
     for secret in "${SECRETS[@]}"; do

@@ -34,7 +34,11 @@ run_server() {
     return
   fi
   STEPS=("${SERVER_STEPS[@]}")
-  [[ $ROTATE == no ]] || STEPS=(machine postgres health summary)
+  if [[ $ROTATE == yes ]]; then
+    STEPS=(machine account env postgres) # the env file too, which may be what was lost
+    [[ ! -x $CURRENT/venv/bin/python ]] || STEPS+=(health)
+    STEPS+=(summary)
+  fi
   [[ -z $ONE_STEP ]] || STEPS=("$ONE_STEP")
   # nobody's tables change without a backup, whether --upgrade was said or not
   if [[ $UPGRADE$ROTATE == nono && -z $ONE_STEP ]] && is_root && upgrade_needed; then
@@ -116,8 +120,9 @@ readonly FIELD_KEYS=(
   DATABASE_URL DB_PASS OPENAI_API_KEY OPENAI_BASE_URL FINETUNE_BASE FINETUNE_DIR FINETUNE_HISTORY
   ALLOW_FINETUNE FINETUNE_TOKEN GEN_MODEL EXPANSION_MODEL API_URL AION_TRAIN_ROOT AION_LORA_BASE
   AION_EVENTS_JSONL AION_TAU_FALLBACK AION_TAU_NDCG PRIMARY_TENANT_ID CHROMADB_HOST CHROMADB_PORT
-  HUGGINGFACE_TOKEN HF_TOKEN HF_ENDPOINT HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy
-  https_proxy all_proxy no_proxy
+  HUGGINGFACE_TOKEN HF_TOKEN HF_ENDPOINT HF_HOME HF_HUB_CACHE HF_HUB_OFFLINE SSL_CERT_FILE
+  SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY
+  http_proxy https_proxy all_proxy no_proxy
 )
 
 # What only this run needs, and the services must not see: they are exported, never written.
@@ -137,7 +142,7 @@ is_one_of() { # WORD WORD...
 
 # The settings that this run was given by its environment; they win over --auto-env's.
 take_environment() {
-  { local -; set +x; } 2>/dev/null
+  local - && set +x
   local key
   for key in "${FIELD_KEYS[@]}" $(compgen -e SOPHIA_); do
     [[ -v $key && $key != SOPHIA_TEST_* ]] || continue
@@ -152,7 +157,7 @@ take_environment() {
 
 # Reads --auto-env where Python is there already, else after it was installed.
 load_auto_env() {
-  { local -; set +x; } 2>/dev/null
+  local - && set +x
   local key
   [[ -n $AUTO_ENV && ${AUTO_ENV_READ:-no} == no ]] || return 0
   if ! system_python >/dev/null; then

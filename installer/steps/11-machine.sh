@@ -15,7 +15,6 @@ machine_check() {
   machine_room
   machine_clock
   machine_network
-  machine_release
   machine_apt
   ((${#MACHINE_PROBLEMS[@]} == 0)) || fail "$MACHINE_STATUS" S328 \
     "$(text machine_wrong "${#MACHINE_PROBLEMS[@]}")" "$(printf '%s\n' "${MACHINE_PROBLEMS[@]}")" \
@@ -99,8 +98,9 @@ machine_clock() {
 machine_hosts() {
   if [[ -n $(server_packages_missing) && -z ${http_proxy:-}${https_proxy:-} ]] &&
     [[ -z $(apt-config dump Acquire::http::Proxy Acquire::https::Proxy 2>/dev/null) ]]; then
-    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
-      grep -vE '^ *#' | grep -oE '\bhttps?://[^/ :]+' | sed 's,.*//,,'
+    # no file of one kind, or no address at all, is no failure
+    { cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null || true; } |
+      sed -nE '/^ *#/d; s,.*\bhttps?://([^/ :]+).*,\1,p'
   fi
   if ! release_present && [[ -z ${SOPHIA_WHEELS:-}${https_proxy:-}${HTTPS_PROXY:-} ]]; then
     printf '%s\n' "${PIP_INDEX_URL:-https://pypi.org/simple}" | sed -E 's,^[a-z]+://,,; s,^[^@/]*@,,; s,[:/].*,,'
@@ -112,13 +112,6 @@ machine_network() {
   while IFS= read -r host; do
     [[ -z $host ]] || timeout 20 getent ahosts "$host" >/dev/null || machine_problem 5 machine_dns "$host"
   done < <(machine_hosts | sort -u)
-}
-
-# Another version in the place of the one that runs comes by --upgrade alone, which backs up first.
-machine_release() {
-  [[ -e $CURRENT && $UPGRADE == no && $UNINSTALL == no ]] || return 0
-  release_current || machine_problem 3 machine_other_release "$(basename -- "$(readlink -f -- "$CURRENT")")" \
-    "$(release_name)"
 }
 
 machine_apt() {

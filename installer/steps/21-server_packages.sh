@@ -17,7 +17,7 @@ server_packages_missing() {
 
 # Whether the store is a database that this machine does not have to run.
 store_elsewhere() {
-  { local -; set +x; } 2>/dev/null
+  local - && set +x
   local url=${GIVEN[SOPHIA_STORE_URL]:-}
   if [[ -z $url && -r $ENV_FILE ]]; then url=$(env_get SOPHIA_STORE_URL) || url=; fi
   [[ -n $url && ! $url =~ ^[a-z]+://([^/@]*@)?(localhost|127\.[0-9.]+|\[::1\]|)(:[0-9]+)?(/|$) ]]

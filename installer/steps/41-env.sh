@@ -8,7 +8,7 @@ readonly PATH_KEYS=(FINETUNE_DIR AION_TRAIN_ROOT AION_EVENTS_JSONL)
 
 # Prints what is to stand in the file, as KEY NUL VALUE NUL: what was given, then the defaults.
 env_wanted() {
-  { local -; set +x; } 2>/dev/null
+  local - && set +x
   local key value
   for key in "${!GIVEN[@]}"; do
     value=${GIVEN[$key]}
@@ -36,7 +36,7 @@ env_default() { # KEY
 
 # Which secrets have to be made: the API's token; the database's password where the database is ours.
 env_secrets() {
-  { local -; set +x; } 2>/dev/null
+  local - && set +x
   local key
   for key in $(env_missing FINETUNE_TOKEN DB_PASS); do
     [[ -z ${GIVEN[$key]:-} ]] || continue
@@ -52,11 +52,11 @@ env_check() {
 }
 
 env_apply() {
-  { local -; set +x; } 2>/dev/null
+  local - && set +x
   local key status=0
   rm -f -- "${ENV_FILE%/*}/.${ENV_FILE##*/}".*.tmp # of a run that was killed while it wrote
   [[ -e $ENV_FILE ]] || env_ask
-  env_guard
+  postgres_may_write # what the database knows and we don't must not be covered
   {
     env_wanted
     for key in $(env_secrets); do printf '%s\0%s\0' "$key" "$(secret_new 40)"; done
@@ -73,7 +73,7 @@ env_apply() {
 
 # What only a person knows, asked once: before there is an env file.
 env_ask() {
-  { local -; set +x; } 2>/dev/null
+  local - && set +x
   local answer
   if [[ -z ${GIVEN[OPENAI_API_KEY]:-} ]]; then
     answer=$(ask_secret ask_openai_key)
@@ -82,17 +82,6 @@ env_ask() {
   if [[ -z ${GIVEN[DATABASE_URL]:-} ]]; then
     answer=$(ask_secret ask_database_url)
     if [[ -n $answer ]]; then GIVEN[DATABASE_URL]=$answer && secret_known "$answer"; fi
-  fi
-}
-
-# A password that the database knows and we don't must not be covered by another one.
-env_guard() {
-  { local -; set +x; } 2>/dev/null
-  declare -F postgres_may_write >/dev/null || return 0
-  if [[ " $(env_secrets | xargs) " == *' DB_PASS '* ]]; then
-    postgres_may_write new </dev/null
-  elif [[ -n ${GIVEN[DB_PASS]:-} && ${GIVEN[DB_PASS]} != "$(env_get DB_PASS || true)" ]]; then
-    postgres_may_write given < <(printf %s "${GIVEN[DB_PASS]}")
   fi
 }
 

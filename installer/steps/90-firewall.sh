@@ -137,6 +137,10 @@ firewall_skip() { # REASON
       say firewall_closed_already
       closing_rules | sed 's/^/        /'
       ;;
+    builtins)
+      say firewall_builtins
+      foreign_rules | sed 's/^/        /'
+      ;;
     denied)
       say firewall_denied "$FIREWALL_DENIED"
       LC_ALL=C ufw show added 2>/dev/null | sed -n 's/^ufw /        ufw /p'
@@ -148,14 +152,17 @@ firewall_skip() { # REASON
 
 # The ports, where each was found, and the rules that are to come.
 firewall_tell() {
-  local port tables rule
+  local port others rule
   if [[ -z $FIREWALL_PORTS ]]; then say firewall_no_ssh; fi
   for port in $FIREWALL_PORTS; do
     say firewall_port "$port" "$(awk -v port="$port" '$1 == port {print $3}' \
       <<<"$FIREWALL_ENDPOINTS" | sort -u | paste -sd ' ')"
   done
-  tables=$(foreign_tables | paste -sd ,)
-  if [[ -n $tables ]]; then say firewall_kept "$tables"; fi
+  others=$(foreign_rules)
+  if [[ -n $others ]]; then
+    say firewall_kept
+    printf '        %s\n' "${others//$'\n'/$'\n'        }"
+  fi
   for port in $FIREWALL_MISSING; do say firewall_rule "ufw allow $port/tcp"; done
   api_rules_missing | while IFS= read -r rule; do say firewall_rule "ufw allow $rule"; done
   api_rules_surplus | while IFS= read -r rule; do say firewall_rule "ufw delete allow $rule"; done
@@ -173,6 +180,7 @@ firewall_warn() {
     if ufw_opens "$port"; then say firewall_world "$port"; fi
   done
   if [[ $(ufw_default DEFAULT_INPUT_POLICY) == ACCEPT ]]; then say firewall_policy; fi
+  if systemctl is-enabled --quiet nftables 2>/dev/null; then say firewall_nftables; fi
 }
 
 firewall_allow() {
@@ -211,6 +219,7 @@ firewall_enable() {
     firewall_unproved
     fail 1 S366 "$(text firewall_not_proved)" "${PROOF_WRONG%$'\n'}" "$(text firewall_not_proved_remedy)"
   fi
+  proof_end
   if [[ $PROOF_BY == connection ]]; then
     say firewall_proved "$(awk '$4 == "ssh" {print ($2 == 6 ? "[" $3 "]" : $3) ":" $1}' <<<"$before" |
       paste -sd ' ')"

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sophia_tui.errors import ConflictError, PromotionError, RefusedError, SophiaError
+from sophia_tui.errors import ConflictError, PromotionError, RefusedError, SetupError, SophiaError
 from sophia_tui.i18n import _
 
 #: The largest env file, in bytes.
@@ -166,7 +166,7 @@ def replace(
     attributes stay. `approve` is given the old content before anything is written.
 
     The caller holds the lock. Raises RefusedError P055, ConflictError P056, PromotionError P059 and
-    what `approve` raises; the file is as it was then.
+    what `approve` raises, and the file is as it was then; SetupError S450 where it is the new one.
     """
     with place(path, owners) as where:
         handle = _open_file(where)
@@ -187,7 +187,8 @@ def replace(
 
 
 def _put(where: Place, like: int, before: os.stat_result, content: bytes) -> None:
-    temporary = f".{where.name[:200]}.sophia-helper"
+    # always the same and never too long, so that the next writer finds what a killed one left
+    temporary = f".{digest(where.name.encode())[:16]}.sophia-helper"
     with contextlib.suppress(FileNotFoundError):  # what a killed helper left; the lock is ours
         os.unlink(temporary, dir_fd=where.folder)
     handle = os.open(temporary, _NEW, 0o600, dir_fd=where.folder)
@@ -208,9 +209,17 @@ def _put(where: Place, like: int, before: os.stat_result, content: bytes) -> Non
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=where.folder)
             raise
-        os.fsync(where.folder)
     finally:
         os.close(handle)
+    try:
+        os.fsync(where.folder)
+    except OSError as problem:
+        raise SetupError(
+            "S450",
+            _("{path} is written, but its disk did not confirm it.").format(path=where.path),
+            problem.strerror or type(problem).__name__,
+            _("Look at the disk (`dmesg`), then at the file."),
+        ) from problem
 
 
 def _identity(found: os.stat_result) -> tuple[int, ...]:
@@ -229,7 +238,7 @@ def keep(folder: str, path: str, content: bytes) -> str:
 
     Raises PromotionError P059, RefusedError P055.
     """
-    kind = f"{digest(path.encode())[:16]}-{path.rpartition('/')[2][:100]}."
+    kind = f"{digest(path.encode())[:16]}-{path.rpartition('/')[2][:40]}."
     name = f"{kind}{time.time_ns():020d}"
     try:
         with place(f"{folder}/{name}") as where:

@@ -140,7 +140,8 @@ class Helper:
         except Exception as problem:  # a defect: its kind is told, its text may hold a content
             self._tell(verb, target, person, f"defect {type(problem).__name__}")
             return failed(InternalError("P069", _("The root helper ran into a defect.")))
-        self._tell(verb, target, person, found.pop("done", "done"))
+        if verb in _ACTS:
+            self._tell(verb, target, person, found.pop("done", "done"))
         return {"ok": True, **found}
 
     def _tell(self, verb: str, target: str, person: str, end: str) -> None:
@@ -302,6 +303,8 @@ def _owners(file: ManagedFile) -> frozenset[int]:
         ) from None
 
 
+#: What is written down where it was done; refusals are, whatever was asked.
+_ACTS = frozenset({"read", "replace", "restart"})
 _Fields = Mapping[str, type]
 _VERBS: dict[str, tuple[_Fields, Callable[..., dict[str, Any]]]] = {
     "declared": ({}, Helper.declared),

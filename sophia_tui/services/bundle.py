@@ -4,13 +4,11 @@ Secrets and personal data are taken out of every text, also of the names of file
 questions and answers are not in it at all.
 """
 
-import asyncio
 import io
 import json
 import os
 import platform
 import sys
-import tarfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -208,6 +206,8 @@ class BundleService:
     async def bundle(self, context: Context, request: BundleRequest) -> BundleView:
         """Raises RefusedError S460, ConflictError S461, InternalError S463, SetupError S101,
         CancelledError U499."""
+        import asyncio
+
         now = self._clock.now()
         path = self._target(context, request.file, now)
         archive = _Archive(Masker(self._secrets()))
@@ -420,6 +420,8 @@ def _tail(path: Path, name: str, what: str, most: int) -> _Text:
 
 def _write(path: Path, archive: _Archive, now: datetime) -> int:
     """The archive, whole or not at all; its size in bytes."""
+    import tarfile
+
     top = path.name.removesuffix(".gz").removesuffix(".tar").removesuffix(".tgz")
     every = {"manifest.json": archive.manifest(now), **archive.contents}
     with whole_file(path, 0o640) as stream:

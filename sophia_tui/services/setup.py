@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from sophia_tui.domain.context import Context
+from sophia_tui.domain.managed import RootHelper
 from sophia_tui.domain.protocols import Clock, Source, Store, StoreStatus
 from sophia_tui.domain.setup import KeyProber, Machine
 from sophia_tui.errors import SophiaError, UsageError
@@ -33,6 +34,8 @@ _INSTALLED_KEYS = frozenset(
         "DATABASE_URL",
         "DB_PASS",
         "SOPHIA_STORE_URL",
+        "SOPHIA_STORE_PASS",
+        "SOPHIA_NEXT_PASS",
         "FINETUNE_TOKEN",
         "FINETUNE_DIR",
         "ALLOW_FINETUNE",
@@ -58,7 +61,9 @@ class SetupService:
         machine: Machine,
         probe: KeyProber,
         clock: Clock,
+        helper: RootHelper | None = None,
     ) -> None:
+        self._helper = helper
         self._open_store = open_store
         self._open_source = open_source
         self._store_status = store_status
@@ -96,7 +101,7 @@ class SetupService:
         databases = DatabaseChecks(self._open_store, self._open_source, status, machine.installed)
         return [
             *databases.all(),
-            *ProgramChecks(machine, settings, status).all(),
+            *ProgramChecks(machine, settings, status, self._helper).all(),
             *EnvironmentChecks(machine, settings, self._environment).all(),
             self._provider_key.check(settings, ask_provider),
             *MachineChecks(machine, self._paths.data).all(),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from sophia_tui import envfile
 from sophia_tui.domain.context import Context, Role
@@ -57,6 +57,12 @@ class SetupAnswers(Input):
         default=None, description=N_("The base model: a path, a hub id, a GGUF file or a name.")
     )
     backup_dir: str | None = Field(default=None, description=N_("The folder of backups."))
+
+    @field_validator("database_url", "db_pass", "openai_api_key")
+    @classmethod
+    def _blank_is_none(cls, value: SecretStr | None) -> SecretStr | None:
+        """Enter alone at a prompt for a secret is no answer."""
+        return value if value is not None and value.get_secret_value().strip() else None
 
 
 class AnswersReport(Output):

@@ -27,8 +27,9 @@ from tests.api.test_api_server import free_port
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-for-the-fuzzer"
-#: Left out, with the reason: it trains for minutes (tests/unit/test_demo.py performs it).
-LEFT_OUT = ("demo.run",)
+#: Left out, for they work for minutes, and where they are performed: tests/unit/test_demo.py (it
+#: trains) and tests/integration/test_serving.py (it starts an engine).
+LEFT_OUT = ("demo.run", "serve.model")
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance"
 CHECKS += ",response_schema_conformance,ignored_auth"
 
@@ -142,7 +143,7 @@ def fuzz(served: Served, folder: Path, *options: str) -> None:
     assert ran.returncode == 0, "\n".join([ran.stdout[-20_000:], ran.stderr, *defects[:20]])
     assert not re.search(r" (?:500|501|502|504) \d+ ms", log)
     asked = len(re.findall(r" \d{3} \d+ ms ", log))
-    assert asked > 500, "too little was asked"
+    assert asked > 300, "too little was asked"
 
 
 def test_what_is_made_up_gets_no_500(served: Served, tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_what_is_made_up_gets_no_500(served: Served, tmp_path: Path) -> None:
         "--phases",
         "fuzzing",
         "--max-examples",
-        "3",
+        "2",
         "--no-shrink",
         "--workers",
         "2",
@@ -162,4 +163,4 @@ def test_what_is_made_up_gets_no_500(served: Served, tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_much_that_is_made_up_gets_no_500(served: Served, tmp_path: Path) -> None:
-    fuzz(served, tmp_path, "--max-examples", "40", "--max-time", "800", "--workers", "2")
+    fuzz(served, tmp_path, "--max-examples", "40", "--max-time", "500", "--workers", "2")

@@ -22,6 +22,7 @@ setup() {
     *"is-active --quiet firewalld"*) [[ -e $UFW/firewalld ]] ;;
     *"is-active --quiet sophia-firewall-undo.timer"*) [[ -e $UFW/armed ]] ;;
     "restart sophia-firewall-undo.timer") echo armed >>"$UFW/calls"; : >"$UFW/armed" ;;
+    "is-enabled --quiet nftables") [[ -e $UFW/nftables ]] ;;
     *"disable --now"*) echo disarmed >>"$UFW/calls"; rm -f "$UFW/armed" ;;
   esac'
   fake iptables exit 0
@@ -31,7 +32,7 @@ setup() {
   fake dpkg-query exit 1
   # what other libraries find on this machine is not of interest here
   is_root() { true; }
-  legacy_listing() { :; }
+  iptables_listing() { :; }
   ssh_endpoints() { printf '2222 * listening\n'; }
   run_logged() { :; }
   AUTO=yes ASSUME_YES=yes DRY_RUN=no SSH_PORT='' ARGUMENTS=() MODE=server
@@ -111,10 +112,10 @@ TABLE
 }
 
 @test "a ruleset that closes the machine is seen; UFW's own and lists of blocked senders are not one" {
-  filter_listing() { printf '%b' "$listing"; }
+  nft_listing() { printf '%b' "$listing"; }
   listing='table ip filter {\n\tchain ufw-before-input {\n\t\tct state invalid counter drop\n\t}\n\tchain INPUT {\n\t\ttype filter hook input priority filter; policy accept;\n\t\tcounter jump ufw-before-input\n\t\tip saddr 192.0.2.9 counter drop\n\t\tct state invalid drop\n\t}\n}\ntable inet f2b-table {\n\tchain f2b-chain {\n\t\ttype filter hook input priority filter - 1; policy accept;\n\t\ttcp dport 22 ip saddr @addr-set-sshd reject\n\t}\n}\n'
   [ -z "$(closing_rules)" ]
-  [ "$(foreign_tables)" = 'inet f2b-table' ]
+  [ "$(foreign_rules)" = 'inet f2b-table' ]
   listing='table inet mine {\n\tchain in {\n\t\ttype filter hook input priority filter; policy drop;\n\t\ttcp dport 22 accept\n\t}\n}\n'
   [ "$(closing_rules)" = 'inet mine in: policy drop' ]
   [ "$(firewall_obstacle)" = closed_already ]
@@ -122,9 +123,22 @@ TABLE
   [[ $(closing_rules) == *': counter packets 0 bytes 0 reject' ]]
 }
 
-@test "rules of the older iptables that close the machine are seen" {
-  legacy_listing() { printf '%s\n' '*filter' ':INPUT ACCEPT [0:0]' '-A INPUT -p tcp --dport 22 -j ACCEPT' '-A INPUT -j DROP'; }
-  [ "$(closing_rules)" = 'iptables-legacy -A INPUT -j DROP' ]
+@test "where iptables alone tells, rules that close the machine are seen too" {
+  local line
+  iptables_listing() { printf '%s\n' '*nat' ':INPUT DROP' '*filter' ':INPUT ACCEPT [0:0]' "$line"; }
+  for line in '-A INPUT -p tcp --dport 22 -j ACCEPT' '-A INPUT -s 192.0.2.9/32 -j DROP' '-A INPUT -j ufw-reject' \
+    '-A INPUT -m set --match-set f2b src -j REJECT' '-A INPUT -m conntrack --ctstate INVALID -j DROP'; do
+    [ -z "$(closing_rules)" ] || { echo "$line"; false; }
+  done
+  for line in '-A INPUT -j DROP' '-A INPUT ! -s 10.0.0.0/8 -p tcp --dport 22 -j DROP' ':INPUT DROP [0:0]' \
+    '-A INPUT -p tcp --dport 22 -j REJECT --reject-with tcp-reset'; do
+    [ -n "$(closing_rules)" ] || { echo "$line"; false; }
+  done
+}
+
+@test "rules of others in iptables are told, UFW's own are not" {
+  fake iptables 'printf "%s\n" "-P INPUT ACCEPT" "-A INPUT -j ufw-before-input" "-A INPUT -s 192.0.2.9/32 -j DROP"'
+  [ "$(foreign_rules)" = 'iptables -A INPUT -s 192.0.2.9/32 -j DROP' ]
 }
 
 @test "what makes UFW impossible here is named" {
@@ -137,6 +151,10 @@ TABLE
   fake dpkg-query exit 1
   fake iptables exit 4
   [ "$(firewall_obstacle)" = no_right ]
+  fake iptables '[[ $* != *"-S INPUT" ]] || echo "-A INPUT -s 192.0.2.9/32 -j DROP"'
+  run ! firewall_obstacle
+  echo MANAGE_BUILTINS=yes >>"$ufw/defaults"
+  [ "$(firewall_obstacle)" = builtins ]
   rmdir "$SOPHIA_TEST_SYSTEMD"
   [ "$(firewall_obstacle)" = no_systemd ]
 }
@@ -427,12 +445,13 @@ step() {
   [ -z "$(calls)" ]
 }
 
-@test "others' rules that open Sophia's ports to everybody are told, and stay" {
+@test "what others do against the firewall is told, and stays" {
   : >"$ufw/active"
   tuple user.rules 'allow tcp 2222 0.0.0.0/0 any 0.0.0.0/0 in'
   tuple user6.rules 'allow tcp 2222 ::/0 any ::/0 in'
   tuple user.rules 'allow tcp 5432 0.0.0.0/0 any 0.0.0.0/0 in'
+  : >"$ufw/nftables"
   run step
-  [[ $output == *'leaves port 5432 open'* ]]
+  [[ $output == *'leaves port 5432 open'*'nftables.service'* ]]
   [ -z "$(calls)" ]
 }

@@ -48,7 +48,7 @@ NASTY="a b'c\"d\$e\\f#g%h\`i=ü  "
 B=2"
   [ "$status" -eq 1 ]
   [[ $output == *'SOPHIA-S324'* ]]
-  [ "$(cat "$ENV_FILE")" = A=1 ]
+  [ "$(tail -n 1 "$ENV_FILE")" = A=1 ]
 }
 
 @test "a full disk leaves the old env file whole and no leftover" {
@@ -62,7 +62,7 @@ B=2"
   local left
   left=$(ls -A "$BATS_TEST_TMPDIR/small")
   local held
-  held=$(cat "$ENV_FILE")
+  held=$(tail -n 1 "$ENV_FILE")
   umount "$BATS_TEST_TMPDIR/small"
   [ "$status" -eq 1 ]
   [ "$held" = A=1 ]
@@ -265,6 +265,25 @@ SCRIPT
   run bash "$BATS_TEST_TMPDIR/program" 'fail 5 S999 what why'
   [ "$status" -eq 5 ]
   [[ $output == *'SOPHIA-S999'*'second one'*first* && $output != *S327* ]]
+}
+
+@test "a signal is told with the step and the command to go on, and has its own exit status" {
+  cat >"$BATS_TEST_TMPDIR/program" <<SCRIPT
+set -Eeuo pipefail
+ROOT=$CHECKOUT LOG_FILE=/dev/null CURRENT_STEP=env ARGUMENTS=(--auto) SUDO_USER=
+for file in "$CHECKOUT"/installer/lib/*.sh; do source "\$file"; done
+choose_language en
+watch_signals
+watch_errors
+kill -\$1 \$\$
+SCRIPT
+  local signal status_of
+  for signal in INT:130 TERM:143 HUP:129; do
+    run bash "$BATS_TEST_TMPDIR/program" "${signal%:*}"
+    status_of=${signal#*:}
+    [ "$status" -eq "$status_of" ]
+    [[ $output == *Interrupted*Settings*"install_sophia_llm.sh --auto"* ]]
+  done
 }
 
 @test "apt is never asked for anything, and another program's lock is waited for" {

@@ -21,10 +21,10 @@ directives() { grep -o '%[a-z]' <<<"$1" | tr -d '\n' || true; }
 used_keys() {
   cat "$REPOSITORY"/install_sophia_llm.sh "$REPOSITORY"/tests/run "$REPOSITORY"/installer/*/*.sh \
     "$REPOSITORY"/installer/lib/*/*.sh |
-    grep -vE '^ *#' |
+    grep -vE '^ *(#|local )' |
     grep -oE '\b(say|say_error|text|ask_yes|ask_value|ask_secret) [a-z_]+' | awk '{print $2}'
   grep -ohE '\bmachine_problem [0-9] [a-z_]+' "$REPOSITORY"/installer/steps/*.sh | awk '{print $3}'
-  printf '%s\n' usage_demo ask_auto ask_no_terminal {choice,word}_{yes,no}
+  printf '%s\n' usage_demo ask_auto ask_no_terminal {choice,word}_{yes,no} units_why_{new,unit,release,env}
   grep -oE '"[a-z_0-9]+"' "$REPOSITORY/installer/lib/envfile.py" | sed 's/"\(.*\)"/env_line_\1/'
   local step
   for step in "$REPOSITORY"/installer/steps/*.sh; do

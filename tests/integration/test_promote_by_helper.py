@@ -15,6 +15,7 @@ from sophia_tui.paths import Paths
 from sophia_tui.providers.root_helper import SocketHelper
 from sophia_tui.root.files import digest
 from sophia_tui.services import managed_env, promote
+from sophia_tui.services.checks.program import ProgramChecks
 from sophia_tui.services.managed_env import ManagedEnv
 from sophia_tui.services.promote import PromoteRollback, PromoteService
 from sophia_tui.settings import load
@@ -216,3 +217,23 @@ async def test_a_helper_that_answers_nothing_or_nonsense_is_told(tmp_path: Path)
     os.mknod(dead, 0o600 | 0o140000)
     with pytest.raises(UnavailableError, match="SOPHIA-P064"):
         await SocketHelper(dead).read("/x")
+
+
+async def test_the_check_of_the_set_up_names_declared_files_and_what_is_wrong_with_them(
+    house: HelperHouse,
+) -> None:
+    class Installed:
+        installed = True
+
+    async def status() -> None:
+        raise AssertionError("nobody asks the store here")
+
+    helper = SocketHelper(house.socket)
+    made = ProgramChecks(Installed(), load({}), status, helper)  # type: ignore[arg-type]
+    [check] = [each for each in made.all() if each.id == "managed_files"]
+    assert (await check.look()).state == "ok"
+    house.path.chmod(0o646)
+    found = await check.look()
+    assert (found.state, found.told) == ("problem", str(house.path))
+    house.declare("[x]")
+    assert "Line 1" in (await check.look()).told

@@ -78,6 +78,13 @@ def test_the_old_content_is_kept_for_root_alone_and_the_newest_only(house: Helpe
         assert each.stat().st_uid == 0 and not each.stat().st_mode & 0o077
 
 
+def test_a_file_with_the_longest_name_is_replaced_too(house: HelperHouse) -> None:
+    path = house.env("é" * 120 + ".env")
+    house.declare(f"[{path}]\nrestart = rag.service\nwrite = yes")
+    [answer] = house.ask(house.replacing(NEW, path))
+    assert answer["ok"] and path.read_bytes() == NEW.encode()
+
+
 def test_a_file_of_a_declared_owner_in_their_folder_is_theirs_afterwards(
     house: HelperHouse,
 ) -> None:
@@ -464,6 +471,15 @@ def test_the_journal_names_peer_verb_and_target_and_no_content(house: HelperHous
     assert "s3cr3t" not in told and "\x1b" not in told
     assert [line for line in told.splitlines() if not line.startswith("<5>sophia-helper: ")] == []
     assert max(map(len, told.splitlines())) < 700
+
+
+def test_it_answers_in_the_language_of_who_asks(house: HelperHouse) -> None:
+    english, portuguese = house.ask(
+        {"verb": "read", "file": "/etc/shadow"},
+        {"verb": "read", "file": "/etc/shadow", "lang": "pt_BR"},
+    )
+    assert "is not declared" in english["error"]["what"]
+    assert "não está declarado" in portuguese["error"]["what"]
 
 
 # -- code that is not root's

@@ -63,6 +63,7 @@ from sophia_tui.services.serving import ApiView, DeploymentView, ServeList
 from sophia_tui.services.settings import SettingList, SettingView
 from sophia_tui.services.setup import CheckView, SetupReport
 from sophia_tui.services.setup_begin import AnswersReport, BegunView, ChangeView
+from sophia_tui.services.units import ServiceView
 from sophia_tui.services.version_views import (
     DiffRow,
     PartDiff,
@@ -836,6 +837,7 @@ def full() -> dict[str, Any]:
         "setup.begin": begun,
         "setup.validate": CheckView(name="x", state="ok", found="can be used"),
         "env.list": env_keys(),
+        "setup.restart": ServiceView(unit="sophia-worker.service", state="ok", found="active"),
         "env.set": EnvChanged(
             file="/srv/sophia/.env",
             key="OPENAI_API_KEY",
@@ -895,7 +897,7 @@ def empty() -> dict[str, Any]:
 def hostile(value: Any) -> Any:
     """The same answer with hostile text in every place for text, ids and keys of dicts too."""
     if isinstance(value, Output):
-        changed = {name: hostile(each) for name, each in dict(value).items()}
+        changed = {name: hostile(getattr(value, name)) for name in type(value).model_fields}
         return value.model_copy(update=changed)
     if isinstance(value, list):
         return [hostile(each) for each in value]

@@ -11,6 +11,7 @@ from sophia_tui.domain.context import Role
 from sophia_tui.errors import NotFoundError
 from sophia_tui.services.setup import CheckView, SetupReport
 from sophia_tui.services.setup_begin import SetupAnswers
+from sophia_tui.services.units import ServiceView
 from sophia_tui.tui.screens.confirm import QuestionScreen
 from sophia_tui.tui.screens.env_value import EnvValueScreen
 from sophia_tui.tui.screens.environment import EnvironmentScreen
@@ -151,7 +152,13 @@ async def test_a_value_is_checked_as_it_is_typed_and_written_with_an_offer_to_re
             name=request.key, state="problem" if wrong else "ok", found="no" if wrong else "fine"
         )
 
-    world.answers["setup.validate"] = validate
+    restarted: list[str] = []
+
+    def restart(request) -> ServiceView:
+        restarted.append(request.unit)
+        return ServiceView(unit=request.unit, state="ok", found="active")
+
+    world.answers |= {"setup.validate": validate, "setup.restart": restart}
     app = stub.make_app(world, whole=True)
     async with app.run_test(size=(80, 24)) as pilot:
         await at_keys(pilot)
@@ -172,8 +179,11 @@ async def test_a_value_is_checked_as_it_is_typed_and_written_with_an_offer_to_re
         await until(pilot, lambda: "env.set" in world.calls, "written")
         assert world.entries[-1].request["value"] == "***"
         await until(pilot, lambda: "sophia-worker.service" in screen_text(app), "what restarts")
-        assert not app.screen.query("#value")
         assert "sk-good" not in screen_text(app)
+        app.screen.query_one("#yes").focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: restarted == ["sophia-worker.service"], "restarted")
+        await until(pilot, lambda: isinstance(app.screen, EnvironmentScreen), "the keys again")
 
 
 async def test_what_can_not_be_written_is_said_and_what_was_typed_stays() -> None:
@@ -239,10 +249,12 @@ async def test_the_first_set_up_from_its_first_page_to_what_it_wrote(tmp_path: P
         app.screen.query_one("#yes").focus()
         await pilot.press("enter")
         await until(pilot, lambda: not world.contexts["setup.begin"].dry_run, "written")
-        got: SetupAnswers = world.got
-        await until(pilot, lambda: isinstance(app.screen, SetupScreen), "set-up again")
         await until(pilot, lambda: "sophia-worker.service" in screen_text(app), "what restarts")
-    assert isinstance(got, SetupAnswers) or "setup.begin" in world.calls
+        await until(pilot, lambda: bool(app.screen.query("#yes")), "the dialog's buttons")
+        await pilot.press("escape")  # later
+        await until(pilot, lambda: isinstance(app.screen, SetupScreen), "set-up again")
+        assert "setup.restart" not in world.calls
+        assert not app.state.draft(FIRST_SETUP).get("database_url")
     assert "very-secret" not in "".join(each.read_text() for each in tmp_path.rglob("*.json"))
 
 

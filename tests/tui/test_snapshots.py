@@ -8,8 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from sophia_tui.services.setup_steps import ApplyView, StepLine
 from sophia_tui.tui import keys
 from sophia_tui.tui.screens.browser import BrowserScreen
+from sophia_tui.tui.step_run import StepRun
 from tests.tui import answers, stub
 from tests.tui.test_console import settled, until
 from tests.tui.test_screens import digit, opened, whole_world
@@ -123,6 +125,94 @@ async def _at_data_screen(pilot, name: str) -> None:
     if name in ("issue", "record") or pilot.app.size.width >= 100:
         screen = pilot.app.screen
         await until(pilot, lambda: screen.shown and screen.told_of == screen.shown.key, "told")
+
+
+#: The set-up's screens over others, and how one comes to them.
+SETUP = ("check", "keys", "key", "value", "wizard", "database", "plan", "running", "failed")
+
+
+@pytest.mark.parametrize("language", ["en", "pt_BR"])
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+@pytest.mark.parametrize("name", SETUP)
+def test_setup(name: str, size: tuple[int, int], language: str, snap_compare) -> None:
+    """One check, env keys, one value, pages of the first set-up, a step that runs or has failed."""
+
+    async def before(pilot) -> None:
+        await until(pilot, lambda: pilot.app.painted.is_set(), "painted")
+        await pilot.press("2")
+        await settled(pilot)
+        await _at_setup_screen(pilot, name)
+        await pilot.pause(0.1)
+
+    app = stub.make_app(whole_world(), whole=True, language=language)
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+async def _at_setup_screen(pilot, name: str) -> None:
+    app = pilot.app
+    if name == "check":
+        await pilot.press(*["down"] * 3, "enter")
+        await until(pilot, lambda: app.screen.told_of == app.screen.shown.key, "told")
+    elif name in ("keys", "key", "value"):
+        await pilot.press("e")
+        await until(pilot, lambda: app.screen.name_of_screen == "environment", "the keys")
+        await settled(pilot)
+        if name == "key":
+            await pilot.press("enter")
+            await until(pilot, lambda: app.screen.told_of is not None, "told")
+        elif name == "value":
+            await pilot.press("e")
+            await until(pilot, lambda: bool(app.screen.query("#value")), "the value")
+            await pilot.press(*"sk-1")
+            await until(pilot, lambda: bool(app.screen.query_one("#state").text), "its state")
+    elif name in ("wizard", "database", "plan"):
+        await pilot.press("w")
+        await until(pilot, lambda: bool(app.screen.query("#title")), "the first page")
+        await pilot.pause()
+        if name != "wizard":
+            app.screen.query_one("#field-database_url").value = "postgresql://me@db/prod"
+            await pilot.pause()
+            app.screen._turn_to(1 if name == "database" else 7)
+            await pilot.press("f2" if name == "database" else "end")
+            await until(pilot, lambda: len(app.screen.query_one("#found").text) > 20, "found")
+    else:
+        run = StepRun("units")
+        for line in ("step 1 of 1: units", "red \x1b[31mESC"):
+            run.take(StepLine(line=line))
+        if name == "failed":
+            command = "sudo ./install_sophia_llm.sh --step units"
+            view = ApplyView(step="units", outcome="failed", effect="", command=command, code=7)
+            run.ended(view.model_copy(update={"log": "/var/log/sophia/install.log"}))
+        app.step_run = run
+        await pilot.press("o")
+        await until(pilot, lambda: bool(app.screen.query("#output")), "the pane")
+
+
+@pytest.mark.parametrize("state", ["loading", "error", "empty", "stale"])
+def test_state_of_the_env_keys(state: str, snap_compare) -> None:
+    world = whole_world()
+
+    async def before(pilot) -> None:
+        await until(pilot, lambda: pilot.app.painted.is_set(), "painted")
+        await pilot.press("2")
+        await settled(pilot)
+        if state == "empty":
+            world.answers = answers.empty()
+        elif state == "loading":
+            world.block.clear()
+        elif state == "error":
+            world.trouble = stub.database_gone()
+        await pilot.press("e")
+        await until(pilot, lambda: pilot.app.screen.name_of_screen == "environment", "the keys")
+        if state == "stale":
+            await settled(pilot)
+            world.trouble = stub.database_gone()
+            await pilot.press("r")
+        await settled(pilot, state)
+        await pilot.pause()
+
+    app = stub.make_app(world, whole=True)
+    assert snap_compare(app, terminal_size=(80, 24), run_before=before)
 
 
 @pytest.mark.parametrize("state", ["loading", "error", "empty", "stale"])

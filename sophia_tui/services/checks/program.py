@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sophia_tui import __version__
+from sophia_tui.domain.managed import Declared, RootHelper
 from sophia_tui.domain.protocols import StoreStatus
 from sophia_tui.domain.setup import Machine
 from sophia_tui.errors import SophiaError
@@ -38,7 +39,9 @@ class ProgramChecks:
         machine: Machine,
         settings: "Settings",
         status: "Callable[[], Awaitable[StoreStatus]]",
+        helper: RootHelper | None = None,
     ) -> None:
+        self._helper = helper
         self._machine = machine
         self._settings = settings
         self._status = status
@@ -95,16 +98,36 @@ class ProgramChecks:
         )
 
     async def _managed(self) -> Found:
-        files = self._settings.managed_files
-        # on a server the helper writes them, and this account need not
-        needed = os.R_OK if self._machine.installed else os.R_OK | os.W_OK
-        wrong = [str(each) for each in files if not os.access(each, needed)]
-        if not files:
-            remedy = _("Name the env files of your services in SOPHIA_MANAGED_ENV_FILES.")
+        try:
+            declared = await self._helper.declared() if self._helper else Declared()
+        except SophiaError as problem:
+            return Found("problem", f"{problem.what} {problem.why}", remedy=problem.remedy)
+        if declared.problem:
+            remedy = _("Correct that line, or use `sophia env declare`.")
+            return Found("problem", declared.problem, remedy=remedy)
+        others = [each for each in declared.files if not each.own]
+        refused = [each for each in others if each.refused]
+        if refused:
+            lines = tuple(f"{each.path}: {each.refused}" for each in refused)
+            remedy = _("Mend the cause, or take it out: `sudo sophia env undeclare {path}`.")
+            return Found(
+                "problem",
+                ", ".join(each.path for each in refused),
+                lines,
+                remedy.format(path=refused[0].path),
+            )
+        known = [each.path for each in others]
+        files = [each for each in map(str, self._settings.managed_files) if each not in known]
+        wrong = [each for each in files if not os.access(each, os.R_OK | os.W_OK)]
+        if not (files or known):
+            remedy = _(
+                "Name the env files of your services in SOPHIA_MANAGED_ENV_FILES, or on a server "
+                "by `sophia env declare`."
+            )
             return Found("attention", _("none"), remedy=remedy)
         if wrong:
             return Found("problem", ", ".join(wrong), remedy=_("These can't be read and written."))
-        return Found("ok", ", ".join(map(str, files)))
+        return Found("ok", ", ".join([*known, *files]))
 
     async def _token(self) -> Found:
         if self._settings.finetune_token is not None:

@@ -2,7 +2,6 @@
 it is restarted where the person wants. A secret is masked and never shown again."""
 
 from collections.abc import Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.content import Content
@@ -170,16 +169,10 @@ async def restart_question(sophia: Any, units: list[str]) -> None:
     if not await sophia.push_screen_wait(question):
         sophia._say(_("Written. These read it when they restart: {units}").format(units=listed))
         return
-    declared = sophia.dispatcher.registry.get("setup.restart")
-    field = next(iter(declared.input.model_fields), "")
-    takes_one = field and not str(declared.input.model_fields[field].annotation).startswith("list")
-    requests: list[dict[str, Any]] = [{field: units}] if field else [{}]
-    if takes_one:
-        requests = [{field: each} for each in units]
-    for request in requests:
-        call = partial(sophia.call, "setup.restart", request, confirmed=True)
+    for unit in units:
+        sophia._say(_("Restarting {unit}...").format(unit=visible(unit)))
         try:
-            await call()
+            await sophia.call("setup.restart", {"unit": unit}, confirmed=True)
         except SophiaError as problem:
             sophia._say(visible(str(problem)))
             return

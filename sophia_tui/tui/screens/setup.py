@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 APPLY = "setup.apply"
 _COMMAND = "sophia "
+_STATE_WIDTH = 14  # the longest word of a state, in any language, with its sign
 
 
 class SetupScreen(DetailScreen):
@@ -41,9 +42,9 @@ class SetupScreen(DetailScreen):
         return _("Set-up")
 
     def columns(self) -> Sequence[tuple[str, int]]:
-        name = 24 if not self.wide else 27
-        shape = [(_("State"), 13), (_("Check"), name)]
-        return shape if self.wide else [*shape, (_("Found"), self.room - name - 13 - 4)]
+        name = 24 if not self.wide else 26
+        shape = [(_("State"), _STATE_WIDTH), (_("Check"), name)]
+        return shape if self.wide else [*shape, (_("Found"), self.room - name - _STATE_WIDTH - 4)]
 
     async def rows_of(self) -> list[Any]:
         asked, self._ask_provider = self._ask_provider, False

@@ -1,5 +1,5 @@
 # long
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash
 # The plain installation, run again, killed and taken up again.
 
 # short
@@ -16,12 +16,13 @@ scenario_plain_install() {
   "$FM" reboot "$MACHINE"
   expect 'not healthy after a reboot' healthy
   fact 'healthy after a reboot'
+  run_again
 }
 
 # All that Sophia can do, the training's packages too.
 scenario_plain_install_whole() {
   local begin
-  machine_up --from downloads
+  machine_up --from everything
   INSTALL_ENV=("SOPHIA_WHEELS=$WHEELS")
   begin=$SECONDS
   install
@@ -42,9 +43,8 @@ scenario_plain_install_trixie() {
   expect 'not healthy' healthy
 }
 
-# short
-scenario_run_twice() {
-  machine_up --from installed
+# A further run changes nothing, and restarts nothing.
+run_again() {
   local before started
   before=$(env_digest)
   started=$(as_shell 'systemctl show -p ExecMainStartTimestampMonotonic sophia-api sophia-worker postgresql@*-main')
@@ -54,7 +54,12 @@ scenario_run_twice() {
   expect 'the env file changed' test "$before" = "$(env_digest)"
   expect 'a service was restarted' test "$started" = \
     "$(as_shell 'systemctl show -p ExecMainStartTimestampMonotonic sophia-api sophia-worker postgresql@*-main')"
-  fact 'nothing changed, same env file, no restart'
+  fact 'run again: nothing changed, same env file, no restart'
+}
+
+scenario_run_twice() {
+  machine_up --from installed
+  run_again
 }
 
 # short

@@ -1,5 +1,5 @@
 # long
-# shellcheck shell=bash disable=SC2016,SC2034
+# shellcheck shell=bash
 # Postgres as it is found on servers: its port taken, two clusters, roles and data that are there
 # already, encodings and locales, lines of pg_hba.conf; and passwords of every kind, looked for
 # afterwards wherever they could have been left.
@@ -13,7 +13,7 @@ database_only() { # [ARG...]
   done
 }
 
-sql() { on runuser -u postgres -- psql --no-psqlrc --quiet --tuples-only --no-align "$@"; }
+sql() { on --workdir / -- runuser -u postgres -- psql --no-psqlrc --quiet --tuples-only --no-align "$@"; }
 
 # Every cluster is gone, as if none had ever been.
 no_clusters() {
@@ -22,7 +22,7 @@ no_clusters() {
 }
 
 env_says() { # LINE
-  as_shell "grep -qxF -- '$1' /etc/sophia/sophia.env"
+  on grep -qxF -- "$1" /etc/sophia/sophia.env
 }
 
 # Hashes of all roles' passwords and the names of all databases.
@@ -47,7 +47,7 @@ os.execlp(\"psql\", \"psql\", \"-XAtwc\", \"SELECT 1\", found[key])"'
 
 made_as_it_must_be() {
   [[ $(sql -c "SELECT rolsuper OR rolcreatedb OR rolcreaterole FROM pg_roles WHERE rolname = 'sophia'" "$@") == f &&
-    $(sql -c "SELECT pg_encoding_to_char(encoding), pg_get_userbyid(datdba), datacl::text !~ '[{,]='
+  $(sql -c "SELECT pg_encoding_to_char(encoding), pg_get_userbyid(datdba), datacl::text !~ '[{,]='
       FROM pg_database WHERE datname = 'sophia'" "$@") == 'UTF8|sophia|t' ]]
 }
 

@@ -1,5 +1,5 @@
 # long
-# shellcheck shell=bash disable=SC2034,SC2016
+# shellcheck shell=bash
 # The firewall, with real SSH connections from the host: nobody is locked out, and what nobody asked
 # for is closed.
 
@@ -269,14 +269,15 @@ scenario_firewall_not_asked_for() {
 
 scenario_firewall_obstacles() {
   firewall_machine
-  as_shell 'nft add table inet mine; nft "add chain inet mine in { type filter hook input priority 0; policy drop; }"
-    nft add rule inet mine in tcp dport 22 accept; nft add rule inet mine in ct state established accept'
+  as_shell 'iptables -A INPUT -p tcp --dport 22 -j ACCEPT
+    iptables -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT; iptables -P INPUT DROP'
   step
   expect_status 0
-  expect_text 'nothing changed' 'inet mine in: policy drop'
+  expect_text 'nothing changed' 'INPUT: policy drop'
   expect 'UFW is active' ufw_is inactive
-  expect 'rules of others are gone' as_shell 'nft list table inet mine'
-  as_shell 'nft delete table inet mine; nft add table inet kept; ufw deny 22/tcp >/dev/null'
+  expect 'rules of others are gone' as_shell '[[ $(iptables -S INPUT | wc -l) == 3 ]]'
+  as_shell 'iptables -P INPUT ACCEPT; iptables -F INPUT; iptables -A INPUT -s 203.0.113.9 -j DROP
+    ufw deny 22/tcp >/dev/null'
   step
   expect_text 'nothing changed' 'denies SSH port 22' 'ufw deny 22/tcp'
   expect 'UFW is active' ufw_is inactive
@@ -288,9 +289,9 @@ scenario_firewall_obstacles() {
   expect 'UFW is active' ufw_is inactive
   step
   expect_status 0
-  expect_text 'Rules of others stay as they are: inet kept' 'is greeted by sshd at'
-  expect 'the table of others is gone' as_shell 'nft list table inet kept'
-  fact 'a closing ruleset, a rule of deny and a missing capability: skipped with the reason; another table stays'
+  expect_text 'Rules of others stay' '-s 203.0.113.9/32 -j DROP' 'is greeted by sshd at'
+  expect 'the rule of others is gone' as_shell 'iptables -C INPUT -s 203.0.113.9 -j DROP'
+  fact 'a closing ruleset, a rule of deny and a missing capability: skipped with the reason; a list of blocked senders stays'
 }
 
 # Without a network space of its own the rules in the kernel are the proof, and it says so.
@@ -325,4 +326,24 @@ scenario_firewall_opens_the_api_when_asked() {
   expect_status 2
   expect_text SOPHIA-S368
   fact 'open to one network, closed again; without a network refused (SOPHIA-S368)'
+}
+
+# The whole installation without consent, and the consent given later by the set-up screen's unit.
+scenario_firewall_enabled_later() {
+  machine_up --from packages
+  INSTALL_FLAGS=(--auto)
+  install
+  expect_status 0
+  [[ ${OUTPUT##*Sophia is set up} == *'UFW was not enabled'*'--step firewall'* ]] ||
+    give_up 'the summary does not tell that UFW is off'
+  expect 'UFW is active' ufw_is inactive
+  as_shell 'runuser -u sophia -- systemctl start sophia-step@firewall.service' ||
+    give_up "$(as_shell 'journalctl --no-pager -n 40 -u sophia-step@firewall.service')"
+  expect 'UFW is not active' ufw_is active
+  expect 'no new connection' comes_in 22
+  expect 'the journal does not tell the proof' as_shell \
+    'journalctl -u sophia-step@firewall.service | grep -q -e "is greeted by sshd" -e "o sshd atende"'
+  expect 'something was left behind' no_trace
+  expect 'not healthy' healthy
+  fact 'off and told with the command; enabled by the account through sophia-step@firewall, proved'
 }

@@ -1,5 +1,5 @@
 # long
-# shellcheck shell=bash disable=SC2016
+# shellcheck shell=bash
 # The root helper on a server: promotion into another owner's file, and what nobody gets from it.
 
 # A service of account rag, which reads /srv/rag/rag.env and tells what it read; it does not come up
@@ -69,14 +69,26 @@ scenario_helper_promotes_and_rolls_back() {
   expect 'the service does not read the old one' as_shell 'grep -qx old /srv/rag/seen'
   fact 'rolled back byte for byte'
 
+  as_shell 'token=$(sed -n "s/^FINETUNE_TOKEN=//p" /etc/sophia/sophia.env)
+    /usr/bin/python3 -I - "$token" <<CALL
+import json, sys, urllib.request
+for path, body in (("run", {"model": "sophia-v9", "probe": False}), ("rollback", {})):
+    asked = urllib.request.Request("http://127.0.0.1:8000/api/v1/promote/" + path,
+        json.dumps({**body, "confirm": True}).encode(),
+        {"x-admin-token": sys.argv[1], "content-type": "application/json"})
+    print(urllib.request.urlopen(asked, timeout=120).read().decode())
+CALL'
+  expect 'the API did not put it back' as_shell 'grep -qx old /srv/rag/seen'
+  fact 'and by the API'
+
   refused P002 by maria sophia promote run broken --no-probe --yes
   expect 'a failed promotion left something' test "$before" = \
     "$(as_shell 'sha256sum /srv/rag/rag.env; stat -c "%U:%G %a" /srv/rag/rag.env')"
   expect 'the service is not up again' as_shell 'systemctl is-active rag-api && grep -qx old /srv/rag/seen'
   fact 'a unit that does not stay up: all put back'
 
-  as_shell 'journalctl --no-pager | grep -c "person=maria verb=replace" | grep -qx 5' ||
-    fact "journal: $(as_shell 'journalctl --no-pager | grep -c "verb=replace"') acts of replace"
+  expect 'the journal does not name who did what' test 4 = \
+    "$(as_shell 'journalctl --no-pager -t sophia-helper | grep -c "peer=sophia verb=replace person=maria"')"
   expect 'a secret is in the journal' as_shell '! journalctl --no-pager | grep -q "s3cr3t of rag"'
 }
 

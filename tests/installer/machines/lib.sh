@@ -1,14 +1,15 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2016,SC2119,SC2120 # scripts for the shell inside; scenarios pass arguments
 # What scenarios are written with. Run as `bash lib.sh FILE NAME` it runs one of them.
 #
 #   machine_up [--from IMAGE] [--name SUFFIX] [fresh-machine's options]   boots $MACHINE
-#       downloads  Debian with everything downloaded and nothing installed (the default)
+#       downloads  Debian with all downloads of a light set-up and nothing installed (the default)
+#       everything the same with the downloads of a whole one, training included
 #       packages   the same with the packages of the system installed
 #       installed  a server that the installer has set up
 #       bookworm, trixie   as Debian comes, with the network
 #   on [OPTIONS --] COMMAND...   in the machine; as_shell 'SCRIPT' the same for bash
 #   install [ARG...]             the installer, --auto: sets STATUS and OUTPUT
+#   install_typing ... -- [ARG...]   the same on a terminal, with answers typed
 #   until_true SECONDS COMMAND   waits for a condition
 #   expect WHAT COMMAND...       ends the scenario with WHAT where the command fails
 #   fact TEXT                    a figure for the line of the result
@@ -97,10 +98,6 @@ machine_up() { # [--from IMAGE] [--name SUFFIX] [OPTION...]
     shift
   done
   ready_image "$from"
-  if [[ -n ${IMAGES_LOCK:-} ]]; then
-    exec {IMAGES_LOCK}>&-
-    IMAGES_LOCK=
-  fi
   MACHINE=sophia-t$$$suffix
   MACHINES+=("$MACHINE")
   "$FM" up "$MACHINE" --mask-timers --image "$IMAGE" "${options[@]}"
@@ -116,6 +113,7 @@ machine_down() {
 push_source() {
   local copy
   copy=$(mktemp -d)
+  chmod 755 "$copy"
   (cd -- "$CHECKOUT" && tar --create --exclude=__pycache__ --exclude='*.pyc' --exclude='*.egg-info' \
     --exclude=.venv pyproject.toml requirements.lock README.md LICENSE sophia_tui finetune installer \
     install_sophia_llm.sh) | tar --extract --directory="$copy"
@@ -133,6 +131,23 @@ install() { # [ARG...]
   printf -- '--- install %s: %s\n%s\n' "$*" "$STATUS" "$OUTPUT"
 }
 
+# The installer on a terminal of 80x24, where a person waits for NEEDLE and types ANSWER, one after the
+# other (\n, \x03 and the like are read): install_typing NEEDLE ANSWER... -- [ARG...]
+install_typing() {
+  local talk=() pair options=()
+  while [[ $1 != -- ]]; do
+    talk+=("$1")
+    shift
+  done
+  shift
+  for pair in "${INSTALL_ENV[@]}"; do options+=(--env "$pair"); done
+  "$FM" push "$MACHINE" "$HERE/typing.py" /root/typing.py
+  STATUS=0
+  OUTPUT=$(on "${options[@]}" --env TERM=xterm --timeout 600 -- python3 /root/typing.py "${talk[@]}" -- \
+    /opt/src/install_sophia_llm.sh --lang en "$@" 2>&1) || STATUS=$?
+  printf -- '--- install %s: %s\n%s\n' "$*" "$STATUS" "$OUTPUT" | tr -d '\r\033'
+}
+
 # Starts the installer in the background as the unit `install`; follow it by log_says.
 install_behind() { # [ARG...]
   local pair options=()
@@ -148,10 +163,12 @@ log_says() { # TEXT [SECONDS]
     'until grep -qF -- "$1" /var/log/sophia/install.log 2>/dev/null; do sleep 0.05; done' - "$1"
 }
 
-# Sends a signal to the installer and all that is in its process group, as a terminal does.
-signal_install() { # SIGNAL
-  # shellcheck disable=SC2016 # for the shell inside
-  on bash -c 'pkill "-$1" -f "^bash /opt/src/install_sophia_llm.sh|/bash /opt/src/install_sophia_llm.sh"' - "$1"
+# Sends a signal to the installer and all that is in its process group, as a terminal does, as soon
+# as the log holds TEXT.
+signal_install() { # TEXT SIGNAL
+  on --timeout 180 -- bash -c \
+    'until grep -qF -- "$1" /var/log/sophia/install.log 2>/dev/null; do sleep 0.02; done
+     pkill "-$2" -f "^bash /opt/src/install_sophia_llm.sh"' - "$1" "$2"
 }
 
 # The end of an install_behind: sets STATUS and OUTPUT.
@@ -182,11 +199,13 @@ source_key() {
     sha256sum | cut -c 1-10
 }
 
-has_image() { [[ -n $("$FM" images | awk -v name="$1" '$1 == name') ]]; }
+IMAGES=${FM_HOME:-/var/cache/fresh-machine}/images
+
+has_image() { [[ -d $IMAGES/$1/rootfs ]]; }
 
 image_name() { # KIND
   case $1 in
-    downloads | packages) echo "sophia-$1-$(downloads_key)" ;;
+    downloads | everything | packages) echo "sophia-$1-$(downloads_key)" ;;
     installed) echo "sophia-$1-$(source_key)" ;;
     *) echo "$1" ;;
   esac
@@ -194,33 +213,37 @@ image_name() { # KIND
 
 # Sets IMAGE to the image that KIND names, which is made first where it is missing.
 ready_image() { # KIND
-  local kind=$1 parent
+  local kind=$1 parent lock
   IMAGE=$(image_name "$kind")
   case $kind in
     downloads) parent=bookworm ;;
-    packages) parent=downloads ;;
+    packages | everything) parent=downloads ;;
     installed) parent=packages ;;
     *) return 0 ;;
   esac
-  [[ -n ${IMAGES_LOCK:-} ]] || { exec {IMAGES_LOCK}>"/tmp/sophia-images-$EUID.lock" && flock "$IMAGES_LOCK"; }
   ! has_image "$IMAGE" || return 0
-  remove_older "$kind"
-  ready_image "$parent"
-  MACHINE=sophia-i$$-$kind
-  MACHINES+=("$MACHINE")
-  "$FM" up "$MACHINE" --image "$IMAGE" --mask-timers {IMAGES_LOCK}>&-
-  push_source
-  "make_$kind"
-  IMAGE=$(image_name "$kind")
-  "$FM" commit "$MACHINE" "$IMAGE"
+  exec {lock}>"/tmp/$IMAGE.lock"
+  flock "$lock"
+  if ! has_image "$IMAGE"; then
+    remove_older "$kind"
+    ready_image "$parent"
+    MACHINE=sophia-i$$-$kind
+    MACHINES+=("$MACHINE")
+    "$FM" up "$MACHINE" --image "$IMAGE" --mask-timers {lock}>&-
+    push_source
+    "make_$kind"
+    IMAGE=$(image_name "$kind")
+    "$FM" commit "$MACHINE" "$IMAGE"
+  fi
+  exec {lock}>&-
 }
 
-# Images of earlier sources, as far as nothing stands on them.
+# Images of earlier sources, as far as nothing stands on them and nobody used them for two hours.
 remove_older() { # KIND
   local name
-  while read -r name _; do
-    [[ $name != sophia-"$1"-* ]] || "$FM" rmi "$name" 2>/dev/null || true
-  done < <("$FM" images)
+  while read -r name; do
+    "$FM" rmi "$name" 2>/dev/null || true
+  done < <(find "$IMAGES" -maxdepth 1 -name "sophia-$1-*" -mmin +120 -printf '%f\n')
 }
 
 # What the installer would fetch, and nothing of it installed.
@@ -232,10 +255,23 @@ make_downloads() {
     apt-get -q install --yes --no-install-recommends python3-venv
     python3 -m venv /root/venv
     /root/venv/bin/pip -q download --dest $WHEELS --constraint /opt/src/requirements.lock \
-      '/opt/src[training,api,hosted,serving,evaluation]' pip==26.3 setuptools wheel
+      '/opt/src[api,hosted]' pip==26.3 setuptools wheel
     rm -f $WHEELS/sophia_tui-*
     apt-get -q purge --yes --auto-remove python3-venv
     mv /root/debs/*.deb /var/cache/apt/archives/
+    rm -rf /opt/src /root/.cache /root/venv /root/debs"
+}
+
+make_everything() {
+  as_shell "set -e
+    mkdir /root/debs && cp /var/cache/apt/archives/*.deb /root/debs/
+    apt-get -q install --yes --no-install-recommends python3-venv
+    python3 -m venv /root/venv
+    /root/venv/bin/pip -q download --dest $WHEELS --find-links $WHEELS --constraint /opt/src/requirements.lock \
+      '/opt/src[training,api,hosted,serving,evaluation]'
+    rm -f $WHEELS/sophia_tui-*
+    apt-get -q purge --yes --auto-remove python3-venv
+    cp /root/debs/*.deb /var/cache/apt/archives/
     rm -rf /opt/src /root/.cache /root/venv /root/debs"
 }
 
