@@ -22,6 +22,7 @@ class Meter:
         import asyncio
 
         self._context = context
+
         self._loop = asyncio.get_running_loop()
         self._step = Progress(stage, 0, total, unit)
         self._told = 0.0

@@ -32,6 +32,7 @@ from sophia_tui.cli import grammar
 from sophia_tui.cli.main import main
 from sophia_tui.domain.context import Face
 from sophia_tui.domain.operations import Danger, Operation
+from sophia_tui.domain.setup import Memory, Volume
 from sophia_tui.errors import SophiaError
 from sophia_tui.paths import Paths
 from sophia_tui.services import fields
@@ -178,10 +179,14 @@ def surroundings(town: Town, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for key, value in town.environment.items():
         monkeypatch.setenv(key, value)
     monkeypatch.setattr("sophia_tui.wiring.system_user", lambda environment: PERSON)
-    # sockets of other programs come and go
+    # sockets of other programs come and go, and what they leave of memory and disk
+    machine = "sophia_tui.providers.surroundings.ThisServer"
+    monkeypatch.setattr(f"{machine}.listeners", lambda _machine: [])
+    monkeypatch.setattr(f"{machine}.memory", lambda _machine: Memory(8 << 30, 6 << 30, 0, 0))
     monkeypatch.setattr(
-        "sophia_tui.providers.surroundings.ThisServer.listeners", lambda _machine: []
+        f"{machine}.volume", lambda _machine, path: Volume(path, 9 << 40, 8 << 40, 9000, 8000)
     )
+    monkeypatch.setattr("sophia_tui.services.checks.database._MILLISECONDS", (10**9,))
     woken: list[str] = []
     monkeypatch.setattr("sophia_tui.worker.spawn.ensure_worker", lambda *_given: woken.append("w"))
     monkeypatch.chdir(town.folder.parent)
