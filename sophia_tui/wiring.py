@@ -727,6 +727,7 @@ async def _backup(house: House) -> Any:
         house.paths,
         house.clock,
         ThisMachine.here().host,
+        house.helper(),
     )
 
 

@@ -151,6 +151,8 @@ firewall_obstacle() {
     echo no_right
   elif [[ -n $(closing_rules) ]]; then
     echo closed_already
+  elif [[ $(ufw_default MANAGE_BUILTINS) == [yY][eE][sS] && -n $(foreign_rules) ]]; then
+    echo builtins
   else
     return 1
   fi
@@ -177,6 +179,7 @@ Description=Sophia: disable a firewall that was not proved to let SSH in
 Type=oneshot
 ExecStart=$ufw --force disable
 ExecStartPost=/bin/rm -f $folder/timers.target.wants/$UNDO.timer
+ExecStartPost=-/usr/bin/env ip netns delete $PROOF
 Restart=on-failure
 RestartSec=3
 UNIT

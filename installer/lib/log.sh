@@ -141,11 +141,11 @@ interrupted() { # EXIT STATUS
   set +e
   end_child
   log_line "interrupted ($1) in ${CURRENT_STEP:--}"
-  # after a lost connection there is nobody to tell
+  # after a lost connection nobody reads it: that is no failure (errexit is off, PIPE ignored)
   if [[ -n ${CURRENT_STEP:-} ]]; then
-    say_error interrupted_step "$(text "title_$CURRENT_STEP")" "$(resume_command)" 2>/dev/null
+    say_error interrupted_step "$(text "title_$CURRENT_STEP")" "$(resume_command)"
   else
-    say_error interrupted 2>/dev/null
+    say_error interrupted
   fi
   [[ -z ${FAILED_MARK:-} ]] || printf '%s\n%s\n' interrupted "$1" >"$FAILED_MARK"
   exit "$1"

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034 # CURRENT_STEP is read where an error is told
+# shellcheck disable=SC2034,SC2153 # CURRENT_STEP is read where an error is told
 # --upgrade: another version in the place of the one that runs, and back where it fails.
 #
 #   build the release beside the old one -> stop the services where the tables change -> backup ->

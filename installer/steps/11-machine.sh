@@ -98,8 +98,9 @@ machine_clock() {
 machine_hosts() {
   if [[ -n $(server_packages_missing) && -z ${http_proxy:-}${https_proxy:-} ]] &&
     [[ -z $(apt-config dump Acquire::http::Proxy Acquire::https::Proxy 2>/dev/null) ]]; then
-    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
-      grep -vE '^ *#' | grep -oE '\bhttps?://[^/ :]+' | sed 's,.*//,,'
+    # no file of one kind, or no address at all, is no failure
+    { cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null || true; } |
+      sed -nE '/^ *#/d; s,.*\bhttps?://([^/ :]+).*,\1,p'
   fi
   if ! release_present && [[ -z ${SOPHIA_WHEELS:-}${https_proxy:-}${HTTPS_PROXY:-} ]]; then
     printf '%s\n' "${PIP_INDEX_URL:-https://pypi.org/simple}" | sed -E 's,^[a-z]+://,,; s,^[^@/]*@,,; s,[:/].*,,'

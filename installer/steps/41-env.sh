@@ -56,7 +56,7 @@ env_apply() {
   local key status=0
   rm -f -- "${ENV_FILE%/*}/.${ENV_FILE##*/}".*.tmp # of a run that was killed while it wrote
   [[ -e $ENV_FILE ]] || env_ask
-  env_guard
+  postgres_may_write # what the database knows and we don't must not be covered
   {
     env_wanted
     for key in $(env_secrets); do printf '%s\0%s\0' "$key" "$(secret_new 40)"; done
@@ -82,17 +82,6 @@ env_ask() {
   if [[ -z ${GIVEN[DATABASE_URL]:-} ]]; then
     answer=$(ask_secret ask_database_url)
     if [[ -n $answer ]]; then GIVEN[DATABASE_URL]=$answer && secret_known "$answer"; fi
-  fi
-}
-
-# A password that the database knows and we don't must not be covered by another one.
-env_guard() {
-  local - && set +x
-  declare -F postgres_may_write >/dev/null || return 0
-  if [[ " $(env_secrets | xargs) " == *' DB_PASS '* ]]; then
-    postgres_may_write new </dev/null
-  elif [[ -n ${GIVEN[DB_PASS]:-} && ${GIVEN[DB_PASS]} != "$(env_get DB_PASS || true)" ]]; then
-    postgres_may_write given < <(printf %s "${GIVEN[DB_PASS]}")
   fi
 }
 

@@ -103,6 +103,7 @@ postgres_wrong() {
 # of one that is in force.
 postgres_may_write() {
   pg_read_store
+  postgres_move_aside
   if [[ $STORE_KIND != local || ${ROTATE:-no} == yes ]] || ! pg_choose; then return 0; fi
   postgres_reach >/dev/null
   [[ $ROLE_STATE != absent ]] || return 0
@@ -110,6 +111,18 @@ postgres_may_write() {
   if ! pg_given | pg_tool password "$ENV_FILE" given | pg_matches; then
     if [[ $STORE_HAS_NEXT == no ]] || ! pg_password next | pg_matches; then postgres_wrong; fi
   fi
+}
+
+# An operator's DATABASE_URL is about to take the place of ours: the store stays where it is, under
+# the keys of its own, with its password. In this order each half is one that Sophia works with.
+postgres_move_aside() {
+  local now
+  now=$(pg_tool store "$ENV_FILE" </dev/null)
+  [[ $now == *url_key=DATABASE_URL*has_url=yes* && $STORE_URL_KEY == SOPHIA_STORE_URL ]] || return 0
+  pg_password current | env_set SOPHIA_STORE_PASS
+  pg_tool address "$ENV_FILE" "$(sed -n 's/^port=//p' <<<"$now")" | env_set SOPHIA_STORE_URL
+  env_unset DB_PASS # of another database: theirs must not learn it
+  pg_read_store
 }
 
 # The password where it is not DB_PASS: the store beside an operator's own DATABASE_URL.

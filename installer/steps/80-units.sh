@@ -27,11 +27,10 @@ units_files() {
 }
 
 # Whether the owner set a bound for the journal, in any file but ours.
-owner_bounds_journal() {
-  local file
-  for file in /etc/systemd/journald.conf /etc/systemd/journald.conf.d/*.conf \
-    /run/systemd/journald.conf.d/*.conf /usr/lib/systemd/journald.conf.d/*.conf; do
-    [[ -r $file && $file != "$JOURNALD_FILE" ]] || continue
+owner_bounds_journal() { # [another / in tests]
+  local file slash=${1:-}
+  for file in "$slash"/etc/systemd/journald.conf "$slash"/{etc,run,usr/lib}/systemd/journald.conf.d/*.conf; do
+    [[ -r $file && $file != "$slash$JOURNALD_FILE" ]] || continue
     ! grep -qE '^[[:space:]]*SystemMaxUse[[:space:]]*=[[:space:]]*[^[:space:]]' "$file" || return 0
   done
   return 1
@@ -44,7 +43,7 @@ units_write_paths() {
   for key in FINETUNE_DIR FINETUNE_HISTORY AION_TRAIN_ROOT AION_EVENTS_JSONL SOPHIA_BACKUP_DIR; do
     value=$(env_get "$key") || continue
     [[ $key != FINETUNE_HISTORY && $key != AION_EVENTS_JSONL ]] || value=${value%/*}
-    [[ $value == /?* && $value != "$SERVER_DATA"* ]] || continue
+    [[ $value == /?* && $value != "$SERVER_DATA" && $value != "$SERVER_DATA"/* ]] || continue
     value=$(realpath -m -- "$value")
     value=${value//\\/\\\\}
     value=${value//\"/\\\"}
@@ -120,8 +119,9 @@ units_check() {
 }
 
 # Puts one file in place, whole or not at all.
-unit_file_write() {       # SOURCE MODE TARGET
-  local new=$3.sophia-new # no suffix that polkit or systemd reads; sudo passes names with a dot over
+unit_file_write() { # SOURCE MODE TARGET
+  # no suffix that polkit or systemd reads, and sudo passes names with a dot over
+  local new=$3.sophia-new
   if ! mkdir -p -- "${3%/*}" || ! units_text "$1" >"$new" || ! chown root:root -- "$new" ||
     ! chmod "$2" -- "$new" || ! sync -- "$new"; then
     rm -f -- "$new"

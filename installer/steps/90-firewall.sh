@@ -137,6 +137,10 @@ firewall_skip() { # REASON
       say firewall_closed_already
       closing_rules | sed 's/^/        /'
       ;;
+    builtins)
+      say firewall_builtins
+      foreign_rules | sed 's/^/        /'
+      ;;
     denied)
       say firewall_denied "$FIREWALL_DENIED"
       LC_ALL=C ufw show added 2>/dev/null | sed -n 's/^ufw /        ufw /p'
@@ -176,6 +180,7 @@ firewall_warn() {
     if ufw_opens "$port"; then say firewall_world "$port"; fi
   done
   if [[ $(ufw_default DEFAULT_INPUT_POLICY) == ACCEPT ]]; then say firewall_policy; fi
+  if systemctl is-enabled --quiet nftables 2>/dev/null; then say firewall_nftables; fi
 }
 
 firewall_allow() {
@@ -214,6 +219,7 @@ firewall_enable() {
     firewall_unproved
     fail 1 S366 "$(text firewall_not_proved)" "${PROOF_WRONG%$'\n'}" "$(text firewall_not_proved_remedy)"
   fi
+  proof_end
   if [[ $PROOF_BY == connection ]]; then
     say firewall_proved "$(awk '$4 == "ssh" {print ($2 == 6 ? "[" $3 "]" : $3) ":" $1}' <<<"$before" |
       paste -sd ' ')"

@@ -8,15 +8,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sophia_tui import __version__
+from sophia_tui import __version__, envfile
 from sophia_tui.domain.backups import StoreCopier, StoreState
 from sophia_tui.domain.context import Context, Role
+from sophia_tui.domain.managed import RootHelper
 from sophia_tui.domain.operations import Danger
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import NotFoundError, RefusedError, SetupError, SophiaError
 from sophia_tui.files import usable_folder, whole_file
 from sophia_tui.i18n import N_, _, number
-from sophia_tui.paths import Paths, own_account
+from sophia_tui.paths import SERVER_ENV, Paths, own_account
 from sophia_tui.services.backup_archive import (
     FORMAT_VERSION,
     HEAD,
@@ -47,8 +48,9 @@ from sophia_tui.services.backup_views import (
 )
 from sophia_tui.services.data_files import named_file
 from sophia_tui.services.disk_use import shown_size
+from sophia_tui.services.managed_env import ManagedEnv
 from sophia_tui.services.operations import operation
-from sophia_tui.services.restoring import Outcome, Restoring, Unfinished, under_way
+from sophia_tui.services.restoring import KEPT_KEYS, Outcome, Restoring, Unfinished, under_way
 from sophia_tui.services.threads import Meter, in_thread
 from sophia_tui.textsafe import visible
 
@@ -72,6 +74,7 @@ class BackupService:
         paths: Paths,
         clock: Clock,
         host: str,
+        helper: RootHelper | None = None,
     ) -> None:
         self._open_store = open_store
         self._make_copier = copier
@@ -79,6 +82,7 @@ class BackupService:
         self._paths = paths
         self._clock = clock
         self._host = host
+        self._helper = helper
 
     @property
     def _copier(self) -> StoreCopier:
@@ -258,6 +262,7 @@ class BackupService:
                 # the answer to the commit may have been lost: what came of it, decides
                 await self._settle(context, left)
             raise
+        await self._env_by_helper(work)
         after = await self._copier.state()
         missing = {
             name: rows for name, rows in after.rows.items() if loaded.rows.get(name, 0) > rows
@@ -271,6 +276,37 @@ class BackupService:
             )
         return self._view(
             path, manifest, work.outcome, audit_kept=loaded.audit_kept, backup_before=before
+        )
+
+    async def _env_by_helper(self, work: Restoring) -> None:
+        """On a server the env file is root's: the root helper writes it, where there is one. What
+        it refuses stays as a file for a person."""
+        if not work.for_helper:
+            return
+        env = ManagedEnv(self._helper)
+        try:
+            if (await env.declared()).get(str(SERVER_ENV)) is None:
+                return
+            before = await env.read(SERVER_ENV)
+            after = envfile.change(before, work.for_helper)
+            envfile.check(after, str(SERVER_ENV))
+            if after != before:
+                await env.replace(SERVER_ENV, before, after, self._paths.env_backups)
+        except SophiaError as problem:
+            work.outcome.notes.append(f"{problem.code} {problem.what} {problem.why}".strip())
+            return
+        for name in ("sophia.env", "whole.env"):
+            (self._paths.restored / name).unlink(missing_ok=True)
+        work.outcome.notes[:] = [
+            each
+            for each in work.outcome.notes
+            if str(self._paths.restored / "whole.env") not in each
+        ]
+        work.outcome.notes.append(
+            _(
+                "The env file has the backup's keys, but for {keys}. The services read them at "
+                "their start: `sophia setup restart`."
+            ).format(keys=", ".join(sorted(KEPT_KEYS)))
         )
 
     def _permit(

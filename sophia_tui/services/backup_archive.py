@@ -252,9 +252,7 @@ def writing(stream: IO[bytes], tick: Tick) -> Iterator[Writer]:
     """An archive into that stream. Raises OSError."""
     with (
         packing(stream, SUFFIX) as packed,
-        tarfile.open(
-            mode="w|", fileobj=packed, format=tarfile.PAX_FORMAT, copybufsize=_READ_BYTES
-        ) as tar,
+        tarfile.open(mode="w|", fileobj=packed, format=tarfile.PAX_FORMAT) as tar,
     ):
         yield Writer(tar, tick)
 
@@ -389,7 +387,7 @@ def _head(path: Path, tar: tarfile.TarFile) -> Head:
     member = tar.next()
     if member is None or member.name != HEAD:
         raise _damaged(path, _("It is no backup of Sophia's."))
-    return _document(path, tar, member, Head)
+    return cast(Head, _document(path, tar, member, Head))
 
 
 def _document(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, kind: type[Any]) -> Any:

@@ -42,7 +42,15 @@ if TYPE_CHECKING:
 
 #: Keys that say where this machine's store is: they stay as they are.
 KEPT_KEYS = frozenset(
-    {"DATABASE_URL", "DB_PASS", "SOPHIA_STORE_URL", "SOPHIA_DATA_DIR", "SOPHIA_ENV_FILE"}
+    {
+        "DATABASE_URL",
+        "DB_PASS",
+        "SOPHIA_STORE_URL",
+        "SOPHIA_STORE_PASS",
+        "SOPHIA_NEXT_PASS",
+        "SOPHIA_DATA_DIR",
+        "SOPHIA_ENV_FILE",
+    }
 )
 _JOURNAL = "journal.json"
 
@@ -171,6 +179,8 @@ class Restoring:
         if Path(manifest.data_folder) != paths.data:
             self._moved[manifest.data_folder] = str(paths.data)
         self.outcome = Outcome()
+        #: Keys of an env file that we may not write ourselves; the root helper may.
+        self.for_helper: dict[str, str | None] = {}
 
     # --- what goes where ---
 
@@ -302,6 +312,9 @@ class Restoring:
             given = staged.with_name("ready.env")
             write_whole(given, envfile.change(staged.read_text("utf-8"), mine).encode("utf-8"))
             self._moves += [Move(staged, whole), Move(given, ready)]
+            self.for_helper = {
+                key: self._moved_value(value) for key, value in theirs.items() if key not in mine
+            }
             self.outcome.notes.append(
                 _(
                     "The env file is root's. The backup's keys, but for those that say where the "

@@ -34,6 +34,8 @@ _INSTALLED_KEYS = frozenset(
         "DATABASE_URL",
         "DB_PASS",
         "SOPHIA_STORE_URL",
+        "SOPHIA_STORE_PASS",
+        "SOPHIA_NEXT_PASS",
         "FINETUNE_TOKEN",
         "FINETUNE_DIR",
         "ALLOW_FINETUNE",

@@ -1,7 +1,6 @@
 """Blocking work in a thread that a person can watch and stop, for what waits for disk and database
 and leaves the interpreter free while it packs and hashes."""
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Callable
@@ -20,7 +19,10 @@ class Meter:
     once stopping was asked for."""
 
     def __init__(self, context: Context, stage: str, total: int | None, unit: str = "") -> None:
+        import asyncio
+
         self._context = context
+
         self._loop = asyncio.get_running_loop()
         self._step = Progress(stage, 0, total, unit)
         self._told = 0.0
@@ -45,6 +47,8 @@ class Meter:
 async def in_thread(context: Context, work: Callable[[], T]) -> T:
     """What `work` gives, which asks a Meter now and then. Cut off from outside, it is told to stop
     and waited for: it puts everything back as it was."""
+    import asyncio
+
     task = asyncio.create_task(asyncio.to_thread(work))
     try:
         return await asyncio.shield(task)

@@ -180,7 +180,7 @@ def _table(name: str) -> sql.Identifier:
 def _one(connection: _Connection, statement: str, *values: Any) -> tuple[Any, ...]:
     found = connection.execute(statement.encode(), values or None).fetchone()
     if found is None:
-        raise InternalError("S092", "a statement of one row gave none")
+        raise InternalError("S094", "a statement of one row gave none")
     return tuple(found)
 
 
@@ -208,7 +208,7 @@ def _in_order(connection: _Connection) -> list[str]:
     while needs:
         free = sorted(name for name, others in needs.items() if others <= {name, *ordered})
         if not free:
-            raise InternalError("S091", f"Tables point to each other: {', '.join(sorted(needs))}.")
+            raise InternalError("S093", f"Tables point to each other: {', '.join(sorted(needs))}.")
         for name in free:
             del needs[name]
         ordered += free
@@ -255,7 +255,7 @@ def _copy(name: str, columns: Sequence[str], direction: str) -> sql.Composed:
     return sql.SQL("COPY {} ({}) {}").format(
         _table(name),
         sql.SQL(", ").join(map(sql.Identifier, columns)),
-        sql.SQL(direction),  # type: ignore[arg-type]  # one of two words of ours
+        sql.SQL(direction),  # one of two words of ours
     )
 
 

@@ -27,8 +27,8 @@ from tests.api.test_api_server import free_port
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-for-the-fuzzer"
-#: Left out, for they work for minutes, and where they are performed: tests/unit/test_demo.py (trains)
-#: and tests/integration/test_serving.py (starts an engine).
+#: Left out, for they work for minutes, and where they are performed: tests/unit/test_demo.py (it
+#: trains) and tests/integration/test_serving.py (it starts an engine).
 LEFT_OUT = ("demo.run", "serve.model")
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance"
 CHECKS += ",response_schema_conformance,ignored_auth"

@@ -22,6 +22,7 @@ setup() {
     *"is-active --quiet firewalld"*) [[ -e $UFW/firewalld ]] ;;
     *"is-active --quiet sophia-firewall-undo.timer"*) [[ -e $UFW/armed ]] ;;
     "restart sophia-firewall-undo.timer") echo armed >>"$UFW/calls"; : >"$UFW/armed" ;;
+    "is-enabled --quiet nftables") [[ -e $UFW/nftables ]] ;;
     *"disable --now"*) echo disarmed >>"$UFW/calls"; rm -f "$UFW/armed" ;;
   esac'
   fake iptables exit 0
@@ -150,6 +151,10 @@ TABLE
   fake dpkg-query exit 1
   fake iptables exit 4
   [ "$(firewall_obstacle)" = no_right ]
+  fake iptables '[[ $* != *"-S INPUT" ]] || echo "-A INPUT -s 192.0.2.9/32 -j DROP"'
+  run ! firewall_obstacle
+  echo MANAGE_BUILTINS=yes >>"$ufw/defaults"
+  [ "$(firewall_obstacle)" = builtins ]
   rmdir "$SOPHIA_TEST_SYSTEMD"
   [ "$(firewall_obstacle)" = no_systemd ]
 }
@@ -440,12 +445,13 @@ step() {
   [ -z "$(calls)" ]
 }
 
-@test "others' rules that open Sophia's ports to everybody are told, and stay" {
+@test "what others do against the firewall is told, and stays" {
   : >"$ufw/active"
   tuple user.rules 'allow tcp 2222 0.0.0.0/0 any 0.0.0.0/0 in'
   tuple user6.rules 'allow tcp 2222 ::/0 any ::/0 in'
   tuple user.rules 'allow tcp 5432 0.0.0.0/0 any 0.0.0.0/0 in'
+  : >"$ufw/nftables"
   run step
-  [[ $output == *'leaves port 5432 open'* ]]
+  [[ $output == *'leaves port 5432 open'*'nftables.service'* ]]
   [ -z "$(calls)" ]
 }

@@ -267,6 +267,25 @@ SCRIPT
   [[ $output == *'SOPHIA-S999'*'second one'*first* && $output != *S327* ]]
 }
 
+@test "a signal is told with the step and the command to go on, and has its own exit status" {
+  cat >"$BATS_TEST_TMPDIR/program" <<SCRIPT
+set -Eeuo pipefail
+ROOT=$CHECKOUT LOG_FILE=/dev/null CURRENT_STEP=env ARGUMENTS=(--auto) SUDO_USER=
+for file in "$CHECKOUT"/installer/lib/*.sh; do source "\$file"; done
+choose_language en
+watch_signals
+watch_errors
+kill -\$1 \$\$
+SCRIPT
+  local signal status_of
+  for signal in INT:130 TERM:143 HUP:129; do
+    run bash "$BATS_TEST_TMPDIR/program" "${signal%:*}"
+    status_of=${signal#*:}
+    [ "$status" -eq "$status_of" ]
+    [[ $output == *Interrupted*Settings*"install_sophia_llm.sh --auto"* ]]
+  done
+}
+
 @test "apt is never asked for anything, and another program's lock is waited for" {
   mkdir -p "$BATS_TEST_TMPDIR/fake"
   cat >"$BATS_TEST_TMPDIR/fake/apt-get" <<'FAKE'

@@ -290,6 +290,18 @@ stops_unchanged() { # EXIT CODE
   postgres_may_write
 }
 
+@test "where an operator's DATABASE_URL comes later the store stays, with its password" {
+  role_with right
+  given_env DB_PASS=right DATABASE_URL=postgresql://sophia@127.0.0.1:5433/sophia
+  GIVEN[DATABASE_URL]=postgresql://rag:x@db.example/rag
+  postgres_may_write
+  [ "$(env_get SOPHIA_STORE_PASS)" = right ]
+  [ "$(env_get SOPHIA_STORE_URL)" = postgresql://sophia@127.0.0.1:5433/sophia ]
+  refute env_has DB_PASS
+  printf %s "${GIVEN[DATABASE_URL]}" | env_set DATABASE_URL
+  postgres_check
+}
+
 @test "a line of pg_hba.conf that keeps the role out is named, and the one that is missing" {
   role_with right
   given_env DB_PASS=right

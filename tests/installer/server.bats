@@ -9,10 +9,11 @@ setup() {
   make_server_folders
   MODE=server AUTO=yes DRY_RUN=no JSON=no ARGUMENTS=(--auto) UPGRADE=no UNINSTALL=no
   local step
-  for step in 11-machine 21-server_packages 31-account 40-packages 41-env 61-application; do
+  for step in 11-machine 21-server_packages 31-account 40-packages 41-env 51-postgres 61-application; do
     # shellcheck source=/dev/null
     source "$CHECKOUT/installer/steps/$step.sh"
   done
+  pg_clusters() { :; } # this machine's Postgres is none of ours
 }
 
 # A machine on which nothing is wrong.
@@ -133,8 +134,9 @@ settle_env() {
   local key
   while read -r key; do
     [[ $key == SOPHIA_* ]] || is_one_of "$key" "${FIELD_KEYS[@]}" || { echo "not taken: $key"; false; }
-  done < <(grep -oE '^ {4,8}"[A-Z][A-Z0-9_]+",$|_setting\("[A-Z][A-Z0-9_]+"' \
-    "$REPOSITORY/sophia_tui/settings.py" | grep -oE '[A-Z][A-Z0-9_]+' | sort -u)
+  done < <(sed -n '/^SURROUNDINGS/,/^)/p' "$REPOSITORY/sophia_tui/settings.py" | grep -oE '"[A-Za-z_]+"' | tr -d '"'
+    grep -oE '^ {4,8}"[A-Z][A-Z0-9_]+",$|_setting\("[A-Z][A-Z0-9_]+"' \
+    "$REPOSITORY/sophia_tui/settings.py" | grep -oE '[A-Z][A-Z0-9_]+' | grep -vE '^[A-Z][0-9]{3}$' | sort -u)
 }
 
 @test "a store elsewhere needs no Postgres here" {
@@ -244,4 +246,12 @@ PYTHON
   ask '{"status":"ok"}' 401 wrong
   [ "$status" -eq 1 ]
   [[ $output == *'with the token: 401'* && $output != *wrong* ]]
+}
+
+@test "the hosts that are asked for packages are those of apt and of pip" {
+  release_present() { false; }
+  server_packages_missing() { echo ufw; }
+  unset http_proxy https_proxy HTTPS_PROXY PIP_INDEX_URL SOPHIA_WHEELS
+  apt-config() { :; }
+  [[ "$(set -e; machine_hosts | sort -u | xargs)" == *pypi.org* ]]
 }

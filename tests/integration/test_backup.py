@@ -1,6 +1,7 @@
 """Backups and the way back, on a real store with data beside it."""
 
 import asyncio
+import hashlib
 import io
 import json
 import os
@@ -21,6 +22,7 @@ import pytest
 import zstandard
 
 from sophia_tui.domain.context import CancelSignal, Context, Face, Role
+from sophia_tui.domain.managed import Declared, FileText, ManagedFile
 from sophia_tui.errors import (
     CancelledError,
     DataError,
@@ -28,6 +30,7 @@ from sophia_tui.errors import (
     SetupError,
     SophiaError,
 )
+from sophia_tui.paths import SERVER_ENV
 from sophia_tui.services import backup as service
 from sophia_tui.services.backup_archive import MANIFEST, check
 from sophia_tui.services.backup_views import BackupInput, BackupsInput, BackupView, RestoreInput
@@ -524,3 +527,39 @@ async def test_memory_stays_flat(old: Machine) -> None:
     [archive] = (old.data / "backups").iterdir()
     manifest = await asyncio.to_thread(check, archive, ["0001", "0002", "0003", "0004"])
     assert manifest.file_bytes > 100_000_000
+
+
+class Helper:
+    """A root helper that may write one file, and what it was asked to write."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.written = ""
+
+    async def declared(self) -> Declared:
+        return Declared((ManagedFile(str(SERVER_ENV), writable=True, own=True),))
+
+    async def read(self, path: str) -> FileText:
+        text = self.path.read_text()
+        return FileText(text, hashlib.sha256(text.encode()).hexdigest())
+
+    async def replace(self, path: str, expected: str, content: str) -> FileText:
+        assert path == str(SERVER_ENV)
+        self.written = content
+        return FileText(content, expected)
+
+
+async def test_on_a_server_the_root_helper_writes_the_env_file(
+    old: Machine, fresh: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = Helper(fresh.folder / "sophia.env")
+    monkeypatch.setattr(House, "helper", lambda _house: helper)
+    monkeypatch.setattr(
+        "sophia_tui.services.restoring._writable", lambda path: path.name != "sophia.env"
+    )
+    done = await fresh.restore((await old.backup()).path)
+    assert f"OPENAI_API_KEY={SECRET}" in helper.written
+    assert "DB_PASS=of-this-machine" in helper.written
+    assert old.url not in helper.written
+    assert not (fresh.data / "restored" / "sophia.env").exists()
+    assert "setup restart" in " ".join(done.notes)

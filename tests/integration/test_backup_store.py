@@ -116,16 +116,13 @@ async def test_an_older_store_is_put_back_and_brought_up_to_date(
     """Tables as of 0001 come back as such and are migrated with their rows."""
     from sqlalchemy import text
 
-    def nothing(_connection: Any) -> None:
-        return None
-
     old = load({"SOPHIA_STORE_URL": store_url})
     with psycopg.connect(store_url) as connection:
         connection.execute("DROP SCHEMA sophia CASCADE")
     engine = migrate._engine(store_url)
-    with engine.begin() as connection:
-        migrate._upgrade(connection, "0001")
-        connection.execute(
+    with engine.begin() as changing:
+        migrate._upgrade(changing, "0001")
+        changing.execute(
             text(
                 "INSERT INTO sophia.jobs (id, kind, state, base, request, provider, created_by,"
                 " run_folder) VALUES ('ftjob-old', 'train', 'succeeded', 'b', '{}', 'openai', 'x',"

@@ -28,6 +28,10 @@ MESSAGES_EN+=(
       capability NET_ADMIN, say). Filter in front of it, on the host.'
   [firewall_closed_already]='      Rules of others close this machine already; UFW beside them would be a second
       firewall. They stay. Let SSH in there, or remove them and run this step again:'
+  [firewall_builtins]='      MANAGE_BUILTINS=yes in /etc/default/ufw: enabling UFW would take away rules of others.
+      Set it to no, or remove these rules, and run this step again:'
+  [firewall_nftables]='      Warning: nftables.service loads rules of its own at each start of the machine. Where they
+      begin with "flush ruleset", UFW is without effect after that.'
   [firewall_denied]='      A rule of UFW denies SSH port %s, and it is not ours to change.
       Delete it (ufw delete deny ...) and run this step again.'
   [ask_firewall]='Enable the firewall now (SSH ports allowed: %s; the rest closed)?'
@@ -89,6 +93,10 @@ MESSAGES_PT+=(
       capacidade NET_ADMIN, por exemplo). Filtre na frente dela, no hospedeiro.'
   [firewall_closed_already]='      Regras de outros já fecham esta máquina; o UFW ao lado seria um segundo
       firewall. Elas ficam. Libere o SSH nelas, ou remova-as e execute esta etapa de novo:'
+  [firewall_builtins]='      MANAGE_BUILTINS=yes em /etc/default/ufw: ativar o UFW apagaria regras de outros.
+      Mude para no, ou remova estas regras, e execute esta etapa de novo:'
+  [firewall_nftables]='      Aviso: o nftables.service carrega regras próprias a cada início da máquina. Se elas
+      começam com "flush ruleset", depois disso o UFW fica sem efeito.'
   [firewall_denied]='      Uma regra do UFW nega a porta SSH %s, e não cabe a nós mudá-la.
       Apague-a (ufw delete deny ...) e execute esta etapa de novo.'
   [ask_firewall]='Ativar o firewall agora (portas SSH liberadas: %s; o resto fechado)?'

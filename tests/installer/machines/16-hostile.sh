@@ -52,7 +52,8 @@ scenario_no_network_offline_wheels() {
 }
 
 scenario_disk_full() {
-  machine_up --from downloads --disk 400M
+  machine_up --from bookworm --disk 400M
+  INSTALL_ENV=()
   install
   expect_status 1
   expect_text 'too little space on the disk'
@@ -180,7 +181,8 @@ scenario_ipv6_only() {
 
 # --dry-run by the same code path, and --json.
 scenario_dry_run() {
-  machine_up --from downloads
+  machine_up --from bookworm
+  INSTALL_ENV=()
   install --dry-run --json
   expect_status 0
   expect_text '"result":"planned"' 'Nothing was changed'

@@ -327,3 +327,23 @@ scenario_firewall_opens_the_api_when_asked() {
   expect_text SOPHIA-S368
   fact 'open to one network, closed again; without a network refused (SOPHIA-S368)'
 }
+
+# The whole installation without consent, and the consent given later by the set-up screen's unit.
+scenario_firewall_enabled_later() {
+  machine_up --from packages
+  INSTALL_FLAGS=(--auto)
+  install
+  expect_status 0
+  [[ ${OUTPUT##*Sophia is set up} == *'UFW was not enabled'*'--step firewall'* ]] ||
+    give_up 'the summary does not tell that UFW is off'
+  expect 'UFW is active' ufw_is inactive
+  as_shell 'runuser -u sophia -- systemctl start sophia-step@firewall.service' ||
+    give_up "$(as_shell 'journalctl --no-pager -n 40 -u sophia-step@firewall.service')"
+  expect 'UFW is not active' ufw_is active
+  expect 'no new connection' comes_in 22
+  expect 'the journal does not tell the proof' as_shell \
+    'journalctl -u sophia-step@firewall.service | grep -q -e "is greeted by sshd" -e "o sshd atende"'
+  expect 'something was left behind' no_trace
+  expect 'not healthy' healthy
+  fact 'off and told with the command; enabled by the account through sophia-step@firewall, proved'
+}

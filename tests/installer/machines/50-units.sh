@@ -174,7 +174,7 @@ scenario_units_worker_drains() {
   as_shell 'systemctl stop sophia-worker'
   next=$(as_person ana sophia --json prepare --name other --detach | jq -r .id)
   expect 'the run ended with the worker' as_shell "systemctl is-active --quiet '$(run_unit)'"
-  expect 'somebody else than systemd started a worker' as_shell '! pgrep -f "serve worker"'
+  expect 'somebody else than systemd started a worker' as_shell '! pgrep -f "[s]erve worker"'
   expect 'a job was begun' job_is "$next" queued
   as_person ana sophia jobs cancel "$job" --yes
   as_shell 'systemctl start sophia-worker'

@@ -69,6 +69,18 @@ scenario_helper_promotes_and_rolls_back() {
   expect 'the service does not read the old one' as_shell 'grep -qx old /srv/rag/seen'
   fact 'rolled back byte for byte'
 
+  as_shell 'token=$(sed -n "s/^FINETUNE_TOKEN=//p" /etc/sophia/sophia.env)
+    /usr/bin/python3 -I - "$token" <<CALL
+import json, sys, urllib.request
+for path, body in (("run", {"model": "sophia-v9", "probe": False}), ("rollback", {})):
+    asked = urllib.request.Request("http://127.0.0.1:8000/api/v1/promote/" + path,
+        json.dumps({**body, "confirm": True}).encode(),
+        {"x-admin-token": sys.argv[1], "content-type": "application/json"})
+    print(urllib.request.urlopen(asked, timeout=120).read().decode())
+CALL'
+  expect 'the API did not put it back' as_shell 'grep -qx old /srv/rag/seen'
+  fact 'and by the API'
+
   refused P002 by maria sophia promote run broken --no-probe --yes
   expect 'a failed promotion left something' test "$before" = \
     "$(as_shell 'sha256sum /srv/rag/rag.env; stat -c "%U:%G %a" /srv/rag/rag.env')"

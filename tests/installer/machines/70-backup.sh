@@ -132,7 +132,12 @@ scenario_upgrade_and_back_by_hand() {
   live_a_little
   before=$(rows) old=$(release) version=$(tables_version)
   # a run goes on: its unit is not touched
-  as_shell 'systemd-run --quiet --unit sophia-run@test --uid sophia "$(readlink -f /opt/sophia/current)/venv/bin/python" -c "import time; time.sleep(900)"'
+  as_shell 'set -e
+    mkdir -p /etc/systemd/system/sophia-run@test.service.d
+    printf "[Service]\nType=exec\nExecStart=\nExecStart=%s/venv/bin/python -c \"import time; time.sleep(900)\"\n" \
+      "$(readlink -f /opt/sophia/current)" >/etc/systemd/system/sophia-run@test.service.d/test.conf
+    systemctl daemon-reload
+    systemctl start sophia-run@test'
   run=$(as_shell 'systemctl show --property=MainPID --value sophia-run@test')
   next_version "$MIGRATION"
   upgrade

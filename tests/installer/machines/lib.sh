@@ -113,6 +113,7 @@ machine_down() {
 push_source() {
   local copy
   copy=$(mktemp -d)
+  chmod 755 "$copy"
   (cd -- "$CHECKOUT" && tar --create --exclude=__pycache__ --exclude='*.pyc' --exclude='*.egg-info' \
     --exclude=.venv pyproject.toml requirements.lock README.md LICENSE sophia_tui finetune installer \
     install_sophia_llm.sh) | tar --extract --directory="$copy"
@@ -162,10 +163,12 @@ log_says() { # TEXT [SECONDS]
     'until grep -qF -- "$1" /var/log/sophia/install.log 2>/dev/null; do sleep 0.05; done' - "$1"
 }
 
-# Sends a signal to the installer and all that is in its process group, as a terminal does.
-signal_install() { # SIGNAL
-  # shellcheck disable=SC2016 # for the shell inside
-  on bash -c 'pkill "-$1" -f "^bash /opt/src/install_sophia_llm.sh|/bash /opt/src/install_sophia_llm.sh"' - "$1"
+# Sends a signal to the installer and all that is in its process group, as a terminal does, as soon
+# as the log holds TEXT.
+signal_install() { # TEXT SIGNAL
+  on --timeout 180 -- bash -c \
+    'until grep -qF -- "$1" /var/log/sophia/install.log 2>/dev/null; do sleep 0.02; done
+     pkill "-$2" -f "^bash /opt/src/install_sophia_llm.sh"' - "$1" "$2"
 }
 
 # The end of an install_behind: sets STATUS and OUTPUT.
