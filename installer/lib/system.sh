@@ -58,7 +58,10 @@ venv_package() { # COMMAND
 missing_packages() {
   local python packages=()
   if python=$(find_python); then
-    "$python" -I -c 'import venv, ensurepip' 2>/dev/null || packages+=("$(venv_package "$python")")
+    if ! "$python" -I -c 'import venv, ensurepip' 2>/dev/null; then
+      python=$(venv_package "$python")
+      packages+=("$python")
+    fi
   else
     packages+=(python3 python3-venv)
   fi

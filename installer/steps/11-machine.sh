@@ -27,9 +27,10 @@ machine_verify() { :; }
 
 # Remembers what is wrong; of several the weightiest exit status counts: refused, failed, unavailable.
 machine_problem() { # STATUS KEY [ARG...]
-  local status=$1
+  local status=$1 problem
   shift
-  MACHINE_PROBLEMS+=("  - $(text "$@")")
+  problem=$(text "$@")
+  MACHINE_PROBLEMS+=("  - $problem")
   case $status in
     3) MACHINE_STATUS=3 ;;
     1) ((MACHINE_STATUS == 3)) || MACHINE_STATUS=1 ;;

@@ -90,8 +90,8 @@ scenario_ssh_drop() {
   when 'pip install .[api,hosted]'
   kill -KILL "$client"
   expect 'the installer lives on without its terminal' until_true 30 as_shell \
-    '! pgrep -f "bash /opt/src/install_sophia_llm.sh"'
-  expect 'pip lives on' until_true 10 as_shell '! pgrep -f "pip install"'
+    '! pgrep -f "^[b]ash /opt/src/install_sophia_llm.sh"'
+  expect 'pip lives on' until_true 10 as_shell '! pgrep -f "[p]ip install"'
   expect 'the log does not tell it' as_shell 'grep -q "interrupted (129) in application" /var/log/sophia/install.log'
   local before
   before=$(secrets_of_env)
@@ -105,7 +105,7 @@ scenario_interrupt_typed() {
   install_typing 'The program in /opt/sophia' '' 'Processing' '\x03' -- --auto
   expect_status 130
   expect_text 'Interrupted in the step "The program in /opt/sophia"' 'install_sophia_llm.sh --auto'
-  expect 'pip lives on' until_true 10 as_shell '! pgrep -f "pip install"'
+  expect 'pip lives on' until_true 10 as_shell '! pgrep -f "[p]ip install"'
   fact '^C typed while pip ran: 130, pip ended'
 }
 
