@@ -32,6 +32,7 @@ rotation_restart() {
   for unit in sophia-api.service sophia-worker.service; do
     systemctl is-active --quiet "$unit" || continue
     say pg_restarting "$unit"
+    systemctl reset-failed "$unit" || true # two restarts are no crash loop
     systemctl restart "$unit" || fail 1 S351 "$(text pg_restart_failed "$unit")" "" \
       "$(text pg_restart_failed_remedy "$unit")"
   done

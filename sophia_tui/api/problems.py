@@ -1,6 +1,7 @@
 """How an error leaves the API: its status, its JSON body, and FastAPI's own errors in our words."""
 
 import json
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -143,6 +144,15 @@ def _of_starlette(problem: HTTPException, path: str) -> SophiaError:
     return InternalError("X501", _("The request could not be answered."), problem.detail)
 
 
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """What the routes of that path take, by the API's own description."""
+    for template, entries in app.openapi()["paths"].items():
+        pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template))
+        if re.fullmatch(pattern, path):
+            return sorted(each.upper() for each in entries)
+    return []
+
+
 def install(app: FastAPI) -> None:
     """Answer Sophia's, Starlette's and FastAPI's errors in one form."""
 
@@ -155,6 +165,8 @@ def install(app: FastAPI) -> None:
         path = request.url.path
         response = answer(_of_starlette(problem, path), path)
         response.headers.update(problem.headers or {})
+        if problem.status_code == 405 and (methods := _methods(app, path)):
+            response.headers["allow"] = ", ".join(methods)  # Starlette names one route's alone
         return response
 
     @app.exception_handler(Exception)

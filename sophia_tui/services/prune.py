@@ -97,6 +97,7 @@ class PruneService:
             _use(_("served models"), size_of(self._paths.deployments), self._paths.deployments),
             _use(_("uploaded files"), size_of(self._paths.uploads), self._paths.uploads),
             _use(_("exported data sets"), size_of(self._paths.exports), self._paths.exports),
+            _use(_("backups"), size_of(self._paths.backups), self._paths.backups),
             _use(_("archives for support"), size_of(self._paths.bundles), self._paths.bundles),
             _use(_("variations"), size_of(self._paths.variations), self._paths.variations),
             _use(_("unsaved edits"), size_of(self._paths.edits), self._paths.edits),

@@ -275,6 +275,24 @@ async def test_openapi_tells_the_form_of_every_error(house: House) -> None:
     assert "HTTPValidationError" not in json.dumps(document)
 
 
+async def test_a_wrong_method_is_told_all_right_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    house = House({"SOPHIA_DATA_DIR": str(tmp_path / "data"), "FINETUNE_TOKEN": TOKEN})
+    async with client(house) as http:
+        allowed = {
+            path: (await http.put(path)).headers["allow"]
+            for path in ("/v1/files", "/v1/files/file-1", "/v1/models/sophia-v1", "/health")
+        }
+    assert allowed == {
+        "/v1/files": "GET, POST",
+        "/v1/files/file-1": "DELETE, GET",
+        "/v1/models/sophia-v1": "DELETE, GET",
+        "/health": "GET",
+    }
+
+
 # -- who sends slowly
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # Upgrade, way back and uninstall, with fakes for systemd, Postgres, UFW and the program itself.
+# shellcheck disable=SC2016,SC2034 # scripts of fakes; what the sourced functions read
 
 bats_require_minimum_version 1.5.0
 

@@ -285,7 +285,7 @@ scenario_postgres_password_changed_and_killed() {
     INSTALL_ENV=("${whole[@]}")
     expect "killed at $part: the services that run lost access" healthy
     expect "killed at $part: sophia has no access" as_shell 'sophia store status --json | grep -q "\"running\": true"'
-    as_shell 'systemctl restart sophia-api sophia-worker'
+    as_shell 'systemctl reset-failed sophia-api sophia-worker; systemctl restart sophia-api sophia-worker'
     expect "killed at $part: the services that begin have no access" healthy
     install --step postgres
     expect_status 0

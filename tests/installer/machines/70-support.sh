@@ -10,6 +10,12 @@ headers = {\"x-admin-token\": os.environ[\"TOKEN\"]} if os.environ[\"TOKEN\"] el
 found = httpx.get(\"http://127.0.0.1:8000\" + sys.argv[1], headers=headers, timeout=60)
 print(found.status_code)
 " "$1"; }
+guess() { /opt/sophia/current/venv/bin/python -I -c "
+import httpx
+with httpx.Client(base_url=\"http://127.0.0.1:8000\", timeout=60) as http:
+    answers = [http.get(\"/metrics\", headers={\"x-admin-token\": str(n)}) for n in range(20)]
+print(answers[0].status_code, answers[-1].status_code)
+"; }
 token=$(sed -n "s/^FINETUNE_TOKEN=//p" /etc/sophia/sophia.env | tr -d "\"'\''")
 '
 
@@ -21,9 +27,8 @@ scenario_support() {
 
   said=$(as_shell "$ask_status"'
     echo "$(ask /metrics "") $(ask /metrics "$token")"
-    for n in 1 2 3 4 5 6 7 8 9 10 11 12; do last=$(ask /metrics "guess-$n"); done
-    echo "$last $(ask /metrics "$token") $(ask /health "")"')
-  expect "figures and guesses: $said" test "$said" == $'401 200\n429 200 200'
+    echo "$(guess) $(ask /metrics "$token") $(ask /health "")"')
+  expect "figures and guesses: $said" test "$said" == $'401 200\n401 429 200 200'
 
   expect 'bash does not complete' as_shell '
     . /usr/share/bash-completion/completions/sophia
