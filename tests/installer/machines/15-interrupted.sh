@@ -112,7 +112,7 @@ scenario_interrupt_typed() {
 # A person answers the questions, and the console opens at the end.
 scenario_interactive() {
   machine_up --from packages
-  install_typing 'is not shown): ' 'sk-canary\n' 'not shown): ' '\n' 'Enable the firewall' 'y\n' \
+  install_typing 'is not shown): ' 'sk-canary\n' 'here; not shown): ' '\n' 'Enable the firewall' 'y\n' \
     'Did you get in' 'y\n' 'Ask the services' '' Overview q -- --auto-open-menu
   expect_status 0
   expect_no_text canary
