@@ -73,6 +73,12 @@ run_on_exit() {
   local status=$? index
   trap - ERR
   set +e
+  # bash 5.2 can't read the trap of ^C while a command in $() was ended by it, and leaves with 2
+  if [[ $status == 2 && -n ${CURRENT_STEP:-} && ! -s ${FAILED_MARK:-/dev/null} ]]; then
+    status=130
+    end_child
+    say_error interrupted_step "$(text "title_$CURRENT_STEP")" "$(resume_command)"
+  fi
   for ((index = ${#ON_EXIT[@]} - 1; index >= 0; index--)); do
     eval "${ON_EXIT[index]}"
   done
