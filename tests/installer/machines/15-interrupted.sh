@@ -132,7 +132,7 @@ scenario_stdin_closed() {
     '/opt/src/install_sophia_llm.sh --lang en <&- 2>&1') || STATUS=$?
   echo "$OUTPUT"
   expect_status 0
-  expect_text 'no terminal: the default' 'Enable the firewall now'
+  expect_text 'no terminal: the default' 'UFW was not enabled'
   expect 'the firewall was enabled without a yes' as_shell '! ufw status | grep -q "Status: active"'
   expect 'not healthy' healthy
   STATUS=0

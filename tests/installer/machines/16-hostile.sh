@@ -121,7 +121,7 @@ BASH_ENV=/canary
 X-Y=canary
 X=canary\nX=canary
 X="canary
-X=canary\\0zero
+X=canary\0000zero
 X="canary\nmore"
 LINES
   expect 'something was changed' nothing_of_ours
