@@ -2,12 +2,12 @@
 # The account and the group that own everything, and the folders. Members of the group share one
 # store; the person behind sudo becomes one.
 
-# The folders: mode, owner, path.
+# The folders: mode, owner, path. Colleagues lay data files down in FINETUNE_DIR by themselves.
 account_folders() {
   cat <<FOLDERS
 0750 root:sophia ${ENV_FILE%/*}
 0750 sophia:sophia $SERVER_DATA
-0750 sophia:sophia $SERVER_DATA/finetune
+2770 sophia:sophia $SERVER_DATA/finetune
 0750 root:sophia ${INSTALL_LOG%/*}
 0755 root:root /opt/sophia
 FOLDERS
@@ -28,7 +28,7 @@ account_check() {
   account_ours
   in_group sophia systemd-journal || return 1
   while read -r mode owner path; do
-    [[ -d $path && "0$(stat -c '%a %U:%G' -- "$path")" == "$mode $owner" ]] || return 1
+    [[ -d $path && "$(stat -c '%04a %U:%G' -- "$path")" == "$mode $owner" ]] || return 1
   done < <(account_folders)
   ! person=$(account_person) || in_group "$person" sophia || [[ $(state_get "person_$person" || true) == no ]]
 }

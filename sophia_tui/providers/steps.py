@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ UNIT = "sophia-step@{step}.service"
 INSTALL_LOG = "/var/log/sophia/install.log"
 #: Steps whose question a person has answered here, by typing the name; its unit says so as well.
 CONSENTED = frozenset({"firewall"})
+#: What the installer says of a step that found everything right.
+_UNCHANGED = ("unchanged", "sem mudanças")
 _POLL_SECONDS = 0.4
 _LATE_SECONDS = 0.8
 _LONGEST_LINE = 4000
@@ -44,6 +47,8 @@ class _Reading:
         if summary is not None:
             self.changed = bool(summary.get("changed"))
             return
+        if line.strip() in _UNCHANGED:
+            self.changed = False
         self.tell(visible(line)[:_LONGEST_LINE])
 
     def end(self, code: int, log: str) -> StepEnd:
@@ -172,12 +177,13 @@ class InstalledSteps:
         """Read along until the unit has ended; what systemd says of it then."""
         left = _("The step goes on; its output: {path}").format(path=f"journalctl -u {unit}")
         cursor, last_looks = "", 2
+        begun = int(time.time()) - (0 if known else 1)
         while True:
             over = waiting.done()
             state = await self._state(unit)
             invocation = state.get("InvocationID", "")
             if invocation and invocation != known:
-                cursor = await self._read(invocation, cursor, reading)
+                cursor = await self._read(unit, begun, cursor, reading)
             if over:
                 last_looks -= 1  # journald writes a little after a unit has ended
                 if not last_looks:
@@ -200,11 +206,11 @@ class InstalledSteps:
         _code, told = await said(self._systemctl, "show", shown, unit)
         return dict(line.partition("=")[::2] for line in told.splitlines() if "=" in line)
 
-    async def _read(self, invocation: str, cursor: str, reading: _Reading) -> str:
+    async def _read(self, unit: str, begun: int, cursor: str, reading: _Reading) -> str:
         """New lines of the journal; where they end."""
-        words = ["--no-pager", "--output=json", f"_SYSTEMD_INVOCATION_ID={invocation}"]
-        if cursor:
-            words.insert(0, f"--after-cursor={cursor}")
+        # by the unit: what a process wrote just before its end has no invocation any more
+        since = f"--after-cursor={cursor}" if cursor else f"--since=@{begun}"
+        words = [since, "--no-pager", "--output=json", f"_SYSTEMD_UNIT={unit}"]
         _code, told = await said(self._journalctl, *words)
         for line in told.splitlines():
             with contextlib.suppress(ValueError):

@@ -63,7 +63,8 @@ run = subprocess.Popen([str(here / "current/src/install_sophia_llm.sh"), "--step
     stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 for number, line in enumerate(run.stdout):
     text = line.rstrip(b"\\n")
-    entry = {{"__CURSOR": str(number), "invocation": invocation, "MESSAGE": text.decode()}}
+    cursor = str(time.time_ns())
+    entry = {{"__CURSOR": cursor, "unit": unit, "at": time.time(), "MESSAGE": text.decode()}}
     if b"\\x1b" in text:
         entry["MESSAGE"] = list(text)  # as journald tells what is no plain text
     with journal.open("a") as stream:
@@ -77,10 +78,11 @@ import json, sys
 from pathlib import Path
 journal = Path({folder!r}) / "journal"
 after = next((int(w.partition("=")[2]) for w in sys.argv if w.startswith("--after-cursor=")), -1)
+since = next((float(w.partition("@")[2]) for w in sys.argv if w.startswith("--since=@")), 0)
 wanted = sys.argv[-1].partition("=")[2]
 for line in journal.read_text().splitlines() if journal.exists() else []:
     entry = json.loads(line)
-    if entry["invocation"] == wanted and int(entry["__CURSOR"]) > after:
+    if entry["unit"] == wanted and int(entry["__CURSOR"]) > after and entry["at"] >= since:
         print(line)
 """
 
