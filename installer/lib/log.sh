@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # What the installer tells people: lines, errors with a code, progress of long commands, the log.
 
+# The program that somebody started; ROOT is a release's for a while.
+ENTRY=$ROOT/install_sophia_llm.sh
+
 # Prints the text of a message: text KEY [ARG...]
 text() {
   local key=$1 format
@@ -154,7 +157,7 @@ interrupted() { # EXIT STATUS
 # What to type to go on: the command of this run, which holds no secret.
 resume_command() {
   local words
-  printf -v words '%q ' "$ROOT/install_sophia_llm.sh" "${ARGUMENTS[@]}"
+  printf -v words '%q ' "$ENTRY" "${ARGUMENTS[@]}"
   if is_root && [[ -n ${SUDO_USER:-} ]]; then words="sudo $words"; fi
   printf '%s\n' "${words% }"
 }

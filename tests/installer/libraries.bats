@@ -275,14 +275,18 @@ for file in "$CHECKOUT"/installer/lib/*.sh; do source "\$file"; done
 choose_language en
 watch_signals
 watch_errors
-kill -\$1 \$\$
+in_a_release() {
+  local ROOT=/opt/sophia/releases/1/src
+  kill -\$1 \$\$
+}
+in_a_release "\$1"
 SCRIPT
   local signal status_of
   for signal in INT:130 TERM:143 HUP:129; do
     run bash "$BATS_TEST_TMPDIR/program" "${signal%:*}"
     status_of=${signal#*:}
     [ "$status" -eq "$status_of" ]
-    [[ $output == *Interrupted*Settings*"install_sophia_llm.sh --auto"* ]]
+    [[ $output == *Interrupted*Settings*"$CHECKOUT/install_sophia_llm.sh --auto"* ]]
   done
 }
 
