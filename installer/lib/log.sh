@@ -44,11 +44,17 @@ fail() {
   done
   log_line "[SOPHIA-$code] $1"
   # also where this is a subshell, whose end the ERR trap of the program sees
-  [[ -z ${FAILED_MARK:-} ]] || printf '%s\n%s\n' "SOPHIA-$code" "$1" >"$FAILED_MARK"
+  mark_failed "SOPHIA-$code" "$1"
   exit "$status"
 }
 
-# One line for the log alone, with its time.
+# On a full disk the mark stays empty, and the exit status what it is.
+mark_failed() { # CODE WHAT
+  [[ -z ${FAILED_MARK:-} ]] || printf '%s\n%s\n' "$1" "$2" 2>/dev/null >"$FAILED_MARK" || true
+}
+
+# One line for the log alone, with its time. A log that can't be written is nothing to end for: what
+# fills the disk is told by what needs the room.
 log_line() { # TEXT
   [[ ! -w ${LOG_FILE:-/dev/null} ]] || printf '%(%F %T)T %s\n' -1 "$1" | redacted >>"$LOG_FILE"
 }
@@ -101,7 +107,7 @@ last_activity() {
 run_logged() { # LABEL COMMAND [ARG...]
   local label=$1 begin=$SECONDS status=0 shown=0
   shift
-  printf '\n=== %(%F %T)T %s\n' -1 "$label" >>"$LOG_FILE"
+  printf '\n=== %(%F %T)T %s\n' -1 "$label" 2>/dev/null >>"$LOG_FILE" || true
   set -m
   (
     set -o pipefail
@@ -150,7 +156,7 @@ interrupted() { # EXIT STATUS
   else
     say_error interrupted
   fi
-  [[ -z ${FAILED_MARK:-} ]] || printf '%s\n%s\n' interrupted "$1" >"$FAILED_MARK"
+  mark_failed interrupted "$1"
   exit "$1"
 }
 

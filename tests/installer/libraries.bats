@@ -186,6 +186,26 @@ SCRIPT
   [[ $output == *thing*7*"$LOG_FILE"*'some words'* ]]
 }
 
+@test "a log and a mark that can not be written change no exit status" {
+  cat >"$BATS_TEST_TMPDIR/program" <<SCRIPT
+set -Eeuo pipefail
+shopt -s inherit_errexit
+ROOT=$CHECKOUT ARGUMENTS=()
+for file in "$CHECKOUT"/installer/lib/*.sh; do source "\$file"; done
+choose_language en
+LOG_FILE=/dev/full CURRENT_STEP=env
+watch_errors
+FAILED_MARK=/dev/full
+status=0
+run_logged thing bash -c 'echo some words; echo more; exit 7' || status=\$?
+echo "its status: \$status"
+fail 5 S311 'no room'
+SCRIPT
+  run bash "$BATS_TEST_TMPDIR/program"
+  [ "$status" -eq 5 ]
+  [[ $output == *'its status: 7'*'[SOPHIA-S311] no room'* && $output != *S327* ]]
+}
+
 @test "a logged command reads nothing and is ended with all that it started" {
   run run_logged thing cat
   [ "$status" -eq 0 ]
