@@ -715,7 +715,9 @@ def find_env_file(environment: Mapping[str, str]) -> Path | None:
     """SOPHIA_ENV_FILE, else .env in the working directory, else /etc/sophia/sophia.env.
 
     The program that the installer installed on a server goes by the server's env file alone:
-    without it, it would begin a store of its own, beside the server's. Raises UsageError T406, T407.
+    without it, it would begin a store of its own, beside the server's.
+
+    Raises UsageError T406, T407.
     """
     chosen = environment.get("SOPHIA_ENV_FILE")
     if chosen:
