@@ -293,7 +293,10 @@ processes_of_ours() {
   loaded
   processes_of_ours
   # the shell of the test is not the parent: what ended leaves nothing that kill would still find
-  OTHER=$(sleep 300 >/dev/null 2>&1 3>&- & echo $!)
+  OTHER=$(
+    sleep 300 >/dev/null 2>&1 3>&- &
+    echo $!
+  )
   run uninstall_processes
   [ "$status" -eq 0 ]
   [[ $output == *"$OTHER"* ]]

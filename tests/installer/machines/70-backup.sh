@@ -203,13 +203,16 @@ scenario_uninstall_keeps_data_and_purge_leaves_nothing() {
   install
   expect_status 0
   expect 'the data set is known again' as_shell 'cd /tmp && sophia datasets list | grep -q town'
+  # what no unit holds, and does not end when it is told to
+  as_shell 'setsid runuser -u sophia -- bash -c "trap \"\" TERM; exec sleep 3000" >/dev/null 2>&1 </dev/null &'
   install --uninstall --purge
   expect_status 0
+  expect_text 'Ending what else runs'
   expect 'a last backup is there' as_shell 'ls /var/backups/sophia/*.tar.zst'
   left=$(LC_ALL=C comm -13 <(printf '%s\n' "$before") <(everything | grep -v '^/var/backups/sophia') |
     grep -v -e '^/etc/ufw/.*rules.*[0-9]$' -e '^/etc/systemd/system/multi-user.target.wants/ufw' || true)
   expect "nothing of ours is left: $left" test -z "$left"
   expect 'the account is gone' as_shell '! getent passwd sophia && ! getent group sophia'
   expect 'database and role are gone' as_shell \
-    'cd /tmp; test "$(runuser -u postgres -- psql -qAtc "SELECT count(*) FROM pg_roles WHERE rolname = '"'sophia'"'")" = 0'
+    'cd /tmp; test "$(runuser -u postgres -- psql -qAtc "SELECT (SELECT count(*) FROM pg_roles WHERE rolname = \$\$sophia\$\$) + (SELECT count(*) FROM pg_database WHERE datname = \$\$sophia\$\$)")" = 0'
 }
