@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # What the installer tells people: lines, errors with a code, progress of long commands, the log.
 
+# The program that somebody started; ROOT is a release's for a while.
+ENTRY=$ROOT/install_sophia_llm.sh
+
 # Prints the text of a message: text KEY [ARG...]
 text() {
   local key=$1 format
@@ -79,12 +82,6 @@ run_on_exit() {
   local status=$? index
   trap - ERR
   set +e
-  # bash 5.2 can't read the trap of ^C while a command in $() was ended by it, and leaves with 2
-  if [[ $status == 2 && -n ${CURRENT_STEP:-} && ! -s ${FAILED_MARK:-/dev/null} ]]; then
-    status=130
-    end_child
-    say_error interrupted_step "$(text "title_$CURRENT_STEP")" "$(resume_command)"
-  fi
   for ((index = ${#ON_EXIT[@]} - 1; index >= 0; index--)); do
     eval "${ON_EXIT[index]}"
   done
@@ -166,7 +163,7 @@ interrupted() { # EXIT STATUS
 # What to type to go on: the command of this run, which holds no secret.
 resume_command() {
   local words
-  printf -v words '%q ' "$ROOT/install_sophia_llm.sh" "${ARGUMENTS[@]}"
+  printf -v words '%q ' "$ENTRY" "${ARGUMENTS[@]}"
   if is_root && [[ -n ${SUDO_USER:-} ]]; then words="sudo $words"; fi
   printf '%s\n' "${words% }"
 }
@@ -184,9 +181,18 @@ unforeseen() { # STATUS LINE FILE
 
 watch_signals() {
   RUNNING_CHILD=
-  trap 'interrupted 130' INT
-  trap 'interrupted 143' TERM
-  trap 'interrupted 129' HUP PIPE
+  on_signal 130 INT
+  on_signal 143 TERM
+  on_signal 129 HUP PIPE
+}
+
+# Between two $() of one command bash 5.2 runs a trap while it looks for the second one's `)`, finds
+# the end of the trap instead and drops it: the signal is lost, or the program ends with 2. So a trap
+# has that `)` in a line of its own, which nobody comes to, since the first line ends the program.
+on_signal() { # EXIT STATUS, SIGNAL...
+  local action
+  printf -v action 'interrupted %d\n)' "$1"
+  trap -- "$action" "${@:2}"
 }
 
 # Errors that nobody foresaw, and the clean-up; for the program itself, not for tests/run.

@@ -51,6 +51,8 @@ run_server() {
     run_step "$name" "$number"
   done
   [[ $UPGRADE == no ]] || upgrade_end
+  # a step that is run alone has its summary too; of a whole run the last step gives it
+  if [[ $JSON == yes && -n $ONE_STEP && $ONE_STEP != summary ]]; then json_summary "$(run_result)"; fi
   if [[ $DRY_RUN == yes ]]; then
     say plan_done
   elif [[ $OPEN_MENU == yes ]]; then
@@ -105,6 +107,9 @@ json_summary() {
   done
   printf '{%s}\n' "$out" >&3
 }
+
+# A run that came to its end, in the word of its summary.
+run_result() { if [[ $DRY_RUN == yes ]]; then echo planned; else echo done; fi; }
 
 # Run at the end: a run that failed says so in JSON too.
 json_of_failure() {

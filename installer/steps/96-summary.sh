@@ -8,11 +8,7 @@ summary_check() {
   step_note api http://127.0.0.1:8000
   step_note log "$LOG_FILE"
   [[ $DRY_RUN == yes ]] || summary_text
-  if [[ $JSON == yes ]]; then
-    local result='done'
-    [[ $DRY_RUN == no ]] || result=planned
-    json_summary "$result"
-  fi
+  if [[ $JSON == yes ]]; then json_summary "$(run_result)"; fi
 }
 
 summary_apply() { :; }

@@ -30,6 +30,8 @@ CONSENTED = frozenset({"firewall"})
 _UNCHANGED = ("unchanged", "sem mudanças")
 _POLL_SECONDS = 0.4
 _LATE_SECONDS = 0.8
+#: What TimeoutStartSec of the units allows.
+_LONGEST_RUN = 30 * 60
 _LONGEST_LINE = 4000
 
 
@@ -139,8 +141,10 @@ class InstalledSteps:
     async def _as_unit(self, step: str, reading: _Reading, cancel: CancelSignal) -> StepEnd:
         unit = UNIT.format(step=step)
         before = await self._state(unit)
+        running = before.get("ActiveState") == "activating"
         # one that runs already is followed from its beginning
-        known = "" if before.get("ActiveState") == "activating" else before.get("InvocationID", "")
+        known = "" if running else before.get("InvocationID", "")
+        begun = int(time.time()) - (_LONGEST_RUN if running else 0)
         try:
             process = await asyncio.create_subprocess_exec(
                 self._systemctl,
@@ -156,7 +160,7 @@ class InstalledSteps:
         waiting = asyncio.ensure_future(process.communicate())
         log = f"journalctl -u {unit}"
         try:
-            state = await self._follow(unit, known, waiting, reading, cancel)
+            state = await self._follow(unit, known, begun, waiting, reading, cancel)
         finally:
             if process.returncode is None:  # only the looking ends: the unit goes on
                 process.terminate()
@@ -170,20 +174,22 @@ class InstalledSteps:
         self,
         unit: str,
         known: str,
+        begun: int,
         waiting: "asyncio.Future[tuple[bytes, bytes]]",
         reading: _Reading,
         cancel: CancelSignal,
     ) -> dict[str, str]:
         """Read along until the unit has ended; what systemd says of it then."""
         left = _("The step goes on; its output: {path}").format(path=f"journalctl -u {unit}")
-        cursor, last_looks = "", 2
-        begun = int(time.time()) - (0 if known else 1)
+        cursor, ours, last_looks = "", "", 2
         while True:
             over = waiting.done()
             state = await self._state(unit)
-            invocation = state.get("InvocationID", "")
-            if invocation and invocation != known:
-                cursor = await self._read(unit, begun, cursor, reading)
+            if state.get("InvocationID", "") not in ("", known):
+                ours = state["InvocationID"]
+            # a unit that ended well is forgotten at once, and its invocation with it
+            if ours or over:
+                cursor = await self._read(unit, ours, begun, cursor, reading)
             if over:
                 last_looks -= 1  # journald writes a little after a unit has ended
                 if not last_looks:
@@ -206,7 +212,7 @@ class InstalledSteps:
         _code, told = await said(self._systemctl, "show", shown, unit)
         return dict(line.partition("=")[::2] for line in told.splitlines() if "=" in line)
 
-    async def _read(self, unit: str, begun: int, cursor: str, reading: _Reading) -> str:
+    async def _read(self, unit: str, ours: str, begun: int, cursor: str, reading: _Reading) -> str:
         """New lines of the journal; where they end."""
         # by the unit: what a process wrote just before its end has no invocation any more
         since = f"--after-cursor={cursor}" if cursor else f"--since=@{begun}"
@@ -216,6 +222,8 @@ class InstalledSteps:
             with contextlib.suppress(ValueError):
                 entry = json.loads(line)
                 cursor = str(entry.get("__CURSOR", cursor))
+                if ours and entry.get("_SYSTEMD_INVOCATION_ID", ours) != ours:
+                    continue  # a run that ended just before this one
                 for part in _message(entry).split("\n"):
                     reading.take(part)
         return cursor

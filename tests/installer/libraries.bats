@@ -295,14 +295,42 @@ for file in "$CHECKOUT"/installer/lib/*.sh; do source "\$file"; done
 choose_language en
 watch_signals
 watch_errors
-kill -\$1 \$\$
+in_a_release() {
+  local ROOT=/opt/sophia/releases/1/src
+  kill -\$1 \$\$
+}
+in_a_release "\$1"
 SCRIPT
   local signal status_of
   for signal in INT:130 TERM:143 HUP:129; do
     run bash "$BATS_TEST_TMPDIR/program" "${signal%:*}"
     status_of=${signal#*:}
     [ "$status" -eq "$status_of" ]
-    [[ $output == *Interrupted*Settings*"install_sophia_llm.sh --auto"* ]]
+    [[ $output == *Interrupted*Settings*"$CHECKOUT/install_sophia_llm.sh --auto"* ]]
+  done
+}
+
+@test "a signal between two substitutions of one command is neither lost nor another status" {
+  cat >"$BATS_TEST_TMPDIR/program" <<SCRIPT
+set -Eeuo pipefail
+shopt -s inherit_errexit
+ROOT=$CHECKOUT LOG_FILE=/dev/null CURRENT_STEP=env ARGUMENTS=(--auto) SUDO_USER=
+for file in "$CHECKOUT"/installer/lib/*.sh; do source "\$file"; done
+choose_language en
+watch_signals
+watch_errors
+on_exit_add echo cleaned
+if [[ -z \$(kill -\$1 \$\$) && -z \$(true) ]]; then :; fi
+echo "\$(kill -\$1 \$\$)" "\$(true)"
+echo 'the signal was lost'
+SCRIPT
+  local signal status_of
+  for signal in INT:130 TERM:143 HUP:129; do
+    run bash "$BATS_TEST_TMPDIR/program" "${signal%:*}"
+    status_of=${signal#*:}
+    [ "$status" -eq "$status_of" ]
+    [[ $output == *Interrupted*Settings*"install_sophia_llm.sh --auto"*cleaned ]]
+    [[ $output != *EOF* && $output != *lost* ]]
   done
 }
 

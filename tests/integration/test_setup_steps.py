@@ -65,12 +65,16 @@ for number, line in enumerate(run.stdout):
     text = line.rstrip(b"\\n")
     cursor = str(time.time_ns())
     entry = {{"__CURSOR": cursor, "unit": unit, "at": time.time(), "MESSAGE": text.decode()}}
+    entry["_SYSTEMD_INVOCATION_ID"] = invocation
     if b"\\x1b" in text:
         entry["MESSAGE"] = list(text)  # as journald tells what is no plain text
     with journal.open("a") as stream:
         stream.write(json.dumps(entry) + "\\n")
 code = run.wait()
-tell("failed" if code else "inactive", "exit-code" if code else "success", code)
+if code:
+    tell("failed", "exit-code", code)
+else:
+    state.unlink()  # systemd forgets at once a unit that ended well
 sys.exit(1 if code else 0)
 """
 JOURNALCTL = """#!{python}

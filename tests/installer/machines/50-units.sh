@@ -24,6 +24,11 @@ brought_back() { # UNIT OLD PID
   [[ $pid != 0 && $pid != "$2" ]] && as_shell "systemctl is-active --quiet $1"
 }
 
+# How a step of the set-up ended that ana has run, and its last line: applied STEP
+applied() {
+  as_person ana sophia --json setup apply "$1" --yes | jq -rs '.[-1] | .outcome, .lines[-1]' | paste -sd ' '
+}
+
 # Rows for a work that takes a minute or more; --detach makes it a run.
 long_work() {
   as_shell 'python3 - >/var/lib/sophia/finetune/town.jsonl <<PYTHON
@@ -62,6 +67,14 @@ scenario_units_healthy_and_brought_back() {
   expect 'not healthy after the kills' healthy
   expect 'the restart is not counted' test \
     "$(as_person ana sophia --json setup services | jq -r '.items[1].restarts')" -ge 1
+  # a colleague's own remedies, by the unit that the account may start
+  expect 'the outcome of a step that changes nothing is not told' test "$(applied health)" = 'unchanged       unchanged'
+  as_shell 'systemctl stop sophia-worker'
+  expect 'the outcome of a step that changes something is not told' \
+    grep -q '^changed       changed (' <<<"$(applied units)"
+  expect 'a step that is run alone has no summary' test "$(on -- /opt/sophia/current/src/install_sophia_llm.sh \
+    --auto --json --step health 2>/dev/null)" = '{"result":"done","changed":[],"unchanged":["health"]}'
+  expect 'not healthy after the remedies' healthy
   # neither the API's token nor the database's password stands in the journal, in the units'
   # environment, or on any command line
   as_shell "umask 077; sed -nE 's/^(FINETUNE_TOKEN|DB_PASS)=//p' /etc/sophia/sophia.env >/root/wanted"
