@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # What the installer tells people: lines, errors with a code, progress of long commands, the log.
 
+# The program that somebody started; ROOT is a release's for a while.
+ENTRY=$ROOT/install_sophia_llm.sh
+
 # Prints the text of a message: text KEY [ARG...]
 text() {
   local key=$1 format
@@ -41,11 +44,17 @@ fail() {
   done
   log_line "[SOPHIA-$code] $1"
   # also where this is a subshell, whose end the ERR trap of the program sees
-  [[ -z ${FAILED_MARK:-} ]] || printf '%s\n%s\n' "SOPHIA-$code" "$1" >"$FAILED_MARK"
+  mark_failed "SOPHIA-$code" "$1"
   exit "$status"
 }
 
-# One line for the log alone, with its time.
+# On a full disk the mark stays empty, and the exit status what it is.
+mark_failed() { # CODE WHAT
+  [[ -z ${FAILED_MARK:-} ]] || printf '%s\n%s\n' "$1" "$2" 2>/dev/null >"$FAILED_MARK" || true
+}
+
+# One line for the log alone, with its time. A log that can't be written is nothing to end for: what
+# fills the disk is told by what needs the room.
 log_line() { # TEXT
   [[ ! -w ${LOG_FILE:-/dev/null} ]] || printf '%(%F %T)T %s\n' -1 "$1" | redacted >>"$LOG_FILE"
 }
@@ -73,12 +82,6 @@ run_on_exit() {
   local status=$? index
   trap - ERR
   set +e
-  # bash 5.2 can't read the trap of ^C while a command in $() was ended by it, and leaves with 2
-  if [[ $status == 2 && -n ${CURRENT_STEP:-} && ! -s ${FAILED_MARK:-/dev/null} ]]; then
-    status=130
-    end_child
-    say_error interrupted_step "$(text "title_$CURRENT_STEP")" "$(resume_command)"
-  fi
   for ((index = ${#ON_EXIT[@]} - 1; index >= 0; index--)); do
     eval "${ON_EXIT[index]}"
   done
@@ -104,7 +107,7 @@ last_activity() {
 run_logged() { # LABEL COMMAND [ARG...]
   local label=$1 begin=$SECONDS status=0 shown=0
   shift
-  printf '\n=== %(%F %T)T %s\n' -1 "$label" >>"$LOG_FILE"
+  printf '\n=== %(%F %T)T %s\n' -1 "$label" 2>/dev/null >>"$LOG_FILE" || true
   set -m
   (
     set -o pipefail
@@ -153,14 +156,14 @@ interrupted() { # EXIT STATUS
   else
     say_error interrupted
   fi
-  [[ -z ${FAILED_MARK:-} ]] || printf '%s\n%s\n' interrupted "$1" >"$FAILED_MARK"
+  mark_failed interrupted "$1"
   exit "$1"
 }
 
 # What to type to go on: the command of this run, which holds no secret.
 resume_command() {
   local words
-  printf -v words '%q ' "$ROOT/install_sophia_llm.sh" "${ARGUMENTS[@]}"
+  printf -v words '%q ' "$ENTRY" "${ARGUMENTS[@]}"
   if is_root && [[ -n ${SUDO_USER:-} ]]; then words="sudo $words"; fi
   printf '%s\n' "${words% }"
 }
@@ -178,9 +181,18 @@ unforeseen() { # STATUS LINE FILE
 
 watch_signals() {
   RUNNING_CHILD=
-  trap 'interrupted 130' INT
-  trap 'interrupted 143' TERM
-  trap 'interrupted 129' HUP PIPE
+  on_signal 130 INT
+  on_signal 143 TERM
+  on_signal 129 HUP PIPE
+}
+
+# Between two $() of one command bash 5.2 runs a trap while it looks for the second one's `)`, finds
+# the end of the trap instead and drops it: the signal is lost, or the program ends with 2. So a trap
+# has that `)` in a line of its own, which nobody comes to, since the first line ends the program.
+on_signal() { # EXIT STATUS, SIGNAL...
+  local action
+  printf -v action 'interrupted %d\n)' "$1"
+  trap -- "$action" "${@:2}"
 }
 
 # Errors that nobody foresaw, and the clean-up; for the program itself, not for tests/run.

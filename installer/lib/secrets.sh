@@ -25,7 +25,8 @@ secret_known() { # VALUE
   SECRETS+=("$1")
 }
 
-# Copies standard input line by line, known secrets and passwords in addresses blackened.
+# Copies standard input line by line, known secrets and passwords in addresses blackened. What can't
+# be written (a full disk) is dropped: the program that writes it goes on to its own end.
 redacted() {
   local - && set +x
   local line secret address='(.*://[^/:@[:space:]]*:)[^@/[:space:]]+(@.*)'
@@ -34,6 +35,6 @@ redacted() {
       line=${line//"$secret"/***}
     done
     [[ ! $line =~ $address ]] || line="${BASH_REMATCH[1]}***${BASH_REMATCH[2]}"
-    printf '%s\n' "$line"
+    printf '%s\n' "$line" 2>/dev/null || true
   done
 }

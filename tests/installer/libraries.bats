@@ -186,6 +186,26 @@ SCRIPT
   [[ $output == *thing*7*"$LOG_FILE"*'some words'* ]]
 }
 
+@test "a log and a mark that can not be written change no exit status" {
+  cat >"$BATS_TEST_TMPDIR/program" <<SCRIPT
+set -Eeuo pipefail
+shopt -s inherit_errexit
+ROOT=$CHECKOUT ARGUMENTS=()
+for file in "$CHECKOUT"/installer/lib/*.sh; do source "\$file"; done
+choose_language en
+LOG_FILE=/dev/full CURRENT_STEP=env
+watch_errors
+FAILED_MARK=/dev/full
+status=0
+run_logged thing bash -c 'echo some words; echo more; exit 7' || status=\$?
+echo "its status: \$status"
+fail 5 S311 'no room'
+SCRIPT
+  run bash "$BATS_TEST_TMPDIR/program"
+  [ "$status" -eq 5 ]
+  [[ $output == *'its status: 7'*'[SOPHIA-S311] no room'* && $output != *S327* ]]
+}
+
 @test "a logged command reads nothing and is ended with all that it started" {
   run run_logged thing cat
   [ "$status" -eq 0 ]
@@ -275,14 +295,42 @@ for file in "$CHECKOUT"/installer/lib/*.sh; do source "\$file"; done
 choose_language en
 watch_signals
 watch_errors
-kill -\$1 \$\$
+in_a_release() {
+  local ROOT=/opt/sophia/releases/1/src
+  kill -\$1 \$\$
+}
+in_a_release "\$1"
 SCRIPT
   local signal status_of
   for signal in INT:130 TERM:143 HUP:129; do
     run bash "$BATS_TEST_TMPDIR/program" "${signal%:*}"
     status_of=${signal#*:}
     [ "$status" -eq "$status_of" ]
-    [[ $output == *Interrupted*Settings*"install_sophia_llm.sh --auto"* ]]
+    [[ $output == *Interrupted*Settings*"$CHECKOUT/install_sophia_llm.sh --auto"* ]]
+  done
+}
+
+@test "a signal between two substitutions of one command is neither lost nor another status" {
+  cat >"$BATS_TEST_TMPDIR/program" <<SCRIPT
+set -Eeuo pipefail
+shopt -s inherit_errexit
+ROOT=$CHECKOUT LOG_FILE=/dev/null CURRENT_STEP=env ARGUMENTS=(--auto) SUDO_USER=
+for file in "$CHECKOUT"/installer/lib/*.sh; do source "\$file"; done
+choose_language en
+watch_signals
+watch_errors
+on_exit_add echo cleaned
+if [[ -z \$(kill -\$1 \$\$) && -z \$(true) ]]; then :; fi
+echo "\$(kill -\$1 \$\$)" "\$(true)"
+echo 'the signal was lost'
+SCRIPT
+  local signal status_of
+  for signal in INT:130 TERM:143 HUP:129; do
+    run bash "$BATS_TEST_TMPDIR/program" "${signal%:*}"
+    status_of=${signal#*:}
+    [ "$status" -eq "$status_of" ]
+    [[ $output == *Interrupted*Settings*"install_sophia_llm.sh --auto"*cleaned ]]
+    [[ $output != *EOF* && $output != *lost* ]]
   done
 }
 

@@ -67,7 +67,6 @@ scenario_run_twice() {
   run_again
 }
 
-# short
 scenario_killed_in_apt() {
   machine_up --from downloads
   install_behind

@@ -71,7 +71,7 @@ scenario_signal_at_each_step() {
       signal_install "step $step" "$signal"
       install_ended
       expect "no own exit status for $signal in $step: $STATUS" test "$STATUS" = "$status"
-      expect_text 'Interrupted in the step' 'install_sophia_llm.sh --auto'
+      expect_text 'Interrupted in the step' ' /opt/src/install_sophia_llm.sh --auto'
       expect 'password or token changed' secrets_kept "$before"
       before=$(secrets_of_env)
     done
@@ -104,7 +104,7 @@ scenario_interrupt_typed() {
   machine_up --from packages
   install_typing 'The program in /opt/sophia' '' 'Processing' '\x03' -- --auto
   expect_status 130
-  expect_text 'Interrupted in the step "The program in /opt/sophia"' 'install_sophia_llm.sh --lang en --auto'
+  expect_text 'Interrupted in the step "The program in /opt/sophia"' ' /opt/src/install_sophia_llm.sh --lang en --auto'
   expect 'pip lives on' until_true 10 as_shell '! pgrep -f "[p]ip install"'
   fact '^C typed while pip ran: 130, pip ended'
 }

@@ -247,7 +247,6 @@ watch_everything() {
     >/root/watch; systemd-run --quiet --unit=watch bash -c 'exec bash /root/watch >/root/processes 2>/dev/null'"
 }
 
-# short
 scenario_postgres_password_with_every_sign() {
   local password="it's \"Pl4nted\" \$HOME \${x} \\ \\n #1 100%s \`id\` äöüß  ç" given
   machine_up --from packages

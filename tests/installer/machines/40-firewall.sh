@@ -226,7 +226,6 @@ scenario_firewall_person_is_silent() {
   fact 'no answer: disabled'
 }
 
-# short
 scenario_firewall_active_with_rules_of_others() {
   firewall_machine
   as_shell 'ufw allow from 10.0.0.0/8 to any port 22 proto tcp comment mine; ufw allow 9999/tcp

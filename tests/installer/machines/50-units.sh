@@ -51,7 +51,6 @@ runs() { [[ -n $(run_unit) ]]; }
 
 run_unit() { as_shell "systemctl list-units --plain --no-legend 'sophia-run@*' | awk '{print \$1}' | head -n 1"; }
 
-# short
 scenario_units_healthy_and_brought_back() {
   local unit pid
   machine_up --from installed
@@ -86,7 +85,6 @@ scenario_units_healthy_and_brought_back() {
   fact 'no secret in the journal, an environment or a command line'
 }
 
-# short
 scenario_units_colleagues_share_one_store() {
   machine_up --from installed
   add_person ana sophia
@@ -160,7 +158,6 @@ WORDS
   fact "systemd $(as_shell 'systemctl --version' | awk 'NR == 1 {print $2}'): refused every other unit, verb and transient unit; allowed runs, declared steps"
 }
 
-# short
 scenario_units_polkit_lets_nothing_else_through() {
   machine_up --from installed
   polkit_lets_nothing_else_through

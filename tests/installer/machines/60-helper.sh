@@ -46,7 +46,6 @@ talk.shutdown(socket.SHUT_WR)
 print(talk.makefile().read())' "$2"
 }
 
-# short
 scenario_helper_promotes_and_rolls_back() {
   machine_up --from installed
   make_rag
@@ -92,7 +91,6 @@ CALL'
   expect 'a secret is in the journal' as_shell '! journalctl --no-pager | grep -q "s3cr3t of rag"'
 }
 
-# short
 scenario_helper_refuses() {
   machine_up --from installed
   make_rag
@@ -117,7 +115,6 @@ scenario_helper_refuses() {
   fact 'undeclared files and units, links, hard links and strangers refused'
 }
 
-# short
 scenario_env_set_and_read_alike() {
   machine_up --from installed
   as_shell 'useradd --create-home --groups sophia maria'

@@ -1,4 +1,4 @@
-# short
+# long
 # shellcheck shell=bash
 # shellcheck disable=SC2016 # scripts for the shell inside
 # Backups, upgrades with their way back, and the end: what a server holds before and after.

@@ -1,4 +1,4 @@
-# short
+# long
 # shellcheck shell=bash disable=SC2016
 # What watches and helps a server: figures, guesses of tokens, completion, the quiet mode, and the
 # archive for support.
