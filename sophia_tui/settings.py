@@ -163,8 +163,8 @@ class Settings(BaseSettings):
         "SOPHIA_WRONG_TOKENS",
         10,
         N_(
-            "How many wrong tokens of an address in a minute the HTTP API answers with 401; more get "
-            "429. The right one always passes."
+            "How many wrong tokens of an address in a minute the HTTP API answers with 401; more "
+            "get 429. The right one always passes."
         ),
         ge=1,
         le=100_000,

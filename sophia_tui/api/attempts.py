@@ -1,16 +1,16 @@
 """Wrong tokens, counted: who sends too many of them is told to wait.
 
-The rule. Every token that comes is compared, in constant time, and a right one always passes: nobody
-locks out who works at the same address or behind the same proxy. A request whose token is none of
-ours counts against its sender's address and against all senders together; one without a token is
-refused and counts nothing. An address has SOPHIA_WRONG_TOKENS of them at once and gets one back each
-minute's share later (ten: every six seconds); all together have ten times as many. A wrong one beyond
-that is answered 429 with the seconds until the next is counted as the first one was (401), and counts
-nothing itself, so that going on does not lengthen the wait.
+The rule. Every token that comes is compared, in constant time, and a right one always passes:
+nobody is locked out by who works at the same address or behind the same proxy. A request whose
+token is none of ours counts against its sender's address and against all senders together; one
+without a token is refused and counts nothing. An address has SOPHIA_WRONG_TOKENS of them at once
+and gets one back each minute's share later (ten: every six seconds); all together have ten times as
+many. They are answered 401, and one beyond them 429 with the seconds until the next; that one counts
+nothing, so that going on does not lengthen the wait.
 
-The bound hides no token: the tokens that the installer makes have 40 signs, which nobody guesses at
-any pace, and a short one of somebody's own is as weak as it is. It keeps the noise down and shows in
-the access log and the figures that somebody tries.
+The bound hides no token: those that the installer makes have 40 signs, which nobody guesses at any
+pace, and a short one of somebody's own is as weak as it is. It keeps the noise down, and the access
+log and the figures show the operator that somebody tries.
 
 IPv6 senders are counted by /64, for who has one has all of it. Behind a proxy all clients have the
 proxy's address, and share what it has, unless SOPHIA_API_PROXIES names the proxy: then the last
@@ -58,7 +58,10 @@ class Attempts:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def wrong(self, who: str) -> None:
-        """Note that a token from there was none of ours. Raises TooManyError R470 beyond the bound."""
+        """Note that a token from there was none of ours.
+
+        Raises TooManyError R470 beyond the bound.
+        """
         now = self._clock()
         bucket = self._buckets.setdefault(who, _Bucket(now))
         self._buckets.move_to_end(who)

@@ -111,7 +111,7 @@ class Front:
     async def targets(self) -> dict[str, Target]:
         """What is served on this machine, by name. While the store is away, what it said last.
 
-        Raises UnavailableError where it named nothing: whether something is served is not known then.
+        Raises UnavailableError where it named nothing: then nobody knows whether anything is.
         """
         now = time.monotonic()
         if now - self._looked >= _FRESH_SECONDS:

@@ -311,7 +311,7 @@ def test_short_secrets_are_masked_by_name_alone() -> None:
 async def test_structured_parts_stay_json_whatever_is_in_them(
     environment: dict[str, str], reachable: Path
 ) -> None:
-    """Numbers that look like phones, secrets that are numbers or JSON's own signs, one-sign ones."""
+    """Numbers that look like phones, secrets that are numbers or JSON's own signs."""
     hostile = {
         "SOPHIA_WEBHOOK_SECRET": "1",
         "FINETUNE_TOKEN": "11987654321",
