@@ -178,7 +178,10 @@ class Settings(BaseSettings):
     wrong_tokens: int = _setting(
         "SOPHIA_WRONG_TOKENS",
         10,
-        N_("How many wrong tokens an address may send to the HTTP API in a minute."),
+        N_(
+            "How many wrong tokens of an address in a minute the HTTP API answers with 401; more "
+            "get 429. The right one always passes."
+        ),
         ge=1,
         le=100_000,
     )
