@@ -15,6 +15,8 @@ CREDENTIALS = Path("/run/credentials")
 SERVER_ACCOUNT = "sophia"
 SERVER_PRICES = Path("/etc/sophia/prices.yaml")
 SERVER_MANAGED = Path("/etc/sophia/managed.conf")
+#: Where the root helper keeps the old contents of files that it replaced.
+SERVER_BACKUPS = Path("/var/lib/sophia-install/helper/backups")
 SERVER_HELPER = Path("/run/sophia/helper.sock")
 
 

@@ -41,6 +41,22 @@ CONNECTION_KEYS = frozenset(
     }
 )
 
+#: What opens the HTTP API, each for its own role.
+TOKEN_KEYS = (
+    "FINETUNE_TOKEN",
+    "SOPHIA_VIEWER_TOKEN",
+    "SOPHIA_OPERATOR_TOKEN",
+    "SOPHIA_MODEL_TOKEN",
+)
+#: A shorter token can be guessed.
+LEAST_TOKEN = 16
+
+#: What guards the HTTP API and the own store: never changed over HTTP itself.
+GUARDED_KEYS = (CONNECTION_KEYS | frozenset(TOKEN_KEYS)) - {"SOPHIA_ENV_FILE"}
+
+#: What says in which databases the source and the own tables are.
+DATABASE_KEYS = ("DATABASE_URL", "DB_PASS", "SOPHIA_STORE_URL", "SOPHIA_STORE_PASS")
+
 #: What libraries read from the environment itself, and a server's env file may hold: proxies, the
 #: mirror of the hub, where it keeps its files, certificates.
 SURROUNDINGS = (
@@ -162,7 +178,10 @@ class Settings(BaseSettings):
     wrong_tokens: int = _setting(
         "SOPHIA_WRONG_TOKENS",
         10,
-        N_("How many wrong tokens an address may send to the HTTP API in a minute."),
+        N_(
+            "How many wrong tokens of an address in a minute the HTTP API answers with 401; more "
+            "get 429. The right one always passes."
+        ),
         ge=1,
         le=100_000,
     )

@@ -502,3 +502,21 @@ async def test_missing_packages_are_added_by_a_command_since_no_step_adds_them(
         " --auto --step application"
     )
     assert "SOPHIA_EXTRAS=training,api,hosted " in found["packages_training"].remedy
+
+
+async def test_a_token_that_can_be_guessed_is_told_by_its_key_alone() -> None:
+    async def nobody() -> StoreStatus:
+        raise UnavailableError("S001", "The database does not answer.", "Refused.", "Start it.")
+
+    long = "a-token-of-16-ch"
+    for given, state in (
+        ({"FINETUNE_TOKEN": long, "SOPHIA_MODEL_TOKEN": long}, "ok"),
+        ({"FINETUNE_TOKEN": long[1:]}, "attention"),
+        ({"FINETUNE_TOKEN": long, "SOPHIA_VIEWER_TOKEN": "guess-me"}, "attention"),
+    ):
+        checks = ProgramChecks(Machine(), load(given), nobody).all()
+        found = (await views([each for each in checks if each.id == "api_token"]))["api_token"]
+        assert found.state == state
+        short = [key for key, value in given.items() if len(value) < 16]
+        assert all(key in found.found + found.remedy for key in short)
+        assert "guess-me" not in found.model_dump_json() and long[1:] not in found.model_dump_json()

@@ -144,6 +144,23 @@ class ProgramChecks:
         return Found("ok", ", ".join([*known, *files]))
 
     async def _token(self) -> Found:
+        from sophia_tui.settings import LEAST_TOKEN, TOKEN_KEYS, keys
+
+        short = [
+            key
+            for key in TOKEN_KEYS
+            if (token := getattr(self._settings, keys()[key])) is not None
+            and len(token.get_secret_value().strip()) < LEAST_TOKEN
+        ]
+        if short:
+            told = _("shorter than {count} characters: {keys}")
+            return Found(
+                "attention",
+                told.format(count=LEAST_TOKEN, keys=", ".join(short)),
+                remedy=_("Set a longer one: `openssl rand -hex 32 | sophia env set {key}`.").format(
+                    key=short[0]
+                ),
+            )
         if self._settings.finetune_token is not None:
             return Found("ok", _("is set"))
         remedy = _("Without it the HTTP API answers only /health.")
