@@ -205,7 +205,7 @@ scenario_uninstall_keeps_data_and_purge_leaves_nothing() {
   expect_status 0
   expect 'the data set is known again' as_shell 'cd /tmp && sophia datasets list | grep -q town'
   # what no unit holds, and does not end when it is told to
-  as_shell 'setsid runuser -u sophia -- bash -c "trap \"\" TERM; exec sleep 3000" >/dev/null 2>&1 </dev/null &'
+  on systemd-run --quiet --uid=sophia -- bash -c 'trap "" TERM; exec sleep 3000'
   install --uninstall --purge
   expect_status 0
   expect_text 'Ending what else runs'
