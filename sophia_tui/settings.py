@@ -178,7 +178,10 @@ class Settings(BaseSettings):
     wrong_tokens: int = _setting(
         "SOPHIA_WRONG_TOKENS",
         10,
-        N_("How many wrong tokens an address may send to the HTTP API in a minute."),
+        N_(
+            "How many wrong tokens of an address in a minute the HTTP API answers with 401; more "
+            "get 429. The right one always passes."
+        ),
         ge=1,
         le=100_000,
     )
@@ -728,7 +731,13 @@ def storable(key: str) -> bool:
 
 
 def find_env_file(environment: Mapping[str, str]) -> Path | None:
-    """SOPHIA_ENV_FILE, else .env in the working directory, else /etc/sophia/sophia.env."""
+    """SOPHIA_ENV_FILE, else .env in the working directory, else /etc/sophia/sophia.env.
+
+    The program that the installer installed on a server goes by the server's env file alone:
+    without it, it would begin a store of its own, beside the server's.
+
+    Raises UsageError T406, T407.
+    """
     chosen = environment.get("SOPHIA_ENV_FILE")
     if chosen:
         path = Path(chosen).expanduser().absolute()
@@ -740,8 +749,20 @@ def find_env_file(environment: Mapping[str, str]) -> Path | None:
                 _("Correct SOPHIA_ENV_FILE, or unset it."),
             )
         return path
-    for path in (Path.cwd() / ".env", paths.SERVER_ENV):
-        if path.is_file() and os.access(path, os.R_OK):
+    server = paths.is_server_program()
+    if server and not os.access(paths.SERVER_ENV, os.R_OK):
+        raise UsageError(
+            "T407",
+            _("The env file {path} of this server is not there, or can't be read.").format(
+                path=paths.SERVER_ENV
+            ),
+            _("Without it Sophia would use another store than the server's."),
+            _("Use the command `sophia` as a member of the group {group}.").format(
+                group=paths.SERVER_ACCOUNT
+            ),
+        )
+    for path in (paths.SERVER_ENV,) if server else (Path.cwd() / ".env", paths.SERVER_ENV):
+        if os.path.isfile(path) and os.access(path, os.R_OK):
             return path
     return None
 

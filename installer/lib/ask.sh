@@ -12,6 +12,11 @@ taken_by_default() { # QUESTION ANSWER
   say_error ask_default "$1" "$2" "$(text "$reason")"
 }
 
+# What was typed before a question was shown is no answer to it.
+forget_typed() {
+  while IFS= read -r -s -t 0.02 -n 512 _; do :; done
+}
+
 # Returns 0 for yes. --auto-assume-yes says yes to everything.
 ask_yes() { # KEY DEFAULT (yes or no) [ARG of the text...]
   local question default=$2 answer
@@ -25,6 +30,7 @@ ask_yes() { # KEY DEFAULT (yes or no) [ARG of the text...]
     [[ $default == yes ]]
     return
   fi
+  forget_typed
   while true; do
     printf '%s %s ' "$question" "$(text "choice_$default")" >&2
     IFS= read -r answer || answer=

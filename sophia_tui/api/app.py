@@ -139,12 +139,31 @@ class _Protocol(H11Protocol):
             self._waiting = None
 
 
+def tell_systemd(state: str) -> None:
+    """A word by the protocol of sd_notify(3); nothing where no service manager waits for one."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if not path:
+        return
+    address = f"\0{path[1:]}" if path.startswith("@") else path
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
+            out.sendto(state.encode(), address)
+    except OSError as problem:  # requests are answered all the same
+        logging.getLogger("uvicorn.error").warning("systemd was not told: %s", problem)
+
+
 class _Server(uvicorn.Server):
-    """A server that asks long reads to end as soon as it is told to stop."""
+    """A server that tells systemd when it answers, and asks long reads to end as soon as it is told
+    to stop."""
 
     def __init__(self, config: uvicorn.Config, running: sophia.Running) -> None:
         super().__init__(config)
         self._running = running
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            tell_systemd("READY=1")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._running.stop_all()

@@ -1,13 +1,16 @@
-"""Wrong tokens, counted: who sends too many of them waits before the next one is looked at.
+"""Wrong tokens, counted: who sends too many of them is told to wait.
 
-The rule. A token that was sent and is none of ours counts against its sender's address and against
-all senders together; a request without a token is refused and counts nothing. An address has
-SOPHIA_WRONG_TOKENS of them at once and gets one back each minute's share later (ten: every six
-seconds); all together have ten times as many. Who has none left is answered 429 with the seconds
-until the next one, and the token is not looked at, so that nothing can be learned by going on; what
-is refused that way counts nothing, so that going on does not lengthen the wait either. A token that
-was right from an address within the last day is still let in from there, whatever others send from
-the same address: who works here is never locked out by a neighbour, a new one for seconds.
+The rule. Every token that comes is compared, in constant time, and a right one always passes:
+nobody is locked out by who works at the same address or behind the same proxy. A request whose
+token is none of ours counts against its sender's address and against all senders together; one
+without a token is refused and counts nothing. An address has SOPHIA_WRONG_TOKENS of them at once
+and gets one back each minute's share later (ten: every six seconds); all together have ten times as
+many. They are answered 401, and one beyond them 429 with the seconds until the next; that one counts
+nothing, so that going on does not lengthen the wait.
+
+The bound hides no token: those that the installer makes have 40 signs, which nobody guesses at any
+pace, and a short one of somebody's own is as weak as it is. It keeps the noise down, and the access
+log and the figures show the operator that somebody tries.
 
 IPv6 senders are counted by /64, for who has one has all of it. Behind a proxy all clients have the
 proxy's address, and share what it has, unless SOPHIA_API_PROXIES names the proxy: then the last
@@ -17,18 +20,16 @@ address in X-Forwarded-For that is no such proxy counts.
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from sophia_tui.errors import TooManyError
 from sophia_tui.i18n import _
 
-#: What is remembered at most: addresses that sent a wrong token, and tokens that were right there.
-#: An address that is forgotten begins anew; the limit of all together still holds.
+#: So many addresses are remembered. One that is forgotten begins anew; the limit of all together
+#: still holds.
 MOST_ADDRESSES = 4096
-MOST_PROVEN = 1024
 _ALL_TOGETHER = 10
 _MINUTE = 60.0
-_DAY = 86_400.0
 
 
 class _Bucket:
@@ -55,50 +56,30 @@ class Attempts:
         self._clock = clock
         self._all = _Bucket(clock())
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
-        self._proven: OrderedDict[tuple[str, bytes], float] = OrderedDict()
 
-    def check(self, who: str, given: Iterable[bytes]) -> None:
-        """Whether a token from there may be looked at; `given` are the digests of those that came.
+    def wrong(self, who: str) -> None:
+        """Note that a token from there was none of ours.
 
-        Raises TooManyError R470.
+        Raises TooManyError R470 beyond the bound.
         """
         now = self._clock()
-        wait = self._all.wait(now, self._limit * _ALL_TOGETHER)
-        bucket = self._buckets.get(who)
-        if bucket is not None:
-            wait = max(wait, bucket.wait(now, self._limit))
-        if wait <= 0 or any(self._is_proven(who, each, now) for each in given):
+        bucket = self._buckets.setdefault(who, _Bucket(now))
+        self._buckets.move_to_end(who)
+        if len(self._buckets) > MOST_ADDRESSES:
+            self._buckets.popitem(last=False)
+        together = self._all.wait(now, self._limit * _ALL_TOGETHER)
+        wait = max(together, bucket.wait(now, self._limit))
+        if wait <= 0:
+            bucket.level += 1
+            self._all.level += 1
             return
         seconds = math.ceil(wait)
         raise TooManyError(
             "R470",
             _("Too many wrong tokens came."),
             _("They came from your address, or from many at once."),
-            _("Wait {seconds} s, then send the right token.").format(seconds=seconds),
+            _("Send the right token, which passes at once; or wait {seconds} s.").format(
+                seconds=seconds
+            ),
             retry_after=seconds,
         )
-
-    def wrong(self, who: str) -> None:
-        """Note that a token from there was none of ours."""
-        now = self._clock()
-        bucket = self._buckets.get(who)
-        if bucket is None:
-            bucket = self._buckets[who] = _Bucket(now)
-            if len(self._buckets) > MOST_ADDRESSES:
-                self._buckets.popitem(last=False)
-        self._buckets.move_to_end(who)
-        for each, limit in ((bucket, self._limit), (self._all, self._limit * _ALL_TOGETHER)):
-            each.wait(now, limit)
-            each.level += 1
-
-    def right(self, who: str, digest: bytes) -> None:
-        """Note that a token from there was right."""
-        key = (who, digest)
-        self._proven[key] = self._clock()
-        self._proven.move_to_end(key)
-        if len(self._proven) > MOST_PROVEN:
-            self._proven.popitem(last=False)
-
-    def _is_proven(self, who: str, digest: bytes, now: float) -> bool:
-        at = self._proven.get((who, digest))
-        return at is not None and now - at < _DAY

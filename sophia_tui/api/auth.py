@@ -76,8 +76,6 @@ class Tokens:
         Raises UnauthenticatedError R401, TooManyError R470.
         """
         given = [_digest(token) for token in _given(headers)]
-        if given and self._known:
-            self.attempts.check(client, given)
         found: Role | None = None
         ours = False
         for digest in given:
@@ -87,11 +85,9 @@ class Tokens:
                 same = same and (asks_model or not known.models_only)
                 if same and found is None:
                     found = known.role
-                    self.attempts.right(client, digest)
         if found is None:
-            if self._known and not ours:  # one that is ours, at another door, is no guess
-                for _digest_of_one in given:
-                    self.attempts.wrong(client)
+            if self._known and given and not ours:  # one that is ours, at another door, is no guess
+                self.attempts.wrong(client)
             raise self._unknown(asks_model)
         return found
 

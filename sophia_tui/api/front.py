@@ -111,14 +111,14 @@ class Front:
     async def targets(self) -> dict[str, Target]:
         """What is served on this machine, by name. While the store is away, what it said last.
 
-        Raises UnavailableError where it never said anything.
+        Raises UnavailableError where it named nothing: then nobody knows whether anything is.
         """
         now = time.monotonic()
         if now - self._looked >= _FRESH_SECONDS:
             try:
                 self._targets = await self._look()
             except UnavailableError as problem:
-                if self._looked == float("-inf"):
+                if not self._targets:
                     raise
                 _log.warning("served names are from memory: %s", problem.code)
             self._looked = now

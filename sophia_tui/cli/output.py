@@ -227,10 +227,10 @@ def print_result(result: BaseModel, as_json: bool, plain: bool) -> None:
 
 
 def print_quietly(result: BaseModel) -> None:
-    """What cron is to mail: the whole result where it says itself that it is no success, else its
-    warnings, on standard error; nothing where all is well."""
+    """What cron is to mail: the troubles of a result that says itself that it is no success, else
+    its warnings, on standard error; nothing where all is well."""
     if isinstance(result, Output) and result.exit_code():
-        lines = render(result, plain=True).split("\n")
+        lines = render(result.troubles(), plain=True).split("\n")
     else:
         lines = [visible(str(each)) for each in getattr(result, "warnings", ())]
     sys.stderr.write("".join(f"{line}\n" for line in lines))

@@ -47,6 +47,10 @@ class Output(BaseModel):
         """What the command line ends with once it has shown this; see errors.py."""
         return 0
 
+    def troubles(self) -> "Output":
+        """What --quiet tells of it where it is no success: all of it, or what is amiss."""
+        return self
+
     def passages(self, name: str) -> Sequence[Passage] | None:
         """What people at the command line read in place of a field's data; None: the data."""
         return None

@@ -6,6 +6,7 @@ questions and answers are not in it at all.
 
 import io
 import json
+import math
 import os
 import platform
 import sys
@@ -21,7 +22,7 @@ from pydantic import Field
 
 from sophia_tui import __version__, envfile
 from sophia_tui.domain.context import Context, Progress, Role
-from sophia_tui.domain.jobs import Job, JobState
+from sophia_tui.domain.jobs import JobState
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import Clock, Store, StoreStatus
 from sophia_tui.domain.setup import UNITS, Machine
@@ -99,6 +100,9 @@ class _Text:
     cut: bool = False
 
 
+_Part = _Text | LeftOut
+
+
 @dataclass
 class _Archive:
     """What goes in, masked already."""
@@ -111,8 +115,10 @@ class _Archive:
 
     def add(self, text: _Text) -> None:
         """Raises InternalError S463 where a known secret would be told."""
-        masked, counts = self.masker(self._written(text.content))
-        if self.masker.leaks(masked) or self.masker.leaks(text.name):
+        before = self.masked.copy()
+        masked = self._written(text.content)
+        name = self.masker(text.name)[0] if self.masker.leaks(text.name) else text.name
+        if self.masker.leaks(masked) or self.masker.leaks(name):
             raise InternalError(
                 "S463",
                 _("The archive would have held a secret; it was not written."),
@@ -120,11 +126,11 @@ class _Archive:
                 _("Please report it, with the name of the part and no more."),
             )
         content = masked.encode("utf-8", "replace")
-        self.contents[text.name] = content
-        self.masked += counts
+        self.contents[name] = content
+        counts = self.masked - before
         self.told.append(
             {
-                "name": text.name,
+                "name": name,
                 "what": text.what,
                 "bytes": len(content),
                 "cut": text.cut,
@@ -134,23 +140,38 @@ class _Archive:
 
     def _written(self, content: Any) -> str:
         if isinstance(content, str):
-            return content
-        return json.dumps(self._short(content), default=str, ensure_ascii=False, indent=1) + "\n"
+            return self._counted(*self.masker(content))
+        return json.dumps(self._plain(content), ensure_ascii=False, indent=1) + "\n"
 
-    def _short(self, value: Any) -> Any:
-        """Long texts are cut, once they are masked: half a secret is one that nobody would know."""
+    def _plain(self, value: Any, name: str = "") -> Any:
+        """What JSON is made of, masked text by text so that it stays JSON; `name` is the field's.
+
+        Long texts are cut once they are masked: half a secret is one that nobody would know.
+        """
         if isinstance(value, Mapping):
-            return {str(key): self._short(each) for key, each in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._short(each) for each in value]
-        if not isinstance(value, str) or len(value) <= _LONGEST_TEXT:
-            return value
-        masked, counts = self.masker(value)
+            return {
+                self._counted(*self.masker(str(key))): self._plain(each, str(key))
+                for key, each in value.items()
+            }
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._plain(each, name) for each in value]
+        if value is None or isinstance(value, bool | int | float):
+            text = str(value)
+            is_number = not isinstance(value, float) or math.isfinite(value)
+            if is_number and not self.masker.leaks(text):
+                return value
+            value = text
+        text = str(value)
+        masked = self._counted(*self.masker.named(name, text))
+        cut = len(text) > _LONGEST_TEXT
+        return f"{masked[:_LONGEST_TEXT]} … ({len(text)})" if cut else masked
+
+    def _counted(self, masked: str, counts: Counter[str]) -> str:
         self.masked += counts
-        return f"{masked[:_LONGEST_TEXT]} … ({len(value)})"
+        return masked
 
     def leave_out(self, what: str, why: str) -> None:
-        self.left_out.append(LeftOut(what=what, why=self.masker(why)[0]))
+        self.left_out.append(LeftOut(what=self.masker(what)[0], why=self.masker(why)[0]))
 
     def manifest(self, now: datetime) -> bytes:
         plain = {
@@ -216,14 +237,18 @@ class BundleService:
             context.cancel.check()
             context.progress(Progress(_("packing"), number, len(parts), message=what))
             try:
-                async for text in make():
-                    await asyncio.to_thread(archive.add, text)
+                async for each in make():
+                    if isinstance(each, LeftOut):
+                        archive.leave_out(each.what, each.why)
+                    else:
+                        await asyncio.to_thread(archive.add, each)
             except InternalError:
                 raise
             except SophiaError as problem:
                 archive.leave_out(what, f"{problem.code} {problem.what} {problem.why}".strip())
             except OSError as problem:
-                archive.leave_out(what, problem.strerror or type(problem).__name__)
+                why = problem.strerror or type(problem).__name__
+                archive.leave_out(what, f"{problem.filename}: {why}" if problem.filename else why)
         size = await asyncio.to_thread(_write, path, archive, now)
         return BundleView(
             path=str(path),
@@ -282,7 +307,7 @@ class BundleService:
 
     # -- the parts
 
-    def _parts(self, context: Context) -> list[tuple[str, Callable[[], AsyncIterator[_Text]]]]:
+    def _parts(self, context: Context) -> list[tuple[str, Callable[[], AsyncIterator[_Part]]]]:
         async def checks() -> AsyncIterator[_Text]:
             found = await self._ask("setup.check", {}, context)
             yield _Text("check.json", "what `sophia setup check` finds", found.model_dump())
@@ -369,13 +394,19 @@ class BundleService:
             name = unit.replace("@*", "-instances").partition(".")[0]
             yield _Text(f"journal/{name}.txt", f"the journal's end of {unit}", told, cut=True)
 
-    async def _logs(self) -> AsyncIterator[_Text]:
+    async def _logs(self) -> AsyncIterator[_Part]:
         files = [each for each in self._paths.logs.glob("*.log*") if each.is_file()]
         files.sort(key=lambda each: each.stat().st_mtime, reverse=True)
         for path in files[:_LOGS]:
-            yield _tail(path, f"logs/{path.name}", "a log's end", _LOG_BYTES)
-        if INSTALL_LOG.exists():
-            yield _tail(INSTALL_LOG, "logs/install.log", "the installer's log", _LOG_BYTES)
+            log = _tail(path, f"logs/{path.name}", "a log's end", _LOG_BYTES)
+            if log is not None:
+                yield log
+        told = _tail(INSTALL_LOG, "logs/install.log", "the installer's log", _LOG_BYTES)
+        if isinstance(told, LeftOut):  # the account may not read it on a server
+            remedy = _("`sudo cat {path}` shows it; it holds no secrets. Send it along.")
+            yield told.model_copy(update={"why": f"{told.why}. {remedy.format(path=INSTALL_LOG)}"})
+        elif told is not None:
+            yield told
 
     async def _of_store(self) -> AsyncIterator[_Text]:
         status = await self._store_status()
@@ -383,7 +414,7 @@ class BundleService:
         gauges = await (await self._open_store()).gauges()
         yield _Text("counts.json", "jobs, data sets and models, counted", asdict(gauges))
 
-    async def _jobs(self) -> AsyncIterator[_Text]:
+    async def _jobs(self) -> AsyncIterator[_Part]:
         store = await self._open_store()
         states = (JobState.FAILED.value, JobState.INTERRUPTED.value)
         for job in await store.jobs.page(limit=_FAILED_JOBS, states=states):
@@ -396,22 +427,24 @@ class BundleService:
             events = await store.jobs.events(job.id, after=after, limit=_JOB_EVENTS)
             plain = [{"number": e.number, "at": e.at, "kind": e.kind, **e.data} for e in events]
             yield _Text(f"jobs/{job.id}/events.json", "its last events", plain)
-            log = _log_of(job)
-            if log is not None:
-                yield _tail(log, f"jobs/{job.id}/log.txt", "its log's end", _JOB_LOG_BYTES)
+            if job.run_folder:
+                path = Path(job.run_folder) / "log.txt"
+                log = _tail(path, f"jobs/{job.id}/log.txt", "its log's end", _JOB_LOG_BYTES)
+                if log is not None:
+                    yield log
 
 
-def _log_of(job: Job) -> Path | None:
-    path = Path(job.run_folder) / "log.txt" if job.run_folder else None
-    return path if path is not None and path.is_file() else None
-
-
-def _tail(path: Path, name: str, what: str, most: int) -> _Text:
-    """The end of a file, from the beginning of a line on."""
-    with path.open("rb") as stream:
-        size = stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, size - most))
-        content = stream.read(most)
+def _tail(path: Path, name: str, what: str, most: int) -> _Part | None:
+    """The end of a file, from the beginning of a line on; None where there is none."""
+    try:
+        with path.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - most))
+            content = stream.read(most)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as problem:
+        return LeftOut(what=str(path), why=problem.strerror or type(problem).__name__)
     cut = size > most
     if cut:  # half a line may hold half of a secret, which nobody would know
         content = content.partition(b"\n")[2]

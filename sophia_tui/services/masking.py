@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from sophia_tui.datasets import secrets as forms
-from sophia_tui.datasets.personal import Finding, find
+from sophia_tui.datasets.personal import Finding, Kind, find
 
 #: A name whose value is secret.
 SECRET_NAME = re.compile(
@@ -32,8 +32,14 @@ _NAMED = re.compile(
 #: Of a token or key these are counts and flags; of a password nothing is.
 _PLAIN = re.compile(r"[0-9.]+|true|false|null|none|yes|no|auto|\*+|set|unset", re.IGNORECASE)
 _WORST = re.compile(r"pass|senha|secret", re.IGNORECASE)
-#: So short a value is only masked where it stands alone.
-_SHORT = 4
+#: A shorter value is not looked for in texts: it stands in too many words that are no secret. Where
+#: settings stand it is masked all the same, by its name.
+_SHORT = 6
+#: postgresql@15-main.service looks like an e-mail, and is none.
+_UNIT = re.compile(
+    r"[^\s@]+@[^\s@]*\."
+    r"(?:service|socket|timer|target|path|mount|automount|swap|slice|scope|device)"
+)
 _ROUNDS = 3
 MASK = "[SECRET]"
 
@@ -42,17 +48,14 @@ class Masker:
     """`known` are the values that are secret here, as they are; nothing of them is told."""
 
     def __init__(self, known: Iterable[str]) -> None:
-        written: set[str] = set()
-        alone: set[str] = set()
-        for value in known:
-            for line in {value, *value.splitlines()}:
-                if len(line.strip()) < _SHORT:
-                    alone.update(_ways(line.strip()) - {""})
-                else:
-                    written.update(_ways(line.strip()))
-        self._written = written
-        parts = [re.escape(each) for each in sorted(written, key=len, reverse=True)]
-        parts += [rf"(?<!\w){re.escape(each)}(?!\w)" for each in sorted(alone)]
+        self._written = {
+            way
+            for value in known
+            for line in {value, *value.splitlines()}
+            if len(line.strip()) >= _SHORT
+            for way in _ways(line.strip())
+        }
+        parts = [re.escape(each) for each in sorted(self._written, key=len, reverse=True)]
         self._known = re.compile("|".join(parts)) if parts else None
 
     def __call__(self, text: str) -> tuple[str, Counter[str]]:
@@ -65,6 +68,12 @@ class Masker:
         text = _NAMED.sub(lambda found: _masked(found, counts), text)
         lines = [_personal(line, counts) for line in text.split("\n")]
         return "\n".join(lines), +counts
+
+    def named(self, name: str, value: str) -> tuple[str, Counter[str]]:
+        """The value of a field with that name, without them."""
+        masked, counts = self(value)
+        whole = _NAMED.fullmatch(f"{name}=x") and _is_told_by_name(name, value)
+        return (MASK, Counter(secret=1)) if whole else (masked, counts)
 
     def leaks(self, text: str) -> bool:
         """Whether a secret that is known here stands in the text."""
@@ -88,21 +97,30 @@ def _ways(value: str) -> set[str]:
 
 def _masked(found: re.Match[str], counts: Counter[str]) -> str:
     value = found["quoted"] if found["quote"] else found["bare"]
-    plain = _PLAIN.fullmatch(value) and not _WORST.search(found["name"])
-    if not value or plain or value.startswith("[SECRET") or MASK in value:
+    if not _is_told_by_name(found["name"], value):
         return found[0]
     counts["secret"] += 1
     quote = found["quote"] or ""
     return f"{found['name']}{found['between']}{quote}{MASK}{quote}"
 
 
+def _is_told_by_name(name: str, value: str) -> bool:
+    """Whether the value of what is called like a secret is one, and not masked yet."""
+    plain = _PLAIN.fullmatch(value) and not _WORST.search(name)
+    return bool(value) and not plain and "[SECRET" not in value
+
+
 def _personal(line: str, counts: Counter[str]) -> str:
     for _round in range(_ROUNDS):  # what stood beside a value may show itself once it is gone
-        findings = find(line)
+        findings = [each for each in find(line) if not _is_unit(line, each)]
         if not findings:
             break
         line = _replaced(line, findings, counts)
     return line
+
+
+def _is_unit(line: str, found: Finding) -> bool:
+    return found.kind is Kind.EMAIL and bool(_UNIT.fullmatch(line[found.start : found.end]))
 
 
 def _replaced(text: str, findings: list[Finding], counts: Counter[str]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sophia_tui.api.app import run_api
+from sophia_tui.api.app import run_api, tell_systemd
 from sophia_tui.errors import UnavailableError
 from sophia_tui.wiring import House
 from tests.api.throwaway import TOKEN
@@ -171,3 +171,38 @@ def test_an_address_that_can_not_be_used_is_a_clear_error(
 ) -> None:
     with pytest.raises(UnavailableError, match="SOPHIA-S052"):
         run_api(house, host, port)
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_systemd_is_told_once_requests_are_answered(tmp_path: Path, abstract: bool) -> None:
+    where = f"@sophia-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    port = free_port()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"\0{where[1:]}" if abstract else where)
+        manager.settimeout(60)
+        environment = {
+            **os.environ,
+            "SOPHIA_DATA_DIR": str(tmp_path / "data"),
+            "FINETUNE_TOKEN": TOKEN,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "NOTIFY_SOCKET": where,
+        }
+        command = [sys.executable, "-c", PROGRAM, str(port)]
+        with subprocess.Popen(command, env=environment, cwd=tmp_path) as process:
+            try:
+                assert manager.recv(100) == b"READY=1"
+                answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/nothing", timeout=60)
+                assert answer.status_code == 401
+            finally:
+                process.terminate()
+
+
+def test_without_a_service_manager_nothing_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    tell_systemd("READY=1")
+    assert caplog.text == ""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
+    tell_systemd("READY=1")  # requests are answered all the same
+    assert "systemd was not told" in caplog.text

@@ -11,6 +11,7 @@ from pydantic import Field
 from sophia_tui.cli.main import main
 from sophia_tui.domain.context import Context, Progress
 from sophia_tui.domain.operations import NoInput, Output
+from sophia_tui.services.checks.views import CheckView, SetupReport
 from sophia_tui.services.operations import operation
 from tests.api.throwaway import ActsService, GreetingService, install
 
@@ -38,6 +39,19 @@ class NightService:
     @operation("night.doubt", "End well, with a warning.")
     async def doubt(self, context: Context, request: NoInput) -> Verdict:
         return Verdict(text="fine", warnings=["Mind \x1b[31mthe gap."])
+
+    @operation("night.check", "Check.")
+    async def check(self, context: Context, request: NoInput) -> SetupReport:
+        return SetupReport(
+            ready=False,
+            items=[
+                CheckView(id="a", name="Disk space", state="ok", found="plenty"),
+                CheckView(id="b", name="Memory", state="attention", found="little"),
+                CheckView(
+                    id="c", name="Database", state="problem", found="away", remedy="Start it"
+                ),
+            ],
+        )
 
     @operation("night.badly", "Say that it ended badly.")
     async def badly(self, context: Context, request: NoInput) -> Verdict:
@@ -82,6 +96,16 @@ def test_warnings_and_bad_ends_are_told_on_stderr(capsys: pytest.CaptureFixture[
     code, out, err = run(capsys, "night", "badly", "-q")
     assert (code, out) == (3, "")
     assert "half of it" in err and "Too few." in err
+
+
+def test_of_a_check_only_what_is_not_ok_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "night", "check", "-q")
+    assert (code, out) == (1, "")
+    assert "little" in err and "away" in err and "plenty" not in err and "Disk space" not in err
+    code, out, err = run(capsys, "night", "check")
+    assert code == 1 and "plenty" in out
+    code, out, err = run(capsys, "night", "check", "--json", "-q")
+    assert code == 1 and len(json.loads(out)["items"]) == 3
 
 
 def test_errors_keep_their_words_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

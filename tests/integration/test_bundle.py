@@ -2,6 +2,7 @@
 planted."""
 
 import asyncio
+import errno
 import json
 import stat
 import tarfile
@@ -73,6 +74,7 @@ def lines() -> str:
         f"Authorization: Bearer {FOREIGN[2]}",
         f'password = "{FOREIGN[3]}"',
         f"PGPASSWORD={FOREIGN[4]} psql",
+        'SOPHIA_WEBHOOK_SECRET=whk {"secret": "whk"}',
         f"-----BEGIN PRIVATE KEY-----\n{FOREIGN[5]}\n-----END PRIVATE KEY-----",
         *(f"customer {each} complained" for each in PERSONAL[:1]),
         f"CPF {PERSONAL[1]} e CPF {PERSONAL[2]}, CNPJ {PERSONAL[3]}",
@@ -161,9 +163,10 @@ async def test_nothing_secret_or_personal_is_in_it(
             json.dumps(value)[1:-1],
             b64encode(value.encode()).decode().rstrip("="),
         )
-    } - {"whk"}
+        if len(value) >= 6  # a shorter one is masked where it stands as a setting
+    }
     planted = {*ways, *FOREIGN, *PERSONAL, "mail-pass-31", "only-in-the-file-88"}
-    planted |= {"key-of-the-rag-4711", "5511987654321", "abc-def", " whk ", '"whk"'}
+    planted |= {"key-of-the-rag-4711", "5511987654321", "abc-def", "SECRET=whk", '"secret": "whk"'}
     leaked = [
         (name, each) for name, text in found.items() for each in planted if each in f"{name} {text}"
     ]
@@ -289,6 +292,75 @@ async def test_hidden_secret_is_found_by_the_last_look(
 )
 def test_what_stands_behind_a_word_like_password_is_masked(text: str, masked: str) -> None:
     assert Masker([])(text)[0] == masked
+
+
+@pytest.mark.parametrize("suffix", ["service", "socket", "timer", "slice"])
+def test_names_of_units_are_no_emails(suffix: str) -> None:
+    text = f"postgresql@15-main.{suffix} loaded active, sophia-step@postgres.{suffix} failed"
+    assert Masker([])(text)[0] == text
+    assert Masker([])("ana@services.example.service.com")[0] == "[EMAIL]"
+
+
+def test_short_secrets_are_masked_by_name_alone() -> None:
+    text = "a short word: abcde, PIN_SECRET=a, then 12345"
+    masked, _counts = Masker(["a", "12345", "abcde"])(text)
+    assert masked == text.replace("=a", "=[SECRET]")
+    assert Masker(["abcdef"])("xabcdefx")[0] == "x[SECRET]x"
+
+
+async def test_structured_parts_stay_json_whatever_is_in_them(
+    environment: dict[str, str], reachable: Path
+) -> None:
+    """Numbers that look like phones, secrets that are numbers or JSON's own signs."""
+    hostile = {
+        "SOPHIA_WEBHOOK_SECRET": "1",
+        "FINETUNE_TOKEN": "11987654321",
+        "SOPHIA_MODEL_TOKEN": '": "',
+        "DB_PASS": "sophia",
+    }
+    house = House({**environment, **hostile})
+    await plant(house)
+    store = await house.store()
+    failed = await store.jobs.get(seeded.FAILED)
+    assert failed is not None
+    figures = {"bytes": 5511987654321, "loss": float("nan"), "odd": 11987654321, "to": PERSONAL[0]}
+    event = JobEvent(failed.id, failed.last_event + 1, seeded.NOW, "metric", figures)
+    await store.jobs.append_events(failed.id, [event], failed.event_offset + 2)
+    view = await made(house)
+    await house.close()
+    found = {
+        name: json.loads(text, parse_constant=pytest.fail)
+        for name, text in contents(view.path).items()
+        if name.endswith(".json")
+    }
+    assert isinstance(found["machine.json"]["memory"]["total"], int)
+    told = found[f"jobs/{seeded.FAILED}/events.json"][-1]
+    assert (told["bytes"], told["loss"], told["to"]) == (5511987654321, "nan", "[EMAIL]")
+    assert told["odd"] == "[SECRET]"
+
+
+async def test_what_could_not_be_read_is_named_with_its_path_and_a_way(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, reachable: Path
+) -> None:
+    log = reachable / "install.log"
+    monkeypatch.setattr(module, "INSTALL_LOG", log)
+    house = House(environment)
+    await plant(house)
+    closed = house.paths.logs / "sophia.log"
+    really = Path.open
+
+    def forbidden(path: Path, *more: Any, **named: Any) -> Any:
+        if path in (log, closed):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return really(path, *more, **named)
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    view = await made(house)
+    await house.close()
+    left = {each.what: each.why for each in view.left_out}
+    assert left[str(closed)] == "Permission denied"
+    assert left[str(log)].startswith(f"Permission denied. `sudo cat {log}` shows it")
+    assert "logs/worker.log" in view.files  # one that is closed takes none of the others along
 
 
 def test_passwords_in_addresses_count_as_known() -> None:

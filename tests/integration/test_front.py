@@ -514,6 +514,37 @@ def away(house: House, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return lambda: monkeypatch.setattr(house, "store", with_store)
 
 
+async def test_a_store_that_is_away_is_no_empty_listing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away() -> Store:
+        raise UnavailableError("S001", "The database does not answer.")
+
+    monkeypatch.setattr("sophia_tui.api.front._FRESH_SECONDS", 0.0)
+    with asked(house) as found:
+        listing = found.with_options(max_retries=0).models
+        assert (await listing.list()).data == []
+        monkeypatch.setattr(house, "store", away)
+        for asking in (listing.list(), listing.list(), listing.retrieve("any")):
+            with pytest.raises(openai.InternalServerError) as told:
+                await asking
+            assert told.value.status_code == 503
+            assert (told.value.code, told.value.type) == ("SOPHIA-S001", "server_error")
+        await found.close()
+
+
+async def test_names_that_are_known_are_served_while_the_store_is_away(
+    house: House, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away() -> Store:
+        raise UnavailableError("S001", "The database does not answer.")
+
+    monkeypatch.setattr("sophia_tui.api.front._FRESH_SECONDS", 0.0)
+    assert [each.id for each in (await client.models.list()).data] == [NAME]
+    monkeypatch.setattr(house, "store", away)
+    assert [each.id for each in (await client.models.list()).data] == [NAME]
+
+
 async def test_figures_wait_for_a_store_that_is_away(
     house: House, store: Store, away: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -478,6 +478,32 @@ async def test_the_newest_backup_has_its_age(tmp_path: Path) -> None:
     assert (old.state, old.found) == ("attention", "12 days old")
 
 
+async def test_missing_packages_are_added_by_a_command_since_no_step_adds_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = {"fastapi", "uvicorn", "httpx", "openai"}
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: object() if name in there else None
+    )
+
+    async def status() -> StoreStatus:
+        raise UnavailableError("S001", "no store")
+
+    checks = ProgramChecks(Machine(), load({}), status)  # type: ignore[arg-type]
+    found = await views(each for each in checks.all() if each.id.startswith("packages_"))
+    assert {each for each, view in found.items() if view.state == "ok"} == {
+        "packages_api",
+        "packages_hosted",
+    }
+    missing = found["packages_evaluation"]
+    assert (missing.state, missing.remedy_step) == ("attention", "")
+    assert missing.remedy == (
+        "sudo SOPHIA_EXTRAS=api,hosted,evaluation /opt/sophia/current/src/install_sophia_llm.sh"
+        " --auto --step application"
+    )
+    assert "SOPHIA_EXTRAS=training,api,hosted " in found["packages_training"].remedy
+
+
 async def test_a_token_that_can_be_guessed_is_told_by_its_key_alone() -> None:
     async def nobody() -> StoreStatus:
         raise UnavailableError("S001", "The database does not answer.", "Refused.", "Start it.")

@@ -55,6 +55,12 @@ def router(pulse: Pulse) -> APIRouter:
     """The route; 503 while the store does not answer."""
     routes = APIRouter()
 
+    @routes.head(  # as many monitors ask; the server sends no body then
+        "/health",
+        operation_id="health.head",
+        tags=["health"],
+        responses={503: {"description": "The store does not answer."}},
+    )
     @routes.get(
         "/health",
         response_model=Health,

@@ -45,6 +45,10 @@ class SetupReport(Output):
     def exit_code(self) -> int:
         return 0 if self.ready else 1
 
+    def troubles(self) -> "SetupReport":
+        amiss = [each for each in self.items if each.state != "ok"]
+        return self.model_copy(update={"items": amiss})
+
     def remarks(self) -> list[str]:
         told = []
         for each in self.items:

@@ -30,6 +30,11 @@ scenario_support() {
     echo "$(guess) $(ask /metrics "$token") $(ask /health "")"')
   expect "figures and guesses: $said" test "$said" == $'401 200\n401 429 200 200'
 
+  # systemd says "started" when requests are answered, not before
+  said=$(as_shell "$ask_status"'
+    for _ in 1 2 3; do systemctl restart sophia-api && ask /openapi.json "$token"; done')
+  expect "after restarts: $said" test "$said" == $'200\n200\n200'
+
   expect 'bash does not complete' as_shell '
     . /usr/share/bash-completion/completions/sophia
     COMP_LINE="sophia jobs sho" COMP_POINT=15
