@@ -8,11 +8,15 @@ from pathlib import Path
 
 SERVER_DATA = Path("/var/lib/sophia")
 SERVER_ENV = Path("/etc/sophia/sophia.env")
+#: What the installer installs on a server, the program that runs there in it.
+SERVER_PROGRAM = Path("/opt/sophia")
 #: Where systemd lays the credentials of services.
 CREDENTIALS = Path("/run/credentials")
 SERVER_ACCOUNT = "sophia"
 SERVER_PRICES = Path("/etc/sophia/prices.yaml")
 SERVER_MANAGED = Path("/etc/sophia/managed.conf")
+#: Where the root helper keeps the old contents of files that it replaced.
+SERVER_BACKUPS = Path("/var/lib/sophia-install/helper/backups")
 SERVER_HELPER = Path("/run/sophia/helper.sock")
 
 
@@ -166,6 +170,11 @@ def data_folder(environment: Mapping[str, str] | None = None) -> Path:
         return SERVER_DATA
     base = environment.get("XDG_DATA_HOME") or str(home(environment) / ".local" / "share")
     return Path(base) / "sophia"
+
+
+def is_server_program() -> bool:
+    """Whether this program is the one that the installer installed on a server."""
+    return Path(__file__).is_relative_to(SERVER_PROGRAM)
 
 
 def cache_folder(environment: Mapping[str, str] | None = None) -> Path:

@@ -41,6 +41,22 @@ CONNECTION_KEYS = frozenset(
     }
 )
 
+#: What opens the HTTP API, each for its own role.
+TOKEN_KEYS = (
+    "FINETUNE_TOKEN",
+    "SOPHIA_VIEWER_TOKEN",
+    "SOPHIA_OPERATOR_TOKEN",
+    "SOPHIA_MODEL_TOKEN",
+)
+#: A shorter token can be guessed.
+LEAST_TOKEN = 16
+
+#: What guards the HTTP API and the own store: never changed over HTTP itself.
+GUARDED_KEYS = (CONNECTION_KEYS | frozenset(TOKEN_KEYS)) - {"SOPHIA_ENV_FILE"}
+
+#: What says in which databases the source and the own tables are.
+DATABASE_KEYS = ("DATABASE_URL", "DB_PASS", "SOPHIA_STORE_URL", "SOPHIA_STORE_PASS")
+
 #: What libraries read from the environment itself, and a server's env file may hold: proxies, the
 #: mirror of the hub, where it keeps its files, certificates.
 SURROUNDINGS = (
@@ -715,7 +731,13 @@ def storable(key: str) -> bool:
 
 
 def find_env_file(environment: Mapping[str, str]) -> Path | None:
-    """SOPHIA_ENV_FILE, else .env in the working directory, else /etc/sophia/sophia.env."""
+    """SOPHIA_ENV_FILE, else .env in the working directory, else /etc/sophia/sophia.env.
+
+    The program that the installer installed on a server goes by the server's env file alone:
+    without it, it would begin a store of its own, beside the server's.
+
+    Raises UsageError T406, T407.
+    """
     chosen = environment.get("SOPHIA_ENV_FILE")
     if chosen:
         path = Path(chosen).expanduser().absolute()
@@ -727,8 +749,20 @@ def find_env_file(environment: Mapping[str, str]) -> Path | None:
                 _("Correct SOPHIA_ENV_FILE, or unset it."),
             )
         return path
-    for path in (Path.cwd() / ".env", paths.SERVER_ENV):
-        if path.is_file() and os.access(path, os.R_OK):
+    server = paths.is_server_program()
+    if server and not os.access(paths.SERVER_ENV, os.R_OK):
+        raise UsageError(
+            "T407",
+            _("The env file {path} of this server is not there, or can't be read.").format(
+                path=paths.SERVER_ENV
+            ),
+            _("Without it Sophia would use another store than the server's."),
+            _("Use the command `sophia` as a member of the group {group}.").format(
+                group=paths.SERVER_ACCOUNT
+            ),
+        )
+    for path in (paths.SERVER_ENV,) if server else (Path.cwd() / ".env", paths.SERVER_ENV):
+        if os.path.isfile(path) and os.access(path, os.R_OK):
             return path
     return None
 

@@ -23,7 +23,7 @@ apt_run() { # LABEL COMMAND...
       return "$status"
     fi
     if ((SECONDS >= until)); then
-      say_error apt_lock_kept
+      say_error apt_lock_kept "$(apt_lock_holder || true)"
       return "$status"
     fi
     if [[ $told == no ]]; then

@@ -11,6 +11,11 @@ readonly PG_QUIET='-c log_min_error_statement=panic -c log_statement=none -c log
   -c log_min_duration_statement=-1 -c log_min_duration_sample=-1 -c log_transaction_sample_rate=0
   -c pg_stat_statements.track_utility=off -c pgaudit.log=none -c lc_messages=C'
 
+# What the installer made in the cluster, and so may drop with --purge: noted here by the step
+# `postgres`, asked there and by uninstall.sh. A role that was taken over is not made.
+pg_note_made() { state_set "postgres_made_$1" "$PG_CLUSTER"; } # database|role, of PG_CLUSTER
+pg_made() { [[ -n $PG_CLUSTER && $(state_get "postgres_made_$1" || true) == "$PG_CLUSTER" ]]; }
+
 pg_tool() { # VERB [ARG...]; see postgres.py
   local python
   python=$(system_python) || return 3

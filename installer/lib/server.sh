@@ -109,7 +109,7 @@ json_summary() {
 }
 
 # A run that came to its end, in the word of its summary.
-run_result() { if [[ $DRY_RUN == yes ]]; then echo planned; else echo done; fi; }
+run_result() { if [[ $DRY_RUN == yes ]]; then echo planned; else echo 'done'; fi; }
 
 # Run at the end: a run that failed says so in JSON too.
 json_of_failure() {

@@ -27,11 +27,14 @@ uninstall_server() {
   fi
   [[ $PURGE == no ]] || uninstall_last_backup
   uninstall_services
+  uninstall_processes
   uninstall_firewall
   uninstall_files
   [[ $PURGE == no ]] || uninstall_data
   uninstall_left
   [[ $JSON == no ]] || json_summary uninstalled
+  [[ $UNINSTALL_ACCOUNT_STAYS == no ]] ||
+    fail 1 S488 "$(text account_stays)" "$UNINSTALL_ACCOUNT_WHY" "$(text account_stays_remedy)"
 }
 
 # The files of the step units, as far as they are there.
@@ -98,6 +101,36 @@ uninstall_services() {
   done
 }
 
+# The processes of Sophia's account, whoever started them: an embedded Postgres, an engine, a screen.
+account_processes() {
+  local uid
+  uid=$(id -u sophia)
+  grep -lsE "^Uid:.*[[:space:]]$uid([[:space:]]|\$)" /proc/[0-9]*/status | cut -d / -f 3 || true
+}
+
+account_processes_end() { # SECONDS; returns 1 where there still are some
+  local until=$((SECONDS + $1))
+  while [[ -n $(account_processes) ]]; do
+    ((SECONDS < until)) || return 1
+    sleep 0.2
+  done
+}
+
+# What no unit holds would go on in folders that are gone. The account of a person is left alone.
+uninstall_processes() {
+  local pids
+  if ! getent passwd sophia >/dev/null || ! account_is_ours; then return 0; fi
+  mapfile -t pids < <(account_processes)
+  ((${#pids[@]})) || return 0
+  say uninstall_ends_processes "${pids[*]}"
+  kill -TERM "${pids[@]}" 2>/dev/null || true # one may have ended meanwhile
+  if account_processes_end "$PROCESSES_END"; then return 0; fi
+  mapfile -t pids < <(account_processes)
+  kill -KILL "${pids[@]}" 2>/dev/null || true
+  if account_processes_end 5; then return 0; fi
+  UNINSTALL_LEFT+=("$(text left_processes "$(account_processes | paste -sd ' ')")")
+}
+
 # The rules that we made are known by their comment. SSH's stay as long as UFW is on: without them
 # nobody comes in.
 uninstall_firewall() {
@@ -130,12 +163,21 @@ uninstall_data() {
   uninstall_database
   rm -rf -- "$SERVER_DATA" "${ENV_FILE%/*}"
   if getent passwd sophia >/dev/null && account_is_ours; then
-    userdel sophia >>"$LOG_FILE" 2>&1 || true
+    uninstall_account
   fi
-  if getent group sophia >/dev/null; then groupdel sophia >>"$LOG_FILE" 2>&1 || true; fi
   rm -rf -- "$STATE_FOLDER"
   LOG_FILE=/dev/null
   rm -rf -- "${INSTALL_LOG%/*}"
+}
+
+# The log goes with the rest, so that the reason is kept for the end. The group may have more members
+# than the account: then userdel leaves it.
+uninstall_account() {
+  local why
+  if ! why=$(userdel sophia 2>&1) ||
+    { getent group sophia >/dev/null && ! why=$(groupdel sophia 2>&1); }; then
+    UNINSTALL_ACCOUNT_STAYS=yes UNINSTALL_ACCOUNT_WHY=$why
+  fi
 }
 
 account_is_ours() {
@@ -146,9 +188,7 @@ account_is_ours() {
 
 # What Sophia made itself, as the state file says, in that very cluster; the rest is told.
 uninstall_database() {
-  local cluster
-  cluster=$(state_get postgres_database_made || true)
-  if [[ -z $cluster ]] || ! pg_choose || [[ $PG_CLUSTER != "$cluster" ]]; then
+  if ! pg_choose || ! pg_made database; then
     UNINSTALL_LEFT+=("$(text left_database)")
     return 0
   fi
@@ -157,8 +197,7 @@ uninstall_database() {
     UNINSTALL_LEFT+=("$(text left_database)")
     return 0
   fi
-  if [[ $(state_get postgres_made || true) != "$cluster" ]] ||
-    ! pg_super postgres >>"$LOG_FILE" 2>&1 <<<"DROP ROLE IF EXISTS $PG_ROLE;"; then
+  if ! pg_made role || ! pg_super postgres >>"$LOG_FILE" 2>&1 <<<"DROP ROLE IF EXISTS $PG_ROLE;"; then
     UNINSTALL_LEFT+=("$(text left_role "$PG_ROLE")")
   fi
 }
@@ -170,7 +209,7 @@ uninstall_left() {
     /etc/systemd/system/sophia-*.service.d /etc/sophia "$LAST_BACKUPS"; do
     [[ ! -e $each ]] || UNINSTALL_LEFT+=("$each")
   done
-  if getent passwd sophia >/dev/null; then UNINSTALL_LEFT+=("$(text left_account)"); fi
+  if getent passwd sophia >/dev/null || getent group sophia >/dev/null; then UNINSTALL_LEFT+=("$(text left_account)"); fi
   if [[ $PURGE == no ]]; then UNINSTALL_LEFT+=("$(text left_store)"); fi
   if ufw_active; then UNINSTALL_LEFT+=("$(text left_firewall)"); fi
   UNINSTALL_LEFT+=("$(text left_packages)")
@@ -181,4 +220,6 @@ uninstall_left() {
 }
 
 declare -ga UNINSTALL_LEFT=()
+UNINSTALL_ACCOUNT_STAYS=no UNINSTALL_ACCOUNT_WHY=
+PROCESSES_END=30 # seconds that they have to end by themselves
 UNINSTALL_BACKUP=

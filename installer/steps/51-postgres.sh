@@ -82,9 +82,9 @@ postgres_guard() {
     if [[ $STORE_HAS_NEXT == no ]] || ! pg_password next | pg_matches; then postgres_wrong; fi
   fi
   if [[ -n $DB_ENCODING && $ROLE_STATE != locked ]]; then postgres_prove "$which"; fi
-  if [[ $(state_get postgres_role || true) != "$PG_CLUSTER" ]]; then
+  if ! pg_made role && [[ $(state_get postgres_adopted || true) != "$PG_CLUSTER" ]]; then
     say pg_adopted "$PG_ROLE"
-    state_set postgres_role "$PG_CLUSTER"
+    state_set postgres_adopted "$PG_CLUSTER"
   fi
 }
 
@@ -140,8 +140,8 @@ postgres_sql() { # WHAT (for the message) DATABASE; SQL on standard input
 postgres_role() {
   case $ROLE_STATE in
     absent)
+      pg_note_made role # before: whatever kills us, it is known as ours
       pg_password current | pg_tool statement create "$PG_ROLE" | postgres_sql 'CREATE ROLE' postgres
-      state_set postgres_role "$PG_CLUSTER"
       ;;
     mighty)
       ask_yes pg_ask_lower no "$PG_ROLE" ||
@@ -164,7 +164,7 @@ SQL
 # that no upgrade of the system changes.
 postgres_database() {
   [[ -z $DB_ENCODING ]] || return 0
-  state_set postgres_database "$PG_CLUSTER" # before: whatever kills us, it is known as ours
+  pg_note_made database # before, as the role
   postgres_sql 'CREATE DATABASE' postgres <<SQL
 CREATE DATABASE $PG_DATABASE OWNER $PG_ROLE TEMPLATE template0 ENCODING 'UTF8'
   LOCALE_PROVIDER libc LOCALE 'C.UTF-8';
@@ -179,8 +179,7 @@ postgres_public_settled() {
 postgres_revoke() {
   pg_look
   ! postgres_public_settled || return 0
-  if [[ $(state_get postgres_database || true) != "$PG_CLUSTER" ]] &&
-    ! ask_yes pg_ask_revoke no "$PG_DATABASE"; then
+  if ! pg_made database && ! ask_yes pg_ask_revoke no "$PG_DATABASE"; then
     state_set postgres_public kept
     say pg_kept_public "$PG_DATABASE"
     return 0

@@ -194,7 +194,8 @@ def _secrets(chosen: Operation, options: Globals) -> dict[str, str]:
     import getpass
 
     found: dict[str, str] = {}
-    for name in grammar.secret_fields(chosen.input):
+    names = list(grammar.secret_fields(chosen.input))
+    for name in names:
         title = _(chosen.input.model_fields[name].description or name)
         if sys.stdin.isatty() and options.quiet:
             raise UsageError(
@@ -207,6 +208,9 @@ def _secrets(chosen: Operation, options: Globals) -> dict[str, str]:
             found[name] = getpass.getpass(f"{title} ")
         elif grammar.has_lines(chosen.input.model_fields[name]):
             found[name] = sys.stdin.read()
+        elif name == names[-1]:
+            # what follows its line is never left out in silence: it makes the value a wrong one
+            found[name] = sys.stdin.read().removesuffix("\n")
         else:
             found[name] = sys.stdin.readline().rstrip("\n")
     return found

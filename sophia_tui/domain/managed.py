@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+#: What the services beside Sophia read, and her own env file may hold as well.
+MODEL_KEYS = ("GEN_MODEL", "EXPANSION_MODEL")
+
 
 @dataclass(frozen=True)
 class ManagedFile:

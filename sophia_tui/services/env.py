@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from sophia_tui import envfile
 from sophia_tui.domain.context import Context, Face, Role
-from sophia_tui.domain.managed import Declared, ManagedFile, RootHelper
+from sophia_tui.domain.managed import MODEL_KEYS, Declared, ManagedFile, RootHelper
 from sophia_tui.domain.operations import Danger
 from sophia_tui.errors import NotFoundError, RefusedError, SophiaError, UsageError
 from sophia_tui.files import whole_file, write_whole
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import SERVER_ENV, SERVER_MANAGED, Paths
+from sophia_tui.services.env_guard import kept_words, require_near, require_usable, require_yes
 from sophia_tui.services.env_views import (
     EnvChanged,
     EnvDeclaration,
@@ -96,7 +97,9 @@ class EnvService:
     async def set(self, context: Context, request: EnvValue) -> EnvChanged:
         from sophia_tui import settings
 
-        key, value, known = request.key, request.value.get_secret_value(), settings.keys()
+        key, value = request.key, request.value.get_secret_value()
+        require_near(context, key)
+        known = {*settings.keys(), *MODEL_KEYS}
         if key not in known or key == "SOPHIA_ENV_FILE":
             raise NotFoundError(
                 "S442",
@@ -109,7 +112,8 @@ class EnvService:
                 _("{key} can't be set to nothing.").format(key=key),
                 remedy=_("`sophia env unset {key}` takes it out.").format(key=key),
             )
-        return await self._change(key, value)
+        require_usable(key, value)
+        return await self._change(context, key, value)
 
     @operation(
         "env.unset",
@@ -121,10 +125,12 @@ class EnvService:
         positional=("key",),
     )
     async def unset(self, context: Context, request: EnvKey) -> EnvChanged:
-        return await self._change(request.key, None)
+        require_near(context, request.key, "unset")
+        return await self._change(context, request.key, None)
 
-    async def _change(self, key: str, value: str | None) -> EnvChanged:
-        """Write what holds by all rules. Raises UsageError T422, T423, T425, S120, S440."""
+    async def _change(self, context: Context, key: str, value: str | None) -> EnvChanged:
+        """Write what holds by all rules. Raises UsageError T422, T423, T425, S120, S440 and
+        UnconfirmedError S453."""
         from sophia_tui import settings
         from sophia_tui.roles import read_roles
 
@@ -140,6 +146,9 @@ class EnvService:
         if key == "SOPHIA_ROLES":
             read_roles(value or "")
         changed = present.get(key) != value
+        kept = await self._env.backup_folder(own, self._paths.env_backups) if found else None
+        if changed:
+            require_yes(context, key, kept)
         if changed and found:
             await self._env.replace(own, before, after, self._paths.env_backups)
         elif changed:
@@ -147,7 +156,11 @@ class EnvService:
         file = (await self._env.declared()).get(str(own))
         units = list(file.restart) if file and changed else []
         return EnvChanged(
-            file=str(own), key=key, changed=changed, restart=units, notes=_told(changed, units)
+            file=str(own),
+            key=key,
+            changed=changed,
+            restart=units,
+            notes=_told(changed, units, kept),
         )
 
     def _own_file(self) -> Path | None:
@@ -254,11 +267,15 @@ def _keys(file: ManagedFile, values: Mapping[str, str], every: bool) -> Iterator
     from sophia_tui import settings
 
     fields = settings.keys()
-    unset = [key for key in fields if key not in values and key != "SOPHIA_ENV_FILE"]
+    unset = [
+        key for key in (*fields, *MODEL_KEYS) if key not in values and key != "SOPHIA_ENV_FILE"
+    ]
     for key in [*values, *(unset if every and file.own else [])]:
         field = settings.Settings.model_fields.get(fields.get(key, ""))
         # what we know nothing of may be a password, and any address may hold one
-        open_ = (field is not None and not settings.is_secret(key)) or key.endswith("_MODEL")
+        open_ = (field is not None and not settings.is_secret(key)) or (
+            key.endswith("_MODEL") or key == "SOPHIA_DATA_DIR"
+        )
         value = values.get(key)
         shown = value if open_ and value is not None and "@" not in value else None
         yield EnvKeyView(
@@ -286,14 +303,17 @@ def _file_view(file: ManagedFile) -> EnvFileView:
     )
 
 
-def _told(changed: bool, units: list[str]) -> list[str]:
+def _told(changed: bool, units: list[str], kept: str | None) -> list[str]:
     if not changed:
         return [_("It had that value already.")]
+    told = [kept_words(kept)] if kept is not None else []
     if units:
-        return [
-            _("Restart these units, so that they read it: {units}.").format(units=", ".join(units))
-        ]
-    return [_("What runs of Sophia (API, worker, consoles) reads it when it starts again.")]
+        read = _("Restart these units, so that they read it: {units}.")
+        return [read.format(units=", ".join(units)), *told]
+    return [
+        _("What runs of Sophia (API, worker, consoles) reads it when it starts again."),
+        *told,
+    ]
 
 
 def _require_root(context: Context, words: list[str]) -> None:

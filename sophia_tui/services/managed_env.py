@@ -16,6 +16,7 @@ from sophia_tui.domain.models import FileChange
 from sophia_tui.errors import ConflictError, NotFoundError, PromotionError, SophiaError
 from sophia_tui.files import usable_folder, whole_file, write_whole
 from sophia_tui.i18n import _
+from sophia_tui.paths import SERVER_BACKUPS
 
 #: How many old contents of an env file are kept where we write it ourselves.
 _KEPT_BACKUPS = 20
@@ -168,6 +169,11 @@ class ManagedEnv:
             raise _changed(path)
         _keep(backups, path, before)
         replace_env(path, after.encode("utf-8"))
+
+    async def backup_folder(self, path: Path, backups: Path) -> str:
+        """Where `replace` keeps the old text of this file."""
+        declared = None if _directly(path) else await self._by_helper(path)
+        return str(backups) if declared is None else str(SERVER_BACKUPS)
 
     async def put_back(self, change: FileChange) -> bool:
         """Put the snapshot back where the file still is as we wrote it; whether it was."""

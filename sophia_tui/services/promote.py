@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sophia_tui import envfile
 from sophia_tui.domain.context import Context, Role
-from sophia_tui.domain.managed import RootHelper
+from sophia_tui.domain.managed import MODEL_KEYS, RootHelper
 from sophia_tui.domain.models import FileChange, Model, ModelKind, Promotion, PromotionState
 from sophia_tui.domain.operations import Danger
 from sophia_tui.domain.protocols import Clock, Prober, Store
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("sophia")
 
 #: The variables the RAG reads (mission section 1).
-MODEL_KEYS = ("GEN_MODEL", "EXPANSION_MODEL")
 #: Keys that name what training starts from: never a use of the model in production.
 BASE_KEYS = frozenset({"FINETUNE_BASE", "AION_LORA_BASE"})
 

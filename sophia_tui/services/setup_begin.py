@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from sophia_tui import envfile
 from sophia_tui.domain.context import Context, Role
+from sophia_tui.domain.managed import MODEL_KEYS
 from sophia_tui.domain.operations import Danger, Input, Output
 from sophia_tui.domain.protocols import Source
 from sophia_tui.domain.setup import KeyProber, Machine
@@ -20,6 +21,7 @@ from sophia_tui.i18n import N_, _
 from sophia_tui.services.checks.environment import said, unknown_keys
 from sophia_tui.services.checks.running import Check, Found, aside, run_checks, trouble
 from sophia_tui.services.checks.views import CheckView
+from sophia_tui.services.env_guard import require_near, require_usable
 from sophia_tui.services.operations import operation
 
 if TYPE_CHECKING:
@@ -157,6 +159,8 @@ class SetupBeginService:
         for each in changes:
             if each.operation == "env" and each.value is not None:
                 envfile.quote(each.value)  # refuses what no env file can hold, before anything
+            if each.operation == "env":
+                require_near(context, each.key)
         items = [_shown(each, self._env_file) for each in changes]
         if context.dry_run:
             return BegunView(written=False, items=items)
@@ -183,10 +187,10 @@ class SetupBeginService:
         found = Found("ok", _("can be used"))
         known = settings.keys()
         try:
-            envfile.quote(value)
+            require_usable(key, value)
             if key in known:
                 settings.load(self._environment, flags={key: value})
-            elif meant := unknown_keys([key]):
+            elif key not in MODEL_KEYS and (meant := unknown_keys([key])):
                 near = meant[key]
                 hint = _("Is {key} meant?").format(key=near) if near else ""
                 found = Found("attention", _("not known to Sophia"), remedy=hint)

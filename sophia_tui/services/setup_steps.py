@@ -8,7 +8,7 @@ from pydantic import Field
 from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.operations import Danger, Input, Output
 from sophia_tui.domain.setup import StepRunner
-from sophia_tui.errors import OutsideError
+from sophia_tui.errors import OutsideError, RefusedError
 from sophia_tui.i18n import N_, _
 from sophia_tui.services.operations import operation
 
@@ -99,6 +99,13 @@ class SetupStepsService:
                 "S421",
                 _("No step of the installer can be run from here."),
                 hindrance,
+                _("Run it yourself: {command}").format(command=command),
+            )
+        if context.from_afar:
+            raise RefusedError(
+                "S454",
+                _("Steps of the installer are not run over HTTP."),
+                _("They have root's rights, which are for people on the server."),
                 _("Run it yourself: {command}").format(command=command),
             )
         if context.dry_run:

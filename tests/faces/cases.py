@@ -220,7 +220,7 @@ CASES: dict[str, Case] = {
     "env.set": Case(
         left_out="It makes a file that all others would read; tests/integration/test_env.py sets."
     ),
-    "env.unset": Case({"key": "DB_PASS"}, error="SOPHIA-S445"),
+    "env.unset": Case({"key": "OPENAI_BASE_URL"}, error="SOPHIA-S445"),
     "env.declare": Case(
         left_out="It is root's alone, at the command line; tests/integration/test_env.py does it."
     ),

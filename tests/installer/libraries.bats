@@ -352,4 +352,9 @@ FAKE
   [ "$(grep -c update "$FAKE_CALLS")" -eq 2 ]
   [[ $(cat "$FAKE_CALLS") == *'noninteractive 1'*'DPkg::Lock::Timeout=300'*'Error-Mode=any update'*'install --yes --no-install-recommends one two'* ]]
   [[ $(cat "$FAKE_CALLS") == *--force-confold* ]]
+  rm "$FAKE_CALLS.tried"
+  apt_lock_holder() { echo 'somebody (12)'; }
+  SOPHIA_APT_WAIT=0 run apt_update
+  [ "$status" -eq 100 ]
+  [[ $output == *'still uses apt: somebody (12)'* ]]
 }

@@ -262,7 +262,7 @@ stops_unchanged() { # EXIT CODE
   refute grep -q REVOKE "$SQL"
   [ "$(state_get postgres_public)" = kept ]
   state_clear postgres_public
-  state_set postgres_database 15/main
+  PG_CLUSTER=15/main pg_note_made database
   given_env DB_PASS=right
   apply
   grep -q 'REVOKE ALL ON DATABASE' "$SQL"

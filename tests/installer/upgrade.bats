@@ -223,13 +223,14 @@ FAKE
   uninstall_database
   [ ! -s "$CALLS" ]
   [[ ${UNINSTALL_LEFT[*]} == *'did not make it'* ]]
-  state_set postgres_database_made 15/main
+  pg_choose
+  pg_note_made database
   UNINSTALL_LEFT=()
   uninstall_database
   run cat "$CALLS"
   [[ $output == 'DROP DATABASE IF EXISTS sophia WITH (FORCE);' ]]
   [[ ${UNINSTALL_LEFT[*]} == *'the role sophia'* ]]
-  state_set postgres_made 15/main
+  pg_note_made role
   uninstall_database
   grep -q 'DROP ROLE IF EXISTS sophia' "$CALLS"
 }
@@ -243,4 +244,86 @@ FAKE
   [[ $output == *S487* ]]
   SOPHIA_LAST_BACKUP=no run uninstall_last_backup
   [ "$status" -eq 0 ]
+}
+
+@test "what the step made in the cluster is what a purge drops" {
+  loaded
+  PG_CLUSTER=15/main ROLE_STATE=absent DB_ENCODING=''
+  pg_choose() { PG_CLUSTER=15/main; }
+  pg_start() { :; }
+  pg_password() { echo secret; }
+  pg_super() { cat >>"$CALLS"; }
+  postgres_role
+  postgres_database
+  : >"$CALLS"
+  uninstall_database
+  grep -qx 'DROP DATABASE IF EXISTS sophia WITH (FORCE);' "$CALLS"
+  grep -qx 'DROP ROLE IF EXISTS sophia;' "$CALLS"
+  [ "${#UNINSTALL_LEFT[@]}" -eq 0 ]
+}
+
+@test "a role that was taken over is not dropped, the database that was made in it is" {
+  loaded
+  PG_CLUSTER=15/main ROLE_STATE=plain DB_ENCODING='' STORE_HAS_PASSWORD=yes STORE_HAS_NEXT=no
+  pg_choose() { PG_CLUSTER=15/main; }
+  pg_start() { :; }
+  pg_password() { echo secret; }
+  pg_matches() { true; }
+  pg_super() { cat >>"$CALLS"; }
+  run postgres_guard
+  [[ $output == *'taken over'* ]]
+  run postgres_guard
+  [ "$output" = '' ]
+  postgres_role
+  postgres_database
+  uninstall_database
+  grep -q 'DROP DATABASE' "$CALLS"
+  run ! grep -q 'DROP ROLE' "$CALLS"
+  [[ ${UNINSTALL_LEFT[*]} == *'the role sophia'* ]]
+}
+
+# What uninstall_processes sees: the processes of this file, as the account's.
+processes_of_ours() {
+  account_is_ours() { true; }
+  getent() { true; }
+  account_processes() { ! kill -0 "$OTHER" 2>/dev/null || echo "$OTHER"; }
+}
+
+@test "what runs as the account is ended before its folders go, by force where it must be" {
+  loaded
+  processes_of_ours
+  # the shell of the test is not the parent: what ended leaves nothing that kill would still find
+  OTHER=$(sleep 300 >/dev/null 2>&1 3>&- & echo $!)
+  run uninstall_processes
+  [ "$status" -eq 0 ]
+  [[ $output == *"$OTHER"* ]]
+  run ! kill -0 "$OTHER"
+  OTHER=$(bash -c 'trap "" TERM; echo "$$"; exec sleep 300 >/dev/null 2>&1 3>&-' &)
+  PROCESSES_END=0
+  uninstall_processes
+  run ! kill -0 "$OTHER"
+  [ "${#UNINSTALL_LEFT[@]}" -eq 0 ]
+}
+
+@test "the processes of an account are found, and no others" {
+  loaded
+  id() { echo 4242424; }
+  [ "$(account_processes)" = '' ]
+  id() { command id -u; }
+  account_processes | grep -qx "$$"
+}
+
+@test "an account that can't be removed is told, with the reason" {
+  loaded
+  PURGE=yes ASSUME_YES=yes
+  is_root() { true; }
+  for each in uninstall_last_backup uninstall_services uninstall_processes uninstall_files \
+    uninstall_left uninstall_plan uninstall_database; do
+    eval "$each() { :; }"
+  done
+  uninstall_data() { uninstall_account; }
+  userdel() { echo 'userdel: user sophia is currently used by process 77' >&2; return 8; }
+  run uninstall_server
+  [ "$status" -eq 1 ]
+  [[ $output == *S488*'process 77'* ]]
 }

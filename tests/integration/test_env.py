@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from pydantic import SecretStr
 
 from sophia_tui import envfile
 from sophia_tui.domain.context import Context, Face, Role
-from sophia_tui.errors import NotFoundError, RefusedError, SetupError, UsageError
-from sophia_tui.paths import Paths
+from sophia_tui.errors import NotFoundError, RefusedError, SetupError, UnconfirmedError, UsageError
+from sophia_tui.paths import SERVER_BACKUPS, Paths
 from sophia_tui.providers.root_helper import SocketHelper
 from sophia_tui.root import conf
+from sophia_tui.root.server import Places
 from sophia_tui.services import env, managed_env
 from sophia_tui.services.env import EnvService
 from sophia_tui.services.env_views import (
@@ -68,7 +70,7 @@ async def test_a_value_is_set_and_every_other_byte_stays_and_the_old_file_is_kep
 ) -> None:
     nasty = 'it\'s $HOME \\ "#" `id` ção'
     answer = await service.set(ME, value("DB_PASS", nasty))
-    assert answer.changed and answer.notes
+    assert answer.changed and str(tmp_path / "data" / "env-backups") in " ".join(answer.notes)
     assert own.read_bytes().decode() == OWN + f"DB_PASS={envfile.quote(nasty)}\n"
     assert own.stat().st_mode & 0o7777 == 0o600
     [kept] = (tmp_path / "data" / "env-backups").iterdir()
@@ -94,6 +96,10 @@ async def test_a_key_is_taken_out(service: EnvService, own: Path) -> None:
         ("SOPHIA_ROLES", "maria", "T425"),
         ("OPENAI_API_KEY", "sk-1\nSOPHIA_ROLES=*=admin", "S120"),
         ("OPENAI_API_KEY", "sk-\x00", "S120"),
+        ("OPENAI_API_KEY", "sk-1\n", "S120"),
+        ("OPENAI_API_KEY", "sk-\x1b[2J", "S120"),
+        ("FINETUNE_TOKEN", "sk-fifteen-long", "S452"),
+        ("SOPHIA_MODEL_TOKEN", "  sk-1            ", "S452"),
         ("OPENAI_API_KEY", " ", "S443"),
         ("NO_SUCH_KEY", "x", "S442"),
         ("SOPHIA_ENV_FILE", "/etc/shadow", "S442"),
@@ -107,6 +113,79 @@ async def test_what_does_not_hold_is_refused_before_anything_is_written(
         await service.set(ME, value(key, text))
     assert own.read_bytes() == OWN.encode()
     assert "sk-" not in str(told.value) and "king" not in told.value.why
+
+
+AFAR = Context("api:admin", Face.API, Role.ADMIN, confirmed=True)
+GUARDED = [
+    "ALLOW_FINETUNE",
+    "FINETUNE_TOKEN",
+    "SOPHIA_VIEWER_TOKEN",
+    "SOPHIA_OPERATOR_TOKEN",
+    "SOPHIA_MODEL_TOKEN",
+    "SOPHIA_API_ROLE",
+    "SOPHIA_ROLES",
+    "DATABASE_URL",
+    "DB_PASS",
+    "SOPHIA_STORE_URL",
+    "SOPHIA_STORE_PASS",
+    "SOPHIA_NEXT_PASS",
+    "SOPHIA_DATA_DIR",
+    "SOPHIA_API_PROXIES",
+    "SOPHIA_WRONG_TOKENS",
+]
+
+
+@pytest.mark.parametrize("key", GUARDED)
+async def test_what_guards_the_api_is_not_changed_over_http(
+    service: EnvService, own: Path, key: str
+) -> None:
+    own.write_text(f"{key}=old\n")
+    with pytest.raises(RefusedError, match="SOPHIA-S451") as told:
+        await service.set(AFAR, value(key, "another-one-of-length"))
+    assert f"`sophia env set {key}`" in told.value.remedy
+    assert told.value.http_status == 403
+    with pytest.raises(RefusedError, match="SOPHIA-S451"):
+        await service.unset(AFAR, EnvKey(key=key))
+    assert own.read_text() == f"{key}=old\n"
+
+
+async def test_other_keys_are_changed_over_http(service: EnvService, own: Path) -> None:
+    assert (await service.set(AFAR, value("SOPHIA_WINDOW_DAYS", "7"))).changed
+    assert (await service.unset(AFAR, EnvKey(key="SOPHIA_WINDOW_DAYS"))).changed
+
+
+@pytest.mark.parametrize(
+    "key", ["DATABASE_URL", "DB_PASS", "SOPHIA_STORE_URL", "SOPHIA_STORE_PASS"]
+)
+async def test_which_database_is_used_is_changed_with_a_yes_that_knows_of_the_backup(
+    service: EnvService, own: Path, tmp_path: Path, key: str
+) -> None:
+    with pytest.raises(UnconfirmedError, match="SOPHIA-S453") as told:
+        await service.set(replace(ME, confirmed=False), value(key, "postgresql://me@h/d"))
+    assert str(tmp_path / "data" / "env-backups") in told.value.what
+    assert own.read_bytes() == OWN.encode()
+    assert (await service.set(ME, value(key, "postgresql://me@h/d"))).changed
+    [kept] = (tmp_path / "data" / "env-backups").iterdir()
+    assert kept.read_bytes() == OWN.encode()
+
+
+def test_where_the_helper_keeps_old_contents_is_said_as_it_is() -> None:
+    assert str(SERVER_BACKUPS) == f"{Places().state}/backups"
+
+
+async def test_what_other_services_read_may_stand_in_the_file(
+    service: EnvService, own: Path
+) -> None:
+    for key in ("GEN_MODEL", "EXPANSION_MODEL"):
+        assert (await service.set(ME, value(key, "sophia-v2"))).changed
+    every = await service.page(ME, EnvListing(all=True))
+    assert [each.value for each in every.items if each.key.endswith("N_MODEL")] == ["sophia-v2"] * 2
+
+
+async def test_the_data_folder_is_no_secret(service: EnvService, own: Path) -> None:
+    own.write_text("SOPHIA_DATA_DIR=/srv/data\n")
+    [found] = (await service.page(ME, EnvListing())).items
+    assert (found.value, found.secret) == ("/srv/data", False)
 
 
 async def test_another_wrong_setting_does_not_keep_one_from_being_mended(
@@ -271,6 +350,7 @@ async def test_on_a_server_sophias_own_file_is_written_by_the_helper(
     answer = await service.set(ME, value("DB_PASS", "it's s3cr3t"))
     assert answer.restart == ["sophia-api.service"]
     assert envfile.values(house.own.read_text())["DB_PASS"] == "it's s3cr3t"
+    assert str(SERVER_BACKUPS) in " ".join(answer.notes)
     [kept] = (house.state / "helper" / "backups").iterdir()
     assert kept.read_bytes() == before
     found = await service.page(ME, EnvListing())
@@ -290,8 +370,13 @@ def test_a_value_is_never_an_argument(own: Path, tmp_path: Path) -> None:
         "PYTHONPATH": str(Path(envfile.__file__).parents[1]),
     }
     command = [sys.executable, "-m", "sophia_tui.cli.main", "--json", "env", "set", "DB_PASS"]
+    command.append("--yes")
     refused = subprocess.run([*command, "s3cr3t"], env=environment, capture_output=True, cwd="/")
     assert refused.returncode == 2 and own.read_bytes() == OWN.encode()
+    for several in (b"two words\nand more", b"two words\n\n", b"two\rwords"):
+        told = subprocess.run(command, env=environment, input=several, capture_output=True, cwd="/")
+        assert told.returncode == 2 and own.read_bytes() == OWN.encode()
+        assert json.loads(told.stderr)["error"]["code"] == "SOPHIA-S120"
     done = subprocess.run(
         command, env=environment, input=b"two words\n", capture_output=True, cwd="/", check=True
     )

@@ -165,6 +165,16 @@ async def test_the_own_password_is_not_told_to_another_database() -> None:
     assert ("DB_PASS", None) in written
 
 
+async def test_which_database_is_used_is_not_answered_over_http() -> None:
+    made, written = service(OWN)
+    afar = Context("api:admin", Face.API, Role.ADMIN, confirmed=True)
+    with pytest.raises(RefusedError, match="S451"):
+        await made.begin(afar, SetupAnswers(database_url="postgresql://me@db/prod"))
+    assert written == []
+    await made.begin(afar, SetupAnswers(finetune_base="some/base"))
+    assert written == [("FINETUNE_BASE", "some/base")]
+
+
 async def test_an_embedded_store_stays_embedded() -> None:
     made, written = service({})
     await made.begin(ADMIN, SetupAnswers(database_url="postgresql://me@db/prod"))

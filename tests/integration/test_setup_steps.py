@@ -190,6 +190,10 @@ async def test_the_operation_tells_lines_and_where_the_log_is(tmp_path: Path) ->
         "/var/log/sophia/install.log",
         0,
     )
+    with pytest.raises(RefusedError, match="S454") as refused:
+        afar = Context("api:admin", Face.API, Role.ADMIN, confirmed=True)
+        await dispatcher.call("setup.apply", {"step": "units"}, afar)
+    assert refused.value.http_status == 403 and "sudo" in refused.value.remedy
     assert [each.line for each in told] == done.lines
     failed = await dispatcher.call("setup.apply", {"step": "health"}, context)
     assert failed.exit_code() == 1

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from textual.events import Paste
 from textual.widgets import Input
 
 from sophia_tui.domain.context import Role
-from sophia_tui.errors import NotFoundError
+from sophia_tui.errors import NotFoundError, UnconfirmedError
 from sophia_tui.services.setup import CheckView, SetupReport
 from sophia_tui.services.setup_begin import SetupAnswers
 from sophia_tui.services.units import ServiceView
@@ -139,6 +140,79 @@ async def test_env_keys_tell_help_and_source_and_hide_secrets(size) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: "***" in told_text(app.screen), "the detail")
         assert "/srv/sophia/.env" in told_text(app.screen)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_filter_leaves_a_key_marked_that_can_be_changed(size) -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=size) as pilot:
+        await at_keys(pilot)
+        screen = app.screen
+        await pilot.press("down", "down", "/", *"https_", "enter")
+        await until(pilot, lambda: list(screen.rows) == ["HTTPS_PROXY"], "filtered")
+        if screen.wide:
+            await until(pilot, lambda: "HTTPS_PROXY" in told_text(screen), "its detail")
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, EnvValueScreen), "the value")
+        assert app.screen._item.key == "HTTPS_PROXY"
+
+
+async def test_a_filter_that_nothing_matches_shows_nothing_and_gives_the_rows_back() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await at_keys(pilot)
+        screen = app.screen
+        await pilot.press("down", "/", *"nowhere")
+        await until(pilot, lambda: not screen.rows, "nothing")
+        assert "Nothing matches" in told_text(screen)
+        assert "Default" not in told_text(screen)
+        await pilot.press("escape")
+        first = lambda: next(iter(screen.rows), "")  # noqa: E731
+        await until(pilot, lambda: bool(first()) and first() in told_text(screen), "a detail")
+
+
+async def test_what_is_pasted_with_several_lines_is_refused_whole() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await at_keys(pilot)
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, EnvValueScreen), "the value")
+        field = app.screen.query_one("#value", Input)
+        field.post_message(Paste("first\nsecond"))
+        await until(pilot, lambda: "SOPHIA-S120" in screen_text(app), "why")
+        assert field.value == ""
+        field.post_message(Paste("whole\r\n"))
+        await until(pilot, lambda: field.value == "whole", "one line")
+
+
+async def test_which_database_is_used_is_asked_in_a_dialog() -> None:
+    world = whole_world()
+    done = world.answers["env.set"]
+
+    def unsure(request):
+        if not world.contexts["env.set"].confirmed:
+            raise UnconfirmedError("S453", "Kept in /srv/backups.", "Nobody has confirmed.", "")
+        return done
+
+    world.answers["env.set"] = unsure
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await at_keys(pilot)
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, EnvValueScreen), "the value")
+        app.screen.query_one("#value", Input).value = "another"
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(app.screen, QuestionScreen), "the question")
+        assert "/srv/backups" in screen_text(app)
+        assert app.focused.id == "cancel"
+        await pilot.press("enter")
+        await until(pilot, lambda: "Nothing was done." in screen_text(app), "no")
+        assert not world.contexts["env.set"].confirmed
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(app.screen, QuestionScreen), "the question")
+        app.screen.query_one("#yes").focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: world.contexts["env.set"].confirmed, "written")
 
 
 async def test_a_value_is_checked_as_it_is_typed_and_written_with_an_offer_to_restart() -> None:

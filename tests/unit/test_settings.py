@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sophia_tui import paths
 from sophia_tui.errors import UsageError
 from sophia_tui.paths import SERVER_DATA, SERVER_ENV
 from sophia_tui.settings import (
@@ -18,6 +19,23 @@ from sophia_tui.settings import (
 )
 
 KEY = "SOPHIA_WINDOW_DAYS"
+
+
+def test_a_servers_program_without_its_env_file_begins_no_store_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env_file = tmp_path / "sophia.env"
+    monkeypatch.setattr(paths, "SERVER_ENV", env_file)
+    assert load({}).embedded  # a checkout, or a person's own
+    monkeypatch.setattr(paths, "SERVER_PROGRAM", Path(paths.__file__).parent)
+    (tmp_path / ".env").write_text("SOPHIA_WINDOW_DAYS=1\n")  # of whatever lies where we stand
+    with pytest.raises(UsageError, match="SOPHIA-T407"):
+        load({})
+    with pytest.raises(UsageError, match="SOPHIA-T406"):
+        load({"SOPHIA_ENV_FILE": str(env_file)})
+    env_file.write_text("DATABASE_URL=postgresql://sophia@127.0.0.1:5432/sophia\n")
+    found = load({})
+    assert (found.embedded, found.env_file, found.window_days) == (False, env_file, 30)
 
 
 @pytest.fixture(autouse=True)

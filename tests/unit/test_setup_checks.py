@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sophia_tui.domain.protocols import StoreStatus
 from sophia_tui.domain.setup import (
     Firewall,
     Gpu,
@@ -33,6 +34,7 @@ from sophia_tui.services.checks.environment import (
 )
 from sophia_tui.services.checks.machine import MachineChecks
 from sophia_tui.services.checks.network import NetworkChecks
+from sophia_tui.services.checks.program import ProgramChecks
 from sophia_tui.services.checks.running import Check, Found, aside, run_checks
 from sophia_tui.services.checks.views import CheckView, SetupReport
 from sophia_tui.settings import load
@@ -474,3 +476,47 @@ async def test_the_newest_backup_has_its_age(tmp_path: Path) -> None:
     (tmp_path / "sophia-a.tar.zst").unlink()
     [old] = await run_checks([backup_check(tmp_path, lambda: now)])
     assert (old.state, old.found) == ("attention", "12 days old")
+
+
+async def test_missing_packages_are_added_by_a_command_since_no_step_adds_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = {"fastapi", "uvicorn", "httpx", "openai"}
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: object() if name in there else None
+    )
+
+    async def status() -> StoreStatus:
+        raise UnavailableError("S001", "no store")
+
+    checks = ProgramChecks(Machine(), load({}), status)  # type: ignore[arg-type]
+    found = await views(each for each in checks.all() if each.id.startswith("packages_"))
+    assert {each for each, view in found.items() if view.state == "ok"} == {
+        "packages_api",
+        "packages_hosted",
+    }
+    missing = found["packages_evaluation"]
+    assert (missing.state, missing.remedy_step) == ("attention", "")
+    assert missing.remedy == (
+        "sudo SOPHIA_EXTRAS=api,hosted,evaluation /opt/sophia/current/src/install_sophia_llm.sh"
+        " --auto --step application"
+    )
+    assert "SOPHIA_EXTRAS=training,api,hosted " in found["packages_training"].remedy
+
+
+async def test_a_token_that_can_be_guessed_is_told_by_its_key_alone() -> None:
+    async def nobody() -> StoreStatus:
+        raise UnavailableError("S001", "The database does not answer.", "Refused.", "Start it.")
+
+    long = "a-token-of-16-ch"
+    for given, state in (
+        ({"FINETUNE_TOKEN": long, "SOPHIA_MODEL_TOKEN": long}, "ok"),
+        ({"FINETUNE_TOKEN": long[1:]}, "attention"),
+        ({"FINETUNE_TOKEN": long, "SOPHIA_VIEWER_TOKEN": "guess-me"}, "attention"),
+    ):
+        checks = ProgramChecks(Machine(), load(given), nobody).all()
+        found = (await views([each for each in checks if each.id == "api_token"]))["api_token"]
+        assert found.state == state
+        short = [key for key, value in given.items() if len(value) < 16]
+        assert all(key in found.found + found.remedy for key in short)
+        assert "guess-me" not in found.model_dump_json() and long[1:] not in found.model_dump_json()

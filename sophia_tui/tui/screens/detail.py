@@ -103,8 +103,21 @@ class DetailScreen(TableScreen):
                 self.refresh_now()  # its detail is not told yet
             self.table.move_cursor(row=list(self.rows).index(str(self._awaited)))
             self._awaited = None
+        self._follow_the_filter()
         if self.opened and self.opened in self.rows and self.selected_key != self.opened:
             self.table.move_cursor(row=list(self.rows).index(self.opened))
+
+    def _follow_the_filter(self) -> None:
+        """Beside the list a row that the filter took away gives its place to the one marked now."""
+        if not self.wide or self.opened in self.rows:
+            return
+        marked = self.selected_key
+        if self.opened is None and (marked is None or self.told_of in (None, marked)):
+            return
+        self.opened = marked
+        self.to_start()
+        if marked is not None and self.told_of != marked:
+            self.refresh_now()
 
     @property
     def shown(self) -> Row | None:

@@ -1,21 +1,23 @@
 """One key of Sophia's env file: its value is checked as it is typed, written whole, and what reads
 it is restarted where the person wants. A secret is masked and never shown again."""
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.content import Content
+from textual.events import Paste
+from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input
 
-from sophia_tui.domain.operations import Danger
-from sophia_tui.errors import SophiaError
+from sophia_tui import envfile
+from sophia_tui.errors import SophiaError, UnconfirmedError
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
-from sophia_tui.tui.effects import effect_of
 from sophia_tui.tui.screens.base import SophiaScreen, StylePath
-from sophia_tui.tui.screens.confirm import ConfirmScreen, QuestionScreen
+from sophia_tui.tui.screens.confirm import QuestionScreen
 from sophia_tui.tui.screens.setup import state_sign
 from sophia_tui.tui.widgets.plate import Plate, error_text
 
@@ -23,6 +25,23 @@ if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
 
 _PAUSE = 0.3
+
+
+class OneLine(Input):
+    """Takes what is pasted whole or not at all: half a key would look like one."""
+
+    class Refused(Message):
+        def __init__(self, problem: SophiaError) -> None:
+            super().__init__()
+            self.problem = problem
+
+    def _on_paste(self, event: Paste) -> None:
+        try:
+            envfile.quote(re.sub(r"(\r\n|\r|\n)\Z", "", event.text))
+        except SophiaError as problem:
+            event.prevent_default()
+            event.stop()
+            self.post_message(self.Refused(problem))
 
 
 class EnvValueScreen(SophiaScreen):
@@ -49,7 +68,7 @@ class EnvValueScreen(SophiaScreen):
         yield Plate(Content(visible(about)), id="about", classes="part")
         place = self._env_file or _("a new env file")
         yield Plate(_("Written to {path}.").format(path=visible(place)), classes="part")
-        field = Input(
+        field = OneLine(
             value=self._began,
             password=self._secret,
             id="value",
@@ -81,6 +100,10 @@ class EnvValueScreen(SophiaScreen):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.act("run")
+
+    def on_one_line_refused(self, event: "OneLine.Refused") -> None:
+        event.stop()
+        self.query_one("#state", Plate).draw(error_text(event.problem))
 
     async def _check(self) -> None:
         """What the services say of the value, once the typing pauses."""
@@ -130,13 +153,14 @@ class EnvValueScreen(SophiaScreen):
         try:
             if refused is not None:
                 raise refused
-            if declared.danger is not Danger.NONE:
-                effect = await effect_of(self.sophia, declared, asked)
-                dialog = ConfirmScreen(self.sophia, declared, self._item.key, effect)
+            try:
+                done: Any = await self.sophia.call("env.set", asked)
+            except UnconfirmedError as question:
+                dialog = QuestionScreen(Content(visible(question.what)), words.act_word(declared))
                 if not await self.app.push_screen_wait(dialog):
                     self.say(_("Nothing was done."))
                     return
-            done: Any = await self.sophia.call("env.set", asked, confirmed=True)
+                done = await self.sophia.call("env.set", asked, confirmed=True)
         except SophiaError as problem:
             outcome.draw(error_text(problem, self.sophia.log_path))
             return

@@ -15,7 +15,8 @@ use Fcntl;
 my @held;
 for my $path ("/var/lib/apt/lists/lock", "/var/lib/dpkg/lock-frontend") {
     open(my $file, "+>>", $path) or die "$path: $!";
-    fcntl($file, F_SETLK, pack("s s x4 q q i x4", F_WRLCK, 0, 0, 0, 0)) or die "$path: $!";
+    my $whole = pack("s s x4 q q i x4", F_WRLCK, 0, 0, 0, 0);
+    fcntl($file, F_SETLK, $whole) or die "$path: $!";
     push(@held, $file);
 }
 sleep($ARGV[0]);
@@ -26,7 +27,7 @@ PERL
   INSTALL_ENV+=(SOPHIA_APT_WAIT=5)
   install
   expect_status 5
-  expect_text 'Another program uses apt: perl' 'was waited for long enough' 'SOPHIA-S311'
+  expect_text 'Another program still uses apt: perl' 'was waited for long enough' 'SOPHIA-S311'
   as_shell 'systemctl stop hold; systemd-run --quiet --unit=hold2 perl /root/hold.pl 30'
   INSTALL_ENV+=(SOPHIA_APT_WAIT=120)
   install

@@ -269,9 +269,7 @@ scenario_postgres_password_with_every_sign() {
 
 scenario_postgres_password_changed_and_killed() {
   local part old new
-  machine_up --from packages
-  install
-  expect_status 0
+  machine_up --from installed
   as_shell "printf '%s\n' 'if [[ \$0 == */install_sophia_llm.sh ]]; then set -T
     trap '\\''[[ \$BASH_COMMAND != \"\$KILL_AT\"* ]] || kill -9 \$\$ \$BASHPID'\\'' DEBUG; fi' >/root/kill"
   local whole=("${INSTALL_ENV[@]}")

@@ -75,7 +75,7 @@ upgrade() { # [CHECKOUT] [FLAG...]
 }
 
 scenario_backup_restored_on_a_fresh_machine() {
-  local archive before file
+  local archive before file found
   machine_up --from installed
   live_a_little
   before=$(rows)
@@ -90,7 +90,8 @@ scenario_backup_restored_on_a_fresh_machine() {
     install -o sophia -m 0600 /root/backup.tar.zst /var/lib/sophia/backups/b.tar.zst
     cd /tmp && sophia setup restore b.tar.zst --yes'
   expect 'the rows are those of the other machine' test "$(rows)" == "$before"
-  expect 'the data set has its files' as_shell 'cd /tmp && sophia datasets rows town --limit 1 | grep -q number'
+  found=$(as_shell 'cd /tmp && sophia --json datasets rows town --limit 1' 2>&1) || true
+  expect "the data set has its files: $found" grep -q 'It is the number' <<<"$found"
   expect 'the restored machine is healthy' healthy
   expect 'a store that holds something is not replaced unasked' as_shell \
     'cd /tmp; ! sophia setup restore b.tar.zst --yes 2>/root/err; grep -q S410 /root/err'
