@@ -5,8 +5,8 @@ nobody is locked out by who works at the same address or behind the same proxy. 
 token is none of ours counts against its sender's address and against all senders together; one
 without a token is refused and counts nothing. An address has SOPHIA_WRONG_TOKENS of them at once
 and gets one back each minute's share later (ten: every six seconds); all together have ten times as
-many. They are answered 401, and one beyond them 429 with the seconds until the next; that one counts
-nothing, so that going on does not lengthen the wait.
+many. They are answered 401, and one beyond them 429 with the seconds until the next; that one
+counts nothing, so that going on does not lengthen the wait.
 
 The bound hides no token: those that the installer makes have 40 signs, which nobody guesses at any
 pace, and a short one of somebody's own is as weak as it is. It keeps the noise down, and the access

@@ -278,6 +278,14 @@ async def test_a_wrong_method_is_told_all_right_ones(
 
 
 async def test_health_is_asked_by_head_too(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    class ThereStore:
+        async def ping(self) -> None:
+            """It answers."""
+
+    async def there() -> ThereStore:
+        return ThereStore()
+
+    monkeypatch.setattr(house, "store", there)
     async with client(house) as http:
         assert (await http.head("/health")).status_code == 200
         monkeypatch.setattr(house, "store", AwayStore())
