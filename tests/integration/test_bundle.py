@@ -335,7 +335,7 @@ async def test_structured_parts_stay_json_whatever_is_in_them(
     }
     assert isinstance(found["machine.json"]["memory"]["total"], int)
     told = found[f"jobs/{seeded.FAILED}/events.json"][-1]
-    assert (told["bytes"], told["loss"], told["to"]) == (5521912345678, "nan", "[EMAIL]")
+    assert (told["bytes"], told["loss"], told["to"]) == (5521912345678, "NaN", "[EMAIL]")
     assert told["odd"] == "[SECRET]"
 
 
