@@ -258,11 +258,9 @@ printf 'value=%s\n' "\$(ask_value question fallback)"
 secret=\$(ask_secret question)
 printf 'length=%s\n' "\${#secret}"
 SCRIPT
-  run script -qec "bash $BATS_TEST_TMPDIR/ask" /dev/null < <(
-    printf 'what\ny\n\n'
-    sleep 1
-    printf 'hidden\n'
-  )
+  run timeout 60 python3 "$REPOSITORY/tests/installer/machines/typing.py" 'Really? [y/N]' 'what\n' \
+    'answer y or n' '' 'Really? [y/N]' 'y\n' 'said-yes' '' 'Really?' '\n' 'value=fallback' '' 'Really?' 'hidden\n' \
+    -- bash "$BATS_TEST_TMPDIR/ask"
   [[ $output == *'answer y or n'*said-yes*value=fallback*length=6* ]]
   [[ ${output##*value=fallback} != *hidden* ]]
 }
