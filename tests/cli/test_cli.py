@@ -18,6 +18,7 @@ from sophia_tui.domain.operations import NoInput, Output
 from sophia_tui.errors import InternalError, SetupError
 from sophia_tui.i18n import set_language
 from sophia_tui.services.catalogue import registry
+from sophia_tui.services.fields import choices_of
 from sophia_tui.services.operations import operation
 from sophia_tui.tui.app import run_console
 from tests.api.throwaway import ActsService, Greeting, GreetingService, install
@@ -69,9 +70,15 @@ def test_every_operation_has_help_in_every_language(
         assert run(*words, "--lang", language, "--help") == 0
         assert capsys.readouterr().out.strip() == shown.strip()
     assert " ".join(["sophia", *words]) in shown
-    for field in chosen.input.model_fields:
+    for field, info in chosen.input.model_fields.items():
         if field not in grammar.secret_fields(chosen.input):
-            assert field.replace("_", "-") in shown or field.upper() in shown or field in shown
+            named = (
+                field.replace("_", "-"),
+                field.upper(),
+                field,
+                f"{{{','.join(choices_of(info) or ())}}}",
+            )
+            assert any(name in shown for name in named)  # by itself, or by what may stand there
 
 
 @pytest.mark.parametrize("subject", sorted({each.subject for each in registry()}))
