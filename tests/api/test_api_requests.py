@@ -255,7 +255,10 @@ async def test_openapi_lists_every_operation_with_its_method(house: House) -> No
     }
     writing = {each.name for each in house.registry if each.writes}
     models = {"v1.models", "v1.model", "v1.chat", "v1.completions"}
-    assert set(listed) == {each.name for each in house.registry} | {"health", "metrics"} | models
+    assert (
+        set(listed)
+        == {each.name for each in house.registry} | {"health", "health.head", "metrics"} | models
+    )
     posted = writing | {"acts.peek", "v1.chat", "v1.completions"}
     assert {name for name, method in listed.items() if method == "post"} == posted
 
