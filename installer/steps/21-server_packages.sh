@@ -5,7 +5,6 @@
 # Prints those that are missing, separated by blanks.
 server_packages_missing() {
   local package missing=() wanted=(python3 ca-certificates tzdata sudo polkitd)
-  # apart: a trap that runs while bash still reads a list in brackets breaks on it
   local python venv=python3-venv
   if python=$(find_python); then venv=$(venv_package "$python"); fi
   wanted+=("$venv")
