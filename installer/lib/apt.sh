@@ -19,7 +19,8 @@ apt_run() { # LABEL COMMAND...
       DEBIAN_PRIORITY=critical NEEDRESTART_SUSPEND=1 NEEDRESTART_MODE=l APT_LISTCHANGES_FRONTEND=none \
       UCF_FORCE_CONFFOLD=1 "$@" || status=$?
     ((status != 0)) || return 0
-    if ! tail -c "+$((before + 1))" -- "$LOG_FILE" | grep -qiE 'could not get lock|is locked by another|unable to (acquire|lock)'; then
+    if ! grep -qiE 'could not get lock|is locked by another|unable to (acquire|lock)' \
+      <<<"$(tail -c "+$((before + 1))" -- "$LOG_FILE")"; then
       return "$status"
     fi
     if ((SECONDS >= until)); then

@@ -275,14 +275,15 @@ proof_targets() { # ENDPOINTS
   while read -r port address _; do
     if [[ -z $port || $address == fe80:* ]] || address_loopback "$address"; then continue; fi
     for family in 4 6; do
+      # read whole: one that is left while it writes complains where SIGPIPE is ignored
+      own=$(own_addresses "$family")
       case $family:$address in
         4:'*' | 4:0.0.0.0 | 6:'*' | 6:::)
-          read -r own < <(own_addresses "$family") || own=
-          [[ -z $own ]] || echo "$port $family $own"
+          [[ -z $own ]] || echo "$port $family ${own%%$'\n'*}"
           ;;
         4:*:*) ;;
         4:*.* | 6:*:*)
-          if own_addresses "$family" | grep -qxF -- "$address"; then echo "$port $family $address"; fi
+          if grep -qxF -- "$address" <<<"$own"; then echo "$port $family $address"; fi
           ;;
       esac
     done

@@ -198,7 +198,7 @@ pg_listeners() { ss --no-header --listening --tcp --numeric --processes "sport =
 
 # Whether it is Postgres that answers at 127.0.0.1. It starts also where another program has taken
 # its port there, and that one could ask for the password.
-pg_listens() { pg_listeners | grep -qE '^(127\.0\.0\.1|0\.0\.0\.0|\*|\[::\]):.*"postgres"'; }
+pg_listens() { grep -qE '^(127\.0\.0\.1|0\.0\.0\.0|\*|\[::\]):.*"postgres"' <<<"$(pg_listeners)"; }
 
 # Which other program holds the port; nothing where none does.
 pg_port_holder() {
