@@ -1,5 +1,6 @@
 """Fixtures of all layers: a real Postgres (the embedded one), fresh databases, an opened store."""
 
+import faulthandler
 import os
 import shutil
 import tempfile
@@ -10,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import psycopg
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from psycopg import sql
 
 from sophia_tui.domain.protocols import Store
@@ -31,9 +33,26 @@ hypothesis.settings.register_profile(
 )
 
 
+_GRACE_SECONDS = 60.0
+
+
 def pytest_configure(config: pytest.Config) -> None:
     everyday = config.option.markexpr == "not long"
     hypothesis.settings.load_profile("everyday" if everyday else "long")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """End the process of a test that its time-out could not end: it waits in C code, for a thread
+    that never returns, for a task that swallows it. It is named as crashed, with all threads."""
+    marker = item.get_closest_marker("timeout")
+    seconds = marker.args[0] if marker and marker.args else float(item.config.getini("timeout"))
+    stream = item.config.stash[fault_handler_stderr_fd_key]
+    faulthandler.dump_traceback_later(seconds + _GRACE_SECONDS, file=stream, exit=True)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 #: A server for tests may lose its data with the machine.
