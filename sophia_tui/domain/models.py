@@ -10,14 +10,28 @@ class ModelKind(StrEnum):
     HOSTED = "hosted"
     ADAPTER = "adapter"
     MERGED = "merged"
+    EXPORTED = "exported"
     BASE = "base"
+
+
+class ModelState(StrEnum):
+    """What people, or the gate, allow of a model. CONDITIONAL holds until its date, and names what
+    it depends on; RETIRED had its time."""
+
+    CANDIDATE = "candidate"
+    APPROVED = "approved"
+    CONDITIONAL = "conditional"
+    REJECTED = "rejected"
+    RETIRED = "retired"
 
 
 @dataclass(frozen=True)
 class Model:
     """A model Sophia knows, with its lineage (job, data set version). A merged one has the adapter
-    it was made of as `parent`; `evaluation` is the newest report. One that was deleted stays as a
-    row for the lineage of others, and is found no more."""
+    it was made of as `parent`, an exported one (GGUF) the merged one; `evaluation` is the newest
+    report. `files` are its files by name, each with bytes and sha256, where somebody has looked;
+    `template_fingerprint` is of the chat template it was trained with. One that was deleted stays
+    as a row for the lineage of others, and is found no more."""
 
     id: str
     kind: ModelKind
@@ -31,6 +45,14 @@ class Model:
     parent: str | None = None
     deleted_at: datetime | None = None
     version: int = 1
+    state: ModelState = ModelState.CANDIDATE
+    state_reason: str | None = None
+    state_conditions: tuple[str, ...] = ()
+    state_until: datetime | None = None
+    state_by: str | None = None
+    state_at: datetime | None = None
+    files: dict[str, Any] | None = None
+    template_fingerprint: str | None = None
 
 
 def merged_id(adapter_id: str) -> str:
@@ -78,7 +100,8 @@ class FileChange:
 
 @dataclass(frozen=True)
 class Promotion:
-    """One promotion or rollback: one row here, one line in history.jsonl."""
+    """One promotion or rollback: one row here, one line in history.jsonl. `step` is the one that
+    was begun last; `steps` are all of them so far, each with its time."""
 
     id: str
     model_id: str
@@ -91,6 +114,8 @@ class Promotion:
     rolls_back: str | None = None
     error: dict[str, Any] | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+    step: str = ""
+    steps: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)

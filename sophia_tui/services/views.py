@@ -31,7 +31,13 @@ VALUE_WORDS = (
     N_("hosted"),
     N_("adapter"),
     N_("merged"),
+    N_("exported"),
     N_("base"),
+    N_("candidate"),
+    N_("approved"),
+    N_("conditional"),
+    N_("rejected"),
+    N_("retired"),
     N_("no"),
     N_("certain"),
     N_("suspected"),
@@ -355,10 +361,21 @@ class DatasetList(Output):
 
 
 class ModelView(Output):
-    table_columns: ClassVar[tuple[str, ...]] = ("id", "kind", "job", "created_at", "dataset")
+    table_columns: ClassVar[tuple[str, ...]] = (
+        "id",
+        "kind",
+        "state",
+        "job",
+        "created_at",
+        "dataset",
+    )
 
     id: str = Field(title=N_("Model"))
     kind: str = Field(title=N_("Kind"))
+    state: str = Field(default="candidate", title=N_("State"))
+    state_reason: str | None = Field(default=None, title=N_("Reason"))
+    state_conditions: list[str] = Field(default_factory=list, title=N_("Conditions"))
+    state_until: datetime | None = Field(default=None, title=N_("Until"))
     base: str = Field(title=N_("Base"))
     job: str | None = Field(default=None, title=N_("Job"))
     dataset: str | None = Field(default=None, title=N_("Data set"))
@@ -374,6 +391,10 @@ class ModelView(Output):
         return cls(
             id=model.id,
             kind=model.kind.value,
+            state=model.state.value,
+            state_reason=model.state_reason,
+            state_conditions=list(model.state_conditions),
+            state_until=model.state_until,
             base=model.base,
             job=model.job_id,
             dataset=model.dataset,

@@ -175,6 +175,8 @@ class PostgresModels:
 
     async def update(self, model_id: str, **changes: Any) -> Model:
         columns = {name: rows.column(value) for name, value in changes.items()}
+        if "state_conditions" in changes:
+            columns["state_conditions"] = rows.json_list(changes["state_conditions"])
         found = await update_row(self._database, "models", Model, model_id, columns, versioned=True)
         if found is None:
             raise NotFoundError(
@@ -216,6 +218,8 @@ class PostgresPromotions:
         columns = {name: rows.column(value) for name, value in changes.items()}
         if "changes" in changes:
             columns["changes"] = rows.changes_column(changes["changes"])
+        if "steps" in changes:
+            columns["steps"] = rows.json_list(changes["steps"])
         found = await update_row(self._database, "promotions", Promotion, promotion_id, columns)
         if found is None:
             raise NotFoundError(

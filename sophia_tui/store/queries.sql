@@ -415,10 +415,13 @@ ORDER BY 1, 2
 -- add_model --
 INSERT INTO sophia.models (
     id, kind, base, job_id, dataset, path, evaluation, created_at, shutdown_at, parent, deleted_at,
-    version
+    version, state, state_reason, state_conditions, state_until, state_by, state_at, files,
+    template_fingerprint
 ) VALUES (
     %(id)s, %(kind)s, %(base)s, %(job_id)s, %(dataset)s, %(path)s, %(evaluation)s, %(created_at)s,
-    %(shutdown_at)s, %(parent)s, %(deleted_at)s, %(version)s
+    %(shutdown_at)s, %(parent)s, %(deleted_at)s, %(version)s, %(state)s, %(state_reason)s,
+    %(state_conditions)s, %(state_until)s, %(state_by)s, %(state_at)s, %(files)s,
+    %(template_fingerprint)s
 )
 
 -- get_model --
@@ -547,10 +550,10 @@ SELECT least(
 -- add_promotion --
 INSERT INTO sophia.promotions (
     id, model_id, previous_model, state, changes, created_by, created_at, finished_at, rolls_back,
-    error, notes
+    error, notes, step, steps
 ) VALUES (
     %(id)s, %(model_id)s, %(previous_model)s, %(state)s, %(changes)s, %(created_by)s,
-    %(created_at)s, %(finished_at)s, %(rolls_back)s, %(error)s, %(notes)s
+    %(created_at)s, %(finished_at)s, %(rolls_back)s, %(error)s, %(notes)s, %(step)s, %(steps)s
 )
 
 -- get_promotion --

@@ -1,6 +1,6 @@
 """Rows of our tables to domain objects and back, in this one place."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import Enum
@@ -17,6 +17,7 @@ from sophia_tui.domain.models import (
     FileChange,
     Model,
     ModelKind,
+    ModelState,
     Promotion,
     PromotionState,
 )
@@ -62,6 +63,11 @@ def column(value: Any) -> Any:
     if isinstance(value, Mapping):
         return Jsonb(plain(value))
     return value
+
+
+def json_list(value: Sequence[Any]) -> Jsonb:
+    """A list as a parameter for a column of type jsonb; `column` leaves lists to arrays."""
+    return Jsonb(plain(value))
 
 
 def identity_columns(identity: RunIdentity | None) -> dict[str, Any]:
@@ -142,12 +148,16 @@ def dataset_columns(version: DatasetVersion) -> dict[str, Any]:
 
 
 def model(row: Row) -> Model:
-    times = {name: _utc(row[name]) for name in ("created_at", "shutdown_at", "deleted_at")}
-    return Model(**{**row, **times, "kind": ModelKind(row["kind"])})
+    names = ("created_at", "shutdown_at", "deleted_at", "state_until", "state_at")
+    times = {name: _utc(row[name]) for name in names}
+    words = {"kind": ModelKind(row["kind"]), "state": ModelState(row["state"])}
+    conditions = tuple(row["state_conditions"])
+    return Model(**{**row, **times, **words, "state_conditions": conditions})
 
 
 def model_columns(model: Model) -> dict[str, Any]:
-    return {name: column(getattr(model, name)) for name in Model.__dataclass_fields__}
+    columns = {name: column(getattr(model, name)) for name in Model.__dataclass_fields__}
+    return {**columns, "state_conditions": json_list(model.state_conditions)}
 
 
 def evaluation(row: Row) -> Evaluation:
@@ -199,8 +209,8 @@ def promotion(row: Row) -> Promotion:
     changes = tuple(
         FileChange(**{**each, "diff": tuple(each.get("diff", ()))}) for each in row["changes"]
     )
-    state = PromotionState(row["state"])
-    return Promotion(**{**row, **times, "changes": changes, "state": state})
+    parts = {"changes": changes, "state": PromotionState(row["state"])}
+    return Promotion(**{**row, **times, **parts, "steps": tuple(row["steps"])})
 
 
 def changes_column(changes: tuple[FileChange, ...] | list[FileChange]) -> Jsonb:
@@ -210,7 +220,8 @@ def changes_column(changes: tuple[FileChange, ...] | list[FileChange]) -> Jsonb:
 def promotion_columns(promotion: Promotion) -> dict[str, Any]:
     names = set(Promotion.__dataclass_fields__) - {"changes"}
     columns = {name: column(getattr(promotion, name)) for name in names}
-    return {**columns, "changes": changes_column(promotion.changes)}
+    parts = {"changes": changes_column(promotion.changes), "steps": json_list(promotion.steps)}
+    return {**columns, **parts}
 
 
 def audit_entry(row: Row) -> AuditEntry:
