@@ -1,0 +1,48 @@
+"""One answer of the owner's tables: when it was made, so that its model can be named."""
+
+import psycopg
+from psycopg import sql
+
+from sophia_tui.domain.protocols import AnswerRow
+from sophia_tui.store.source_columns import FoundTable, Kind
+from sophia_tui.store.source_sql import instant
+from sophia_tui.store.source_tables import Tables
+
+#: The key, and what was asked, of each table that holds answers.
+COLUMNS = {"qa_cache": ("qhash", "question"), "messages": ("id", "content")}
+
+
+async def answer_row(
+    connection: psycopg.AsyncConnection, tables: Tables, name: str, key: str, zone: str
+) -> AnswerRow | None:
+    """The row of `qa_cache` or `messages` with that key; None where there is none, or the table or
+    its key can't be read. Times without zone are read in `zone`. Raises psycopg.Error."""
+    table = tables.get(name)
+    if table is None or not table.usable(COLUMNS[name][0]):
+        return None
+    found = await (await connection.execute(_query(table, name, key, zone))).fetchone()
+    if found is None:
+        return None
+    created = table.columns.get("created_at")
+    local = created is not None and created.kind is not Kind.ZONED
+    return AnswerRow(
+        table=table.label,
+        key=key,
+        at=found[0],
+        question=found[1] or "",
+        assumed_zone=zone if local else None,
+    )
+
+
+def _query(table: FoundTable, name: str, key: str, zone: str) -> sql.Composed:
+    """What was asked stands in qa_cache itself; of a message only when it was written is told."""
+    key_column, asked = COLUMNS[name]
+    at: sql.Composable = sql.SQL("NULL::timestamptz")
+    if table.usable("created_at"):
+        at = instant("a", table.columns["created_at"], zone)
+    text: sql.Composable = sql.SQL("NULL::text")
+    if name == "qa_cache" and table.usable(asked):
+        text = sql.SQL("a.{}::text").format(table.columns[asked].sql)
+    return sql.SQL("SELECT {}, {} FROM {} AS a WHERE a.{}::text = {} LIMIT 1").format(
+        at, text, table.sql, table.columns[key_column].sql, sql.Literal(key)
+    )
