@@ -143,6 +143,7 @@ class _Found:
 
     def __init__(self) -> None:
         self.model: Model | None = None
+        self.name: str | None = None  # a model's, of which nothing else is known
         self.job: Job | None = None
         self.dataset: DatasetVersion | None = None
         self.notes: list[str] = []
@@ -193,7 +194,10 @@ class ModelLineageService:
             rows=rows,
             gaps=found.gaps,
         )
-        return view if model is None else await self._with_uses(view, named)
+        if found.name is not None:
+            alone = LineageModel(relation="itself", id=found.name, kind="hosted", state="unknown")
+            view = view.model_copy(update={"chain": [alone]})
+        return await self._with_uses(view, named) if view.chain else view
 
     async def _with_uses(self, view: LineageView, named: list[Named]) -> LineageView:
         """The same with evaluations, checks, deployments and times in production."""
@@ -249,6 +253,9 @@ class ModelLineageService:
         for road in roads:
             if await road(reference, named, found):
                 return found
+        if any(each.model == reference for each in named):
+            _only_named(found, reference)
+            return found
         raise NotFoundError(
             "M512",
             _("Nothing is known under {name}.").format(name=visible(reference)),
@@ -316,8 +323,7 @@ class ModelLineageService:
             found.gaps.append(more.format(model=visible(chosen.model)))
         found.model = await self._model(chosen.model)
         if found.model is None:
-            unknown = _("Of {model} nothing but the name is known.")
-            found.gaps.append(unknown.format(model=visible(chosen.model)))
+            _only_named(found, chosen.model)
 
     async def _by_deployment(self, reference: str, named: list[Named], found: _Found) -> bool:
         deployment = await self._store.deployments.get(reference)
@@ -346,7 +352,7 @@ class ModelLineageService:
         found.notes.append(made.format(job=job.id, model=visible(model_id)))
         found.model = await self._model(model_id)
         if found.model is None:
-            found.gaps.append(_("Of {model} nothing but the name is known.").format(model=model_id))
+            _only_named(found, model_id)
         return True
 
     async def _by_record(self, reference: str, named: list[Named], found: _Found) -> bool:
@@ -364,7 +370,7 @@ class ModelLineageService:
         found.notes.append(told.format(id=reference, model=visible(model_id)))
         found.model = await self._model(model_id)
         if found.model is None:
-            found.gaps.append(_("Of {model} nothing but the name is known.").format(model=model_id))
+            _only_named(found, model_id)
         return True
 
     async def _by_dataset(self, reference: str, named: list[Named], found: _Found) -> bool:
@@ -497,6 +503,12 @@ class ModelLineageService:
                 _("Records without a source row come from a file that Sophia did not collect.")
             )
         return listed.items
+
+
+def _only_named(found: _Found, model_id: str) -> None:
+    found.name = model_id
+    told = _("Of {model} nothing but the name is known.")
+    found.gaps.append(told.format(model=visible(model_id)))
 
 
 def _job_view(job: Job) -> LineageJob:

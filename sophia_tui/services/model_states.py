@@ -19,6 +19,7 @@ from sophia_tui.domain.models import (
     PromotionState,
     Remark,
     RemarkKind,
+    standing,
 )
 from sophia_tui.domain.operations import Output
 from sophia_tui.domain.protocols import Clock, Store
@@ -27,7 +28,7 @@ from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.services.models import ModelReference, known_model, with_row
 from sophia_tui.services.operations import operation
 from sophia_tui.services.standard_input import STANDARD_INPUT, standard_input
-from sophia_tui.services.views import MOST_ROWS, ModelView
+from sophia_tui.services.views import MOST_ROWS
 
 if TYPE_CHECKING:
     from sophia_tui.settings import Settings
@@ -71,6 +72,20 @@ class StateRequest(ModelReference):
 class HistoryRequest(ModelReference):
     limit: int = Field(default=100, ge=1, le=500, description=N_("How many at most."))
     offset: int = Field(default=0, ge=0, le=MOST_ROWS, description=N_("How many to pass over."))
+
+
+class StateView(Output):
+    as_is: ClassVar[frozenset[str]] = frozenset({"version"})
+
+    model: str = Field(title=N_("Model"))
+    state: str = Field(title=N_("State"))
+    reason: str = Field(title=N_("Reason"))
+    conditions: list[str] = Field(default_factory=list, title=N_("Conditions"))
+    until: datetime | None = Field(default=None, title=N_("Until"))
+    before: str = Field(title=N_("Before"))
+    by: str = Field(title=N_("Decided by"))
+    at: datetime = Field(title=N_("Decided"))
+    version: int = Field(title=N_("Version"))
 
 
 class RemarkView(Output):
@@ -132,7 +147,7 @@ class ModelStatesService:
         target="model",
         positional=("model", "state"),
     )
-    async def state(self, context: Context, request: StateRequest) -> ModelView:
+    async def state(self, context: Context, request: StateRequest) -> StateView:
         """Raises NotFoundError M404, UsageError M506, M507, M508, ConflictError M500."""
         state = ModelState(request.state)
         now = self._clock.now()
@@ -152,7 +167,17 @@ class ModelStatesService:
             changed = await self._store.models.decide(model.id, seen, decision)
         except ConflictError as problem:
             raise await self._faster(problem, model.id, now) from problem
-        return ModelView.of(changed, now)
+        return StateView(
+            model=changed.id,
+            state=changed.state.value,
+            reason=request.reason,
+            conditions=list(changed.state_conditions),
+            until=changed.state_until,
+            before=standing(model, now),
+            by=context.actor,
+            at=now,
+            version=changed.version,
+        )
 
     @operation(
         "models.history",
@@ -166,7 +191,7 @@ class ModelStatesService:
         model = await known_model(self._store, request.model, now)
         items = sorted(await self._happenings(model), key=lambda each: each.at, reverse=True)
         chosen = items[request.offset : request.offset + request.limit]
-        return HistoryView(model=model.id, state=ModelView.of(model, now).state, items=chosen)
+        return HistoryView(model=model.id, state=standing(model, now), items=chosen)
 
     async def _happenings(self, model: Model) -> list[HappeningView]:
         found = [_made(model)]
@@ -227,7 +252,7 @@ class ModelStatesService:
         return ConflictError(
             "M500",
             _("{model} was changed by another person in the meantime.").format(model=model_id),
-            _("{who} made it {state}, {age}.").format(
+            _("Its state is {state}: {who} gave it, {age}.").format(
                 who=model.state_by, state=_(model.state.value), age=ago(now, model.state_at)
             ),
             problem.remedy,
@@ -318,7 +343,7 @@ def _remarked(remark: Remark) -> HappeningView:
     if remark.kind is RemarkKind.NOTE:
         return HappeningView(at=remark.at, kind="note", by=remark.by, what=remark.text)
     detail: dict[str, Any] = remark.detail
-    parts = [remark.text]
+    parts = [remark.text if remark.text.endswith((".", "!", "?")) else f"{remark.text}."]
     if conditions := detail.get("conditions"):
         parts.append(_("On condition: {what}.").format(what="; ".join(conditions)))
     if until := detail.get("until"):

@@ -61,7 +61,7 @@ def remarks(history: Any) -> list[Part]:
     kept = [each for each in history.items if each.kind in ("note", "state")] if history else []
     if not kept:
         return []
-    parts = title(_("Notes"))
+    parts = title(_("Notes"), words.zone())
     for each in kept[:_MOST_NOTES]:
         about = [words.shown(each.at)[:16], each.by or ""]
         if each.state:
@@ -82,7 +82,7 @@ def checks(history: Any, glyphs: words.Glyphs) -> list[Part]:
             found.setdefault(each.kind, each)
     if not found:
         return []
-    parts = title(_("Checks"))
+    parts = title(_("Checks"), words.zone())
     for kind, each in found.items():
         health = "ok" if each.state == "done" else "problem"
         sign = (f"{glyphs.health[health]} {worded('kind', kind)}", words.STYLES[health])

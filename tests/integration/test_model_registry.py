@@ -9,6 +9,14 @@ from typing import Any
 
 import pytest
 
+from finetune.provenance import file_records
+from finetune.schema import (
+    ADAPTER_FOLDER,
+    MANIFEST_FILE,
+    FileRecord,
+    RunManifest,
+    write_document,
+)
 from sophia_tui.domain.context import Face, Role
 from sophia_tui.domain.models import (
     CheckKind,
@@ -22,7 +30,9 @@ from sophia_tui.paths import Paths
 from sophia_tui.services.model_production import spans
 from sophia_tui.settings import load
 from sophia_tui.store.own import open_store
-from sophia_tui.wiring import House
+from sophia_tui.wiring import House, SystemClock
+from sophia_tui.worker.finish import Finisher
+from sophia_tui.worker.observe import Observed
 from tests import seeded
 
 EXPORTED = seeded.EXPORTED_MODEL
@@ -199,6 +209,10 @@ async def test_a_change_by_hand_makes_the_time_uncertain(town: Town) -> None:
     assert any("by hand" in each for each in view.notes)
     then = await town.ask("models.production", at=seeded.NOW.isoformat())
     assert {each.model for each in then.items} == {"gpt-4o", seeded.NEWEST_MODEL}
+    lineage = await town.ask("models.lineage", model="gpt-4o")
+    assert [each.id for each in lineage.chain] == ["gpt-4o"]
+    assert [each.how for each in lineage.production] == ["by_hand"]
+    assert lineage.gaps == ["Of gpt-4o nothing but the name is known."]
 
 
 async def test_a_promotion_that_was_undone_is_an_attempt_and_no_time_in_production(
@@ -258,12 +272,9 @@ async def test_notes_and_states_are_kept_with_who_and_why(town: Town) -> None:
         condition=["desk only"],
         until="2026-12-31",
     )
-    assert (view.state, view.state_by, view.state_conditions) == (
-        "conditional",
-        "ana",
-        ["desk only"],
-    )
-    assert view.state_until.isoformat() == "2027-01-01T02:59:59+00:00"  # in São Paulo
+    assert (view.state, view.before, view.by) == ("conditional", "candidate", "ana")
+    assert view.conditions == ["desk only"]
+    assert view.until.isoformat() == "2027-01-01T02:59:59+00:00"  # in São Paulo
     told = await town.ask("models.history", model=seeded.NEWEST_MODEL)
     kinds = [each.kind for each in told.items]
     assert set(kinds) >= {"note", "state", "evaluate", "deployment", "promotion", "adapter"}
@@ -311,7 +322,7 @@ async def test_the_second_of_two_is_told_who_was_faster(town: Town) -> None:
     with pytest.raises(ConflictError) as refused:
         await town.ask("models.state", state="rejected", **asked)
     assert refused.value.code == "SOPHIA-M500"
-    assert refused.value.why == "ana made it approved, 12 seconds ago."
+    assert refused.value.why == "Its state is approved: ana gave it, 12 seconds ago."
     assert (await town.store.models.get(seeded.NEWEST_MODEL)).state == "approved"
     assert len(await town.store.remarks.page(seeded.NEWEST_MODEL)) == 1
 
@@ -384,3 +395,51 @@ async def test_checks_stand_in_the_history_and_the_lineage(town: Town) -> None:
     assert told.items[0].what == "Parity does not hold. Prompt 3 differs."
     lineage = await town.ask("models.lineage", model=seeded.NEWEST_MODEL, limit=0)
     assert [(each.id, each.passed) for each in lineage.checks] == [("check-1", False)]
+
+
+async def test_a_training_leaves_the_files_and_the_template_of_its_adapter(town: Town) -> None:
+    job = await town.store.jobs.get(seeded.INTERRUPTED)
+    assert job is not None
+    folder = Path(job.run_folder or "")
+    adapter = folder / ADAPTER_FOLDER
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    made = file_records(sorted(adapter.iterdir()))
+    write_manifest(folder, job.id, made)
+    await Finisher(SystemClock(), load({})).succeed(town.store, job, Observed())
+    done = await town.store.jobs.get(job.id)
+    assert done is not None and done.state == "succeeded"
+    model = await town.store.models.get(done.resulting_model or "")
+    assert model is not None
+    assert model.files == {name: each.model_dump() for name, each in made.items()}
+    assert model.template_fingerprint == "9a" * 32
+    assert (await town.ask("models.verify", model=model.id)).state == "intact"
+    # of one that was made before sums were kept, the run's manifest says how it was made
+    await town.store.models.update(model.id, files=None)
+    (adapter / "adapter_model.safetensors").write_bytes(b"weightz")
+    wrong = await town.ask("models.verify", model=model.id)
+    assert [(each.name, each.state) for each in wrong.differences] == [
+        ("adapter_model.safetensors", "changed")
+    ]
+
+
+def write_manifest(folder: Path, job_id: str, files: dict[str, FileRecord]) -> None:
+    manifest = RunManifest(
+        job_id=job_id,
+        kind="train",
+        base=seeded.BASE,
+        base_kind="hub",
+        base_fingerprint="b",
+        template_fingerprint="9a" * 32,
+        template_source="base",
+        packages={},
+        seed=1,
+        device="cpu",
+        threads=1,
+        started_at=seeded.NOW,
+        finished_at=seeded.NOW,
+        seconds=1,
+        adapter_files=files,
+    )
+    write_document(folder / MANIFEST_FILE, manifest)

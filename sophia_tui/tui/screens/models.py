@@ -68,12 +68,12 @@ class ModelsScreen(DetailScreen):
     def columns(self) -> Sequence[tuple[str, int]]:
         if self.wide:
             return [(_("Model"), 22), (_("in use"), 16)]
-        rest = self.room - 19 - 9 - 13 - 11 - 10
+        rest = self.room - 18 - 9 - 13 - 12 - 10
         return [
-            (_("Model"), 19),
+            (_("Model"), 18),
             (_("Kind"), 9),
             (_("State"), 13),
-            (_("perplexity"), 11),
+            (_("perplexity"), 12),
             (_("in use"), rest),
         ]
 
