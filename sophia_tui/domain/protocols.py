@@ -579,13 +579,14 @@ class ExportResult:
 
 @dataclass(frozen=True)
 class AnswerRow:
-    """When an answer of the owner's tables was made, and what was asked. `assumed_zone` is the one
-    that a time without zone was read in."""
+    """When an answer of the owner's tables was made, and what was asked. `sender` is the word of a
+    message's sender_type; `assumed_zone` the one that a time without zone was read in."""
 
     table: str
     key: str
     at: datetime | None
     question: str = ""
+    sender: str | None = None
     assumed_zone: str | None = None
 
 

@@ -4,6 +4,7 @@ was made of it, measured of it and done with it."""
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
@@ -14,7 +15,7 @@ from sophia_tui.domain.models import Model, ModelFilter
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import AnswerRow, Clock, Source, Store
 from sophia_tui.errors import NotFoundError
-from sophia_tui.i18n import N_, _, clock_time
+from sophia_tui.i18n import N_, _
 from sophia_tui.services.datasets import (
     DatasetsService,
     KeptList,
@@ -174,7 +175,8 @@ class ModelLineageService:
         positional=("model",),
     )
     async def lineage(self, context: Context, request: LineageRequest) -> LineageView:
-        """Raises NotFoundError M512 (nothing is known under that name), M513 (no such answer)."""
+        """Raises NotFoundError M512 (nothing is known under that name), M513 (no such answer), and
+        for an answer what the source raises."""
         promotions = await every_promotion(self._store)
         files, _unread = await self._production.files(promotions)
         named = spans(promotions, files)
@@ -272,6 +274,8 @@ class ModelLineageService:
         if not (colon and key) or table not in _ANSWERS:
             return False
         key = key.rpartition("=")[2]
+        from sophia_tui.settings import words
+
         source = await self._source()
         row = await source.answer(table, key, self._settings.timezone)
         if row is None:
@@ -283,6 +287,11 @@ class ModelLineageService:
                 _("Or its table, or its key, can't be read."),
                 _("`sophia source inspect` shows what can be read."),
             )
+        senders = words(self._settings.assistant_senders)
+        if row.sender is not None and row.sender.strip().lower() not in senders:
+            told = _("The message {key} is no answer: {sender} wrote it.")
+            found.gaps.append(told.format(key=visible(row.key), sender=visible(row.sender)))
+            return True
         if row.at is None:
             found.gaps.append(_("The answer has no time, so its model is not known."))
             return True
@@ -294,7 +303,7 @@ class ModelLineageService:
     ) -> None:
         found.notes.append(
             _("The answer {key} of {table} is of {time}.").format(
-                key=visible(row.key), table=visible(row.table), time=clock_time(at)
+                key=visible(row.key), table=visible(row.table), time=self._local(at)
             )
         )
         if row.question:
@@ -312,7 +321,9 @@ class ModelLineageService:
             return
         for each in then:
             told = _("{key} of {file} named {model} then.")
-            if not each.exact:
+            if each.how == "found":
+                told = _("{key} of {file} named {model}; since when is not recorded.")
+            elif not each.exact:
                 told = _("{key} of {file} may have named {model} then: it was changed by hand.")
             found.notes.append(
                 told.format(key=each.key, file=visible(each.file), model=visible(each.model))
@@ -324,6 +335,11 @@ class ModelLineageService:
         found.model = await self._model(chosen.model)
         if found.model is None:
             _only_named(found, chosen.model)
+
+    def _local(self, at: datetime) -> str:
+        """In the house's time zone."""
+        zone = ZoneInfo(self._settings.timezone)
+        return at.astimezone(zone).isoformat(" ", "seconds")
 
     async def _by_deployment(self, reference: str, named: list[Named], found: _Found) -> bool:
         deployment = await self._store.deployments.get(reference)

@@ -8,8 +8,8 @@ from sophia_tui.store.source_columns import FoundTable, Kind
 from sophia_tui.store.source_sql import instant
 from sophia_tui.store.source_tables import Tables
 
-#: The key, and what was asked, of each table that holds answers.
-COLUMNS = {"qa_cache": ("qhash", "question"), "messages": ("id", "content")}
+#: The key of each table that holds answers.
+KEYS = {"qa_cache": "qhash", "messages": "id"}
 
 
 async def answer_row(
@@ -18,7 +18,7 @@ async def answer_row(
     """The row of `qa_cache` or `messages` with that key; None where there is none, or the table or
     its key can't be read. Times without zone are read in `zone`. Raises psycopg.Error."""
     table = tables.get(name)
-    if table is None or not table.usable(COLUMNS[name][0]):
+    if table is None or not table.usable(KEYS[name]):
         return None
     found = await (await connection.execute(_query(table, name, key, zone))).fetchone()
     if found is None:
@@ -30,19 +30,28 @@ async def answer_row(
         key=key,
         at=found[0],
         question=found[1] or "",
+        sender=found[2],
         assumed_zone=zone if local else None,
     )
 
 
 def _query(table: FoundTable, name: str, key: str, zone: str) -> sql.Composed:
-    """What was asked stands in qa_cache itself; of a message only when it was written is told."""
-    key_column, asked = COLUMNS[name]
+    """Of qa_cache its question, of a message its sender; a message's text is not read."""
     at: sql.Composable = sql.SQL("NULL::timestamptz")
     if table.usable("created_at"):
         at = instant("a", table.columns["created_at"], zone)
-    text: sql.Composable = sql.SQL("NULL::text")
-    if name == "qa_cache" and table.usable(asked):
-        text = sql.SQL("a.{}::text").format(table.columns[asked].sql)
-    return sql.SQL("SELECT {}, {} FROM {} AS a WHERE a.{}::text = {} LIMIT 1").format(
-        at, text, table.sql, table.columns[key_column].sql, sql.Literal(key)
+    return sql.SQL("SELECT {}, {}, {} FROM {} AS a WHERE a.{}::text = {} LIMIT 1").format(
+        at,
+        _text(table, "question"),
+        _text(table, "sender_type"),
+        table.sql,
+        table.columns[KEYS[name]].sql,
+        sql.Literal(key),
     )
+
+
+def _text(table: FoundTable, column: str) -> sql.Composable:
+    """NULL where the table has no such column, or none that may be read."""
+    if not table.usable(column):
+        return sql.SQL("NULL::text")
+    return sql.SQL("a.{}::text").format(table.columns[column].sql)

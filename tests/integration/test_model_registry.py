@@ -147,6 +147,8 @@ async def test_an_answer_whose_time_names_no_model_says_so(town: Town) -> None:
     view = await town.ask("models.lineage", model="qa_cache:k0002")
     assert view.model is None
     assert "GEN_MODEL" in view.gaps[0]
+    of_customer = await town.ask("models.lineage", model="messages:50")
+    assert of_customer.gaps == ["The message 50 is no answer: customer wrote it."]
     with pytest.raises(NotFoundError, match="SOPHIA-M513"):
         await town.ask("models.lineage", model="qa_cache:none")
     with pytest.raises(NotFoundError, match="SOPHIA-M512"):
