@@ -139,6 +139,12 @@ def tail(path: Path, lines: int) -> list[str]:
     return content.decode("utf-8", errors="replace").splitlines()[-lines:]
 
 
+def evaluation_report(folder: str | Path) -> dict[str, Any]:
+    """evaluation.json as plain data. Raises ContractError."""
+    path = Path(folder) / schema.EVALUATION_FILE
+    return schema.read_document(path, schema.EvaluationReport).model_dump(mode="json")
+
+
 @dataclass(frozen=True)
 class Made:
     """What a run wrote down of the model it made: its files by name with bytes and sha256, and the
@@ -157,9 +163,3 @@ def made_by_run(folder: str | Path, kind: ModelKind) -> Made | None:
     written = manifest.adapter_files if kind is ModelKind.ADAPTER else manifest.merged_files
     files = {name: each.model_dump() for name, each in written.items()}
     return Made(files, manifest.template_fingerprint)
-
-
-def evaluation_report(folder: str | Path) -> dict[str, Any]:
-    """evaluation.json as plain data. Raises ContractError."""
-    path = Path(folder) / schema.EVALUATION_FILE
-    return schema.read_document(path, schema.EvaluationReport).model_dump(mode="json")

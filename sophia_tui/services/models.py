@@ -72,22 +72,12 @@ def unknown_model(model_id: str) -> NotFoundError:
     )
 
 
-async def known_model(store: Store, model_id: str, now: datetime) -> Model:
-    """A model with a row of its own, or one that jobs or promotions name (version 0). Raises
-    NotFoundError M404."""
-    found = await store.models.known(ModelFilter(model_id=model_id), now, limit=1)
-    if not found:
-        raise unknown_model(visible(model_id))
-    return found[0]
-
-
-async def with_row(store: Store, model: Model) -> Model:
-    """The model with a row of its own, so that something can be kept of it."""
-    if model.version:
-        return model
-    with contextlib.suppress(ConflictError):  # another person was faster
-        await store.models.add(replace(model, version=1))
-    return await store.models.get(model.id) or model
+def _remove(path: Path) -> None:
+    """A folder of weights, or the one file of an exported model."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def named_in_production(managed: Sequence[Path], model_id: str) -> bool:
@@ -104,6 +94,24 @@ def named_in_production(managed: Sequence[Path], model_id: str) -> bool:
         if model_id in values.values():
             return True
     return False
+
+
+async def known_model(store: Store, model_id: str, now: datetime) -> Model:
+    """A model with a row of its own, or one that jobs or promotions name (version 0). Raises
+    NotFoundError M404."""
+    found = await store.models.known(ModelFilter(model_id=model_id), now, limit=1)
+    if not found:
+        raise unknown_model(visible(model_id))
+    return found[0]
+
+
+async def with_row(store: Store, model: Model) -> Model:
+    """The model with a row of its own, so that something can be kept of it."""
+    if model.version:
+        return model
+    with contextlib.suppress(ConflictError):  # another person was faster
+        await store.models.add(replace(model, version=1))
+    return await store.models.get(model.id) or model
 
 
 class ModelsService:
@@ -176,10 +184,8 @@ class ModelsService:
         if uses or named_in_production(self._managed, found.id):
             raise _in_use(found.id, uses)
         await self._store.models.update(found.id, deleted_at=self._moment())
-        if found.path and Path(found.path).is_file():
-            Path(found.path).unlink(missing_ok=True)
-        elif found.path:
-            await asyncio.to_thread(shutil.rmtree, found.path, True)
+        if found.path:
+            await asyncio.to_thread(_remove, Path(found.path))
         return DeletedModel(id=found.id, deleted=True)
 
     def _moment(self) -> datetime:

@@ -187,12 +187,10 @@ class Finisher:
                     dataset=job.dataset,
                     path=str(folder),
                     parent=parent.id,
-                    **_made(job, ModelKind.MERGED),
                 )
             )
         else:
-            made = _made(job, ModelKind.MERGED)
-            await store.models.update(model_id, path=str(folder), job_id=job.id, **made)
+            await store.models.update(model_id, path=str(folder), job_id=job.id)
         return await store.jobs.update(job.id, version=job.version, resulting_model=model_id)
 
     async def _add_scores(

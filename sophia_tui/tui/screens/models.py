@@ -198,6 +198,8 @@ class ModelsScreen(DetailScreen):
             return {"promotion": done[0].id} if done and known.in_production else {}
         if operation in ("serve.stop", "serve.ask"):
             return {"name": known.served.name} if known.served is not None else {}
+        if operation == "models.state":
+            return {"model": row.key, "seen_version": known.model.version}
         if operation == "evaluate.compare":
             both = [*self.marked, *([row.key] if row.key not in self.marked else [])][:2]
             return dict(zip(("first", "second"), both, strict=False))
@@ -205,8 +207,6 @@ class ModelsScreen(DetailScreen):
             return {"dataset": known.model.dataset} if known.model.dataset else {}
         if operation == "train.start":
             return {}
-        if operation == "models.state":
-            return {"model": row.key, "seen_version": known.model.version}
         return {"model": row.key} if "model" in fields else {}
 
 
