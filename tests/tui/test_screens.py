@@ -186,6 +186,37 @@ async def test_two_marked_models_are_compared() -> None:
         assert app.screen.marked == ["sophia-v2", "sophia-v1"]
 
 
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("l", ("trained from", "SmolLM2-135M", "conditional", "How cold is the ripening room?")),
+        ("h", ("GEN_MODEL", "now", "promoted (ana)", "~ ?", "before anything was recorded")),
+    ],
+)
+async def test_one_key_shows_lineage_and_times_in_production(key: str, shown) -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        await pilot.press("5")
+        await settled(pilot)
+        await pilot.press(key)
+        await until(pilot, lambda: isinstance(app.screen, ResultScreen), "the answer")
+        text = told_text(app.screen)
+    assert [each for each in shown if each not in text] == []
+
+
+async def test_a_decision_says_which_version_of_the_model_was_seen() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        await pilot.press("5")
+        await settled(pilot)
+        await pilot.press("j")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "form")
+        assert app.screen.typed["model"] == "sophia-v2"
+        assert app.screen.typed["seen_version"] == "2"
+
+
 async def test_roll_back_is_filled_in_with_the_promotion_in_force() -> None:
     app = stub.make_app(whole_world(), whole=True)
     async with app.run_test(size=(80, 24)) as pilot:
