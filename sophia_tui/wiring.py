@@ -636,6 +636,37 @@ async def _models(house: House) -> Any:
     return ModelsService(store, house.prices, house.clock, house.settings.managed_files)
 
 
+async def _model_lineage(house: House) -> Any:
+    from sophia_tui.services.model_lineage import ModelLineageService
+
+    return ModelLineageService(
+        await house.store(),
+        house.source,
+        house.settings,
+        house.clock,
+        await _model_production(house),
+    )
+
+
+async def _model_states(house: House) -> Any:
+    from sophia_tui.services.model_states import ModelStatesService
+
+    return ModelStatesService(await house.store(), house.settings, house.clock)
+
+
+async def _model_production(house: House) -> Any:
+    from sophia_tui.services.model_production import ModelProductionService
+
+    store = await house.store()
+    return ModelProductionService(store, house.settings, house.clock, house.helper())
+
+
+async def _model_files(house: House) -> Any:
+    from sophia_tui.services.model_files import ModelFilesService
+
+    return ModelFilesService(await house.store(), house.clock)
+
+
 async def _provider(house: House) -> Any:
     from sophia_tui.services.provider import ProviderService
 
@@ -799,6 +830,10 @@ FACTORIES: dict[str, Factory] = {
     "EvaluateService": _evaluate,
     "EvaluationsService": _evaluations,
     "ModelsService": _models,
+    "ModelLineageService": _model_lineage,
+    "ModelStatesService": _model_states,
+    "ModelProductionService": _model_production,
+    "ModelFilesService": _model_files,
     "MergeService": _merge,
     "ProviderService": _provider,
     "CheckpointsService": _checkpoints,

@@ -22,10 +22,12 @@ from sophia_tui.domain.jobs import (
 from sophia_tui.domain.models import (
     AuditEntry,
     CheckKind,
+    Decision,
     Evaluation,
     GoldenAnswers,
     Model,
     ModelCheck,
+    ModelFilter,
     Promotion,
     ProviderModels,
     Remark,
@@ -244,9 +246,22 @@ class DatasetStore(Protocol):
 class ModelStore(Protocol):
     async def add(self, model: Model) -> None: ...
 
-    async def get(self, model_id: str) -> Model | None: ...
+    async def get(self, model_id: str, deleted: bool = False) -> Model | None:
+        """With `deleted` also one that was deleted."""
 
     async def page(self, limit: int = 100, offset: int = 0) -> list[Model]: ...
+
+    async def known(
+        self, wanted: ModelFilter, now: datetime, limit: int = 100, offset: int = 0
+    ) -> list[Model]:
+        """Those of `page`, and what jobs trained from or promotions named without a row of its own:
+        these have version 0."""
+
+    async def children(self, model_id: str) -> list[Model]:
+        """What was made of it or trained from it, oldest first, deleted ones too."""
+
+    async def decide(self, model_id: str, version: int, decision: Decision) -> Model:
+        """Give it a state, and keep that as a remark, in one transaction. Raises as `update`."""
 
     async def next_id(self, prefix: str = "sophia") -> str:
         """`sophia-v1`, `sophia-v2`, …: never given twice."""
@@ -563,6 +578,19 @@ class ExportResult:
 
 
 @dataclass(frozen=True)
+class AnswerRow:
+    """When an answer of the owner's tables was made, and what was asked. `sender` is the word of a
+    message's sender_type; `assumed_zone` the one that a time without zone was read in."""
+
+    table: str
+    key: str
+    at: datetime | None
+    question: str = ""
+    sender: str | None = None
+    assumed_zone: str | None = None
+
+
+@dataclass(frozen=True)
 class PersonRows:
     """Keys of the source's rows that are a person's, by the table's bare name; what else is known
     of them there; and why less was looked at than there might be."""
@@ -587,6 +615,10 @@ class Source(Protocol):
 
     async def answers(self, limit: int, tenant: str | None) -> FoundAnswers:
         """The newest answer events of the owner's ai_events, where there is such a table."""
+
+    async def answer(self, table: str, key: str, zone: str) -> AnswerRow | None:
+        """One answer of `qa_cache` or `messages` by its key; None where there is no such row.
+        Raises UnavailableError D102 to D109, SetupError D107."""
 
     async def person(
         self, customers: Sequence[str], emails: Sequence[str], phones: Sequence[str]

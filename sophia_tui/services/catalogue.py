@@ -25,6 +25,10 @@ from sophia_tui.services.inspect import InspectService
 from sophia_tui.services.inspection_report import InspectionReportService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
+from sophia_tui.services.model_files import ModelFilesService
+from sophia_tui.services.model_lineage import ModelLineageService
+from sophia_tui.services.model_production import ModelProductionService
+from sophia_tui.services.model_states import ModelStatesService
 from sophia_tui.services.models import ModelsService
 from sophia_tui.services.monitor import MonitorService
 from sophia_tui.services.near import NearService
@@ -90,6 +94,10 @@ SERVICES: tuple[type, ...] = (
     EvaluateService,
     EvaluationsService,
     ModelsService,
+    ModelLineageService,
+    ModelStatesService,
+    ModelProductionService,
+    ModelFilesService,
     MergeService,
     ProviderService,
     ServingService,

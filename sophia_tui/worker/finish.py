@@ -15,7 +15,7 @@ from sophia_tui.domain.models import Evaluation, Model, ModelKind, merged_id
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import ConflictError, SetupError, SophiaError
 from sophia_tui.i18n import _
-from sophia_tui.providers.run_folder import drop_heartbeat, evaluation_report
+from sophia_tui.providers.run_folder import drop_heartbeat, evaluation_report, made_by_run
 from sophia_tui.services import history, tuned
 from sophia_tui.services.job_figures import cost_at_end
 from sophia_tui.settings import Settings
@@ -156,6 +156,7 @@ class Finisher:
                     job_id=job.id,
                     dataset=job.dataset,
                     path=str(adapter),
+                    **_made(job, ModelKind.ADAPTER),
                 )
             )
         return job
@@ -213,6 +214,15 @@ class Finisher:
         except SophiaError as problem:
             log.warning("history of job %s not written: %s", job.id, problem.why)
             result["history_problem"] = problem.as_dict()
+
+
+def _made(job: Job, kind: ModelKind) -> dict[str, Any]:
+    """Files and template as the run wrote them down; a run without a manifest tells nothing."""
+    made = made_by_run(job.run_folder or "", kind)
+    if made is None or not made.files:
+        log.warning("job %s: its manifest names no files of the model", job.id)
+        return {}
+    return {"files": made.files, "template_fingerprint": made.template_fingerprint}
 
 
 def extrapolated(job: Job, result: dict[str, Any]) -> dict[str, Any]:

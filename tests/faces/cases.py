@@ -189,7 +189,25 @@ CASES: dict[str, Case] = {
         }
     ),
     "prices.list": Case(),
-    "models.list": Case(),
+    "models.list": Case({"kind": ["adapter", "base"], "text": "sophia", "sort": "id"}),
+    "models.lineage": Case({"model": seeded.MERGED_MODEL, "text": "office 5", "limit": 2}),
+    "models.note": Case(
+        {"model": seeded.NEWEST_MODEL, "text": "Answers well."}, changes=("model_remarks",)
+    ),
+    "models.state": Case(
+        {
+            "model": seeded.NEWEST_MODEL,
+            "state": "conditional",
+            "reason": "Good enough for the desk.",
+            "condition": ["only desk questions"],
+            "until": "2027-01-31",
+            "seen_version": 1,
+        },
+        changes=("model_remarks", "models"),
+    ),
+    "models.history": Case({"model": seeded.NEWEST_MODEL, "limit": 5}),
+    "models.production": Case({"at": "2026-11-24T12:00:00-03:00"}),
+    "models.verify": Case({"model": seeded.NEWEST_MODEL}, changes=("models",)),
     "models.show": Case({"model": seeded.MERGED_MODEL}),
     "models.delete": Case({"model": seeded.OLDER_MODEL}, error="SOPHIA-J610"),
     # no provider is named here; tests/hosted/test_provider_service.py asks one
