@@ -18,7 +18,7 @@ _KINDS: dict[schema.RunKind, str] = {
     "evaluate": "loss and perplexity on the held-out part and chosen questions, before and after",
     "generate": "answer the prompts of run.yaml into answers.jsonl",
     "preview": "what a training would learn, token by token, into preview.json",
-    "merge": "the base with the adapter in it, in 16 bits, into merged/",
+    "merge": "the base with the adapter in it, in 16 or 32 bits, into merged/",
     "export": "a model, or an adapter, as one GGUF file for llama.cpp, into exported/",
 }
 

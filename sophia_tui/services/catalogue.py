@@ -18,6 +18,7 @@ from sophia_tui.services.demo import DemoService
 from sophia_tui.services.env import EnvService
 from sophia_tui.services.evaluate import EvaluateService
 from sophia_tui.services.evaluations import EvaluationsService
+from sophia_tui.services.export import ExportService
 from sophia_tui.services.files import FilesService
 from sophia_tui.services.finetune import FinetuneService
 from sophia_tui.services.forget import ForgetService
@@ -91,6 +92,7 @@ SERVICES: tuple[type, ...] = (
     EvaluationsService,
     ModelsService,
     MergeService,
+    ExportService,
     ProviderService,
     ServingService,
     AskService,

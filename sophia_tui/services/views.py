@@ -97,6 +97,7 @@ KIND_WORDS = {
     "train": N_("training"),
     "evaluate": N_("evaluation"),
     "merge": N_("merging"),
+    "export": N_("exporting"),
     "data": N_("work on data"),
     "cancel": N_("cancel"),
     "pause": N_("pause"),
