@@ -62,7 +62,7 @@ VALID_FILE = "valid.jsonl"
 GENERAL_FILE = "general.json"
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
-RunKind = Literal["train", "evaluate", "generate", "merge", "export", "preview"]
+RunKind = Literal["train", "evaluate", "generate", "merge", "export", "upload", "preview"]
 #: How a GGUF file's matrices are written, by llama.cpp's names.
 Quantisation = Literal[
     *("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"),
@@ -171,6 +171,15 @@ class ExportSettings(Document):
     check: bool = Field(True, description="load the file in llama.cpp, where that is installed")
 
 
+class UploadSettings(Document):
+    """Which files of `base` (a folder, or the one file) go to a repository of the hub; sizes in
+    bytes, as a person confirmed them. The token is HF_TOKEN in the environment, never here."""
+
+    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    private: bool = True
+    files: dict[str, int] = Field(min_length=1)
+
+
 class RunSpec(VersionedDocument):
     """run.yaml: what was asked."""
 
@@ -186,6 +195,7 @@ class RunSpec(VersionedDocument):
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
     merge: MergeSettings = Field(default_factory=MergeSettings)
     export: ExportSettings = Field(default_factory=ExportSettings)
+    upload: UploadSettings | None = None
     preview: PreviewSettings = Field(default_factory=PreviewSettings)
     resume: bool = Field(True, description="go on from the last good checkpoint, if there is one")
     fitted_max_steps: int | None = Field(

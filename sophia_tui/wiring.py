@@ -661,6 +661,18 @@ async def _export(house: House) -> Any:
     return ExportService(await house.store(), house.settings, house.paths, house.clock, house.wake)
 
 
+async def _upload(house: House) -> Any:
+    from sophia_tui.services.upload import UploadService
+
+    return UploadService(
+        await house.store(),
+        house.settings,
+        house.clock,
+        house.wake,
+        house.environment.get("HF_ENDPOINT"),
+    )
+
+
 async def _serving(house: House) -> Any:
     from sophia_tui.providers.api_process import DetachedApi
     from sophia_tui.services.serving import ServingService
@@ -807,6 +819,7 @@ FACTORIES: dict[str, Factory] = {
     "ModelsService": _models,
     "MergeService": _merge,
     "ExportService": _export,
+    "UploadService": _upload,
     "ProviderService": _provider,
     "CheckpointsService": _checkpoints,
     "ServingService": _serving,

@@ -11,6 +11,7 @@ class JobKind(StrEnum):
     EVALUATE = "evaluate"
     MERGE = "merge"
     EXPORT = "export"
+    UPLOAD = "upload"
     DATA = "data"  # an operation of ours that was asked for in the background
 
 
@@ -20,6 +21,7 @@ QUEUES = {
     JobKind.EVALUATE: "evaluation",
     JobKind.MERGE: "merge",
     JobKind.EXPORT: "merge",
+    JobKind.UPLOAD: "merge",
     JobKind.DATA: "data",
 }
 HOSTED_QUEUE = "hosted"

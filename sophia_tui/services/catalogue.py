@@ -51,6 +51,7 @@ from sophia_tui.services.train import TrainService
 from sophia_tui.services.train_before import TrainBeforeService
 from sophia_tui.services.tuning import TuningService
 from sophia_tui.services.units import UnitsService
+from sophia_tui.services.upload import UploadService
 from sophia_tui.services.vary import VaryService
 from sophia_tui.services.versions import VersionsService
 
@@ -93,6 +94,7 @@ SERVICES: tuple[type, ...] = (
     ModelsService,
     MergeService,
     ExportService,
+    UploadService,
     ProviderService,
     ServingService,
     AskService,

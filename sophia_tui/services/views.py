@@ -98,6 +98,7 @@ KIND_WORDS = {
     "evaluate": N_("evaluation"),
     "merge": N_("merging"),
     "export": N_("exporting"),
+    "upload": N_("upload"),
     "data": N_("work on data"),
     "cancel": N_("cancel"),
     "pause": N_("pause"),
