@@ -45,8 +45,8 @@ class UploadRequest(Input):
         max_length=96,
         description=N_("The repository on the hub: a person or an organisation, /, a name."),
     )
-    private: bool = Field(
-        default=True, description=N_("Whether only you and those you let in may see it there.")
+    public: bool = Field(
+        default=False, description=N_("Let anybody read it there; it is private otherwise.")
     )
 
 
@@ -106,7 +106,7 @@ class UploadService:
     def _question(self, request: UploadRequest, files: dict[str, int]) -> UnconfirmedError:
         told = (
             _("{count} files ({size}) would leave this machine for {repository} at {hub}, private:")
-            if request.private
+            if not request.public
             else _(
                 "{count} files ({size}) would leave this machine for {repository} at {hub}, where "
                 "anybody may read them:"
@@ -124,7 +124,7 @@ class UploadService:
             _("Nobody has confirmed that yet."),
             _('Confirm it: --yes on the command line, "confirm": true over HTTP.'),
             files=files,
-            private=request.private,
+            private=not request.public,
             hub=self._endpoint,
         )
 
@@ -154,7 +154,7 @@ class UploadService:
             job_id=job_id,
             kind="upload",
             base=model.path or "",
-            upload=UploadSettings(repository=request.to, private=request.private, files=files),
+            upload=UploadSettings(repository=request.to, private=not request.public, files=files),
         )
         asked: dict[str, Any] = {"run": run.model_dump(mode="json"), "to": request.to}
         return Job(
