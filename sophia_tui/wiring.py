@@ -683,7 +683,25 @@ async def _checkpoints(house: House) -> Any:
 async def _merge(house: House) -> Any:
     from sophia_tui.services.merge import MergeService
 
-    return MergeService(await house.store(), house.settings, house.clock, house.wake)
+    return MergeService(await house.store(), house.settings, house.clock, house.wake, house.paths)
+
+
+async def _export(house: House) -> Any:
+    from sophia_tui.services.export import ExportService
+
+    return ExportService(await house.store(), house.settings, house.paths, house.clock, house.wake)
+
+
+async def _upload(house: House) -> Any:
+    from sophia_tui.services.upload import UploadService
+
+    return UploadService(
+        await house.store(),
+        house.settings,
+        house.clock,
+        house.wake,
+        house.environment.get("HF_ENDPOINT"),
+    )
 
 
 async def _serving(house: House) -> Any:
@@ -835,6 +853,8 @@ FACTORIES: dict[str, Factory] = {
     "ModelProductionService": _model_production,
     "ModelFilesService": _model_files,
     "MergeService": _merge,
+    "ExportService": _export,
+    "UploadService": _upload,
     "ProviderService": _provider,
     "CheckpointsService": _checkpoints,
     "ServingService": _serving,

@@ -1,4 +1,4 @@
-"""Jobs: a training, evaluation, merge or work on data, from its draft on, and what it tells."""
+"""Jobs: a training, a merge or work on data, say, from its draft on, and what it tells."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +10,8 @@ class JobKind(StrEnum):
     TRAIN = "train"
     EVALUATE = "evaluate"
     MERGE = "merge"
+    EXPORT = "export"
+    UPLOAD = "upload"
     DATA = "data"  # an operation of ours that was asked for in the background
 
 
@@ -18,6 +20,8 @@ QUEUES = {
     JobKind.TRAIN: "training",
     JobKind.EVALUATE: "evaluation",
     JobKind.MERGE: "merge",
+    JobKind.EXPORT: "merge",
+    JobKind.UPLOAD: "merge",
     JobKind.DATA: "data",
 }
 HOSTED_QUEUE = "hosted"

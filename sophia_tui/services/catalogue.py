@@ -18,6 +18,7 @@ from sophia_tui.services.demo import DemoService
 from sophia_tui.services.env import EnvService
 from sophia_tui.services.evaluate import EvaluateService
 from sophia_tui.services.evaluations import EvaluationsService
+from sophia_tui.services.export import ExportService
 from sophia_tui.services.files import FilesService
 from sophia_tui.services.finetune import FinetuneService
 from sophia_tui.services.forget import ForgetService
@@ -54,6 +55,7 @@ from sophia_tui.services.train import TrainService
 from sophia_tui.services.train_before import TrainBeforeService
 from sophia_tui.services.tuning import TuningService
 from sophia_tui.services.units import UnitsService
+from sophia_tui.services.upload import UploadService
 from sophia_tui.services.vary import VaryService
 from sophia_tui.services.versions import VersionsService
 
@@ -99,6 +101,8 @@ SERVICES: tuple[type, ...] = (
     ModelProductionService,
     ModelFilesService,
     MergeService,
+    ExportService,
+    UploadService,
     ProviderService,
     ServingService,
     AskService,

@@ -117,6 +117,8 @@ KIND_WORDS = {
     "train": N_("training"),
     "evaluate": N_("evaluation"),
     "merge": N_("merging"),
+    "export": N_("exporting"),
+    "upload": N_("upload"),
     "data": N_("work on data"),
     "cancel": N_("cancel"),
     "pause": N_("pause"),

@@ -29,6 +29,7 @@ PHASES = {
     "merge": N_("merges"),
     "write": N_("writes"),
     "check": N_("checks"),
+    "send": N_("sends"),
 }
 
 

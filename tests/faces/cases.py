@@ -216,6 +216,10 @@ CASES: dict[str, Case] = {
     "provider.files": Case(error="SOPHIA-J510"),
     "provider.remove": Case({"file": "file-abc"}, error="SOPHIA-J510"),
     "models.merge": Case({"model": seeded.OLDER_MODEL}, changes=("jobs",)),
+    # adapters alone: no merged model of the seeded ones is whole
+    "models.export": Case({"model": seeded.OLDER_MODEL, "adapter": True}, changes=("jobs",)),
+    # tests/integration/test_upload.py asks with a token, and lists what would be sent
+    "models.upload": Case({"model": seeded.HOSTED_MODEL, "to": "ana/towns"}, error="SOPHIA-M531"),
     # a model that can be served would start an engine: the tests of serving do that
     "serve.model": Case({"model": seeded.HOSTED_MODEL}, error="SOPHIA-M435"),
     # nobody answers at API_URL here; tests/integration/test_serving.py asks a real engine
