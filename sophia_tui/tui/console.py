@@ -147,7 +147,10 @@ class SophiaApp(SetupActs):
 
     def may(self, operation: str) -> bool:
         """Whether this person may ask for it; False where there is no such operation."""
-        return any(each.name == operation for each in self.permitted())
+        registry = self.dispatcher.registry
+        if self._basis is None or operation not in registry:
+            return False
+        return self.dispatcher.permitted(registry.get(operation), self._basis)
 
     def offers(self, key: keys.Key) -> bool:
         """Whether a key leads anywhere for this person."""
