@@ -95,6 +95,7 @@ def evaluate(context: RunContext) -> dict[str, Any]:
         update={
             "weights": weights,
             "adapter_files": adapter_files(context),
+            "held_out": file_records([path])[path.name],
             "device": str(base.device),
             "preferences": _preferences(context, base, model, path, template),
             **found,

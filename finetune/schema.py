@@ -512,6 +512,7 @@ class EvaluationReport(VersionedDocument):
     adapter_files: dict[str, FileRecord] = Field(
         default_factory=dict, description="the adapter's weights as they were measured"
     )
+    held_out: FileRecord | None = Field(None, description="of valid.jsonl: what was measured on")
     device: str | None = None
 
 
