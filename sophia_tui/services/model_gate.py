@@ -5,6 +5,7 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,9 +121,9 @@ class ModelGateService:
         model = await self._model(request.model)
         against = await self._model(request.against) if request.against else None
         verdict = await self.verdict(model, against)
-        jobs: list[JobView] = []
+        jobs, problems = [], []
         if request.run and not context.dry_run:
-            jobs = await self._queue(context, model, verdict, request.items)
+            jobs, problems = await self._queue(context, model, verdict, request.items)
         kept = None
         if not jobs and not context.dry_run:
             kept = f"gate-{secrets.token_hex(6)}"
@@ -137,7 +138,7 @@ class ModelGateService:
                     created_by=context.actor,
                 )
             )
-        return _view(model, verdict, jobs, kept)
+        return _view(model, replace(verdict, notes=(*verdict.notes, *problems)), jobs, kept)
 
     async def verdict(self, model: Model, current: Model | None = None) -> GateVerdict:
         """See domain.model_gates.Gate."""
@@ -293,32 +294,45 @@ class ModelGateService:
 
     async def _queue(
         self, context: Context, model: Model, verdict: GateVerdict, items: int | None
-    ) -> list[JobView]:
-        """Jobs for what the verdict wants, those that are under way among them."""
+    ) -> tuple[list[JobView], list[str]]:
+        """Jobs for what the verdict wants, those that are under way among them; and why others
+        can't be queued. Raises the first such error where nothing can."""
         wants: list[Want] = verdict.report["wants"]
         subject = await self._adapter(model)
         asked = items or len(shipped())
-        jobs: list[JobView] = []
-        for want, about in (("evaluate", subject), ("evaluate_current", None)):
-            if want not in wants or subject is None:
-                continue
-            if about is None:
-                about = await self._model(str(verdict.compared))
-            living = await self._under_way(about.id, subject.dataset)
-            if living is not None:
-                jobs.append(JobView.of(living))
-                continue
-            request = {
-                "model": about.id,
-                "dataset": subject.dataset,
-                "regression": asked,
-                "text_sample": 0,
-                "latency_sample": 0,
-            }
-            jobs.append(await self._call("evaluate.run", request, context))
+        work: list[Awaitable[JobView]] = []
+        if "evaluate" in wants and subject is not None:
+            work.append(self._evaluation(context, subject, subject, asked))
+        if "evaluate_current" in wants and subject is not None:
+            current = await self._model(str(verdict.compared))
+            work.append(self._evaluation(context, current, subject, asked))
         if "parity" in wants:
-            jobs.append(await self._call("models.parity", {"model": model.id}, context))
-        return jobs
+            work.append(self._call("models.parity", {"model": model.id}, context))
+        jobs: list[JobView] = []
+        problems: list[SophiaError] = []
+        for each in work:
+            try:
+                jobs.append(await each)
+            except SophiaError as problem:
+                problems.append(problem)
+        if problems and not jobs:
+            raise problems[0]
+        return jobs, [f"{each.what} {each.why} {each.remedy}".strip() for each in problems]
+
+    async def _evaluation(self, context: Context, of: Model, subject: Model, asked: int) -> JobView:
+        """`of` on the held-out part of `subject`, and so many general questions."""
+        living = await self._under_way(of.id, subject.dataset)
+        if living is not None:
+            return JobView.of(living)
+        request = {
+            "model": of.id,
+            "dataset": subject.dataset,
+            "regression": asked,
+            "text_sample": 0,
+            "latency_sample": 0,
+        }
+        view: JobView = await self._call("evaluate.run", request, context)
+        return view
 
     async def _under_way(self, model_id: str, dataset: str | None) -> Job | None:
         """An evaluation that asks the general questions and has not ended."""
