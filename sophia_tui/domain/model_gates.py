@@ -79,6 +79,7 @@ class GateVerdict:
 class Gate(Protocol):
     """Judges by the reports that are there; measures nothing and changes nothing."""
 
-    async def verdict(self, model: Model, current: Model | None = None) -> GateVerdict:
-        """`current` is the model that it replaces; None lets the gate look for it in the managed
-        env files and the promotions itself."""
+    async def verdict(self, model: Model, current: Model | str | None = None) -> GateVerdict:
+        """`current` is the model that it replaces, or the name that the env files hold for that
+        one, whoever's it is; None lets the gate look for it in the managed env files and the
+        promotions itself."""

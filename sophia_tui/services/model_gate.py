@@ -27,7 +27,7 @@ from sophia_tui.domain.models import (
 )
 from sophia_tui.domain.operations import Input
 from sophia_tui.domain.protocols import Clock, Store
-from sophia_tui.errors import RefusedError, SophiaError, UsageError
+from sophia_tui.errors import SophiaError, UsageError
 from sophia_tui.i18n import N_, _, clock_time
 from sophia_tui.services.job_states import has_ended
 from sophia_tui.services.managed_env import ManagedEnv, refers_to
@@ -56,8 +56,6 @@ Call = Callable[[str, Mapping[str, Any], Context], Awaitable[Any]]
 _LOOKED_AT = 50
 #: A merged or exported model is made of another; so many steps back at most.
 _GENERATIONS = 5
-#: A reason that says something.
-_LEAST_REASON = 10
 
 
 class ModelGateRequest(Input):
@@ -140,7 +138,7 @@ class ModelGateService:
             )
         return _view(model, replace(verdict, notes=(*verdict.notes, *problems)), jobs, kept)
 
-    async def verdict(self, model: Model, current: Model | None = None) -> GateVerdict:
+    async def verdict(self, model: Model, current: Model | str | None = None) -> GateVerdict:
         """See domain.model_gates.Gate."""
         now = self._clock.now()
         rules = read_rules(self._settings.model_gate)
@@ -191,22 +189,21 @@ class ModelGateService:
         return None
 
     async def _other(
-        self, model: Model, subject: Model, current: Model | None, notes: list[str]
+        self, model: Model, subject: Model, current: Model | str | None, notes: list[str]
     ) -> Model | None:
         """The adapter in production, where it is ours and not this one; says why it is not."""
-        if current is None:
+        name = current.id if isinstance(current, Model) else current
+        if name is None:
             name = await self._named_in_production(notes)
-            if name is None:
-                notes.append(
-                    _(
-                        "No model is in production yet: it is compared with its base, {base}."
-                    ).format(base=subject.base)
+        if name is None:
+            notes.append(
+                _("No model is in production yet: it is compared with its base, {base}.").format(
+                    base=subject.base
                 )
-                return None
-            current = await self._by_name(name)
-        else:
-            name = current.id
-        other = await self._adapter(current) if current is not None else None
+            )
+            return None
+        used = current if isinstance(current, Model) else await self._by_name(name)
+        other = await self._adapter(used) if used is not None else None
         if other is None:
             notes.append(
                 _(
@@ -347,59 +344,6 @@ class ModelGateService:
             ):
                 return job
         return None
-
-
-def admitted(verdict: GateVerdict, context: Context, override: str | None) -> dict[str, Any]:
-    """What a promotion keeps of the gate: the verdict, and who overrode it with which reason.
-
-    Raises RefusedError M596 where the model does not pass and nobody overrides it, M597 for a
-    state that nobody overrides, R403 without the role, UsageError M598 for a reason that says
-    nothing.
-    """
-    told: dict[str, Any] = {
-        "passed": verdict.passed,
-        "checked_at": verdict.checked_at.isoformat(),
-        "compared": verdict.compared,
-        "reasons": [{"code": each.code, "what": each.what} for each in verdict.reasons],
-        "notes": list(verdict.notes),
-    }
-    if verdict.passed:
-        return told
-    why = " ".join(each.what for each in verdict.reasons)
-    remedy = " ".join(dict.fromkeys(each.remedy for each in verdict.reasons if each.remedy))
-    if not verdict.overridable:
-        raise RefusedError("M597", _("The model may not be promoted."), why, remedy)
-    if override is None:
-        raise RefusedError(
-            "M596",
-            _("The model does not pass the gate."),
-            why,
-            f"{remedy} " + _("Or override it with a reason that is kept: --override REASON."),
-            reasons=told["reasons"],
-        )
-    if not context.role.allows(Role.ADMIN):
-        raise RefusedError(
-            "R403",
-            _("{name} is not allowed for you.").format(name=_("To override the gate")),
-            _("It needs the role {needed}; yours is {role}.").format(
-                needed=Role.ADMIN.value, role=context.role.value
-            ),
-            _("Ask an administrator."),
-        )
-    if len(override.strip()) < _LEAST_REASON:
-        raise UsageError(
-            "M598",
-            _("The reason for overriding the gate is too short."),
-            _("It is kept with the promotion, for whoever asks later why."),
-            _("Say in a sentence why it may be promoted all the same."),
-        )
-    told["override"] = {
-        "reason": override.strip(),
-        "by": context.actor,
-        "role": context.role.value,
-        "face": context.face.value,
-    }
-    return told
 
 
 def changed_forms(report: Mapping[str, Any]) -> tuple[str, ...]:

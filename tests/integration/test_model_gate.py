@@ -208,6 +208,16 @@ async def test_a_hosted_model_in_production_leaves_the_base_to_compare_with(town
     assert "Production uses gpt-4o-mini, which can't be measured here" in view.notes[0]
 
 
+async def test_who_asks_may_say_what_it_replaces(town: Town) -> None:
+    town.env.write_text("GEN_MODEL=gpt-4o-mini\n")
+    model, other = [await town.store.models.get(name) for name in ("sophia-v2", "sophia-v1")]
+    assert model is not None
+    for current in ("sophia-v1", other):
+        assert (await town.gate().verdict(model, current)).compared == "sophia-v1"
+    verdict = await town.gate().verdict(model, "gpt-4.1")
+    assert verdict.compared is None and "Production uses gpt-4.1" in verdict.notes[0]
+
+
 async def test_a_merged_model_is_judged_by_its_adapter(town: Town) -> None:
     await town.measured("sophia-v2", 1.2)
     await town.alike("sophia-v2")

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from finetune.grading import regression_questions
-from sophia_tui.domain.context import Context, Face, Role
-from sophia_tui.domain.model_gates import DEFAULT_RULES, GateVerdict, Reason, read_rules
+from sophia_tui.domain.model_gates import DEFAULT_RULES, read_rules
 from sophia_tui.domain.models import (
     CheckKind,
     Evaluation,
@@ -18,9 +17,7 @@ from sophia_tui.domain.models import (
     ModelKind,
     ModelState,
 )
-from sophia_tui.errors import RefusedError, UsageError
 from sophia_tui.i18n import set_language
-from sophia_tui.services.model_gate import admitted
 from sophia_tui.services.model_gate_rules import Evidence, Judgement, Measured, judge, state_reason
 from sophia_tui.services.model_gate_views import ModelGateCheck
 
@@ -293,43 +290,3 @@ def test_people_s_word_on_a_model(
 ) -> None:
     found = state_reason(model(state=state, state_until=until), NOW)
     assert (found.code if found else None) == code
-
-
-# -- the override
-
-
-FAILED = GateVerdict(False, (Reason("M584", "The loss is higher.", "Train longer."),), NOW)
-ADMIN = Context(actor="ana", face=Face.CLI, role=Role.ADMIN)
-
-
-def test_who_passes_needs_no_override() -> None:
-    told = admitted(GateVerdict(True, (), NOW), ADMIN, None)
-    assert told["passed"] and "override" not in told
-
-
-def test_an_override_is_kept_with_its_reason_and_the_rules_it_overrode() -> None:
-    told = admitted(FAILED, ADMIN, " The old model ends tomorrow. ")
-    assert told["override"] == {
-        "reason": "The old model ends tomorrow.",
-        "by": "ana",
-        "role": "admin",
-        "face": "cli",
-    }
-    assert told["reasons"] == [{"code": "M584", "what": "The loss is higher."}]
-
-
-@pytest.mark.parametrize(
-    ("verdict", "role", "reason", "code"),
-    [
-        (FAILED, Role.ADMIN, None, "SOPHIA-M596"),
-        (FAILED, Role.ADMIN, "because", "SOPHIA-M598"),
-        (FAILED, Role.OPERATOR, "The old model ends tomorrow.", "SOPHIA-R403"),
-        (replace(FAILED, overridable=False), Role.ADMIN, "It is my favourite.", "SOPHIA-M597"),
-    ],
-)
-def test_nobody_overrides_without_role_and_reason_nor_a_rejection(
-    verdict: GateVerdict, role: Role, reason: str | None, code: str
-) -> None:
-    with pytest.raises((RefusedError, UsageError)) as refused:
-        admitted(verdict, replace(ADMIN, role=role), reason)
-    assert refused.value.code == code
