@@ -1,7 +1,6 @@
 """The gate before production: may this model be promoted? By its evaluations, its parity and what
 people said of it; measures nothing itself, but queues what is missing where it is asked to."""
 
-import asyncio
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -252,6 +251,8 @@ class ModelGateService:
         return await self._store.models.get(served.model_id) if served else None
 
     async def _evidence(self, model: Model, subject: Model, other: Model | None) -> Evidence:
+        import asyncio
+
         known = set(shipped())
         parity = await self._parity(model, subject)
         mine = await self._store.evaluations.page(subject.id, limit=_LOOKED_AT)
