@@ -17,8 +17,7 @@ from sophia_tui.services.model_gate_views import (
     LABELS,
     ModelGateCheck,
     State,
-    nats,
-    points,
+    signed,
 )
 from sophia_tui.services.quality import percent
 
@@ -98,7 +97,9 @@ def judge(evidence: Evidence, rules: Mapping[str, float]) -> Judgement:
 
 
 def state_reason(model: Model, now: datetime) -> Reason | None:
-    """What a person's word on the model says against its promotion; None: nothing."""
+    """What a person's word on the model says against its promotion; None: nothing. Approval takes
+    the place of no measure: a candidate that keeps the rules passes, an approved one that does not
+    is for a person to override."""
     if model.state in (ModelState.REJECTED, ModelState.RETIRED):
         return Reason(
             "M580",
@@ -292,12 +293,12 @@ def _judged_loss(
             "tokens); the whole interval must lie below {bound}."
         )
     told = template.format(
-        difference=nats(figures["difference"]),
+        difference=signed(figures["difference"]),
         other=other,
-        low=nats(figures["low"]),
-        high=nats(high),
+        low=signed(figures["low"]),
+        high=signed(high),
         count=number(count),
-        bound=nats(bound),
+        bound=signed(bound),
     )
     remedy = _("Train longer or on better data, or measure on more examples.")
     found.keep("loss", "ok" if high < bound else "failed", told, "M584", remedy, **plain)
@@ -499,7 +500,7 @@ def _lost(
         return
     told = _(
         "{now} of {count} right, {other} {right}: {lost} lost, {gained} gained, {change} "
-        "({low} to {high}); at most {bound} may be lost."
+        "points ({low} to {high}); at most {bound} may be lost."
     ).format(
         now=number(now),
         count=number(count),
@@ -507,9 +508,9 @@ def _lost(
         right=number(right),
         lost=number(turned.lost),
         gained=number(turned.gained),
-        change=points(turned.share),
-        low=points(turned.low),
-        high=points(turned.high),
+        change=signed(100 * turned.share, 1),
+        low=signed(100 * turned.low, 1),
+        high=signed(100 * turned.high, 1),
         bound=percent(bound),
     )
     remedy = _(

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from sophia_tui.domain.operations import Output
 from sophia_tui.errors import RefusedError
-from sophia_tui.i18n import N_, _, number
+from sophia_tui.i18n import N_, number
 from sophia_tui.services.views import JobView
 
 State = Literal["ok", "failed", "missing"]
@@ -82,11 +82,6 @@ class ModelGateView(Output):
         return RefusedError.exit_code if not (self.passed or self.jobs) else 0
 
 
-def nats(value: float) -> str:
-    """A loss or its change for people."""
-    return f"{'+' if value > 0 else ''}{number(value, 3)}"
-
-
-def points(share: float) -> str:
-    """A change of a share, in percentage points."""
-    return _("{points} points").format(points=f"{'+' if share > 0 else ''}{number(100 * share, 1)}")
+def signed(value: float, decimals: int = 3) -> str:
+    """A change for people, with its sign; none where it is nothing."""
+    return f"{'+' if value > 0 else ''}{number(value, decimals)}" if value else "0"
