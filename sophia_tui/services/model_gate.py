@@ -118,7 +118,8 @@ class ModelGateService:
         model = await self._model(request.model)
         against = await self._model(request.against) if request.against else None
         verdict = await self.verdict(model, against)
-        jobs, problems = [], []
+        jobs: list[JobView] = []
+        problems: list[str] = []
         if request.run and not context.dry_run:
             jobs, problems = await self._queue(context, model, verdict, request.items)
         kept = None
@@ -369,7 +370,7 @@ def _as_it_was(place: Path, name: str, said: Mapping[str, Any]) -> bool:
         if found.st_mtime_ns == said.get("modified_ns"):
             return True
         with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest() == said["sha256"]
+            return bool(hashlib.file_digest(stream, "sha256").hexdigest() == said["sha256"])
     except OSError:
         return False
 

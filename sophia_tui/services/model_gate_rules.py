@@ -327,7 +327,7 @@ def _parity(evidence: Evidence, rules: Mapping[str, float], found: Judgement) ->
         )
         found.missing("parity", "M589", told, "parity", command)
         return
-    plain = {"evaluations": [made.id]}
+    plain: dict[str, Any] = {"evaluations": [made.id]}
     if made.passed:
         told = _("All forms answered alike on {at}.").format(at=clock_time(made.created_at))
         found.keep("parity", "ok", told, **plain)
