@@ -20,6 +20,7 @@ from sophia_tui.services.model_gate_views import (
     signed,
 )
 from sophia_tui.services.quality import percent
+from sophia_tui.textsafe import visible
 
 Report = Mapping[str, Any]
 #: What is to be measured: of the model, of the current one, or whether all its forms answer alike.
@@ -100,12 +101,13 @@ def state_reason(model: Model, now: datetime) -> Reason | None:
     """What a person's word on the model says against its promotion; None: nothing. Approval takes
     the place of no measure: a candidate that keeps the rules passes, an approved one that does not
     is for a person to override."""
+    command = f"sophia models state {model.id} STATE --reason REASON"
     if model.state in (ModelState.REJECTED, ModelState.RETIRED):
+        what = _("{model} is {state}.").format(model=model.id, state=_(model.state.value))
         return Reason(
             "M580",
-            _("{model} is {state}.").format(model=model.id, state=_(model.state.value))
-            + (f" {model.state_reason}" if model.state_reason else ""),
-            _("Give it another state first: `sophia models state {model}`.").format(model=model.id),
+            f"{what} {visible(model.state_reason or '')}".strip(),
+            _("Give it another state first: `{command}`.").format(command=command),
         )
     over = model.state_until is None or model.state_until <= now
     if model.state is ModelState.CONDITIONAL and over:
@@ -115,9 +117,7 @@ def state_reason(model: Model, now: datetime) -> Reason | None:
             _("{model} was allowed on conditions until {until}, and that is over.").format(
                 model=model.id, until=until
             ),
-            _("Look at it again, then give it a state: `sophia models state {model}`.").format(
-                model=model.id
-            ),
+            _("Look at it again, then give it a state: `{command}`.").format(command=command),
         )
     return None
 
