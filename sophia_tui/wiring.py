@@ -637,6 +637,7 @@ async def _models(house: House) -> Any:
 
 
 async def _model_gate(house: House) -> Any:
+    from sophia_tui.providers.machine import ThisMachine
     from sophia_tui.services.managed_env import ManagedEnv
     from sophia_tui.services.model_gate import ModelGateService
 
@@ -646,6 +647,7 @@ async def _model_gate(house: House) -> Any:
         house.clock,
         ManagedEnv(house.helper()),
         house.dispatcher.call,
+        ThisMachine.here().host,
     )
 
 

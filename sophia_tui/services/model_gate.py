@@ -55,6 +55,8 @@ Call = Callable[[str, Mapping[str, Any], Context], Awaitable[Any]]
 _LOOKED_AT = 50
 #: A merged or exported model is made of another; so many steps back at most.
 _GENERATIONS = 5
+#: Models and deployments that are looked through for relatives.
+_RELATIVES = 500
 
 
 class ModelGateRequest(Input):
@@ -88,12 +90,14 @@ class ModelGateService:
         clock: Clock,
         env: ManagedEnv,
         call: Call,
+        host: str | None = None,
     ) -> None:
         self._store = store
         self._settings = settings
         self._clock = clock
         self._env = env
         self._call = call
+        self._host = host
 
     @operation(
         "models.gate",
@@ -277,6 +281,7 @@ class ModelGateService:
             current=current,
             parity=parity,
             changed=await asyncio.to_thread(changed_forms, parity.report) if parity else (),
+            served=await self._served(subject),
             now=self._clock.now(),
         )
 
@@ -288,6 +293,20 @@ class ModelGateService:
             if (each := await self._store.checks.newest(each_id, CheckKind.PARITY))
         ]
         return max(found, key=lambda each: each.created_at, default=None)
+
+    async def _served(self, subject: Model) -> tuple[str, ...]:
+        """The names under which this machine serves the adapter, or what was made of it."""
+        known = await self._store.models.page(limit=_RELATIVES)
+        family = {subject.id}
+        for _generation in range(_GENERATIONS):
+            family |= {each.id for each in known if each.parent in family}
+        living = await self._store.deployments.page(limit=_RELATIVES, living=True)
+        return tuple(
+            each.name
+            for each in living
+            if each.model_id in family
+            and (each.identity is None or self._host in (None, each.identity.host))
+        )
 
     # -- what is missing
 

@@ -50,6 +50,8 @@ class Evidence:
     now: datetime
     #: Forms of the model whose files are no more as parity saw them.
     changed: tuple[str, ...] = ()
+    #: Names under which it is served now: parity must have asked them.
+    served: tuple[str, ...] = ()
 
     @property
     def run(self) -> str:
@@ -326,6 +328,13 @@ def _parity(evidence: Evidence, rules: Mapping[str, float], found: Judgement) ->
             id=made.id, model=", ".join(evidence.changed) or evidence.mine.model.id
         )
         found.missing("parity", "M589", told, "parity", command)
+        return
+    asked = {each["name"] for each in made.report.get("results") or []}
+    if unasked := [each for each in evidence.served if each not in asked]:
+        told = _("The parity check {id} did not ask what is served as {names}.").format(
+            id=made.id, names=", ".join(unasked)
+        )
+        found.missing("parity", "M586", told, "parity", command)
         return
     plain: dict[str, Any] = {"evaluations": [made.id]}
     if made.passed:

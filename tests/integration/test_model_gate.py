@@ -230,6 +230,21 @@ async def test_a_merged_model_is_judged_by_its_adapter(town: Town) -> None:
     assert "in production already" in view.notes[0]
 
 
+async def test_what_is_served_of_it_must_be_asked_too(town: Town) -> None:
+    await town.measured("sophia-v2", 1.2)
+    await town.alike("sophia-v2")
+    await town.store.models.add(
+        Model("sophia-v2-merged", ModelKind.MERGED, "base", NOW, parent="sophia-v2")
+    )
+    for model, name in (("sophia-v1", "other"), ("sophia-v2-merged", "desk")):
+        await town.store.deployments.add(
+            Deployment(f"deploy-{name}", model, name, "x", DeploymentState.READY, "maria", NOW)
+        )
+    view = await town.look()
+    assert codes(view) == ["M586"]
+    assert "did not ask what is served as desk." in view.reasons[0].what
+
+
 async def test_weights_that_changed_since_do_not_pass(town: Town) -> None:
     await town.measured("sophia-v2", 1.2)
     await town.alike("sophia-v2")

@@ -209,6 +209,14 @@ def test_parity_must_have_passed() -> None:
     assert "merged differs at prompt 3." in found.reasons[0].what
 
 
+def test_parity_must_have_asked_what_is_served() -> None:
+    found = judge(evidence(served=("desk",)), RULES)
+    assert (codes(found), found.wants) == (["M586"], ["parity"])
+    assert "served as desk" in found.reasons[0].what
+    asked = parity(results=[{"name": "sophia-v2-merged"}, {"name": "desk"}])
+    assert codes(judge(evidence(served=("desk",), parity=asked), RULES)) == []
+
+
 def test_lost_ground_does_not_pass_and_intervals_decide() -> None:
     found = judge(mine(evaluation(graded_answers=graded(100, 80, 24))), RULES)
     assert codes(found) == ["M593"]
