@@ -667,6 +667,21 @@ async def _model_files(house: House) -> Any:
     return ModelFilesService(await house.store(), house.clock)
 
 
+async def _model_gate(house: House) -> Any:
+    from sophia_tui.providers.machine import ThisMachine
+    from sophia_tui.services.managed_env import ManagedEnv
+    from sophia_tui.services.model_gate import ModelGateService
+
+    return ModelGateService(
+        await house.store(),
+        house.settings,
+        house.clock,
+        ManagedEnv(house.helper()),
+        house.dispatcher.call,
+        ThisMachine.here().host,
+    )
+
+
 async def _provider(house: House) -> Any:
     from sophia_tui.services.provider import ProviderService
 
@@ -852,6 +867,7 @@ FACTORIES: dict[str, Factory] = {
     "ModelStatesService": _model_states,
     "ModelProductionService": _model_production,
     "ModelFilesService": _model_files,
+    "ModelGateService": _model_gate,
     "MergeService": _merge,
     "ExportService": _export,
     "UploadService": _upload,

@@ -30,6 +30,7 @@ from sophia_tui.services.model_files import ModelFilesService
 from sophia_tui.services.model_lineage import ModelLineageService
 from sophia_tui.services.model_production import ModelProductionService
 from sophia_tui.services.model_states import ModelStatesService
+from sophia_tui.services.model_gate import ModelGateService
 from sophia_tui.services.models import ModelsService
 from sophia_tui.services.monitor import MonitorService
 from sophia_tui.services.near import NearService
@@ -100,6 +101,7 @@ SERVICES: tuple[type, ...] = (
     ModelStatesService,
     ModelProductionService,
     ModelFilesService,
+    ModelGateService,
     MergeService,
     ExportService,
     UploadService,

@@ -186,6 +186,7 @@ KEYS = (
     Key("x", "serve.stop", N_("stop serving"), scope="models"),
     Key("g", "models.merge", N_("merge"), scope="models"),
     Key("w", "evaluate.report", N_("write report"), scope="models"),
+    Key("v", "models.gate", N_("gate"), scope="models"),
     Key("o", "datasets.rows", N_("source rows"), scope="models"),
     Key("l", "models.lineage", N_("lineage"), scope="models", rank=9),
     Key("j", "models.state", N_("decide on its state"), scope="models"),

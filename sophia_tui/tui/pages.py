@@ -136,6 +136,7 @@ PAGES = {
             "models.production",
             "evaluate.show",
             "evaluate.compare",
+            "models.gate",
             "promote.history",
             "serve.list",
         ),

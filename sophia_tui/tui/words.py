@@ -114,6 +114,7 @@ VERBS = {
 #: Verbs that mean something else for one subject.
 _VERBS_OF = {
     "schedules.add": N_("add"),
+    "models.gate": N_("gate before promotion"),
 }
 #: Operations whose verb and subject make no title.
 _TITLES = {"prepare.preview": N_("what cleaning changes")}
