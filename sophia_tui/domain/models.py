@@ -71,6 +71,69 @@ class Evaluation:
     created_at: datetime
 
 
+class RemarkKind(StrEnum):
+    """A note, or a state that a model was given."""
+
+    NOTE = "note"
+    STATE = "state"
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What somebody said of a model, kept for good. For a state `text` is the reason, and `detail`
+    has the state, the one before it, its conditions and its last day."""
+
+    id: int
+    model_id: str
+    at: datetime
+    by: str
+    kind: RemarkKind
+    text: str = ""
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class CheckKind(StrEnum):
+    """PARITY: whether all forms of a model answer alike. GATE: whether it may be promoted."""
+
+    PARITY = "parity"
+    GATE = "gate"
+
+
+@dataclass(frozen=True)
+class ModelCheck:
+    """One check of a model, kept for good; `id` is the job's where one did it. `report` has
+    `reasons`, each with `code` and `what`."""
+
+    id: str
+    model_id: str
+    kind: CheckKind
+    passed: bool
+    report: dict[str, Any]
+    created_at: datetime
+    created_by: str = ""
+
+
+@dataclass(frozen=True)
+class GoldenAnswers:
+    """What a model said to which prompts, to be held against its successor. The model may be one
+    of a provider's that Sophia made nothing of."""
+
+    id: str
+    model_id: str
+    answers: tuple[dict[str, Any], ...]
+    created_at: datetime
+    created_by: str = ""
+
+
+@dataclass(frozen=True)
+class ProviderModels:
+    """What a provider's list of models said last, as its objects stand there."""
+
+    base_url: str
+    seen_at: datetime
+    models: tuple[dict[str, Any], ...]
+
+
 class PromotionState(StrEnum):
     """PENDING is written before the first file is touched, so that a crash can be finished."""
 

@@ -19,7 +19,18 @@ from sophia_tui.domain.jobs import (
     RunIdentity,
     Schedule,
 )
-from sophia_tui.domain.models import AuditEntry, Evaluation, Model, Promotion
+from sophia_tui.domain.models import (
+    AuditEntry,
+    CheckKind,
+    Evaluation,
+    GoldenAnswers,
+    Model,
+    ModelCheck,
+    Promotion,
+    ProviderModels,
+    Remark,
+    RemarkKind,
+)
 from sophia_tui.domain.notifications import NotificationStore
 from sophia_tui.domain.personas import PersonaStore
 from sophia_tui.domain.serving import (
@@ -244,7 +255,9 @@ class ModelStore(Protocol):
         """Who needs the model now, or might again: the kind of use, and its name. Kinds are served,
         promoted (it, or the way back to it), merged (another was made of it) and worked on."""
 
-    async def update(self, model_id: str, **changes: Any) -> Model: ...
+    async def update(self, model_id: str, version: int | None = None, **changes: Any) -> Model:
+        """Change columns. With `version`: raises ConflictError M500 if another was faster. Raises
+        NotFoundError M404."""
 
 
 class EvaluationStore(Protocol):
@@ -257,6 +270,70 @@ class EvaluationStore(Protocol):
         self, model_id: str | None = None, limit: int = 100, offset: int = 0
     ) -> list[Evaluation]:
         """Newest first; of one model where it is named."""
+
+
+class RemarkStore(Protocol):
+    """What people said of models: notes, and the states they gave."""
+
+    async def add(
+        self,
+        model_id: str,
+        by: str,
+        kind: RemarkKind,
+        text: str = "",
+        detail: Mapping[str, Any] | None = None,
+    ) -> Remark:
+        """Raises NotFoundError M404 for a model that the store does not have."""
+
+    async def page(self, model_id: str, limit: int = 100, offset: int = 0) -> list[Remark]:
+        """Newest first."""
+
+
+class CheckStore(Protocol):
+    """Parity checks and gates of models."""
+
+    async def add(self, check: ModelCheck) -> None:
+        """Insert; the same id again replaces the result. Raises NotFoundError M404 for a model that
+        the store does not have."""
+
+    async def get(self, check_id: str) -> ModelCheck | None: ...
+
+    async def newest(self, model_id: str, kind: CheckKind) -> ModelCheck | None: ...
+
+    async def page(
+        self, model_id: str, kind: CheckKind | None = None, limit: int = 100, offset: int = 0
+    ) -> list[ModelCheck]:
+        """Newest first; of one kind where it is named."""
+
+
+class GoldenStore(Protocol):
+    """Golden answers: what a model said to which prompt."""
+
+    async def add(self, golden: GoldenAnswers) -> None:
+        """Insert; the same id again replaces the answers."""
+
+    async def get(self, golden_id: str) -> GoldenAnswers | None: ...
+
+    async def newest(self, model_id: str) -> GoldenAnswers | None: ...
+
+    async def page(
+        self, model_id: str | None = None, limit: int = 100, offset: int = 0
+    ) -> list[GoldenAnswers]:
+        """Newest first; of one model where it is named."""
+
+
+class ProviderModelStore(Protocol):
+    """What providers' lists of models said last, one for each address."""
+
+    async def put(
+        self, base_url: str, seen_at: datetime, models: Sequence[Mapping[str, Any]]
+    ) -> ProviderModels:
+        """Keep what it says now in place of what it said before."""
+
+    async def get(self, base_url: str) -> ProviderModels | None: ...
+
+    async def page(self, limit: int = 100, offset: int = 0) -> list[ProviderModels]:
+        """By address."""
 
 
 class DeploymentStore(Protocol):
@@ -339,6 +416,10 @@ class Store(Protocol):
     datasets: DatasetStore
     models: ModelStore
     evaluations: EvaluationStore
+    remarks: RemarkStore
+    checks: CheckStore
+    golden: GoldenStore
+    provider_models: ProviderModelStore
     deployments: DeploymentStore
     traffic: TrafficStore
     feedback: FeedbackStore

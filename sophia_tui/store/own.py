@@ -16,13 +16,17 @@ from sophia_tui.domain.notifications import NotificationStore
 from sophia_tui.domain.personas import PersonaStore
 from sophia_tui.domain.protocols import (
     AuditStore,
+    CheckStore,
     DatasetStore,
     DeploymentStore,
     EvaluationStore,
     FeedbackStore,
+    GoldenStore,
     JobStore,
     ModelStore,
     PromotionStore,
+    ProviderModelStore,
+    RemarkStore,
     ScheduleStore,
     SettingsStore,
     TrafficStore,
@@ -39,6 +43,13 @@ from sophia_tui.store.embedded import EmbeddedServer
 from sophia_tui.store.migrate import ensure
 from sophia_tui.store.own_feedback import PostgresFeedback
 from sophia_tui.store.own_jobs import PostgresJobs
+from sophia_tui.store.own_models import (
+    PostgresChecks,
+    PostgresGolden,
+    PostgresProviderModels,
+    PostgresRemarks,
+    no_model,
+)
 from sophia_tui.store.own_notifications import PostgresNotifications
 from sophia_tui.store.own_rows import update_row
 from sophia_tui.store.own_schedules import PostgresSchedules
@@ -173,17 +184,27 @@ class PostgresModels:
         found = await self._database.rows(query("uses_of_model"), {"id": rows.text(model_id)})
         return [(each["use"], each["who"]) for each in found]
 
-    async def update(self, model_id: str, **changes: Any) -> Model:
+    async def update(self, model_id: str, version: int | None = None, **changes: Any) -> Model:
         columns = {name: rows.column(value) for name, value in changes.items()}
         if "state_conditions" in changes:
             columns["state_conditions"] = rows.json_list(changes["state_conditions"])
-        found = await update_row(self._database, "models", Model, model_id, columns, versioned=True)
-        if found is None:
-            raise NotFoundError(
-                "M404",
-                _("There is no model {model}.").format(model=model_id),
-                remedy=_("`sophia models list` lists them."),
+        found = await update_row(
+            self._database,
+            "models",
+            Model,
+            model_id,
+            columns,
+            versioned=True,
+            unless_moved_from=version,
+        )
+        if found is None and await self.get(model_id) is not None:
+            raise ConflictError(
+                "M500",
+                _("{model} was changed by another person in the meantime.").format(model=model_id),
+                remedy=_("Look at it again, and then decide."),
             )
+        if found is None:
+            raise no_model(model_id)
         return rows.model(found)
 
 
@@ -278,6 +299,10 @@ class OwnStore:
     datasets: DatasetStore
     models: ModelStore
     evaluations: EvaluationStore
+    remarks: RemarkStore
+    checks: CheckStore
+    golden: GoldenStore
+    provider_models: ProviderModelStore
     deployments: DeploymentStore
     traffic: TrafficStore
     feedback: FeedbackStore
@@ -297,6 +322,10 @@ class OwnStore:
         self.datasets = PostgresDatasets(database)
         self.models = PostgresModels(database)
         self.evaluations = PostgresEvaluations(database)
+        self.remarks = PostgresRemarks(database)
+        self.checks = PostgresChecks(database)
+        self.golden = PostgresGolden(database)
+        self.provider_models = PostgresProviderModels(database)
         self.deployments = PostgresDeployments(database)
         self.traffic = PostgresTraffic(database)
         self.feedback = PostgresFeedback(database)

@@ -16,9 +16,10 @@ async def update_row(
     columns: dict[str, Any],
     versioned: bool = False,
     more: frozenset[str] = frozenset(),
+    unless_moved_from: int | None = None,
 ) -> dict[str, Any] | None:
-    """Change columns of one row and give it back; None where there is none. `more` are columns that
-    stand in no field of `shape` by their own name."""
+    """Change columns of one row and give it back; None where there is none, or none of the version
+    `unless_moved_from`. `more` are columns that stand in no field of `shape` by their own name."""
     fixed = {"id", "version", "created_at", "created_by"}
     if unknown := set(columns) - (set(shape.__dataclass_fields__) - fixed | more):
         raise InternalError("S091", f"No column of {table}: {', '.join(sorted(unknown))}.")
@@ -27,9 +28,13 @@ async def update_row(
     ]
     if versioned:
         assignments.append(sql.SQL("version = version + 1"))
-    statement = sql.SQL("UPDATE sophia.{} SET {} WHERE id = %(this_id)s RETURNING *").format(
-        sql.Identifier(table), sql.SQL(", ").join(assignments)
+    which = "id = %(this_id)s"
+    if unless_moved_from is not None:
+        which += " AND version = %(this_version)s"
+    statement = sql.SQL("UPDATE sophia.{} SET {} WHERE {} RETURNING *").format(
+        sql.Identifier(table), sql.SQL(", ").join(assignments), sql.SQL(which)
     )
+    parameters = {**columns, "this_id": row_id, "this_version": unless_moved_from}
     async with database.connection() as connection:
-        cursor = await connection.execute(statement, {**columns, "this_id": row_id})
+        cursor = await connection.execute(statement, parameters)
         return await cursor.fetchone()

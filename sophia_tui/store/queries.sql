@@ -451,6 +451,55 @@ INSERT INTO sophia.model_numbers AS n (prefix, last) VALUES (%(prefix)s, 1)
 ON CONFLICT (prefix) DO UPDATE SET last = n.last + 1
 RETURNING last
 
+-- add_remark --
+INSERT INTO sophia.model_remarks (model_id, by, kind, text, detail)
+VALUES (%(model_id)s, %(by)s, %(kind)s, %(text)s, %(detail)s)
+RETURNING *
+
+-- page_remarks --
+SELECT * FROM sophia.model_remarks WHERE model_id = %(model)s
+ORDER BY id DESC LIMIT %(limit)s OFFSET %(offset)s
+
+-- add_model_check --
+INSERT INTO sophia.model_checks (id, model_id, kind, passed, report, created_by, created_at)
+VALUES (
+    %(id)s, %(model_id)s, %(kind)s, %(passed)s, %(report)s, %(created_by)s, %(created_at)s
+)
+ON CONFLICT (id) DO UPDATE SET passed = excluded.passed, report = excluded.report
+
+-- get_model_check --
+SELECT * FROM sophia.model_checks WHERE id = %(id)s
+
+-- page_model_checks --
+SELECT * FROM sophia.model_checks
+WHERE model_id = %(model)s AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+ORDER BY created_at DESC, id LIMIT %(limit)s OFFSET %(offset)s
+
+-- add_golden_answers --
+INSERT INTO sophia.golden_answers (id, model_id, created_by, created_at, answers)
+VALUES (%(id)s, %(model_id)s, %(created_by)s, %(created_at)s, %(answers)s)
+ON CONFLICT (id) DO UPDATE SET answers = excluded.answers
+
+-- get_golden_answers --
+SELECT * FROM sophia.golden_answers WHERE id = %(id)s
+
+-- page_golden_answers --
+SELECT * FROM sophia.golden_answers
+WHERE %(model)s::text IS NULL OR model_id = %(model)s
+ORDER BY created_at DESC, id LIMIT %(limit)s OFFSET %(offset)s
+
+-- put_provider_models --
+INSERT INTO sophia.provider_models (base_url, seen_at, models)
+VALUES (%(base_url)s, %(seen_at)s, %(models)s)
+ON CONFLICT (base_url) DO UPDATE SET seen_at = excluded.seen_at, models = excluded.models
+RETURNING *
+
+-- get_provider_models --
+SELECT * FROM sophia.provider_models WHERE base_url = %(base_url)s
+
+-- page_provider_models --
+SELECT * FROM sophia.provider_models ORDER BY base_url LIMIT %(limit)s OFFSET %(offset)s
+
 -- add_evaluation --
 INSERT INTO sophia.evaluations (id, model_id, dataset, report, created_at)
 VALUES (%(id)s, %(model_id)s, %(dataset)s, %(report)s, %(created_at)s)

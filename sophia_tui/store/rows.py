@@ -13,13 +13,19 @@ from sophia_tui.domain.feedback import FeedbackDay
 from sophia_tui.domain.jobs import Job, JobEvent, JobKind, QueuedJob, RunIdentity, Schedule
 from sophia_tui.domain.models import (
     AuditEntry,
+    CheckKind,
     Evaluation,
     FileChange,
+    GoldenAnswers,
     Model,
+    ModelCheck,
     ModelKind,
     ModelState,
     Promotion,
     PromotionState,
+    ProviderModels,
+    Remark,
+    RemarkKind,
 )
 from sophia_tui.domain.notifications import Notification
 from sophia_tui.domain.personas import Persona
@@ -166,6 +172,34 @@ def evaluation(row: Row) -> Evaluation:
 
 def evaluation_columns(evaluation: Evaluation) -> dict[str, Any]:
     return {name: column(getattr(evaluation, name)) for name in Evaluation.__dataclass_fields__}
+
+
+def remark(row: Row) -> Remark:
+    return Remark(**{**row, "at": _moment(row["at"]), "kind": RemarkKind(row["kind"])})
+
+
+def model_check(row: Row) -> ModelCheck:
+    parts = {"created_at": _moment(row["created_at"]), "kind": CheckKind(row["kind"])}
+    return ModelCheck(**{**row, **parts})
+
+
+def model_check_columns(check: ModelCheck) -> dict[str, Any]:
+    return {name: column(getattr(check, name)) for name in ModelCheck.__dataclass_fields__}
+
+
+def golden_answers(row: Row) -> GoldenAnswers:
+    parts = {"created_at": _moment(row["created_at"]), "answers": tuple(row["answers"])}
+    return GoldenAnswers(**{**row, **parts})
+
+
+def golden_columns(golden: GoldenAnswers) -> dict[str, Any]:
+    columns = {name: column(getattr(golden, name)) for name in GoldenAnswers.__dataclass_fields__}
+    return {**columns, "answers": json_list(golden.answers)}
+
+
+def provider_models(row: Row) -> ProviderModels:
+    parts = {"seen_at": _moment(row["seen_at"]), "models": tuple(row["models"])}
+    return ProviderModels(**{**row, **parts})
 
 
 def deployment(row: Row) -> Deployment:
