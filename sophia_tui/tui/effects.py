@@ -62,7 +62,21 @@ async def _promotion(
         _("In production afterwards: {model}").format(model=visible(plan.model)),
         _("In production now: {model}").format(model=visible(plan.previous_model or "-")),
     ]
-    told += [_("Env file: {path}").format(path=visible(each.path)) for each in plan.files]
+    for each in plan.files:
+        told.append(_("Env file: {path}").format(path=visible(each.path)))
+        told += [f"  {visible(line)}" for line in each.diff]
+    told += [_("Restarts: {unit}").format(unit=visible(each)) for each in plan.restarts]
+    told += [
+        _("By hand afterwards: {command}").format(command=visible(each.command))
+        for each in plan.elsewhere
+    ]
+    if plan.checks:
+        told.append(
+            _("Health check, else everything is put back: {checks}").format(
+                checks=" ".join(visible(each) for each in plan.checks)
+            )
+        )
+    told += [visible(each) for each in plan.notes[1:]]
     if back:
         told.append(_("Takes back: {promotion}").format(promotion=visible(plan.rolls_back or "-")))
     else:

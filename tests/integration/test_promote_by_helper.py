@@ -14,13 +14,13 @@ from sophia_tui.errors import PromotionError, RefusedError, UnavailableError, Us
 from sophia_tui.paths import Paths
 from sophia_tui.providers.root_helper import SocketHelper
 from sophia_tui.root.files import digest
-from sophia_tui.services import managed_env, promote
+from sophia_tui.services import managed_env
 from sophia_tui.services.checks.program import ProgramChecks
 from sophia_tui.services.managed_env import ManagedEnv
 from sophia_tui.services.promote import PromoteRollback, PromoteService
 from sophia_tui.settings import load
 from tests.integration.helper_house import ENV, HelperHouse, needs_root
-from tests.integration.test_promote import Bench, Clock, answering
+from tests.integration.test_promote import Bench, Clock
 
 pytestmark = needs_root
 
@@ -55,7 +55,7 @@ async def server(store: Store, tmp_path: Path, house: HelperHouse) -> Bench:
     )
     helper = SocketHelper(house.socket, "maria")
     bench.service = PromoteService(
-        store, chosen, Paths(tmp_path / "data"), Clock(), answering, None, helper
+        store, chosen, Paths(tmp_path / "data"), Clock(), bench.world.outside, None, helper
     )
     return bench
 
@@ -129,26 +129,6 @@ async def test_a_file_that_is_no_clean_env_file_is_told_in_the_plan(
         await server.promote(dry_run=True)
 
 
-async def test_a_promotion_killed_after_the_restart_is_put_back_and_restarted(
-    server: Bench, house: HelperHouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Killed(BaseException):
-        """Stands for kill -9: no handler of ours runs."""
-
-    def killed(history: Path, line: bytes) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(promote, "append_line", killed)
-        with pytest.raises(Killed):
-            await server.promote()
-    assert house.path.read_bytes() == NEW.encode()
-    await server.promote("sophia-v2")
-    assert house.path.read_bytes() == ENV.replace("old", "sophia-v2").encode()
-    assert await states(server) == [PromotionState.DONE, PromotionState.UNDONE]
-    assert house.calls("restart") == ["rag.service"] * 3
-
-
 async def test_a_promotion_that_is_cut_off_puts_back_what_it_wrote(
     server: Bench, house: HelperHouse
 ) -> None:
@@ -168,7 +148,7 @@ async def test_a_promotion_that_is_cut_off_puts_back_what_it_wrote(
 async def test_a_helper_that_goes_away_leaves_it_pending_and_the_next_one_mends_it(
     server: Bench, house: HelperHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(self: ManagedEnv, units: object) -> None:
+    async def away(self: ManagedEnv, unit: str) -> None:
         house.socket.rename(house.folder / "away.sock")
         raise UnavailableError("P064", "The root helper does not answer.")
 

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from finetune.schema import Recipe, RunSpec
+from sophia_tui.domain.context import Face
 from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.notifications import Messenger
@@ -75,6 +76,9 @@ class SmallHouse:
     async def perform(self, operation: str, request: Mapping[str, Any], actor: str) -> BaseModel:
         self.performed.append((operation, dict(request), actor))
         return JobReference(job=f"ftjob-{len(self.performed):012d}")
+
+    async def mend(self, face: Face) -> None:
+        """Nobody promotes here."""
 
     def messenger(self) -> Messenger:
         from sophia_tui.providers.messenger import LiveMessenger
