@@ -24,6 +24,7 @@ from sophia_tui.domain.models import Model
 from sophia_tui.paths import Paths
 from sophia_tui.providers import root_helper
 from sophia_tui.providers.root_helper import SocketHelper
+from sophia_tui.root import units as root_units
 from sophia_tui.root.server import Helper, Places
 from sophia_tui.services import managed_env, promotion_record, promotion_steps
 from sophia_tui.services.managed_env import ManagedEnv
@@ -46,6 +47,7 @@ class DirectHelper(SocketHelper):
     def __init__(self, places: dict[str, Any]) -> None:
         super().__init__(Path(places["conf"]))
         given = {**places, "own_units": ("sophia-api.service",), "settle": 0.0}
+        root_units.LOOK_SECONDS = 0.005
         self._helper = Helper(Places(**given), "test", lambda _line: None)
 
     async def _ask(self, message: Any) -> dict[str, Any]:
