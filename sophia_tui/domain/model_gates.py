@@ -38,6 +38,6 @@ class GateVerdict:
 class Gate(Protocol):
     """Judges by the reports that are there; measures nothing and changes nothing."""
 
-    async def verdict(self, model: Model, current: str | None = None) -> GateVerdict:
-        """`current`: the name that the managed env files hold now, which the model replaces; None
-        lets the gate look for it itself."""
+    async def verdict(self, model: Model, current: Model | None = None) -> GateVerdict:
+        """`current` is the model that it replaces; None lets the gate look for it in the managed
+        env files and the promotions itself."""
