@@ -28,8 +28,9 @@ from sophia_tui.root import units as root_units
 from sophia_tui.root.server import Helper, Places
 from sophia_tui.services import managed_env, promotion_record, promotion_steps
 from sophia_tui.services.managed_env import ManagedEnv
-from sophia_tui.services.promote import PromoteRollback, PromoteRun, PromoteService
+from sophia_tui.services.promote import PromoteService
 from sophia_tui.services.promotion_health import HealthCheck
+from sophia_tui.services.promotion_views import PromoteRollback, PromoteRun
 from sophia_tui.store.own import open_store
 from tests.integration.test_promote import Clock, World
 
@@ -37,7 +38,7 @@ from tests.integration.test_promote import Clock, World
 class RefusingGate:
     """Every model lacks something, so that a promotion keeps the reason of its override."""
 
-    async def verdict(self, model: Model, current: str | None = None) -> GateVerdict:
+    async def verdict(self, model: Model, current: Model | str | None = None) -> GateVerdict:
         return GateVerdict(False, (Reason("M580", "No parity report."),), datetime.now(UTC))
 
 

@@ -10,13 +10,14 @@ import pytest
 from sophia_tui import envfile, settings
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.models import Model, ModelKind, PromotionState
-from sophia_tui.domain.promotions import Outside
+from sophia_tui.domain.promotions import Answerer, HealthLook, Outside
 from sophia_tui.domain.protocols import Store
 from sophia_tui.domain.serving import ChatAnswer, Probe
 from sophia_tui.errors import ConflictError, NotFoundError, PromotionError, UsageError
 from sophia_tui.paths import Paths
 from sophia_tui.services import managed_env
-from sophia_tui.services.promote import PromoteRollback, PromoteRun, PromoteService
+from sophia_tui.services.promote import PromoteService
+from sophia_tui.services.promotion_views import PromoteRollback, PromoteRun
 from sophia_tui.services.views import Page
 
 ENV = (
@@ -44,6 +45,9 @@ class World:
         self.dead: set[str] = set()
         #: Golden prompts as they were asked: name and question.
         self.asked: list[tuple[str, str]] = []
+        #: What answers them, and looks at health addresses, where a test has its own.
+        self.answers: Answerer | None = None
+        self.looks: HealthLook | None = None
 
     async def probe(
         self, base_url: str | None, api_key: str | None, model: str, seconds: float
@@ -59,11 +63,13 @@ class World:
         most_tokens: int,
         seconds: float,
     ) -> ChatAnswer:
+        if self.answers is not None:
+            return await self.answers(base_url, api_key, model, question, most_tokens, seconds)
         self.asked.append((model, question))
         return ChatAnswer("Yes.", 0.1)
 
     async def look(self, url: str, seconds: float) -> str:
-        return ""
+        return "" if self.looks is None else await self.looks(url, seconds)
 
     @property
     def outside(self) -> Outside:

@@ -17,7 +17,8 @@ from sophia_tui.root.files import digest
 from sophia_tui.services import managed_env
 from sophia_tui.services.checks.program import ProgramChecks
 from sophia_tui.services.managed_env import ManagedEnv
-from sophia_tui.services.promote import PromoteRollback, PromoteService
+from sophia_tui.services.promote import PromoteService
+from sophia_tui.services.promotion_views import PromoteRollback
 from sophia_tui.settings import load
 from tests.integration.helper_house import ENV, HelperHouse, needs_root
 from tests.integration.test_promote import Bench, Clock

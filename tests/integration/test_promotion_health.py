@@ -32,9 +32,15 @@ from sophia_tui.errors import (
 from sophia_tui.paths import Paths
 from sophia_tui.providers.health_look import look
 from sophia_tui.services import promotion_steps
-from sophia_tui.services.promote import PromoteRollback, PromoteRun, PromoteService
+from sophia_tui.services.promote import PromoteService
 from sophia_tui.services.promotion_health import read_prompts
-from sophia_tui.services.promotion_views import PromoteConfirm, PromoteRepair, PromotionView
+from sophia_tui.services.promotion_views import (
+    PromoteConfirm,
+    PromoteRepair,
+    PromoteRollback,
+    PromoteRun,
+    PromotionView,
+)
 from sophia_tui.wiring import House
 from tests.integration.test_promote import Clock, World
 
@@ -47,9 +53,9 @@ class Gate:
 
     def __init__(self, *reasons: Reason) -> None:
         self.reasons = reasons
-        self.current: str | None = None
+        self.current: Model | str | None = None
 
-    async def verdict(self, model: Model, current: str | None = None) -> GateVerdict:
+    async def verdict(self, model: Model, current: Model | str | None = None) -> GateVerdict:
         self.current = current
         return GateVerdict(not self.reasons, self.reasons, datetime.now(UTC), notes=("As told.",))
 
@@ -141,7 +147,7 @@ async def test_a_model_that_does_not_pass_them_is_taken_back(
             raise answer
         return answer
 
-    bench.world.answer = given  # type: ignore[method-assign]
+    bench.world.answers = given
     prompts = tmp_path / "golden.jsonl"
     prompts.write_text('{"question": "The capital of France?", "accepted": ["Paris"]}\n')
     problem = await bench.refused(SOPHIA_GOLDEN_PROMPTS=str(prompts))
@@ -157,7 +163,7 @@ async def test_other_bounds_hold_for_one_promotion(bench: Bench) -> None:
     async def slow(*_asked: Any) -> ChatAnswer:
         return ChatAnswer("Yes.", 20.0)
 
-    bench.world.answer = slow  # type: ignore[method-assign]
+    bench.world.answers = slow
     with pytest.raises(UsageError, match="SOPHIA-P079"):
         await bench.promote(bounds="mean<3")
     view = await bench.promote(bounds="median<30, errors<0.01")
@@ -234,7 +240,7 @@ def health() -> Iterator[Health]:
 async def test_a_service_has_a_moment_until_its_health_address_answers(
     bench: Bench, health: Health
 ) -> None:
-    bench.world.look = look  # type: ignore[method-assign]
+    bench.world.looks = look
     health.statuses = [503, 200]
     bench.chosen["SOPHIA_PROMOTION_HEALTH_URLS"] = (
         f"{bench.file}={health.url}, x.service={health.url}x"
@@ -248,7 +254,7 @@ async def test_a_service_has_a_moment_until_its_health_address_answers(
 async def test_a_health_check_that_hangs_or_never_is_well_ends_after_its_limit(
     bench: Bench, health: Health, hangs: bool
 ) -> None:
-    bench.world.look = look  # type: ignore[method-assign]
+    bench.world.looks = look
     health.statuses, health.hangs = [500], hangs
     problem = await bench.refused(
         SOPHIA_PROMOTION_HEALTH_URLS=health.url, SOPHIA_PROMOTION_HEALTH_SECONDS="0.5"
@@ -263,7 +269,7 @@ async def test_an_answer_that_hangs_ends_after_the_limit_of_all(bench: Bench) ->
         await asyncio.Event().wait()
         raise AssertionError
 
-    bench.world.answer = hanging  # type: ignore[method-assign]
+    bench.world.answers = hanging
     problem = await bench.refused(SOPHIA_PROMOTION_HEALTH_SECONDS="0.3")
     assert problem.details["cause"] == "SOPHIA-P075" and "golden prompts" in problem.why
     problem = await bench.refused(SOPHIA_PROBE_SECONDS="0.02")
@@ -355,7 +361,7 @@ async def test_a_file_that_others_change_meanwhile_keeps_their_change(bench: Ben
         bench.file.write_text(bench.file.read_text() + "ADDED=meanwhile\n")
         raise OutsideError("M456", "No answer.")
 
-    bench.world.answer = meddling  # type: ignore[method-assign]
+    bench.world.answers = meddling
     with pytest.raises(PromotionError, match="SOPHIA-P002"):
         await bench.promote()
     text = bench.file.read_text()
@@ -367,7 +373,7 @@ async def test_a_key_that_others_set_meanwhile_is_theirs_and_told(bench: Bench) 
         bench.file.write_text("GEN_MODEL=theirs\n")
         raise OutsideError("M456", "No answer.")
 
-    bench.world.answer = meddling  # type: ignore[method-assign]
+    bench.world.answers = meddling
     with pytest.raises(PromotionError) as caught:
         await bench.promote()
     assert str(bench.file) in caught.value.why and "as they left it" in caught.value.what
@@ -418,7 +424,7 @@ async def test_one_that_waits_goes_on_when_the_other_has_ended(bench: Bench) -> 
             await go.wait()
         return ChatAnswer("Yes.", 0.1)
 
-    bench.world.answer = held  # type: ignore[method-assign]
+    bench.world.answers = held
     first = asyncio.create_task(bench.promote("sophia-v1"))
     await reached.wait()
     with pytest.raises(ConflictError, match="SOPHIA-P008"):
@@ -518,7 +524,7 @@ async def test_the_way_back_does_not_fail_for_a_slow_model_but_tells_it(bench: B
     async def slow(*_asked: Any) -> ChatAnswer:
         return ChatAnswer("Yes.", 20.0)
 
-    bench.world.answer = slow  # type: ignore[method-assign]
+    bench.world.answers = slow
     view = await back(bench)
     assert bench.file.read_text() == ENV
     assert any("median 20" in note for note in view.notes)
@@ -545,7 +551,7 @@ async def test_a_start_undoes_what_was_cut_off_and_the_audit_has_it(
             "HOME": str(tmp_path),
         }
     )
-    bench.world.answer = killed  # type: ignore[method-assign]
+    bench.world.answers = killed
     with pytest.raises(Killed):
         await bench.promote()
     row = await newest(bench)
@@ -579,7 +585,7 @@ async def test_a_start_leaves_a_promotion_alone_that_is_under_way(
         assert await house.mend(Face.WORKER) is None
         return ChatAnswer("Yes.", 0.1)
 
-    bench.world.answer = looking  # type: ignore[method-assign]
+    bench.world.answers = looking
     try:
         await bench.promote()
     finally:
@@ -597,11 +603,10 @@ async def test_the_next_promotion_ends_what_was_cut_off_and_audits_it(
     async def killed(*_asked: Any) -> ChatAnswer:
         raise Killed
 
-    real = bench.world.answer
-    bench.world.answer = killed  # type: ignore[method-assign]
+    bench.world.answers = killed
     with pytest.raises(Killed):
         await bench.promote()
-    bench.world.answer = real  # type: ignore[method-assign]
+    bench.world.answers = None
     context = bench.context(dry_run=True)
     with pytest.raises(ConflictError, match="SOPHIA-P006"):
         await bench.service().run(context, PromoteRun(model="sophia-v2"))

@@ -21,8 +21,8 @@ from sophia_tui.paths import Paths
 from sophia_tui.providers.chat import ask
 from sophia_tui.providers.health_look import look
 from sophia_tui.providers.model_probe import probe
-from sophia_tui.services.promote import PromoteRollback, PromoteRun, PromoteService
-from sophia_tui.services.promotion_views import PromotionView
+from sophia_tui.services.promote import PromoteService
+from sophia_tui.services.promotion_views import PromoteRollback, PromoteRun, PromotionView
 from tests.integration.test_promote import Clock
 
 NAME = "sophia-v1"
