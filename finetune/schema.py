@@ -60,6 +60,13 @@ TRAIN_FILE = "train.jsonl"
 VALID_FILE = "valid.jsonl"
 GENERAL_FILE = "general.json"
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
+#: The general regression set: its name in a report, and its file, whose bytes are that version's.
+REGRESSION_SET: Final = "regression"
+REGRESSION_FILE = Path(__file__).parent / "regression" / "questions.jsonl"
+REGRESSION_VERSION: Final = 1
+REGRESSION_HASH: Final = "c1562e4e539f50b77c5661bf29a8d8fe2c04f40e375a535d5eb65e5c76fc1a7a"
+#: How long an answer to it may be, in tokens: the same for all, else they don't compare.
+REGRESSION_TOKENS: Final = 24
 
 RunKind = Literal["train", "evaluate", "generate", "merge", "preview"]
 #: The layout of a checkpoint's files that this version writes and reads.
@@ -502,6 +509,10 @@ class EvaluationReport(VersionedDocument):
     conversations: Conversations | None = None
     preferences: Preferences | None = Field(None, description="where valid.jsonl holds pairs")
     weights: str | None = Field(None, description="fingerprint of base, template and adapter")
+    adapter_files: dict[str, FileRecord] = Field(
+        default_factory=dict, description="the adapter's weights as they were measured"
+    )
+    held_out: FileRecord | None = Field(None, description="of valid.jsonl: what was measured on")
     device: str | None = None
 
 

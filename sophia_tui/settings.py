@@ -17,6 +17,7 @@ from sophia_tui import envfile, paths
 from sophia_tui.domain.gates import ADVICE_DEFAULT, read_bounds, read_ranges
 from sophia_tui.domain.gates import DEFAULT as DEFAULT_BOUNDS
 from sophia_tui.domain.managed import is_elsewhere
+from sophia_tui.domain.model_gates import DEFAULT_RULES, read_rules
 from sophia_tui.domain.promotions import (
     BOUNDS_DEFAULT,
     read_named_urls,
@@ -393,6 +394,14 @@ class Settings(BaseSettings):
         DEFAULT_BOUNDS,
         N_("What a data set should reach: name>=bound or name<=bound, with commas between."),
     )
+    model_gate: str = _setting(
+        "SOPHIA_MODEL_GATE",
+        DEFAULT_RULES,
+        N_(
+            "What a model must show before it is promoted: loss<bound, examples>=number, parity, "
+            "lost<=share, items>=number, right>=number, days<=number, with commas between; or off."
+        ),
+    )
     advice: str = _setting(
         "SOPHIA_ADVICE",
         ADVICE_DEFAULT,
@@ -616,6 +625,18 @@ class Settings(BaseSettings):
         except ValueError:
             raise PydanticCustomError(
                 "no_bounds", _("must be parts like examples>=500 or copied<=0.1, each name once")
+            ) from None
+        return value
+
+    @field_validator("model_gate")
+    @classmethod
+    def _are_rules(cls, value: str) -> str:
+        try:
+            read_rules(value)
+        except ValueError:
+            raise PydanticCustomError(
+                "no_rules",
+                _("must be rules like loss<0, parity or lost<=0.05, each name once; or off"),
             ) from None
         return value
 

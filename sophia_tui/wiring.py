@@ -664,6 +664,19 @@ async def _models(house: House) -> Any:
     return ModelsService(store, house.prices, house.clock, house.settings.managed_files)
 
 
+async def _model_gate(house: House) -> Any:
+    from sophia_tui.services.managed_env import ManagedEnv
+    from sophia_tui.services.model_gate import ModelGateService
+
+    return ModelGateService(
+        await house.store(),
+        house.settings,
+        house.clock,
+        ManagedEnv(house.helper()),
+        house.dispatcher.call,
+    )
+
+
 async def _provider(house: House) -> Any:
     from sophia_tui.services.provider import ProviderService
 
@@ -720,7 +733,7 @@ async def _promote(house: House) -> Any:
         Outside(house.prober, ask, look),
         house.prices,
         house.helper(),
-        None,
+        await _model_gate(house),
         ThisMachine.here().host,
     )
 
@@ -833,6 +846,7 @@ FACTORIES: dict[str, Factory] = {
     "EvaluateService": _evaluate,
     "EvaluationsService": _evaluations,
     "ModelsService": _models,
+    "ModelGateService": _model_gate,
     "MergeService": _merge,
     "ProviderService": _provider,
     "CheckpointsService": _checkpoints,

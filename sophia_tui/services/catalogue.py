@@ -25,6 +25,7 @@ from sophia_tui.services.inspect import InspectService
 from sophia_tui.services.inspection_report import InspectionReportService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
+from sophia_tui.services.model_gate import ModelGateService
 from sophia_tui.services.models import ModelsService
 from sophia_tui.services.monitor import MonitorService
 from sophia_tui.services.near import NearService
@@ -90,6 +91,7 @@ SERVICES: tuple[type, ...] = (
     EvaluateService,
     EvaluationsService,
     ModelsService,
+    ModelGateService,
     MergeService,
     ProviderService,
     ServingService,

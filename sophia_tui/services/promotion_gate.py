@@ -11,7 +11,8 @@ from sophia_tui.i18n import _
 
 
 class Gatekeeper:
-    """Asks the gate; without one (a house that has none) every model passes and nothing is kept."""
+    """Asks the gate; without one (a house that has none) every model passes and nothing is kept.
+    A state that a person gave (rejected, retired) is changed by a person, and overridden by none."""
 
     def __init__(self, store: Store, gate: Gate | None) -> None:
         self._store = store
@@ -29,7 +30,7 @@ class Gatekeeper:
         kept = _kept(verdict)
         if verdict.passed:
             return kept
-        if override is None:
+        if override is None or not verdict.overridable:
             raise RefusedError(
                 "P070",
                 _("The gate refuses {model}; nothing was changed.").format(model=model.id),
@@ -57,7 +58,7 @@ class Gatekeeper:
         notes = list(verdict.notes)
         if verdict.passed:
             return [_("The gate lets it pass."), *notes]
-        if override is None or context.face is Face.WORKER:
+        if override is None or not verdict.overridable or context.face is Face.WORKER:
             why = f"{_why(verdict)} {_remedy(verdict)}"
             return [_("It would be refused: {why}").format(why=why), *notes]
         return [
@@ -106,4 +107,5 @@ def _why(verdict: GateVerdict) -> str:
 
 def _remedy(verdict: GateVerdict) -> str:
     remedies = dict.fromkeys(each.remedy for each in verdict.reasons if each.remedy)
-    return " ".join([*remedies, _("Who knows better gives --override REASON.")])
+    by_hand = [_("Who knows better gives --override REASON.")] if verdict.overridable else []
+    return " ".join([*remedies, *by_hand])

@@ -186,6 +186,7 @@ KEYS = (
     Key("x", "serve.stop", N_("stop serving"), scope="models"),
     Key("g", "models.merge", N_("merge"), scope="models"),
     Key("w", "evaluate.report", N_("write report"), scope="models"),
+    Key("v", "models.gate", N_("gate"), scope="models"),
     Key("o", "datasets.rows", N_("source rows"), scope="models"),
     Key("i", "evaluate.roi", N_("return on investment"), scope="models"),
     Key("t", "train.start", N_("train"), scope="models"),

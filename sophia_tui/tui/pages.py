@@ -129,6 +129,7 @@ PAGES = {
             "models.show",
             "evaluate.show",
             "evaluate.compare",
+            "models.gate",
             "promote.history",
             "serve.list",
         ),

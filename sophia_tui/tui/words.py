@@ -111,6 +111,7 @@ VERBS = {
 _VERBS_OF = {
     "schedules.add": N_("add"),
     "promote.repair": N_("finish or undo what was cut off"),
+    "models.gate": N_("gate before promotion"),
 }
 #: Operations whose verb and subject make no title.
 _TITLES = {"prepare.preview": N_("what cleaning changes")}

@@ -200,8 +200,12 @@ class Finisher:
             await store.evaluations.add(
                 Evaluation(job.id, job.model_id, job.dataset, report, created_at=now)
             )
-            newest = {key: value for key, value in report.items() if key not in _LONG_PARTS}
-            await store.models.update(job.model_id, evaluation={**newest, "at": now.isoformat()})
+            model = await store.models.get(job.model_id)
+            # measured on another model's held-out part, it is told of beside that one alone
+            if model is not None and job.dataset in (None, model.dataset):
+                newest = {key: value for key, value in report.items() if key not in _LONG_PARTS}
+                newest["at"] = now.isoformat()
+                await store.models.update(job.model_id, evaluation=newest)
         result.update(
             {key: value for key, value in report.items() if key not in _LONG_PARTS | {"answers"}}
         )

@@ -191,6 +191,8 @@ CASES: dict[str, Case] = {
     "prices.list": Case(),
     "models.list": Case(),
     "models.show": Case({"model": seeded.MERGED_MODEL}),
+    # nothing was measured here; tests/integration/test_model_gate.py seeds evaluations
+    "models.gate": Case({"model": seeded.MERGED_MODEL}, changes=("model_checks",)),
     "models.delete": Case({"model": seeded.OLDER_MODEL}, error="SOPHIA-J610"),
     # no provider is named here; tests/hosted/test_provider_service.py asks one
     "provider.delete": Case({"model": seeded.HOSTED_MODEL}, error="SOPHIA-J510"),

@@ -51,13 +51,20 @@ NEW = ENV.replace("old", "sophia-v1")
 class Gate:
     """Says what the test wants."""
 
-    def __init__(self, *reasons: Reason) -> None:
+    def __init__(self, *reasons: Reason, overridable: bool = True) -> None:
         self.reasons = reasons
+        self.overridable = overridable
         self.current: Model | str | None = None
 
     async def verdict(self, model: Model, current: Model | str | None = None) -> GateVerdict:
         self.current = current
-        return GateVerdict(not self.reasons, self.reasons, datetime.now(UTC), notes=("As told.",))
+        return GateVerdict(
+            not self.reasons,
+            self.reasons,
+            datetime.now(UTC),
+            notes=("As told.",),
+            overridable=self.overridable,
+        )
 
 
 class Bench:
@@ -320,6 +327,14 @@ async def test_an_override_keeps_who_and_why_with_the_promotion_and_the_model(
     assert (remark.by, remark.text) == ("maria", reason)
     assert remark.detail["promotion"] == view.id
     assert json.loads(bench.history.read_text())["gate"]["override"]["by"] == "maria"
+
+
+async def test_a_model_that_people_rejected_is_overridden_by_nobody(bench: Bench) -> None:
+    bench.gate = Gate(Reason("M590", "It is rejected."), overridable=False)
+    with pytest.raises(RefusedError, match="SOPHIA-P070") as told:
+        await bench.promote(override="We need it now.")
+    assert "--override" not in told.value.remedy
+    assert bench.file.read_text() == ENV
 
 
 async def test_a_schedule_overrides_nothing(bench: Bench) -> None:
