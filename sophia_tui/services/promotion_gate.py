@@ -12,7 +12,7 @@ from sophia_tui.i18n import _
 
 class Gatekeeper:
     """Asks the gate; without one (a house that has none) every model passes and nothing is kept.
-    A state that a person gave (rejected, retired) is changed by a person, and overridden by none."""
+    A state that a person gave (rejected, retired) is changed by people, and overridden by none."""
 
     def __init__(self, store: Store, gate: Gate | None) -> None:
         self._store = store
