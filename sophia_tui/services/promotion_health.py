@@ -1,6 +1,5 @@
 """The health check of a promotion: units, health addresses, golden prompts, all within a limit."""
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -94,10 +93,12 @@ class HealthCheck:
         self, promotion: Promotion, units: Sequence[str], asked: Asked
     ) -> dict[str, Any]:
         """The figures. Raises PromotionError P072, P073, P074, P075, and what asking raises."""
+        from asyncio import timeout
+
         limit = self._settings.promotion_health_seconds
         doing = [_("units")]
         try:
-            async with asyncio.timeout(limit):
+            async with timeout(limit):
                 await self._units(units)
                 for url in self._urls(units, promotion):
                     doing.append(visible(url))
@@ -132,9 +133,11 @@ class HealthCheck:
 
     async def _answers(self, url: str, doing: list[str]) -> None:
         """A service needs a moment after its restart: ask until it answers, or the time is up."""
+        from asyncio import sleep
+
         while why := await self._outside.look(url, _LOOK_SECONDS):
             doing.append(f"{visible(url)}: {why}")
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await sleep(_PAUSE_SECONDS)
 
     # -- golden prompts
 
@@ -159,13 +162,15 @@ class HealthCheck:
         return told
 
     async def _ask(self, place: Place, prompt: GoldenPrompt, found: _Figures) -> None:
+        from asyncio import timeout
+
         from finetune.grading import is_right
 
         found.asked += 1
         question = visible(prompt.question)[:80]
         seconds = self._settings.probe_seconds
         try:
-            async with asyncio.timeout(seconds):
+            async with timeout(seconds):
                 answer = await self._outside.answer(
                     place.base_url or _DEFAULT_ADDRESS,
                     place.api_key,

@@ -1,6 +1,5 @@
 """One promotion at a time in a data folder: a lock that dies with its process."""
 
-import asyncio
 import fcntl
 import time
 from collections.abc import AsyncIterator
@@ -26,6 +25,8 @@ class PromotionLock:
         self, wait: float = 0.0, cancel: CancelSignal | None = None
     ) -> AsyncIterator[None]:
         """Hold it, after `wait` seconds at most. Raises ConflictError P008."""
+        from asyncio import sleep
+
         deadline = time.monotonic() + wait
         with self._open() as stream:
             while not _take(stream):
@@ -39,7 +40,7 @@ class PromotionLock:
                             "Wait until it ends, then look at the plan again; --wait SECONDS waits."
                         ),
                     )
-                await asyncio.sleep(_LOOK_SECONDS)
+                await sleep(_LOOK_SECONDS)
             yield
 
     def free(self) -> bool:

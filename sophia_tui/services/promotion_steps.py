@@ -1,7 +1,6 @@
 """A promotion as a transaction: each step is written down before it is done, and whatever fails
 before the last one puts everything back."""
 
-from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +10,13 @@ from sophia_tui.domain.context import Context, Progress
 from sophia_tui.domain.models import Promotion, PromotionState
 from sophia_tui.domain.promotions import Step
 from sophia_tui.domain.protocols import Clock, Store
-from sophia_tui.errors import CancelledError as StoppedError
-from sophia_tui.errors import ConflictError, PromotionError, SophiaError, UnavailableError
+from sophia_tui.errors import (
+    CancelledError,
+    ConflictError,
+    PromotionError,
+    SophiaError,
+    UnavailableError,
+)
 from sophia_tui.files import write_whole
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
@@ -74,7 +78,7 @@ class Transaction:
         await self._store.promotions.add(course.now)
         try:
             await self._steps(context, course, health, override)
-        except (Exception, CancelledError) as problem:
+        except BaseException as problem:
             await self._take_back(course.now, problem)
         return await self._record(context, course)
 
@@ -131,12 +135,14 @@ class Transaction:
         """The last step. Once it is begun, everything but the record stands."""
         try:
             await self._begin(context, course, Step.RECORD)
-        except (Exception, CancelledError) as problem:
+        except BaseException as problem:
             await self._take_back(course.now, problem)
         begun = course.now
         try:
             return await self._recovery.record(begun)
-        except (Exception, CancelledError) as problem:
+        except BaseException as problem:
+            if not _ends_it(problem):
+                raise
             state = await self._state(begun)
             if state is PromotionState.DONE:
                 return replace(begun, state=state)
@@ -162,13 +168,15 @@ class Transaction:
 
     async def _take_back(self, promotion: Promotion, problem: BaseException) -> NoReturn:
         """Undo, and raise what a person reads."""
+        if not _ends_it(problem):
+            raise problem
         what = problem.what if isinstance(problem, SophiaError) else type(problem).__name__
         why = f"{what} {problem.why}".strip() if isinstance(problem, SophiaError) else what
         error: dict[str, Any] = {"what": what}
         if isinstance(problem, SophiaError):
             error |= {"code": problem.code, "why": problem.why, **problem.details}
         undone = await self._undone(promotion, error, why)
-        if isinstance(problem, CancelledError | StoppedError):
+        if isinstance(problem, CancelledError) or not isinstance(problem, Exception):
             raise problem
         raise PromotionError(
             "P002",
@@ -194,6 +202,13 @@ class Transaction:
                 _("Mend the cause, then `sophia promote repair`; the next start does it as well."),
                 promotion=promotion.id,
             ) from problem
+
+
+def _ends_it(problem: BaseException) -> bool:
+    """Whether we live on to put things back: a step that failed, or a task that was cancelled."""
+    import asyncio
+
+    return isinstance(problem, Exception | asyncio.CancelledError)
 
 
 def told_of(undone: Undone) -> list[str]:
