@@ -63,7 +63,7 @@ class Gatekeeper:
             return [_("It would be refused: {why}").format(why=why), *notes]
         return [
             _("The gate refuses it: {why}").format(why=_why(verdict)),
-            _("{who} overrides that: {reason}").format(who=context.actor, reason=override),
+            _("That would be overridden: {reason}").format(reason=override),
             *notes,
         ]
 
@@ -83,11 +83,7 @@ def gate_notes(gate: dict[str, Any] | None) -> list[str]:
     if not gate:
         return []
     if "override" in gate:
-        return [
-            _("{who} overrode the gate: {reason}").format(
-                who=gate["override"]["by"], reason=gate["override"]["reason"]
-            )
-        ]
+        return [_("The gate was overridden: {reason}").format(reason=gate["override"]["reason"])]
     return [_("The gate let it pass."), *gate["notes"]]
 
 

@@ -210,7 +210,7 @@ CASES: dict[str, Case] = {
     # that the model is asked first is shown by tests/integration/test_promotion_probe.py
     "promote.run": Case(
         {"model": seeded.OLDER_MODEL, "probe": False, "override": "It answers well enough."},
-        changes=("promotions",),
+        changes=("promotions", "model_remarks"),
     ),
     "promote.rollback": Case({"promotion": "promo-3", "probe": False}, changes=("promotions",)),
     # tests/integration/test_promotion_kill.py leaves some half done
