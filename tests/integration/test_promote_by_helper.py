@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from sophia_tui.domain.managed import ManagedFile
 from sophia_tui.domain.models import PromotionState
 from sophia_tui.domain.protocols import Store
-from sophia_tui.errors import PromotionError, RefusedError, UnavailableError, UsageError
+from sophia_tui.errors import PromotionError, RefusedError, SetupError, UnavailableError, UsageError
 from sophia_tui.paths import Paths
 from sophia_tui.providers.root_helper import SocketHelper
+from sophia_tui.root.conf import parse, render
 from sophia_tui.root.files import digest
 from sophia_tui.services import managed_env
 from sophia_tui.services.checks.program import ProgramChecks
@@ -218,3 +220,26 @@ async def test_the_check_of_the_set_up_names_declared_files_and_what_is_wrong_wi
     assert (found.state, found.told) == ("problem", str(house.path))
     house.declare("[x]")
     assert "Line 1" in (await check.look()).told
+
+
+# -- units of other hosts
+
+
+async def test_units_of_other_hosts_are_declared_and_named_and_never_restarted(
+    server: Bench, house: HelperHouse
+) -> None:
+    house.declare(
+        f"[{house.path}]\nrestart = rag.service\nelsewhere = web2:rag.service\nwrite = yes"
+    )
+    view = await server.promote()
+    assert [each.unit for each in view.elsewhere] == ["web2:rag.service"]
+    assert house.calls("restart") == ["rag.service"]
+    assert any("promote confirm" in note for note in view.notes)
+
+
+def test_a_declaration_with_other_hosts_is_read_as_it_was_written() -> None:
+    file = ManagedFile("/srv/a.env", elsewhere=("web2:rag.service", "10.0.0.7:rag@1.service"))
+    assert parse(render([file]).encode()) == (file,)
+    for wrong in ("rag.service", "web2:", ":rag.service", "-x:rag.service", "web2:rag.conf"):
+        with pytest.raises(SetupError, match="SOPHIA-P062"):
+            parse(f"[/srv/a.env]\nelsewhere = {wrong}\n".encode())

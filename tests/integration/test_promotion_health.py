@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sophia_tui import settings
+from sophia_tui.api.app import create_app
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Role
 from sophia_tui.domain.model_gates import GateVerdict, Reason
 from sophia_tui.domain.models import Model, ModelKind, Promotion, PromotionState
@@ -42,7 +43,9 @@ from sophia_tui.services.promotion_views import (
     PromotionView,
 )
 from sophia_tui.wiring import House
+from sophia_tui.worker.main import run as work
 from tests.integration.test_promote import Clock, World
+from tests.integration.worker_house import SmallHouse
 
 ENV = "GEN_MODEL=old\nOPENAI_BASE_URL=http://models.test/v1\n"
 NEW = ENV.replace("old", "sophia-v1")
@@ -583,6 +586,26 @@ async def test_a_start_undoes_what_was_cut_off_and_the_audit_has_it(
     [entry] = await bench.store.audit.page(10)
     assert (entry.operation, entry.target, entry.face) == ("promote.repair", row.id, face.value)
     assert json.loads(bench.history.read_text().splitlines()[-1])["kind"] == "promotion_undone"
+
+
+async def test_worker_and_api_look_for_what_was_cut_off_when_they_start(
+    bench: Bench, store: Store, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = SmallHouse(settings.load({"SOPHIA_STORE_URL": store_url}), bench.paths, opened=store)
+    assert await work(small, idle_exit=0.0) == 0
+    assert small.mended == [Face.WORKER]
+
+    looked = asyncio.Event()
+
+    async def mend(_house: House, face: Face) -> None:
+        assert face is Face.API
+        looked.set()
+
+    monkeypatch.setattr(House, "mend", mend)
+    house = House({"SOPHIA_STORE_URL": store_url, "SOPHIA_DATA_DIR": str(bench.paths.data)})
+    app = create_app(house)
+    async with app.router.lifespan_context(app):
+        await asyncio.wait_for(looked.wait(), 60)
 
 
 async def test_a_start_leaves_a_promotion_alone_that_is_under_way(

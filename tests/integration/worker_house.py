@@ -56,6 +56,8 @@ class SmallHouse:
         self._store = opened
         #: What was asked for by the calendar.
         self.performed: list[tuple[str, dict[str, Any], str]] = []
+        #: Faces whose start was to end promotions that were cut off.
+        self.mended: list[Face] = []
 
     async def store(self) -> Store:
         if self._store is None:
@@ -78,7 +80,7 @@ class SmallHouse:
         return JobReference(job=f"ftjob-{len(self.performed):012d}")
 
     async def mend(self, face: Face) -> None:
-        """Nobody promotes here."""
+        self.mended.append(face)
 
     def messenger(self) -> Messenger:
         from sophia_tui.providers.messenger import LiveMessenger

@@ -241,7 +241,7 @@ async def test_a_dangerous_act_says_what_it_changes(key: str, shown) -> None:
 
 
 async def test_the_longest_plan_leaves_the_way_back_in_sight_at_80x24() -> None:
-    long = plan([f"A note of the gate that takes a line of its own, number {n}." for n in range(30)])
+    long = plan([f"A note of the gate that takes a line, number {n}." for n in range(30)])
     app = stub.make_app(whole_world(answers.full() | {"promote.run": long}), whole=True)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: app.painted.is_set(), "painted")
