@@ -16,7 +16,13 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sophia_tui import envfile, paths
 from sophia_tui.domain.gates import ADVICE_DEFAULT, read_bounds, read_ranges
 from sophia_tui.domain.gates import DEFAULT as DEFAULT_BOUNDS
+from sophia_tui.domain.managed import is_elsewhere
 from sophia_tui.domain.model_gates import DEFAULT_RULES, read_rules
+from sophia_tui.domain.promotions import (
+    BOUNDS_DEFAULT,
+    read_named_urls,
+    read_promotion_bounds,
+)
 from sophia_tui.domain.targets import DEFAULT as DEFAULT_TARGETS
 from sophia_tui.domain.targets import read_targets
 from sophia_tui.errors import UsageError
@@ -338,6 +344,46 @@ class Settings(BaseSettings):
         gt=0,
         le=3600,
     )
+    golden_prompts: str | None = _setting(
+        "SOPHIA_GOLDEN_PROMPTS",
+        None,
+        N_(
+            "The questions that a promoted model must answer: JSON Lines with `question` and, where"
+            " it matters, `accepted`; default a few of Sophia's own."
+        ),
+    )
+    promotion_bounds: str = _setting(
+        "SOPHIA_PROMOTION_BOUNDS",
+        BOUNDS_DEFAULT,
+        N_(
+            "What a promoted model must keep to at those questions: median and p95 in seconds, "
+            "errors as a share, with commas between."
+        ),
+    )
+    promotion_health_urls: str = _setting(
+        "SOPHIA_PROMOTION_HEALTH_URLS",
+        "",
+        N_(
+            "Health addresses that must answer after a promotion: URL, or UNIT=URL or FILE=URL for "
+            "promotions of that unit or env file, with commas between."
+        ),
+    )
+    promotion_health_seconds: float = _setting(
+        "SOPHIA_PROMOTION_HEALTH_SECONDS",
+        300.0,
+        N_("How many seconds the health check of a promotion may take; then it has failed."),
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
+    )
+    promotion_elsewhere: str = _setting(
+        "SOPHIA_PROMOTION_ELSEWHERE",
+        "",
+        N_(
+            "Units of other hosts that read the promoted env files, as HOST:UNIT with commas "
+            "between; a person restarts them."
+        ),
+    )
     targets: str = _setting(
         "SOPHIA_TARGETS",
         DEFAULT_TARGETS,
@@ -539,6 +585,38 @@ class Settings(BaseSettings):
             ) from None
         return value
 
+    @field_validator("promotion_bounds")
+    @classmethod
+    def _are_promotion_bounds(cls, value: str) -> str:
+        try:
+            read_promotion_bounds(value)
+        except ValueError:
+            raise PydanticCustomError(
+                "no_promotion_bounds",
+                _("must be parts like median<2, p95<3 or errors<0.01, each name once"),
+            ) from None
+        return value
+
+    @field_validator("promotion_health_urls")
+    @classmethod
+    def _are_health_urls(cls, value: str) -> str:
+        try:
+            read_named_urls(value)
+        except ValueError:
+            raise PydanticCustomError(
+                "no_health_urls", _("must be addresses: http://… or UNIT=http://…, with commas")
+            ) from None
+        return value
+
+    @field_validator("promotion_elsewhere")
+    @classmethod
+    def _are_elsewhere(cls, value: str) -> str:
+        if any(not is_elsewhere(part.strip()) for part in value.split(",") if part.strip()):
+            raise PydanticCustomError(
+                "no_elsewhere", _("must be HOST:UNIT, e.g. web2:rag-api.service, with commas")
+            )
+        return value
+
     @field_validator("quality_gate")
     @classmethod
     def _are_bounds(cls, value: str) -> str:
@@ -715,6 +793,16 @@ class Settings(BaseSettings):
     def backups_folder(self, data: Path) -> Path:
         """SOPHIA_BACKUP_DIR, absolute; by default `backups` in the data folder."""
         return self._placed(self.backup_dir) if self.backup_dir else data / "backups"
+
+    @property
+    def units_elsewhere(self) -> tuple[str, ...]:
+        """Units of other hosts, each as HOST:UNIT."""
+        return tuple(each.strip() for each in self.promotion_elsewhere.split(",") if each.strip())
+
+    @property
+    def golden_file(self) -> Path | None:
+        """SOPHIA_GOLDEN_PROMPTS, absolute; None for Sophia's own."""
+        return self._placed(self.golden_prompts) if self.golden_prompts else None
 
     @property
     def managed_files(self) -> tuple[Path, ...]:

@@ -23,7 +23,7 @@ from sophia_tui.errors import SophiaError
 from sophia_tui.paths import Paths, data_folder, system_user
 from sophia_tui.roles import as_role, read_roles
 from sophia_tui.services.catalogue import registry
-from sophia_tui.services.operations import Dispatcher, Registry
+from sophia_tui.services.operations import Dispatcher, Registry, logged_error
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -224,6 +224,34 @@ class House:
         from sophia_tui.services.prices import load_prices
 
         return load_prices(self.settings, self.paths)
+
+    async def mend(self, face: Face) -> str | None:
+        """At the start of a process: finish or undo a promotion that was cut off, where nobody is
+        at one now. What came of it, in words; trouble is logged, and the next start tries again."""
+        from sophia_tui.services.promotion_lock import PromotionLock
+
+        if self.readonly:
+            return None
+        try:
+            store = await self.store()
+            if await store.promotions.pending() is None or not PromotionLock(self.paths).free():
+                return None
+            # a service's own account may; a person's console only where the person may promote
+            role = self.role_of(self.actor) if face is Face.CONSOLE else Role.ADMIN
+            if not role.allows(Role.ADMIN):
+                return None
+            context = self.context(face, role=role)
+            found: Any = await self.dispatcher.call("promote.repair", {}, context)
+        except SophiaError as problem:
+            _log.warning("a promotion may stay half done: %s %s", problem.code, problem.what)
+            return None
+        except Exception as problem:  # a defect must not keep a process from starting
+            logged_error(problem, "promote.repair")
+            return None
+        if found.promotion is None:
+            return None
+        _log.warning("promotion %s was cut off at %s: %s", found.promotion, found.step, found.state)
+        return " ".join([found.promotion, *found.notes])
 
     def training_allowed(self) -> bool:
         return self.settings.allow_finetune
@@ -742,6 +770,10 @@ async def _ask(house: House) -> Any:
 
 
 async def _promote(house: House) -> Any:
+    from sophia_tui.domain.promotions import Outside
+    from sophia_tui.providers.chat import ask
+    from sophia_tui.providers.health_look import look
+    from sophia_tui.providers.machine import ThisMachine
     from sophia_tui.services.promote import PromoteService
 
     return PromoteService(
@@ -749,9 +781,11 @@ async def _promote(house: House) -> Any:
         house.settings,
         house.paths,
         house.clock,
-        house.prober,
+        Outside(house.prober, ask, look),
         house.prices,
         house.helper(),
+        await _model_gate(house),
+        ThisMachine.here().host,
     )
 
 

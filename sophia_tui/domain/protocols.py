@@ -405,7 +405,16 @@ class PromotionStore(Protocol):
 
     async def page(self, limit: int = 100, offset: int = 0) -> list[Promotion]: ...
 
+    async def pending(self) -> Promotion | None:
+        """The one that was begun and has not ended."""
+
     async def update(self, promotion_id: str, **changes: Any) -> Promotion: ...
+
+    async def finish(
+        self, promotion_id: str, finished_at: datetime, taken_back: Sequence[str] = ()
+    ) -> Promotion:
+        """DONE, and at once those that it takes back ROLLED_BACK. Raises ConflictError P082 where
+        it is not pending."""
 
 
 class SettingsStore(Protocol):

@@ -268,6 +268,27 @@ class PostgresPromotions:
                     _("Wait for it, or finish it with `sophia promote repair`."),
                 ) from None
 
+    async def pending(self) -> Promotion | None:
+        found = await self._database.row(query("pending_promotion"))
+        return rows.promotion(found) if found else None
+
+    async def finish(
+        self, promotion_id: str, finished_at: datetime, taken_back: Sequence[str] = ()
+    ) -> Promotion:
+        parameters = {
+            "id": promotion_id,
+            "finished_at": finished_at,
+            "taken_back": list(taken_back),
+        }
+        found = await self._database.row(query("finish_promotion"), parameters)
+        if found is None:
+            raise ConflictError(
+                "P082",
+                _("The promotion {id} is not under way any more.").format(id=promotion_id),
+                remedy=_("`sophia promote history` lists them."),
+            )
+        return rows.promotion(found)
+
     async def get(self, promotion_id: str) -> Promotion | None:
         found = await self._database.row(query("get_promotion"), {"id": rows.text(promotion_id)})
         return rows.promotion(found) if found else None

@@ -674,6 +674,19 @@ SELECT * FROM sophia.promotions WHERE id = %(id)s
 SELECT * FROM sophia.promotions ORDER BY created_at DESC, id DESC
 LIMIT %(limit)s OFFSET %(offset)s
 
+-- pending_promotion --
+SELECT * FROM sophia.promotions WHERE state = 'pending' LIMIT 1
+
+-- finish_promotion --
+WITH finished AS (
+    UPDATE sophia.promotions SET state = 'done', finished_at = %(finished_at)s
+    WHERE id = %(id)s AND state = 'pending' RETURNING *
+), back AS (
+    UPDATE sophia.promotions SET state = 'rolled_back'
+    WHERE id = ANY (%(taken_back)s) AND state = 'done' AND EXISTS (SELECT FROM finished)
+)
+SELECT * FROM finished
+
 -- all_settings --
 SELECT key, value FROM sophia.settings ORDER BY key
 

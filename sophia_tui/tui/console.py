@@ -472,6 +472,10 @@ class SophiaApp(SetupActs):
                 await old.remove()
         self._base(self.state.screen)
 
+    def tell(self, text: str) -> None:
+        """Say something that happened by itself, where the person is now."""
+        self._say(visible(text))
+
     def _say(self, text: str) -> None:
         if isinstance(self.screen, SophiaScreen):
             self.screen.say(text)

@@ -106,6 +106,7 @@ VERBS = {
     "export": N_("export"),
     "declare": N_("declare"),
     "undeclare": N_("take a declaration back"),
+    "confirm": N_("confirm restarts"),
     "backup": N_("back up"),
     "backups": N_("backups"),
     "bundle": N_("pack for support"),
@@ -114,6 +115,7 @@ VERBS = {
 #: Verbs that mean something else for one subject.
 _VERBS_OF = {
     "schedules.add": N_("add"),
+    "promote.repair": N_("finish or undo what was cut off"),
     "models.gate": N_("gate before promotion"),
 }
 #: Operations whose verb and subject make no title.

@@ -230,8 +230,14 @@ CASES: dict[str, Case] = {
     "serve.show": Case({"name": seeded.NEWEST_MODEL}),
     "serve.stop": Case({"name": seeded.NEWEST_MODEL}, changes=("deployments",)),
     # that the model is asked first is shown by tests/integration/test_promotion_probe.py
-    "promote.run": Case({"model": seeded.OLDER_MODEL, "probe": False}, changes=("promotions",)),
-    "promote.rollback": Case({"promotion": "promo-3"}, changes=("promotions",)),
+    "promote.run": Case(
+        {"model": seeded.OLDER_MODEL, "probe": False, "override": "It answers well enough."},
+        changes=("promotions", "model_remarks"),
+    ),
+    "promote.rollback": Case({"promotion": "promo-3", "probe": False}, changes=("promotions",)),
+    # tests/integration/test_promotion_kill.py leaves some half done
+    "promote.repair": Case(),
+    "promote.confirm": Case({"promotion": "promo-3"}, error="SOPHIA-P085"),
     "promote.history": Case({"limit": 2}),
     "monitor.show": Case({**PERIOD, "model": seeded.NEWEST_MODEL}),
     "notifications.list": Case({"limit": 5}),
