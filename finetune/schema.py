@@ -39,6 +39,15 @@ from finetune.recipe import LoraSettings as LoraSettings
 from finetune.recipe import Number as Number
 from finetune.recipe import PromptForm as PromptForm
 from finetune.recipe import Recipe as Recipe
+from finetune.serve_documents import REFUSED_FILE as REFUSED_FILE
+from finetune.serve_documents import RETIRE_FILE as RETIRE_FILE
+from finetune.serve_documents import SERVE_FILE as SERVE_FILE
+from finetune.serve_documents import SERVED_FILE as SERVED_FILE
+from finetune.serve_documents import EngineRefusal as EngineRefusal
+from finetune.serve_documents import Served as Served
+from finetune.serve_documents import ServedAdapter as ServedAdapter
+from finetune.serve_documents import ServePrecision as ServePrecision
+from finetune.serve_documents import ServeSpec as ServeSpec
 
 RUN_FILE = "run.yaml"
 EVENTS_FILE = "events.jsonl"
