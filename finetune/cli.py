@@ -19,6 +19,7 @@ _KINDS: dict[schema.RunKind, str] = {
     "generate": "answer the prompts of run.yaml into answers.jsonl",
     "preview": "what a training would learn, token by token, into preview.json",
     "merge": "the base with the adapter in it, in 16 bits, into merged/",
+    "export": "a model, or an adapter, as one GGUF file for llama.cpp, into exported/",
 }
 
 
@@ -56,6 +57,10 @@ def _load_work(kind: schema.RunKind, folder: Path, own_process: bool) -> Work:
         from finetune.merge import merge
 
         return merge
+    if kind == "export":
+        from finetune.export_gguf import export
+
+        return export
     from finetune.generate import generate
 
     return generate
