@@ -264,7 +264,8 @@ class LocalEngines:
         return frozenset(each.model for each in spec.adapters) if spec else frozenset()
 
     def access(self, engine: str, model: Model, folder: str) -> Access:
-        return ENGINES[engine].access(model, Path(folder))
+        known = ENGINES.get(engine)  # another version of Sophia may have had others
+        return Access(model.id) if known is None else known.access(model, Path(folder))
 
     async def answers(self, access: Access, port: int, seconds: float = _PROBE_SECONDS) -> bool:
         body = {
