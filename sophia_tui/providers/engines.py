@@ -129,7 +129,7 @@ class LlamaServer:
     requests at once. The program is finetune's, for it may have to convert the weights first."""
 
     name = "llamacpp"
-    packages: tuple[str, ...] = ("xllamacpp", "gguf", "transformers", "torch")
+    packages: tuple[str, ...] = ("xllamacpp", "gguf")
     adapters = True
 
     def prepare(self, load: EngineLoad, options: EngineOptions, folder: Path) -> None:
