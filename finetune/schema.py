@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from finetune.document import FORMAT_VERSION as FORMAT_VERSION
-from finetune.document import Document
+from finetune.document import Document as Document
 from finetune.document import VersionedDocument as VersionedDocument
 from finetune.files import write_whole
 from finetune.preview_documents import Lengths as Lengths

@@ -146,7 +146,7 @@ def _described(path: Path) -> tuple[str, int | None]:
         for tensor in reader.tensors:
             kind = tensor.tensor_type.name.lower()
             sizes[kind] = sizes.get(kind, 0) + int(tensor.n_elements)
-        name = reader.get_field("general.architecture").contents()  # type: ignore[union-attr]
+        name = reader.get_field("general.architecture").contents()
         length = reader.get_field(f"{name}.context_length")
     except Exception as error:  # the reader raises whatever broken bytes lead it to
         raise WorkFailure(

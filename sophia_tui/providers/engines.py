@@ -247,7 +247,8 @@ class LocalEngines:
     ) -> EngineProcess:
         chosen, place = ENGINES[engine], Path(folder)
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (place / RETIRE_FILE).unlink(missing_ok=True)
+        for earlier in (RETIRE_FILE, REFUSED_FILE):
+            (place / earlier).unlink(missing_ok=True)
         port = _free_port()
         chosen.prepare(load, options, place)
         environment = {**clean_environment(os.environ), **chosen.environment(place)}

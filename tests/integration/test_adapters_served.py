@@ -240,7 +240,7 @@ async def what_an_engine_of_llama_cpp_can(client: openai.AsyncOpenAI, view: Any)
     assert chunks[-1].usage is not None and chunks[-1].usage.completion_tokens == 5
 
     with pytest.raises(openai.BadRequestError) as caught:
-        await create(model="tiny", messages=said("Brovik " * 400), max_tokens=5)
+        await create(model="tiny", messages=said("xyzzy " * 300), max_tokens=5)
     assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
     for extra in ({"lora": [{"id": 1, "scale": 9}]}, {"n_predict": 100000}, {"tools": [{}]}):
         with pytest.raises(openai.BadRequestError) as caught:
