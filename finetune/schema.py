@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from finetune.document import FORMAT_VERSION as FORMAT_VERSION
-from finetune.document import Document
+from finetune.document import Document as Document
 from finetune.document import VersionedDocument as VersionedDocument
 from finetune.files import write_whole
 from finetune.preview_documents import Lengths as Lengths
@@ -39,6 +39,15 @@ from finetune.recipe import LoraSettings as LoraSettings
 from finetune.recipe import Number as Number
 from finetune.recipe import PromptForm as PromptForm
 from finetune.recipe import Recipe as Recipe
+from finetune.serve_documents import REFUSED_FILE as REFUSED_FILE
+from finetune.serve_documents import RETIRE_FILE as RETIRE_FILE
+from finetune.serve_documents import SERVE_FILE as SERVE_FILE
+from finetune.serve_documents import SERVED_FILE as SERVED_FILE
+from finetune.serve_documents import EngineRefusal as EngineRefusal
+from finetune.serve_documents import Served as Served
+from finetune.serve_documents import ServedAdapter as ServedAdapter
+from finetune.serve_documents import ServePrecision as ServePrecision
+from finetune.serve_documents import ServeSpec as ServeSpec
 
 RUN_FILE = "run.yaml"
 EVENTS_FILE = "events.jsonl"
@@ -48,6 +57,8 @@ CONTROL_FILE = "control.json"
 LOCK_FILE = "run.lock"
 CHECKPOINTS_FOLDER = "checkpoints"
 ADAPTER_FOLDER = "adapter"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_FORM_FILE = "prompt_form.json"
 ADAPTER_TEMPLATE_FILE = "chat_template.jinja"
 MERGED_FOLDER = "merged"
