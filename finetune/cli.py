@@ -19,6 +19,7 @@ _KINDS: dict[schema.RunKind, str] = {
     "generate": "answer the prompts of run.yaml into answers.jsonl",
     "preview": "what a training would learn, token by token, into preview.json",
     "merge": "the base with the adapter in it, in 16 bits, into merged/",
+    "parity": "whether merged, exported and served models answer as base and adapter do",
 }
 
 
@@ -56,6 +57,10 @@ def _load_work(kind: schema.RunKind, folder: Path, own_process: bool) -> Work:
         from finetune.merge import merge
 
         return merge
+    if kind == "parity":
+        from finetune.parity import parity
+
+        return parity
     from finetune.generate import generate
 
     return generate

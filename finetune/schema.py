@@ -23,6 +23,17 @@ from finetune.document import FORMAT_VERSION as FORMAT_VERSION
 from finetune.document import Document
 from finetune.document import VersionedDocument as VersionedDocument
 from finetune.files import write_whole
+from finetune.parity_documents import Divergence as Divergence
+from finetune.parity_documents import ParityBound as ParityBound
+from finetune.parity_documents import ParityFile as ParityFile
+from finetune.parity_documents import ParityKind as ParityKind
+from finetune.parity_documents import ParityMessage as ParityMessage
+from finetune.parity_documents import ParityPrompt as ParityPrompt
+from finetune.parity_documents import ParityReason as ParityReason
+from finetune.parity_documents import ParityReport as ParityReport
+from finetune.parity_documents import ParityResult as ParityResult
+from finetune.parity_documents import ParitySettings as ParitySettings
+from finetune.parity_documents import ParityTarget as ParityTarget
 from finetune.preview_documents import Lengths as Lengths
 from finetune.preview_documents import LineForm as LineForm
 from finetune.preview_documents import LineReason as LineReason
@@ -55,13 +66,14 @@ MANIFEST_FILE = "manifest.json"
 EVALUATION_FILE = "evaluation.json"
 ANSWERS_FILE = "answers.jsonl"
 PREVIEW_FILE = "preview.json"
+PARITY_FILE = "parity.json"
 CHECKPOINT_MANIFEST_FILE = "checkpoint.json"
 TRAIN_FILE = "train.jsonl"
 VALID_FILE = "valid.jsonl"
 GENERAL_FILE = "general.json"
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
-RunKind = Literal["train", "evaluate", "generate", "merge", "preview"]
+RunKind = Literal["train", "evaluate", "generate", "merge", "parity", "preview"]
 #: The layout of a checkpoint's files that this version writes and reads.
 CHECKPOINT_LAYOUT: Final = 2
 
@@ -170,6 +182,7 @@ class RunSpec(VersionedDocument):
     adapter_path: str | None = None
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
     merge: MergeSettings = Field(default_factory=MergeSettings)
+    parity: ParitySettings = Field(default_factory=ParitySettings)
     preview: PreviewSettings = Field(default_factory=PreviewSettings)
     resume: bool = Field(True, description="go on from the last good checkpoint, if there is one")
     fitted_max_steps: int | None = Field(
