@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -49,6 +50,9 @@ log = logging.getLogger(__name__)
 PROMPTS_FILE = Path(__file__).parent / "prompts" / "parity.jsonl"
 #: The key that a served model's front wants; the environment is the only way in.
 KEY_VARIABLE = "SOPHIA_MODEL_TOKEN"
+#: The engine's name where it is llama.cpp's server, and its names of precisions.
+LLAMA = "llamacpp"
+LLAMA_PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 _HELD_OUT_TOKENS = 24
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.*", "chat_template.jinja", "*form.json")
 
@@ -346,20 +350,16 @@ class Bench:
     def served(self, target: schema.ParityTarget, key: str | None) -> schema.ParityResult:
         """A name that is served, asked over HTTP where its clients ask."""
         path = Path(target.path)
-        is_file = path.suffix == ".gguf"
-        try:
-            precision = precision_of(path) if is_file else stored_precision(path)
-        except Trouble:
-            precision = "unknown"
+        precision = served_precision(target)
         result, tally = self._begun(
             target.name, "served", precision, target.engine or "unknown", path
         )
         found, log_probabilities = None, False
         try:
-            if target.engine_address is not None:
-                engine = Client(target.engine_address, self._asked.seconds)
+            if target.engine == LLAMA and target.engine_address is not None:
+                engine = Client(target.engine_address, self._asked.seconds, engine_key(target))
                 found = check_template(engine, self._references, self.template, tally)
-            elif not is_file:
+            elif (path / "tokenizer_config.json").is_file():
                 found = self._template_beside(path, tally)
             served = Served(
                 Client(target.address or "", self._asked.seconds, key), target.name, self._ends
@@ -487,15 +487,39 @@ def _object_to_weights(tally: Tally, found: WeightsFound) -> None:
     )
 
 
+def served_precision(target: schema.ParityTarget) -> str:
+    """The coarsest of what a served model's numbers went through: its files, the engine's own copy
+    of them, and llama.cpp's cache of keys and values, which has 16 bits."""
+    path = Path(target.path)
+    try:
+        found = [precision_of(path) if path.suffix == ".gguf" else stored_precision(path)]
+    except Trouble:
+        found = ["unknown"]
+    if target.engine == LLAMA:
+        told = _json(Path(target.engine_folder or "") / "served.json").get("precision")
+        found += ["float16", LLAMA_PRECISIONS.get(str(told), str(told))]
+    known = [each for each in found if each != "unknown"] or found
+    return max(known, key=lambda each: bound_for(each, {}).mean)
+
+
+def engine_key(target: schema.ParityTarget) -> str | None:
+    """What an engine of ours wants from who asks it beside its front; it stands in its folder."""
+    key = _json(Path(target.engine_folder or "") / "engine.json").get("key")
+    return key if isinstance(key, str) else None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def stored_precision(folder: Path) -> str:
     """The precision that a model's folder says of itself."""
-    import json
-
-    try:
-        config = json.loads((folder / "config.json").read_bytes())
-        found = config.get("dtype") or config.get("torch_dtype")
-    except (OSError, ValueError, AttributeError):
-        return "unknown"
+    config = _json(folder / "config.json")
+    found = config.get("dtype") or config.get("torch_dtype")
     return found if isinstance(found, str) else "unknown"
 
 

@@ -59,8 +59,8 @@ class ParityTarget(Document):
     """A form of the model that is held against base and adapter.
 
     A merged one has its folder as `path`, an exported one its .gguf file, a served one the
-    `address` that its clients ask (…/v1) under its `name`, the `path` of what it serves, and,
-    where the engine can be asked beside its front, `engine_address`.
+    `address` that its clients ask (…/v1) under its `name`, the `path` of what it serves, and its
+    engine with the address and the folder of that, for what only the engine itself can say.
     """
 
     name: str = Field(min_length=1)
@@ -69,6 +69,7 @@ class ParityTarget(Document):
     address: str | None = None
     engine: str | None = None
     engine_address: str | None = None
+    engine_folder: str | None = None
 
 
 class ParitySettings(Document):

@@ -655,6 +655,14 @@ async def _merge(house: House) -> Any:
     return MergeService(await house.store(), house.settings, house.clock, house.wake)
 
 
+async def _model_parity(house: House) -> Any:
+    from sophia_tui.services.model_parity import ModelParityService
+
+    return ModelParityService(
+        await house.store(), house.settings, house.clock, house.wake, house.engines()
+    )
+
+
 async def _serving(house: House) -> Any:
     from sophia_tui.providers.api_process import DetachedApi
     from sophia_tui.services.serving import ServingService
@@ -800,6 +808,7 @@ FACTORIES: dict[str, Factory] = {
     "EvaluationsService": _evaluations,
     "ModelsService": _models,
     "MergeService": _merge,
+    "ModelParityService": _model_parity,
     "ProviderService": _provider,
     "CheckpointsService": _checkpoints,
     "ServingService": _serving,

@@ -10,6 +10,7 @@ class JobKind(StrEnum):
     TRAIN = "train"
     EVALUATE = "evaluate"
     MERGE = "merge"
+    PARITY = "parity"
     DATA = "data"  # an operation of ours that was asked for in the background
 
 
@@ -18,6 +19,7 @@ QUEUES = {
     JobKind.TRAIN: "training",
     JobKind.EVALUATE: "evaluation",
     JobKind.MERGE: "merge",
+    JobKind.PARITY: "evaluation",
     JobKind.DATA: "data",
 }
 HOSTED_QUEUE = "hosted"

@@ -25,6 +25,7 @@ from sophia_tui.services.inspect import InspectService
 from sophia_tui.services.inspection_report import InspectionReportService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
+from sophia_tui.services.model_parity import ModelParityService
 from sophia_tui.services.models import ModelsService
 from sophia_tui.services.monitor import MonitorService
 from sophia_tui.services.near import NearService
@@ -91,6 +92,7 @@ SERVICES: tuple[type, ...] = (
     EvaluationsService,
     ModelsService,
     MergeService,
+    ModelParityService,
     ProviderService,
     ServingService,
     AskService,

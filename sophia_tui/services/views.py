@@ -97,6 +97,7 @@ KIND_WORDS = {
     "train": N_("training"),
     "evaluate": N_("evaluation"),
     "merge": N_("merging"),
+    "parity": N_("comparing forms"),
     "data": N_("work on data"),
     "cancel": N_("cancel"),
     "pause": N_("pause"),

@@ -7,7 +7,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,8 @@ from finetune.parity_bounds import BOUNDS
 from finetune.templates import fingerprint_of
 from tests.finetune.conftest import MakeRun
 from tests.finetune.helpers import events, finetune, states, write_run
+from tests.finetune.parity_engine import Answer, Engine, answering
 from tests.finetune.tiny_model import CHATML, pairs, question
-
-Answer = Callable[[dict[str, Any]], tuple[int, bytes]]
 
 
 def asked() -> list[schema.ParityPrompt]:
@@ -187,7 +185,7 @@ def test_another_template_is_named_with_both_fingerprints(
 ) -> None:
     folder = tmp_path / "merged"
     shutil.copytree(merged["bfloat16"], folder)
-    other = CHATML.replace("<|im_start|>assistant\\n", "<|im_start|>assistant: ")
+    other = CHATML.replace("<|im_start|>assistant\n", "<|im_start|>assistant: ")
     assert other != CHATML
     (folder / "chat_template.jinja").write_text(other)
     found = only(check(target("merged", folder)))
@@ -207,38 +205,6 @@ def test_a_broken_file_is_a_reason_and_no_failed_run(
     assert codes(only(check(target("merged", folder)))) == ["broken"]
 
 
-class Engine:
-    """A server on loopback that answers as it is told, and keeps what it was asked."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.asked: list[dict[str, Any]] = []
-        self.keys: set[str | None] = set()
-        engine = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                size = int(self.headers["content-length"])
-                body = json.loads(self.rfile.read(size))
-                engine.asked.append(body)
-                engine.keys.add(self.headers["authorization"])
-                status, content = answer(body)
-                self.send_response(status)
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_arguments: Any) -> None:
-                """Nothing is printed."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.address = f"http://127.0.0.1:{self._server.server_port}/v1"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
 @pytest.fixture
 def serve() -> Iterator[Callable[[Answer], Engine]]:
     engines: list[Engine] = []
@@ -250,44 +216,6 @@ def serve() -> Iterator[Callable[[Answer], Engine]]:
     yield start
     for each in engines:
         each.close()
-
-
-def answering(folder: Path, name: str = "sophia-v1", figures: bool = False) -> Answer:
-    """What an engine says that serves this folder, with or without log-probabilities."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-
-    def answer(body: dict[str, Any]) -> tuple[int, bytes]:
-        inputs = tokenizer.apply_chat_template(
-            body["messages"], add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )
-        size = inputs["input_ids"].shape[1]
-        output = model.generate(
-            **inputs,
-            max_new_tokens=body["max_tokens"],
-            do_sample=False,
-            return_dict_in_generate=True,
-            output_logits=True,
-        )
-        new = output.sequences[0, size:].tolist()
-        ended = new[-1] == tokenizer.eos_token_id
-        choice: dict[str, Any] = {
-            "message": {"content": tokenizer.decode(new, skip_special_tokens=True)},
-            "finish_reason": "stop" if ended else "length",
-        }
-        if figures:
-            said = [each[0].log_softmax(-1) for each in output.logits]
-            content = [
-                {"id": token, "token": tokenizer.decode([token]), "logprob": float(each[token])}
-                for token, each in zip(new, said, strict=True)
-            ]
-            choice["logprobs"] = {"content": content[:-1] if ended else content}
-        told = {"model": name, "choices": [choice], "usage": {"prompt_tokens": size}}
-        return 200, json.dumps(told).encode()
-
-    return answer
 
 
 def served(folder: Path, engine: Engine) -> schema.ParityTarget:
