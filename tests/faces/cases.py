@@ -198,6 +198,9 @@ CASES: dict[str, Case] = {
     "provider.files": Case(error="SOPHIA-J510"),
     "provider.remove": Case({"file": "file-abc"}, error="SOPHIA-J510"),
     "models.merge": Case({"model": seeded.OLDER_MODEL}, changes=("jobs",)),
+    # its merged files are not there; tests/integration/test_model_parity.py has real ones
+    "models.parity": Case({"model": seeded.OLDER_MODEL}, error="SOPHIA-M563"),
+    "models.alike": Case({"model": seeded.NEWEST_MODEL}, error="SOPHIA-M564"),
     # a model that can be served would start an engine: the tests of serving do that
     "serve.model": Case({"model": seeded.HOSTED_MODEL}, error="SOPHIA-M435"),
     # nobody answers at API_URL here; tests/integration/test_serving.py asks a real engine
