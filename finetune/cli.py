@@ -20,6 +20,7 @@ _KINDS: dict[schema.RunKind, str] = {
     "preview": "what a training would learn, token by token, into preview.json",
     "merge": "the base with the adapter in it, in 16 bits, into merged/",
     "parity": "whether merged, exported and served models answer as base and adapter do",
+    "export": "a model, or an adapter, as one GGUF file for llama.cpp, into exported/",
 }
 
 
@@ -61,6 +62,10 @@ def _load_work(kind: schema.RunKind, folder: Path, own_process: bool) -> Work:
         from finetune.parity import parity
 
         return parity
+    if kind == "export":
+        from finetune.export_gguf import export
+
+        return export
     from finetune.generate import generate
 
     return generate

@@ -50,6 +50,15 @@ from finetune.recipe import LoraSettings as LoraSettings
 from finetune.recipe import Number as Number
 from finetune.recipe import PromptForm as PromptForm
 from finetune.recipe import Recipe as Recipe
+from finetune.serve_documents import REFUSED_FILE as REFUSED_FILE
+from finetune.serve_documents import RETIRE_FILE as RETIRE_FILE
+from finetune.serve_documents import SERVE_FILE as SERVE_FILE
+from finetune.serve_documents import SERVED_FILE as SERVED_FILE
+from finetune.serve_documents import EngineRefusal as EngineRefusal
+from finetune.serve_documents import Served as Served
+from finetune.serve_documents import ServedAdapter as ServedAdapter
+from finetune.serve_documents import ServePrecision as ServePrecision
+from finetune.serve_documents import ServeSpec as ServeSpec
 
 RUN_FILE = "run.yaml"
 EVENTS_FILE = "events.jsonl"
@@ -62,6 +71,7 @@ ADAPTER_FOLDER = "adapter"
 ADAPTER_FORM_FILE = "prompt_form.json"
 ADAPTER_TEMPLATE_FILE = "chat_template.jinja"
 MERGED_FOLDER = "merged"
+EXPORTED_FOLDER = "exported"
 MANIFEST_FILE = "manifest.json"
 EVALUATION_FILE = "evaluation.json"
 ANSWERS_FILE = "answers.jsonl"
@@ -73,7 +83,12 @@ VALID_FILE = "valid.jsonl"
 GENERAL_FILE = "general.json"
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
-RunKind = Literal["train", "evaluate", "generate", "merge", "parity", "preview"]
+RunKind = Literal["train", "evaluate", "generate", "merge", "export", "parity", "preview"]
+#: How a GGUF file's matrices are written, by llama.cpp's names.
+Quantisation = Literal[
+    *("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"),
+    *("q4_k_s", "q4_k_m", "q5_k_s", "q5_k_m", "q6_k"),
+]
 #: The layout of a checkpoint's files that this version writes and reads.
 CHECKPOINT_LAYOUT: Final = 2
 
@@ -163,9 +178,18 @@ class EvaluationSettings(Document):
 
 
 class MergeSettings(Document):
-    """How a merged model is written. bfloat16 keeps float32's range, float16 three more digits."""
+    """How a merged model is written. bfloat16 keeps float32's range, float16 three more digits;
+    float32 rounds nothing and takes twice the room."""
 
-    dtype: Literal["bfloat16", "float16"] = "bfloat16"
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+
+
+class ExportSettings(Document):
+    """How a GGUF file is written: of `base`, or of the adapter on it where adapter_path is set."""
+
+    name: str = Field("model", pattern=r"^[A-Za-z0-9][\w.-]*$", description="the file's, no ending")
+    quantisation: Quantisation = "f16"
+    check: bool = Field(True, description="load the file in llama.cpp, where that is installed")
 
 
 class RunSpec(VersionedDocument):
@@ -183,6 +207,7 @@ class RunSpec(VersionedDocument):
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
     merge: MergeSettings = Field(default_factory=MergeSettings)
     parity: ParitySettings = Field(default_factory=ParitySettings)
+    export: ExportSettings = Field(default_factory=ExportSettings)
     preview: PreviewSettings = Field(default_factory=PreviewSettings)
     resume: bool = Field(True, description="go on from the last good checkpoint, if there is one")
     fitted_max_steps: int | None = Field(
@@ -319,6 +344,10 @@ class RunManifest(VersionedDocument):
     logit_difference: float | None = Field(
         None, description="greatest difference of a logit, merged against base with adapter"
     )
+    exported_files: dict[str, FileRecord] = Field(default_factory=dict)
+    exported_quantisation: Quantisation | None = None
+    exported_by: str | None = Field(None, description="the program that wrote the numbers")
+    exported_check: str | None = Field(None, description="the program that read them, if any")
 
 
 class GeneralVerdict(VersionedDocument):

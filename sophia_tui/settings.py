@@ -305,8 +305,32 @@ class Settings(BaseSettings):
     training_threads: str = _setting(
         "SOPHIA_TRAINING_THREADS", "auto", N_("Processor threads of a training, or auto.")
     )
-    serving_engine: Literal["transformers"] = _setting(
-        "SOPHIA_SERVING_ENGINE", "transformers", N_("The program that serves models.")
+    serving_engine: Literal["auto", "llamacpp", "transformers", "vllm"] = _setting(
+        "SOPHIA_SERVING_ENGINE",
+        "auto",
+        N_(
+            "The program that serves models; auto: vllm where a GPU and it are there, else "
+            "llamacpp, and transformers for what that can't serve."
+        ),
+    )
+    serving_precision: Literal["q8_0", "f16", "bf16", "f32"] = _setting(
+        "SOPHIA_SERVING_PRECISION",
+        "q8_0",
+        N_("The numbers in which llamacpp serves weights; a GGUF file is served as it is."),
+    )
+    serving_context: int = _setting(
+        "SOPHIA_SERVING_CONTEXT",
+        8192,
+        N_("How many tokens an engine's context holds at most, shared by its requests."),
+        ge=128,
+        le=10_000_000,
+    )
+    serving_slots: int = _setting(
+        "SOPHIA_SERVING_SLOTS",
+        4,
+        N_("How many requests an engine answers at once, where it can."),
+        ge=1,
+        le=256,
     )
     serving_ready_seconds: int = _setting(
         "SOPHIA_SERVING_READY_SECONDS",

@@ -162,9 +162,10 @@ class House:
         return LocalLauncher(self.paths, self.settings)
 
     def engines(self) -> EngineHost:
+        from sophia_tui.paths import model_cache
         from sophia_tui.providers.engines import LocalEngines
 
-        return LocalEngines()
+        return LocalEngines(model_cache=model_cache(self.paths))
 
     async def deployments(self) -> "Deployments":
         """What brings served models to life and watches them."""
@@ -674,6 +675,7 @@ async def _serving(house: House) -> Any:
         await house.deployments(),
         await _merge(house),
         DetachedApi(house.paths, house.settings, house.environment),
+        house.clock,
     )
 
 
