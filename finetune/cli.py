@@ -18,9 +18,9 @@ _KINDS: dict[schema.RunKind, str] = {
     "evaluate": "loss and perplexity on the held-out part and chosen questions, before and after",
     "generate": "answer the prompts of run.yaml into answers.jsonl",
     "preview": "what a training would learn, token by token, into preview.json",
-    "merge": "the base with the adapter in it, in 16 bits, into merged/",
-    "parity": "whether merged, exported and served models answer as base and adapter do",
+    "merge": "the base with the adapter in it, in 16 or 32 bits, into merged/",
     "export": "a model, or an adapter, as one GGUF file for llama.cpp, into exported/",
+    "parity": "whether merged, exported and served models answer as base and adapter do",
 }
 
 

@@ -1,4 +1,4 @@
-"""`merge`: an adapter and its base as one plain model in 16 bits, whole or not at all."""
+"""`merge`: an adapter and its base as one plain model, whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from finetune.bases import Base, load_base
 from finetune.failures import BadRequest, WorkFailure
 from finetune.files import sync_folder
 from finetune.provenance import file_records
+from finetune.room import drop_leftovers, require_room
 from finetune.runner import RunContext
 from finetune.speed import choose_threads
 from finetune.templates import render
 from finetune.train import run_facts
 
 _STEPS = 4
+_HALF = ".merged."
 #: A merged model differs by the rounding to 16 bits: measured, the root mean square of the logits'
 #: difference is 0.03 (bfloat16) and 0.003 (float16) of their spread. A wrong merge is off by more.
 _MOST_OF_SPREAD = 0.1
@@ -38,12 +40,14 @@ def merge(context: RunContext) -> dict[str, Any]:
             "run.yaml has no adapter_path.",
             "Name the adapter/ folder of a training that succeeded.",
         )
+    drop_leftovers(context.folder, f"{_HALF}*", shutil.rmtree)
     context.progress("load", 0, _STEPS, force=True)
     base = load_base(context, exact=True)
     template = template_of(context, base.tokenizer)
     warn_if_foreign(context, base, template)
     threads = choose_threads(spec.threads, base.device)
     context.journal.state("running", device=str(base.device), total_steps=_STEPS, **threads)
+    require_room(context.folder, _bytes(base, spec.merge.dtype), "the merged model")
     model = with_adapter(context, base)
     wanted = _logits(base, model)
     context.ears.check()
@@ -53,7 +57,7 @@ def merge(context: RunContext) -> dict[str, Any]:
     context.progress("write", 2, _STEPS, force=True)
     _give_ends(base, merged)
     target = context.folder / schema.MERGED_FOLDER
-    temporary = Path(tempfile.mkdtemp(prefix=".merged.", dir=context.folder))
+    temporary = Path(tempfile.mkdtemp(prefix=_HALF, dir=context.folder))
     try:
         merged.to(getattr(torch, spec.merge.dtype)).save_pretrained(temporary)
         base.tokenizer.save_pretrained(temporary)
@@ -79,6 +83,13 @@ def merge(context: RunContext) -> dict[str, Any]:
         "logit_difference": difference,
         "template": template.source,
     }
+
+
+def _bytes(base: Base, dtype: str) -> int:
+    """What the merged model's files take: weights, and as much again of the tokenizer's."""
+    weights = {id(each): each.numel() for each in base.model.parameters()}  # tied ones once
+    size = sum(weights.values()) * getattr(torch, dtype).itemsize
+    return size + sum(path.stat().st_size for path in base.folder.glob("tokenizer*"))
 
 
 def _logits(base: Base, model: Any) -> torch.Tensor:

@@ -653,7 +653,13 @@ async def _checkpoints(house: House) -> Any:
 async def _merge(house: House) -> Any:
     from sophia_tui.services.merge import MergeService
 
-    return MergeService(await house.store(), house.settings, house.clock, house.wake)
+    return MergeService(await house.store(), house.settings, house.clock, house.wake, house.paths)
+
+
+async def _export(house: House) -> Any:
+    from sophia_tui.services.export import ExportService
+
+    return ExportService(await house.store(), house.settings, house.paths, house.clock, house.wake)
 
 
 async def _model_parity(house: House) -> Any:
@@ -811,6 +817,7 @@ FACTORIES: dict[str, Factory] = {
     "ModelsService": _models,
     "MergeService": _merge,
     "ModelParityService": _model_parity,
+    "ExportService": _export,
     "ProviderService": _provider,
     "CheckpointsService": _checkpoints,
     "ServingService": _serving,

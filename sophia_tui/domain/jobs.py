@@ -1,4 +1,4 @@
-"""Jobs: a training, evaluation, merge or work on data, from its draft on, and what it tells."""
+"""Jobs: a training, a merge or work on data, say, from its draft on, and what it tells."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +11,7 @@ class JobKind(StrEnum):
     EVALUATE = "evaluate"
     MERGE = "merge"
     PARITY = "parity"
+    EXPORT = "export"
     DATA = "data"  # an operation of ours that was asked for in the background
 
 
@@ -20,6 +21,7 @@ QUEUES = {
     JobKind.EVALUATE: "evaluation",
     JobKind.MERGE: "merge",
     JobKind.PARITY: "evaluation",
+    JobKind.EXPORT: "merge",
     JobKind.DATA: "data",
 }
 HOSTED_QUEUE = "hosted"

@@ -18,6 +18,7 @@ from sophia_tui.services.demo import DemoService
 from sophia_tui.services.env import EnvService
 from sophia_tui.services.evaluate import EvaluateService
 from sophia_tui.services.evaluations import EvaluationsService
+from sophia_tui.services.export import ExportService
 from sophia_tui.services.files import FilesService
 from sophia_tui.services.finetune import FinetuneService
 from sophia_tui.services.forget import ForgetService
@@ -93,6 +94,7 @@ SERVICES: tuple[type, ...] = (
     ModelsService,
     MergeService,
     ModelParityService,
+    ExportService,
     ProviderService,
     ServingService,
     AskService,

@@ -52,6 +52,14 @@ def unknown_model(model_id: str) -> NotFoundError:
     )
 
 
+def _remove(path: Path) -> None:
+    """A folder of weights, or the one file of an exported model."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def named_in_production(managed: Sequence[Path], model_id: str) -> bool:
     """Whether a managed env file names it; one that can't be read may."""
     from sophia_tui import envfile
@@ -118,7 +126,7 @@ class ModelsService:
         found = await self._store.models.get(request.model)
         if found is None:
             raise unknown_model(request.model)
-        if found.kind not in (ModelKind.ADAPTER, ModelKind.MERGED):
+        if found.kind not in (ModelKind.ADAPTER, ModelKind.MERGED, ModelKind.EXPORTED):
             raise RefusedError(
                 "J611",
                 _("{model} is no model that was trained on this machine.").format(model=found.id),
@@ -130,7 +138,7 @@ class ModelsService:
             raise _in_use(found.id, uses)
         await self._store.models.update(found.id, deleted_at=self._moment())
         if found.path:
-            await asyncio.to_thread(shutil.rmtree, found.path, True)
+            await asyncio.to_thread(_remove, Path(found.path))
         return DeletedModel(id=found.id, deleted=True)
 
     def _moment(self) -> datetime:

@@ -98,6 +98,7 @@ KIND_WORDS = {
     "evaluate": N_("evaluation"),
     "merge": N_("merging"),
     "parity": N_("comparing forms"),
+    "export": N_("exporting"),
     "data": N_("work on data"),
     "cancel": N_("cancel"),
     "pause": N_("pause"),

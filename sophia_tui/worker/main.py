@@ -264,7 +264,7 @@ def served_queues(chosen: str, gpus: tuple[str, ...]) -> tuple[str, ...]:
     """The queues of SOPHIA_WORKER_QUEUES; auto: all that a machine with these GPUs can do."""
     if chosen.strip().lower() != "auto":
         return words(chosen)
-    return (*QUEUES.values(), HOSTED_QUEUE, *([GPU_QUEUE] if gpus else []))
+    return (*dict.fromkeys(QUEUES.values()), HOSTED_QUEUE, *([GPU_QUEUE] if gpus else []))
 
 
 async def _as_coroutine(waiting: Awaitable[bool]) -> bool:

@@ -201,6 +201,8 @@ CASES: dict[str, Case] = {
     # its merged files are not there; tests/integration/test_model_parity.py has real ones
     "models.parity": Case({"model": seeded.OLDER_MODEL}, error="SOPHIA-M563"),
     "models.alike": Case({"model": seeded.NEWEST_MODEL}, error="SOPHIA-M564"),
+    # adapters alone: no merged model of the seeded ones is whole
+    "models.export": Case({"model": seeded.OLDER_MODEL, "adapter": True}, changes=("jobs",)),
     # a model that can be served would start an engine: the tests of serving do that
     "serve.model": Case({"model": seeded.HOSTED_MODEL}, error="SOPHIA-M435"),
     # nobody answers at API_URL here; tests/integration/test_serving.py asks a real engine
