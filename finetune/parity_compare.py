@@ -14,6 +14,8 @@ from finetune.parity_documents import (
 )
 
 _SHOWN = 300
+#: In the place of a token that is not the reference's, and whose number nobody knows.
+OTHER = -1
 Decode = Callable[[Sequence[int]], str]
 
 
@@ -73,7 +75,8 @@ class Tally:
             if top is None or top == asked.answer[place]:
                 continue
             if asked.forced.gaps[place] >= self.bound.tie:
-                own = self.decode([*asked.answer[:place], top]) if text is None else text
+                said = [*asked.answer[:place], *([] if top == OTHER else [top])]
+                own = self.decode(said) if text is None else text
                 self._diverges(asked, place, own)
                 return
             tied = True

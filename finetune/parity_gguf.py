@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from finetune.parity_compare import Reference, Tally
+from finetune.parity_compare import OTHER, Reference, Tally
 from finetune.parity_http import Client, Trouble
 from finetune.templates import fingerprint_of
 
 #: How many first choices are asked for at each place. A token of the reference that is not among
 #: them counts as if it were as likely as the last of them, which it is at most.
 _CHOICES = 64
-_POLITE_SECONDS = 5.0
+_POLITE_SECONDS = 1.0
 _POLL_SECONDS = 0.2
 _LOG_NAME = "llama.log"
 #: Names of `general.file_type` (llama.h, enum llama_ftype).
@@ -147,29 +147,29 @@ def check_template(
     return found
 
 
-def along(client: Client, asked: Reference) -> tuple[list[float | None], list[int | None]]:
+def along(
+    client: Client, asked: Reference, ends: frozenset[int]
+) -> tuple[list[float | None], list[int | None]]:
     """The log-probability of each token of the reference's answer, and its own first choice there.
 
     It answers by itself as long as it says what the reference says, and is put back on its way
-    where it does not. Raises Trouble.
+    where it does not. Of a token that ends an answer it gives no figure. Raises Trouble.
     """
     values: list[float | None] = []
     tops: list[int | None] = []
-    while len(tops) < len(asked.answer):
-        done = len(tops)
+    while (done := len(tops)) < len(asked.answer):
+        left = len(asked.answer) - done
         body = {
             "prompt": [*asked.prompt_ids, *asked.answer[:done]],
-            "n_predict": len(asked.answer) - done,
+            "n_predict": left,
             "n_probs": _CHOICES,
             "temperature": 0,
             "cache_prompt": True,
-            "ignore_eos": False,
-            "return_tokens": True,
         }
-        told = client.post("/completion", body).get("completion_probabilities")
-        if not isinstance(told, list) or not told:
-            return values, tops  # it ended: an end token has no figures
-        for entry in told[: len(asked.answer) - done]:
+        told = client.post("/completion", body).get("completion_probabilities") or []
+        if not isinstance(told, list):
+            raise Trouble("nonsense", "its log-probabilities can't be read")
+        for entry in told[:left]:
             token = asked.answer[len(tops)]
             top, value = _entry(entry, token)
             values.append(value)
@@ -177,8 +177,10 @@ def along(client: Client, asked: Reference) -> tuple[list[float | None], list[in
             if top != token:
                 break
         else:
-            if len(told) < len(asked.answer) - done:
-                return values, tops
+            if len(told) < left:  # it ended here
+                token = asked.answer[len(tops)]
+                values.append(None)
+                tops.append(token if token in ends else OTHER)
     return values, tops
 
 

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from finetune.parity_compare import Reference, Tally
+from finetune.parity_compare import OTHER, Reference, Tally
 from finetune.parity_http import Client, Refused, Trouble
 
-_OTHER = -1  # a token that is not the reference's
 _ENOUGH = 1
 
 
@@ -91,14 +90,14 @@ class Served:
         tops: list[int | None] = []
         for token, told in zip(asked.answer, content, strict=False):
             if not _is_token(told, token, tally.decode):
-                tops.append(_OTHER)
+                tops.append(OTHER)
                 return values, tops
             value = told.get("logprob")
             values.append(float(value) if isinstance(value, int | float) else None)
             tops.append(token)
         rest = asked.answer[len(tops) :]
         if rest and stopped and rest[0] not in self.ends:  # it ended where the reference goes on
-            tops.append(_OTHER)
+            tops.append(OTHER)
         return values, tops
 
 

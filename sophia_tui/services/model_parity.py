@@ -182,10 +182,13 @@ class ModelParityService:
     async def _targets(self, family: Sequence[Model], served: str | None) -> list["ParityTarget"]:
         from finetune.schema import ParityTarget
 
+        adapters = {each.id for each in family if each.kind is ModelKind.ADAPTER}
         found = []
         for each in family:
             if each.kind is ModelKind.MERGED and is_whole(each):
                 found.append(ParityTarget(name=each.id, kind="merged", path=each.path or ""))
+            elif each.parent in adapters:  # the adapter alone is no model that could answer
+                continue
             elif each.kind is ModelKind.EXPORTED and (file := exported_file(each)):
                 found.append(ParityTarget(name=each.id, kind="exported", path=str(file)))
         by_id = {each.id: each for each in family}
