@@ -238,6 +238,10 @@ class Finisher:
         """What was compared, and what stands against it: a check that failed is a job that did
         what it was to do."""
         report = parity_report(job.run_folder or "")
+        reasons = [
+            {"code": each["code"], "what": f"{each['form']}: {each['what']}"}
+            for each in reasons_of(report)
+        ]
         if job.model_id is not None:
             await store.checks.add(
                 ModelCheck(
@@ -245,7 +249,7 @@ class Finisher:
                     model_id=job.model_id,
                     kind=CheckKind.PARITY,
                     passed=report["passed"],
-                    report={**report, "reasons": reasons_of(report)},
+                    report={**report, "reasons": reasons},
                     created_at=now,
                     created_by=job.created_by,
                 )

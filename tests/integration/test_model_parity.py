@@ -164,9 +164,8 @@ async def test_a_served_name_that_is_gone_when_it_is_asked_fails_the_check_and_s
     assert check is not None and not check.passed
     [reason] = check.report["reasons"]
     assert reason == {
-        "form": NAME,
         "code": "SOPHIA-M572",
-        "what": "It is not served under that name (HTTP 404).",
+        "what": f"{NAME}: It is not served under that name (HTTP 404).",
     }
     view = await call(house, "models.alike", model=NAME)
     assert (view.verdict, view.exit_code()) == ("failed", 1)
