@@ -76,14 +76,15 @@ class Served:
             )
         if isinstance(content, list) and content:
             self.log_probabilities = True
-            values, tops = self._along(asked, content, choice.get("finish_reason") == "stop", tally)
+            ended = choice.get("finish_reason") == "stop" and not tally.same(asked, text)
+            values, tops = self._along(asked, content, ended, tally)
             tally.along(asked, values, tops, text)
         else:
             self.log_probabilities = bool(self.log_probabilities)
             tally.text(asked, text)
 
     def _along(
-        self, asked: Reference, content: list[Any], stopped: bool, tally: Tally
+        self, asked: Reference, content: list[Any], ended: bool, tally: Tally
     ) -> tuple[list[float | None], list[int | None]]:
         """Its tokens as far as they are the reference's, and the first that is not."""
         values: list[float | None] = []
@@ -96,7 +97,7 @@ class Served:
             values.append(float(value) if isinstance(value, int | float) else None)
             tops.append(token)
         rest = asked.answer[len(tops) :]
-        if rest and stopped and rest[0] not in self.ends:  # it ended where the reference goes on
+        if rest and ended and rest[0] not in self.ends:  # where the reference goes on
             tops.append(OTHER)
         return values, tops
 
