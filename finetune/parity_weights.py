@@ -1,4 +1,11 @@
-"""Whether the numbers in a merged model's files are those of base plus adapter, one by one."""
+"""Whether the numbers in a merged model's files are those of base plus adapter, one by one.
+
+Answers alone don't tell. Measured on a Llama of 0.8 M parameters in 32 bits, with the bound of
+1e-3 nats: a single number off by 1 % moves the mean log-probability by 0.0000007 to 0.00003 and is
+never found by it; a whole tensor off by 1 % moves it by 0.0003 to 0.006 and is found in two of five
+tensors, one off by 10 % in all five. So a .gguf file, and what is served, may hide one such number;
+a merged model's files may not.
+"""
 
 from __future__ import annotations
 
