@@ -22,6 +22,8 @@ _CHOICES = 64
 _POLITE_SECONDS = 1.0
 _POLL_SECONDS = 0.2
 _LOG_NAME = "llama.log"
+#: What is started, before the file and its context; tests put their own program here.
+PROGRAM: tuple[str, ...] = (sys.executable, "-m", "finetune.gguf_server")
 #: Names of `general.file_type` (llama.h, enum llama_ftype).
 _PRECISIONS: Mapping[int, str] = {
     0: "float32",
@@ -71,7 +73,7 @@ def served_alone(
 
     `check` is asked while it starts. Its log lies in `folder`.
     """
-    command = [sys.executable, "-m", "finetune.gguf_server", str(path), str(context_tokens)]
+    command = [*PROGRAM, str(path), str(context_tokens)]
     # what it prints may hold what it was asked: like other logs it is for us alone
     descriptor = os.open(folder / _LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as log:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +117,17 @@ def test_another_template_and_another_model_in_the_file_are_named(
     assert untrained.diverging is not None and untrained.diverging.prompt == "town-0"
 
 
-def test_a_file_that_is_not_ready_in_time_is_given_up(
-    exported: dict[str, Path], tiny_base: Path, dataset: Path, trained: Path, tmp_path: Path
+def test_a_server_that_never_says_it_is_ready_is_given_up(
+    exported: dict[str, Path],
+    tiny_base: Path,
+    dataset: Path,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    silent = (sys.executable, "-c", "import sys; sys.stdin.read()")
+    monkeypatch.setattr("finetune.parity_gguf.PROGRAM", silent)
     report = check(
-        tmp_path / "run", tiny_base, dataset, trained, exported["f32"], ready_seconds=0.001
+        tmp_path / "run", tiny_base, dataset, trained, exported["f32"], ready_seconds=0.3
     )
     assert codes(only(report)) == ["silent"]
