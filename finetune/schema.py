@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from finetune.document import FORMAT_VERSION as FORMAT_VERSION
-from finetune.document import Document
+from finetune.document import Document as Document
 from finetune.document import VersionedDocument as VersionedDocument
 from finetune.files import write_whole
 from finetune.parity_documents import Divergence as Divergence
@@ -68,6 +68,8 @@ CONTROL_FILE = "control.json"
 LOCK_FILE = "run.lock"
 CHECKPOINTS_FOLDER = "checkpoints"
 ADAPTER_FOLDER = "adapter"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_FORM_FILE = "prompt_form.json"
 ADAPTER_TEMPLATE_FILE = "chat_template.jinja"
 MERGED_FOLDER = "merged"

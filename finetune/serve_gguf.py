@@ -19,7 +19,7 @@ from finetune import schema
 
 _LOOK_SECONDS = 0.5
 #: For so long it must have been idle before it goes: who asks may still know it by its old address.
-_QUIET_SECONDS = 5.0
+_QUIET_SECONDS = 3.0
 _LONGEST_SECONDS = 900.0
 _UNDER_WAY = re.compile(r"^llamacpp:requests_(?:processing|deferred) (\d+)", re.MULTILINE)
 #: llama.cpp's log tells errors alone: more would be lines for each request.

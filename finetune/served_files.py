@@ -11,8 +11,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from finetune import schema
 from finetune.base_names import read_base_name
@@ -77,32 +77,37 @@ def _model_folder(base: str) -> Path | None:
 
 
 def _written(spec: schema.ServeSpec, folder: Path) -> Path:
-    from finetune.export_gguf import write_model
+    def write(target: Path) -> None:
+        from finetune.export_gguf import write_model
 
-    return _kept(
-        folder, spec.precision, lambda target: write_model(folder, target, spec.precision, _quiet)
-    )
+        write_model(folder, target, spec.precision, _quiet)
+
+    return _kept(folder, spec.precision, write)
 
 
 def _adapter(spec: schema.ServeSpec, adapter: schema.ServedAdapter, folder: Path | None) -> Path:
     path = Path(adapter.path)
     if path.suffix == ".gguf":
         return path
-    from finetune.export_gguf import write_adapter
 
-    if folder is None:
+    def write(target: Path) -> None:
+        from finetune.export_gguf import write_adapter
         from finetune.gguf_cache import model_folder_of
 
-        folder, _digest = model_folder_of(Path(spec.base).expanduser(), lambda: None)
-    # in 32 bits: it is small, and what was trained is served exactly
-    return _kept(path, "lora", lambda target: write_adapter(path, folder, target, "f32", _quiet))
+        place = folder
+        if place is None:
+            place, _digest = model_folder_of(Path(spec.base).expanduser(), lambda: None)
+        # in 32 bits: it is small, and what was trained is served exactly
+        write_adapter(path, place, target, "f32", _quiet)
+
+    return _kept(path, "lora", write)
 
 
 def _quiet(_done: int, _total: int) -> None:
     """Nobody watches the tensors go by."""
 
 
-def _kept(source: Path, form: str, write: Any) -> Path:
+def _kept(source: Path, form: str, write: Callable[[Path], None]) -> Path:
     """The file made of a folder in this form, made now where it is not kept yet."""
     from finetune.gguf_cache import cache_folder
 
@@ -141,7 +146,7 @@ def _described(path: Path) -> tuple[str, int | None]:
         for tensor in reader.tensors:
             kind = tensor.tensor_type.name.lower()
             sizes[kind] = sizes.get(kind, 0) + int(tensor.n_elements)
-        name = reader.get_field("general.architecture").contents()  # type: ignore[union-attr]
+        name = reader.get_field("general.architecture").contents()
         length = reader.get_field(f"{name}.context_length")
     except Exception as error:  # the reader raises whatever broken bytes lead it to
         raise WorkFailure(

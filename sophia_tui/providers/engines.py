@@ -129,7 +129,7 @@ class LlamaServer:
     requests at once. The program is finetune's, for it may have to convert the weights first."""
 
     name = "llamacpp"
-    packages: tuple[str, ...] = ("xllamacpp", "gguf", "transformers", "torch")
+    packages: tuple[str, ...] = ("xllamacpp", "gguf")
     adapters = True
 
     def prepare(self, load: EngineLoad, options: EngineOptions, folder: Path) -> None:
@@ -247,7 +247,8 @@ class LocalEngines:
     ) -> EngineProcess:
         chosen, place = ENGINES[engine], Path(folder)
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (place / RETIRE_FILE).unlink(missing_ok=True)
+        for earlier in (RETIRE_FILE, REFUSED_FILE):
+            (place / earlier).unlink(missing_ok=True)
         port = _free_port()
         chosen.prepare(load, options, place)
         environment = {**clean_environment(os.environ), **chosen.environment(place)}
@@ -264,7 +265,8 @@ class LocalEngines:
         return frozenset(each.model for each in spec.adapters) if spec else frozenset()
 
     def access(self, engine: str, model: Model, folder: str) -> Access:
-        return ENGINES[engine].access(model, Path(folder))
+        known = ENGINES.get(engine)  # another version of Sophia may have had others
+        return Access(model.id) if known is None else known.access(model, Path(folder))
 
     async def answers(self, access: Access, port: int, seconds: float = _PROBE_SECONDS) -> bool:
         body = {

@@ -134,9 +134,10 @@ class Deployments:
         old = {each.folder for each in group} - {deployment.folder, None}
         for each in group:
             current = await self._store.deployments.get(each.id)
+            model = await self._store.models.get(each.model_id)
             if current is None or current.state is not DeploymentState.READY:
                 continue
-            if current.folder not in old:
+            if current.folder not in old or not (model and self._holds(deployment, model)):
                 continue
             await self._store.deployments.update(
                 each.id,
@@ -172,10 +173,11 @@ class Deployments:
                 if deployment.state in (DeploymentState.STOPPING, DeploymentState.STOPPED):
                     raise _stopped_meanwhile(deployment)
                 if await self.answers(deployment, model):
+                    await self._ready_beside(deployment)
                     return await self._ready(deployment)
+                truth = self.truth(deployment)  # before the refusal: that is written, then it ends
                 if refusal := self._engines.refusal(deployment.folder or ""):
                     raise EngineRefused(refusal)
-                truth = self.truth(deployment)
                 if truth.state.ended:
                     raise self._vanished(deployment)
                 if loop.time() - begun > limit:
@@ -372,6 +374,13 @@ class Deployments:
             checked_at=now,
             error=None,
         )
+
+    async def _ready_beside(self, deployment: Deployment) -> None:
+        """Other names that wait for the same process are answered now, too."""
+        for each in await self._store.deployments.page(limit=500, living=True):
+            waits = each.state is DeploymentState.STARTING and each.id != deployment.id
+            if waits and each.identity is not None and each.identity == deployment.identity:
+                await self._ready(each)
 
     async def _kill(self, deployment: Deployment, shared: bool = False) -> None:
         """End its process; one that answers for other names too only where `shared`."""

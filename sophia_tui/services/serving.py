@@ -49,7 +49,7 @@ _QUICK_SECONDS = 5.0  # an engine that has nothing to do gives a token sooner
 _BUSY_SECONDS = 30.0
 #: The engine that takes whatever others can't, and their words for that (see finetune.failures).
 _LAST = "transformers"
-_NOT_EXPORTABLE = "FINETUNE-52"
+_NOT_EXPORTABLE = frozenset(("FINETUNE-521", "FINETUNE-522"))
 
 
 class ServeRequest(Input):
@@ -197,7 +197,7 @@ class ServingService:
                 deployment = await self._served(context, asked, name, way, notes)
                 break
             except EngineRefused as refused:
-                if way is ways[-1] or not refused.reason.startswith(_NOT_EXPORTABLE):
+                if way is ways[-1] or refused.reason not in _NOT_EXPORTABLE:
                     raise
                 notes.append(f"{refused.what} {refused.why}")
         notes += await self._front(context, name)
