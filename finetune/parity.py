@@ -149,15 +149,18 @@ def _prompts(
         )
         found += [_held_out(each.line, [*each.earlier], each.question) for each in sample]
     room = getattr(base.model.config, "max_position_embeddings", None) or 1 << 30
-    chosen, left_out = [], []
+    chosen: list[schema.ParityPrompt] = []
+    left_out: list[str] = []
     for prompt in found:
         try:
             ids = prompt_ids(base.tokenizer, _messages(prompt))
         except TemplateRefuses:
             left_out.append(prompt.id)
             continue
-        fits = len(ids) + prompt.max_new_tokens <= room
-        (chosen if fits else left_out).append(prompt if fits else prompt.id)
+        if len(ids) + prompt.max_new_tokens <= room:
+            chosen.append(prompt)
+        else:
+            left_out.append(prompt.id)
     if not chosen:
         raise DataFailure(
             203,
@@ -318,7 +321,7 @@ class Bench:
         """A .gguf file, by llama.cpp's server in a process of its own."""
         path = Path(target.path)
         try:
-            precision, trouble = precision_of(path), None
+            precision, trouble = judged_precision(target), None
         except Trouble as told:
             precision, trouble = "unknown", told
         result, tally = self._begun(target.name, "exported", precision, "llama.cpp", path)
@@ -350,7 +353,10 @@ class Bench:
     def served(self, target: schema.ParityTarget, key: str | None) -> schema.ParityResult:
         """A name that is served, asked over HTTP where its clients ask."""
         path = Path(target.path)
-        precision = served_precision(target)
+        try:
+            precision = judged_precision(target)
+        except Trouble:
+            precision = "unknown"  # what the engine has loaded may be whole all the same
         result, tally = self._begun(
             target.name, "served", precision, target.engine or "unknown", path
         )
@@ -487,15 +493,14 @@ def _object_to_weights(tally: Tally, found: WeightsFound) -> None:
     )
 
 
-def served_precision(target: schema.ParityTarget) -> str:
-    """The coarsest of what a served model's numbers went through: its files, the engine's own copy
-    of them, and llama.cpp's cache of keys and values, which has 16 bits."""
+def judged_precision(target: schema.ParityTarget) -> str:
+    """The coarsest of what its numbers went through: the merged model that a .gguf file was written
+    from, its own files, an engine's copy of them, and llama.cpp's cache of keys and values there,
+    which has 16 bits. Raises Trouble for a .gguf file that can't be read."""
     path = Path(target.path)
-    try:
-        found = [precision_of(path) if path.suffix == ".gguf" else stored_precision(path)]
-    except Trouble:
-        found = ["unknown"]
-    if target.engine == LLAMA:
+    found = [precision_of(path) if path.suffix == ".gguf" else stored_precision(path)]
+    found += [target.made_of] if target.made_of else []
+    if target.kind == "served" and target.engine == LLAMA:
         told = _json(Path(target.engine_folder or "") / "served.json").get("precision")
         found += ["float16", LLAMA_PRECISIONS.get(str(told), str(told))]
     known = [each for each in found if each != "unknown"] or found

@@ -61,11 +61,13 @@ class ParityTarget(Document):
     A merged one has its folder as `path`, an exported one its .gguf file, a served one the
     `address` that its clients ask (…/v1) under its `name`, the `path` of what it serves, and its
     engine with the address and the folder of that, for what only the engine itself can say.
+    `made_of` is the precision of the merged model that a .gguf file was written from.
     """
 
     name: str = Field(min_length=1)
     kind: Literal["merged", "exported", "served"]
     path: str
+    made_of: str | None = None
     address: str | None = None
     engine: str | None = None
     engine_address: str | None = None

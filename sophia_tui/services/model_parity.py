@@ -190,10 +190,14 @@ class ModelParityService:
             elif each.parent in adapters:  # the adapter alone is no model that could answer
                 continue
             elif each.kind is ModelKind.EXPORTED and (file := exported_file(each)):
-                found.append(ParityTarget(name=each.id, kind="exported", path=str(file)))
+                made_of = await self._rounded(each)
+                target = ParityTarget(name=each.id, kind="exported", path=str(file))
+                found.append(target.model_copy(update={"made_of": made_of}))
         by_id = {each.id: each for each in family}
         for deployment in await self._deployments(by_id, served):
-            found.append(self._served(deployment, by_id[deployment.model_id]))
+            model = by_id[deployment.model_id]
+            target = self._served(deployment, model)
+            found.append(target.model_copy(update={"made_of": await self._rounded(model)}))
         return found
 
     async def _deployments(
@@ -224,6 +228,17 @@ class ModelParityService:
             if each.model_id in family
             and (each.identity is None or each.identity.host == self._engines.host)
         ]
+
+    async def _rounded(self, model: Model) -> str | None:
+        """The precision of the merged model that an exported one was written from, as its merge was
+        asked for: the merged files themselves may be gone."""
+        if model.kind is not ModelKind.EXPORTED or model.parent is None:
+            return None
+        merged = await self._store.models.get(model.parent)
+        job = await self._store.jobs.get(merged.job_id) if merged and merged.job_id else None
+        run = (job.request.get("run") or {}) if job and job.kind is JobKind.MERGE else {}
+        dtype = (run.get("merge") or {}).get("dtype")
+        return dtype if isinstance(dtype, str) else None
 
     def _served(self, deployment: Deployment, model: Model) -> "ParityTarget":
         from finetune.schema import ParityTarget
@@ -339,7 +354,8 @@ def _as_it_was(place: Path, name: str, said: Mapping[str, Any]) -> bool:
         if found.st_mtime_ns == said["modified_ns"]:
             return True
         with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest() == said["sha256"]
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return digest == str(said["sha256"])
     except OSError:
         return False
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.parity import engine_key, served_precision
+from finetune.parity import engine_key, judged_precision
 from finetune.parity_bounds import BOUNDS, OTHER, bound_for
 from finetune.parity_compare import Forced, Reference, Tally
 from finetune.parity_documents import ParityBound, ParityResult, ParityTarget
@@ -119,11 +119,13 @@ def test_a_served_model_is_judged_by_the_coarsest_of_its_numbers(tmp_path: Path)
             engine_folder=str(engine),
         )
 
-    assert served_precision(target("transformers")) == "bfloat16"
+    assert judged_precision(target("transformers")) == "bfloat16"
     for told, judged_as in (("q4_0", "q4_0"), ("f32", "bfloat16")):
         (engine / "served.json").write_text(json.dumps({"precision": told}))
-        assert served_precision(target("llamacpp")) == judged_as
+        assert judged_precision(target("llamacpp")) == judged_as
     assert engine_key(target("llamacpp")) == "k"
     (tmp_path / "config.json").write_text('{"dtype": "float32"}')
     (engine / "served.json").write_text('{"precision": "f32"}')
-    assert served_precision(target("llamacpp")) == "float16"  # its cache
+    assert judged_precision(target("llamacpp")) == "float16"  # its cache
+    made = target("transformers").model_copy(update={"kind": "exported", "made_of": "bfloat16"})
+    assert judged_precision(made) == "bfloat16"  # what was rounded before stays so
