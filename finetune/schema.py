@@ -23,6 +23,17 @@ from finetune.document import FORMAT_VERSION as FORMAT_VERSION
 from finetune.document import Document as Document
 from finetune.document import VersionedDocument as VersionedDocument
 from finetune.files import write_whole
+from finetune.parity_documents import Divergence as Divergence
+from finetune.parity_documents import ParityBound as ParityBound
+from finetune.parity_documents import ParityFile as ParityFile
+from finetune.parity_documents import ParityKind as ParityKind
+from finetune.parity_documents import ParityMessage as ParityMessage
+from finetune.parity_documents import ParityPrompt as ParityPrompt
+from finetune.parity_documents import ParityReason as ParityReason
+from finetune.parity_documents import ParityReport as ParityReport
+from finetune.parity_documents import ParityResult as ParityResult
+from finetune.parity_documents import ParitySettings as ParitySettings
+from finetune.parity_documents import ParityTarget as ParityTarget
 from finetune.preview_documents import Lengths as Lengths
 from finetune.preview_documents import LineForm as LineForm
 from finetune.preview_documents import LineReason as LineReason
@@ -67,6 +78,7 @@ MANIFEST_FILE = "manifest.json"
 EVALUATION_FILE = "evaluation.json"
 ANSWERS_FILE = "answers.jsonl"
 PREVIEW_FILE = "preview.json"
+PARITY_FILE = "parity.json"
 CHECKPOINT_MANIFEST_FILE = "checkpoint.json"
 TRAIN_FILE = "train.jsonl"
 VALID_FILE = "valid.jsonl"
@@ -80,7 +92,7 @@ REGRESSION_HASH: Final = "c1562e4e539f50b77c5661bf29a8d8fe2c04f40e375a535d5eb65e
 #: How long an answer to it may be, in tokens: the same for all, else they don't compare.
 REGRESSION_TOKENS: Final = 24
 
-RunKind = Literal["train", "evaluate", "generate", "merge", "export", "upload", "preview"]
+RunKind = Literal["train", "evaluate", "generate", "merge", "export", "upload", "parity", "preview"]
 #: How a GGUF file's matrices are written, by llama.cpp's names.
 Quantisation = Literal[
     *("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"),
@@ -212,6 +224,7 @@ class RunSpec(VersionedDocument):
     adapter_path: str | None = None
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
     merge: MergeSettings = Field(default_factory=MergeSettings)
+    parity: ParitySettings = Field(default_factory=ParitySettings)
     export: ExportSettings = Field(default_factory=ExportSettings)
     upload: UploadSettings | None = None
     preview: PreviewSettings = Field(default_factory=PreviewSettings)

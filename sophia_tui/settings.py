@@ -346,6 +346,14 @@ class Settings(BaseSettings):
         ge=5,
         le=86400,
     )
+    parity_seconds: float = _setting(
+        "SOPHIA_PARITY_SECONDS",
+        60.0,
+        N_("How many seconds a served model may take for one answer of a parity check."),
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
+    )
     serving_restarts: int = _setting(
         "SOPHIA_SERVING_RESTARTS",
         3,

@@ -748,6 +748,14 @@ async def _upload(house: House) -> Any:
     )
 
 
+async def _model_parity(house: House) -> Any:
+    from sophia_tui.services.model_parity import ModelParityService
+
+    return ModelParityService(
+        await house.store(), house.settings, house.clock, house.wake, house.engines()
+    )
+
+
 async def _serving(house: House) -> Any:
     from sophia_tui.providers.api_process import DetachedApi
     from sophia_tui.services.serving import ServingService
@@ -905,6 +913,7 @@ FACTORIES: dict[str, Factory] = {
     "ModelFilesService": _model_files,
     "ModelGateService": _model_gate,
     "MergeService": _merge,
+    "ModelParityService": _model_parity,
     "ExportService": _export,
     "UploadService": _upload,
     "ProviderService": _provider,

@@ -79,7 +79,7 @@ _MEMORY_BYTES = 4 << 30
 def _quickest_place() -> str:
     """Memory, where programs may be run from it and enough is left: a database is copied there in
     a fifth of the time; else the usual place."""
-    memory = "/dev/shm"  # noqa: S108 - only a private folder is made in it
+    memory = "/dev/shm"
     try:
         found = os.statvfs(memory)
     except OSError:

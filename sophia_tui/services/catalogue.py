@@ -27,10 +27,11 @@ from sophia_tui.services.inspection_report import InspectionReportService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
 from sophia_tui.services.model_files import ModelFilesService
+from sophia_tui.services.model_gate import ModelGateService
 from sophia_tui.services.model_lineage import ModelLineageService
+from sophia_tui.services.model_parity import ModelParityService
 from sophia_tui.services.model_production import ModelProductionService
 from sophia_tui.services.model_states import ModelStatesService
-from sophia_tui.services.model_gate import ModelGateService
 from sophia_tui.services.models import ModelsService
 from sophia_tui.services.monitor import MonitorService
 from sophia_tui.services.near import NearService
@@ -103,6 +104,7 @@ SERVICES: tuple[type, ...] = (
     ModelFilesService,
     ModelGateService,
     MergeService,
+    ModelParityService,
     ExportService,
     UploadService,
     ProviderService,

@@ -117,6 +117,7 @@ KIND_WORDS = {
     "train": N_("training"),
     "evaluate": N_("evaluation"),
     "merge": N_("merging"),
+    "parity": N_("comparing forms"),
     "export": N_("exporting"),
     "upload": N_("upload"),
     "data": N_("work on data"),

@@ -53,6 +53,8 @@ VERBS = {
     "load": N_("load"),
     "rows": N_("source rows"),
     "merge": N_("merge"),
+    "parity": N_("compare its forms"),
+    "alike": N_("whether its forms are alike"),
     "ask": N_("ask"),
     "model": N_("start"),
     "compare": N_("compare"),

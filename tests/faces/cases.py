@@ -218,6 +218,9 @@ CASES: dict[str, Case] = {
     "provider.files": Case(error="SOPHIA-J510"),
     "provider.remove": Case({"file": "file-abc"}, error="SOPHIA-J510"),
     "models.merge": Case({"model": seeded.OLDER_MODEL}, changes=("jobs",)),
+    # its merged files are not there; tests/integration/test_model_parity.py has real ones
+    "models.parity": Case({"model": seeded.OLDER_MODEL}, error="SOPHIA-M563"),
+    "models.alike": Case({"model": seeded.NEWEST_MODEL}, error="SOPHIA-M564"),
     # adapters alone: no merged model of the seeded ones is whole
     "models.export": Case({"model": seeded.OLDER_MODEL, "adapter": True}, changes=("jobs",)),
     # tests/integration/test_upload.py asks with a token, and lists what would be sent
