@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sophia_tui import envfile, paths
+from sophia_tui.domain.calendar import DEFAULT_DAYS, read_days
 from sophia_tui.domain.gates import ADVICE_DEFAULT, read_bounds, read_ranges
 from sophia_tui.domain.gates import DEFAULT as DEFAULT_BOUNDS
 from sophia_tui.domain.targets import DEFAULT as DEFAULT_TARGETS
@@ -376,6 +377,19 @@ class Settings(BaseSettings):
             "else prices.yaml in the data folder."
         ),
     )
+    calendar_days: str = _setting(
+        "SOPHIA_CALENDAR_DAYS",
+        DEFAULT_DAYS,
+        N_("From how many days before a model ends people are warned, each time once."),
+    )
+    calendar_seconds: float = _setting(
+        "SOPHIA_CALENDAR_SECONDS",
+        10.0,
+        N_("How many seconds a provider may take to list its models."),
+        gt=0,
+        le=300,
+        allow_inf_nan=False,
+    )
     tuning_bases: str = _setting(
         "SOPHIA_TUNING_BASES",
         "",
@@ -549,6 +563,17 @@ class Settings(BaseSettings):
         except ValueError:
             raise PydanticCustomError(
                 "no_ranges", _("must name all of conversations, usd, prompts, smaller_model")
+            ) from None
+        return value
+
+    @field_validator("calendar_days")
+    @classmethod
+    def _are_days(cls, value: str) -> str:
+        try:
+            read_days(value)
+        except ValueError:
+            raise PydanticCustomError(
+                "no_days", _("must be different numbers of days like 90,30,7")
             ) from None
         return value
 

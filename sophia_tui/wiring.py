@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from sophia_tui.domain.operations import Output
     from sophia_tui.domain.serving import Probe
+    from sophia_tui.services.calendar import CalendarService
     from sophia_tui.services.deployments import Deployments
     from sophia_tui.services.prices import Prices
     from sophia_tui.settings import Settings
@@ -209,6 +210,15 @@ class House:
 
         return LiveMessenger(self.settings)
 
+    def calendar(self) -> "CalendarService":
+        """Until when the models answer that env files name."""
+        from sophia_tui.providers.model_list import list_models
+        from sophia_tui.services.calendar import CalendarService
+        from sophia_tui.services.managed_env import ManagedEnv
+
+        env = ManagedEnv(self.helper())
+        return CalendarService(self.store, self.settings, self.clock, self.prices, env, list_models)
+
     def helper(self) -> RootHelper:
         """The root helper of a server; where there is none, it knows no file and no unit."""
         from sophia_tui.paths import SERVER_HELPER
@@ -322,7 +332,13 @@ async def _overview(house: House) -> Any:
     from sophia_tui.services.overview import OverviewService
 
     return OverviewService(
-        await house.store(), house.source, house.settings, house.paths, house.clock, house.wake
+        await house.store(),
+        house.source,
+        house.settings,
+        house.paths,
+        house.clock,
+        house.wake,
+        house.calendar().look,
     )
 
 
@@ -343,6 +359,7 @@ async def _setup(house: House) -> Any:
         probe_key,
         house.clock,
         house.helper(),
+        house.calendar().look,
     )
 
 
@@ -636,6 +653,10 @@ async def _models(house: House) -> Any:
     return ModelsService(store, house.prices, house.clock, house.settings.managed_files)
 
 
+async def _calendar(house: House) -> Any:
+    return house.calendar()
+
+
 async def _provider(house: House) -> Any:
     from sophia_tui.services.provider import ProviderService
 
@@ -800,6 +821,7 @@ FACTORIES: dict[str, Factory] = {
     "EvaluationsService": _evaluations,
     "ModelsService": _models,
     "MergeService": _merge,
+    "CalendarService": _calendar,
     "ProviderService": _provider,
     "CheckpointsService": _checkpoints,
     "ServingService": _serving,

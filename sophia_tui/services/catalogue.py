@@ -9,6 +9,7 @@ from sophia_tui.services.audit import AuditService
 from sophia_tui.services.backup import BackupService
 from sophia_tui.services.browse import BrowseService
 from sophia_tui.services.bundle import BundleService
+from sophia_tui.services.calendar import CalendarService
 from sophia_tui.services.checkpoints import CheckpointsService
 from sophia_tui.services.clean import CleanService
 from sophia_tui.services.collect import CollectService
@@ -90,6 +91,7 @@ SERVICES: tuple[type, ...] = (
     EvaluateService,
     EvaluationsService,
     ModelsService,
+    CalendarService,
     MergeService,
     ProviderService,
     ServingService,

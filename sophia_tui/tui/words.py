@@ -105,6 +105,7 @@ VERBS = {
     "backups": N_("backups"),
     "bundle": N_("pack for support"),
     "restore": N_("put a backup back"),
+    "calendar": N_("until when they answer"),
 }
 #: Verbs that mean something else for one subject.
 _VERBS_OF = {

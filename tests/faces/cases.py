@@ -191,6 +191,8 @@ CASES: dict[str, Case] = {
     "prices.list": Case(),
     "models.list": Case(),
     "models.show": Case({"model": seeded.MERGED_MODEL}),
+    # no provider is asked here; tests/hosted/test_calendar.py asks a stand-in
+    "models.calendar": Case(),
     "models.delete": Case({"model": seeded.OLDER_MODEL}, error="SOPHIA-J610"),
     # no provider is named here; tests/hosted/test_provider_service.py asks one
     "provider.delete": Case({"model": seeded.HOSTED_MODEL}, error="SOPHIA-J510"),

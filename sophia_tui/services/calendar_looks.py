@@ -1,0 +1,101 @@
+"""The calendar of models as Overview and the check of the set-up show it: what is amiss, one line a
+model; looked at again every few seconds at most, since consoles ask without end."""
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import date
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from sophia_tui.domain.operations import Output
+from sophia_tui.errors import SophiaError
+from sophia_tui.i18n import N_, _, ngettext
+from sophia_tui.services.calendar_views import CalendarEntry, CalendarView, Severity
+
+if TYPE_CHECKING:
+    import asyncio
+
+LOOK_SECONDS = 15.0  # how long what was found counts as fresh
+PATIENCE = 1.0  # seconds that a look waits for an answer
+_AMISS = ("error", "urgent", "warning")
+#: What `state` is called where there is no room for a sentence.
+STATE_WORDS = {
+    "ended": N_("ended"),
+    "gone": N_("not listed"),
+    "unserved": N_("not served"),
+    "untrainable": N_("no training"),
+}
+
+
+class EndingModelView(Output):
+    """A model that env files name and that ends, or answers no more; the gravest first."""
+
+    table_columns: ClassVar[tuple[str, ...]] = ("model", "keys", "state", "days_left", "command")
+
+    model: str = Field(title=N_("Model"))
+    keys: list[str] = Field(title=N_("Keys"))
+    state: str = Field(title=N_("State"))
+    severity: Severity = Field(title=N_("How grave"))
+    ends: date | None = Field(default=None, title=N_("Ends"))
+    days_left: int | None = Field(default=None, title=N_("Days left"))
+    told: str = Field(title=N_("What it means"))
+    command: str = Field(default="", title=N_("Way out"))
+
+
+def endings(view: CalendarView) -> list[EndingModelView]:
+    """What is amiss, one for each model and kind of use."""
+    found: dict[tuple[str, str], list[CalendarEntry]] = {}
+    for each in view.items:  # gravest first
+        if each.severity in _AMISS:
+            found.setdefault((each.model, each.use), []).append(each)
+    return [
+        EndingModelView(
+            model=entries[0].model,
+            keys=list(dict.fromkeys(each.key for each in entries)),
+            state=entries[0].state,
+            severity=entries[0].severity,
+            ends=entries[0].ends,
+            days_left=entries[0].days_left,
+            told=entries[0].told,
+            command=entries[0].command,
+        )
+        for entries in found.values()
+    ]
+
+
+def in_short(found: EndingModelView) -> str:
+    """State or days left in a few words."""
+    if found.state in STATE_WORDS or found.days_left is None:
+        return _(STATE_WORDS.get(found.state, found.state))
+    days = found.days_left
+    return ngettext("in {days} day", "in {days} days", days).format(days=days)
+
+
+class CalendarLook:
+    """What is known of the calendar: asked in the background, kept for some seconds."""
+
+    def __init__(self, ask: Callable[[], Awaitable[CalendarView]]) -> None:
+        self._ask = ask
+        self._known: CalendarView | None = None
+        self._asked_at = float("-inf")
+        self._asking: asyncio.Task[None] | None = None
+
+    async def look(self) -> CalendarView | None:
+        """The last answer; None while there was none, or a price file that can't be used is told
+        elsewhere."""
+        import asyncio
+
+        fresh = time.monotonic() - self._asked_at < LOOK_SECONDS
+        if not fresh and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.create_task(self._look())
+        if self._asking is not None and not self._asking.done():
+            await asyncio.wait({self._asking}, timeout=PATIENCE)
+        return self._known
+
+    async def _look(self) -> None:
+        try:
+            self._known = await self._ask()
+        except SophiaError:  # its own check and its own command say why
+            self._known = None
+        self._asked_at = time.monotonic()
