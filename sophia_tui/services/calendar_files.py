@@ -77,7 +77,7 @@ def shown_address(address: str | None) -> str:
 
 
 class NamedModels:
-    """Reads Sophia's own env file, those of SOPHIA_MANAGED_ENV_FILES and those that root declared."""
+    """Reads Sophia's own env file, those of SOPHIA_MANAGED_ENV_FILES and the declared ones."""
 
     def __init__(self, settings: "Settings", env: ManagedEnv) -> None:
         self._settings = settings

@@ -15,11 +15,14 @@ from sophia_tui.paths import Paths
 from sophia_tui.providers.model_list import list_models
 from sophia_tui.services.calendar import CalendarService
 from sophia_tui.services.calendar_looks import endings
+from sophia_tui.services.calendar_notices import announce_endings
 from sophia_tui.services.calendar_views import CalendarEntry, CalendarView
 from sophia_tui.services.checks.calendar import calendar_found
 from sophia_tui.services.managed_env import ManagedEnv
+from sophia_tui.services.notification_text import message_of
 from sophia_tui.services.prices import load_prices
 from sophia_tui.settings import load
+from sophia_tui.worker.model_watch import ModelWatch
 from tests.hosted.models_server import KEY, ModelsServer
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -313,3 +316,31 @@ async def test_a_file_that_can_not_be_read_is_told_and_the_rest_goes_on(desk: De
 def test_days_that_are_none_are_refused() -> None:
     with pytest.raises(UsageError, match="T422"):
         load({"SOPHIA_CALENDAR_DAYS": "30,30"})
+
+
+async def test_people_are_told_once_for_each_bound(desk: Desk) -> None:
+    settings = load({"SOPHIA_WEBHOOK_URL": "http://127.0.0.1:9/hook"})
+    for day, told in (("2026-11-26", 1), ("2026-11-27", 1), ("2027-01-02", 2), ("2027-01-26", 3)):
+        desk.clock.at = datetime.fromisoformat(f"{day}T08:00:00+00:00")
+        await announce_endings(desk.store, settings, await desk.look())
+        noted = await desk.store.notifications.page()
+        assert len(noted) == told, day
+    assert [each.event for each in reversed(noted)] == [
+        "ends-90@2027-02-01",
+        "ends-30@2027-02-01",
+        "ends-7@2027-02-01",
+    ]
+    message = message_of(noted[0].body, "pt_BR")
+    assert "gpt-4o" in message.subject and "sophia models succeed gpt-4o" in message.text
+    assert noted[0].job_id == "model:gpt-4o"
+
+
+async def test_the_workers_watch_asks_once_and_tells(desk: Desk, provider: ModelsServer) -> None:
+    settings = load({"SOPHIA_WEBHOOK_URL": "http://127.0.0.1:9/hook"})
+    for _worker in range(2):
+        watch = ModelWatch(desk.service)
+        watch.look(desk.store, settings)
+        watch.look(desk.store, settings)
+        await watch.close()
+    assert len(provider.asked) == 1
+    assert len(await desk.store.notifications.page()) == 1
