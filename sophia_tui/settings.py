@@ -390,6 +390,21 @@ class Settings(BaseSettings):
         le=300,
         allow_inf_nan=False,
     )
+    succession_base: str | None = _setting(
+        "SOPHIA_SUCCESSION_BASE",
+        None,
+        N_(
+            "The base of this machine that the successor of a model that ends is trained from; "
+            "default FINETUNE_BASE where that trains here."
+        ),
+    )
+    golden_prompts: int = _setting(
+        "SOPHIA_GOLDEN_PROMPTS",
+        50,
+        N_("How many questions of production a model that ends is asked for golden answers."),
+        ge=1,
+        le=2000,
+    )
     tuning_bases: str = _setting(
         "SOPHIA_TUNING_BASES",
         "",

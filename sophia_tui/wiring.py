@@ -657,6 +657,26 @@ async def _calendar(house: House) -> Any:
     return house.calendar()
 
 
+async def _succession(house: House) -> Any:
+    from sophia_tui.services.succession import SuccessionService
+
+    def open_chat(base_url: str | None, api_key: str | None) -> ChatModel:
+        from sophia_tui.providers.chat import OpenAIChat
+
+        return OpenAIChat(base_url, api_key)
+
+    return SuccessionService(
+        await house.store(),
+        house.settings,
+        house.paths,
+        house.clock,
+        house.dispatcher.call,
+        house.calendar(),
+        house.prices,
+        open_chat,
+    )
+
+
 async def _provider(house: House) -> Any:
     from sophia_tui.services.provider import ProviderService
 
@@ -822,6 +842,7 @@ FACTORIES: dict[str, Factory] = {
     "ModelsService": _models,
     "MergeService": _merge,
     "CalendarService": _calendar,
+    "SuccessionService": _succession,
     "ProviderService": _provider,
     "CheckpointsService": _checkpoints,
     "ServingService": _serving,

@@ -41,6 +41,7 @@ from sophia_tui.domain.serving import (
     ServedRequest,
     TrafficSummary,
 )
+from sophia_tui.domain.successions import SuccessionStore
 from sophia_tui.domain.uploads import FileStore
 
 
@@ -420,6 +421,7 @@ class Store(Protocol):
     checks: CheckStore
     golden: GoldenStore
     provider_models: ProviderModelStore
+    successions: SuccessionStore
     deployments: DeploymentStore
     traffic: TrafficStore
     feedback: FeedbackStore

@@ -8,7 +8,7 @@ from sophia_tui.domain.context import Context
 from sophia_tui.domain.models import Model
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import RefusedError, SophiaError, UsageError
-from sophia_tui.i18n import N_
+from sophia_tui.i18n import N_, _
 from sophia_tui.services.calendar_files import (
     Named,
     NamedModels,
@@ -84,9 +84,42 @@ class CalendarService:
             ours=ours,
             served=await _served(store),
             store=store is not None,
+            successors=await _successors(store),
         )
         items = [self._entry(each, known.get(each.place, Known()), world) for each in read.named]
         return self._view(world, items, known, read.unread, problem)
+
+    async def place_of(self, model: str) -> Place:
+        """Where services ask for that model: as the first env file that names it says, else as
+        Sophia's own settings do."""
+        named = (await self._names.read((model,), self._prices())).named
+        found = [each.place for each in named if each.model == model and each.use == "answers"]
+        return found[0] if found else self._names.own_place()
+
+    def is_ours(self, place: Place) -> bool:
+        """Whether that is our own front, which costs nothing by the token."""
+        return place.base_url is not None and same_address(place.base_url, self._settings.api_url)
+
+    async def sent_elsewhere(self, model: str) -> list[str]:
+        """Sentences on env files that name the model and send their service to somebody else: a
+        model of this machine is asked for at our own front."""
+        named = (await self._names.read((model,), self._prices())).named
+        files = {
+            each.file: each.place
+            for each in named
+            if each.model == model and each.use == "answers" and not self.is_ours(each.place)
+        }
+        told = _(
+            "{file} sends its service to {address}: set OPENAI_BASE_URL={ours} and the key of "
+            "served models there, else the new model is not found."
+        )
+        ours = f"{self._settings.api_url.rstrip('/')}/v1"
+        return [
+            told.format(
+                file=visible(file), address=shown_address(place.base_url), ours=visible(ours)
+            )
+            for file, place in files.items()
+        ]
 
     def _view(
         self,
@@ -129,7 +162,7 @@ class CalendarService:
 
     def _entry(self, named: Named, known: Known, world: World) -> CalendarEntry:
         place = named.place
-        front = place.base_url is not None and same_address(place.base_url, self._settings.api_url)
+        front = self.is_ours(place)
         hosted = named.use == "base" and self._hosted(named.model)
         return judged(named, known, world, shown_address(place.base_url), front, hosted)
 
@@ -153,6 +186,12 @@ async def _served(store: Store | None) -> frozenset[str]:
         return frozenset()
     found = await store.deployments.page(limit=200, living=True)
     return frozenset(each.name for each in found)
+
+
+async def _successors(store: Store | None) -> dict[str, tuple[str, str]]:
+    """By the old model: its newest succession, and the new model."""
+    found = await store.successions.page() if store else []
+    return {each.model_id: (each.id, each.new_model or "") for each in reversed(found)}
 
 
 def _list_view(place: Place, known: Known) -> ProviderListView:

@@ -121,7 +121,7 @@ class NamedModels:
 
     def _bases(self, named: list[Named]) -> list[Named]:
         """The bases in force that stand in no file of Sophia's own: from her table, say."""
-        place = self._own_place()
+        place = self.own_place()
         settings = self._settings
         given = {
             "FINETUNE_BASE": settings.finetune_base,
@@ -136,7 +136,8 @@ class NamedModels:
             if model and (key, model) not in standing
         ]
 
-    def _own_place(self) -> Place:
+    def own_place(self) -> Place:
+        """Where Sophia herself asks."""
         base_url = (self._settings.openai_base_url or "").strip() or None
         return Place(base_url, self._own_key(base_url), "settings")
 
@@ -147,7 +148,7 @@ class NamedModels:
         if key:
             return Place(base_url or None, SecretStr(key), "file")
         if not base_url:
-            return self._own_place()
+            return self.own_place()
         return Place(base_url, self._own_key(base_url), "settings")
 
     def _own_key(self, base_url: str | None) -> SecretStr | None:

@@ -47,6 +47,7 @@ from sophia_tui.services.setup import SetupService
 from sophia_tui.services.setup_begin import SetupBeginService
 from sophia_tui.services.setup_steps import SetupStepsService
 from sophia_tui.services.store import StoreService
+from sophia_tui.services.succession import SuccessionService
 from sophia_tui.services.train import TrainService
 from sophia_tui.services.train_before import TrainBeforeService
 from sophia_tui.services.tuning import TuningService
@@ -92,6 +93,7 @@ SERVICES: tuple[type, ...] = (
     EvaluationsService,
     ModelsService,
     CalendarService,
+    SuccessionService,
     MergeService,
     ProviderService,
     ServingService,
