@@ -29,11 +29,13 @@ _SETTINGS = "settings"
 @dataclass(frozen=True)
 class Place:
     """Where a service asks. `base_url` None is the client's own default, api.openai.com; `key_of`
-    says whether the key stands in the file or is Sophia's."""
+    says whether the key stands in the file or is Sophia's, `said` whether the file itself has the
+    address: else its service may get one from elsewhere."""
 
     base_url: str | None
     api_key: SecretStr | None = None
     key_of: str = ""
+    said: bool = False
 
     @property
     def key(self) -> str | None:
@@ -146,10 +148,10 @@ class NamedModels:
         another."""
         base_url, key = _value(values, "OPENAI_BASE_URL"), _value(values, "OPENAI_API_KEY")
         if key:
-            return Place(base_url or None, SecretStr(key), "file")
+            return Place(base_url or None, SecretStr(key), "file", said=bool(base_url))
         if not base_url:
             return self.own_place()
-        return Place(base_url, self._own_key(base_url), "settings")
+        return Place(base_url, self._own_key(base_url), "settings", said=True)
 
     def _own_key(self, base_url: str | None) -> SecretStr | None:
         if base_url is not None and same_address(base_url, self._settings.api_url):

@@ -4,7 +4,7 @@ model; looked at again every few seconds at most, since consoles ask without end
 import time
 from collections.abc import Awaitable, Callable
 from datetime import date
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -70,6 +70,27 @@ def in_short(found: EndingModelView) -> str:
         return _(STATE_WORDS.get(found.state, found.state))
     days = found.days_left
     return ngettext("in {days} day", "in {days} days", days).format(days=days)
+
+
+def days_or_state(found: CalendarEntry) -> str:
+    """Of any entry in a few words: the days left, or its state where there are none."""
+    if found.state in STATE_WORDS:
+        return _(STATE_WORDS[found.state])
+    if found.days_left is not None and found.days_left > 0:
+        days = found.days_left
+        return ngettext("in {days} day", "in {days} days", days).format(days=days)
+    return _("not known") if found.severity == "unknown" else _("no date")
+
+
+def way_out(found: EndingModelView) -> tuple[str, dict[str, Any]] | None:
+    """The operation that begins the way out, and its request."""
+    for begins, operation in (
+        ("sophia models succeed ", "models.succeed"),
+        ("sophia serve model ", "serve.model"),
+    ):
+        if found.command.startswith(begins):
+            return operation, {"model": found.command.removeprefix(begins)}
+    return None
 
 
 class CalendarLook:

@@ -76,7 +76,10 @@ def judged(
     if our_front:
         return _of_ours(entry, named, world)
     model = world.ours.get(named.model)
-    if model is not None and model.kind is not ModelKind.HOSTED and named.model not in known.models:
+    here = model is not None and model.kind is not ModelKind.HOSTED
+    if here and named.model not in known.models:
+        if not named.place.said:
+            return _of_ours(entry, named, world)
         told = _("{model} is a model of this machine, and {file} sends its service to {address}.")
         command = f"sophia serve model {named.model}"
         return _with(entry, "unserved", "error", told, command=command, as_of=None)

@@ -18,7 +18,7 @@ from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.services import stages
-from sophia_tui.services.calendar_looks import CalendarLook, EndingModelView, endings
+from sophia_tui.services.calendar_looks import CalendarLook, EndingModelView, endings, way_out
 from sophia_tui.services.calendar_rules import moment_of
 from sophia_tui.services.calendar_views import CalendarView
 from sophia_tui.services.fields import equivalent
@@ -143,13 +143,14 @@ class OverviewService:
             base=self._settings.finetune_base,
             served=await self._served(),
         )
+        ends = endings(calendar) if calendar else []
         return OverviewView(
             stages=stages.all_stages(standing),
             running=[await self._running(job, views[job.id]) for job in _living(standing)],
             models=_models(standing, calendar),
-            endings=endings(calendar) if calendar else [],
+            endings=ends,
             lately=_lately(standing, self._aware(request.since or standing.now - _LATELY_PERIOD)),
-            next=_next(stages.next_step(standing)),
+            next=_next(_off_what_is_gone(ends) or stages.next_step(standing)),
             store_milliseconds=round(milliseconds, 1),
         )
 
@@ -320,6 +321,15 @@ def _lately(standing: Standing, since: datetime) -> list[HappenedView]:
             found.append(HappenedView(at=at, text=text, health=happy))
     found.sort(key=lambda each: each.at, reverse=True)
     return found[:_LATELY]
+
+
+def _off_what_is_gone(ends: Sequence[EndingModelView]) -> Step | None:
+    """Production names a model that answers no more: that goes before all else."""
+    for each in ends:
+        way = way_out(each) if each.severity == "error" else None
+        if way is not None:
+            return Step(each.told, *way)
+    return None
 
 
 def _next(step: Step) -> NextView:

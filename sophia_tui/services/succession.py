@@ -3,6 +3,7 @@ comparison, promotion. Each step is an operation that exists; the record survive
 
 import fcntl
 import secrets
+import shutil
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,7 +24,7 @@ from sophia_tui.errors import (
     UnconfirmedError,
     UsageError,
 )
-from sophia_tui.files import temporary_folder, usable_folder
+from sophia_tui.files import usable_folder
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.services.calendar import CalendarService
@@ -173,6 +174,18 @@ class SuccessionService:
                     remedy=_("Wait until that is done; asked again, it goes on where it stood."),
                 ) from None
             yield
+
+    @contextmanager
+    def _rows(self, succession: Succession) -> Iterator[Path]:
+        """A folder for rows of production as they are: gone at the end, and what a process left
+        that was killed goes first. Raises SetupError S101."""
+        folder = self._paths.successions / f"{succession.id}-rows"
+        shutil.rmtree(folder, ignore_errors=True)
+        usable_folder(folder)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     async def _seen(self, found: Succession) -> Succession:
         """With what came of jobs and promotions meanwhile, kept."""
@@ -370,7 +383,7 @@ class SuccessionService:
 
         options = found.options
         key = self._settings.pseudonym_key
-        with temporary_folder(self._paths.successions / f"{found.id}-questions") as folder:
+        with self._rows(found) as folder:
             await self._collect(context, options, folder, ["qa_cache", "conversations"])
             files = [folder / each for each in _COLLECTED if (folder / each).is_file()]
             prompts = await asyncio.to_thread(
@@ -413,7 +426,7 @@ class SuccessionService:
                 _("Its answers are not in the store any more."),
                 f"sophia models succeed {found.model_id} --step golden",
             )
-        with temporary_folder(self._paths.successions / f"{found.id}-rows") as folder:
+        with self._rows(found) as folder:
             what = ["qa_cache", "conversations", "feedback_pairs"]
             await self._collect(context, found.options, folder, what)
             path = folder / _GOLDEN_FILE

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from sophia_tui.i18n import _, number
-from sophia_tui.services.calendar_looks import in_short
+from sophia_tui.services.calendar_looks import in_short, way_out
 from sophia_tui.services.overview import OverviewView
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
@@ -63,6 +63,11 @@ class OverviewScreen(LiveScreen):
         return self.query_one("#board", Plate).text
 
     def prefill(self, operation: str) -> dict[str, Any]:
+        if operation == "models.calendar":
+            return {"refresh": False}
+        if operation == "models.succeed" and self.data:
+            ways = filter(None, map(way_out, self.data.endings))
+            return next((request for name, request in ways if name == operation), {})
         if self.data and self.data.next.operation == operation:
             return dict(self.data.next.request)
         return {}
@@ -138,7 +143,10 @@ def _endings(view: OverviewView, width: int, glyphs: words.Glyphs) -> list[Part]
         more = _("and {count} more: `{command}`")
         count = len(view.endings) - _ENDINGS
         parts.append((more.format(count=count, command="sophia models calendar") + "\n", "dim"))
-    return [*parts, "\n"] if parts else []
+    if not parts:
+        return []
+    head = [(_("Models that end"), "bold"), "   ", ("d", "bold $accent"), "\n"]
+    return [*head, *parts, "\n"]
 
 
 def _running(view: OverviewView, width: int, glyphs: words.Glyphs) -> list[Part]:
