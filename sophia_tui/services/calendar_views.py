@@ -8,6 +8,13 @@ from pydantic import Field
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.i18n import N_, _
 
+#: Words of `state`, `severity` and `source`, and of the steps of a succession.
+WORDS = (
+    *(N_("ok"), N_("ends"), N_("ended"), N_("gone"), N_("unserved"), N_("untrainable")),
+    *(N_("local"), N_("unknown"), N_("warning"), N_("urgent"), N_("error")),
+    *(N_("operator"), N_("provider"), N_("file"), N_("waiting"), N_("done")),
+)
+
 Severity = Literal["ok", "unknown", "warning", "urgent", "error"]
 
 
