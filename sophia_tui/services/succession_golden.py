@@ -5,9 +5,8 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sophia_tui.datasets.golden import Prompt, read_lines
 from sophia_tui.domain.context import Context, Face, Progress
 from sophia_tui.domain.protocols import ChatModel
 from sophia_tui.domain.serving import ChatAnswer
@@ -26,6 +25,9 @@ from sophia_tui.i18n import _
 from sophia_tui.services.prices import ChatPrice
 from sophia_tui.textsafe import visible
 
+if TYPE_CHECKING:
+    from sophia_tui.datasets.golden import Prompt
+
 #: Characters of a token, for estimates; prose of European languages has 3 to 4.
 _CHARACTERS = 3.5
 _PER_MESSAGE = 8
@@ -41,13 +43,13 @@ class Order:
     """What is asked, of whom, and at which price. `free`: a model of this machine."""
 
     model: str
-    prompts: Sequence[Prompt]
+    prompts: "Sequence[Prompt]"
     tokens: int
     price: ChatPrice | None
     free: bool
     budget: float | None = None
 
-    def estimate(self, prompts: Sequence[Prompt]) -> float | None:
+    def estimate(self, prompts: "Sequence[Prompt]") -> float | None:
         """USD at most for these; None where nobody knows the price."""
         if self.price is None:
             return 0.0 if self.free else None
@@ -82,10 +84,12 @@ class Recorder:
 
     def answered(self) -> dict[str, dict[str, Any]]:
         """By prompt."""
+        from sophia_tui.datasets.golden import read_lines
+
         found = read_lines(self._path) or []
         return {each["prompt"]: each for each in found if each.get("model") == self._order.model}
 
-    def missing(self) -> list[Prompt]:
+    def missing(self) -> "list[Prompt]":
         known = self.answered()
         return [each for each in self._order.prompts if each.question not in known]
 
@@ -129,7 +133,7 @@ class Recorder:
         done = len(self._order.prompts) - len(missing)
         gate = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(prompt: Prompt) -> None:
+        async def one(prompt: "Prompt") -> None:
             nonlocal done
             async with gate:
                 context.cancel.check(_("What was answered is kept; the same again goes on."))
@@ -176,7 +180,7 @@ class Recorder:
     def _in_order(self, known: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
         return [known[each.question] for each in self._order.prompts if each.question in known]
 
-    def _keep(self, prompt: Prompt, told: ChatAnswer) -> None:
+    def _keep(self, prompt: "Prompt", told: ChatAnswer) -> None:
         line = {
             "prompt": prompt.question,
             "answer": told.text,
