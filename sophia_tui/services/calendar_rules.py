@@ -9,8 +9,10 @@ OpenAI announced for its own address and is no more than a warning for any other
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
+from urllib.parse import urlsplit
 
 from sophia_tui.domain.hosted import OPENAI
+from sophia_tui.domain.managed import MODEL_KEYS
 from sophia_tui.domain.models import Model, ModelKind
 from sophia_tui.i18n import N_, _, ngettext
 from sophia_tui.services.calendar_files import Named
@@ -193,9 +195,9 @@ def _listed(named: Named, known: Known) -> bool | None:
 
 def _must_be_listed(named: Named, known: Known, world: World) -> bool:
     """Whether a name that the provider's list lacks is an error: a key such as EMBEDDING_MODEL may
-    name what runs elsewhere."""
-    from sophia_tui.domain.managed import MODEL_KEYS
-
+    name what runs elsewhere, and a keyless server of this machine may answer to any name."""
+    if named.place.api_key is None and is_loopback(named.place.base_url):
+        return named.model in known.before
     return (
         named.key in MODEL_KEYS
         or named.model in known.before
@@ -243,6 +245,10 @@ def _whose(source: str, others: Mapping[str, date | None]) -> str:
                 whose=_(_WHOSE[other]), date=at
             )
     return told
+
+
+def is_loopback(address: str | None) -> bool:
+    return (urlsplit(address or "").hostname or "") in ("localhost", "127.0.0.1", "::1")
 
 
 def moment_of(at: date) -> datetime:

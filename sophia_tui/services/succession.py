@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sophia_tui.domain.context import Context, Role
-from sophia_tui.domain.jobs import JobState
+from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.models import GoldenAnswers, PromotionState
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.domain.successions import Stage, Succession
@@ -232,7 +233,7 @@ class SuccessionService:
         facts = {**step.get("facts", {}), "comparison": comparison.model_dump(mode="json")}
         return _with_step(found, Stage.COMPARE, {**step, "state": "done", "facts": facts})
 
-    def _ended(self, found: Succession, stage: Stage, job: Any) -> Succession:
+    def _ended(self, found: Succession, stage: Stage, job: Job) -> Succession:
         """A job that failed or was cancelled is one to be begun anew, or resumed."""
         if job.state not in (JobState.FAILED, JobState.CANCELLED):
             return found
@@ -458,9 +459,33 @@ class SuccessionService:
     async def _train(
         self, context: Context, found: Succession, request: SucceedRequest
     ) -> dict[str, Any]:
-        job = await self._call("train.start", self._training(found, request), context)
+        asked = self._training(found, request)
+        base = str(asked["base"])
+        same = (base, str(Path(base).expanduser().absolute()))
+        begun = await self._begun(JobKind.TRAIN, found, request, lambda job: job.base in same)
+        job = begun or await self._call("train.start", asked, context)
         facts = {"base": job.base, "dataset": job.dataset}
         return {"state": "running", "job": job.id, "facts": facts}
+
+    async def _begun(
+        self,
+        kind: JobKind,
+        found: Succession,
+        request: SucceedRequest,
+        is_it: Callable[[Job], bool],
+    ) -> Job | None:
+        """The job of this step that a process queued which died before it could note it down; none
+        where the step is to be done anew."""
+        if request.step is not None:
+            return None
+        dataset = found.of(Stage.DATASET)["facts"]["dataset"]
+        since = datetime.fromisoformat(found.of(Stage.DATASET)["at"])
+        for each in await self._store.jobs.page(limit=50):
+            ended = each.state in (JobState.FAILED, JobState.CANCELLED, JobState.DRAFT)
+            fits = each.kind is kind and each.dataset == dataset and each.created_at >= since
+            if fits and not ended and not each.is_try and is_it(each):
+                return each
+        return None
 
     def _training(self, found: Succession, request: SucceedRequest) -> dict[str, Any]:
         asked = {
@@ -492,7 +517,13 @@ class SuccessionService:
         self, context: Context, found: Succession, request: SucceedRequest
     ) -> dict[str, Any]:
         held_out = int(found.of(Stage.DATASET)["facts"].get("held_out") or 0)
-        job = await self._call(
+
+        def is_ours(job: Job) -> bool:
+            sample = job.request.get("run", {}).get("evaluation", {}).get("text_sample")
+            return job.model_id == found.new_model and sample == held_out
+
+        begun = await self._begun(JobKind.EVALUATE, found, request, is_ours)
+        job = begun or await self._call(
             "evaluate.run",
             {
                 "model": found.new_model,

@@ -14,7 +14,7 @@ from sophia_tui.errors import UsageError
 from sophia_tui.paths import Paths
 from sophia_tui.providers.model_list import list_models
 from sophia_tui.services.calendar import CalendarService
-from sophia_tui.services.calendar_looks import endings
+from sophia_tui.services.calendar_looks import endings, way_out
 from sophia_tui.services.calendar_notices import announce_endings
 from sophia_tui.services.calendar_views import CalendarEntry, CalendarView
 from sophia_tui.services.checks.calendar import calendar_found
@@ -260,6 +260,11 @@ async def test_a_local_server_without_keys_is_asked_without_ours(
         desk.write(GEN_MODEL="llama-3-town", OPENAI_BASE_URL=local.url)
         found = await desk.one(OPENAI_API_KEY="sk-of-another-provider")
         assert (found.state, found.provider_key) == ("ok", "")
+        desk.write(GEN_MODEL="any-name", OPENAI_BASE_URL=local.url)  # it may answer to it
+        assert (await desk.one()).state == "unknown"
+        local.models = {"another": None}
+        desk.write(GEN_MODEL="llama-3-town", OPENAI_BASE_URL=local.url)
+        assert (await desk.one()).state == "gone"
 
 
 async def test_looking_asks_nobody_and_a_daily_look_asks_once_a_day(
@@ -286,6 +291,21 @@ async def test_a_base_that_takes_no_new_training(desk: Desk) -> None:
     assert (await desk.look(refresh=False)).items[0].state == "untrainable"
 
 
+async def test_a_model_of_ours_at_an_address_that_no_file_says(desk: Desk) -> None:
+    """Its service may get the address from elsewhere; sent to somebody else it is not found."""
+    await desk.store.models.add(Model("sophia-v1", ModelKind.ADAPTER, "base", NOW, path="/x"))
+    await desk.store.deployments.add(
+        Deployment(
+            "deploy-1", "sophia-v1", "sophia-v1", "transformers", DeploymentState.READY, "ana", NOW
+        )
+    )
+    desk.write(GEN_MODEL="sophia-v1")
+    assert (await desk.one()).state == "ok"
+    desk.write(GEN_MODEL="sophia-v1", OPENAI_BASE_URL=desk.url, OPENAI_API_KEY=KEY)
+    found = await desk.one()
+    assert (found.state, found.severity) == ("unserved", "error") and desk.url in found.told
+
+
 async def test_a_name_of_ours_that_nobody_serves_is_an_error(desk: Desk) -> None:
     desk.write(
         GEN_MODEL="sophia-v1",
@@ -296,6 +316,7 @@ async def test_a_name_of_ours_that_nobody_serves_is_an_error(desk: Desk) -> None
     view = await desk.look()
     assert [each.state for each in view.items] == ["unserved", "unserved"]
     [ending] = endings(view)
+    assert way_out(ending) == ("serve.model", {"model": "sophia-v1"})
     assert (ending.keys, ending.command) == (
         ["EXPANSION_MODEL", "GEN_MODEL"],
         "sophia serve model sophia-v1",
