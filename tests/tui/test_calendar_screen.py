@@ -15,7 +15,8 @@ from sophia_tui.tui.screens.calendar import CalendarScreen
 from sophia_tui.tui.screens.form import FormScreen
 from sophia_tui.tui.screens.overview import board
 from tests.tui import stub
-from tests.tui.play import opened, screen_text, settled, until, whole_world
+from tests.tui.test_console import screen_text, settled, until
+from tests.tui.test_screens import opened, whole_world
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 
@@ -102,13 +103,13 @@ async def test_one_in_full_shows_how_far_the_way_off_it_is() -> None:
     async with app.run_test(size=(120, 30)) as pilot:
         await opened(pilot, "models")
         await pilot.press("d")
-        await until(pilot, lambda: "50 answers of the old model" in screen_text(app), "the steps")
+        await until(pilot, lambda: "50 answers of the old" in screen_text(app), "the steps")
         text = screen_text(app)
         assert "build a data set from production" in text
         assert "sophia models succeed gpt-4o-mini" in text
 
 
-async def test_a_base_offers_no_way_off(monkeypatch: Any) -> None:
+async def test_a_base_offers_no_way_off() -> None:
     app = stub.make_app(world_with(entry(use="base", key="FINETUNE_BASE")), whole=True)
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(pilot, "models")

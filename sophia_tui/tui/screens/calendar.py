@@ -11,7 +11,7 @@ from sophia_tui.services.calendar_views import CalendarEntry, CalendarView
 from sophia_tui.services.views import worded
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
-from sophia_tui.tui.parts import Cell, Part, grid, pairs, title
+from sophia_tui.tui.parts import Part, pairs, title
 from sophia_tui.tui.screens.base import StylePath
 from sophia_tui.tui.screens.detail import DetailScreen
 from sophia_tui.tui.screens.table import Row
@@ -83,19 +83,19 @@ class CalendarScreen(DetailScreen):
             ]
         )
         if told is not None:
-            parts += self._way(told, width)
+            parts += self._way(told)
         return Content.assemble(*parts)
 
-    def _way(self, told: Any, width: int) -> list[Part]:
+    def _way(self, told: Any) -> list[Part]:
         """How far the way off it is, and what goes on with it."""
         glyphs = self.sophia.glyphs
-        rows: list[list[Cell]] = []
+        parts = title(_("Way off this model"), told.id)
         for each in told.steps:
             health = _STEP_HEALTH.get(each.state, "empty")
-            state = f"{glyphs.health[health]} {worded('state', each.state)}"
-            rows.append([each.title, (state, words.STYLES[health]), each.told or each.command])
-        heads = [_("Step"), _("State"), _("What was done")]
-        parts = [*title(_("Way off this model"), told.id), *grid(heads, rows, width, glyphs)]
+            parts += [(f"{glyphs.health[health]} ", words.STYLES[health]), each.title]
+            parts += [(f"  {worded('state', each.state)}", "dim"), "\n"]
+            if each.told:
+                parts.append(f"    {visible(each.told)}\n")
         if told.next:
             parts += ["\n", (_("Next"), "bold"), f"  {visible(told.next)}\n"]
         return parts
