@@ -272,10 +272,10 @@ class SuccessionService:
             stage = Stage(request.step)
             self._require_before(found, stage)
             return stage if stage is not Stage.PROMOTE else None
-        stage = found.next
-        if stage is None or stage is Stage.PROMOTE or found.of(stage).get("state") == "running":
+        due = found.next
+        if due is None or due is Stage.PROMOTE or found.of(due).get("state") == "running":
             return None
-        return stage
+        return due
 
     def _require_before(self, found: Succession, stage: Stage) -> None:
         """Raises ConflictError M609."""

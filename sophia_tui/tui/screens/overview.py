@@ -145,7 +145,7 @@ def _endings(view: OverviewView, width: int, glyphs: words.Glyphs) -> list[Part]
         parts.append((more.format(count=count, command="sophia models calendar") + "\n", "dim"))
     if not parts:
         return []
-    head = [(_("Models that end"), "bold"), "   ", ("d", "bold $accent"), "\n"]
+    head: list[Part] = [(_("Models that end"), "bold"), "   ", ("d", "bold $accent"), "\n"]
     return [*head, *parts, "\n"]
 
 
