@@ -22,11 +22,11 @@ from sophia_tui.services.prices import Prices
 from sophia_tui.services.train_hosted import own_address
 from sophia_tui.textsafe import visible
 
-OPERATOR, PROVIDER, FILE = "operator", "provider", "file"
+OPERATOR, PROVIDER, SHIPPED = "operator", "provider", "shipped"
 _WHOSE = {
     OPERATOR: N_("the operator's price file"),
     PROVIDER: N_("the provider's list of models"),
-    FILE: N_("the dates that Sophia came with"),
+    SHIPPED: N_("the dates that Sophia came with"),
 }
 
 
@@ -216,14 +216,14 @@ def _date(named: Named, known: Known, world: World) -> _Date | None:
     if in_file is not None and operators:
         return _Date(in_file.at, OPERATOR, _whose(OPERATOR, {PROVIDER: told}))
     if told is not None:
-        others = {FILE: in_file.at} if in_file else {}
+        others = {SHIPPED: in_file.at} if in_file else {}
         return _Date(told, PROVIDER, _whose(PROVIDER, others))
     if in_file is None:
         return None
-    why = _whose(FILE, {})
+    why = _whose(SHIPPED, {})
     if not own:
         why += " " + _("It is OpenAI's date; this address may keep another one.")
-    return _Date(in_file.at, FILE, why, foreign=not own)
+    return _Date(in_file.at, SHIPPED, why, foreign=not own)
 
 
 def _closing(named: Named, known: Known, world: World) -> _Date | None:
@@ -234,7 +234,7 @@ def _closing(named: Named, known: Known, world: World) -> _Date | None:
     closes = world.prices.training_closes.get(OPENAI) if own else None
     if closes is None or (ending is not None and ending.at <= closes.at):
         return ending
-    return _Date(closes.at, FILE, visible(closes.source) or _(_WHOSE[FILE]))
+    return _Date(closes.at, SHIPPED, visible(closes.source) or _(_WHOSE[SHIPPED]))
 
 
 def _whose(source: str, others: Mapping[str, date | None]) -> str:

@@ -12,7 +12,7 @@ from sophia_tui.i18n import N_, _
 WORDS = (
     *(N_("ok"), N_("ends"), N_("ended"), N_("gone"), N_("unserved"), N_("untrainable")),
     *(N_("local"), N_("unknown"), N_("warning"), N_("urgent"), N_("error")),
-    *(N_("operator"), N_("provider"), N_("file"), N_("waiting"), N_("done")),
+    *(N_("operator"), N_("provider"), N_("shipped"), N_("waiting"), N_("done")),
 )
 
 Severity = Literal["ok", "unknown", "warning", "urgent", "error"]
@@ -31,7 +31,7 @@ class CalendarEntry(Output):
     `state` is ok, ends, ended, gone (the provider does not list it), unserved (a name of ours that
     nobody serves), untrainable (a base that takes no new training), local (weights of this
     machine) or unknown. `use` is answers or base. `ends` is the first day without; `source` whose
-    date it is: operator, provider or file (Sophia's own). `threshold` is the bound of
+    date it is: operator, provider or shipped (came with Sophia). `threshold` is the bound of
     SOPHIA_CALENDAR_DAYS that was passed last. `listed` is what the provider's list says, `as_of`
     when. `command` begins the way out.
     """

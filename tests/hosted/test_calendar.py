@@ -124,7 +124,7 @@ async def test_a_date_that_an_operator_took_away_leaves_the_providers(desk: Desk
 async def test_openais_dates_warn_at_another_address_and_are_no_error_there(desk: Desk) -> None:
     desk.write(GEN_MODEL="gpt-4o-mini", OPENAI_BASE_URL=desk.url, OPENAI_API_KEY=KEY)
     found = await desk.one()
-    assert (found.source, found.severity, found.days_left) == ("file", "warning", 49)
+    assert (found.source, found.severity, found.days_left) == ("shipped", "warning", 49)
     desk.clock.at = datetime(2027, 1, 15, tzinfo=UTC)
     found = await desk.one(refresh=False)
     assert found.severity == "warning" and "may keep it" in found.told
