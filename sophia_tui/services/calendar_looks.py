@@ -10,7 +10,7 @@ from pydantic import Field
 
 from sophia_tui.domain.operations import Output
 from sophia_tui.errors import SophiaError
-from sophia_tui.i18n import N_, _, ngettext
+from sophia_tui.i18n import N_, _, get_language, ngettext
 from sophia_tui.services.calendar_views import CalendarEntry, CalendarView, Severity
 
 if TYPE_CHECKING:
@@ -94,29 +94,32 @@ def way_out(found: EndingModelView) -> tuple[str, dict[str, Any]] | None:
 
 
 class CalendarLook:
-    """What is known of the calendar: asked in the background, kept for some seconds."""
+    """What is known of the calendar: asked in the background, kept for some seconds in each
+    language that somebody reads."""
 
     def __init__(self, ask: Callable[[], Awaitable[CalendarView]]) -> None:
         self._ask = ask
-        self._known: CalendarView | None = None
-        self._asked_at = float("-inf")
-        self._asking: asyncio.Task[None] | None = None
+        self._known: dict[str, CalendarView | None] = {}
+        self._asked_at: dict[str, float] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
 
     async def look(self) -> CalendarView | None:
         """The last answer; None while there was none, or a price file that can't be used is told
         elsewhere."""
         import asyncio
 
-        fresh = time.monotonic() - self._asked_at < LOOK_SECONDS
-        if not fresh and (self._asking is None or self._asking.done()):
-            self._asking = asyncio.create_task(self._look())
-        if self._asking is not None and not self._asking.done():
-            await asyncio.wait({self._asking}, timeout=PATIENCE)
-        return self._known
+        language = get_language()
+        fresh = time.monotonic() - self._asked_at.get(language, float("-inf")) < LOOK_SECONDS
+        asking = self._asking.get(language)
+        if not fresh and (asking is None or asking.done()):
+            asking = self._asking[language] = asyncio.create_task(self._look(language))
+        if asking is not None and not asking.done():
+            await asyncio.wait({asking}, timeout=PATIENCE)
+        return self._known.get(language)
 
-    async def _look(self) -> None:
+    async def _look(self, language: str) -> None:
         try:
-            self._known = await self._ask()
+            self._known[language] = await self._ask()
         except SophiaError:  # its own check and its own command say why
-            self._known = None
-        self._asked_at = time.monotonic()
+            self._known[language] = None
+        self._asked_at[language] = time.monotonic()

@@ -61,6 +61,11 @@ class RunningView(Output):
 
 
 class UsedModelView(Output):
+    """`ends` is the first day without it: midnight UTC, shown as that and not as the evening
+    before."""
+
+    as_is: ClassVar[frozenset[str]] = frozenset({"ends"})
+
     model: str = Field(title=N_("Model"))
     kind: str = Field(title=N_("Kind"))
     used_as: list[str] = Field(default_factory=list, title=N_("Used as"))

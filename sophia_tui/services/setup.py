@@ -64,7 +64,7 @@ class SetupService:
         probe: KeyProber,
         clock: Clock,
         helper: RootHelper | None = None,
-        calendar: Callable[[], Awaitable[CalendarView]] | None = None,
+        calendar: Callable[[bool], Awaitable[CalendarView]] | None = None,
     ) -> None:
         self._helper = helper
         self._calendar = calendar
@@ -111,7 +111,7 @@ class SetupService:
             *MachineChecks(machine, self._paths.data).all(),
             *NetworkChecks(machine, settings).all(),
             backup_check(settings.backups_folder(self._paths.data), self._clock.now),
-            *([calendar_check(self._calendar)] if self._calendar else []),
+            *([calendar_check(self._calendar, ask_provider)] if self._calendar else []),
         ]
 
     async def _status(self) -> StoreStatus:

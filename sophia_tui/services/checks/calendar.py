@@ -11,11 +11,11 @@ _SECONDS = 20.0
 _SHOWN = 3
 
 
-def calendar_check(look: Callable[[], Awaitable[CalendarView]]) -> Check:
-    """`look` gives the calendar; a provider is asked by nobody here."""
+def calendar_check(look: Callable[[bool], Awaitable[CalendarView]], ask: bool) -> Check:
+    """`look` gives the calendar; with `ask`, providers are asked for their lists of models."""
 
     async def check() -> Found:
-        return calendar_found(await look())
+        return calendar_found(await look(ask))
 
     return Check("models_end", N_("Models that end"), check, _SECONDS)
 
