@@ -342,8 +342,9 @@ class SuccessionService:
             "golden": kept.id,
             "answers": len(golden.answers),
             "address": shown_address(place.base_url),
+            "kept": sum(each["source"] == "cache" for each in golden.answers),
             "cached": golden.why_cached,
-            "usd": None if golden.why_cached else order.cost(golden.answers),
+            "usd": order.cost([each for each in golden.answers if each["source"] != "cache"]),
         }
         return {"state": "done", "facts": facts}
 

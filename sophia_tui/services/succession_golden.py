@@ -2,7 +2,7 @@
 answer by answer, so that nothing is paid twice."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,44 +129,48 @@ class Recorder:
         """Raises UnavailableError M605 where the model can't be asked; what was answered stays."""
         import asyncio
 
-        missing = self.missing()
-        done = len(self._order.prompts) - len(missing)
-        gate = asyncio.Semaphore(_AT_ONCE)
+        waiting = self.missing()
+        total = len(self._order.prompts)
+        done = total - len(waiting)
+        problems: list[SophiaError] = []
 
-        async def one(prompt: "Prompt") -> None:
+        async def work() -> None:
+            """One after the other; after a failure nobody begins a new one, and what is under way
+            is waited for, since it is paid."""
             nonlocal done
-            async with gate:
-                context.cancel.check(_("What was answered is kept; the same again goes on."))
-                asked = [{"role": "user", "content": prompt.question}]
-                told = await chat.ask(self._order.model, asked, self._order.tokens, 0.0)
-                self._keep(prompt, told)
-            done += 1
-            context.progress(
-                Progress(_("golden answers"), done, len(self._order.prompts), _("answers"))
-            )
+            while waiting and not problems:
+                prompt = waiting.pop(0)
+                try:
+                    context.cancel.check(_("What was answered is kept; the same again goes on."))
+                    asked = [{"role": "user", "content": prompt.question}]
+                    told = await chat.ask(self._order.model, asked, self._order.tokens, 0.0)
+                    self._keep(prompt, told)
+                except SophiaError as problem:
+                    problems.append(problem)
+                    return
+                done += 1
+                context.progress(Progress(_("golden answers"), done, total, _("answers")))
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for each in missing[:1]:  # one that is refused is not asked many times
-                    await group.create_task(one(each))
-                for each in missing[1:]:
-                    group.create_task(one(each))
-        except BaseExceptionGroup as several:
-            found = [each for each in _flat(several) if isinstance(each, SophiaError)]
-            if not found:
-                raise
-            problem = found[0]
-            if may_be_gone and _is_gone(problem):
-                return self.cached(problem.why or problem.what)
-            if isinstance(problem, UnavailableError | NotFoundError | JobError):
-                raise _unasked(self._order.model, problem) from problem
-            raise problem from several
-        return Golden(tuple(self._in_order(self.answered())))
+        first = waiting[1:]
+        del waiting[1:]
+        await work()  # one that is refused is not asked many times
+        waiting += first
+        await asyncio.gather(*(work() for _worker in range(_AT_ONCE)))
+        if not problems:
+            return Golden(tuple(self._in_order(self.answered())))
+        problem = problems[0]
+        if may_be_gone and _is_gone(problem):
+            return self.cached(problem.why or problem.what, self.answered())
+        if isinstance(problem, UnavailableError | NotFoundError | JobError):
+            raise _unasked(self._order.model, problem) from problem
+        raise problem
 
-    def cached(self, why: str) -> Golden:
-        """What production itself answered, in place of the model's."""
+    def cached(self, why: str, known: Mapping[str, dict[str, Any]] | None = None) -> Golden:
+        """What production itself answered, in place of what the model did not."""
+        known = known or {}
         answers = [
-            {
+            known.get(each.question)
+            or {
                 "prompt": each.question,
                 "answer": each.cached,
                 "model": self._order.model,
@@ -191,13 +195,6 @@ class Recorder:
             "completion_tokens": told.completion_tokens,
         }
         append_line(self._path, json.dumps(line, ensure_ascii=False).encode("utf-8"))
-
-
-def _flat(several: BaseExceptionGroup[Any]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for each in several.exceptions:
-        found += _flat(each) if isinstance(each, BaseExceptionGroup) else [each]
-    return found
 
 
 def _is_gone(problem: SophiaError) -> bool:

@@ -84,14 +84,17 @@ def _told(stage: Stage, state: str, facts: Mapping[str, Any]) -> str:
 
 
 def _golden(facts: Mapping[str, Any]) -> str:
-    if facts.get("cached"):
+    kept = facts.get("kept") or 0
+    own, parts = facts["answers"] - kept, []
+    if own:
+        told = _("{count} answers of the old model at {address}.")
+        parts.append(told.format(count=own, address=facts["address"]))
+        if facts.get("usd") is not None:
+            parts.append(_("Cost: {usd:.4f} USD.").format(usd=facts["usd"]))
+    if kept:
         told = _("{count} answers that production kept, not the old model's own now: {why}")
-        return told.format(count=facts["answers"], why=visible(str(facts["cached"])))
-    told = _("{count} answers of the old model at {address}.").format(
-        count=facts["answers"], address=facts["address"]
-    )
-    usd = facts.get("usd")
-    return told if usd is None else f"{told} {_('Cost: {usd:.4f} USD.').format(usd=usd)}"
+        parts.append(told.format(count=kept, why=visible(str(facts["cached"]))))
+    return " ".join(parts)
 
 
 def _dataset(facts: Mapping[str, Any]) -> str:

@@ -171,6 +171,25 @@ async def test_a_provider_that_has_the_model_no_more_leaves_what_production_kept
     assert "not the old model's own" in step(view, "golden").told
 
 
+async def test_a_model_that_ends_while_it_is_asked_keeps_what_it_said(
+    town: Town, store: Store
+) -> None:
+    answer = town.provider.answer
+
+    def ends(question: str) -> str:
+        if len(town.provider.chats) == 3:
+            town.provider.models = {"another": None}
+        return answer(question)
+
+    town.provider.answer = ends
+    view = await town.succeed(prompts=20)
+    [golden] = await store.golden.page(OLD)
+    sources = [each["source"] for each in golden.answers]
+    assert len(sources) == 20 and 3 <= sources.count("provider") < 20
+    assert "answers of the old model" in step(view, "golden").told
+    assert "that production kept" in step(view, "golden").told
+
+
 async def test_a_key_that_is_not_taken_is_an_error_and_no_reason_for_the_cache(
     town: Town,
 ) -> None:
