@@ -561,7 +561,7 @@ class SuccessionService:
         living = await self._store.deployments.page(limit=200, living=True)
         if not any(each.name == found.new_model for each in living):
             await self._call("serve.model", {"model": found.new_model}, context)
-        promoted = await self._call("promote.run", {"model": found.new_model}, context)
+        promoted = await self._call("promote.run", _promotion(request), context)
         return {"state": "done", "facts": {"promotion": promoted.id, "model": found.new_model}}
 
     # -- what is shown
@@ -579,7 +579,7 @@ class SuccessionService:
             planned = await self._call("train.start", self._training(found, request), context)
             notes += [str(each) for each in planned.warnings]
         elif stage is Stage.PROMOTE:
-            planned = await self._call("promote.run", {"model": request.promote}, context)
+            planned = await self._call("promote.run", _promotion(request), context)
             notes += planned.notes
             notes += [line for each in planned.files for line in (each.path, *each.diff)]
         view = await self._view(found)
@@ -614,6 +614,12 @@ def _with_step(found: Succession, stage: Stage, step: dict[str, Any]) -> Success
 def _options(before: Mapping[str, Any], request: SucceedRequest) -> dict[str, Any]:
     given = {name: getattr(request, name) for name in _OPTIONS}
     return {**before, **{name: each for name, each in given.items() if each is not None}}
+
+
+def _promotion(request: SucceedRequest) -> dict[str, Any]:
+    """The promotion as it is asked for; its own rules decide."""
+    reason = {"override": request.override} if request.override else {}
+    return {"model": request.promote, **reason}
 
 
 def _trains_elsewhere(base: str, settings: "Settings") -> bool:

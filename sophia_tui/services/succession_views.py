@@ -83,6 +83,13 @@ class SucceedRequest(Input):
         description=N_("The new model's name, typed: puts it into production, the last step."),
     )
 
+    override: str | None = Field(
+        default=None,
+        min_length=10,
+        max_length=2000,
+        description=N_("Promote although the gate refuses it, for this reason, which is kept."),
+    )
+
 
 class SuccessionReference(Input):
     model: str | None = Field(
