@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sophia_tui import envfile, paths
+from sophia_tui.domain.calendar import DEFAULT_DAYS, read_days
 from sophia_tui.domain.gates import ADVICE_DEFAULT, read_bounds, read_ranges
 from sophia_tui.domain.gates import DEFAULT as DEFAULT_BOUNDS
 from sophia_tui.domain.managed import is_elsewhere
@@ -463,6 +464,34 @@ class Settings(BaseSettings):
             "else prices.yaml in the data folder."
         ),
     )
+    calendar_days: str = _setting(
+        "SOPHIA_CALENDAR_DAYS",
+        DEFAULT_DAYS,
+        N_("From how many days before a model ends people are warned, each time once."),
+    )
+    calendar_seconds: float = _setting(
+        "SOPHIA_CALENDAR_SECONDS",
+        10.0,
+        N_("How many seconds a provider may take to list its models."),
+        gt=0,
+        le=300,
+        allow_inf_nan=False,
+    )
+    succession_base: str | None = _setting(
+        "SOPHIA_SUCCESSION_BASE",
+        None,
+        N_(
+            "The base of this machine that the successor of a model that ends is trained from; "
+            "default FINETUNE_BASE where that trains here."
+        ),
+    )
+    golden_prompts: int = _setting(
+        "SOPHIA_GOLDEN_PROMPTS",
+        50,
+        N_("How many questions of production a model that ends is asked for golden answers."),
+        ge=1,
+        le=2000,
+    )
     tuning_bases: str = _setting(
         "SOPHIA_TUNING_BASES",
         "",
@@ -680,6 +709,17 @@ class Settings(BaseSettings):
         except ValueError:
             raise PydanticCustomError(
                 "no_ranges", _("must name all of conversations, usd, prompts, smaller_model")
+            ) from None
+        return value
+
+    @field_validator("calendar_days")
+    @classmethod
+    def _are_days(cls, value: str) -> str:
+        try:
+            read_days(value)
+        except ValueError:
+            raise PydanticCustomError(
+                "no_days", _("must be different numbers of days like 90,30,7")
             ) from None
         return value
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from sophia_tui.domain.operations import Output
     from sophia_tui.domain.serving import Probe
+    from sophia_tui.services.calendar import CalendarService
     from sophia_tui.services.deployments import Deployments
     from sophia_tui.services.prices import Prices
     from sophia_tui.settings import Settings
@@ -210,6 +211,15 @@ class House:
 
         return LiveMessenger(self.settings)
 
+    def calendar(self) -> "CalendarService":
+        """Until when the models answer that env files name."""
+        from sophia_tui.providers.model_list import list_models
+        from sophia_tui.services.calendar import CalendarService
+        from sophia_tui.services.managed_env import ManagedEnv
+
+        env = ManagedEnv(self.helper())
+        return CalendarService(self.store, self.settings, self.clock, self.prices, env, list_models)
+
     def helper(self) -> RootHelper:
         """The root helper of a server; where there is none, it knows no file and no unit."""
         from sophia_tui.paths import SERVER_HELPER
@@ -351,7 +361,13 @@ async def _overview(house: House) -> Any:
     from sophia_tui.services.overview import OverviewService
 
     return OverviewService(
-        await house.store(), house.source, house.settings, house.paths, house.clock, house.wake
+        await house.store(),
+        house.source,
+        house.settings,
+        house.paths,
+        house.clock,
+        house.wake,
+        house.calendar().look,
     )
 
 
@@ -372,6 +388,7 @@ async def _setup(house: House) -> Any:
         probe_key,
         house.clock,
         house.helper(),
+        house.calendar().look,
     )
 
 
@@ -711,6 +728,30 @@ async def _model_gate(house: House) -> Any:
     )
 
 
+async def _calendar(house: House) -> Any:
+    return house.calendar()
+
+
+async def _succession(house: House) -> Any:
+    from sophia_tui.services.succession import SuccessionService
+
+    def open_chat(base_url: str | None, api_key: str | None) -> ChatModel:
+        from sophia_tui.providers.chat import OpenAIChat
+
+        return OpenAIChat(base_url, api_key)
+
+    return SuccessionService(
+        await house.store(),
+        house.settings,
+        house.paths,
+        house.clock,
+        house.dispatcher.call,
+        house.calendar(),
+        house.prices,
+        open_chat,
+    )
+
+
 async def _provider(house: House) -> Any:
     from sophia_tui.services.provider import ProviderService
 
@@ -916,6 +957,8 @@ FACTORIES: dict[str, Factory] = {
     "ModelParityService": _model_parity,
     "ExportService": _export,
     "UploadService": _upload,
+    "CalendarService": _calendar,
+    "SuccessionService": _succession,
     "ProviderService": _provider,
     "CheckpointsService": _checkpoints,
     "ServingService": _serving,

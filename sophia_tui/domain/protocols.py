@@ -46,6 +46,7 @@ from sophia_tui.domain.serving import (
     ServedRequest,
     TrafficSummary,
 )
+from sophia_tui.domain.successions import SuccessionStore
 from sophia_tui.domain.uploads import FileStore
 
 
@@ -447,6 +448,7 @@ class Store(Protocol):
     checks: CheckStore
     golden: GoldenStore
     provider_models: ProviderModelStore
+    successions: SuccessionStore
     deployments: DeploymentStore
     traffic: TrafficStore
     feedback: FeedbackStore

@@ -9,6 +9,7 @@ from sophia_tui.services.audit import AuditService
 from sophia_tui.services.backup import BackupService
 from sophia_tui.services.browse import BrowseService
 from sophia_tui.services.bundle import BundleService
+from sophia_tui.services.calendar import CalendarService
 from sophia_tui.services.checkpoints import CheckpointsService
 from sophia_tui.services.clean import CleanService
 from sophia_tui.services.collect import CollectService
@@ -53,6 +54,7 @@ from sophia_tui.services.setup import SetupService
 from sophia_tui.services.setup_begin import SetupBeginService
 from sophia_tui.services.setup_steps import SetupStepsService
 from sophia_tui.services.store import StoreService
+from sophia_tui.services.succession import SuccessionService
 from sophia_tui.services.train import TrainService
 from sophia_tui.services.train_before import TrainBeforeService
 from sophia_tui.services.tuning import TuningService
@@ -103,6 +105,8 @@ SERVICES: tuple[type, ...] = (
     ModelProductionService,
     ModelFilesService,
     ModelGateService,
+    CalendarService,
+    SuccessionService,
     MergeService,
     ModelParityService,
     ExportService,

@@ -32,6 +32,7 @@ from sophia_tui.domain.protocols import (
     TrafficStore,
     TrainingStore,
 )
+from sophia_tui.domain.successions import SuccessionStore
 from sophia_tui.domain.uploads import FileStore
 from sophia_tui.errors import ConflictError, InternalError, NotFoundError, SophiaError
 from sophia_tui.i18n import _
@@ -54,6 +55,7 @@ from sophia_tui.store.own_notifications import PostgresNotifications
 from sophia_tui.store.own_rows import update_row
 from sophia_tui.store.own_schedules import PostgresSchedules
 from sophia_tui.store.own_serving import PostgresDeployments, PostgresEvaluations, PostgresTraffic
+from sophia_tui.store.own_successions import PostgresSuccessions
 from sophia_tui.store.own_tuning import PostgresFiles, PostgresPersonas, PostgresTrainings
 from sophia_tui.store.sql import query
 
@@ -366,6 +368,7 @@ class OwnStore:
     checks: CheckStore
     golden: GoldenStore
     provider_models: ProviderModelStore
+    successions: SuccessionStore
     deployments: DeploymentStore
     traffic: TrafficStore
     feedback: FeedbackStore
@@ -389,6 +392,7 @@ class OwnStore:
         self.checks = PostgresChecks(database)
         self.golden = PostgresGolden(database)
         self.provider_models = PostgresProviderModels(database)
+        self.successions = PostgresSuccessions(database)
         self.deployments = PostgresDeployments(database)
         self.traffic = PostgresTraffic(database)
         self.feedback = PostgresFeedback(database)

@@ -348,6 +348,10 @@ class SophiaApp(SetupActs):
 
             report: Any = result
             return InspectionScreen(self, request, report)
+        if type(result).__name__ == "CalendarView":
+            from sophia_tui.tui.screens.calendar import CalendarScreen
+
+            return CalendarScreen(self)
         if type(result).__name__ == "ScheduleList":
             from sophia_tui.tui.screens.schedules import SchedulesScreen
 

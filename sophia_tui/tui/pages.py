@@ -164,6 +164,13 @@ PAGES = {
         ),
         ("audit.list",),
     ),
+    "calendar": Page(
+        (
+            N_("Until when each model answers that an env file names, and whose date that is."),
+            N_("The way off one goes step by step; the same key goes on where it stands."),
+        ),
+        ("models.calendar", "models.succeed", "models.succession"),
+    ),
     "schedules": Page(
         (
             N_("What runs by the calendar, as the person who made the schedule."),

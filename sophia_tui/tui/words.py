@@ -113,6 +113,9 @@ VERBS = {
     "backups": N_("backups"),
     "bundle": N_("pack for support"),
     "restore": N_("put a backup back"),
+    "calendar": N_("until when they answer"),
+    "succeed": N_("move off one that ends"),
+    "succession": N_("ways off those that end"),
 }
 #: Verbs that mean something else for one subject.
 _VERBS_OF = {
@@ -131,6 +134,7 @@ ACTS = {
     "files.delete": N_("Delete the file"),
     "jobs.cancel": N_("Cancel the job"),
     "models.delete": N_("Delete the model"),
+    "models.succeed": N_("Go on with it"),
     "prepare.forget": N_("Forget the person"),
     "promote.rollback": N_("Roll back"),
     "promote.run": N_("Promote the model"),

@@ -25,11 +25,13 @@ from sophia_tui.logs import RotatingLogFile
 from sophia_tui.paths import Paths
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.providers.resources import find_gpus
+from sophia_tui.services.calendar import CalendarService
 from sophia_tui.services.prices import Prices
 from sophia_tui.settings import Settings, words
 from sophia_tui.worker.calendar import Calendar
 from sophia_tui.worker.hosted import HostedKeeper
 from sophia_tui.worker.lock import WorkerLock
+from sophia_tui.worker.model_watch import ModelWatch
 from sophia_tui.worker.notify import Notifier
 from sophia_tui.worker.reconcile import Reconciler
 from sophia_tui.worker.spawn import LOG_NAME
@@ -71,6 +73,8 @@ class House(Protocol):
     def prices(self) -> Prices: ...
 
     def messenger(self) -> Messenger: ...
+
+    def calendar(self) -> CalendarService: ...
 
 
 async def run(
@@ -153,6 +157,7 @@ class Worker:
             self.id, machine.host, house.trainer, house.prices, house.settings, house.clock
         )
         self._notifier = Notifier(house.messenger)
+        self._models = ModelWatch(house.calendar)
         self._background = background
         self._beaten = float("-inf")
         self._store: Store | None = None
@@ -182,6 +187,7 @@ class Worker:
                     break  # what is under way goes on; nothing new is begun
                 active |= await self._look_at_hosted(store)
                 active |= await self._calendar.round(store)
+                self._models.look(store, self._house.settings)
                 self._notifier.look(store, self._house.settings)
                 if active:
                     active_at = busy_at = loop.time()
@@ -211,6 +217,7 @@ class Worker:
                 wait = await self._rest(wait)
         await self._calendar.close()
         await self._hosted.close()
+        await self._models.close()
         await self._notifier.close()
         await self._say_goodbye()
         log.info("worker %s ends", self.id)

@@ -211,6 +211,14 @@ CASES: dict[str, Case] = {
     "models.show": Case({"model": seeded.MERGED_MODEL}),
     # nothing was measured here; tests/integration/test_model_gate.py seeds evaluations
     "models.gate": Case({"model": seeded.MERGED_MODEL}, changes=("model_checks",)),
+    # no provider is asked here; tests/hosted/test_calendar.py asks a stand-in
+    "models.calendar": Case(),
+    # a base is trained on this machine alone; tests/hosted/test_succession.py goes the whole way
+    "models.succeed": Case(
+        {"model": "gpt-4o-mini", "answers": "cache", "days": 36500, "prompts": 5, "seed": 7},
+        changes=("successions", "golden_answers"),
+    ),
+    "models.succession": Case(),
     "models.delete": Case({"model": seeded.OLDER_MODEL}, error="SOPHIA-J610"),
     # no provider is named here; tests/hosted/test_provider_service.py asks one
     "provider.delete": Case({"model": seeded.HOSTED_MODEL}, error="SOPHIA-J510"),

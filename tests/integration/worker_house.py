@@ -24,6 +24,8 @@ from sophia_tui.domain.protocols import Store
 from sophia_tui.paths import Paths, data_folder
 from sophia_tui.providers.local import LocalLauncher
 from sophia_tui.providers.machine import ThisMachine, read_boot_id
+from sophia_tui.services.calendar import CalendarService
+from sophia_tui.services.managed_env import ManagedEnv
 from sophia_tui.services.prices import Prices, load_prices
 from sophia_tui.services.views import JobReference
 from sophia_tui.settings import Settings, load
@@ -86,6 +88,13 @@ class SmallHouse:
         from sophia_tui.providers.messenger import LiveMessenger
 
         return LiveMessenger(self.settings)
+
+    def calendar(self) -> CalendarService:
+        from sophia_tui.providers.model_list import list_models
+
+        return CalendarService(
+            self.store, self.settings, self.clock, self.prices, ManagedEnv(), list_models
+        )
 
     def launcher(self) -> LocalLauncher:
         launcher = LocalLauncher(self.paths, self.settings, self.machine)

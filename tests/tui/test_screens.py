@@ -13,6 +13,7 @@ from sophia_tui.services.prune import PrunedView, PrunePlan
 from sophia_tui.services.schedules import ScheduleList
 from sophia_tui.tui import keys
 from sophia_tui.tui.screens.browser import BrowserScreen
+from sophia_tui.tui.screens.calendar import CalendarScreen
 from sophia_tui.tui.screens.confirm import ConfirmScreen
 from sophia_tui.tui.screens.form import FormScreen
 from sophia_tui.tui.screens.help import HelpScreen
@@ -150,7 +151,7 @@ async def test_every_key_of_a_screen_leads_somewhere(name: str) -> None:
                 await until(pilot, lambda at=message, said=why: at.text == said, why)
                 continue
             await until(pilot, lambda: len(app.screen_stack) > 2, f"{key.key} opens {key.target}")
-            own = FormScreen | ResultScreen | SchedulesScreen | BrowserScreen
+            own = FormScreen | ResultScreen | SchedulesScreen | BrowserScreen | CalendarScreen
             assert isinstance(app.screen, own)
             await pilot.press("escape")
 
