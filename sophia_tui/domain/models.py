@@ -97,6 +97,13 @@ def merged_id(adapter_id: str) -> str:
     return f"{adapter_id}-merged"
 
 
+def exported_id(model_id: str, quantisation: str, adapter: bool = False) -> str:
+    """The id of the model that exporting one makes: of the whole, or of the adapter alone."""
+    if adapter:
+        return f"{model_id}-adapter-{quantisation}"
+    return f"{model_id.removesuffix('-merged')}-{quantisation}"
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One evaluation of a model, kept for good; `id` is the job's."""

@@ -139,6 +139,12 @@ def tail(path: Path, lines: int) -> list[str]:
     return content.decode("utf-8", errors="replace").splitlines()[-lines:]
 
 
+def parity_report(folder: str | Path) -> dict[str, Any]:
+    """parity.json as plain data. Raises ContractError."""
+    path = Path(folder) / schema.PARITY_FILE
+    return schema.read_document(path, schema.ParityReport).model_dump(mode="json")
+
+
 def evaluation_report(folder: str | Path) -> dict[str, Any]:
     """evaluation.json as plain data. Raises ContractError."""
     path = Path(folder) / schema.EVALUATION_FILE

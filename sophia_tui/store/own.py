@@ -32,6 +32,7 @@ from sophia_tui.domain.protocols import (
     TrafficStore,
     TrainingStore,
 )
+from sophia_tui.domain.successions import SuccessionStore
 from sophia_tui.domain.uploads import FileStore
 from sophia_tui.errors import ConflictError, InternalError, NotFoundError, SophiaError
 from sophia_tui.i18n import _
@@ -54,6 +55,7 @@ from sophia_tui.store.own_notifications import PostgresNotifications
 from sophia_tui.store.own_rows import update_row
 from sophia_tui.store.own_schedules import PostgresSchedules
 from sophia_tui.store.own_serving import PostgresDeployments, PostgresEvaluations, PostgresTraffic
+from sophia_tui.store.own_successions import PostgresSuccessions
 from sophia_tui.store.own_tuning import PostgresFiles, PostgresPersonas, PostgresTrainings
 from sophia_tui.store.sql import query
 
@@ -268,6 +270,27 @@ class PostgresPromotions:
                     _("Wait for it, or finish it with `sophia promote repair`."),
                 ) from None
 
+    async def pending(self) -> Promotion | None:
+        found = await self._database.row(query("pending_promotion"))
+        return rows.promotion(found) if found else None
+
+    async def finish(
+        self, promotion_id: str, finished_at: datetime, taken_back: Sequence[str] = ()
+    ) -> Promotion:
+        parameters = {
+            "id": promotion_id,
+            "finished_at": finished_at,
+            "taken_back": list(taken_back),
+        }
+        found = await self._database.row(query("finish_promotion"), parameters)
+        if found is None:
+            raise ConflictError(
+                "P082",
+                _("The promotion {id} is not under way any more.").format(id=promotion_id),
+                remedy=_("`sophia promote history` lists them."),
+            )
+        return rows.promotion(found)
+
     async def get(self, promotion_id: str) -> Promotion | None:
         found = await self._database.row(query("get_promotion"), {"id": rows.text(promotion_id)})
         return rows.promotion(found) if found else None
@@ -345,6 +368,7 @@ class OwnStore:
     checks: CheckStore
     golden: GoldenStore
     provider_models: ProviderModelStore
+    successions: SuccessionStore
     deployments: DeploymentStore
     traffic: TrafficStore
     feedback: FeedbackStore
@@ -368,6 +392,7 @@ class OwnStore:
         self.checks = PostgresChecks(database)
         self.golden = PostgresGolden(database)
         self.provider_models = PostgresProviderModels(database)
+        self.successions = PostgresSuccessions(database)
         self.deployments = PostgresDeployments(database)
         self.traffic = PostgresTraffic(database)
         self.feedback = PostgresFeedback(database)

@@ -380,6 +380,7 @@ SELECT place, id, count(*) AS rows FROM (
         FROM sophia.jobs
     UNION ALL SELECT 'job_events', job_id, data::text FROM sophia.job_events
     UNION ALL SELECT 'notifications', job_id, body::text FROM sophia.notifications
+    UNION ALL SELECT 'golden_answers', id, answers::text FROM sophia.golden_answers
     UNION ALL SELECT 'audit', id::text, pg_catalog.concat_ws(' ', target, request) FROM sophia.audit
     UNION ALL SELECT 'ai_events', kind, meta::text FROM sophia.ai_events
     UNION ALL SELECT 'personas', id, document::text FROM sophia.personas
@@ -674,6 +675,19 @@ SELECT * FROM sophia.promotions WHERE id = %(id)s
 SELECT * FROM sophia.promotions ORDER BY created_at DESC, id DESC
 LIMIT %(limit)s OFFSET %(offset)s
 
+-- pending_promotion --
+SELECT * FROM sophia.promotions WHERE state = 'pending' LIMIT 1
+
+-- finish_promotion --
+WITH finished AS (
+    UPDATE sophia.promotions SET state = 'done', finished_at = %(finished_at)s
+    WHERE id = %(id)s AND state = 'pending' RETURNING *
+), back AS (
+    UPDATE sophia.promotions SET state = 'rolled_back'
+    WHERE id = ANY (%(taken_back)s) AND state = 'done' AND EXISTS (SELECT FROM finished)
+)
+SELECT * FROM finished
+
 -- all_settings --
 SELECT key, value FROM sophia.settings ORDER BY key
 
@@ -830,6 +844,23 @@ SELECT s.* FROM sophia.schedules AS s WHERE s.worker_id IS NOT NULL AND NOT EXIS
 
 -- schedules_wait --
 SELECT EXISTS (SELECT FROM sophia.schedules WHERE enabled) AS wait
+
+-- add_succession --
+INSERT INTO sophia.successions (
+    id, model_id, new_model, state, options, steps, created_by, created_at, version
+)
+VALUES (
+    %(id)s, %(model_id)s, %(new_model)s, %(state)s, %(options)s, %(steps)s, %(created_by)s,
+    %(created_at)s, %(version)s
+)
+
+-- get_succession --
+SELECT * FROM sophia.successions WHERE id = %(reference)s OR model_id = %(reference)s
+ORDER BY id = %(reference)s DESC, state = 'open' DESC, created_at DESC, id LIMIT 1
+
+-- page_successions --
+SELECT * FROM sophia.successions
+ORDER BY created_at DESC, id LIMIT %(limit)s OFFSET %(offset)s
 
 -- add_notifications --
 INSERT INTO sophia.notifications (job_id, event, channel, body)

@@ -31,6 +31,7 @@ from sophia_tui.domain.models import (
 from sophia_tui.domain.notifications import Notification
 from sophia_tui.domain.personas import Persona
 from sophia_tui.domain.serving import Deployment, DeploymentState, TrafficSummary
+from sophia_tui.domain.successions import Succession
 from sophia_tui.domain.uploads import UploadedFile
 
 Row = Mapping[str, Any]
@@ -255,6 +256,14 @@ def notification(row: Row) -> Notification:
 
 def traffic(row: Row) -> TrafficSummary:
     return TrafficSummary(**{**row, "start": _moment(row["start"])})
+
+
+def succession(row: Row) -> Succession:
+    return Succession(**{**row, "created_at": _moment(row["created_at"])})
+
+
+def succession_columns(succession: Succession) -> dict[str, Any]:
+    return {name: column(getattr(succession, name)) for name in Succession.__dataclass_fields__}
 
 
 def first(row: Row | None) -> datetime | None:

@@ -136,6 +136,7 @@ PAGES = {
             "models.production",
             "evaluate.show",
             "evaluate.compare",
+            "models.gate",
             "promote.history",
             "serve.list",
         ),
@@ -162,6 +163,13 @@ PAGES = {
             N_("Newest first; / filters by any text of a line."),
         ),
         ("audit.list",),
+    ),
+    "calendar": Page(
+        (
+            N_("Until when each model answers that an env file names, and whose date that is."),
+            N_("The way off one goes step by step; the same key goes on where it stands."),
+        ),
+        ("models.calendar", "models.succeed", "models.succession"),
     ),
     "schedules": Page(
         (

@@ -10,6 +10,7 @@ from sophia_tui.domain.operations import Output
 from sophia_tui.i18n import _
 from sophia_tui.services.audit import AuditList, AuditView
 from sophia_tui.services.browse_views import BrowseOutput, EditsView, IssueView, RecordView
+from sophia_tui.services.calendar_views import CalendarView
 from sophia_tui.services.checklists import WORDS
 from sophia_tui.services.clean import LeavingRow, PreviewedStep, PreviewOutput, TextChange
 from sophia_tui.services.collect import ColumnView, SourceReport, TableView
@@ -929,6 +930,9 @@ def full() -> dict[str, Any]:
         "monitor.show": monitor(),
         "settings.list": settings(),
         "audit.list": audit(),
+        "models.calendar": CalendarView(
+            now=NOW, bounds=[90, 30, 7], dates_as_of=NOW.date(), files=[], items=[], lists=[]
+        ),
         "schedules.list": ScheduleList(items=[schedule()]),
     }
 

@@ -190,7 +190,7 @@ class ModelsScreen(DetailScreen):
     def prefill(self, operation: str) -> dict[str, Any]:
         row = self.shown
         if row is None:
-            return {}
+            return {"refresh": False} if operation == "models.calendar" else {}
         fields = self.sophia.dispatcher.registry.get(operation).input.model_fields
         known: Known = row.data
         if operation == "promote.rollback":
@@ -207,6 +207,8 @@ class ModelsScreen(DetailScreen):
             return {"dataset": known.model.dataset} if known.model.dataset else {}
         if operation == "train.start":
             return {}
+        if operation == "models.calendar":
+            return {"refresh": False}
         return {"model": row.key} if "model" in fields else {}
 
 
