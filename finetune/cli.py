@@ -21,6 +21,7 @@ _KINDS: dict[schema.RunKind, str] = {
     "merge": "the base with the adapter in it, in 16 or 32 bits, into merged/",
     "export": "a model, or an adapter, as one GGUF file for llama.cpp, into exported/",
     "upload": "a model's files into a repository of the hub",
+    "parity": "whether merged, exported and served models answer as base and adapter do",
 }
 
 
@@ -65,6 +66,10 @@ def _load_work(kind: schema.RunKind, folder: Path, own_process: bool) -> Work:
         from finetune.merge import merge
 
         return merge
+    if kind == "parity":
+        from finetune.parity import parity
+
+        return parity
     if kind == "export":
         from finetune.export_gguf import export
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune import schema
-from finetune.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from finetune.base_names import read_base_name
 from finetune.bases import base_fingerprint, refuse_quantised, resolved
 from finetune.failures import BadRequest, Refused, Unavailable, WorkFailure
@@ -40,6 +39,7 @@ from finetune.llama_cpp import reads_alike
 from finetune.provenance import file_records, package_versions
 from finetune.room import drop_leftovers, require_room
 from finetune.runner import RunContext
+from finetune.schema import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from finetune.templates import fingerprint_of
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ class JobKind(StrEnum):
     TRAIN = "train"
     EVALUATE = "evaluate"
     MERGE = "merge"
+    PARITY = "parity"
     EXPORT = "export"
     UPLOAD = "upload"
     DATA = "data"  # an operation of ours that was asked for in the background
@@ -20,6 +21,7 @@ QUEUES = {
     JobKind.TRAIN: "training",
     JobKind.EVALUATE: "evaluation",
     JobKind.MERGE: "merge",
+    JobKind.PARITY: "evaluation",
     JobKind.EXPORT: "merge",
     JobKind.UPLOAD: "merge",
     JobKind.DATA: "data",

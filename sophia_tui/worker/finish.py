@@ -19,13 +19,26 @@ from finetune.schema import (
     read_document,
 )
 from sophia_tui.domain.jobs import Job, JobKind, JobState
-from sophia_tui.domain.models import Evaluation, Model, ModelKind, merged_id
+from sophia_tui.domain.models import (
+    CheckKind,
+    Evaluation,
+    Model,
+    ModelCheck,
+    ModelKind,
+    merged_id,
+)
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import ConflictError, SetupError, SophiaError
 from sophia_tui.i18n import _
-from sophia_tui.providers.run_folder import drop_heartbeat, evaluation_report
+from sophia_tui.providers.run_folder import (
+    drop_heartbeat,
+    evaluation_report,
+    made_by_run,
+    parity_report,
+)
 from sophia_tui.services import history, tuned
 from sophia_tui.services.job_figures import cost_at_end
+from sophia_tui.services.model_parity_views import reasons_of
 from sophia_tui.settings import Settings
 from sophia_tui.textsafe import visible
 from sophia_tui.worker import errors
@@ -59,6 +72,8 @@ class Finisher:
                 await self._note(store, job, result)
             elif job.kind is JobKind.MERGE:
                 job = await self._add_merged(store, job)
+            elif job.kind is JobKind.PARITY:
+                await self._add_check(store, job, now)
             elif job.kind is JobKind.EXPORT:
                 job = await self._add_exported(store, job)
             elif job.kind is JobKind.EVALUATE:
@@ -166,6 +181,7 @@ class Finisher:
                     job_id=job.id,
                     dataset=job.dataset,
                     path=str(adapter),
+                    **_made(job, ModelKind.ADAPTER),
                 )
             )
         return job
@@ -224,6 +240,27 @@ class Finisher:
         await _put(store, made)
         return await store.jobs.update(job.id, version=job.version, resulting_model=made.id)
 
+    async def _add_check(self, store: Store, job: Job, now: datetime) -> None:
+        """What was compared, and what stands against it: a check that failed is a job that did
+        what it was to do."""
+        report = parity_report(job.run_folder or "")
+        reasons = [
+            {"code": each["code"], "what": f"{each['form']}: {each['what']}"}
+            for each in reasons_of(report)
+        ]
+        if job.model_id is not None:
+            await store.checks.add(
+                ModelCheck(
+                    id=job.id,
+                    model_id=job.model_id,
+                    kind=CheckKind.PARITY,
+                    passed=report["passed"],
+                    report={**report, "reasons": reasons},
+                    created_at=now,
+                    created_by=job.created_by,
+                )
+            )
+
     async def _add_scores(
         self, store: Store, job: Job, result: dict[str, Any], now: datetime
     ) -> None:
@@ -232,8 +269,12 @@ class Finisher:
             await store.evaluations.add(
                 Evaluation(job.id, job.model_id, job.dataset, report, created_at=now)
             )
-            newest = {key: value for key, value in report.items() if key not in _LONG_PARTS}
-            await store.models.update(job.model_id, evaluation={**newest, "at": now.isoformat()})
+            model = await store.models.get(job.model_id)
+            # measured on another model's held-out part, it is told of beside that one alone
+            if model is not None and job.dataset in (None, model.dataset):
+                newest = {key: value for key, value in report.items() if key not in _LONG_PARTS}
+                newest["at"] = now.isoformat()
+                await store.models.update(job.model_id, evaluation=newest)
         result.update(
             {key: value for key, value in report.items() if key not in _LONG_PARTS | {"answers"}}
         )
@@ -245,6 +286,15 @@ class Finisher:
         except SophiaError as problem:
             log.warning("history of job %s not written: %s", job.id, problem.why)
             result["history_problem"] = problem.as_dict()
+
+
+def _made(job: Job, kind: ModelKind) -> dict[str, Any]:
+    """Files and template as the run wrote them down; a run without a manifest tells nothing."""
+    made = made_by_run(job.run_folder or "", kind)
+    if made is None or not made.files:
+        log.warning("job %s: its manifest names no files of the model", job.id)
+        return {}
+    return {"files": made.files, "template_fingerprint": made.template_fingerprint}
 
 
 def extrapolated(job: Job, result: dict[str, Any]) -> dict[str, Any]:
