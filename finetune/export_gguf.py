@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Heard = Callable[[int, int], None]
+Proved = Callable[[Path], None]
 _PLAIN: frozenset[schema.Quantisation] = frozenset(("f32", "f16", "bf16"))
 _SUFFIXES = (".weight", ".bias")
 _PART = ".part"
@@ -72,10 +73,13 @@ def export(context: RunContext) -> dict[str, Any]:
     tokenizer = _tokenizer(folder)
     checked = None
     if spec.adapter_path is None:
-        write_model(folder, target, wanted.quantisation, heard)
-        if wanted.check:
+
+        def proved(part: Path) -> None:
+            nonlocal checked
             context.progress("check", 0, 0, force=True)
-            checked = reads_alike(context, target, tokenizer)
+            checked = reads_alike(context, part, tokenizer)
+
+        write_model(folder, target, wanted.quantisation, heard, proved if wanted.check else None)
     else:
         adapter = Path(spec.adapter_path).expanduser()
         write_adapter(adapter, folder, target, wanted.quantisation, heard)
@@ -146,18 +150,25 @@ def _tokenizer(folder: Path) -> Any:
 
 
 def write_model(
-    folder: Path, target: Path, quantisation: schema.Quantisation, heard: Heard
+    folder: Path,
+    target: Path,
+    quantisation: schema.Quantisation,
+    heard: Heard,
+    proved: Proved | None = None,
 ) -> None:
     """A model's folder (config, safetensors, tokenizer) as one file; `heard` is told tensors done
-    and all of them, and may raise to stop. Raises RunFailure; `target` is whole or as it was."""
+    and all of them, `proved` gets the file before it takes its name, and both may raise. Raises
+    RunFailure; `target` is whole or as it was."""
     by_program = quantisation in K_TYPES and not has_library()
-    first = target.with_name(f".{target.stem}.f32{_PART}") if by_program else target
-    _write_model(folder, first, "f32" if by_program else quantisation, heard)
-    if by_program:
+    if not by_program:
+        _write_model(folder, target, quantisation, heard, proved)
+    else:
+        first = target.with_name(f".{target.stem}.f32{_PART}")
         part = target.with_name(f".{target.name}{_PART}")
         try:
+            _write_model(folder, first, "f32", heard, None)
             _by_program(first, part, quantisation)
-            _put(part, target)
+            _put(part, target, proved)
         finally:
             first.unlink(missing_ok=True)
             part.unlink(missing_ok=True)
@@ -181,7 +192,11 @@ def _by_program(source: Path, target: Path, quantisation: schema.Quantisation) -
 
 
 def _write_model(
-    folder: Path, target: Path, quantisation: schema.Quantisation, heard: Heard
+    folder: Path,
+    target: Path,
+    quantisation: schema.Quantisation,
+    heard: Heard,
+    proved: Proved | None,
 ) -> None:
     import gguf
     from transformers import AutoConfig
@@ -219,7 +234,7 @@ def _write_model(
             yield turned
         heard(len(tensors), len(tensors))
 
-    _write_file(writer, target, numbers())
+    _write_file(writer, target, numbers(), proved)
 
 
 @dataclass(frozen=True)
@@ -314,7 +329,12 @@ def _announce(writer: Any, tensor: _Tensor, kind: Any) -> int:
     return size
 
 
-def _write_file(writer: Any, target: Path, numbers: Iterator[np.ndarray[Any, Any]]) -> None:
+def _write_file(
+    writer: Any,
+    target: Path,
+    numbers: Iterator[np.ndarray[Any, Any]],
+    proved: Proved | None = None,
+) -> None:
     part = target.with_name(f".{target.name}{_PART}")
     try:
         writer.write_header_to_file(part)
@@ -323,14 +343,16 @@ def _write_file(writer: Any, target: Path, numbers: Iterator[np.ndarray[Any, Any
         for each in numbers:
             writer.write_tensor_data(each)
         writer.close()
-        _put(part, target)
+        _put(part, target, proved)
     finally:
         if writer.fout:
             writer.close()
         part.unlink(missing_ok=True)
 
 
-def _put(part: Path, target: Path) -> None:
+def _put(part: Path, target: Path, proved: Proved | None) -> None:
+    if proved is not None:
+        proved(part)
     part.chmod(0o600)  # weights may have learnt personal data
     with open(part, "rb") as file:
         os.fsync(file.fileno())

@@ -64,7 +64,10 @@ def reads_alike(context: RunContext, path: Path, tokenizer: Any) -> str | None:
 def ask(question: dict[str, Any]) -> dict[str, Any]:
     """What llama.cpp says of a file: `path`, and `adapter` to lay on it; `texts` are cut into
     `tokens`, and each of `prompts` (lists of tokens) goes on for `count` likeliest tokens, the
-    end counted: their `ids`, their `logprobs`. Raises WorkFailure 525 where it can't be loaded."""
+    end counted: their `ids`, their `logprobs` (None for a part of a letter).
+
+    Raises WorkFailure 525 where it can't be loaded.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "finetune.llama_cpp"],
         input=json.dumps(question),
@@ -104,13 +107,27 @@ def main() -> int:
             "temperature": 0,
             "n_probs": 1,
             "cache_prompt": False,
+            "return_tokens": True,
         }
         told = _post(server.listening_address, "completion", key, body)
-        told = told.get("completion_probabilities", [])  # not there where it ends at once
-        answer["ids"].append([each["id"] for each in told])
-        answer["logprobs"].append([each["logprob"] for each in told])
+        shown = told.get("completion_probabilities", [])  # not there where it ends at once
+        answer["ids"].append(told["tokens"])
+        answer["logprobs"].append(_aligned(told["tokens"], shown))
     print(json.dumps(answer), flush=True)
     return 0
+
+
+def _aligned(ids: list[int], shown: list[dict[str, Any]]) -> list[float | None]:
+    """The log-probability of each token; one that is a part of a letter is not told alone."""
+    rest = iter(shown)
+    found: list[float | None] = []
+    current = next(rest, None)
+    for token in ids:
+        same = current is not None and current["id"] == token
+        found.append(current["logprob"] if same and current else None)
+        if same:
+            current = next(rest, None)
+    return found
 
 
 def _server(question: dict[str, Any], key: str) -> Any:
