@@ -118,14 +118,17 @@ class Tally:
         """The first place of the answer that the text does not have. Where that is within a
         character, any of its tokens may be it: the one nearest to a tie."""
         text = text.lstrip()
-        whole = 0  # the place after the last whole character
+        whole, last = 0, len(asked.answer) - 1  # whole: the place after the last whole character
+        parted = last  # it went on where the reference ended, unless it is found before
         for place in range(len(asked.answer)):
             begun = self.decode(asked.answer[: place + 1]).lstrip()
             if not text.startswith(begun.rstrip(HALF)):
-                return min(range(whole, place + 1), key=lambda each: asked.forced.gaps[each])
+                parted = place
+                break
             if not begun.endswith(HALF):
                 whole = place + 1
-        return len(asked.answer) - 1  # it went on where the reference ended
+        first = min(whole, parted)
+        return min(range(first, parted + 1), key=lambda each: asked.forced.gaps[each])
 
     def _agrees(self, tied: bool) -> None:
         self.prompts += 1

@@ -101,9 +101,13 @@ def test_another_way_within_a_character_is_judged_by_its_nearest_tie() -> None:
     for gap, passed in ((0.4, True), (0.6, False)):
         forced = Forced((-0.2,) * size, (1, 6, 4, 5), (2.0, gap, 2.0, 2.0))
         asked = dataclasses.replace(reference((1, 6, 4, 5)), forced=forced)
-        tally = Tally(BOUND, decode)
-        tally.text(asked, "Ana lives")
-        assert judged(tally).passed is passed
+        ending = dataclasses.replace(
+            reference((1, 6, 5)), forced=Forced((-0.2,) * 3, (1, 6, 5), (2.0, gap, 2.0))
+        )
+        for each in (asked, ending):
+            tally = Tally(BOUND, decode)
+            tally.text(each, "Ana lives")
+            assert judged(tally).passed is passed
 
 
 def test_figures_that_an_engine_leaves_out_within_a_character_shift_none() -> None:
