@@ -355,11 +355,17 @@ def plain_prompts(context: RunContext, texts: Sequence[str]) -> list[Prompt]:
 def weights_of(context: RunContext, base: Base, template: Template) -> str:
     """A fingerprint of what answers: base, template and the adapter's weights."""
     digest = hashlib.sha256(f"{base.fingerprint} {template.fingerprint}".encode())
-    if context.spec.adapter_path is not None:
-        folder = Path(context.spec.adapter_path).expanduser()
-        for record in file_records(sorted(folder.glob("adapter_model.*"))).values():
-            digest.update(record.sha256.encode())
+    for record in adapter_files(context).values():
+        digest.update(record.sha256.encode())
     return digest.hexdigest()[:16]
+
+
+def adapter_files(context: RunContext) -> dict[str, schema.FileRecord]:
+    """The adapter's weights, by the name of their file; nothing where the base answers alone."""
+    if context.spec.adapter_path is None:
+        return {}
+    folder = Path(context.spec.adapter_path).expanduser()
+    return file_records(sorted(folder.glob("adapter_model.*")))
 
 
 def batches(tokenizer: Any, prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:

@@ -84,8 +84,15 @@ TRAIN_FILE = "train.jsonl"
 VALID_FILE = "valid.jsonl"
 GENERAL_FILE = "general.json"
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
+#: The general regression set: its name in a report, and its file, whose bytes are that version's.
+REGRESSION_SET: Final = "regression"
+REGRESSION_FILE = Path(__file__).parent / "regression" / "questions.jsonl"
+REGRESSION_VERSION: Final = 1
+REGRESSION_HASH: Final = "c1562e4e539f50b77c5661bf29a8d8fe2c04f40e375a535d5eb65e5c76fc1a7a"
+#: How long an answer to it may be, in tokens: the same for all, else they don't compare.
+REGRESSION_TOKENS: Final = 24
 
-RunKind = Literal["train", "evaluate", "generate", "merge", "export", "parity", "preview"]
+RunKind = Literal["train", "evaluate", "generate", "merge", "export", "upload", "parity", "preview"]
 #: How a GGUF file's matrices are written, by llama.cpp's names.
 Quantisation = Literal[
     *("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"),
@@ -194,6 +201,15 @@ class ExportSettings(Document):
     check: bool = Field(True, description="load the file in llama.cpp, where that is installed")
 
 
+class UploadSettings(Document):
+    """Which files of `base` (a folder, or the one file) go to a repository of the hub; sizes in
+    bytes, as a person confirmed them. The token is HF_TOKEN in the environment, never here."""
+
+    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    private: bool = True
+    files: dict[str, int] = Field(min_length=1)
+
+
 class RunSpec(VersionedDocument):
     """run.yaml: what was asked."""
 
@@ -210,6 +226,7 @@ class RunSpec(VersionedDocument):
     merge: MergeSettings = Field(default_factory=MergeSettings)
     parity: ParitySettings = Field(default_factory=ParitySettings)
     export: ExportSettings = Field(default_factory=ExportSettings)
+    upload: UploadSettings | None = None
     preview: PreviewSettings = Field(default_factory=PreviewSettings)
     resume: bool = Field(True, description="go on from the last good checkpoint, if there is one")
     fitted_max_steps: int | None = Field(
@@ -546,6 +563,10 @@ class EvaluationReport(VersionedDocument):
     conversations: Conversations | None = None
     preferences: Preferences | None = Field(None, description="where valid.jsonl holds pairs")
     weights: str | None = Field(None, description="fingerprint of base, template and adapter")
+    adapter_files: dict[str, FileRecord] = Field(
+        default_factory=dict, description="the adapter's weights as they were measured"
+    )
+    held_out: FileRecord | None = Field(None, description="of valid.jsonl: what was measured on")
     device: str | None = None
 
 

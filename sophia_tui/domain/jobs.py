@@ -12,6 +12,7 @@ class JobKind(StrEnum):
     MERGE = "merge"
     PARITY = "parity"
     EXPORT = "export"
+    UPLOAD = "upload"
     DATA = "data"  # an operation of ours that was asked for in the background
 
 
@@ -22,6 +23,7 @@ QUEUES = {
     JobKind.MERGE: "merge",
     JobKind.PARITY: "evaluation",
     JobKind.EXPORT: "merge",
+    JobKind.UPLOAD: "merge",
     JobKind.DATA: "data",
 }
 HOSTED_QUEUE = "hosted"

@@ -22,10 +22,12 @@ from sophia_tui.domain.jobs import (
 from sophia_tui.domain.models import (
     AuditEntry,
     CheckKind,
+    Decision,
     Evaluation,
     GoldenAnswers,
     Model,
     ModelCheck,
+    ModelFilter,
     Promotion,
     ProviderModels,
     Remark,
@@ -44,6 +46,7 @@ from sophia_tui.domain.serving import (
     ServedRequest,
     TrafficSummary,
 )
+from sophia_tui.domain.successions import SuccessionStore
 from sophia_tui.domain.uploads import FileStore
 
 
@@ -247,9 +250,22 @@ class DatasetStore(Protocol):
 class ModelStore(Protocol):
     async def add(self, model: Model) -> None: ...
 
-    async def get(self, model_id: str) -> Model | None: ...
+    async def get(self, model_id: str, deleted: bool = False) -> Model | None:
+        """With `deleted` also one that was deleted."""
 
     async def page(self, limit: int = 100, offset: int = 0) -> list[Model]: ...
+
+    async def known(
+        self, wanted: ModelFilter, now: datetime, limit: int = 100, offset: int = 0
+    ) -> list[Model]:
+        """Those of `page`, and what jobs trained from or promotions named without a row of its own:
+        these have version 0."""
+
+    async def children(self, model_id: str) -> list[Model]:
+        """What was made of it or trained from it, oldest first, deleted ones too."""
+
+    async def decide(self, model_id: str, version: int, decision: Decision) -> Model:
+        """Give it a state, and keep that as a remark, in one transaction. Raises as `update`."""
 
     async def next_id(self, prefix: str = "sophia") -> str:
         """`sophia-v1`, `sophia-v2`, …: never given twice."""
@@ -393,7 +409,16 @@ class PromotionStore(Protocol):
 
     async def page(self, limit: int = 100, offset: int = 0) -> list[Promotion]: ...
 
+    async def pending(self) -> Promotion | None:
+        """The one that was begun and has not ended."""
+
     async def update(self, promotion_id: str, **changes: Any) -> Promotion: ...
+
+    async def finish(
+        self, promotion_id: str, finished_at: datetime, taken_back: Sequence[str] = ()
+    ) -> Promotion:
+        """DONE, and at once those that it takes back ROLLED_BACK. Raises ConflictError P082 where
+        it is not pending."""
 
 
 class SettingsStore(Protocol):
@@ -423,6 +448,7 @@ class Store(Protocol):
     checks: CheckStore
     golden: GoldenStore
     provider_models: ProviderModelStore
+    successions: SuccessionStore
     deployments: DeploymentStore
     traffic: TrafficStore
     feedback: FeedbackStore
@@ -566,6 +592,19 @@ class ExportResult:
 
 
 @dataclass(frozen=True)
+class AnswerRow:
+    """When an answer of the owner's tables was made, and what was asked. `sender` is the word of a
+    message's sender_type; `assumed_zone` the one that a time without zone was read in."""
+
+    table: str
+    key: str
+    at: datetime | None
+    question: str = ""
+    sender: str | None = None
+    assumed_zone: str | None = None
+
+
+@dataclass(frozen=True)
 class PersonRows:
     """Keys of the source's rows that are a person's, by the table's bare name; what else is known
     of them there; and why less was looked at than there might be."""
@@ -590,6 +629,10 @@ class Source(Protocol):
 
     async def answers(self, limit: int, tenant: str | None) -> FoundAnswers:
         """The newest answer events of the owner's ai_events, where there is such a table."""
+
+    async def answer(self, table: str, key: str, zone: str) -> AnswerRow | None:
+        """One answer of `qa_cache` or `messages` by its key; None where there is no such row.
+        Raises UnavailableError D102 to D109, SetupError D107."""
 
     async def person(
         self, customers: Sequence[str], emails: Sequence[str], phones: Sequence[str]

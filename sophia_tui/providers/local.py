@@ -296,8 +296,10 @@ def _asks_served(folder: Path) -> bool:
 
 
 def _from_the_hub(folder: Path) -> bool:
+    """Whether the run fetches its base there, or sends a model to it."""
     try:
-        return not Path(load_run_spec(folder).base).expanduser().exists()
+        spec = load_run_spec(folder)
+        return spec.kind == "upload" or not Path(spec.base).expanduser().exists()
     except ContractError:
         return False
 

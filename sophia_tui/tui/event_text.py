@@ -30,6 +30,7 @@ PHASES = {
     "compare": N_("compares"),
     "write": N_("writes"),
     "check": N_("checks"),
+    "send": N_("sends"),
 }
 
 

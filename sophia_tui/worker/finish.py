@@ -30,7 +30,12 @@ from sophia_tui.domain.models import (
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import ConflictError, SetupError, SophiaError
 from sophia_tui.i18n import _
-from sophia_tui.providers.run_folder import drop_heartbeat, evaluation_report, parity_report
+from sophia_tui.providers.run_folder import (
+    drop_heartbeat,
+    evaluation_report,
+    made_by_run,
+    parity_report,
+)
 from sophia_tui.services import history, tuned
 from sophia_tui.services.job_figures import cost_at_end
 from sophia_tui.services.model_parity_views import reasons_of
@@ -176,6 +181,7 @@ class Finisher:
                     job_id=job.id,
                     dataset=job.dataset,
                     path=str(adapter),
+                    **_made(job, ModelKind.ADAPTER),
                 )
             )
         return job
@@ -263,8 +269,12 @@ class Finisher:
             await store.evaluations.add(
                 Evaluation(job.id, job.model_id, job.dataset, report, created_at=now)
             )
-            newest = {key: value for key, value in report.items() if key not in _LONG_PARTS}
-            await store.models.update(job.model_id, evaluation={**newest, "at": now.isoformat()})
+            model = await store.models.get(job.model_id)
+            # measured on another model's held-out part, it is told of beside that one alone
+            if model is not None and job.dataset in (None, model.dataset):
+                newest = {key: value for key, value in report.items() if key not in _LONG_PARTS}
+                newest["at"] = now.isoformat()
+                await store.models.update(job.model_id, evaluation=newest)
         result.update(
             {key: value for key, value in report.items() if key not in _LONG_PARTS | {"answers"}}
         )
@@ -276,6 +286,15 @@ class Finisher:
         except SophiaError as problem:
             log.warning("history of job %s not written: %s", job.id, problem.why)
             result["history_problem"] = problem.as_dict()
+
+
+def _made(job: Job, kind: ModelKind) -> dict[str, Any]:
+    """Files and template as the run wrote them down; a run without a manifest tells nothing."""
+    made = made_by_run(job.run_folder or "", kind)
+    if made is None or not made.files:
+        log.warning("job %s: its manifest names no files of the model", job.id)
+        return {}
+    return {"files": made.files, "template_fingerprint": made.template_fingerprint}
 
 
 def extrapolated(job: Job, result: dict[str, Any]) -> dict[str, Any]:
