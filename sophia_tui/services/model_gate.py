@@ -40,7 +40,12 @@ from sophia_tui.services.model_gate_rules import (
     state_reason,
     verdicts,
 )
-from sophia_tui.services.model_gate_views import GateReason, ModelGateCheck, ModelGateView
+from sophia_tui.services.model_gate_views import (
+    GateReason,
+    ModelGateCheck,
+    ModelGateView,
+    base_name,
+)
 from sophia_tui.services.models import unknown_model
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import JobView
@@ -202,7 +207,7 @@ class ModelGateService:
         if name is None:
             notes.append(
                 _("No model is in production yet: it is compared with its base, {base}.").format(
-                    base=subject.base
+                    base=base_name(subject.base)
                 )
             )
             return None
@@ -213,13 +218,13 @@ class ModelGateService:
                 _(
                     "Production uses {current}, which can't be measured here: it is compared with "
                     "the base, {base}."
-                ).format(current=visible(name), base=subject.base)
+                ).format(current=visible(name), base=base_name(subject.base))
             )
             return None
         if other.id == subject.id:
             notes.append(
                 _("{model} is in production already: it is compared with its base, {base}.").format(
-                    model=model.id, base=subject.base
+                    model=model.id, base=base_name(subject.base)
                 )
             )
             return None
