@@ -207,6 +207,27 @@ def reply_to(context: RunContext, base: Base, model: Any, prompts: Sequence[Prom
     return [replies[place] for place in range(len(rows))]
 
 
+def greedy_tokens(
+    context: RunContext, base: Base, model: Any, prompts: Sequence[Prompt]
+) -> list[list[int]]:
+    """The tokens of the greedy answers, the end token too, all at once, in the order given."""
+    rows = [
+        _Row(prompt, place, prompt_tokens(base.tokenizer, prompt), [])
+        for place, prompt in enumerate(prompts)
+    ]
+    ends = frozenset(end_tokens(base))
+    with torch.inference_mode():
+        for living, chosen in _steps(context, base, model, rows):
+            for row, token in zip(living, chosen, strict=True):
+                row.new.append(token)
+            living[:] = [
+                row
+                for row in living
+                if row.new[-1] not in ends and len(row.new) < row.prompt.max_new_tokens
+            ]
+    return [row.new for row in rows]
+
+
 def _steps(
     context: RunContext, base: Base, model: Any, rows: list[_Row]
 ) -> Iterator[tuple[list[_Row], list[int]]]:
