@@ -527,7 +527,10 @@ def _lost(
         "Rehearse general questions, learn more gently, or ask more of them: the interval is "
         "narrower then."
     )
-    found.keep(name, "ok" if -turned.low <= bound else "failed", told, "M593", remedy, **plain)
+    kept = -turned.low <= bound
+    found.keep(name, "ok" if kept else "failed", told, "M593", remedy, **plain)
+    if not kept and count < len(shipped()):
+        found.wants.append(want)
 
 
 def _by_language(
