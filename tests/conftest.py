@@ -1,6 +1,7 @@
 """Fixtures of all layers: a real Postgres (the embedded one), fresh databases, an opened store."""
 
 import faulthandler
+import functools
 import os
 import shutil
 import tempfile
@@ -9,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import hypothesis
+import psutil
 import psycopg
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
@@ -57,6 +59,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 #: A server for tests may lose its data with the machine.
 FAST = {"fsync": "off", "full_page_writes": "off"}
+_COPY = "CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY"
 
 
 @pytest.fixture(autouse=True)
@@ -68,10 +71,28 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     set_language("en")
 
 
+#: What all servers and houses of a run may fill, with room to spare.
+_MEMORY_BYTES = 4 << 30
+
+
+@functools.cache
+def _quickest_place() -> str:
+    """Memory, where programs may be run from it and enough is left: a database is copied there in
+    a fifth of the time; else the usual place."""
+    memory = "/dev/shm"
+    try:
+        found = os.statvfs(memory)
+    except OSError:
+        return tempfile.gettempdir()
+    available = min(found.f_bavail * found.f_frsize, psutil.virtual_memory().available)
+    fits = available >= _MEMORY_BYTES and not found.f_flag & os.ST_NOEXEC
+    return memory if fits and os.access(memory, os.W_OK | os.X_OK) else tempfile.gettempdir()
+
+
 def reachable_folder() -> Path:
     """A new private folder that also root's server account can pass through: short, and not below
     pytest's own, which only root may enter."""
-    folder = Path(tempfile.mkdtemp(prefix="sophia-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="sophia-test-", dir=_quickest_place()))
     if os.geteuid() == 0:
         folder.chmod(0o711)
     return folder
@@ -125,7 +146,7 @@ def migrated_template(postgres: EmbeddedServer) -> str:
 def store_url(postgres: EmbeddedServer, migrated_template: str) -> Iterator[str]:
     """The address of a fresh database with our migrated, empty schema."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    administer(postgres, "CREATE DATABASE {} TEMPLATE {}", name, migrated_template)
+    administer(postgres, _COPY, name, migrated_template)
     yield postgres.url(name)
     administer(postgres, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
 

@@ -77,6 +77,9 @@ class Registry:
     def __iter__(self) -> Iterator[Operation]:
         return iter(self._operations.values())
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._operations
+
     def get(self, name: str) -> Operation:
         """Raises NotFoundError U404."""
         try:

@@ -426,10 +426,72 @@ INSERT INTO sophia.models (
 )
 
 -- get_model --
-SELECT * FROM sophia.models WHERE id = %(id)s AND deleted_at IS NULL
+SELECT * FROM sophia.models WHERE id = %(id)s AND (deleted_at IS NULL OR %(deleted)s)
 
 -- page_models --
 SELECT * FROM sophia.models WHERE deleted_at IS NULL ORDER BY created_at DESC, id LIMIT %(limit)s OFFSET %(offset)s
+
+-- known_models --
+-- Rows of ours, and what jobs trained from or promotions named that has no row: version 0.
+WITH named AS (
+    SELECT base AS id, CASE WHEN provider = 'local' THEN 'base' ELSE 'hosted' END AS kind,
+        min(created_at) AS created_at
+    FROM sophia.jobs WHERE kind = 'train' AND state <> 'draft' GROUP BY 1, 2
+    UNION ALL
+    SELECT model, 'hosted', min(created_at)
+    FROM sophia.promotions, LATERAL (VALUES (model_id), (previous_model)) AS v (model) GROUP BY 1
+), strangers AS (
+    SELECT DISTINCT ON (id) id, kind, created_at FROM named
+    WHERE id NOT IN ('', '-') AND NOT EXISTS (SELECT FROM sophia.models m WHERE m.id = named.id)
+    ORDER BY id, kind
+), known AS (
+    SELECT * FROM sophia.models WHERE deleted_at IS NULL
+    UNION ALL
+    SELECT made.* FROM strangers s, LATERAL jsonb_populate_record(
+        NULL::sophia.models,
+        jsonb_build_object(
+            'id', s.id, 'kind', s.kind, 'base', s.id, 'created_at', s.created_at, 'version', 0,
+            'state', 'candidate', 'state_conditions', '[]'::jsonb
+        )
+    ) AS made
+)
+SELECT * FROM known
+WHERE (%(id)s::text IS NULL OR id = %(id)s)
+    AND (cardinality(%(kinds)s::text[]) = 0 OR kind = ANY (%(kinds)s::text[]))
+    AND (
+        cardinality(%(states)s::text[]) = 0
+        OR CASE WHEN state = 'conditional' AND state_until <= %(now)s THEN 'expired' ELSE state END
+            = ANY (%(states)s::text[])
+    )
+    AND (
+        %(text)s::text IS NULL
+        OR strpos(lower(concat_ws(E'\n', id, base, job_id, dataset)), lower(%(text)s)) > 0
+    )
+ORDER BY
+    CASE %(sort)s::text WHEN 'id' THEN id WHEN 'kind' THEN kind WHEN 'state' THEN state END
+        COLLATE "C",
+    CASE WHEN %(sort)s = 'size' THEN
+        (SELECT sum((each.value ->> 'bytes')::bigint) FROM jsonb_each(files) AS each)
+    END DESC NULLS LAST,
+    created_at DESC, id
+LIMIT %(limit)s OFFSET %(offset)s
+
+-- children_of_model --
+SELECT * FROM sophia.models
+WHERE parent = %(id)s OR (base = %(id)s AND parent IS NULL AND id <> %(id)s)
+ORDER BY created_at, id
+
+-- decide_model --
+UPDATE sophia.models AS m SET
+    state = %(state)s, state_reason = %(state_reason)s, state_conditions = %(state_conditions)s,
+    state_until = %(state_until)s, state_by = %(state_by)s, state_at = %(state_at)s,
+    version = m.version + 1
+FROM (
+    SELECT id, state AS before FROM sophia.models
+    WHERE id = %(id)s AND version = %(version)s AND deleted_at IS NULL FOR UPDATE
+) AS old
+WHERE m.id = old.id
+RETURNING m.*, old.before
 
 -- model_exists --
 SELECT id FROM sophia.models WHERE id = %(id)s
@@ -612,6 +674,19 @@ SELECT * FROM sophia.promotions WHERE id = %(id)s
 -- page_promotions --
 SELECT * FROM sophia.promotions ORDER BY created_at DESC, id DESC
 LIMIT %(limit)s OFFSET %(offset)s
+
+-- pending_promotion --
+SELECT * FROM sophia.promotions WHERE state = 'pending' LIMIT 1
+
+-- finish_promotion --
+WITH finished AS (
+    UPDATE sophia.promotions SET state = 'done', finished_at = %(finished_at)s
+    WHERE id = %(id)s AND state = 'pending' RETURNING *
+), back AS (
+    UPDATE sophia.promotions SET state = 'rolled_back'
+    WHERE id = ANY (%(taken_back)s) AND state = 'done' AND EXISTS (SELECT FROM finished)
+)
+SELECT * FROM finished
 
 -- all_settings --
 SELECT key, value FROM sophia.settings ORDER BY key

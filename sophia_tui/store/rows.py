@@ -14,6 +14,7 @@ from sophia_tui.domain.jobs import Job, JobEvent, JobKind, QueuedJob, RunIdentit
 from sophia_tui.domain.models import (
     AuditEntry,
     CheckKind,
+    Decision,
     Evaluation,
     FileChange,
     GoldenAnswers,
@@ -165,6 +166,33 @@ def model(row: Row) -> Model:
 def model_columns(model: Model) -> dict[str, Any]:
     columns = {name: column(getattr(model, name)) for name in Model.__dataclass_fields__}
     return {**columns, "state_conditions": json_list(model.state_conditions)}
+
+
+def decision_columns(decision: Decision) -> dict[str, Any]:
+    return {
+        "state": decision.state.value,
+        "state_reason": text(decision.reason),
+        "state_conditions": json_list(decision.conditions),
+        "state_until": decision.until,
+        "state_by": text(decision.by),
+        "state_at": decision.at,
+    }
+
+
+def decision_remark(model_id: str, decision: Decision, before: str) -> dict[str, Any]:
+    detail = {
+        "state": decision.state,
+        "before": before,
+        "conditions": decision.conditions,
+        "until": decision.until,
+    }
+    return {
+        "model_id": text(model_id),
+        "by": text(decision.by),
+        "kind": RemarkKind.STATE.value,
+        "text": text(decision.reason),
+        "detail": Jsonb(plain(detail)),
+    }
 
 
 def evaluation(row: Row) -> Evaluation:

@@ -147,7 +147,10 @@ class SophiaApp(SetupActs):
 
     def may(self, operation: str) -> bool:
         """Whether this person may ask for it; False where there is no such operation."""
-        return any(each.name == operation for each in self.permitted())
+        registry = self.dispatcher.registry
+        if self._basis is None or operation not in registry:
+            return False
+        return self.dispatcher.permitted(registry.get(operation), self._basis)
 
     def offers(self, key: keys.Key) -> bool:
         """Whether a key leads anywhere for this person."""
@@ -472,6 +475,10 @@ class SophiaApp(SetupActs):
                 self.uninstall_screen(name)
                 await old.remove()
         self._base(self.state.screen)
+
+    def tell(self, text: str) -> None:
+        """Say something that happened by itself, where the person is now."""
+        self._say(visible(text))
 
     def _say(self, text: str) -> None:
         if isinstance(self.screen, SophiaScreen):

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from sophia_tui.domain.context import Face
 from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.jobs import GPU_QUEUE, HOSTED_QUEUE, QUEUES
 from sophia_tui.domain.notifications import Messenger
@@ -64,6 +65,8 @@ class House(Protocol):
     async def perform(
         self, operation: str, request: Mapping[str, Any], actor: str
     ) -> BaseModel: ...
+
+    async def mend(self, face: Face) -> str | None: ...
 
     def trainer(self, base_url: str | None) -> HostedTrainer: ...
 
@@ -176,6 +179,8 @@ class Worker:
                 store = self._store = await self._house.store()
                 self._reconciler.settings = self._hosted.settings = self._house.settings
                 await self._beat(store)
+                if not reached:
+                    await self._house.mend(Face.WORKER)
                 reached = True
                 active = await self._reconciler.round(store)
                 if self._stop.is_set():
@@ -271,7 +276,7 @@ def served_queues(chosen: str, gpus: tuple[str, ...]) -> tuple[str, ...]:
     """The queues of SOPHIA_WORKER_QUEUES; auto: all that a machine with these GPUs can do."""
     if chosen.strip().lower() != "auto":
         return words(chosen)
-    return (*QUEUES.values(), HOSTED_QUEUE, *([GPU_QUEUE] if gpus else []))
+    return (*dict.fromkeys(QUEUES.values()), HOSTED_QUEUE, *([GPU_QUEUE] if gpus else []))
 
 
 async def _as_coroutine(waiting: Awaitable[bool]) -> bool:

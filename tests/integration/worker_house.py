@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from finetune.schema import Recipe, RunSpec
+from sophia_tui.domain.context import Face
 from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.notifications import Messenger
@@ -57,6 +58,8 @@ class SmallHouse:
         self._store = opened
         #: What was asked for by the calendar.
         self.performed: list[tuple[str, dict[str, Any], str]] = []
+        #: Faces whose start was to end promotions that were cut off.
+        self.mended: list[Face] = []
 
     async def store(self) -> Store:
         if self._store is None:
@@ -77,6 +80,9 @@ class SmallHouse:
     async def perform(self, operation: str, request: Mapping[str, Any], actor: str) -> BaseModel:
         self.performed.append((operation, dict(request), actor))
         return JobReference(job=f"ftjob-{len(self.performed):012d}")
+
+    async def mend(self, face: Face) -> None:
+        self.mended.append(face)
 
     def messenger(self) -> Messenger:
         from sophia_tui.providers.messenger import LiveMessenger

@@ -1,6 +1,8 @@
 """Pictures of every screen: full at both sizes and in both languages, the other states at 80x24.
 
-Renewed by `pytest tests/tui/test_snapshots.py --snapshot-update`; look at them before committing.
+The everyday run takes one picture of each screen, in another size and language each time; all of
+them are long. Renewed by `pytest tests/tui/test_snapshots.py --snapshot-update`; look at them
+before committing.
 """
 
 import time
@@ -12,6 +14,7 @@ from sophia_tui.services.setup_steps import ApplyView, StepLine
 from sophia_tui.tui import keys
 from sophia_tui.tui.screens.browser import BrowserScreen
 from sophia_tui.tui.step_run import StepRun
+from tests.representatives import LANGUAGES, SIZES, chosen, crossed
 from tests.tui import answers, stub
 from tests.tui.test_console import settled, until
 from tests.tui.test_screens import digit, opened, whole_world
@@ -19,6 +22,9 @@ from tests.tui.test_screens import digit, opened, whole_world
 NAMES = list(keys.SHOWS)
 #: Screens that one opens row by row; the wide window shows the first one by itself.
 LISTS = [name for name in NAMES if name not in ("overview", "monitor")]
+FILLED = [(name, "empty") for name in keys.FILLED_BY if name in NAMES]
+STATES = ["loading", "error", "empty", "stale"]
+DATA = ["browser", "record", "inspection", "issue", "editor", "diff"]
 
 
 @pytest.fixture(autouse=True)
@@ -30,9 +36,7 @@ def _one_time_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-@pytest.mark.parametrize("language", ["en", "pt_BR"])
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "size", "language"), crossed(NAMES, SIZES, LANGUAGES))
 def test_full(name: str, size: tuple[int, int], language: str, snap_compare) -> None:
     """In the narrow window the list, in the wide one with the first row beside it."""
 
@@ -48,8 +52,7 @@ def test_full(name: str, size: tuple[int, int], language: str, snap_compare) -> 
     assert snap_compare(app, terminal_size=size, run_before=before)
 
 
-@pytest.mark.parametrize("language", ["en", "pt_BR"])
-@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize(("name", "language"), crossed(LISTS, LANGUAGES))
 def test_one_row(name: str, language: str, snap_compare) -> None:
     async def before(pilot) -> None:
         await opened(pilot, name)
@@ -62,10 +65,9 @@ def test_one_row(name: str, language: str, snap_compare) -> None:
 @pytest.mark.parametrize(
     ("name", "state"),
     [
-        *((name, state) for name in NAMES for state in ("loading", "error", "stale")),
-        *(
-            (name, "empty") for name in keys.FILLED_BY if name in NAMES
-        ),  # the others always have something
+        *crossed(NAMES, ("loading", "error", "stale")),
+        # the others always have something
+        *chosen(FILLED, everyday=FILLED[:2]),
     ],
 )
 def test_state(name: str, state: str, snap_compare) -> None:
@@ -88,9 +90,7 @@ def test_state(name: str, state: str, snap_compare) -> None:
     assert snap_compare(app, terminal_size=(80, 24), run_before=before)
 
 
-@pytest.mark.parametrize("language", ["en", "pt_BR"])
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
-@pytest.mark.parametrize("name", ["browser", "record", "inspection", "issue", "editor", "diff"])
+@pytest.mark.parametrize(("name", "size", "language"), crossed(DATA, SIZES, LANGUAGES))
 def test_data(name: str, size: tuple[int, int], language: str, snap_compare) -> None:
     """The record browser and one record, the report and one issue, the editor, two versions."""
 
@@ -131,9 +131,7 @@ async def _at_data_screen(pilot, name: str) -> None:
 SETUP = ("check", "keys", "key", "value", "wizard", "database", "plan", "running", "failed")
 
 
-@pytest.mark.parametrize("language", ["en", "pt_BR"])
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
-@pytest.mark.parametrize("name", SETUP)
+@pytest.mark.parametrize(("name", "size", "language"), crossed(SETUP, SIZES, LANGUAGES))
 def test_setup(name: str, size: tuple[int, int], language: str, snap_compare) -> None:
     """One check, env keys, one value, pages of the first set-up, a step that runs or has failed."""
 
@@ -188,7 +186,7 @@ async def _at_setup_screen(pilot, name: str) -> None:
         await until(pilot, lambda: bool(app.screen.query("#output")), "the pane")
 
 
-@pytest.mark.parametrize("state", ["loading", "error", "empty", "stale"])
+@pytest.mark.parametrize("state", chosen(STATES, everyday=["error"]))
 def test_state_of_the_env_keys(state: str, snap_compare) -> None:
     world = whole_world()
 
@@ -215,7 +213,7 @@ def test_state_of_the_env_keys(state: str, snap_compare) -> None:
     assert snap_compare(app, terminal_size=(80, 24), run_before=before)
 
 
-@pytest.mark.parametrize("state", ["loading", "error", "empty", "stale"])
+@pytest.mark.parametrize("state", chosen(STATES, everyday=["stale"]))
 def test_state_of_the_browser(state: str, snap_compare) -> None:
     world = whole_world()
 
@@ -250,7 +248,7 @@ def test_overview_of_a_house_where_nothing_was_done(snap_compare) -> None:
     assert snap_compare(stub.make_app(stub.World()), terminal_size=(80, 24), run_before=before)
 
 
-@pytest.mark.parametrize("language", ["en", "pt_BR"])
+@pytest.mark.parametrize("language", chosen(LANGUAGES, everyday=["pt_BR"]))
 def test_help(language: str, snap_compare) -> None:
     """Over the stand-ins' few operations: the page does not grow with Sophia."""
 
@@ -272,8 +270,10 @@ def test_form(snap_compare) -> None:
     assert snap_compare(stub.make_app(stub.World()), terminal_size=(80, 40), run_before=before)
 
 
-@pytest.mark.parametrize("language", ["en", "pt_BR"])
-@pytest.mark.parametrize("operation", ["train.plan", "train.preview", "train.checklist"])
+@pytest.mark.parametrize(
+    ("operation", "language"),
+    crossed(["train.plan", "train.preview", "train.checklist"], LANGUAGES),
+)
 def test_before_a_training(operation: str, language: str, snap_compare) -> None:
     async def before(pilot) -> None:
         await settled(pilot)

@@ -1,6 +1,7 @@
 """What `sophia --help` may import, and that one error code means one cause."""
 
 import ast
+import functools
 import json
 import os
 import subprocess
@@ -103,8 +104,13 @@ def _sources() -> Iterator[tuple[Path, ast.Module]]:
         yield path, ast.parse(path.read_text(encoding="utf-8"))
 
 
-def _raised() -> Iterator[tuple[str, str, str]]:
+@functools.cache  # two tests want it, and the whole source is read for it
+def _raised() -> list[tuple[str, str, str]]:
     """(code, what, place) of every error made with a literal code."""
+    return list(_found_raised())
+
+
+def _found_raised() -> Iterator[tuple[str, str, str]]:
     kinds = set(errors.__all__)
     for path, tree in _sources():
         for node in ast.walk(tree):
