@@ -20,9 +20,8 @@ from safetensors.torch import save as save_tensors
 
 from finetune import schema
 from finetune.failures import BadRequest
-
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
+from finetune.schema import ADAPTER_CONFIG as ADAPTER_CONFIG
+from finetune.schema import ADAPTER_WEIGHTS as ADAPTER_WEIGHTS
 
 
 def put_adapter_on(model: Any, lora: schema.LoraSettings) -> Any:

@@ -207,6 +207,27 @@ def reply_to(context: RunContext, base: Base, model: Any, prompts: Sequence[Prom
     return [replies[place] for place in range(len(rows))]
 
 
+def greedy_tokens(
+    context: RunContext, base: Base, model: Any, prompts: Sequence[Prompt]
+) -> list[list[int]]:
+    """The tokens of the greedy answers, the end token too, all at once, in the order given."""
+    rows = [
+        _Row(prompt, place, prompt_tokens(base.tokenizer, prompt), [])
+        for place, prompt in enumerate(prompts)
+    ]
+    ends = frozenset(end_tokens(base))
+    with torch.inference_mode():
+        for living, chosen in _steps(context, base, model, rows):
+            for row, token in zip(living, chosen, strict=True):
+                row.new.append(token)
+            living[:] = [
+                row
+                for row in living
+                if row.new[-1] not in ends and len(row.new) < row.prompt.max_new_tokens
+            ]
+    return [row.new for row in rows]
+
+
 def _steps(
     context: RunContext, base: Base, model: Any, rows: list[_Row]
 ) -> Iterator[tuple[list[_Row], list[int]]]:
@@ -334,11 +355,17 @@ def plain_prompts(context: RunContext, texts: Sequence[str]) -> list[Prompt]:
 def weights_of(context: RunContext, base: Base, template: Template) -> str:
     """A fingerprint of what answers: base, template and the adapter's weights."""
     digest = hashlib.sha256(f"{base.fingerprint} {template.fingerprint}".encode())
-    if context.spec.adapter_path is not None:
-        folder = Path(context.spec.adapter_path).expanduser()
-        for record in file_records(sorted(folder.glob("adapter_model.*"))).values():
-            digest.update(record.sha256.encode())
+    for record in adapter_files(context).values():
+        digest.update(record.sha256.encode())
     return digest.hexdigest()[:16]
+
+
+def adapter_files(context: RunContext) -> dict[str, schema.FileRecord]:
+    """The adapter's weights, by the name of their file; nothing where the base answers alone."""
+    if context.spec.adapter_path is None:
+        return {}
+    folder = Path(context.spec.adapter_path).expanduser()
+    return file_records(sorted(folder.glob("adapter_model.*")))
 
 
 def batches(tokenizer: Any, prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.base_names import BaseKind, BaseName, read_base_name
-from finetune.failures import RunFailure, Unavailable, WorkFailure
+from finetune.failures import Refused, RunFailure, Unavailable, WorkFailure
 from finetune.runner import RunContext
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def load_base(context: RunContext, *, exact: bool = False, means: Means | None =
     name = read_base_name(context.spec.base)
     if name.kind != "hub":
         os.environ["HF_HUB_OFFLINE"] = "1"  # read at import: a local base asks no network
-    folder, digest, revision = _resolve(context, name)
+    folder, digest, revision = resolved(context, name)
+    if exact:
+        refuse_quantised(folder)
     context.ears.check()
     try:
         tokenizer, model, device = _load(folder, exact, means)
@@ -77,7 +79,31 @@ def load_base(context: RunContext, *, exact: bool = False, means: Means | None =
     )
 
 
-def _resolve(context: RunContext, name: BaseName) -> tuple[Path, str | None, str | None]:
+def refuse_quantised(folder: Path) -> None:
+    """Raises Refused 526 for weights of 4 or 8 bits: nothing is merged into them or made of them.
+
+    An adapter that was trained on such a base (QLoRA) belongs into the 16 bits that it came from.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Unavailable(
+            301,
+            f"The model in {folder} is not there.",
+            f"Its config.json can't be read ({type(error).__name__}).",
+            "Correct `base` in run.yaml: a model's folder, a hub id or a .gguf file.",
+        ) from error
+    if quantised := config.get("quantization_config"):
+        kind = quantised.get("quant_method") or "unknown"
+        raise Refused(
+            526,
+            "The weights of this base are quantised already.",
+            f"{folder} holds weights of the kind {kind}, which are rounded for good.",
+            "Name the same model in 16 bits as the base: an adapter trained on its 4 bits fits it.",
+        )
+
+
+def resolved(context: RunContext, name: BaseName) -> tuple[Path, str | None, str | None]:
     """The folder to load from, the GGUF file's SHA-256, the revision."""
     if name.kind == "gguf":
         from finetune.gguf_cache import model_folder_of
@@ -202,7 +228,7 @@ def load_tokenizer(context: RunContext, *, without_torch: bool = False) -> Any:
         folder = _download(name.text, context.spec.base_revision, _TOKENIZER_FILES)
     else:
         os.environ["HF_HUB_OFFLINE"] = "1"
-        folder = _resolve(context, name)[0]
+        folder = resolved(context, name)[0]
     context.ears.check()
     if without_torch and "torch" not in sys.modules:
         sys.modules["torch"] = None  # type: ignore[assignment]

@@ -18,7 +18,10 @@ _KINDS: dict[schema.RunKind, str] = {
     "evaluate": "loss and perplexity on the held-out part and chosen questions, before and after",
     "generate": "answer the prompts of run.yaml into answers.jsonl",
     "preview": "what a training would learn, token by token, into preview.json",
-    "merge": "the base with the adapter in it, in 16 bits, into merged/",
+    "merge": "the base with the adapter in it, in 16 or 32 bits, into merged/",
+    "export": "a model, or an adapter, as one GGUF file for llama.cpp, into exported/",
+    "upload": "a model's files into a repository of the hub",
+    "parity": "whether merged, exported and served models answer as base and adapter do",
 }
 
 
@@ -41,6 +44,13 @@ def _load_work(kind: schema.RunKind, folder: Path, own_process: bool) -> Work:
         from finetune.preview import preview
 
         return partial(preview, alone=own_process)
+    if kind == "upload":
+        # Read at import. By the hub's older way each file is stored by its hash, and asked for
+        # before it is sent once more.
+        os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+        from finetune.upload import upload
+
+        return upload
     prepare_threads()  # before torch, which these imports bring
     if kind == "train":
         if own_process and not needs_bitsandbytes(schema.load_run_spec(folder)):
@@ -56,6 +66,14 @@ def _load_work(kind: schema.RunKind, folder: Path, own_process: bool) -> Work:
         from finetune.merge import merge
 
         return merge
+    if kind == "parity":
+        from finetune.parity import parity
+
+        return parity
+    if kind == "export":
+        from finetune.export_gguf import export
+
+        return export
     from finetune.generate import generate
 
     return generate

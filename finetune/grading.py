@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from finetune.schema import (
+    REGRESSION_FILE,
+    REGRESSION_SET,
+    REGRESSION_TOKENS,
     ContractError,
     GradedAnswer,
     GradedResult,
@@ -29,6 +34,8 @@ from finetune.schema import (
 
 #: The normal distribution's 97.5 % point: two-sided intervals at 95 %.
 Z95 = 1.959963984540054
+#: The seed by which a part of the regression set is drawn.
+_DRAW = 42
 
 
 class QuestionsError(ContractError):
@@ -92,6 +99,35 @@ def questions_of(chosen: QuestionSet) -> list[Question]:
         return read_questions(chosen.path or "")
     except FileNotFoundError as error:
         raise ContractError(f"{chosen.path}: {error.strerror}") from error
+
+
+def regression_questions(count: int | None = None) -> list[Question]:
+    """The general regression set, or so many of it, of each language alike. They are drawn by a
+    fixed seed, so that a smaller part lies in every larger one."""
+    found = read_questions(REGRESSION_FILE)
+    if count is None or count >= len(found):
+        return found
+    draw = random.Random(_DRAW)
+    parts = []
+    for language in dict.fromkeys(each.language for each in found):
+        part = [each for each in found if each.language == language]
+        draw.shuffle(part)
+        parts.append(part)
+    mixed = [each for row in zip_longest(*parts) for each in row if each is not None]
+    chosen = {each.id for each in mixed[:count]}
+    return [each for each in found if each.id in chosen]
+
+
+def regression_set(count: int | None = None) -> QuestionSet:
+    """The regression set as a run grades it: before and after, each answer as far as its verdict
+    needs."""
+    return QuestionSet(
+        name=REGRESSION_SET,
+        questions=regression_questions(count),
+        max_new_tokens=REGRESSION_TOKENS,
+        grade="both",
+        stop="answered",
+    )
 
 
 def normalised(text: str) -> str:

@@ -1,4 +1,4 @@
-"""`merge`: an adapter and its base as one plain model in 16 bits, whole or not at all."""
+"""`merge`: an adapter and its base as one plain model, whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from finetune.bases import Base, load_base
 from finetune.failures import BadRequest, WorkFailure
 from finetune.files import sync_folder
 from finetune.provenance import file_records
+from finetune.room import drop_leftovers, require_room
 from finetune.runner import RunContext
 from finetune.speed import choose_threads
 from finetune.templates import render
 from finetune.train import run_facts
 
 _STEPS = 4
+_HALF = ".merged."
 #: A merged model differs by the rounding to 16 bits: measured, the root mean square of the logits'
-#: difference is 0.03 (bfloat16) and 0.003 (float16) of their spread. A wrong merge is off by more.
-_MOST_OF_SPREAD = 0.1
+#: difference is 0.03 (bfloat16) and 0.003 (float16) of their spread, and in 32 bits a millionth.
+#: A wrong merge is off by more.
+_MOST_OF_SPREAD = {"bfloat16": 0.1, "float16": 0.02, "float32": 0.001}
 _QUESTIONS = ("What do you know about this?", "O que você sabe sobre isto?")
 
 
@@ -38,12 +41,14 @@ def merge(context: RunContext) -> dict[str, Any]:
             "run.yaml has no adapter_path.",
             "Name the adapter/ folder of a training that succeeded.",
         )
+    drop_leftovers(context.folder, f"{_HALF}*", shutil.rmtree)
     context.progress("load", 0, _STEPS, force=True)
     base = load_base(context, exact=True)
     template = template_of(context, base.tokenizer)
     warn_if_foreign(context, base, template)
     threads = choose_threads(spec.threads, base.device)
     context.journal.state("running", device=str(base.device), total_steps=_STEPS, **threads)
+    require_room(context.folder, _bytes(base, spec.merge.dtype), "the merged model")
     model = with_adapter(context, base)
     wanted = _logits(base, model)
     context.ears.check()
@@ -53,13 +58,13 @@ def merge(context: RunContext) -> dict[str, Any]:
     context.progress("write", 2, _STEPS, force=True)
     _give_ends(base, merged)
     target = context.folder / schema.MERGED_FOLDER
-    temporary = Path(tempfile.mkdtemp(prefix=".merged.", dir=context.folder))
+    temporary = Path(tempfile.mkdtemp(prefix=_HALF, dir=context.folder))
     try:
         merged.to(getattr(torch, spec.merge.dtype)).save_pretrained(temporary)
         base.tokenizer.save_pretrained(temporary)
         context.ears.check()
         context.progress("check", 3, _STEPS, force=True)
-        difference = _checked(base, temporary, wanted)
+        difference = _checked(base, temporary, wanted, spec.merge.dtype)
         _move(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -81,6 +86,13 @@ def merge(context: RunContext) -> dict[str, Any]:
     }
 
 
+def _bytes(base: Base, dtype: str) -> int:
+    """What the merged model's files take: weights, and as much again of the tokenizer's."""
+    weights = {id(each): each.numel() for each in base.model.parameters()}  # tied ones once
+    size = sum(weights.values()) * getattr(torch, dtype).itemsize
+    return size + sum(path.stat().st_size for path in base.folder.glob("tokenizer*"))
+
+
 def _logits(base: Base, model: Any) -> torch.Tensor:
     """The logits at every place of the questions, in 32 bits: places x vocabulary."""
     found = []
@@ -92,7 +104,7 @@ def _logits(base: Base, model: Any) -> torch.Tensor:
     return torch.cat(found)
 
 
-def _checked(base: Base, folder: Path, wanted: torch.Tensor) -> float:
+def _checked(base: Base, folder: Path, wanted: torch.Tensor, dtype: str) -> float:
     """Load what was written, and compare; the greatest difference of a logit.
 
     Raises WorkFailure where it is more than rounding can explain.
@@ -105,7 +117,7 @@ def _checked(base: Base, folder: Path, wanted: torch.Tensor) -> float:
     written.eval()
     difference = _logits(base, written) - wanted
     off, spread = float(difference.pow(2).mean().sqrt()), float(wanted.std())
-    if not off <= _MOST_OF_SPREAD * spread:
+    if not off <= _MOST_OF_SPREAD[dtype] * spread:
         raise WorkFailure(
             405,
             "The merged model does not answer as the base with its adapter does.",

@@ -20,9 +20,20 @@ from pydantic import (
 )
 
 from finetune.document import FORMAT_VERSION as FORMAT_VERSION
-from finetune.document import Document
+from finetune.document import Document as Document
 from finetune.document import VersionedDocument as VersionedDocument
 from finetune.files import write_whole
+from finetune.parity_documents import Divergence as Divergence
+from finetune.parity_documents import ParityBound as ParityBound
+from finetune.parity_documents import ParityFile as ParityFile
+from finetune.parity_documents import ParityKind as ParityKind
+from finetune.parity_documents import ParityMessage as ParityMessage
+from finetune.parity_documents import ParityPrompt as ParityPrompt
+from finetune.parity_documents import ParityReason as ParityReason
+from finetune.parity_documents import ParityReport as ParityReport
+from finetune.parity_documents import ParityResult as ParityResult
+from finetune.parity_documents import ParitySettings as ParitySettings
+from finetune.parity_documents import ParityTarget as ParityTarget
 from finetune.preview_documents import Lengths as Lengths
 from finetune.preview_documents import LineForm as LineForm
 from finetune.preview_documents import LineReason as LineReason
@@ -39,6 +50,15 @@ from finetune.recipe import LoraSettings as LoraSettings
 from finetune.recipe import Number as Number
 from finetune.recipe import PromptForm as PromptForm
 from finetune.recipe import Recipe as Recipe
+from finetune.serve_documents import REFUSED_FILE as REFUSED_FILE
+from finetune.serve_documents import RETIRE_FILE as RETIRE_FILE
+from finetune.serve_documents import SERVE_FILE as SERVE_FILE
+from finetune.serve_documents import SERVED_FILE as SERVED_FILE
+from finetune.serve_documents import EngineRefusal as EngineRefusal
+from finetune.serve_documents import Served as Served
+from finetune.serve_documents import ServedAdapter as ServedAdapter
+from finetune.serve_documents import ServePrecision as ServePrecision
+from finetune.serve_documents import ServeSpec as ServeSpec
 
 RUN_FILE = "run.yaml"
 EVENTS_FILE = "events.jsonl"
@@ -48,20 +68,36 @@ CONTROL_FILE = "control.json"
 LOCK_FILE = "run.lock"
 CHECKPOINTS_FOLDER = "checkpoints"
 ADAPTER_FOLDER = "adapter"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_FORM_FILE = "prompt_form.json"
 ADAPTER_TEMPLATE_FILE = "chat_template.jinja"
 MERGED_FOLDER = "merged"
+EXPORTED_FOLDER = "exported"
 MANIFEST_FILE = "manifest.json"
 EVALUATION_FILE = "evaluation.json"
 ANSWERS_FILE = "answers.jsonl"
 PREVIEW_FILE = "preview.json"
+PARITY_FILE = "parity.json"
 CHECKPOINT_MANIFEST_FILE = "checkpoint.json"
 TRAIN_FILE = "train.jsonl"
 VALID_FILE = "valid.jsonl"
 GENERAL_FILE = "general.json"
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
+#: The general regression set: its name in a report, and its file, whose bytes are that version's.
+REGRESSION_SET: Final = "regression"
+REGRESSION_FILE = Path(__file__).parent / "regression" / "questions.jsonl"
+REGRESSION_VERSION: Final = 1
+REGRESSION_HASH: Final = "c1562e4e539f50b77c5661bf29a8d8fe2c04f40e375a535d5eb65e5c76fc1a7a"
+#: How long an answer to it may be, in tokens: the same for all, else they don't compare.
+REGRESSION_TOKENS: Final = 24
 
-RunKind = Literal["train", "evaluate", "generate", "merge", "preview"]
+RunKind = Literal["train", "evaluate", "generate", "merge", "export", "upload", "parity", "preview"]
+#: How a GGUF file's matrices are written, by llama.cpp's names.
+Quantisation = Literal[
+    *("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"),
+    *("q4_k_s", "q4_k_m", "q5_k_s", "q5_k_m", "q6_k"),
+]
 #: The layout of a checkpoint's files that this version writes and reads.
 CHECKPOINT_LAYOUT: Final = 2
 
@@ -151,9 +187,27 @@ class EvaluationSettings(Document):
 
 
 class MergeSettings(Document):
-    """How a merged model is written. bfloat16 keeps float32's range, float16 three more digits."""
+    """How a merged model is written. bfloat16 keeps float32's range, float16 three more digits;
+    float32 rounds nothing and takes twice the room."""
 
-    dtype: Literal["bfloat16", "float16"] = "bfloat16"
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+
+
+class ExportSettings(Document):
+    """How a GGUF file is written: of `base`, or of the adapter on it where adapter_path is set."""
+
+    name: str = Field("model", pattern=r"^[A-Za-z0-9][\w.-]*$", description="the file's, no ending")
+    quantisation: Quantisation = "f16"
+    check: bool = Field(True, description="load the file in llama.cpp, where that is installed")
+
+
+class UploadSettings(Document):
+    """Which files of `base` (a folder, or the one file) go to a repository of the hub; sizes in
+    bytes, as a person confirmed them. The token is HF_TOKEN in the environment, never here."""
+
+    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    private: bool = True
+    files: dict[str, int] = Field(min_length=1)
 
 
 class RunSpec(VersionedDocument):
@@ -170,6 +224,9 @@ class RunSpec(VersionedDocument):
     adapter_path: str | None = None
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
     merge: MergeSettings = Field(default_factory=MergeSettings)
+    parity: ParitySettings = Field(default_factory=ParitySettings)
+    export: ExportSettings = Field(default_factory=ExportSettings)
+    upload: UploadSettings | None = None
     preview: PreviewSettings = Field(default_factory=PreviewSettings)
     resume: bool = Field(True, description="go on from the last good checkpoint, if there is one")
     fitted_max_steps: int | None = Field(
@@ -306,6 +363,10 @@ class RunManifest(VersionedDocument):
     logit_difference: float | None = Field(
         None, description="greatest difference of a logit, merged against base with adapter"
     )
+    exported_files: dict[str, FileRecord] = Field(default_factory=dict)
+    exported_quantisation: Quantisation | None = None
+    exported_by: str | None = Field(None, description="the program that wrote the numbers")
+    exported_check: str | None = Field(None, description="the program that read them, if any")
 
 
 class GeneralVerdict(VersionedDocument):
@@ -502,6 +563,10 @@ class EvaluationReport(VersionedDocument):
     conversations: Conversations | None = None
     preferences: Preferences | None = Field(None, description="where valid.jsonl holds pairs")
     weights: str | None = Field(None, description="fingerprint of base, template and adapter")
+    adapter_files: dict[str, FileRecord] = Field(
+        default_factory=dict, description="the adapter's weights as they were measured"
+    )
+    held_out: FileRecord | None = Field(None, description="of valid.jsonl: what was measured on")
     device: str | None = None
 
 

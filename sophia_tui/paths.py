@@ -102,6 +102,11 @@ class Paths:
         return self.data / "variations"
 
     @property
+    def successions(self) -> Path:
+        """Golden prompts and answers under way, a folder for each way off a model."""
+        return self.data / "successions"
+
+    @property
     def personas(self) -> Path:
         """What personas are given to learn, as files to prepare."""
         return self.data / "personas"

@@ -14,8 +14,16 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sophia_tui import envfile, paths
+from sophia_tui.domain.calendar import DEFAULT_DAYS, read_days
 from sophia_tui.domain.gates import ADVICE_DEFAULT, read_bounds, read_ranges
 from sophia_tui.domain.gates import DEFAULT as DEFAULT_BOUNDS
+from sophia_tui.domain.managed import is_elsewhere
+from sophia_tui.domain.model_gates import DEFAULT_RULES, read_rules
+from sophia_tui.domain.promotions import (
+    BOUNDS_DEFAULT,
+    read_named_urls,
+    read_promotion_bounds,
+)
 from sophia_tui.domain.targets import DEFAULT as DEFAULT_TARGETS
 from sophia_tui.domain.targets import read_targets
 from sophia_tui.errors import UsageError
@@ -305,8 +313,32 @@ class Settings(BaseSettings):
     training_threads: str = _setting(
         "SOPHIA_TRAINING_THREADS", "auto", N_("Processor threads of a training, or auto.")
     )
-    serving_engine: Literal["transformers"] = _setting(
-        "SOPHIA_SERVING_ENGINE", "transformers", N_("The program that serves models.")
+    serving_engine: Literal["auto", "llamacpp", "transformers", "vllm"] = _setting(
+        "SOPHIA_SERVING_ENGINE",
+        "auto",
+        N_(
+            "The program that serves models; auto: vllm where a GPU and it are there, else "
+            "llamacpp, and transformers for what that can't serve."
+        ),
+    )
+    serving_precision: Literal["q8_0", "f16", "bf16", "f32"] = _setting(
+        "SOPHIA_SERVING_PRECISION",
+        "q8_0",
+        N_("The numbers in which llamacpp serves weights; a GGUF file is served as it is."),
+    )
+    serving_context: int = _setting(
+        "SOPHIA_SERVING_CONTEXT",
+        8192,
+        N_("How many tokens an engine's context holds at most, shared by its requests."),
+        ge=128,
+        le=10_000_000,
+    )
+    serving_slots: int = _setting(
+        "SOPHIA_SERVING_SLOTS",
+        4,
+        N_("How many requests an engine answers at once, where it can."),
+        ge=1,
+        le=256,
     )
     serving_ready_seconds: int = _setting(
         "SOPHIA_SERVING_READY_SECONDS",
@@ -314,6 +346,14 @@ class Settings(BaseSettings):
         N_("How many seconds a served model may take until it answers."),
         ge=5,
         le=86400,
+    )
+    parity_seconds: float = _setting(
+        "SOPHIA_PARITY_SECONDS",
+        60.0,
+        N_("How many seconds a served model may take for one answer of a parity check."),
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
     )
     serving_restarts: int = _setting(
         "SOPHIA_SERVING_RESTARTS",
@@ -337,6 +377,46 @@ class Settings(BaseSettings):
         gt=0,
         le=3600,
     )
+    golden_prompts: str | None = _setting(
+        "SOPHIA_GOLDEN_PROMPTS",
+        None,
+        N_(
+            "The questions that a promoted model must answer: JSON Lines with `question` and, where"
+            " it matters, `accepted`; default a few of Sophia's own."
+        ),
+    )
+    promotion_bounds: str = _setting(
+        "SOPHIA_PROMOTION_BOUNDS",
+        BOUNDS_DEFAULT,
+        N_(
+            "What a promoted model must keep to at those questions: median and p95 in seconds, "
+            "errors as a share, with commas between."
+        ),
+    )
+    promotion_health_urls: str = _setting(
+        "SOPHIA_PROMOTION_HEALTH_URLS",
+        "",
+        N_(
+            "Health addresses that must answer after a promotion: URL, or UNIT=URL or FILE=URL for "
+            "promotions of that unit or env file, with commas between."
+        ),
+    )
+    promotion_health_seconds: float = _setting(
+        "SOPHIA_PROMOTION_HEALTH_SECONDS",
+        300.0,
+        N_("How many seconds the health check of a promotion may take; then it has failed."),
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
+    )
+    promotion_elsewhere: str = _setting(
+        "SOPHIA_PROMOTION_ELSEWHERE",
+        "",
+        N_(
+            "Units of other hosts that read the promoted env files, as HOST:UNIT with commas "
+            "between; a person restarts them."
+        ),
+    )
     targets: str = _setting(
         "SOPHIA_TARGETS",
         DEFAULT_TARGETS,
@@ -346,6 +426,14 @@ class Settings(BaseSettings):
         "SOPHIA_QUALITY_GATE",
         DEFAULT_BOUNDS,
         N_("What a data set should reach: name>=bound or name<=bound, with commas between."),
+    )
+    model_gate: str = _setting(
+        "SOPHIA_MODEL_GATE",
+        DEFAULT_RULES,
+        N_(
+            "What a model must show before it is promoted: loss<bound, examples>=number, parity, "
+            "lost<=share, items>=number, right>=number, days<=number, with commas between; or off."
+        ),
     )
     advice: str = _setting(
         "SOPHIA_ADVICE",
@@ -375,6 +463,34 @@ class Settings(BaseSettings):
             "Prices and shutdown dates that go over Sophia's own; default /etc/sophia/prices.yaml, "
             "else prices.yaml in the data folder."
         ),
+    )
+    calendar_days: str = _setting(
+        "SOPHIA_CALENDAR_DAYS",
+        DEFAULT_DAYS,
+        N_("From how many days before a model ends people are warned, each time once."),
+    )
+    calendar_seconds: float = _setting(
+        "SOPHIA_CALENDAR_SECONDS",
+        10.0,
+        N_("How many seconds a provider may take to list its models."),
+        gt=0,
+        le=300,
+        allow_inf_nan=False,
+    )
+    succession_base: str | None = _setting(
+        "SOPHIA_SUCCESSION_BASE",
+        None,
+        N_(
+            "The base of this machine that the successor of a model that ends is trained from; "
+            "default FINETUNE_BASE where that trains here."
+        ),
+    )
+    golden_prompts: int = _setting(
+        "SOPHIA_GOLDEN_PROMPTS",
+        50,
+        N_("How many questions of production a model that ends is asked for golden answers."),
+        ge=1,
+        le=2000,
     )
     tuning_bases: str = _setting(
         "SOPHIA_TUNING_BASES",
@@ -530,6 +646,38 @@ class Settings(BaseSettings):
             ) from None
         return value
 
+    @field_validator("promotion_bounds")
+    @classmethod
+    def _are_promotion_bounds(cls, value: str) -> str:
+        try:
+            read_promotion_bounds(value)
+        except ValueError:
+            raise PydanticCustomError(
+                "no_promotion_bounds",
+                _("must be parts like median<2, p95<3 or errors<0.01, each name once"),
+            ) from None
+        return value
+
+    @field_validator("promotion_health_urls")
+    @classmethod
+    def _are_health_urls(cls, value: str) -> str:
+        try:
+            read_named_urls(value)
+        except ValueError:
+            raise PydanticCustomError(
+                "no_health_urls", _("must be addresses: http://… or UNIT=http://…, with commas")
+            ) from None
+        return value
+
+    @field_validator("promotion_elsewhere")
+    @classmethod
+    def _are_elsewhere(cls, value: str) -> str:
+        if any(not is_elsewhere(part.strip()) for part in value.split(",") if part.strip()):
+            raise PydanticCustomError(
+                "no_elsewhere", _("must be HOST:UNIT, e.g. web2:rag-api.service, with commas")
+            )
+        return value
+
     @field_validator("quality_gate")
     @classmethod
     def _are_bounds(cls, value: str) -> str:
@@ -541,6 +689,18 @@ class Settings(BaseSettings):
             ) from None
         return value
 
+    @field_validator("model_gate")
+    @classmethod
+    def _are_rules(cls, value: str) -> str:
+        try:
+            read_rules(value)
+        except ValueError:
+            raise PydanticCustomError(
+                "no_rules",
+                _("must be rules like loss<0, parity or lost<=0.05, each name once; or off"),
+            ) from None
+        return value
+
     @field_validator("advice")
     @classmethod
     def _are_ranges(cls, value: str) -> str:
@@ -549,6 +709,17 @@ class Settings(BaseSettings):
         except ValueError:
             raise PydanticCustomError(
                 "no_ranges", _("must name all of conversations, usd, prompts, smaller_model")
+            ) from None
+        return value
+
+    @field_validator("calendar_days")
+    @classmethod
+    def _are_days(cls, value: str) -> str:
+        try:
+            read_days(value)
+        except ValueError:
+            raise PydanticCustomError(
+                "no_days", _("must be different numbers of days like 90,30,7")
             ) from None
         return value
 
@@ -694,6 +865,16 @@ class Settings(BaseSettings):
     def backups_folder(self, data: Path) -> Path:
         """SOPHIA_BACKUP_DIR, absolute; by default `backups` in the data folder."""
         return self._placed(self.backup_dir) if self.backup_dir else data / "backups"
+
+    @property
+    def units_elsewhere(self) -> tuple[str, ...]:
+        """Units of other hosts, each as HOST:UNIT."""
+        return tuple(each.strip() for each in self.promotion_elsewhere.split(",") if each.strip())
+
+    @property
+    def golden_file(self) -> Path | None:
+        """SOPHIA_GOLDEN_PROMPTS, absolute; None for Sophia's own."""
+        return self._placed(self.golden_prompts) if self.golden_prompts else None
 
     @property
     def managed_files(self) -> tuple[Path, ...]:

@@ -23,13 +23,14 @@ from sophia_tui.errors import SophiaError
 from sophia_tui.paths import Paths, data_folder, system_user
 from sophia_tui.roles import as_role, read_roles
 from sophia_tui.services.catalogue import registry
-from sophia_tui.services.operations import Dispatcher, Registry
+from sophia_tui.services.operations import Dispatcher, Registry, logged_error
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from sophia_tui.domain.operations import Output
     from sophia_tui.domain.serving import Probe
+    from sophia_tui.services.calendar import CalendarService
     from sophia_tui.services.deployments import Deployments
     from sophia_tui.services.prices import Prices
     from sophia_tui.settings import Settings
@@ -162,9 +163,10 @@ class House:
         return LocalLauncher(self.paths, self.settings)
 
     def engines(self) -> EngineHost:
+        from sophia_tui.paths import model_cache
         from sophia_tui.providers.engines import LocalEngines
 
-        return LocalEngines()
+        return LocalEngines(model_cache=model_cache(self.paths))
 
     async def deployments(self) -> "Deployments":
         """What brings served models to life and watches them."""
@@ -209,6 +211,15 @@ class House:
 
         return LiveMessenger(self.settings)
 
+    def calendar(self) -> "CalendarService":
+        """Until when the models answer that env files name."""
+        from sophia_tui.providers.model_list import list_models
+        from sophia_tui.services.calendar import CalendarService
+        from sophia_tui.services.managed_env import ManagedEnv
+
+        env = ManagedEnv(self.helper())
+        return CalendarService(self.store, self.settings, self.clock, self.prices, env, list_models)
+
     def helper(self) -> RootHelper:
         """The root helper of a server; where there is none, it knows no file and no unit."""
         from sophia_tui.paths import SERVER_HELPER
@@ -224,6 +235,34 @@ class House:
         from sophia_tui.services.prices import load_prices
 
         return load_prices(self.settings, self.paths)
+
+    async def mend(self, face: Face) -> str | None:
+        """At the start of a process: finish or undo a promotion that was cut off, where nobody is
+        at one now. What came of it, in words; trouble is logged, and the next start tries again."""
+        from sophia_tui.services.promotion_lock import PromotionLock
+
+        if self.readonly:
+            return None
+        try:
+            store = await self.store()
+            if await store.promotions.pending() is None or not PromotionLock(self.paths).free():
+                return None
+            # a service's own account may; a person's console only where the person may promote
+            role = self.role_of(self.actor) if face is Face.CONSOLE else Role.ADMIN
+            if not role.allows(Role.ADMIN):
+                return None
+            context = self.context(face, role=role)
+            found: Any = await self.dispatcher.call("promote.repair", {}, context)
+        except SophiaError as problem:
+            _log.warning("a promotion may stay half done: %s %s", problem.code, problem.what)
+            return None
+        except Exception as problem:  # a defect must not keep a process from starting
+            logged_error(problem, "promote.repair")
+            return None
+        if found.promotion is None:
+            return None
+        _log.warning("promotion %s was cut off at %s: %s", found.promotion, found.step, found.state)
+        return " ".join([found.promotion, *found.notes])
 
     def training_allowed(self) -> bool:
         return self.settings.allow_finetune
@@ -322,7 +361,13 @@ async def _overview(house: House) -> Any:
     from sophia_tui.services.overview import OverviewService
 
     return OverviewService(
-        await house.store(), house.source, house.settings, house.paths, house.clock, house.wake
+        await house.store(),
+        house.source,
+        house.settings,
+        house.paths,
+        house.clock,
+        house.wake,
+        house.calendar().look,
     )
 
 
@@ -343,6 +388,7 @@ async def _setup(house: House) -> Any:
         probe_key,
         house.clock,
         house.helper(),
+        house.calendar().look,
     )
 
 
@@ -636,6 +682,76 @@ async def _models(house: House) -> Any:
     return ModelsService(store, house.prices, house.clock, house.settings.managed_files)
 
 
+async def _model_lineage(house: House) -> Any:
+    from sophia_tui.services.model_lineage import ModelLineageService
+
+    return ModelLineageService(
+        await house.store(),
+        house.source,
+        house.settings,
+        house.clock,
+        await _model_production(house),
+    )
+
+
+async def _model_states(house: House) -> Any:
+    from sophia_tui.services.model_states import ModelStatesService
+
+    return ModelStatesService(await house.store(), house.settings, house.clock)
+
+
+async def _model_production(house: House) -> Any:
+    from sophia_tui.services.model_production import ModelProductionService
+
+    store = await house.store()
+    return ModelProductionService(store, house.settings, house.clock, house.helper())
+
+
+async def _model_files(house: House) -> Any:
+    from sophia_tui.services.model_files import ModelFilesService
+
+    return ModelFilesService(await house.store(), house.clock)
+
+
+async def _model_gate(house: House) -> Any:
+    from sophia_tui.providers.machine import ThisMachine
+    from sophia_tui.services.managed_env import ManagedEnv
+    from sophia_tui.services.model_gate import ModelGateService
+
+    return ModelGateService(
+        await house.store(),
+        house.settings,
+        house.clock,
+        ManagedEnv(house.helper()),
+        house.dispatcher.call,
+        ThisMachine.here().host,
+    )
+
+
+async def _calendar(house: House) -> Any:
+    return house.calendar()
+
+
+async def _succession(house: House) -> Any:
+    from sophia_tui.services.succession import SuccessionService
+
+    def open_chat(base_url: str | None, api_key: str | None) -> ChatModel:
+        from sophia_tui.providers.chat import OpenAIChat
+
+        return OpenAIChat(base_url, api_key)
+
+    return SuccessionService(
+        await house.store(),
+        house.settings,
+        house.paths,
+        house.clock,
+        house.dispatcher.call,
+        house.calendar(),
+        house.prices,
+        open_chat,
+    )
+
+
 async def _provider(house: House) -> Any:
     from sophia_tui.services.provider import ProviderService
 
@@ -652,7 +768,33 @@ async def _checkpoints(house: House) -> Any:
 async def _merge(house: House) -> Any:
     from sophia_tui.services.merge import MergeService
 
-    return MergeService(await house.store(), house.settings, house.clock, house.wake)
+    return MergeService(await house.store(), house.settings, house.clock, house.wake, house.paths)
+
+
+async def _export(house: House) -> Any:
+    from sophia_tui.services.export import ExportService
+
+    return ExportService(await house.store(), house.settings, house.paths, house.clock, house.wake)
+
+
+async def _upload(house: House) -> Any:
+    from sophia_tui.services.upload import UploadService
+
+    return UploadService(
+        await house.store(),
+        house.settings,
+        house.clock,
+        house.wake,
+        house.environment.get("HF_ENDPOINT"),
+    )
+
+
+async def _model_parity(house: House) -> Any:
+    from sophia_tui.services.model_parity import ModelParityService
+
+    return ModelParityService(
+        await house.store(), house.settings, house.clock, house.wake, house.engines()
+    )
 
 
 async def _serving(house: House) -> Any:
@@ -666,6 +808,7 @@ async def _serving(house: House) -> Any:
         await house.deployments(),
         await _merge(house),
         DetachedApi(house.paths, house.settings, house.environment),
+        house.clock,
     )
 
 
@@ -678,6 +821,10 @@ async def _ask(house: House) -> Any:
 
 
 async def _promote(house: House) -> Any:
+    from sophia_tui.domain.promotions import Outside
+    from sophia_tui.providers.chat import ask
+    from sophia_tui.providers.health_look import look
+    from sophia_tui.providers.machine import ThisMachine
     from sophia_tui.services.promote import PromoteService
 
     return PromoteService(
@@ -685,9 +832,11 @@ async def _promote(house: House) -> Any:
         house.settings,
         house.paths,
         house.clock,
-        house.prober,
+        Outside(house.prober, ask, look),
         house.prices,
         house.helper(),
+        await _model_gate(house),
+        ThisMachine.here().host,
     )
 
 
@@ -799,7 +948,17 @@ FACTORIES: dict[str, Factory] = {
     "EvaluateService": _evaluate,
     "EvaluationsService": _evaluations,
     "ModelsService": _models,
+    "ModelLineageService": _model_lineage,
+    "ModelStatesService": _model_states,
+    "ModelProductionService": _model_production,
+    "ModelFilesService": _model_files,
+    "ModelGateService": _model_gate,
     "MergeService": _merge,
+    "ModelParityService": _model_parity,
+    "ExportService": _export,
+    "UploadService": _upload,
+    "CalendarService": _calendar,
+    "SuccessionService": _succession,
     "ProviderService": _provider,
     "CheckpointsService": _checkpoints,
     "ServingService": _serving,

@@ -53,6 +53,7 @@ HOSTED_DONE = "ftjob-hosteddone34"
 PROVIDER_ID = "ftjob-abc123provider"
 
 NEWEST_MODEL, OLDER_MODEL, MERGED_MODEL = "sophia-v2", "sophia-v1", "sophia-v2-merged"
+EXPORTED_MODEL = "sophia-v2-q8_0"
 HOSTED_MODEL = "ft:gpt-4o-mini-2024-07-18:town::B1c2D3e4"
 DEPLOYMENT = "deploy-ready345672"
 UPLOADED = "file-uploaded3456"
@@ -419,6 +420,21 @@ async def _models(store: Store, made: Seeded, now: datetime) -> None:
             made.dataset.id,
             str(merged),
             parent=NEWEST_MODEL,
+        )
+    )
+    exported = made.models_folder.parent / "exported" / f"{EXPORTED_MODEL}.gguf"
+    exported.parent.mkdir()
+    exported.write_bytes(b"GGUF")
+    await store.models.add(
+        Model(
+            EXPORTED_MODEL,
+            ModelKind.EXPORTED,
+            BASE,
+            now - timedelta(hours=29),
+            None,
+            made.dataset.id,
+            str(exported),
+            parent=MERGED_MODEL,
         )
     )
     ends = datetime(2027, 1, 14, tzinfo=UTC)

@@ -35,6 +35,7 @@ from sophia_tui.api.routes import (
     sophia,
 )
 from sophia_tui.api.watch import Watch
+from sophia_tui.domain.context import Face
 from sophia_tui.errors import UnavailableError
 from sophia_tui.i18n import _
 
@@ -61,7 +62,10 @@ class SophiaAPI(FastAPI):
         async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             counter.start()
             watch.start()
+            mending = asyncio.create_task(house.mend(Face.API))
             yield
+            mending.cancel()
+            await asyncio.wait([mending])
             await watch.stop()
             await pulse.stop()
             await front.close()

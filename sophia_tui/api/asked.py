@@ -10,8 +10,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from sophia_tui.domain.serving import Access
 from sophia_tui.errors import UsageError
 from sophia_tui.i18n import _
+from sophia_tui.textsafe import visible
 
 _ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
 #: No tokenizer packs more bytes than that into each token of a real text, by far.
@@ -31,10 +33,36 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "top_logprobs": (0,),
     "generation_config": (),  # it would go around the limits
 }
+#: OpenAI's parameters that mean the same to all engines.
+_KNOWN = frozenset(
+    (
+        "model",
+        "messages",
+        "prompt",
+        *_TOKEN_LIMITS,
+        *_RANGES,
+        *_UNSUPPORTED,
+        "stop",
+        "stream",
+        "stream_options",
+        "seed",
+        "frequency_penalty",
+        "presence_penalty",
+        "logit_bias",
+        "user",
+        "metadata",
+        "store",
+        "tool_choice",
+        "parallel_tool_calls",
+    )
+)
+_MOST_TOP = 20
+#: A form that an answer must have becomes a grammar, whose making takes time.
+_FORM_BYTES = 32_768
 
 
 def read(content: bytes, path: str) -> dict[str, Any]:
-    """The body of a request for `path`. Raises UsageError M451, M496."""
+    """The body of a request for `path`. Raises UsageError M451."""
     try:
         body = json.loads(content, parse_constant=_refuse_number, parse_float=_finite)
         # what can't be written again can't be passed on: half a character, too deep a nesting
@@ -77,8 +105,8 @@ def fitted(body: dict[str, Any], context: int | None) -> dict[str, Any]:
         )
     room = max(1, context - math.ceil(size / _BYTES_OF_TOKEN))
     wanted = [key for key in _TOKEN_LIMITS if body.get(key) is not None]
-    if not wanted and room < _DEFAULT_TOKENS:
-        return {**body, "max_tokens": room}
+    if not wanted:
+        return {**body, "max_tokens": min(room, _DEFAULT_TOKENS)}
     return {**body, **{key: min(body[key], room) for key in wanted}}
 
 
@@ -133,16 +161,44 @@ def _check_values(body: dict[str, Any]) -> None:
         if value is not None and not (_is_number(value, int | float) and low <= value <= high):
             what = _("`{key}` must be a number from {low} to {high}.")
             raise bad(what.format(key=key, low=low, high=high), key)
+
+
+def require_heeded(body: dict[str, Any], access: Access, path: str) -> None:
+    """Refuse what this engine would pass over in silence, or take for something else.
+
+    Raises UsageError M451, M496.
+    """
+    chat = path == "chat/completions"
     for key, harmless in _UNSUPPORTED.items():
         value = body.get(key)
         if value is None or any(value == each and type(value) is type(each) for each in harmless):
             continue
-        raise UsageError(
-            "M496",
-            _("`{key}` is not supported by this engine.").format(key=key),
-            remedy=_("Leave it out."),
-            openai={"param": key},
-        )
+        if key not in access.heeds or not chat:
+            raise _not_heeded(key)
+    if access.strict:
+        for key in body:
+            if key not in _KNOWN:
+                raise _not_heeded(key)
+        if not chat and not isinstance(body.get("prompt"), str):
+            raise bad(_("`prompt` must be a text."), "prompt")
+    if body.get("logprobs") is not None and not isinstance(body["logprobs"], bool) and chat:
+        raise bad(_("`logprobs` must be true or false."), "logprobs")
+    top = body.get("top_logprobs")
+    if top is not None and not (_is_number(top, int) and 0 <= top <= _MOST_TOP):
+        what = _("`{key}` must be a number from {low} to {high}.")
+        raise bad(what.format(key="top_logprobs", low=0, high=_MOST_TOP), "top_logprobs")
+    form = body.get("response_format")
+    if form is not None and len(json.dumps(form)) > _FORM_BYTES:
+        raise bad(_("`response_format` is too large."), "response_format")
+
+
+def _not_heeded(key: str) -> UsageError:
+    return UsageError(
+        "M496",
+        _("`{key}` is not supported by this engine.").format(key=visible(key)[:100]),
+        remedy=_("Leave it out."),
+        openai={"param": key},
+    )
 
 
 def _is_number(value: Any, kind: Any) -> bool:

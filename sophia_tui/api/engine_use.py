@@ -1,6 +1,6 @@
 """Which requests an engine has now, and whether it may be at work for nobody.
 
-An engine works at one request after the other and does not always heed that a client has gone: one
+An engine that works at one request after the other does not always heed that a client has gone: one
 request can keep it from everybody else. From outside that looks like a long answer, so only these
 counts tell them apart.
 """
@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 
 @dataclass
 class EngineUse:
-    """The requests of this API to one engine."""
+    """The requests of this API to one engine, whatever models they name."""
 
     under_way: int = 0
+    #: One of those that it answers for.
+    deployment_id: str = ""
     #: Since when there is none under way.
     idle_since: float = -math.inf
     #: Since when it may be lost: a request was left, and nothing was heard from it since.

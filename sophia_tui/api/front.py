@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from sophia_tui.api.engine_use import EngineUse, Turn
-from sophia_tui.domain.serving import Deployment, DeploymentState, ServedRequest
+from sophia_tui.domain.serving import Access, Deployment, DeploymentState, ServedRequest
 from sophia_tui.errors import SophiaError, UnavailableError
 from sophia_tui.i18n import _
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: How long a look at the store counts; a name that was just served is known after that.
 _FRESH_SECONDS = 1.0
-#: An engine answers one request after the other, so a client may wait for those before it.
+#: An engine answers some requests at once at most, so a client may wait for those before it.
 _ANSWER_SECONDS = 600.0
 _CONNECT_SECONDS = 5.0
 _DONE = b"data: [DONE]\n\n"
@@ -36,11 +36,10 @@ _log = logging.getLogger("sophia.api")
 
 @dataclass(frozen=True)
 class Target:
-    """A living deployment, what its engine calls the model, and how many tokens that holds."""
+    """A living deployment, and how its engine is asked for the model."""
 
     deployment: Deployment
-    engine_name: str
-    context: int | None = None
+    access: Access
 
     @property
     def base(self) -> str:
@@ -81,12 +80,14 @@ def _count(value: Any) -> int | None:
 
 
 class EngineRefused(Exception):
-    """The engine answered with an error; `detail` is for the client alone."""
+    """The engine answered with an error; `detail` is for the client alone. `too_long` says that
+    its tokenizer found the text longer than its context."""
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, status: int, detail: str, too_long: bool = False) -> None:
         super().__init__(status)
         self.status = status
         self.detail = detail
+        self.too_long = too_long
 
 
 class Front:
@@ -98,7 +99,7 @@ class Front:
         self._engines = house.engines()
         self._targets: dict[str, Target] = {}
         self._looked = float("-inf")
-        #: By deployment: the watcher must know who waits for an engine.
+        #: By process: the watcher must know who waits for an engine.
         self.uses: dict[str, EngineUse] = {}
         #: Whether the watcher of this process is the one that looks after the engines.
         self.watched = False
@@ -132,14 +133,15 @@ class Front:
             if identity is not None and identity.host != self._engines.host:
                 continue
             known = self._targets.get(deployment.name)
-            if known is not None and known.deployment.id == deployment.id:
+            # a process that was started anew may have other adapters, and has another key
+            if known is not None and _same_process(known.deployment, deployment):
                 found[deployment.name] = replace(known, deployment=deployment)
                 continue
             model = await store.models.get(deployment.model_id)
-            path = (model and model.path) or ""
-            name = self._engines.model_name(deployment.engine, path)
-            found[deployment.name] = Target(deployment, name, self._engines.context(path))
-        living = {each.deployment.id for each in found.values()}
+            if model is not None:
+                access = self._engines.access(deployment.engine, model, deployment.folder or "")
+                found[deployment.name] = Target(deployment, access)
+        living = {_process_of(each.deployment) for each in found.values()}
         self.uses = {key: use for key, use in self.uses.items() if key in living or use.under_way}
         return found
 
@@ -168,7 +170,9 @@ class Front:
         try:
             async with self._reached(target, turn):
                 response = await self._http().post(
-                    f"{target.base}/{path}", json={**body, "model": target.engine_name}
+                    f"{target.base}/{path}",
+                    json=_asked(target, body),
+                    headers=target.access.headers,
                 )
                 answer = _json(response.content)
                 if response.status_code != 200 or not isinstance(answer, dict):
@@ -177,7 +181,7 @@ class Front:
         finally:
             turn.end()
         figures.usage(answer.get("usage"))
-        return {**answer, "model": figures.model}
+        return {**_without_timings(answer), "model": figures.model}
 
     async def open(
         self, target: Target, path: str, body: dict[str, Any]
@@ -187,11 +191,13 @@ class Front:
 
         Raises EngineRefused, UnavailableError.
         """
-        asked = {**body, "model": target.engine_name, "stream_options": {"include_usage": True}}
+        asked = {**_asked(target, body), "stream_options": {"include_usage": True}}
         turn = self._turn(target)
         try:
             async with self._reached(target, turn):
-                request = self._http().build_request("POST", f"{target.base}/{path}", json=asked)
+                request = self._http().build_request(
+                    "POST", f"{target.base}/{path}", json=asked, headers=target.access.headers
+                )
                 response = await self._http().send(request, stream=True)
                 if response.status_code != 200:
                     content = await response.aread()  # which closes it
@@ -216,7 +222,7 @@ class Front:
                 if chunk.get("error"):
                     raise EngineRefused(500, "")
                 usage = chunk.pop("usage", None) or usage
-                last = {**chunk, "model": figures.model}
+                last = {**_without_timings(chunk), "model": figures.model}
                 if _has_text(chunk):
                     figures.first_token()
                     turn.heard()
@@ -238,7 +244,7 @@ class Front:
 
     def _turn(self, target: Target) -> Turn:
         """Raises UnavailableError M448, M497 where it can't be asked now."""
-        name, identifier = target.deployment.name, target.deployment.id
+        name = target.deployment.name
         if target.deployment.state is not DeploymentState.READY or target.deployment.port is None:
             raise UnavailableError(
                 "M448",
@@ -246,7 +252,8 @@ class Front:
                 _("Its engine is starting."),
                 _("Ask again in some seconds."),
             )
-        use = self.uses.setdefault(identifier, EngineUse())
+        use = self.uses.setdefault(_process_of(target.deployment), EngineUse())
+        use.deployment_id = target.deployment.id
         # or there would always be somebody who waits in vain, and it could never be started again
         if self.watched and use.silent_for() > self._house.settings.serving_stuck_seconds:
             raise UnavailableError(
@@ -271,7 +278,7 @@ class Front:
                 "M449",
                 _("The model {name} did not answer in time.").format(name=name),
                 type(problem).__name__,
-                _("It answers one request after the other; ask for fewer tokens, or later."),
+                _("It may have other requests to answer; ask for fewer tokens, or later."),
             ) from None
         except httpx.HTTPError as problem:
             raise UnavailableError(
@@ -327,5 +334,30 @@ def _has_text(chunk: dict[str, Any]) -> bool:
 
 
 def _refused(status: int, answer: Any) -> EngineRefused:
-    detail = answer.get("detail") if isinstance(answer, dict) else None
-    return EngineRefused(status, detail if isinstance(detail, str) else "")
+    """transformers says `detail`, llama.cpp and vLLM say `error` with a message and a type."""
+    told = answer if isinstance(answer, dict) else {}
+    error = told.get("error")
+    error = error if isinstance(error, dict) else {}
+    detail = told.get("detail") or error.get("message")
+    too_long = error.get("type") == "exceed_context_size_error"
+    return EngineRefused(status, detail if isinstance(detail, str) else "", too_long)
+
+
+def _asked(target: Target, body: dict[str, Any]) -> dict[str, Any]:
+    """The body as the engine wants it; what it needs beside goes before what a client says."""
+    return {**body, **target.access.body, "model": target.access.model}
+
+
+def _without_timings(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer without what llama.cpp tells of its own work."""
+    return {key: value for key, value in answer.items() if key != "timings"}
+
+
+def _process_of(deployment: Deployment) -> str:
+    return deployment.folder or deployment.id
+
+
+def _same_process(one: Deployment, other: Deployment) -> bool:
+    """Whether the same model is asked of the same process."""
+    known = (one.id, one.identity, one.port, one.state)
+    return known == (other.id, other.identity, other.port, other.state)

@@ -69,19 +69,19 @@ class Watch:
     async def _look_for_stuck(self, deployments: "Deployments") -> None:
         """Probe what a client has left, beside the other looks; restart what stays silent."""
         limit = self._house.settings.serving_stuck_seconds
-        for identifier, use in list(self._front.uses.items()):
+        for process, use in list(self._front.uses.items()):
             idle = use.idle_in_doubt()
-            probe = self._probes.get(identifier)
+            probe = self._probes.get(process)
             if probe is not None and probe.done():
-                del self._probes[identifier]
+                del self._probes[process]
                 if not probe.result():
                     use.trust()
                 elif idle is not None and idle > limit:  # the whole probe was in that time
-                    await deployments.restart_stuck(identifier, limit)
+                    await deployments.restart_stuck(use.deployment_id, limit)
                     use.trust()
-            if use.idle_in_doubt() is not None and identifier not in self._probes:
-                work = deployments.silent(identifier, min(_PROBE_SECONDS, limit))
-                self._probes[identifier] = asyncio.create_task(work)
+            if use.idle_in_doubt() is not None and process not in self._probes:
+                work = deployments.silent(use.deployment_id, min(_PROBE_SECONDS, limit))
+                self._probes[process] = asyncio.create_task(work)
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[bool]:

@@ -79,7 +79,8 @@ def _add_field(
     elif not is_switch(info):
         settings["metavar"] = name.upper()
     if place:
-        settings["nargs"] = "*" if is_list(info) else None if info.is_required() else "?"
+        needed = info.is_required() and not piped
+        settings["nargs"] = "*" if is_list(info) else None if needed else "?"
         if not choices:
             settings["metavar"] = name.upper()
         parser.add_argument(name, **settings)

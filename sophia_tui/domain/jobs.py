@@ -1,4 +1,4 @@
-"""Jobs: a training, evaluation, merge or work on data, from its draft on, and what it tells."""
+"""Jobs: a training, a merge or work on data, say, from its draft on, and what it tells."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +10,9 @@ class JobKind(StrEnum):
     TRAIN = "train"
     EVALUATE = "evaluate"
     MERGE = "merge"
+    PARITY = "parity"
+    EXPORT = "export"
+    UPLOAD = "upload"
     DATA = "data"  # an operation of ours that was asked for in the background
 
 
@@ -18,6 +21,9 @@ QUEUES = {
     JobKind.TRAIN: "training",
     JobKind.EVALUATE: "evaluation",
     JobKind.MERGE: "merge",
+    JobKind.PARITY: "evaluation",
+    JobKind.EXPORT: "merge",
+    JobKind.UPLOAD: "merge",
     JobKind.DATA: "data",
 }
 HOSTED_QUEUE = "hosted"

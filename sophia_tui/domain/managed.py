@@ -3,12 +3,29 @@
 Standard library alone: the root helper loads it.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 #: What the services beside Sophia read, and her own env file may hold as well.
 MODEL_KEYS = ("GEN_MODEL", "EXPANSION_MODEL")
+#: systemd.unit(5): the name's letters, an instance behind @, a kind; templates can't be restarted.
+_UNIT = re.compile(
+    r"(?![-.@])[A-Za-z0-9:_.\\-]+(?:@[A-Za-z0-9:_.\\-]+)?\.(?:service|target|socket|timer|path)"
+)
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+
+
+def is_unit(name: str) -> bool:
+    """Whether it is a unit's name that systemd takes."""
+    return len(name) <= 255 and _UNIT.fullmatch(name) is not None
+
+
+def is_elsewhere(name: str) -> bool:
+    """Whether it names a unit of another host: HOST:UNIT."""
+    host, _sign, unit = name.partition(":")
+    return _HOST.fullmatch(host) is not None and is_unit(unit)
 
 
 @dataclass(frozen=True)
@@ -16,7 +33,8 @@ class ManagedFile:
     """One env file that root declared, or Sophia's own.
 
     `words` say to people what it is. `restart` are the units that read it and restart when it
-    changes, `read_by` units that read it and are left alone. `owner` is the account, beside root,
+    changes, `read_by` units that read it and are left alone, `elsewhere` units of other hosts
+    (HOST:UNIT) that read a copy of it, which people restart. `owner` is the account, beside root,
     whose file and folders it may be. `keys` are patterns (`*_MODEL`) of the keys that may change;
     none: every key but those that load code. `refused` says why the helper leaves it alone.
     """
@@ -30,6 +48,7 @@ class ManagedFile:
     keys: tuple[str, ...] = ()
     own: bool = False
     refused: str | None = None
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

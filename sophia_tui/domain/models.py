@@ -55,9 +55,53 @@ class Model:
     template_fingerprint: str | None = None
 
 
+#: What a conditional model is called once its date has passed.
+EXPIRED = "expired"
+
+
+def standing(model: Model, now: datetime) -> str:
+    """Its state as it counts at that moment: a conditional one is EXPIRED after its date."""
+    over = model.state_until is not None and model.state_until <= now
+    if model.state is ModelState.CONDITIONAL and over:
+        return EXPIRED
+    return model.state.value
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A state that a person gives a model, and why."""
+
+    state: ModelState
+    reason: str
+    by: str
+    at: datetime
+    conditions: tuple[str, ...] = ()
+    until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ModelFilter:
+    """Which models, in which order. `states` has EXPIRED too. `text` is looked for in id, base, job
+    and data set, in any case of letters. `sort` is created (newest first), id, kind, state or
+    size (largest first)."""
+
+    kinds: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    text: str | None = None
+    sort: str = "created"
+    model_id: str | None = None
+
+
 def merged_id(adapter_id: str) -> str:
     """The id of the model that merging an adapter makes."""
     return f"{adapter_id}-merged"
+
+
+def exported_id(model_id: str, quantisation: str, adapter: bool = False) -> str:
+    """The id of the model that exporting one makes: of the whole, or of the adapter alone."""
+    if adapter:
+        return f"{model_id}-adapter-{quantisation}"
+    return f"{model_id.removesuffix('-merged')}-{quantisation}"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What people are told when a job ends or needs them, by the channels that they set up."""
+"""What people are told when a job or a model ends or needs them, by channels that they set up."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ class Channel(StrEnum):
 
 @dataclass(frozen=True)
 class Notification:
-    """One message by one channel. `event` is what happened to the job, numbered where it can happen
+    """One message by one channel. `job_id` is a job's, or model:NAME where it is about a model that
+    ends. `event` is what happened to the job, numbered where it can happen
     again; `body` are its facts (never a word of a data set). `state` is waiting, sent or given_up.
     """
 

@@ -1,6 +1,6 @@
 """What services know of store, source and launching: protocols; wiring.py puts the real ones in."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -22,10 +22,12 @@ from sophia_tui.domain.jobs import (
 from sophia_tui.domain.models import (
     AuditEntry,
     CheckKind,
+    Decision,
     Evaluation,
     GoldenAnswers,
     Model,
     ModelCheck,
+    ModelFilter,
     Promotion,
     ProviderModels,
     Remark,
@@ -34,13 +36,17 @@ from sophia_tui.domain.models import (
 from sophia_tui.domain.notifications import NotificationStore
 from sophia_tui.domain.personas import PersonaStore
 from sophia_tui.domain.serving import (
+    Access,
     ChatAnswer,
     Deployment,
+    EngineLoad,
+    EngineOptions,
     EngineProcess,
     Probe,
     ServedRequest,
     TrafficSummary,
 )
+from sophia_tui.domain.successions import SuccessionStore
 from sophia_tui.domain.uploads import FileStore
 
 
@@ -244,9 +250,22 @@ class DatasetStore(Protocol):
 class ModelStore(Protocol):
     async def add(self, model: Model) -> None: ...
 
-    async def get(self, model_id: str) -> Model | None: ...
+    async def get(self, model_id: str, deleted: bool = False) -> Model | None:
+        """With `deleted` also one that was deleted."""
 
     async def page(self, limit: int = 100, offset: int = 0) -> list[Model]: ...
+
+    async def known(
+        self, wanted: ModelFilter, now: datetime, limit: int = 100, offset: int = 0
+    ) -> list[Model]:
+        """Those of `page`, and what jobs trained from or promotions named without a row of its own:
+        these have version 0."""
+
+    async def children(self, model_id: str) -> list[Model]:
+        """What was made of it or trained from it, oldest first, deleted ones too."""
+
+    async def decide(self, model_id: str, version: int, decision: Decision) -> Model:
+        """Give it a state, and keep that as a remark, in one transaction. Raises as `update`."""
 
     async def next_id(self, prefix: str = "sophia") -> str:
         """`sophia-v1`, `sophia-v2`, …: never given twice."""
@@ -390,7 +409,16 @@ class PromotionStore(Protocol):
 
     async def page(self, limit: int = 100, offset: int = 0) -> list[Promotion]: ...
 
+    async def pending(self) -> Promotion | None:
+        """The one that was begun and has not ended."""
+
     async def update(self, promotion_id: str, **changes: Any) -> Promotion: ...
+
+    async def finish(
+        self, promotion_id: str, finished_at: datetime, taken_back: Sequence[str] = ()
+    ) -> Promotion:
+        """DONE, and at once those that it takes back ROLLED_BACK. Raises ConflictError P082 where
+        it is not pending."""
 
 
 class SettingsStore(Protocol):
@@ -420,6 +448,7 @@ class Store(Protocol):
     checks: CheckStore
     golden: GoldenStore
     provider_models: ProviderModelStore
+    successions: SuccessionStore
     deployments: DeploymentStore
     traffic: TrafficStore
     feedback: FeedbackStore
@@ -563,6 +592,19 @@ class ExportResult:
 
 
 @dataclass(frozen=True)
+class AnswerRow:
+    """When an answer of the owner's tables was made, and what was asked. `sender` is the word of a
+    message's sender_type; `assumed_zone` the one that a time without zone was read in."""
+
+    table: str
+    key: str
+    at: datetime | None
+    question: str = ""
+    sender: str | None = None
+    assumed_zone: str | None = None
+
+
+@dataclass(frozen=True)
 class PersonRows:
     """Keys of the source's rows that are a person's, by the table's bare name; what else is known
     of them there; and why less was looked at than there might be."""
@@ -587,6 +629,10 @@ class Source(Protocol):
 
     async def answers(self, limit: int, tenant: str | None) -> FoundAnswers:
         """The newest answer events of the owner's ai_events, where there is such a table."""
+
+    async def answer(self, table: str, key: str, zone: str) -> AnswerRow | None:
+        """One answer of `qa_cache` or `messages` by its key; None where there is no such row.
+        Raises UnavailableError D102 to D109, SetupError D107."""
 
     async def person(
         self, customers: Sequence[str], emails: Sequence[str], phones: Sequence[str]
@@ -624,19 +670,34 @@ class EngineHost(Protocol):
     def missing(self, engine: str) -> tuple[str, ...]:
         """Packages that the engine needs and that are not installed."""
 
-    async def start(self, engine: str, model_folder: str, folder: str) -> EngineProcess:
+    def chosen(self, wanted: str) -> str:
+        """The engine that `auto` means here; another name is as it is."""
+
+    def holds_adapters(self, engine: str) -> bool:
+        """Whether one process of it serves a base and adapters, each by its name."""
+
+    async def start(
+        self, engine: str, load: EngineLoad, options: EngineOptions, folder: str
+    ) -> EngineProcess:
         """Start it; its log is in `folder`. Raises JobError J502."""
 
-    async def answers(
-        self, engine: str, model_folder: str, port: int, seconds: float = 60.0
-    ) -> bool:
+    def loaded(self, folder: str) -> frozenset[str]:
+        """Ids of the adapters that the engine of this folder was started with."""
+
+    def access(self, engine: str, model: Model, folder: str) -> Access:
+        """How to ask for the model of the engine that was started in the folder."""
+
+    async def answers(self, access: Access, port: int, seconds: float = 60.0) -> bool:
         """Whether it answers a real, tiny request within so many seconds."""
 
-    def context(self, model_folder: str) -> int | None:
-        """How many tokens the model's context holds, where its folder says so."""
+    def refusal(self, folder: str) -> dict[str, str] | None:
+        """Why this engine can't serve what it was to: code, what, why, remedy."""
 
-    def model_name(self, engine: str, model_folder: str) -> str:
-        """What requests to the engine itself must name."""
+    def retire(self, folder: str) -> None:
+        """Let the engine of this folder end by itself, once it has answered what it was asked."""
+
+    def orphans(self, root: str, living: Collection[str], seconds: float) -> list[str]:
+        """Folders below `root` of engines that none of the living ones is, older than that."""
 
     def same_boot(self, identity: RunIdentity) -> bool: ...
 

@@ -1,11 +1,14 @@
 """Served models: a deployment is one engine behind one name; requests are counted, never kept."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 from sophia_tui.domain.jobs import RunIdentity
+from sophia_tui.domain.models import Model
 
 
 class DeploymentState(StrEnum):
@@ -48,21 +51,81 @@ class Deployment:
     version: int = 1
 
 
+@dataclass(frozen=True)
+class LoadedAdapter:
+    """A LoRA adapter that an engine holds beside its base, by its model's id."""
+
+    model: str
+    path: str
+
+
+@dataclass(frozen=True)
+class EngineLoad:
+    """What one engine process is to serve: a base and any number of adapters.
+
+    `base` is a model's folder, a hub id or a .gguf file; `template` a chat template other than the
+    base's own. Only models that agree in both can share a process.
+    """
+
+    base: str
+    adapters: tuple[LoadedAdapter, ...] = ()
+    template: str | None = None
+
+    def shares(self, other: "EngineLoad") -> bool:
+        return (self.base, self.template) == (other.base, other.template)
+
+    def with_adapters(self, others: Iterable["EngineLoad"]) -> "EngineLoad":
+        """Each adapter once, in an order that does not depend on who came first."""
+        found = {each.model: each for load in (*others, self) for each in load.adapters}
+        return replace(self, adapters=tuple(found[key] for key in sorted(found)))
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How engines that can choose serve: the numbers of the weights, how many tokens their context
+    holds at most, how many requests they answer at once."""
+
+    precision: str = "q8_0"
+    context: int = 8192
+    slots: int = 4
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a request reaches one model of an engine: what it must name, what its body and headers
+    bear beside, and what the engine can do. `precision` is of its weights, where that is known."""
+
+    model: str
+    body: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    context: int | None = None
+    precision: str | None = None
+    #: Parameters of a request that this engine heeds and others don't.
+    heeds: frozenset[str] = frozenset()
+    #: Whether any other parameter than OpenAI's is kept from it: it would mean something there.
+    strict: bool = False
+
+
 class Engine(Protocol):
-    """A program that serves one model folder with an OpenAI-compatible protocol on loopback."""
+    """A program that serves models with an OpenAI-compatible protocol on loopback."""
 
     name: str
     #: Python packages it needs.
     packages: tuple[str, ...]
+    #: Whether one process serves a base and adapters by name; else an adapter is merged first.
+    adapters: bool
 
-    def command(self, model_folder: str, port: int) -> tuple[str, ...]:
-        """What is started, so that it serves the folder on 127.0.0.1 and this port."""
+    def prepare(self, load: EngineLoad, options: EngineOptions, folder: Path) -> None:
+        """Write what it reads at its start into its folder."""
 
-    def environment(self) -> dict[str, str]:
+    def command(self, load: EngineLoad, port: int, folder: Path) -> tuple[str, ...]:
+        """What is started, so that it serves on 127.0.0.1 and this port."""
+
+    def environment(self, folder: Path) -> dict[str, str]:
         """What it needs beside the clean environment of a run."""
 
-    def model_name(self, model_folder: str) -> str:
-        """What its requests must name as their model."""
+    def access(self, model: Model, folder: Path) -> Access:
+        """How to ask for this model of the engine that was started in the folder."""
 
 
 @dataclass(frozen=True)

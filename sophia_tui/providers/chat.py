@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 #: The client refuses a blank key, and a server without keys takes any.
 _NO_KEY = "no-key"
+_THINKING_TOKENS = 1024
 
 
 async def ask(
@@ -37,12 +38,20 @@ async def ask(
         async with openai.AsyncOpenAI(
             base_url=base_url, api_key=api_key or _NO_KEY, max_retries=0, timeout=seconds
         ) as client:
-            answer = await client.chat.completions.create(
-                model=model,
-                messages=[{"role": "user", "content": question}],
-                max_tokens=most_tokens,
-                temperature=0,
-            )
+            try:
+                answer = await client.chat.completions.create(
+                    model=model,
+                    messages=[{"role": "user", "content": question}],
+                    max_tokens=most_tokens,
+                    temperature=0,
+                )
+            except openai.BadRequestError:
+                # a model that thinks takes neither of the two, and needs room for its thoughts
+                answer = await client.chat.completions.create(
+                    model=model,
+                    messages=[{"role": "user", "content": question}],
+                    max_completion_tokens=max(most_tokens, _THINKING_TOKENS),
+                )
             text = answer.choices[0].message.content or ""
             usage = answer.usage
     except openai.NotFoundError as problem:

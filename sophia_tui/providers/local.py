@@ -24,7 +24,7 @@ from sophia_tui.providers import detach
 from sophia_tui.providers.machine import ThisMachine, start_time
 from sophia_tui.providers.processes import own_python, together
 from sophia_tui.providers.units import run_template, start_in_unit
-from sophia_tui.settings import Settings
+from sophia_tui.settings import Settings, made_values
 
 #: A run's share of processor and disk where production wants them, too; everything else has 100.
 WEIGHT = 20
@@ -261,10 +261,23 @@ class LocalLauncher:
         environment = clean_environment(os.environ)
         # a base converted from GGUF is kept with our other things, not in a home of root's
         environment["SOPHIA_MODEL_CACHE"] = str(model_cache(self._paths))
+        if folder is not None and _asks_served(folder) and (key := self._model_key()):
+            environment["SOPHIA_MODEL_TOKEN"] = key
         token = self._settings.huggingface_token
         if token is not None and folder is not None and _from_the_hub(folder):
             environment["HF_TOKEN"] = token.get_secret_value()
         return environment
+
+    def _model_key(self) -> str | None:
+        """The key for served models, one made since we started, too; where there is none, a token
+        that also asks them."""
+        settings = self._settings
+        made = made_values(self._paths).get("SOPHIA_MODEL_TOKEN")
+        if settings.model_token is None and made:
+            return made
+        tokens = (settings.model_token, settings.operator_token, settings.finetune_token)
+        token = next(filter(None, tokens), None)
+        return token.get_secret_value() if token else None
 
 
 def user_name() -> str:
@@ -275,9 +288,18 @@ def user_name() -> str:
         return ""
 
 
-def _from_the_hub(folder: Path) -> bool:
+def _asks_served(folder: Path) -> bool:
     try:
-        return not Path(load_run_spec(folder).base).expanduser().exists()
+        return any(each.kind == "served" for each in load_run_spec(folder).parity.targets)
+    except ContractError:
+        return False
+
+
+def _from_the_hub(folder: Path) -> bool:
+    """Whether the run fetches its base there, or sends a model to it."""
+    try:
+        spec = load_run_spec(folder)
+        return spec.kind == "upload" or not Path(spec.base).expanduser().exists()
     except ContractError:
         return False
 

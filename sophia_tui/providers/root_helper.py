@@ -108,7 +108,7 @@ def _problem(told: Mapping[str, Any]) -> SophiaError:
 def _managed(told: Mapping[str, Any]) -> ManagedFile:
     known = {each.name for each in fields(ManagedFile)}
     given = {key: value for key, value in told.items() if key in known}
-    for key in ("restart", "read_by", "keys"):
+    for key in ("restart", "read_by", "keys", "elsewhere"):
         given[key] = tuple(given.get(key, ()))
     return ManagedFile(**given)
 

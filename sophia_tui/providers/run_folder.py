@@ -4,11 +4,13 @@ import contextlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from finetune import schema
 from sophia_tui.domain.jobs import Job, JobEvent, RunIdentity
+from sophia_tui.domain.models import ModelKind
 from sophia_tui.providers.machine import ThisMachine
 
 _TAIL_BLOCK = 1 << 16
@@ -137,7 +139,33 @@ def tail(path: Path, lines: int) -> list[str]:
     return content.decode("utf-8", errors="replace").splitlines()[-lines:]
 
 
+def parity_report(folder: str | Path) -> dict[str, Any]:
+    """parity.json as plain data. Raises ContractError."""
+    path = Path(folder) / schema.PARITY_FILE
+    return schema.read_document(path, schema.ParityReport).model_dump(mode="json")
+
+
 def evaluation_report(folder: str | Path) -> dict[str, Any]:
     """evaluation.json as plain data. Raises ContractError."""
     path = Path(folder) / schema.EVALUATION_FILE
     return schema.read_document(path, schema.EvaluationReport).model_dump(mode="json")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run wrote down of the model it made: its files by name with bytes and sha256, and the
+    fingerprint of the chat template it was made with."""
+
+    files: dict[str, dict[str, Any]]
+    template_fingerprint: str
+
+
+def made_by_run(folder: str | Path, kind: ModelKind) -> Made | None:
+    """Of an adapter or a merged model; None where the run's manifest can't be read."""
+    try:
+        manifest = schema.read_document(Path(folder) / schema.MANIFEST_FILE, schema.RunManifest)
+    except schema.ContractError:
+        return None
+    written = manifest.adapter_files if kind is ModelKind.ADAPTER else manifest.merged_files
+    files = {name: each.model_dump() for name, each in written.items()}
+    return Made(files, manifest.template_fingerprint)

@@ -4,40 +4,33 @@
     words   = The assistant's API
     restart = rag-api.service rag-worker.service
     read-by = rag-report.service
+    elsewhere = web2:rag-api.service
     write   = yes
     owner   = rag
     keys    = GEN_MODEL EXPANSION_MODEL *_MODEL
 
-A section for each file; `restart` or `read-by` names a unit at least, everything else may be left
-out. Without `write = yes` the file is only read. Whatever is not exactly this is refused with its
-line, and then nothing of the file counts.
+A section for each file; `restart`, `read-by` or `elsewhere` names a unit at least, everything else
+may be left out. `elsewhere` are units of other hosts, which people restart. Without `write = yes`
+the file is only read. Whatever is not exactly this is refused with its line, and then nothing of
+the file counts.
 """
 
 import os
 import re
 from collections.abc import Mapping, Sequence
 
-from sophia_tui.domain.managed import ManagedFile
+from sophia_tui.domain.managed import ManagedFile, is_elsewhere, is_unit
 from sophia_tui.errors import SetupError
 from sophia_tui.i18n import _
 
 #: The largest managed.conf, in bytes, and how many files it may declare.
 MOST_BYTES = 64 * 1024
 MOST_FILES = 100
-#: systemd.unit(5): the name's letters, an instance behind @, a kind; templates can't be restarted.
-_UNIT = re.compile(
-    r"(?![-.@])[A-Za-z0-9:_.\\-]+(?:@[A-Za-z0-9:_.\\-]+)?\.(?:service|target|socket|timer|path)"
-)
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _KEY_PATTERN = re.compile(r"[A-Za-z0-9_*]+")
-_KEYS = ("words", "restart", "read-by", "write", "owner", "keys")
+_KEYS = ("words", "restart", "read-by", "elsewhere", "write", "owner", "keys")
 #: Where no env file lies: what is there only looks like files.
 _NEVER = ("/proc", "/sys", "/dev")
-
-
-def is_unit(name: str) -> bool:
-    """Whether it is a unit's name that systemd takes."""
-    return len(name) <= 255 and _UNIT.fullmatch(name) is not None
 
 
 def why_no_path(path: str) -> str | None:
@@ -101,10 +94,14 @@ def _section(
 
 def _declaration(section: Mapping[str, str], line: int) -> ManagedFile:
     units = {key: tuple(section.get(key, "").split()) for key in ("restart", "read-by")}
-    every = [*units["restart"], *units["read-by"]]
+    elsewhere = tuple(section.get("elsewhere", "").split())
+    here = [*units["restart"], *units["read-by"]]
+    every = [*here, *elsewhere]
     if not every:
         raise _wrong(line, _("No unit is named that reads the file."))
-    if any(not is_unit(each) for each in every) or len(set(every)) != len(every):
+    strange = [each for each in here if not is_unit(each)]
+    strange += [each for each in elsewhere if not is_elsewhere(each)]
+    if strange or len(set(every)) != len(every):
         raise _wrong(line, _("A unit's name is none, or stands twice."))
     if section.get("write", "no") not in ("yes", "no"):
         raise _wrong(line, _("write is yes or no."))
@@ -122,6 +119,7 @@ def _declaration(section: Mapping[str, str], line: int) -> ManagedFile:
         writable=section.get("write") == "yes",
         owner=owner,
         keys=keys,
+        elsewhere=elsewhere,
     )
 
 
@@ -135,6 +133,7 @@ def render(files: Sequence[ManagedFile]) -> str:
             "words": each.words,
             "restart": " ".join(each.restart),
             "read-by": " ".join(each.read_by),
+            "elsewhere": " ".join(each.elsewhere),
             "write": "yes" if each.writable else "no",
             "owner": each.owner or "",
             "keys": " ".join(each.keys),

@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sophia_tui import envfile
-from sophia_tui.domain.managed import Declared, ManagedFile
+from sophia_tui.domain.managed import Declared, ManagedFile, is_unit
 from sophia_tui.errors import (
     InternalError,
     RefusedError,
@@ -243,7 +243,7 @@ class Helper:
         for each in self._declared().files:
             allowed |= set(each.restart) | (set() if restart else set(each.read_by))
         for unit in units:
-            if not conf.is_unit(unit) or unit not in allowed:
+            if not is_unit(unit) or unit not in allowed:
                 raise RefusedError(
                     "P053",
                     _("This unit is not declared to the root helper."),

@@ -12,6 +12,7 @@ SYSTEMCTL = "/usr/bin/systemctl"
 #: How long systemd may take to restart a unit, and how long it must stay active to count as up.
 RESTART_SECONDS = 90.0
 SETTLE_SECONDS = 2.0
+LOOK_SECONDS = 0.1
 _SHOWN = ("LoadState", "ActiveState", "SubState", "Result", "InvocationID")
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
@@ -48,7 +49,7 @@ class Units:
             again = shown["SubState"] == "auto-restart"
             if not waits or again or time.monotonic() > deadline:
                 return UnitState(unit, state.state, state.detail, healthy=False)
-            time.sleep(0.1)
+            time.sleep(LOOK_SECONDS)
 
     def _show(self, unit: str) -> dict[str, str]:
         told = self._call("show", f"--property={','.join(_SHOWN)}", unit)

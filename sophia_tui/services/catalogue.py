@@ -9,6 +9,7 @@ from sophia_tui.services.audit import AuditService
 from sophia_tui.services.backup import BackupService
 from sophia_tui.services.browse import BrowseService
 from sophia_tui.services.bundle import BundleService
+from sophia_tui.services.calendar import CalendarService
 from sophia_tui.services.checkpoints import CheckpointsService
 from sophia_tui.services.clean import CleanService
 from sophia_tui.services.collect import CollectService
@@ -18,6 +19,7 @@ from sophia_tui.services.demo import DemoService
 from sophia_tui.services.env import EnvService
 from sophia_tui.services.evaluate import EvaluateService
 from sophia_tui.services.evaluations import EvaluationsService
+from sophia_tui.services.export import ExportService
 from sophia_tui.services.files import FilesService
 from sophia_tui.services.finetune import FinetuneService
 from sophia_tui.services.forget import ForgetService
@@ -25,6 +27,12 @@ from sophia_tui.services.inspect import InspectService
 from sophia_tui.services.inspection_report import InspectionReportService
 from sophia_tui.services.jobs import JobsService
 from sophia_tui.services.merge import MergeService
+from sophia_tui.services.model_files import ModelFilesService
+from sophia_tui.services.model_gate import ModelGateService
+from sophia_tui.services.model_lineage import ModelLineageService
+from sophia_tui.services.model_parity import ModelParityService
+from sophia_tui.services.model_production import ModelProductionService
+from sophia_tui.services.model_states import ModelStatesService
 from sophia_tui.services.models import ModelsService
 from sophia_tui.services.monitor import MonitorService
 from sophia_tui.services.near import NearService
@@ -46,10 +54,12 @@ from sophia_tui.services.setup import SetupService
 from sophia_tui.services.setup_begin import SetupBeginService
 from sophia_tui.services.setup_steps import SetupStepsService
 from sophia_tui.services.store import StoreService
+from sophia_tui.services.succession import SuccessionService
 from sophia_tui.services.train import TrainService
 from sophia_tui.services.train_before import TrainBeforeService
 from sophia_tui.services.tuning import TuningService
 from sophia_tui.services.units import UnitsService
+from sophia_tui.services.upload import UploadService
 from sophia_tui.services.vary import VaryService
 from sophia_tui.services.versions import VersionsService
 
@@ -90,7 +100,17 @@ SERVICES: tuple[type, ...] = (
     EvaluateService,
     EvaluationsService,
     ModelsService,
+    ModelLineageService,
+    ModelStatesService,
+    ModelProductionService,
+    ModelFilesService,
+    ModelGateService,
+    CalendarService,
+    SuccessionService,
     MergeService,
+    ModelParityService,
+    ExportService,
+    UploadService,
     ProviderService,
     ServingService,
     AskService,

@@ -4,16 +4,22 @@ about it, which a stored state alone can't tell."""
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sophia_tui.domain.context import CancelSignal
-from sophia_tui.domain.models import Model
+from sophia_tui.domain.models import Model, ModelKind
 from sophia_tui.domain.protocols import Clock, EngineHost, Store
-from sophia_tui.domain.serving import Deployment, DeploymentState
+from sophia_tui.domain.serving import (
+    Deployment,
+    DeploymentState,
+    EngineLoad,
+    EngineOptions,
+    LoadedAdapter,
+)
 from sophia_tui.errors import ConflictError, JobError, OutsideError, SophiaError, UnavailableError
 from sophia_tui.i18n import _
 from sophia_tui.paths import Paths
@@ -30,6 +36,8 @@ _PROBE_SECONDS = 60.0
 _CHECKED_EVERY = timedelta(seconds=30)
 #: An engine that did well for so long gets its restarts anew.
 _STEADY = timedelta(hours=1)
+#: An engine that stands in no row for so long was left behind by who started it.
+_ORPHAN_SECONDS = 900.0
 
 
 @dataclass(frozen=True)
@@ -68,25 +76,79 @@ class Deployments:
             return Truth(DeploymentState.STOPPED)
         return Truth(DeploymentState.FAILED, self._vanished(deployment).as_dict())
 
-    async def begin(self, model: Model, name: str, actor: str) -> Deployment:
-        """A new row and its engine. Raises ConflictError M420, JobError J502."""
+    async def begin(self, model: Model, name: str, actor: str, engine: str) -> Deployment:
+        """A new row and its engine: one that serves this base already where that holds the adapter,
+        else a new process with all that are served of the base. Raises ConflictError M420, JobError
+        J502."""
+        group = await self.sharers(engine, model)
         identifier = f"deployment-{secrets.token_hex(4)}"
         deployment = Deployment(
             id=identifier,
             model_id=model.id,
             name=name,
-            engine=self._settings.serving_engine,
+            engine=engine,
             state=DeploymentState.STARTING,
             created_by=actor,
             created_at=self._clock.now(),
             folder=str(self._paths.deployments / identifier),
         )
+        holder = next((each for each in group if self._holds(each, model)), None)
+        if holder is not None:
+            deployment = replace(
+                deployment, folder=holder.folder, identity=holder.identity, port=holder.port
+            )
         await self._store.deployments.add(deployment)
+        if holder is not None:
+            return deployment
         try:
-            return await self._start_engine(deployment, model)
+            return await self._start_engine(deployment, model, group)
         except SophiaError as problem:
             await self._end(deployment, DeploymentState.FAILED, problem.as_dict())
             raise
+
+    async def sharers(self, engine: str, model: Model) -> list[Deployment]:
+        """What is served here now of the model's base by this engine, and could share a process."""
+        if not self._engines.holds_adapters(engine):
+            return []
+        wanted = load_of(engine, model, self._engines)
+        found = []
+        for each in await self._store.deployments.page(limit=500, living=True):
+            if each.engine != engine or not self._is_ours(each):
+                continue
+            if self.truth(each).state is not DeploymentState.READY:
+                continue
+            other = await self._store.models.get(each.model_id)
+            if other is not None and wanted.shares(load_of(engine, other, self._engines)):
+                found.append(each)
+        return found
+
+    def _holds(self, deployment: Deployment, model: Model) -> bool:
+        """Whether the process of this deployment can answer for the model as it is."""
+        if model.kind is not ModelKind.ADAPTER:
+            return True
+        return model.id in self._engines.loaded(deployment.folder or "")
+
+    async def gather(self, deployment: Deployment, group: Sequence[Deployment]) -> None:
+        """Let what is served of the same base be answered by the new process too; the old ones end
+        by themselves once they have answered what they were asked."""
+        old = {each.folder for each in group} - {deployment.folder, None}
+        for each in group:
+            current = await self._store.deployments.get(each.id)
+            model = await self._store.models.get(each.model_id)
+            if current is None or current.state is not DeploymentState.READY:
+                continue
+            if current.folder not in old or not (model and self._holds(deployment, model)):
+                continue
+            await self._store.deployments.update(
+                each.id,
+                identity=deployment.identity,
+                port=deployment.port,
+                folder=deployment.folder,
+                checked_at=self._clock.now(),
+            )
+        living = await self._store.deployments.page(limit=500, living=True)
+        for folder in sorted(old - {each.folder for each in living}, key=str):
+            self._engines.retire(folder or "")
 
     async def until_ready(
         self,
@@ -96,8 +158,9 @@ class Deployments:
         tell: Callable[[int], None],
         left: str = "",
     ) -> Deployment:
-        """Wait until it answers; `tell` gets the seconds. Raises UnavailableError M441, M442,
-        ConflictError M443, CancelledError; the engine is ended then. `left` says what remains."""
+        """Wait until it answers; `tell` gets the seconds. Raises EngineRefused M540,
+        UnavailableError M441, M442, ConflictError M443, CancelledError; the engine is ended then,
+        where no other name is answered by it. `left` says what remains."""
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -110,8 +173,11 @@ class Deployments:
                 if deployment.state in (DeploymentState.STOPPING, DeploymentState.STOPPED):
                     raise _stopped_meanwhile(deployment)
                 if await self.answers(deployment, model):
+                    await self._ready_beside(deployment)
                     return await self._ready(deployment)
-                truth = self.truth(deployment)
+                truth = self.truth(deployment)  # before the refusal: that is written, then it ends
+                if refusal := self._engines.refusal(deployment.folder or ""):
+                    raise EngineRefused(refusal)
                 if truth.state.ended:
                     raise self._vanished(deployment)
                 if loop.time() - begun > limit:
@@ -142,9 +208,14 @@ class Deployments:
 
     async def look(self) -> None:
         """One look of the watcher at what lives on this machine and in this data folder."""
-        for deployment in await self._store.deployments.page(limit=500, living=True):
+        living = await self._store.deployments.page(limit=500, living=True)
+        for deployment in living:
             if self._is_ours(deployment):
                 await self._look_at(deployment)
+        folders = {each.folder or "" for each in living}
+        root = str(self._paths.deployments)
+        for folder in self._engines.orphans(root, folders, _ORPHAN_SECONDS):
+            self._engines.retire(folder)
 
     async def silent(self, deployment_id: str, seconds: float) -> bool:
         """Whether an engine that nobody waits for keeps silent for that long, though it lives."""
@@ -158,7 +229,7 @@ class Deployments:
             return
         deployment, model = found
         _log.warning("the engine of %s does not answer any more; it is ended", deployment.name)
-        await self._kill(deployment)
+        await self._kill(deployment, shared=True)
         await self._revive(deployment, model, _stuck(deployment, seconds))
 
     async def restart(self, deployment: Deployment, model: Model) -> Deployment:
@@ -166,7 +237,7 @@ class Deployments:
 
         Raises JobError J502, UnavailableError M440.
         """
-        await self._kill(deployment)
+        await self._kill(deployment, shared=True)
         current = await self._store.deployments.get(deployment.id)
         if current is None or current.version != deployment.version:
             return current or deployment  # a watcher saw it gone and starts it already
@@ -218,26 +289,58 @@ class Deployments:
             await self._start_again(deployment, model, restarts + 1)
 
     async def _start_again(self, deployment: Deployment, model: Model, restarts: int) -> Deployment:
-        deployment = await self._store.deployments.update(
-            deployment.id,
-            state=DeploymentState.STARTING,
-            identity=None,
-            port=None,
-            restarts=restarts,
-            ready_at=None,
-            checked_at=self._clock.now(),
-        )
+        """Start its engine anew, for all names that were answered by the process that is gone."""
+        gone = deployment.identity
+        others = [
+            each
+            for each in await self._store.deployments.page(limit=500, living=True)
+            if each.id != deployment.id and each.identity == gone and gone is not None
+        ]
+        others = [each for each in others if each.state is not DeploymentState.STOPPING]
+        begun: dict[str, Any] = {
+            "state": DeploymentState.STARTING,
+            "identity": None,
+            "port": None,
+            "ready_at": None,
+            "checked_at": self._clock.now(),
+        }
+        deployment = await self._store.deployments.update(deployment.id, restarts=restarts, **begun)
+        others = [
+            await self._store.deployments.update(each.id, restarts=each.restarts + 1, **begun)
+            for each in others
+        ]
         try:
-            return await self._start_engine(deployment, model)
+            deployment = await self._start_engine(deployment, model, others)
         except SophiaError as problem:
-            await self._end(deployment, DeploymentState.FAILED, problem.as_dict())
+            for each in (deployment, *others):
+                await self._end(each, DeploymentState.FAILED, problem.as_dict())
             raise
+        for each in others:
+            await self._store.deployments.update(
+                each.id,
+                identity=deployment.identity,
+                port=deployment.port,
+                folder=deployment.folder,
+            )
+        return deployment
 
-    async def _start_engine(self, deployment: Deployment, model: Model) -> Deployment:
-        if not (Path(model.path or "") / "config.json").is_file():
+    async def _start_engine(
+        self, deployment: Deployment, model: Model, others: Sequence[Deployment] = ()
+    ) -> Deployment:
+        """Start its process, with the adapters of the others beside its own."""
+        if not weights_are_there(model):
             raise weights_missing(model)
+        beside = [await self._store.models.get(each.model_id) for each in others]
+        load = load_of(deployment.engine, model, self._engines).with_adapters(
+            load_of(deployment.engine, each, self._engines) for each in beside if each is not None
+        )
+        options = EngineOptions(
+            precision=self._settings.serving_precision,
+            context=self._settings.serving_context,
+            slots=self._settings.serving_slots,
+        )
         started = await self._engines.start(
-            deployment.engine, model.path or "", deployment.folder or ""
+            deployment.engine, load, options, deployment.folder or ""
         )
         try:
             current = await self._store.deployments.update(
@@ -257,9 +360,10 @@ class Deployments:
         if deployment.port is None or deployment.identity is None:
             return False
         # the port could be another program's by now: only our living process counts
-        return self._engines.alive(deployment.identity) and await self._engines.answers(
-            deployment.engine, model.path or "", deployment.port, seconds
-        )
+        if not self._engines.alive(deployment.identity):
+            return False
+        access = self._engines.access(deployment.engine, model, deployment.folder or "")
+        return await self._engines.answers(access, deployment.port, seconds)
 
     async def _ready(self, deployment: Deployment) -> Deployment:
         now = self._clock.now()
@@ -271,11 +375,24 @@ class Deployments:
             error=None,
         )
 
-    async def _kill(self, deployment: Deployment) -> None:
+    async def _ready_beside(self, deployment: Deployment) -> None:
+        """Other names that wait for the same process are answered now, too."""
+        for each in await self._store.deployments.page(limit=500, living=True):
+            waits = each.state is DeploymentState.STARTING and each.id != deployment.id
+            if waits and each.identity is not None and each.identity == deployment.identity:
+                await self._ready(each)
+
+    async def _kill(self, deployment: Deployment, shared: bool = False) -> None:
+        """End its process; one that answers for other names too only where `shared`."""
         # read once more: the engine may have been started a moment ago
         current = await self._store.deployments.get(deployment.id) or deployment
-        if current.identity is not None:
-            await self._engines.stop(current.identity)
+        if current.identity is None:
+            return
+        if not shared:
+            for each in await self._store.deployments.page(limit=500, living=True):
+                if each.id != current.id and each.identity == current.identity:
+                    return
+        await self._engines.stop(current.identity)
 
     async def _end(
         self, deployment: Deployment, state: DeploymentState, error: dict[str, Any] | None
@@ -297,6 +414,53 @@ class Deployments:
                 folder=deployment.folder
             ),
         )
+
+
+class EngineRefused(OutsideError):
+    """The engine can't serve this model, whatever is tried again."""
+
+    def __init__(self, told: Mapping[str, str]) -> None:
+        super().__init__("M540", told["what"], told["why"], told["remedy"])
+        #: The code of the program that refused it.
+        self.reason = told["code"]
+
+
+def weights_are_there(model: Model) -> bool:
+    """Whether what an engine would load lies on this machine: a folder, or a GGUF file."""
+    path = Path(model.path or "")
+    if model.kind is ModelKind.ADAPTER:
+        return (path / "adapter_config.json").is_file()
+    return (path / "config.json").is_file() or (path.suffix == ".gguf" and path.is_file())
+
+
+def load_of(engine: str, model: Model, engines: EngineHost) -> EngineLoad:
+    """What an engine loads for this model alone."""
+    path = model.path or ""
+    if model.kind is not ModelKind.ADAPTER or not engines.holds_adapters(engine):
+        return EngineLoad(path)
+    form = _form_of(Path(path))
+    template = None
+    if form is not None and (form.template_source != "base" or form.system_message is not None):
+        from finetune.schema import ADAPTER_TEMPLATE_FILE
+
+        template = (Path(path) / ADAPTER_TEMPLATE_FILE).read_bytes().decode("utf-8")
+    return EngineLoad(model.base, (LoadedAdapter(model.id, path),), template)
+
+
+def _form_of(folder: Path) -> Any:
+    """The form that an adapter was trained in, where it stands beside it; else None."""
+    from finetune.schema import ADAPTER_FORM_FILE, AdapterForm, ContractError, read_document
+
+    try:
+        return read_document(folder / ADAPTER_FORM_FILE, AdapterForm)
+    except ContractError:
+        return None
+
+
+def names_its_form(folder: str) -> bool:
+    """Whether the form that an adapter was trained in stands beside it: without it, only a merge,
+    which asks the training, can tell how it is to be asked."""
+    return _form_of(Path(folder)) is not None
 
 
 def seen(deployment: Deployment, truth: Truth) -> Deployment:

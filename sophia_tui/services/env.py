@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from sophia_tui import envfile
 from sophia_tui.domain.context import Context, Face, Role
-from sophia_tui.domain.managed import MODEL_KEYS, Declared, ManagedFile, RootHelper
+from sophia_tui.domain.managed import (
+    MODEL_KEYS,
+    Declared,
+    ManagedFile,
+    RootHelper,
+    is_elsewhere,
+    is_unit,
+)
 from sophia_tui.domain.operations import Danger
 from sophia_tui.errors import NotFoundError, RefusedError, SophiaError, UsageError
 from sophia_tui.files import whole_file, write_whole
@@ -195,6 +202,7 @@ class EnvService:
             writable=request.write,
             owner=request.owner,
             keys=tuple(request.keys),
+            elsewhere=tuple(request.elsewhere),
         )
         self._require_declarable(file)
         files.read(file.path, _owner(file))
@@ -233,9 +241,10 @@ class EnvService:
         why = conf.why_no_path(file.path)
         if file.path in (str(SERVER_ENV), str(self._managed)):
             why = _("It is Sophia's own.")
-        if not (file.restart or file.read_by):
+        if not (file.restart or file.read_by or file.elsewhere):
             why = _("No unit is named that reads the file.")
-        wrong = [each for each in (*file.restart, *file.read_by) if not conf.is_unit(each)]
+        wrong = [each for each in (*file.restart, *file.read_by) if not is_unit(each)]
+        wrong += [each for each in file.elsewhere if not is_elsewhere(each)]
         if wrong:
             why = _("{unit} is no unit's name.").format(unit=repr(wrong[0]))
         if why:
@@ -297,6 +306,7 @@ def _file_view(file: ManagedFile) -> EnvFileView:
         writable=file.writable,
         restart=list(file.restart),
         read_by=list(file.read_by),
+        elsewhere=list(file.elsewhere),
         owner=file.owner,
         keys=list(file.keys),
         refused=file.refused,
@@ -345,7 +355,7 @@ def _tell(context: Context, act: str, file: ManagedFile) -> None:
 def _words(request: EnvDeclaration) -> list[str]:
     """The request as words of the command line."""
     words = [request.file]
-    for name in ("restart", "read_by", "keys"):
+    for name in ("restart", "read_by", "elsewhere", "keys"):
         for each in getattr(request, name):
             words += [f"--{name.replace('_', '-')}", each]
     words += ["--write"] if request.write else []

@@ -33,6 +33,10 @@ class EnvDeclaration(Input):
         default_factory=list,
         description=N_("A unit that reads it and is left alone. May be repeated."),
     )
+    elsewhere: list[str] = Field(
+        default_factory=list,
+        description=N_("A unit of another host that reads a copy, HOST:UNIT. May be repeated."),
+    )
     write: bool = Field(default=False, description=N_("Whether Sophia may change it."))
     owner: str | None = Field(
         default=None,
@@ -75,6 +79,7 @@ class EnvFileView(Output):
     writable: bool = Field(default=False, title=N_("May be changed"))
     restart: list[str] = Field(default_factory=list, title=N_("Units that restart"))
     read_by: list[str] = Field(default_factory=list, title=N_("Units that read it"))
+    elsewhere: list[str] = Field(default_factory=list, title=N_("Units of other hosts"))
     owner: str | None = Field(default=None, title=N_("Owner"))
     keys: list[str] = Field(default_factory=list, title=N_("Keys that may change"))
     refused: str | None = Field(default=None, title=N_("Left alone because"))

@@ -70,6 +70,21 @@ class EvaluateRequest(Input):
             "its verdict needs: a JSON Lines file, or NAME=FILE."
         ),
     )
+    regression: int = Field(
+        default=0,
+        ge=0,
+        le=10_000,
+        description=N_(
+            "How many general questions of the regression set are graded before and after; "
+            "0: none, and a number above theirs: all."
+        ),
+    )
+    dataset: str | None = Field(
+        default=None,
+        description=N_(
+            "The data set whose held-out part it is measured on; default: the one it learnt."
+        ),
+    )
     question_tokens: int = Field(
         default=48, ge=1, le=4096, description=N_("How long a graded answer may be, in tokens.")
     )
@@ -129,13 +144,13 @@ class EvaluateService:
         model = await self._model(request.model)
         adapter = _adapter(model)
         evaluation = _settings_of(request)
-        if model.dataset is None:
+        if model.dataset is None and request.dataset is None:
             raise UsageError(
                 "J441",
                 _("Nobody knows what {model} was trained on.").format(model=model.id),
                 _("It has no data set, so there is no held-out part to measure it on."),
             )
-        version = await dataset_version(self._store, model.dataset)
+        version = await dataset_version(self._store, request.dataset or model.dataset)
         require_training_packages()
         recipe = await self._recipe_of(model)
         job = self._job(context, evaluation, model, adapter, version, recipe)
@@ -185,7 +200,7 @@ class EvaluateService:
             kind=JobKind.EVALUATE,
             state=JobState.QUEUED.value,
             base=model.base,
-            dataset=model.dataset,
+            dataset=version.id,
             request={"run": run.model_dump(mode="json"), "language": get_language()},
             created_by=context.actor,
             created_at=self._clock.now(),
@@ -196,6 +211,7 @@ class EvaluateService:
 def _settings_of(request: EvaluateRequest) -> "EvaluationSettings":
     """The request as run.yaml takes it, the questions of files in it: the run needs no file of
     the person's. Raises UsageError J444, J445, NotFoundError J447."""
+    from finetune.grading import regression_set
     from finetune.schema import EvaluationSettings, TextMeasure
 
     measures: list[TextMeasure] = []
@@ -207,6 +223,8 @@ def _settings_of(request: EvaluateRequest) -> "EvaluationSettings":
     sets += [
         _question_set(each, request.question_tokens, False) for each in request.questions_after
     ]
+    if request.regression:
+        sets.append(regression_set(request.regression))
     names = [each.name for each in sets]
     if len(set(names)) < len(names):
         raise UsageError(

@@ -150,7 +150,7 @@ def _paired_examples(first: Report, second: Report) -> Iterator[tuple[Key, dict[
     # other tokens mean another tokenizer: nats a token do not compare then
     if pairs and all(one["tokens"] == two["tokens"] for one, two in pairs):
         turned = [(_side(two, "{}") - _side(one, "{}"), one["tokens"]) for one, two in pairs]
-        yield ("loss", None, None), _ratio(turned)
+        yield ("loss", None, None), ratio(turned)
     answers = {(each["line"], each["reference"]): each for each in first.get("samples") or []}
     cosines = [
         (_side(answers[key], "similarity_{}"), _side(each, "similarity_{}"))
@@ -159,7 +159,7 @@ def _paired_examples(first: Report, second: Report) -> Iterator[tuple[Key, dict[
     ]
     turned = [(two - one, 1) for one, two in cosines if one is not None and two is not None]
     if turned:
-        yield ("similarity", None, None), _ratio(turned)
+        yield ("similarity", None, None), ratio(turned)
 
 
 def _side(row: Mapping[str, Any], name: str) -> Any:
@@ -167,7 +167,7 @@ def _side(row: Mapping[str, Any], name: str) -> Any:
     return row.get(name.format("before")) if after is None else after
 
 
-def _ratio(turned: list[tuple[float, float]]) -> dict[str, Any]:
+def ratio(turned: list[tuple[float, float]]) -> dict[str, Any]:
     """Sum of differences by sum of sizes, interval by linearisation over the pairs
     (W. G. Cochran, Sampling Techniques, 1977, chapter 6)."""
     count, size = len(turned), sum(each for _difference, each in turned)

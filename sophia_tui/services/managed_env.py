@@ -8,12 +8,19 @@ import re
 import stat
 import time
 from collections.abc import Collection, Iterable, Sequence
+from enum import StrEnum
 from pathlib import Path
 
 from sophia_tui import envfile
 from sophia_tui.domain.managed import Declared, ManagedFile, RootHelper, UnitState
 from sophia_tui.domain.models import FileChange
-from sophia_tui.errors import ConflictError, NotFoundError, PromotionError, SophiaError
+from sophia_tui.errors import (
+    ConflictError,
+    NotFoundError,
+    PromotionError,
+    SophiaError,
+    UnavailableError,
+)
 from sophia_tui.files import usable_folder, whole_file, write_whole
 from sophia_tui.i18n import _
 from sophia_tui.paths import SERVER_BACKUPS
@@ -175,24 +182,34 @@ class ManagedEnv:
         declared = None if _directly(path) else await self._by_helper(path)
         return str(backups) if declared is None else str(SERVER_BACKUPS)
 
-    async def put_back(self, change: FileChange) -> bool:
-        """Put the snapshot back where the file still is as we wrote it; whether it was."""
+    async def put_back(self, change: FileChange) -> "PutBack":
+        """Put the file back: byte for byte where it still is as we wrote it; where somebody changed
+        other things since, the keys alone; a key that they changed stays theirs."""
         path = Path(change.path)
-        if change.snapshot is None:
-            return False
         try:
             text = await self.read(path)
         except NotFoundError:
-            return False
-        if content_hash(text.encode("utf-8")) != change.after_hash:
-            return False
-        old = Path(change.snapshot).read_bytes()
+            return PutBack.LEFT
+        found = content_hash(text.encode("utf-8"))
+        if found == change.before_hash:
+            return PutBack.AS_BEFORE
+        old = _old_content(change, text, found)
+        if old is None:
+            return PutBack.LEFT
         declared = None if _directly(path) else await self._by_helper(path)
         if declared is None or self._helper is None:
             replace_env(path, old)
         else:
-            await self._helper.replace(declared.path, change.after_hash, old.decode("utf-8"))
-        return True
+            await self._helper.replace(declared.path, found, old.decode("utf-8"))
+        return PutBack.PUT_BACK
+
+    async def stands(self, change: FileChange) -> bool:
+        """Whether the file is exactly as the change wrote it."""
+        try:
+            text = await self.read(Path(change.path))
+        except NotFoundError:
+            return False
+        return content_hash(text.encode("utf-8")) == change.after_hash
 
     async def units(self, changes: Iterable[FileChange]) -> tuple[str, ...]:
         """The units that root declared for these files, each once."""
@@ -203,31 +220,49 @@ class ManagedEnv:
             found |= dict.fromkeys(file.restart if file else ())
         return tuple(found)
 
-    async def restart(self, units: Sequence[str]) -> None:
-        """Restart them one after the other. Raises PromotionError P061 for the first one that does
-        not stay up."""
-        for unit in units:
-            state = await self._restarted(unit)
-            if not state.healthy:
-                raise PromotionError(
-                    "P061",
-                    _("{unit} does not stay up with it: {state}.").format(
-                        unit=unit, state=state.state
-                    ),
-                    state.detail,
-                    _("See `journalctl -u {unit}`.").format(unit=unit),
-                )
+    async def elsewhere(self, changes: Iterable[FileChange]) -> tuple[str, ...]:
+        """The units of other hosts (HOST:UNIT) that root declared for these files, each once."""
+        declared = await self.declared()
+        found: dict[str, None] = {}
+        for each in changes:
+            file = declared.get(os.path.realpath(each.path))
+            found |= dict.fromkeys(file.elsewhere if file else ())
+        return tuple(found)
+
+    async def not_up(self, units: Sequence[str]) -> list[UnitState]:
+        """Those of the declared units that are not active now."""
+        if not units or self._helper is None:
+            return []
+        return [each for each in await self._helper.status(units) if not each.healthy]
+
+    async def restart(self, unit: str) -> None:
+        """Restart it. Raises PromotionError P061 where it does not stay up."""
+        state = await self._restarted(unit)
+        if not state.healthy:
+            raise PromotionError(
+                "P061",
+                _("{unit} does not stay up with it: {state}.").format(unit=unit, state=state.state),
+                state.detail,
+                _("See `journalctl -u {unit}`.").format(unit=unit),
+            )
 
     async def restart_all(self, units: Sequence[str]) -> list[str]:
-        """Restart each, whatever comes of the others; those that are not up again."""
-        down = []
+        """Restart each, whatever comes of the others; those that are not up again. Raises
+        UnavailableError once all had their turn, where one could not even be asked for."""
+        down: list[str] = []
+        away: UnavailableError | None = None
         for unit in units:
             try:
                 healthy = (await self._restarted(unit)).healthy
-            except SophiaError:
+            except UnavailableError as problem:
+                away = away or problem
+                continue
+            except SophiaError:  # it is not declared any more
                 healthy = False
             if not healthy:
                 down.append(unit)
+        if away is not None:
+            raise away
         return down
 
     async def _restarted(self, unit: str) -> UnitState:
@@ -236,6 +271,24 @@ class ManagedEnv:
 
     async def _by_helper(self, path: Path) -> ManagedFile | None:
         return (await self.declared()).get(os.path.realpath(path))
+
+
+class PutBack(StrEnum):
+    """What became of a file that was to be put back: LEFT is not as before, for somebody else
+    changed what we wrote, or took the file away."""
+
+    AS_BEFORE = "as_before"
+    PUT_BACK = "put_back"
+    LEFT = "left"
+
+
+def _old_content(change: FileChange, text: str, found: str) -> bytes | None:
+    """What the file's content should be again; None where what we wrote is not there."""
+    if found == change.after_hash and change.snapshot and os.path.isfile(change.snapshot):
+        return Path(change.snapshot).read_bytes()
+    values = envfile.values(text)
+    ours = {key: old for key, old in change.before.items() if values.get(key) == change.after[key]}
+    return envfile.change(text, ours).encode("utf-8") if ours else None
 
 
 def _directly(path: Path) -> bool:

@@ -14,15 +14,18 @@ from sophia_tui.domain.operations import Input
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import ConflictError, JobError, NotFoundError, UsageError
 from sophia_tui.i18n import N_, _, get_language
+from sophia_tui.paths import Paths
 from sophia_tui.services.job_states import has_ended
 from sophia_tui.services.models import unknown_model
 from sophia_tui.services.operations import operation
+from sophia_tui.services.room import bytes_of_weights, require_room
 from sophia_tui.services.train import chosen_threads, new_job_id, require_training_packages
 from sophia_tui.services.views import JobView
 
 if TYPE_CHECKING:
     from sophia_tui.settings import Settings
 
+Dtype = Literal["bfloat16", "float16", "float32"]
 _WAIT_SECONDS = 0.5
 _CARE_ROUNDS = 20  # how many looks until a worker that died is brought back
 _STOPPED = frozenset((JobState.PAUSED.value, JobState.CANCELLED.value, JobState.FAILED.value))
@@ -37,8 +40,9 @@ STAGE_WORDS = {
 
 class MergeRequest(Input):
     model: str = Field(description=N_("The adapter's id, e.g. sophia-v1."))
-    dtype: Literal["bfloat16", "float16"] = Field(
-        default="bfloat16", description=N_("The 16 bits that the weights are written in.")
+    dtype: Dtype = Field(
+        default="bfloat16",
+        description=N_("The 16 bits that the weights are written in; float32 rounds nothing."),
     )
 
 
@@ -51,9 +55,11 @@ class MergeService:
         settings: "Settings",
         clock: Clock,
         wake: Callable[[], Awaitable[None]],
+        paths: Paths,
     ) -> None:
         self._store = store
         self._settings = settings
+        self._paths = paths
         self._clock = clock
         self._wake = wake
 
@@ -68,7 +74,7 @@ class MergeService:
     )
     async def merge(self, context: Context, request: MergeRequest) -> JobView:
         """Raises NotFoundError M404, M432, UsageError M431, ConflictError M433, UnavailableError
-        J501. A merge that is under way is shown and not doubled."""
+        J501, SetupError M520. A merge that is under way is shown and not doubled."""
         adapter = await self._store.models.get(request.model)
         if adapter is None:
             raise unknown_model(textsafe.visible(request.model))
@@ -86,15 +92,17 @@ class MergeService:
         self,
         context: Context,
         adapter: Model,
-        dtype: Literal["bfloat16", "float16"] = "bfloat16",
+        dtype: Dtype = "bfloat16",
     ) -> Job:
         """The merge of this adapter that is under way, else a new one."""
-        folder = _adapter_folder(adapter)
+        folder = adapter_folder(adapter)
         for job in await self._store.jobs.page(limit=50, kinds=(JobKind.MERGE.value,)):
             if job.model_id == adapter.id and not has_ended(job):
                 await self._wake()
                 return job
         require_training_packages()
+        needed = bytes_of_weights(adapter.base, 32 if dtype == "float32" else 16)
+        require_room(self._paths.runs, needed, merged_id(adapter.id))
         job = await self._job(context, adapter, folder, dtype)
         await self._store.jobs.add(job)
         await self._wake()
@@ -124,9 +132,7 @@ class MergeService:
                 await self._wake()
             await asyncio.sleep(_WAIT_SECONDS)
 
-    async def _job(
-        self, context: Context, adapter: Model, folder: str, dtype: Literal["bfloat16", "float16"]
-    ) -> Job:
+    async def _job(self, context: Context, adapter: Model, folder: str, dtype: Dtype) -> Job:
         from finetune.schema import MergeSettings, Recipe, RunSpec
 
         training = await self._store.jobs.get(adapter.job_id) if adapter.job_id else None
@@ -173,7 +179,8 @@ def is_whole(merged: Model) -> bool:
     return bool(written) and all(sizes[name] == each.bytes for name, each in written.items())
 
 
-def _adapter_folder(model: Model) -> str:
+def adapter_folder(model: Model) -> str:
+    """Where an adapter of this machine lies. Raises UsageError M431, NotFoundError M432."""
     if model.kind is not ModelKind.ADAPTER or model.path is None:
         raise UsageError(
             "M431",

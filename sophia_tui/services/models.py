@@ -1,14 +1,17 @@
 """Models: what Sophia knows of each, and where it came from."""
 
+import contextlib
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from sophia_tui.domain.context import Context, Role
-from sophia_tui.domain.models import Model, ModelKind
+from sophia_tui.domain.models import Model, ModelFilter, ModelKind
 from sophia_tui.domain.operations import Danger, Input, Output
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import ConflictError, NotFoundError, RefusedError
@@ -16,10 +19,27 @@ from sophia_tui.i18n import N_, _
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prices import Load, Prices, ending_warning
 from sophia_tui.services.views import ModelList, ModelView, Page
+from sophia_tui.textsafe import visible
 
 
 class ModelReference(Input):
     model: str = Field(description=N_("The model's id, e.g. sophia-v1."))
+
+
+class ModelPage(Page):
+    kind: list[Literal["hosted", "base", "adapter", "merged", "exported"]] = Field(
+        default_factory=list, description=N_("Only models of this kind; may be repeated.")
+    )
+    state: list[
+        Literal["candidate", "approved", "conditional", "expired", "rejected", "retired"]
+    ] = Field(default_factory=list, description=N_("Only models in this state; may be repeated."))
+    text: str | None = Field(
+        default=None,
+        description=N_("Only models whose id, base, job or data set holds this text."),
+    )
+    sort: Literal["created", "id", "kind", "state", "size"] = Field(
+        default="created", description=N_("The order: newest first, by name, or largest first.")
+    )
 
 
 class DeletedModel(Output):
@@ -52,6 +72,14 @@ def unknown_model(model_id: str) -> NotFoundError:
     )
 
 
+def _remove(path: Path) -> None:
+    """A folder of weights, or the one file of an exported model."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def named_in_production(managed: Sequence[Path], model_id: str) -> bool:
     """Whether a managed env file names it; one that can't be read may."""
     from sophia_tui import envfile
@@ -66,6 +94,24 @@ def named_in_production(managed: Sequence[Path], model_id: str) -> bool:
         if model_id in values.values():
             return True
     return False
+
+
+async def known_model(store: Store, model_id: str, now: datetime) -> Model:
+    """A model with a row of its own, or one that jobs or promotions name (version 0). Raises
+    NotFoundError M404."""
+    found = await store.models.known(ModelFilter(model_id=model_id), now, limit=1)
+    if not found:
+        raise unknown_model(visible(model_id))
+    return found[0]
+
+
+async def with_row(store: Store, model: Model) -> Model:
+    """The model with a row of its own, so that something can be kept of it."""
+    if model.version:
+        return model
+    with contextlib.suppress(ConflictError):  # another person was faster
+        await store.models.add(replace(model, version=1))
+    return await store.models.get(model.id) or model
 
 
 class ModelsService:
@@ -84,23 +130,32 @@ class ModelsService:
         self._clock = clock
         self._managed = managed
 
-    @operation("models.list", N_("List the models Sophia knows, newest first."))
-    async def page(self, context: Context, request: Page) -> ModelList:
-        found = await self._store.models.page(request.limit, request.offset)
+    @operation(
+        "models.list",
+        N_("List the models Sophia knows: hosted, base, adapter, merged and exported ones."),
+    )
+    async def page(self, context: Context, request: ModelPage) -> ModelList:
+        wanted = ModelFilter(
+            kinds=tuple(request.kind),
+            states=tuple(request.state),
+            text=request.text,
+            sort=request.sort,
+        )
+        found = await self._store.models.known(
+            wanted, self._moment(), request.limit, request.offset
+        )
         prices = self._prices_for(found)
         return ModelList(items=[self._view(each, prices) for each in found])
 
     @operation(
         "models.show",
-        N_("Show one model with its job, data set and evaluation."),
+        N_("Show one model with its state, files, job, data set and evaluation."),
         target="model",
         positional=("model",),
     )
     async def show(self, context: Context, request: ModelReference) -> ModelView:
-        found = await self._store.models.get(request.model)
-        if found is None:
-            raise unknown_model(request.model)
-        return self._view(found, self._prices_for([found]))
+        found = await known_model(self._store, request.model, self._moment())
+        return self._view(found, self._prices_for([found]), with_files=True)
 
     @operation(
         "models.delete",
@@ -118,7 +173,7 @@ class ModelsService:
         found = await self._store.models.get(request.model)
         if found is None:
             raise unknown_model(request.model)
-        if found.kind not in (ModelKind.ADAPTER, ModelKind.MERGED):
+        if found.kind not in (ModelKind.ADAPTER, ModelKind.MERGED, ModelKind.EXPORTED):
             raise RefusedError(
                 "J611",
                 _("{model} is no model that was trained on this machine.").format(model=found.id),
@@ -130,7 +185,7 @@ class ModelsService:
             raise _in_use(found.id, uses)
         await self._store.models.update(found.id, deleted_at=self._moment())
         if found.path:
-            await asyncio.to_thread(shutil.rmtree, found.path, True)
+            await asyncio.to_thread(_remove, Path(found.path))
         return DeletedModel(id=found.id, deleted=True)
 
     def _moment(self) -> datetime:
@@ -141,9 +196,9 @@ class ModelsService:
         hosted = any(each.kind is ModelKind.HOSTED for each in models)
         return self._prices() if self._prices and hosted else None
 
-    def _view(self, model: Model, prices: Prices | None) -> ModelView:
+    def _view(self, model: Model, prices: Prices | None, with_files: bool = False) -> ModelView:
         """An operator's date goes before the one that was noted when the model was made."""
-        view = ModelView.of(model)
+        view = ModelView.of(model, self._moment(), with_files)
         if prices is None or self._clock is None or model.kind is not ModelKind.HOSTED:
             return view
         ending = prices.shutdown(model.id) or prices.shutdown(model.base)

@@ -18,6 +18,9 @@ from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.services import stages
+from sophia_tui.services.calendar_looks import CalendarLook, EndingModelView, endings, way_out
+from sophia_tui.services.calendar_rules import moment_of
+from sophia_tui.services.calendar_views import CalendarView
 from sophia_tui.services.fields import equivalent
 from sophia_tui.services.job_states import Caretaker, JobEyes
 from sophia_tui.services.operations import operation
@@ -58,6 +61,11 @@ class RunningView(Output):
 
 
 class UsedModelView(Output):
+    """`ends` is the first day without it: midnight UTC, shown as that and not as the evening
+    before."""
+
+    as_is: ClassVar[frozenset[str]] = frozenset({"ends"})
+
     model: str = Field(title=N_("Model"))
     kind: str = Field(title=N_("Kind"))
     used_as: list[str] = Field(default_factory=list, title=N_("Used as"))
@@ -87,6 +95,7 @@ class OverviewView(Output):
     stages: list[StageView] = Field(title=N_("Stages"))
     running: list[RunningView] = Field(title=N_("Open jobs"))
     models: list[UsedModelView] = Field(title=N_("Models"))
+    endings: list[EndingModelView] = Field(default_factory=list, title=N_("Models that end"))
     lately: list[HappenedView] = Field(title=N_("Lately"))
     next: NextView = Field(title=N_("Next"))
     store_milliseconds: float = Field(title=N_("Store, milliseconds"))
@@ -103,7 +112,9 @@ class OverviewService:
         paths: Paths,
         clock: Clock,
         wake: Callable[[], Awaitable[None]] | None = None,
+        calendar: Callable[[], Awaitable[CalendarView]] | None = None,
     ) -> None:
+        self._calendar = CalendarLook(calendar) if calendar else None
         self._store = store
         self._settings = settings
         self._clock = clock
@@ -122,6 +133,7 @@ class OverviewService:
             await self._care.look_after(context, jobs)
         views = {each.id: each for each in await self._eyes.views(jobs)}
         promotions = tuple(await self._store.promotions.page(limit=20))
+        calendar = await self._calendar.look() if self._calendar else None
         standing = Standing(
             now=self._clock.now(),
             source=source,
@@ -136,12 +148,14 @@ class OverviewService:
             base=self._settings.finetune_base,
             served=await self._served(),
         )
+        ends = endings(calendar) if calendar else []
         return OverviewView(
             stages=stages.all_stages(standing),
             running=[await self._running(job, views[job.id]) for job in _living(standing)],
-            models=_models(standing),
+            models=_models(standing, calendar),
+            endings=ends,
             lately=_lately(standing, self._aware(request.since or standing.now - _LATELY_PERIOD)),
-            next=_next(stages.next_step(standing)),
+            next=_next(_off_what_is_gone(ends) or stages.next_step(standing)),
             store_milliseconds=round(milliseconds, 1),
         )
 
@@ -227,8 +241,14 @@ def _living(standing: Standing) -> list[Job]:
     return shown[:_RUNNING]
 
 
-def _models(standing: Standing) -> list[UsedModelView]:
-    """What production names comes first, then what is served, then the newest."""
+def _models(standing: Standing, calendar: CalendarView | None) -> list[UsedModelView]:
+    """What production names comes first, then what is served, then the newest. A date of the
+    calendar goes before the one that was noted when a model was made."""
+    ends = {
+        each.model: moment_of(each.ends)
+        for each in (calendar.items if calendar else ())
+        if each.ends and each.use == "answers"
+    }
     known = {each.id: each for each in standing.models}
     living = standing.served.living if standing.served else ()
     served: dict[str, list[str]] = {}
@@ -241,7 +261,7 @@ def _models(standing: Standing) -> list[UsedModelView]:
             kind=known[name].kind.value if name in known else _("not from here"),
             used_as=list(standing.uses.get(name, ())),
             served_as=served.get(name, []),
-            ends=known[name].shutdown_at if name in known else None,
+            ends=ends.get(name) or (known[name].shutdown_at if name in known else None),
         )
         for name in names
     ]
@@ -306,6 +326,15 @@ def _lately(standing: Standing, since: datetime) -> list[HappenedView]:
             found.append(HappenedView(at=at, text=text, health=happy))
     found.sort(key=lambda each: each.at, reverse=True)
     return found[:_LATELY]
+
+
+def _off_what_is_gone(ends: Sequence[EndingModelView]) -> Step | None:
+    """Production names a model that answers no more: that goes before all else."""
+    for each in ends:
+        way = way_out(each) if each.severity == "error" else None
+        if way is not None:
+            return Step(each.told, *way)
+    return None
 
 
 def _next(step: Step) -> NextView:

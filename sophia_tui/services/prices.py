@@ -129,6 +129,8 @@ class Prices:
     rented: Mapping[str, Rented]
     shutdowns: Mapping[str, Ending]
     training_closes: Mapping[str, Ending]
+    #: Names of `shutdowns` whose date is the operator's own.
+    operators: frozenset[str] = frozenset()
 
     def chat(self, model: str) -> ChatPrice | None:
         """What the model's answers cost; None where that is not known."""
@@ -146,6 +148,16 @@ class Prices:
     def shutdown(self, model: str) -> Ending | None:
         """When the model, or the one it was tuned on, stops answering; None: nothing is known."""
         return _by_name(self.shutdowns, model)
+
+    def by_operator(self, model: str) -> bool:
+        """Whether the operator's own file says when the model stops answering."""
+        found = self.shutdown(model)
+        return found is not None and any(self.shutdowns[each] is found for each in self.operators)
+
+    def knows(self, model: str) -> bool:
+        """Whether any price or date is known by that name."""
+        parts = (self.chat_prices, self.training_prices, self.shutdowns)
+        return any(_by_name(part, model) is not None for part in parts)
 
     @property
     def usd_to_brl(self) -> float | None:
@@ -217,6 +229,9 @@ def load_prices(settings: "Settings", paths: Paths) -> Prices:
         rented=merged["rented"],
         shutdowns=merged["shutdown"],
         training_closes=merged["training_closes"],
+        operators=frozenset(
+            name for file in found[1:] for name, each in file.shutdown.items() if each is not None
+        ),
     )
 
 

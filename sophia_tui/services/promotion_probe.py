@@ -1,7 +1,7 @@
 """The probe of a promotion: whether the new name answers where each env file sends its service."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,45 +21,57 @@ if TYPE_CHECKING:
 #: What a promotion keeps of its probe where a person went without.
 SKIPPED: dict[str, Any] = {"answered": None, "why": "skipped by --no-probe"}
 
+#: The models of these names that Sophia knows.
+Known = Callable[[str], Awaitable[Model | None]]
+
 
 @dataclass(frozen=True)
 class Place:
-    """Where a service will ask. `base_url` None is the client's own default, api.openai.com."""
+    """A name, and where a service will ask for it. `base_url` None is the client's own default,
+    api.openai.com."""
 
+    name: str
     base_url: str | None
-    api_key: str | None
+    api_key: str | None = field(repr=False)
 
 
 class Probing:
-    """Asks the model at every place that the changed env files name; `read` gives their text."""
+    """Asks the models at every place that the changed env files name; `read` gives their text."""
 
     def __init__(
-        self, prober: Prober, settings: "Settings", read: Callable[[Path], Awaitable[str]]
+        self,
+        prober: Prober,
+        settings: "Settings",
+        read: Callable[[Path], Awaitable[str]],
+        known: Known,
     ) -> None:
         self._prober = prober
         self._read = read
+        self._known = known
         self._settings = settings
 
-    async def required(self, model: Model, changes: Sequence[FileChange]) -> dict[str, Any]:
+    async def required(self, changes: Sequence[FileChange]) -> dict[str, Any]:
         """What the promotion keeps of it. Raises UnavailableError P012, P015, UsageError
         P013, P014; nothing is written then."""
-        found = [await self._ask(model, place) for place in await self._places(model, changes)]
-        for each in found:
-            if not each.answered:
+        found = []
+        for place in await self.places(changes):
+            told = await self._ask(place)
+            found.append(told)
+            if not told.answered:
                 raise OutsideError(
                     "P012",
                     _("{model} does not answer at {address}; nothing was changed.").format(
-                        model=model.id, address=each.address
+                        model=visible(place.name), address=told.address
                     ),
-                    each.why,
-                    _remedy(model),
+                    told.why,
+                    _remedy(place.name, await self._known(place.name)),
                 )
         return _kept(found)
 
-    async def foretold(self, model: Model, changes: Sequence[FileChange]) -> list[str]:
-        """What a plan says of it: whether the model would answer now."""
+    async def foretold(self, changes: Sequence[FileChange]) -> list[str]:
+        """What a plan says of it: whether the models would answer now."""
         try:
-            found = [await self._ask(model, place) for place in await self._places(model, changes)]
+            found = [await self._ask(place) for place in await self.places(changes)]
         except SophiaError as problem:
             return [_("It would be refused: {why}").format(why=f"{problem.what} {problem.remedy}")]
         return [
@@ -71,41 +83,43 @@ class Probing:
             for each in found
         ]
 
-    async def _ask(self, model: Model, place: Place) -> Probe:
-        seconds = self._settings.probe_seconds
-        return await self._prober(place.base_url, place.api_key, model.id, seconds)
-
-    async def _places(self, model: Model, changes: Sequence[FileChange]) -> list[Place]:
-        """Each place once: the env file's own address and key, else Sophia's."""
+    async def places(self, changes: Sequence[FileChange]) -> list[Place]:
+        """Each name and place once: the env file's own address and key, else Sophia's. Raises
+        UsageError P013, P014."""
         found: dict[Place, None] = {}
         for change in changes:
             values = envfile.values(await self._read(Path(change.path)))
-            found[self._place(model, values)] = None
+            for name in dict.fromkeys(filter(None, change.after.values())):
+                found[self._place(name, await self._known(name), values)] = None
         return list(found)
 
-    def _place(self, model: Model, values: Mapping[str, str]) -> Place:
+    async def _ask(self, place: Place) -> Probe:
+        seconds = self._settings.probe_seconds
+        return await self._prober(place.base_url, place.api_key, place.name, seconds)
+
+    def _place(self, name: str, model: Model | None, values: Mapping[str, str]) -> Place:
         base_url = _value(values, "OPENAI_BASE_URL") or self._settings.openai_base_url
         api_key = _value(values, "OPENAI_API_KEY") or self._own_key(base_url)
-        if model.kind is ModelKind.HOSTED:
-            if not api_key:
-                raise UsageError(
-                    "P013",
-                    _("{model} can't be asked: no OPENAI_API_KEY is set.").format(model=model.id),
-                    _("Neither the env file nor Sophia's settings have one."),
-                    _("Set it, or promote with --no-probe."),
-                )
-            return Place(base_url, api_key)
-        if not base_url:
+        hosted = model is not None and model.kind is ModelKind.HOSTED
+        # a name that Sophia does not know may be anybody's: where there is an address it is asked
+        if (hosted or (model is None and not base_url)) and not api_key:
+            raise UsageError(
+                "P013",
+                _("{model} can't be asked: no OPENAI_API_KEY is set.").format(model=visible(name)),
+                _("Neither the env file nor Sophia's settings have one."),
+                _("Set it, or promote with --no-probe."),
+            )
+        if model is not None and not hosted and not base_url:
             raise UsageError(
                 "P014",
-                _("{model} can't be asked: no OPENAI_BASE_URL is set.").format(model=model.id),
+                _("{model} can't be asked: no OPENAI_BASE_URL is set.").format(model=name),
                 _("The service would ask api.openai.com, which does not know this model."),
                 _(
                     "Serve it: `sophia serve model {model}`; then set OPENAI_BASE_URL={address}/v1 "
                     "in the env file or in Sophia's settings."
-                ).format(model=model.id, address=self._settings.api_url.rstrip("/")),
+                ).format(model=name, address=self._settings.api_url.rstrip("/")),
             )
-        return Place(base_url, api_key)
+        return Place(name, base_url, api_key)
 
     def _own_key(self, base_url: str | None) -> str | None:
         """The key of ours for this address: that of the served models for our own API alone."""
@@ -117,7 +131,7 @@ class Probing:
 def probe_notes(promotion: Promotion) -> list[str]:
     """What people read of the probe when the promotion is done."""
     kept = promotion.notes.get("probe")
-    if kept is None:  # a rollback
+    if kept is None:
         return []
     if kept.get("answered") is None:
         return [_("The model was not asked: --no-probe.")]
@@ -135,12 +149,14 @@ def _kept(found: Sequence[Probe]) -> dict[str, Any]:
     return {"answered": True, "places": places}
 
 
-def _remedy(model: Model) -> str:
+def _remedy(name: str, model: Model | None) -> str:
+    if model is None:
+        return _("Look at OPENAI_BASE_URL; who knows better goes on with --no-probe.")
     if model.kind is ModelKind.HOSTED:
         return _("Look at OPENAI_BASE_URL and OPENAI_API_KEY, and whether the model still exists.")
     return _(
         "Serve it: `sophia serve model {model}`; `sophia serve list` says what answers."
-    ).format(model=model.id)
+    ).format(model=name)
 
 
 def _host(address: str) -> tuple[str, str]:

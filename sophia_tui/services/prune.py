@@ -19,6 +19,7 @@ from finetune.schema import (
     ADAPTER_FOLDER,
     CHECKPOINTS_FOLDER,
     EVENTS_FILE,
+    EXPORTED_FOLDER,
     LOCK_FILE,
     LOG_FILE,
     MERGED_FOLDER,
@@ -121,6 +122,7 @@ class PruneService:
             _("checkpoints"): CHECKPOINTS_FOLDER,
             _("adapters"): ADAPTER_FOLDER,
             _("merged models"): MERGED_FOLDER,
+            _("exported models"): EXPORTED_FOLDER,
             _("events of runs"): EVENTS_FILE,
             _("logs of runs"): LOG_FILE,
         }

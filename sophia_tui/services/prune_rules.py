@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from finetune.schema import CHECKPOINTS_FOLDER, MERGED_FOLDER
+from finetune.schema import CHECKPOINTS_FOLDER, EXPORTED_FOLDER, MERGED_FOLDER
 from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.models import Model
 from sophia_tui.domain.operations import Input
@@ -44,7 +44,7 @@ class PruneRequest(Input):
         default=90,
         ge=0,
         le=_MOST_DAYS,
-        description=N_("Merged models go after so many days; they can be merged again."),
+        description=N_("Merged and exported models go after so many days; they can be made again."),
     )
     event_days: int = Field(
         default=180,
@@ -140,6 +140,10 @@ def _of_run(request: PruneRequest, job: Job, run: Path, days: float) -> Iterator
     if job.kind is JobKind.MERGE and merged.is_dir() and days >= request.merged_days:
         why = _("{ended}; it can be merged again").format(ended=ended)
         yield Find(_("merged model"), job.resulting_model or job.id, merged, why, job)
+    exported = run / EXPORTED_FOLDER
+    if job.kind is JobKind.EXPORT and exported.is_dir() and days >= request.merged_days:
+        why = _("{ended}; it can be exported again").format(ended=ended)
+        yield Find(_("exported model"), job.resulting_model or job.id, exported, why, job)
 
 
 def _leftovers(paths: Paths, now: datetime) -> Iterator[Find]:

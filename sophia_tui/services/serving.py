@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,23 +11,27 @@ from pydantic import Field
 
 from sophia_tui import textsafe
 from sophia_tui.domain.context import Context, Face, Progress, Role
-from sophia_tui.domain.models import Model, ModelKind
+from sophia_tui.domain.models import Model, ModelKind, ModelState, merged_id
 from sophia_tui.domain.operations import Danger, Input, Output
-from sophia_tui.domain.protocols import ApiProcess, EngineHost, Store
+from sophia_tui.domain.protocols import ApiProcess, Clock, EngineHost, Store
 from sophia_tui.domain.serving import Deployment, DeploymentState
 from sophia_tui.errors import (
     ConflictError,
     NotFoundError,
     OutsideError,
+    RefusedError,
     UnavailableError,
     UsageError,
 )
 from sophia_tui.i18n import N_, _
 from sophia_tui.services.deployments import (
     Deployments,
+    EngineRefused,
     Truth,
+    names_its_form,
     seen,
     served_elsewhere,
+    weights_are_there,
     weights_missing,
 )
 from sophia_tui.services.merge import MergeService, whole_merged
@@ -42,6 +47,9 @@ _SEEN_TRIES = 10  # the front looks at the store once a second
 _QUICK_SECONDS = 5.0  # an engine that has nothing to do gives a token sooner
 #: An engine that is at a long answer may end it before it is restarted because a person asks.
 _BUSY_SECONDS = 30.0
+#: The engine that takes whatever others can't, and their words for that (see finetune.failures).
+_LAST = "transformers"
+_NOT_EXPORTABLE = frozenset(("FINETUNE-521", "FINETUNE-522"))
 
 
 class ServeRequest(Input):
@@ -78,6 +86,7 @@ class DeploymentView(Output):
     state: str = Field(title=N_("State"))
     address: str | None = Field(default=None, title=N_("Address for clients"))
     engine: str = Field(title=N_("Engine"))
+    precision: str | None = Field(default=None, title=N_("Numbers of its weights"))
     pid: int | None = Field(default=None, title=N_("Process"))
     port: int | None = Field(default=None, title=N_("The engine's port"))
     folder: str | None = Field(default=None, title=N_("Folder"))
@@ -92,7 +101,11 @@ class DeploymentView(Output):
 
     @classmethod
     def of(
-        cls, deployment: Deployment, address: str | None = None, notes: Sequence[str] = ()
+        cls,
+        deployment: Deployment,
+        address: str | None = None,
+        notes: Sequence[str] = (),
+        precision: str | None = None,
     ) -> "DeploymentView":
         lives = not deployment.state.ended
         return cls(
@@ -102,6 +115,7 @@ class DeploymentView(Output):
             state=deployment.state.value,
             address=address if lives else None,
             engine=deployment.engine,
+            precision=precision,
             pid=deployment.identity.pid if deployment.identity and lives else None,
             port=deployment.port if lives else None,
             folder=deployment.folder,
@@ -144,7 +158,9 @@ class ServingService:
         deployments: Deployments,
         merges: MergeService,
         api: ApiProcess,
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self._store = store
         self._settings = settings
         self._engines = engines
@@ -154,7 +170,9 @@ class ServingService:
 
     @operation(
         "serve.model",
-        N_("Serve a model under a name by the OpenAI protocol; an adapter is merged first."),
+        N_(
+            "Serve a model under a name by the OpenAI protocol; adapters of a base share an engine."
+        ),
         role=Role.OPERATOR,
         writes=True,
         target="model",
@@ -168,23 +186,66 @@ class ServingService:
         if asked is None:
             raise unknown_model(textsafe.visible(request.model))
         name = _checked_name(request.name or asked.id)
-        self._require_engine()
+        _refuse_hosted(asked)
+        ways = await self._ways(asked, name)
+        self._require_engine(ways[0].engine)
         if context.face is not Face.API and (problem := await self._obstacle()):
             raise problem
-        model = await self._servable(context, asked)
+        notes = _of_state(asked, self._clock.now())
+        for way in ways:
+            try:
+                deployment = await self._served(context, asked, name, way, notes)
+                break
+            except EngineRefused as refused:
+                if way is ways[-1] or refused.reason not in _NOT_EXPORTABLE:
+                    raise
+                notes.append(f"{refused.what} {refused.why}")
+        notes += await self._front(context, name)
+        return self._view_of(deployment, await self._store.models.get(deployment.model_id), notes)
+
+    async def _ways(self, asked: Model, name: str) -> list["_Way"]:
+        """How the model may be served, best first: each after the first only where the one before
+        can't, whatever is tried. What is served by that name already stays as it is."""
+        found = await self._store.deployments.get(name)
+        lives = found is not None and found.name == name and not found.state.ended
+        if found and lives and found.model_id in (asked.id, merged_id(asked.id)):
+            return [_Way(found.engine, merged=found.model_id != asked.id)]
+        wanted = self._settings.serving_engine
+        engine = self._engines.chosen(wanted)
+        live = self._engines.holds_adapters(engine)
+        adapter = asked.kind is ModelKind.ADAPTER
+        ways = []
+        if adapter and live and names_its_form(asked.path or ""):
+            ways.append(_Way(engine, merged=False))
+        ways.append(_Way(engine, merged=adapter))
+        other = wanted == "auto" and engine != _LAST and not self._engines.missing(_LAST)
+        if other and (adapter or _is_folder(asked)):
+            ways.append(_Way(_LAST, merged=adapter))
+        return ways
+
+    async def _served(
+        self, context: Context, asked: Model, name: str, way: "_Way", notes: list[str]
+    ) -> Deployment:
+        model = await self._merged(context, asked) if way.merged else asked
+        if not weights_are_there(model) or (way.engine == _LAST and not _is_folder(model)):
+            raise weights_missing(model)
         deployment = await self._living(name, model)
-        notes: list[str] = []
+        group: list[Deployment] = []
         if deployment is None:
-            deployment = await self._deployments.begin(model, name, context.actor)
+            group = await self._deployments.sharers(way.engine, model)
+            deployment = await self._deployments.begin(model, name, context.actor, way.engine)
         elif deployment.state is DeploymentState.READY and not await self._recovers(
             context, deployment, model
         ):
             deployment = await self._deployments.restart(deployment, model)
-            notes = [_("It was served already and did not answer: its engine was restarted.")]
+            notes.append(_("It was served already and did not answer: its engine was restarted."))
         if deployment.state is not DeploymentState.READY:
             deployment = await self._started(context, deployment, model, asked)
-        notes += await self._front(context, name)
-        return DeploymentView.of(deployment, self._address, notes)
+        if group:
+            await self._deployments.gather(deployment, group)
+            names = ", ".join(sorted(each.name for each in group))
+            notes.append(_("One engine answers for it and for {names}.").format(names=names))
+        return deployment
 
     async def _started(
         self, context: Context, deployment: Deployment, model: Model, asked: Model
@@ -224,7 +285,8 @@ class ServingService:
         found = await self._store.deployments.page(
             request.limit, request.offset, living=not request.all
         )
-        return ServeList(items=[self._view(each) for each in found], api=await self._api_view())
+        items = [await self._view(each) for each in found]
+        return ServeList(items=items, api=await self._api_view())
 
     @operation(
         "serve.show",
@@ -233,7 +295,7 @@ class ServingService:
         positional=("name",),
     )
     async def show(self, context: Context, request: ServedName) -> DeploymentView:
-        return self._view(await self._find(request.name))
+        return await self._view(await self._find(request.name))
 
     @operation(
         "serve.stop",
@@ -264,9 +326,19 @@ class ServingService:
     def _address(self) -> str:
         return f"{self._api.address}/v1"
 
-    def _view(self, deployment: Deployment) -> DeploymentView:
+    async def _view(self, deployment: Deployment) -> DeploymentView:
         truth = self._deployments.truth(deployment)
-        return DeploymentView.of(seen(deployment, truth), self._address)
+        model = await self._store.models.get(deployment.model_id)
+        return self._view_of(seen(deployment, truth), model)
+
+    def _view_of(
+        self, deployment: Deployment, model: Model | None, notes: Sequence[str] = ()
+    ) -> DeploymentView:
+        precision = None
+        if model is not None and deployment.folder:
+            access = self._engines.access(deployment.engine, model, deployment.folder)
+            precision = access.precision
+        return DeploymentView.of(deployment, self._address, notes, precision)
 
     async def _api_view(self) -> ApiView:
         identity, problem = self._api.identity(), None
@@ -290,36 +362,23 @@ class ServingService:
             )
         return found
 
-    def _require_engine(self) -> None:
-        missing = self._engines.missing(self._settings.serving_engine)
+    def _require_engine(self, engine: str) -> None:
+        missing = self._engines.missing(engine)
         if missing:
             raise OutsideError(
                 "M437",
-                _("The engine {engine} is not installed.").format(
-                    engine=self._settings.serving_engine
-                ),
+                _("The engine {engine} is not installed.").format(engine=engine),
                 _("Missing: {packages}.").format(packages=", ".join(missing)),
                 _('In the checkout: pip install -c requirements.lock ".[serving,training,api]"'),
             )
 
-    async def _servable(self, context: Context, asked: Model) -> Model:
-        """The model whose folder an engine can load: of an adapter, the merged one."""
-        if asked.kind is ModelKind.ADAPTER:
-            merged = await whole_merged(self._store, asked.id)
-            if merged is None:
-                job = await self._merges.begin(context, asked)
-                merged = await self._merges.finished(context, job.id)
-            return merged
-        if asked.kind is ModelKind.HOSTED:
-            raise UsageError(
-                "M435",
-                _("{model} is served by its provider.").format(model=asked.id),
-                _("Its weights are not on this machine."),
-                _("Promote it as it is; OPENAI_BASE_URL says where it answers."),
-            )
-        if not (Path(asked.path or "") / "config.json").is_file():
-            raise weights_missing(asked)
-        return asked
+    async def _merged(self, context: Context, adapter: Model) -> Model:
+        """The adapter and its base as one model, made now where it is not there."""
+        merged = await whole_merged(self._store, adapter.id)
+        if merged is None:
+            job = await self._merges.begin(context, adapter)
+            merged = await self._merges.finished(context, job.id)
+        return merged
 
     async def _living(self, name: str, model: Model) -> Deployment | None:
         """The deployment that has this name now, if it is this model's and really lives.
@@ -430,6 +489,44 @@ class ServingService:
                 break
             await asyncio.sleep(0.3)
         return status
+
+
+@dataclass(frozen=True)
+class _Way:
+    """An engine, and whether an adapter is merged before that serves it."""
+
+    engine: str
+    merged: bool
+
+
+def _of_state(model: Model, now: datetime) -> list[str]:
+    """What must be said where people don't want this model. Raises RefusedError M541 where their
+    consent has run out."""
+    if model.state in (ModelState.REJECTED, ModelState.RETIRED):
+        told = _("Mind: {model} is {state}.").format(model=model.id, state=_(model.state.value))
+        return [" ".join(filter(None, [told, model.state_reason]))]
+    if model.state is ModelState.CONDITIONAL and model.state_until and model.state_until <= now:
+        raise RefusedError(
+            "M541",
+            _("{model} was approved for a time that is over.").format(model=model.id),
+            _("Its conditions held until {until}.").format(until=model.state_until.isoformat()),
+            _("`sophia models state {model}` gives it another state.").format(model=model.id),
+        )
+    return []
+
+
+def _is_folder(model: Model) -> bool:
+    return (Path(model.path or "") / "config.json").is_file()
+
+
+def _refuse_hosted(asked: Model) -> None:
+    if asked.kind is ModelKind.HOSTED:
+        raise UsageError(
+            "M435",
+            _("{model} is served by its provider.").format(model=asked.id),
+            _("Its weights are not on this machine."),
+            _("Promote it as it is; OPENAI_BASE_URL says where it answers."),
+        )
 
 
 def _checked_name(name: str) -> str:

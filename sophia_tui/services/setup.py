@@ -12,6 +12,8 @@ from sophia_tui.domain.setup import KeyProber, Machine
 from sophia_tui.errors import SophiaError, UsageError
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
+from sophia_tui.services.calendar_views import CalendarView
+from sophia_tui.services.checks.calendar import calendar_check
 from sophia_tui.services.checks.database import DatabaseChecks, backup_check
 from sophia_tui.services.checks.environment import EnvironmentChecks, ProviderKey
 from sophia_tui.services.checks.machine import MachineChecks
@@ -62,8 +64,10 @@ class SetupService:
         probe: KeyProber,
         clock: Clock,
         helper: RootHelper | None = None,
+        calendar: Callable[[bool], Awaitable[CalendarView]] | None = None,
     ) -> None:
         self._helper = helper
+        self._calendar = calendar
         self._open_store = open_store
         self._open_source = open_source
         self._store_status = store_status
@@ -107,6 +111,7 @@ class SetupService:
             *MachineChecks(machine, self._paths.data).all(),
             *NetworkChecks(machine, settings).all(),
             backup_check(settings.backups_folder(self._paths.data), self._clock.now),
+            *([calendar_check(self._calendar, ask_provider)] if self._calendar else []),
         ]
 
     async def _status(self) -> StoreStatus:

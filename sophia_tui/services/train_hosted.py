@@ -220,10 +220,15 @@ def _base_ended(base: str, why: str, remedy: str) -> RefusedError:
     return RefusedError("J515", what, why, remedy)
 
 
+def is_redacted(manifest: dict[str, Any]) -> bool:
+    """Whether personal data was replaced when the version was made."""
+    steps = [each.get("step") for each in manifest.get("steps") or []]
+    return manifest.get("redacted") is True and "redact" in steps
+
+
 def require_redacted(version_id: str, manifest: dict[str, Any]) -> None:
     """Raises RefusedError R410 unless personal data was replaced when the version was made."""
-    steps = [each.get("step") for each in manifest.get("steps") or []]
-    if manifest.get("redacted") is not True or "redact" not in steps:
+    if not is_redacted(manifest):
         raise RefusedError(
             "R410",
             _("The data set {dataset} must not leave this machine.").format(dataset=version_id),

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobEvent, JobState
-from sophia_tui.domain.models import Model
+from sophia_tui.domain.models import Model, standing
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.errors import RefusedError
 from sophia_tui.i18n import DEFAULT_LANGUAGE, N_, _, get_language
@@ -38,6 +38,26 @@ VALUE_WORDS = (
     N_("conditional"),
     N_("rejected"),
     N_("retired"),
+    N_("itself"),
+    N_("in turn"),
+    N_("made of"),
+    N_("made of it"),
+    N_("trained from"),
+    N_("trained from it"),
+    N_("trained on it"),
+    N_("expired"),
+    N_("promotion"),
+    N_("rollback"),
+    N_("by_hand"),
+    N_("found"),
+    N_("note"),
+    N_("gate"),
+    N_("parity"),
+    N_("deployment"),
+    N_("intact"),
+    N_("differs"),
+    N_("kept"),
+    N_("added"),
     N_("no"),
     N_("certain"),
     N_("suspected"),
@@ -89,7 +109,7 @@ VALUE_WORDS = (
 WORD_FIELDS = frozenset(
     {"status", "state", "kind", "outcome", "stage", "health", "source", "verdict", "copy_export"}
     | {"met", "before_verdict", "after_verdict", "part", "training", "wanted", "speaks"}
-    | {"severity"}
+    | {"severity", "relation", "how"}
 )
 
 #: Words that mean several things: what they mean here. English keeps the words of `--json`.
@@ -97,6 +117,9 @@ KIND_WORDS = {
     "train": N_("training"),
     "evaluate": N_("evaluation"),
     "merge": N_("merging"),
+    "parity": N_("comparing forms"),
+    "export": N_("exporting"),
+    "upload": N_("upload"),
     "data": N_("work on data"),
     "cancel": N_("cancel"),
     "pause": N_("pause"),
@@ -360,15 +383,27 @@ class DatasetList(Output):
     items: list[DatasetView] = Field(title=N_("Data sets"))
 
 
+class ModelFile(Output):
+    """A file of a model, as it was when it was made or looked at first."""
+
+    as_is: ClassVar[frozenset[str]] = frozenset({"name"})
+
+    name: str = Field(title=N_("File"))
+    bytes: int | None = Field(default=None, title=N_("Bytes"))
+    sha256: str | None = Field(default=None, title="SHA-256")
+
+
 class ModelView(Output):
     table_columns: ClassVar[tuple[str, ...]] = (
         "id",
         "kind",
         "state",
+        "size",
         "job",
         "created_at",
         "dataset",
     )
+    as_is: ClassVar[frozenset[str]] = frozenset({"version"})
 
     id: str = Field(title=N_("Model"))
     kind: str = Field(title=N_("Kind"))
@@ -376,6 +411,9 @@ class ModelView(Output):
     state_reason: str | None = Field(default=None, title=N_("Reason"))
     state_conditions: list[str] = Field(default_factory=list, title=N_("Conditions"))
     state_until: datetime | None = Field(default=None, title=N_("Until"))
+    state_by: str | None = Field(default=None, title=N_("Decided by"))
+    state_at: datetime | None = Field(default=None, title=N_("Decided"))
+    version: int = Field(default=0, title=N_("Version"))
     base: str = Field(title=N_("Base"))
     job: str | None = Field(default=None, title=N_("Job"))
     dataset: str | None = Field(default=None, title=N_("Data set"))
@@ -384,17 +422,30 @@ class ModelView(Output):
     created_at: datetime = Field(title=N_("Created"))
     shutdown_at: datetime | None = Field(default=None, title=N_("Ends"))
     parent: str | None = Field(default=None, title=N_("Made of"))
+    size: int | None = Field(default=None, title=N_("Bytes"))
+    files: list[ModelFile] = Field(default_factory=list, title=N_("Files"))
+    template_fingerprint: str | None = Field(default=None, title=N_("Chat template (SHA-256)"))
     warnings: list[str] = Field(default_factory=list, title=N_("Warnings"))
 
     @classmethod
-    def of(cls, model: Model) -> "ModelView":
+    def of(cls, model: Model, now: datetime, with_files: bool = False) -> "ModelView":
+        """Its state is the one that counts at `now`."""
+        listed = model.files or {}
         return cls(
             id=model.id,
             kind=model.kind.value,
-            state=model.state.value,
+            state=standing(model, now),
             state_reason=model.state_reason,
             state_conditions=list(model.state_conditions),
             state_until=model.state_until,
+            state_by=model.state_by,
+            state_at=model.state_at,
+            version=model.version,
+            size=sum(each["bytes"] for each in listed.values()) if listed else None,
+            files=[ModelFile(name=name, **listed[name]) for name in sorted(listed)]
+            if with_files
+            else [],
+            template_fingerprint=model.template_fingerprint,
             base=model.base,
             job=model.job_id,
             dataset=model.dataset,

@@ -28,6 +28,7 @@ Connection = psycopg.AsyncConnection[DictRow]
 
 CHECKOUT_SECONDS = 10.0
 _RETRIES = 3
+_CLOSE_SECONDS, _RENEW_SECONDS, _END_ROUNDS = 5.0, 1.0, 50
 #: What an address may override. Keep-alives find a peer that is gone behind a firewall.
 _DEFAULTS = {
     "connect_timeout": "8",
@@ -38,6 +39,7 @@ _DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",
 }
+_log = logging.getLogger("sophia")
 # the pool tells each failed attempt to the log; our errors tell it to the person, once
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
@@ -157,7 +159,7 @@ class Database:
         async with self._opening:
             if self._pool is not None:
                 pool, self._pool = self._pool, None
-                await pool.close()
+                await _ended(pool, _CLOSE_SECONDS)
 
     async def _take(self) -> tuple[AsyncConnectionPool[Connection], Connection]:
         """A connection that lives. One that broke while it lay idle is noticed by its socket, and
@@ -214,14 +216,30 @@ class Database:
 
     async def _renew(self, old: AsyncConnectionPool[Connection]) -> None:
         async with self._opening:
-            if self._pool is old:
-                self._pool = None
-        with contextlib.suppress(psycopg.Error):
-            await old.close(timeout=1.0)
+            if self._pool is not old:
+                return  # who was first ends it
+            self._pool = None
+        await _ended(old, _RENEW_SECONDS)
 
 
 def ending_error() -> UnavailableError:
     return UnavailableError("S037", _("This process is ending."))
+
+
+async def _ended(pool: AsyncConnectionPool[Connection], seconds: float) -> None:
+    """Close a pool, and end its workers: one that is connecting outlives `close`, and one whose
+    cancellation was lost between two waits (CPython's wait_for before 3.12) would keep the event
+    loop, and so the program, from ever ending."""
+    with contextlib.suppress(psycopg.Error):
+        await pool.close(timeout=seconds)
+    for _round in range(_END_ROUNDS):
+        left = [each for each in asyncio.all_tasks() if each.get_name().startswith(f"{pool.name}-")]
+        if not left:
+            return
+        for each in left:
+            each.cancel()
+        await asyncio.wait(left, timeout=0.1)
+    _log.warning("a connection pool could not be ended: %s", pool.name)
 
 
 async def _lives(connection: Connection) -> bool:

@@ -11,7 +11,7 @@ from psycopg import errors
 
 from sophia_tui.domain.datasets import DOOR_NAMES, DatasetUser, DatasetVersion
 from sophia_tui.domain.gauges import Gauges
-from sophia_tui.domain.models import AuditEntry, Model, Promotion
+from sophia_tui.domain.models import AuditEntry, Decision, Model, ModelFilter, Promotion
 from sophia_tui.domain.notifications import NotificationStore
 from sophia_tui.domain.personas import PersonaStore
 from sophia_tui.domain.protocols import (
@@ -32,8 +32,9 @@ from sophia_tui.domain.protocols import (
     TrafficStore,
     TrainingStore,
 )
+from sophia_tui.domain.successions import SuccessionStore
 from sophia_tui.domain.uploads import FileStore
-from sophia_tui.errors import ConflictError, InternalError, NotFoundError
+from sophia_tui.errors import ConflictError, InternalError, NotFoundError, SophiaError
 from sophia_tui.i18n import _
 from sophia_tui.paths import Paths
 from sophia_tui.settings import Settings
@@ -54,6 +55,7 @@ from sophia_tui.store.own_notifications import PostgresNotifications
 from sophia_tui.store.own_rows import update_row
 from sophia_tui.store.own_schedules import PostgresSchedules
 from sophia_tui.store.own_serving import PostgresDeployments, PostgresEvaluations, PostgresTraffic
+from sophia_tui.store.own_successions import PostgresSuccessions
 from sophia_tui.store.own_tuning import PostgresFiles, PostgresPersonas, PostgresTrainings
 from sophia_tui.store.sql import query
 
@@ -162,14 +164,62 @@ class PostgresModels:
                     remedy=_("Choose another name."),
                 ) from None
 
-    async def get(self, model_id: str) -> Model | None:
-        found = await self._database.row(query("get_model"), {"id": rows.text(model_id)})
+    async def get(self, model_id: str, deleted: bool = False) -> Model | None:
+        parameters = {"id": rows.text(model_id), "deleted": deleted}
+        found = await self._database.row(query("get_model"), parameters)
         return rows.model(found) if found else None
 
     async def page(self, limit: int = 100, offset: int = 0) -> list[Model]:
         parameters = {"limit": limit, "offset": offset}
         found = await self._database.rows(query("page_models"), parameters)
         return [rows.model(each) for each in found]
+
+    async def known(
+        self, wanted: ModelFilter, now: datetime, limit: int = 100, offset: int = 0
+    ) -> list[Model]:
+        parameters = {
+            "kinds": list(wanted.kinds),
+            "states": list(wanted.states),
+            "text": None if wanted.text is None else rows.text(wanted.text),
+            "sort": wanted.sort,
+            "id": None if wanted.model_id is None else rows.text(wanted.model_id),
+            "now": now,
+            "limit": limit,
+            "offset": offset,
+        }
+        found = await self._database.rows(query("known_models"), parameters)
+        return [rows.model(each) for each in found]
+
+    async def children(self, model_id: str) -> list[Model]:
+        parameters = {"id": rows.text(model_id)}
+        found = await self._database.rows(query("children_of_model"), parameters)
+        return [rows.model(each) for each in found]
+
+    async def decide(self, model_id: str, version: int, decision: Decision) -> Model:
+        columns = rows.decision_columns(decision)
+        async with self._database.transaction() as connection:
+            changed = await connection.execute(
+                query("decide_model"), {**columns, "id": rows.text(model_id), "version": version}
+            )
+            found = await changed.fetchone()
+            if found is not None:
+                before = found.pop("before")
+                await connection.execute(
+                    query("add_remark"), rows.decision_remark(model_id, decision, before)
+                )
+        if found is None:
+            raise await self._not_changed(model_id)
+        return rows.model(found)
+
+    async def _not_changed(self, model_id: str) -> SophiaError:
+        """Why no row of that id and version was there."""
+        if await self.get(model_id) is None:
+            return no_model(model_id)
+        return ConflictError(
+            "M500",
+            _("{model} was changed by another person in the meantime.").format(model=model_id),
+            remedy=_("Look at it again, and then decide."),
+        )
 
     async def next_id(self, prefix: str = "sophia") -> str:
         while True:
@@ -197,14 +247,8 @@ class PostgresModels:
             versioned=True,
             unless_moved_from=version,
         )
-        if found is None and await self.get(model_id) is not None:
-            raise ConflictError(
-                "M500",
-                _("{model} was changed by another person in the meantime.").format(model=model_id),
-                remedy=_("Look at it again, and then decide."),
-            )
         if found is None:
-            raise no_model(model_id)
+            raise await self._not_changed(model_id)
         return rows.model(found)
 
 
@@ -225,6 +269,27 @@ class PostgresPromotions:
                     _("Only one may be pending at a time."),
                     _("Wait for it, or finish it with `sophia promote repair`."),
                 ) from None
+
+    async def pending(self) -> Promotion | None:
+        found = await self._database.row(query("pending_promotion"))
+        return rows.promotion(found) if found else None
+
+    async def finish(
+        self, promotion_id: str, finished_at: datetime, taken_back: Sequence[str] = ()
+    ) -> Promotion:
+        parameters = {
+            "id": promotion_id,
+            "finished_at": finished_at,
+            "taken_back": list(taken_back),
+        }
+        found = await self._database.row(query("finish_promotion"), parameters)
+        if found is None:
+            raise ConflictError(
+                "P082",
+                _("The promotion {id} is not under way any more.").format(id=promotion_id),
+                remedy=_("`sophia promote history` lists them."),
+            )
+        return rows.promotion(found)
 
     async def get(self, promotion_id: str) -> Promotion | None:
         found = await self._database.row(query("get_promotion"), {"id": rows.text(promotion_id)})
@@ -303,6 +368,7 @@ class OwnStore:
     checks: CheckStore
     golden: GoldenStore
     provider_models: ProviderModelStore
+    successions: SuccessionStore
     deployments: DeploymentStore
     traffic: TrafficStore
     feedback: FeedbackStore
@@ -326,6 +392,7 @@ class OwnStore:
         self.checks = PostgresChecks(database)
         self.golden = PostgresGolden(database)
         self.provider_models = PostgresProviderModels(database)
+        self.successions = PostgresSuccessions(database)
         self.deployments = PostgresDeployments(database)
         self.traffic = PostgresTraffic(database)
         self.feedback = PostgresFeedback(database)

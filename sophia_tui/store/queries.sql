@@ -380,6 +380,7 @@ SELECT place, id, count(*) AS rows FROM (
         FROM sophia.jobs
     UNION ALL SELECT 'job_events', job_id, data::text FROM sophia.job_events
     UNION ALL SELECT 'notifications', job_id, body::text FROM sophia.notifications
+    UNION ALL SELECT 'golden_answers', id, answers::text FROM sophia.golden_answers
     UNION ALL SELECT 'audit', id::text, pg_catalog.concat_ws(' ', target, request) FROM sophia.audit
     UNION ALL SELECT 'ai_events', kind, meta::text FROM sophia.ai_events
     UNION ALL SELECT 'personas', id, document::text FROM sophia.personas
@@ -425,10 +426,72 @@ INSERT INTO sophia.models (
 )
 
 -- get_model --
-SELECT * FROM sophia.models WHERE id = %(id)s AND deleted_at IS NULL
+SELECT * FROM sophia.models WHERE id = %(id)s AND (deleted_at IS NULL OR %(deleted)s)
 
 -- page_models --
 SELECT * FROM sophia.models WHERE deleted_at IS NULL ORDER BY created_at DESC, id LIMIT %(limit)s OFFSET %(offset)s
+
+-- known_models --
+-- Rows of ours, and what jobs trained from or promotions named that has no row: version 0.
+WITH named AS (
+    SELECT base AS id, CASE WHEN provider = 'local' THEN 'base' ELSE 'hosted' END AS kind,
+        min(created_at) AS created_at
+    FROM sophia.jobs WHERE kind = 'train' AND state <> 'draft' GROUP BY 1, 2
+    UNION ALL
+    SELECT model, 'hosted', min(created_at)
+    FROM sophia.promotions, LATERAL (VALUES (model_id), (previous_model)) AS v (model) GROUP BY 1
+), strangers AS (
+    SELECT DISTINCT ON (id) id, kind, created_at FROM named
+    WHERE id NOT IN ('', '-') AND NOT EXISTS (SELECT FROM sophia.models m WHERE m.id = named.id)
+    ORDER BY id, kind
+), known AS (
+    SELECT * FROM sophia.models WHERE deleted_at IS NULL
+    UNION ALL
+    SELECT made.* FROM strangers s, LATERAL jsonb_populate_record(
+        NULL::sophia.models,
+        jsonb_build_object(
+            'id', s.id, 'kind', s.kind, 'base', s.id, 'created_at', s.created_at, 'version', 0,
+            'state', 'candidate', 'state_conditions', '[]'::jsonb
+        )
+    ) AS made
+)
+SELECT * FROM known
+WHERE (%(id)s::text IS NULL OR id = %(id)s)
+    AND (cardinality(%(kinds)s::text[]) = 0 OR kind = ANY (%(kinds)s::text[]))
+    AND (
+        cardinality(%(states)s::text[]) = 0
+        OR CASE WHEN state = 'conditional' AND state_until <= %(now)s THEN 'expired' ELSE state END
+            = ANY (%(states)s::text[])
+    )
+    AND (
+        %(text)s::text IS NULL
+        OR strpos(lower(concat_ws(E'\n', id, base, job_id, dataset)), lower(%(text)s)) > 0
+    )
+ORDER BY
+    CASE %(sort)s::text WHEN 'id' THEN id WHEN 'kind' THEN kind WHEN 'state' THEN state END
+        COLLATE "C",
+    CASE WHEN %(sort)s = 'size' THEN
+        (SELECT sum((each.value ->> 'bytes')::bigint) FROM jsonb_each(files) AS each)
+    END DESC NULLS LAST,
+    created_at DESC, id
+LIMIT %(limit)s OFFSET %(offset)s
+
+-- children_of_model --
+SELECT * FROM sophia.models
+WHERE parent = %(id)s OR (base = %(id)s AND parent IS NULL AND id <> %(id)s)
+ORDER BY created_at, id
+
+-- decide_model --
+UPDATE sophia.models AS m SET
+    state = %(state)s, state_reason = %(state_reason)s, state_conditions = %(state_conditions)s,
+    state_until = %(state_until)s, state_by = %(state_by)s, state_at = %(state_at)s,
+    version = m.version + 1
+FROM (
+    SELECT id, state AS before FROM sophia.models
+    WHERE id = %(id)s AND version = %(version)s AND deleted_at IS NULL FOR UPDATE
+) AS old
+WHERE m.id = old.id
+RETURNING m.*, old.before
 
 -- model_exists --
 SELECT id FROM sophia.models WHERE id = %(id)s
@@ -612,6 +675,19 @@ SELECT * FROM sophia.promotions WHERE id = %(id)s
 SELECT * FROM sophia.promotions ORDER BY created_at DESC, id DESC
 LIMIT %(limit)s OFFSET %(offset)s
 
+-- pending_promotion --
+SELECT * FROM sophia.promotions WHERE state = 'pending' LIMIT 1
+
+-- finish_promotion --
+WITH finished AS (
+    UPDATE sophia.promotions SET state = 'done', finished_at = %(finished_at)s
+    WHERE id = %(id)s AND state = 'pending' RETURNING *
+), back AS (
+    UPDATE sophia.promotions SET state = 'rolled_back'
+    WHERE id = ANY (%(taken_back)s) AND state = 'done' AND EXISTS (SELECT FROM finished)
+)
+SELECT * FROM finished
+
 -- all_settings --
 SELECT key, value FROM sophia.settings ORDER BY key
 
@@ -768,6 +844,23 @@ SELECT s.* FROM sophia.schedules AS s WHERE s.worker_id IS NOT NULL AND NOT EXIS
 
 -- schedules_wait --
 SELECT EXISTS (SELECT FROM sophia.schedules WHERE enabled) AS wait
+
+-- add_succession --
+INSERT INTO sophia.successions (
+    id, model_id, new_model, state, options, steps, created_by, created_at, version
+)
+VALUES (
+    %(id)s, %(model_id)s, %(new_model)s, %(state)s, %(options)s, %(steps)s, %(created_by)s,
+    %(created_at)s, %(version)s
+)
+
+-- get_succession --
+SELECT * FROM sophia.successions WHERE id = %(reference)s OR model_id = %(reference)s
+ORDER BY id = %(reference)s DESC, state = 'open' DESC, created_at DESC, id LIMIT 1
+
+-- page_successions --
+SELECT * FROM sophia.successions
+ORDER BY created_at DESC, id LIMIT %(limit)s OFFSET %(offset)s
 
 -- add_notifications --
 INSERT INTO sophia.notifications (job_id, event, channel, body)

@@ -14,6 +14,7 @@ from sophia_tui.domain.jobs import Job, JobEvent, JobKind, QueuedJob, RunIdentit
 from sophia_tui.domain.models import (
     AuditEntry,
     CheckKind,
+    Decision,
     Evaluation,
     FileChange,
     GoldenAnswers,
@@ -30,6 +31,7 @@ from sophia_tui.domain.models import (
 from sophia_tui.domain.notifications import Notification
 from sophia_tui.domain.personas import Persona
 from sophia_tui.domain.serving import Deployment, DeploymentState, TrafficSummary
+from sophia_tui.domain.successions import Succession
 from sophia_tui.domain.uploads import UploadedFile
 
 Row = Mapping[str, Any]
@@ -166,6 +168,33 @@ def model_columns(model: Model) -> dict[str, Any]:
     return {**columns, "state_conditions": json_list(model.state_conditions)}
 
 
+def decision_columns(decision: Decision) -> dict[str, Any]:
+    return {
+        "state": decision.state.value,
+        "state_reason": text(decision.reason),
+        "state_conditions": json_list(decision.conditions),
+        "state_until": decision.until,
+        "state_by": text(decision.by),
+        "state_at": decision.at,
+    }
+
+
+def decision_remark(model_id: str, decision: Decision, before: str) -> dict[str, Any]:
+    detail = {
+        "state": decision.state,
+        "before": before,
+        "conditions": decision.conditions,
+        "until": decision.until,
+    }
+    return {
+        "model_id": text(model_id),
+        "by": text(decision.by),
+        "kind": RemarkKind.STATE.value,
+        "text": text(decision.reason),
+        "detail": Jsonb(plain(detail)),
+    }
+
+
 def evaluation(row: Row) -> Evaluation:
     return Evaluation(**{**row, "created_at": _moment(row["created_at"])})
 
@@ -227,6 +256,14 @@ def notification(row: Row) -> Notification:
 
 def traffic(row: Row) -> TrafficSummary:
     return TrafficSummary(**{**row, "start": _moment(row["start"])})
+
+
+def succession(row: Row) -> Succession:
+    return Succession(**{**row, "created_at": _moment(row["created_at"])})
+
+
+def succession_columns(succession: Succession) -> dict[str, Any]:
+    return {name: column(getattr(succession, name)) for name in Succession.__dataclass_fields__}
 
 
 def first(row: Row | None) -> datetime | None:

@@ -6,7 +6,13 @@ from datetime import datetime
 from sophia_tui.domain.context import Context
 from sophia_tui.domain.events import FoundAnswers
 from sophia_tui.domain.feedback import FeedbackReport
-from sophia_tui.domain.protocols import ExportRequest, ExportResult, PersonRows, TableReport
+from sophia_tui.domain.protocols import (
+    AnswerRow,
+    ExportRequest,
+    ExportResult,
+    PersonRows,
+    TableReport,
+)
 from sophia_tui.paths import Paths
 from sophia_tui.settings import Settings
 from sophia_tui.store.source_columns import TABLES
@@ -50,6 +56,14 @@ class PostgresSource:
 
         async with self._address.transaction() as connection:
             return await answers(connection, self._schema, limit, tenant)
+
+    async def answer(self, table: str, key: str, zone: str) -> AnswerRow | None:
+        """One answer by its key. Raises UnavailableError D102 to D109, SetupError D107."""
+        from sophia_tui.store.source_answer import answer_row
+
+        async with self._address.transaction() as connection:
+            tables = await find_tables(connection, self._schema)
+            return await answer_row(connection, tables, table, key, zone)
 
     async def person(
         self, customers: Sequence[str], emails: Sequence[str], phones: Sequence[str]

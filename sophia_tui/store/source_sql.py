@@ -61,7 +61,7 @@ def moment(column: FoundColumn, at: datetime, zone: str) -> sql.Composed:
     return sql.SQL("{}::timestamp").format(sql.Literal(local.isoformat()))
 
 
-def _instant(alias: str, column: FoundColumn, zone: str) -> sql.Composable:
+def instant(alias: str, column: FoundColumn, zone: str) -> sql.Composable:
     """The column as an instant."""
     if column.kind is Kind.ZONED:
         return of_column(alias, column)
@@ -293,7 +293,7 @@ def conversations(tables: Tables, request: ExportRequest) -> Query:
         own_id=of_column("c", talk),
         own_conversation=of_column("m", message),
         time=of_column("m", columns["created_at"]),
-        ended=_instant("m", columns["created_at"], request.zone),
+        ended=instant("m", columns["created_at"], request.zone),
         message_order=_order("m", columns["id"]),
         messages=messages.sql,
         talks=talks.sql,

@@ -76,6 +76,13 @@ def run_console(house: "House", ascii_only: bool = False) -> int:
     return asyncio.run(_stay(house, wants_ascii(ascii_only)))
 
 
+async def _mend(house: "House", app: "SophiaApp") -> None:
+    """Once the first paint is done: what a promotion left that was cut off."""
+    await app.painted.wait()
+    if told := await house.mend(Face.CONSOLE):
+        app.tell(told)
+
+
 async def _stay(house: "House", ascii_only: bool) -> int:
     from sophia_tui.tui.console import SophiaApp
 
@@ -94,8 +101,11 @@ async def _stay(house: "House", ascii_only: bool) -> int:
     )
     # Textual leaves the alternate screen on when SIGTERM kills it
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, app.exit)
+    mending = asyncio.create_task(_mend(house, app))
     try:
         await app.run_async()
     finally:
+        mending.cancel()
+        await asyncio.wait([mending])
         await house.close()
     return app.return_code or 0

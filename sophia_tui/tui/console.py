@@ -348,6 +348,10 @@ class SophiaApp(SetupActs):
 
             report: Any = result
             return InspectionScreen(self, request, report)
+        if type(result).__name__ == "CalendarView":
+            from sophia_tui.tui.screens.calendar import CalendarScreen
+
+            return CalendarScreen(self)
         if type(result).__name__ == "ScheduleList":
             from sophia_tui.tui.screens.schedules import SchedulesScreen
 
@@ -471,6 +475,10 @@ class SophiaApp(SetupActs):
                 self.uninstall_screen(name)
                 await old.remove()
         self._base(self.state.screen)
+
+    def tell(self, text: str) -> None:
+        """Say something that happened by itself, where the person is now."""
+        self._say(visible(text))
 
     def _say(self, text: str) -> None:
         if isinstance(self.screen, SophiaScreen):

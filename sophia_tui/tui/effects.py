@@ -1,6 +1,6 @@
 """What a dangerous act would change, asked of the services before a person confirms it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sophia_tui.domain.operations import Operation
@@ -62,12 +62,37 @@ async def _promotion(
         _("In production afterwards: {model}").format(model=visible(plan.model)),
         _("In production now: {model}").format(model=visible(plan.previous_model or "-")),
     ]
-    told += [_("Env file: {path}").format(path=visible(each.path)) for each in plan.files]
+    for each in plan.files:
+        told.append(_("Env file: {path}").format(path=f"{visible(each.path)}: {_keys(each.diff)}"))
+    if plan.restarts:
+        units = ", ".join(visible(each) for each in plan.restarts)
+        told.append(_("Restarts: {units}").format(units=units))
+    told += [
+        _("By hand afterwards: {command}").format(command=visible(each.command))
+        for each in plan.elsewhere
+    ]
+    if plan.checks:
+        told.append(
+            _("Health check, else everything is put back: {checks}").format(
+                checks=" ".join(visible(each) for each in plan.checks)
+            )
+        )
+    said = (
+        _("Nothing was changed: this is the plan."),
+        _("These units would restart: {units}.").partition("{")[0],
+    )
+    told += [visible(each) for each in plan.notes if not each.startswith(said)]
     if back:
         told.append(_("Takes back: {promotion}").format(promotion=visible(plan.rolls_back or "-")))
     else:
         told.append(_("`sophia promote rollback` takes it back."))
     return told
+
+
+def _keys(diff: Sequence[str]) -> str:
+    """The keys that change, of lines as they stand in the file; the dialog has no room for more."""
+    names = [line[1:].partition("=")[0].removeprefix("export ") for line in diff]
+    return visible(", ".join(dict.fromkeys(filter(None, names))))
 
 
 def _pruned(plan: Any) -> list[str]:

@@ -27,8 +27,10 @@ PHASES = {
     "answer": N_("answers"),
     "latency": N_("measures the time of answers"),
     "merge": N_("merges"),
+    "compare": N_("compares"),
     "write": N_("writes"),
     "check": N_("checks"),
+    "send": N_("sends"),
 }
 
 

@@ -120,6 +120,10 @@ PAGES = {
                 "An answer leads to its model, the job, the data set and the rows of your database."
             ),
             N_(
+                "A state is a person's word: approved, conditional until a day, rejected, retired;"
+                " its reason stays."
+            ),
+            N_(
                 "Mark two models with space to compare them. Promotion asks for the name typed,"
                 " and has a way back."
             ),
@@ -127,8 +131,12 @@ PAGES = {
         (
             "models.list",
             "models.show",
+            "models.lineage",
+            "models.history",
+            "models.production",
             "evaluate.show",
             "evaluate.compare",
+            "models.gate",
             "promote.history",
             "serve.list",
         ),
@@ -155,6 +163,13 @@ PAGES = {
             N_("Newest first; / filters by any text of a line."),
         ),
         ("audit.list",),
+    ),
+    "calendar": Page(
+        (
+            N_("Until when each model answers that an env file names, and whose date that is."),
+            N_("The way off one goes step by step; the same key goes on where it stands."),
+        ),
+        ("models.calendar", "models.succeed", "models.succession"),
     ),
     "schedules": Page(
         (

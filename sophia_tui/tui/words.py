@@ -53,6 +53,8 @@ VERBS = {
     "load": N_("load"),
     "rows": N_("source rows"),
     "merge": N_("merge"),
+    "parity": N_("compare its forms"),
+    "alike": N_("whether its forms are alike"),
     "ask": N_("ask"),
     "model": N_("start"),
     "compare": N_("compare"),
@@ -98,17 +100,28 @@ VERBS = {
     "holds": N_("who holds a person"),
     "forget": N_("forget a person"),
     "vary": N_("make variations"),
+    "lineage": N_("lineage"),
+    "note": N_("add a note"),
+    "state": N_("decide on the state"),
+    "production": N_("what production named"),
+    "verify": N_("check the files"),
     "export": N_("export"),
     "declare": N_("declare"),
     "undeclare": N_("take a declaration back"),
+    "confirm": N_("confirm restarts"),
     "backup": N_("back up"),
     "backups": N_("backups"),
     "bundle": N_("pack for support"),
     "restore": N_("put a backup back"),
+    "calendar": N_("until when they answer"),
+    "succeed": N_("move off one that ends"),
+    "succession": N_("ways off those that end"),
 }
 #: Verbs that mean something else for one subject.
 _VERBS_OF = {
     "schedules.add": N_("add"),
+    "promote.repair": N_("finish or undo what was cut off"),
+    "models.gate": N_("gate before promotion"),
 }
 #: Operations whose verb and subject make no title.
 _TITLES = {"prepare.preview": N_("what cleaning changes")}
@@ -121,6 +134,7 @@ ACTS = {
     "files.delete": N_("Delete the file"),
     "jobs.cancel": N_("Cancel the job"),
     "models.delete": N_("Delete the model"),
+    "models.succeed": N_("Go on with it"),
     "prepare.forget": N_("Forget the person"),
     "promote.rollback": N_("Roll back"),
     "promote.run": N_("Promote the model"),

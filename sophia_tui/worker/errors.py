@@ -166,6 +166,15 @@ def merged_missing(job: Job) -> JobError:
     )
 
 
+def exported_missing(job: Job) -> JobError:
+    return JobError(
+        "M528",
+        _("Job {job} ended well, but the exported file is not there.").format(job=job.id),
+        job.run_folder or "",
+        _("Export again: `sophia models export {model}`.").format(model=job.model_id or "MODEL"),
+    )
+
+
 def _see_log(job: Job) -> str:
     return _("Read `sophia jobs log {job}`; then `sophia jobs resume {job}` goes on.").format(
         job=job.id

@@ -9,15 +9,36 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from finetune.schema import ADAPTER_FOLDER, MERGED_FOLDER, ContractError
+from finetune.schema import (
+    ADAPTER_FOLDER,
+    EXPORTED_FOLDER,
+    MANIFEST_FILE,
+    MERGED_FOLDER,
+    ContractError,
+    RunManifest,
+    read_document,
+)
 from sophia_tui.domain.jobs import Job, JobKind, JobState
-from sophia_tui.domain.models import Evaluation, Model, ModelKind, merged_id
+from sophia_tui.domain.models import (
+    CheckKind,
+    Evaluation,
+    Model,
+    ModelCheck,
+    ModelKind,
+    merged_id,
+)
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import ConflictError, SetupError, SophiaError
 from sophia_tui.i18n import _
-from sophia_tui.providers.run_folder import drop_heartbeat, evaluation_report
+from sophia_tui.providers.run_folder import (
+    drop_heartbeat,
+    evaluation_report,
+    made_by_run,
+    parity_report,
+)
 from sophia_tui.services import history, tuned
 from sophia_tui.services.job_figures import cost_at_end
+from sophia_tui.services.model_parity_views import reasons_of
 from sophia_tui.settings import Settings
 from sophia_tui.textsafe import visible
 from sophia_tui.worker import errors
@@ -51,6 +72,10 @@ class Finisher:
                 await self._note(store, job, result)
             elif job.kind is JobKind.MERGE:
                 job = await self._add_merged(store, job)
+            elif job.kind is JobKind.PARITY:
+                await self._add_check(store, job, now)
+            elif job.kind is JobKind.EXPORT:
+                job = await self._add_exported(store, job)
             elif job.kind is JobKind.EVALUATE:
                 await self._add_scores(store, job, result, now)
         except (SophiaError, ContractError) as problem:
@@ -156,6 +181,7 @@ class Finisher:
                     job_id=job.id,
                     dataset=job.dataset,
                     path=str(adapter),
+                    **_made(job, ModelKind.ADAPTER),
                 )
             )
         return job
@@ -174,23 +200,66 @@ class Finisher:
         parent = await store.models.get(job.model_id or "")
         if parent is None or not (folder / "config.json").is_file():
             raise errors.merged_missing(job)
-        model_id = merged_id(parent.id)
-        if await store.models.get(model_id) is None:
-            await store.models.add(
-                Model(
-                    id=model_id,
-                    kind=ModelKind.MERGED,
-                    base=job.base,
-                    created_at=self._clock.now(),
-                    job_id=job.id,
-                    dataset=job.dataset,
-                    path=str(folder),
-                    parent=parent.id,
+        written = read_document(folder.parent / MANIFEST_FILE, RunManifest)
+        made = Model(
+            id=merged_id(parent.id),
+            kind=ModelKind.MERGED,
+            base=job.base,
+            created_at=self._clock.now(),
+            job_id=job.id,
+            dataset=job.dataset,
+            path=str(folder),
+            parent=parent.id,
+            files={name: each.model_dump() for name, each in written.merged_files.items()},
+            template_fingerprint=written.template_fingerprint,
+        )
+        await _put(store, made)
+        return await store.jobs.update(job.id, version=job.version, resulting_model=made.id)
+
+    async def _add_exported(self, store: Store, job: Job) -> Job:
+        """The GGUF file as a model of its own, made of the one that was asked for; one that went
+        lost gets its new file."""
+        folder = Path(job.run_folder or "")
+        written = read_document(folder / MANIFEST_FILE, RunManifest)
+        files = {name: each.model_dump() for name, each in written.exported_files.items()}
+        path = folder / EXPORTED_FOLDER / next(iter(files), "missing")
+        if not path.is_file():
+            raise errors.exported_missing(job)
+        made = Model(
+            id=str(job.request["makes"]),
+            kind=ModelKind.EXPORTED,
+            base=job.base,
+            created_at=self._clock.now(),
+            job_id=job.id,
+            dataset=job.dataset,
+            path=str(path),
+            parent=job.model_id,
+            files=files,
+            template_fingerprint=written.template_fingerprint,
+        )
+        await _put(store, made)
+        return await store.jobs.update(job.id, version=job.version, resulting_model=made.id)
+
+    async def _add_check(self, store: Store, job: Job, now: datetime) -> None:
+        """What was compared, and what stands against it: a check that failed is a job that did
+        what it was to do."""
+        report = parity_report(job.run_folder or "")
+        reasons = [
+            {"code": each["code"], "what": f"{each['form']}: {each['what']}"}
+            for each in reasons_of(report)
+        ]
+        if job.model_id is not None:
+            await store.checks.add(
+                ModelCheck(
+                    id=job.id,
+                    model_id=job.model_id,
+                    kind=CheckKind.PARITY,
+                    passed=report["passed"],
+                    report={**report, "reasons": reasons},
+                    created_at=now,
+                    created_by=job.created_by,
                 )
             )
-        else:
-            await store.models.update(model_id, path=str(folder), job_id=job.id)
-        return await store.jobs.update(job.id, version=job.version, resulting_model=model_id)
 
     async def _add_scores(
         self, store: Store, job: Job, result: dict[str, Any], now: datetime
@@ -200,8 +269,12 @@ class Finisher:
             await store.evaluations.add(
                 Evaluation(job.id, job.model_id, job.dataset, report, created_at=now)
             )
-            newest = {key: value for key, value in report.items() if key not in _LONG_PARTS}
-            await store.models.update(job.model_id, evaluation={**newest, "at": now.isoformat()})
+            model = await store.models.get(job.model_id)
+            # measured on another model's held-out part, it is told of beside that one alone
+            if model is not None and job.dataset in (None, model.dataset):
+                newest = {key: value for key, value in report.items() if key not in _LONG_PARTS}
+                newest["at"] = now.isoformat()
+                await store.models.update(job.model_id, evaluation=newest)
         result.update(
             {key: value for key, value in report.items() if key not in _LONG_PARTS | {"answers"}}
         )
@@ -215,6 +288,15 @@ class Finisher:
             result["history_problem"] = problem.as_dict()
 
 
+def _made(job: Job, kind: ModelKind) -> dict[str, Any]:
+    """Files and template as the run wrote them down; a run without a manifest tells nothing."""
+    made = made_by_run(job.run_folder or "", kind)
+    if made is None or not made.files:
+        log.warning("job %s: its manifest names no files of the model", job.id)
+        return {}
+    return {"files": made.files, "template_fingerprint": made.template_fingerprint}
+
+
 def extrapolated(job: Job, result: dict[str, Any]) -> dict[str, Any]:
     """What one step says about the whole training: steps planned, and the seconds they would take
     with the loading before them."""
@@ -223,3 +305,22 @@ def extrapolated(job: Job, result: dict[str, Any]) -> dict[str, Any]:
         return {}
     before = max(0.0, float(result.get("seconds") or 0) - step)
     return {"planned_steps": planned, "whole_seconds": round(before + step * planned, 1)}
+
+
+async def _put(store: Store, made: Model) -> None:
+    """Enter a model, or give the one of that name what was made anew. One that was deleted lives
+    again, and is judged from the beginning."""
+    found: dict[str, Any] = {
+        "path": made.path,
+        "job_id": made.job_id,
+        "files": made.files,
+        "template_fingerprint": made.template_fingerprint,
+    }
+    if await store.models.get(made.id) is None:
+        try:
+            await store.models.add(made)
+            return
+        except ConflictError:
+            found |= {"deleted_at": None, "evaluation": None, "state": made.state.value}
+            found |= {"state_reason": None, "state_conditions": (), "state_until": None}
+    await store.models.update(made.id, **found)

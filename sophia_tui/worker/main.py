@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from sophia_tui.domain.context import Face
 from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.jobs import GPU_QUEUE, HOSTED_QUEUE, QUEUES
 from sophia_tui.domain.notifications import Messenger
@@ -24,11 +25,13 @@ from sophia_tui.logs import RotatingLogFile
 from sophia_tui.paths import Paths
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.providers.resources import find_gpus
+from sophia_tui.services.calendar import CalendarService
 from sophia_tui.services.prices import Prices
 from sophia_tui.settings import Settings, words
 from sophia_tui.worker.calendar import Calendar
 from sophia_tui.worker.hosted import HostedKeeper
 from sophia_tui.worker.lock import WorkerLock
+from sophia_tui.worker.model_watch import ModelWatch
 from sophia_tui.worker.notify import Notifier
 from sophia_tui.worker.reconcile import Reconciler
 from sophia_tui.worker.spawn import LOG_NAME
@@ -63,11 +66,15 @@ class House(Protocol):
         self, operation: str, request: Mapping[str, Any], actor: str
     ) -> BaseModel: ...
 
+    async def mend(self, face: Face) -> str | None: ...
+
     def trainer(self, base_url: str | None) -> HostedTrainer: ...
 
     def prices(self) -> Prices: ...
 
     def messenger(self) -> Messenger: ...
+
+    def calendar(self) -> CalendarService: ...
 
 
 async def run(
@@ -150,6 +157,7 @@ class Worker:
             self.id, machine.host, house.trainer, house.prices, house.settings, house.clock
         )
         self._notifier = Notifier(house.messenger)
+        self._models = ModelWatch(house.calendar)
         self._background = background
         self._beaten = float("-inf")
         self._store: Store | None = None
@@ -171,12 +179,15 @@ class Worker:
                 store = self._store = await self._house.store()
                 self._reconciler.settings = self._hosted.settings = self._house.settings
                 await self._beat(store)
+                if not reached:
+                    await self._house.mend(Face.WORKER)
                 reached = True
                 active = await self._reconciler.round(store)
                 if self._stop.is_set():
                     break  # what is under way goes on; nothing new is begun
                 active |= await self._look_at_hosted(store)
                 active |= await self._calendar.round(store)
+                self._models.look(store, self._house.settings)
                 self._notifier.look(store, self._house.settings)
                 if active:
                     active_at = busy_at = loop.time()
@@ -206,6 +217,7 @@ class Worker:
                 wait = await self._rest(wait)
         await self._calendar.close()
         await self._hosted.close()
+        await self._models.close()
         await self._notifier.close()
         await self._say_goodbye()
         log.info("worker %s ends", self.id)
@@ -264,7 +276,7 @@ def served_queues(chosen: str, gpus: tuple[str, ...]) -> tuple[str, ...]:
     """The queues of SOPHIA_WORKER_QUEUES; auto: all that a machine with these GPUs can do."""
     if chosen.strip().lower() != "auto":
         return words(chosen)
-    return (*QUEUES.values(), HOSTED_QUEUE, *([GPU_QUEUE] if gpus else []))
+    return (*dict.fromkeys(QUEUES.values()), HOSTED_QUEUE, *([GPU_QUEUE] if gpus else []))
 
 
 async def _as_coroutine(waiting: Awaitable[bool]) -> bool:

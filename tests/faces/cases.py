@@ -189,8 +189,36 @@ CASES: dict[str, Case] = {
         }
     ),
     "prices.list": Case(),
-    "models.list": Case(),
+    "models.list": Case({"kind": ["adapter", "base"], "text": "sophia", "sort": "id"}),
+    "models.lineage": Case({"model": seeded.MERGED_MODEL, "text": "office 5", "limit": 2}),
+    "models.note": Case(
+        {"model": seeded.NEWEST_MODEL, "text": "Answers well."}, changes=("model_remarks",)
+    ),
+    "models.state": Case(
+        {
+            "model": seeded.NEWEST_MODEL,
+            "state": "conditional",
+            "reason": "Good enough for the desk.",
+            "condition": ["only desk questions"],
+            "until": "2027-01-31",
+            "seen_version": 1,
+        },
+        changes=("model_remarks", "models"),
+    ),
+    "models.history": Case({"model": seeded.NEWEST_MODEL, "limit": 5}),
+    "models.production": Case({"at": "2026-11-24T12:00:00-03:00"}),
+    "models.verify": Case({"model": seeded.NEWEST_MODEL}, changes=("models",)),
     "models.show": Case({"model": seeded.MERGED_MODEL}),
+    # nothing was measured here; tests/integration/test_model_gate.py seeds evaluations
+    "models.gate": Case({"model": seeded.MERGED_MODEL}, changes=("model_checks",)),
+    # no provider is asked here; tests/hosted/test_calendar.py asks a stand-in
+    "models.calendar": Case(),
+    # a base is trained on this machine alone; tests/hosted/test_succession.py goes the whole way
+    "models.succeed": Case(
+        {"model": "gpt-4o-mini", "answers": "cache", "days": 36500, "prompts": 5, "seed": 7},
+        changes=("successions", "golden_answers"),
+    ),
+    "models.succession": Case(),
     "models.delete": Case({"model": seeded.OLDER_MODEL}, error="SOPHIA-J610"),
     # no provider is named here; tests/hosted/test_provider_service.py asks one
     "provider.delete": Case({"model": seeded.HOSTED_MODEL}, error="SOPHIA-J510"),
@@ -198,6 +226,13 @@ CASES: dict[str, Case] = {
     "provider.files": Case(error="SOPHIA-J510"),
     "provider.remove": Case({"file": "file-abc"}, error="SOPHIA-J510"),
     "models.merge": Case({"model": seeded.OLDER_MODEL}, changes=("jobs",)),
+    # its merged files are not there; tests/integration/test_model_parity.py has real ones
+    "models.parity": Case({"model": seeded.OLDER_MODEL}, error="SOPHIA-M563"),
+    "models.alike": Case({"model": seeded.NEWEST_MODEL}, error="SOPHIA-M564"),
+    # adapters alone: no merged model of the seeded ones is whole
+    "models.export": Case({"model": seeded.OLDER_MODEL, "adapter": True}, changes=("jobs",)),
+    # tests/integration/test_upload.py asks with a token, and lists what would be sent
+    "models.upload": Case({"model": seeded.HOSTED_MODEL, "to": "ana/towns"}, error="SOPHIA-M531"),
     # a model that can be served would start an engine: the tests of serving do that
     "serve.model": Case({"model": seeded.HOSTED_MODEL}, error="SOPHIA-M435"),
     # nobody answers at API_URL here; tests/integration/test_serving.py asks a real engine
@@ -206,8 +241,14 @@ CASES: dict[str, Case] = {
     "serve.show": Case({"name": seeded.NEWEST_MODEL}),
     "serve.stop": Case({"name": seeded.NEWEST_MODEL}, changes=("deployments",)),
     # that the model is asked first is shown by tests/integration/test_promotion_probe.py
-    "promote.run": Case({"model": seeded.OLDER_MODEL, "probe": False}, changes=("promotions",)),
-    "promote.rollback": Case({"promotion": "promo-3"}, changes=("promotions",)),
+    "promote.run": Case(
+        {"model": seeded.OLDER_MODEL, "probe": False, "override": "It answers well enough."},
+        changes=("promotions", "model_remarks"),
+    ),
+    "promote.rollback": Case({"promotion": "promo-3", "probe": False}, changes=("promotions",)),
+    # tests/integration/test_promotion_kill.py leaves some half done
+    "promote.repair": Case(),
+    "promote.confirm": Case({"promotion": "promo-3"}, error="SOPHIA-P085"),
     "promote.history": Case({"limit": 2}),
     "monitor.show": Case({**PERIOD, "model": seeded.NEWEST_MODEL}),
     "notifications.list": Case({"limit": 5}),

@@ -37,6 +37,7 @@ from sophia_tui.errors import SophiaError
 from sophia_tui.paths import Paths
 from sophia_tui.services import fields
 from sophia_tui.services.browse_views import BrowseOutput
+from sophia_tui.services.calendar_views import CalendarView
 from sophia_tui.services.catalogue import registry
 from sophia_tui.services.finetune import FinetuneView
 from sophia_tui.services.inspect import InspectOutput
@@ -391,7 +392,7 @@ class Person:
         await self._wait(lambda: chosen.name in self.told, "the answer")
         if not isinstance(self.told[chosen.name], SophiaError):
             shown = LiveScreen if not asks and chosen.name in keys.SHOWN_BY else ResultScreen
-            if asks and chosen.output in (JobView, FinetuneView, ScheduleList):
+            if asks and chosen.output in (JobView, FinetuneView, ScheduleList, CalendarView):
                 shown = LiveScreen  # the job's own panel, the schedules' own list
             if chosen.output in (BrowseOutput, InspectOutput):
                 shown = LiveScreen  # screens of their own

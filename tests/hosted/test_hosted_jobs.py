@@ -12,6 +12,7 @@ import pytest
 from sophia_tui.domain.hosted import HostedCheckpoint, HostedEvent
 from sophia_tui.domain.jobs import Claimer, JobState
 from sophia_tui.domain.models import ModelKind
+from sophia_tui.domain.promotions import Outside
 from sophia_tui.errors import ConflictError, RefusedError, SophiaError, UsageError
 from sophia_tui.i18n import speaking
 from sophia_tui.providers.machine import ThisMachine
@@ -759,7 +760,12 @@ async def test_promoting_a_model_that_ends_says_when(
         raise AssertionError("not asked for")
 
     service = PromoteService(
-        bench.store, bench.settings, bench.paths, SystemClock(), nobody, bench.house.prices
+        bench.store,
+        bench.settings,
+        bench.paths,
+        SystemClock(),
+        Outside(nobody, nobody, nobody),
+        bench.house.prices,
     )
     request = PromoteRun(
         model=str(job.resulting_model), env_file=[str(tmp_path / "rag.env")], probe=False

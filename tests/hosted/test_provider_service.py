@@ -9,6 +9,7 @@ import pytest
 
 from sophia_tui.domain.models import Model, ModelKind, Promotion, PromotionState
 from sophia_tui.domain.operations import NoInput
+from sophia_tui.domain.promotions import Outside
 from sophia_tui.errors import NotFoundError, RefusedError, UsageError
 from sophia_tui.services.checkpoints import CheckpointsService
 from sophia_tui.services.models import ModelReference
@@ -69,7 +70,12 @@ async def test_a_deleted_model_is_not_promoted(
         raise AssertionError("not asked for")
 
     promote = PromoteService(
-        bench.store, bench.settings, bench.paths, SystemClock(), nobody, bench.prices
+        bench.store,
+        bench.settings,
+        bench.paths,
+        SystemClock(),
+        Outside(nobody, nobody, nobody),
+        bench.prices,
     )
     with pytest.raises(NotFoundError):
         await promote.run(

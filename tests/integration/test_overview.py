@@ -3,7 +3,7 @@
 import asyncio
 import os
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from sophia_tui.domain.jobs import Job, JobEvent, JobKind
 from sophia_tui.domain.models import FileChange, Model, ModelKind, Promotion, PromotionState
 from sophia_tui.domain.protocols import ColumnReport, Store, TableReport
 from sophia_tui.domain.serving import Deployment, DeploymentState, ServedRequest
-from sophia_tui.errors import UnavailableError
+from sophia_tui.errors import UnavailableError, UsageError
 from sophia_tui.paths import Paths
 from sophia_tui.services import overview, stages
+from sophia_tui.services.calendar_views import CalendarEntry, CalendarView
 from sophia_tui.services.overview import OverviewRequest, OverviewService, OverviewView
 from sophia_tui.services.views import KIND_WORDS
 from sophia_tui.settings import Settings
@@ -412,3 +413,57 @@ async def test_a_model_in_a_file_that_only_root_reads_is_the_one_that_was_promot
     assert {each.model: each.used_as for each in view.models if each.used_as} == {
         "sophia-v2": ["GEN_MODEL"]
     }
+
+
+def named(model: str, severity: str, state: str, command: str, **more: Any) -> CalendarEntry:
+    told = f"{model} is {state}."
+    given = {"file": "rag.env", "key": "GEN_MODEL", "use": "answers", "address": "https://x"}
+    return CalendarEntry(
+        model=model, state=state, severity=severity, told=told, command=command, **given, **more
+    )
+
+
+async def test_models_that_end_are_shown_and_one_that_is_gone_comes_first(
+    store: Store, chosen: Settings, paths: Paths
+) -> None:
+    soon = named(
+        "gpt-4o",
+        "warning",
+        "ends",
+        "sophia models succeed gpt-4o",
+        ends=date(2027, 1, 14),
+        days_left=49,
+    )
+    items = [soon]
+
+    async def calendar() -> CalendarView:
+        return CalendarView(
+            now=NOW, bounds=[90], dates_as_of=NOW.date(), files=[], items=items, lists=[]
+        )
+
+    def opened() -> OverviewService:
+        return OverviewService(store, ready, chosen, paths, Clock(), calendar=calendar)
+
+    Path(chosen.managed_env_files).write_text("GEN_MODEL=gpt-4o\n")
+    view = await look(opened())
+    assert [(each.model, each.days_left) for each in view.endings] == [("gpt-4o", 49)]
+    assert view.models[0].ends == datetime(2027, 1, 14, tzinfo=UTC)
+    assert view.next.operation == "collect.run"
+    gone = named("gpt-3.5-turbo", "error", "ended", "sophia models succeed gpt-3.5-turbo")
+    items.insert(0, gone)
+    view = await look(opened())
+    assert (view.next.operation, view.next.request) == (
+        "models.succeed",
+        {"model": "gpt-3.5-turbo"},
+    )
+    assert view.next.text == "gpt-3.5-turbo is ended."
+
+
+async def test_a_price_file_that_can_not_be_used_does_not_take_overview_away(
+    store: Store, chosen: Settings, paths: Paths
+) -> None:
+    async def broken_file() -> CalendarView:
+        raise UsageError("T431", "not YAML")
+
+    made = OverviewService(store, ready, chosen, paths, Clock(), calendar=broken_file)
+    assert (await look(made)).endings == []

@@ -10,12 +10,14 @@ import pytest
 from sophia_tui import envfile, settings
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.models import Model, ModelKind, PromotionState
+from sophia_tui.domain.promotions import Answerer, HealthLook, Outside
 from sophia_tui.domain.protocols import Store
-from sophia_tui.domain.serving import Probe
+from sophia_tui.domain.serving import ChatAnswer, Probe
 from sophia_tui.errors import ConflictError, NotFoundError, PromotionError, UsageError
 from sophia_tui.paths import Paths
-from sophia_tui.services import managed_env, promote
-from sophia_tui.services.promote import PromoteRollback, PromoteRun, PromoteService
+from sophia_tui.services import managed_env
+from sophia_tui.services.promote import PromoteService
+from sophia_tui.services.promotion_views import PromoteRollback, PromoteRun
 from sophia_tui.services.views import Page
 
 ENV = (
@@ -34,9 +36,44 @@ class Clock:
         return datetime.now(UTC)
 
 
-async def answering(base_url: str | None, api_key: str | None, model: str, seconds: float) -> Probe:
-    """Every model answers; what the real probe does is test_promotion_probe's."""
-    return Probe(True, "http://models.test/v1", seconds=0.1)
+class World:
+    """What a promotion asks outside: every model answers, every health address is well. What the
+    real ones do is shown by test_promotion_probe and test_promotion_health."""
+
+    def __init__(self) -> None:
+        #: Names that answer nothing.
+        self.dead: set[str] = set()
+        #: Golden prompts as they were asked: name and question.
+        self.asked: list[tuple[str, str]] = []
+        #: What answers them, and looks at health addresses, where a test has its own.
+        self.answers: Answerer | None = None
+        self.looks: HealthLook | None = None
+
+    async def probe(
+        self, base_url: str | None, api_key: str | None, model: str, seconds: float
+    ) -> Probe:
+        return Probe(model not in self.dead, "http://models.test/v1", "dead", seconds=0.1)
+
+    async def answer(
+        self,
+        base_url: str,
+        api_key: str | None,
+        model: str,
+        question: str,
+        most_tokens: int,
+        seconds: float,
+    ) -> ChatAnswer:
+        if self.answers is not None:
+            return await self.answers(base_url, api_key, model, question, most_tokens, seconds)
+        self.asked.append((model, question))
+        return ChatAnswer("Yes.", 0.1)
+
+    async def look(self, url: str, seconds: float) -> str:
+        return "" if self.looks is None else await self.looks(url, seconds)
+
+    @property
+    def outside(self) -> Outside:
+        return Outside(self.probe, self.answer, self.look)
 
 
 class Bench:
@@ -56,7 +93,10 @@ class Bench:
                 "OPENAI_BASE_URL": "http://models.test/v1",
             }
         )
-        self.service = PromoteService(store, chosen, Paths(folder / "data"), Clock(), answering)
+        self.world = World()
+        self.service = PromoteService(
+            store, chosen, Paths(folder / "data"), Clock(), self.world.outside
+        )
 
     def context(self, dry_run: bool = False) -> Context:
         return Context("maria", Face.CLI, Role.ADMIN, dry_run=dry_run, confirmed=True)
@@ -160,42 +200,16 @@ async def test_a_record_that_fails_puts_the_files_back(
     if breaks == "history":
         bench.history.mkdir()
     else:
-        real = bench.store.promotions.update
 
-        async def failing(promotion_id, **changes):  # type: ignore[no-untyped-def]
-            if changes.get("state") is PromotionState.DONE:
-                raise OSError("gone")
-            return await real(promotion_id, **changes)
+        async def failing(*_given: object, **_more: object) -> None:
+            raise OSError("gone")
 
-        monkeypatch.setattr(bench.store.promotions, "update", failing)
+        monkeypatch.setattr(bench.store.promotions, "finish", failing)
     with pytest.raises(PromotionError):
         await bench.promote()
     assert bench.file.read_bytes().decode() == ENV
     if breaks == "store":
         assert [line["kind"] for line in bench.lines()] == ["promotion", "promotion_undone"]
-
-
-class _Killed(BaseException):
-    """Stands for kill -9: no handler of ours runs."""
-
-
-async def test_a_promotion_killed_half_way_is_put_back_by_the_next_one(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def killed(history, line):  # type: ignore[no-untyped-def]
-        raise _Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(promote, "append_line", killed)
-        with pytest.raises(_Killed):
-            await bench.promote()
-    assert "sophia-v1" in bench.file.read_text()
-    with pytest.raises(ConflictError):
-        await bench.promote("sophia-v2", dry_run=True)
-    view = await bench.promote("sophia-v2")
-    assert view.previous_model == "gpt-4o-mini"
-    states = [each.state for each in await bench.store.promotions.page(10)]
-    assert states == [PromotionState.DONE, PromotionState.UNDONE]
 
 
 async def test_refuses_what_can_not_be_done(bench: Bench, tmp_path: Path) -> None:
@@ -225,7 +239,9 @@ async def test_refuses_what_can_not_be_done(bench: Bench, tmp_path: Path) -> Non
 async def test_without_managed_files_it_says_what_to_set(store: Store, tmp_path: Path) -> None:
     bench = Bench(store, tmp_path)
     await store.models.add(Model("m", ModelKind.ADAPTER, "base", datetime.now(UTC)))
-    service = PromoteService(store, settings.load({}), Paths(tmp_path), Clock(), answering)
+    service = PromoteService(
+        store, settings.load({}), Paths(tmp_path), Clock(), bench.world.outside
+    )
     with pytest.raises(UsageError) as caught:
         await service.run(bench.context(), PromoteRun(model="m"))
     assert "SOPHIA_MANAGED_ENV_FILES" in caught.value.remedy
@@ -241,10 +257,11 @@ async def test_history_lists_newest_first(bench: Bench) -> None:
 
 
 async def test_two_promotions_at_once_one_is_refused(bench: Bench) -> None:
-    with bench.service._locked(), pytest.raises(ConflictError) as caught:
-        await bench.promote()
+    async with bench.service._lock.held():
+        with pytest.raises(ConflictError) as caught:
+            await bench.promote()
     assert caught.value.code == "SOPHIA-P008"
-    assert os.path.exists(bench.file)
+    assert bench.file.read_bytes().decode() == ENV
 
 
 async def test_a_rollback_is_written_where_the_promotion_was(bench: Bench, tmp_path: Path) -> None:

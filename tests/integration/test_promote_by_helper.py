@@ -8,19 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from sophia_tui.domain.managed import ManagedFile
 from sophia_tui.domain.models import PromotionState
 from sophia_tui.domain.protocols import Store
-from sophia_tui.errors import PromotionError, RefusedError, UnavailableError, UsageError
+from sophia_tui.errors import PromotionError, RefusedError, SetupError, UnavailableError, UsageError
 from sophia_tui.paths import Paths
 from sophia_tui.providers.root_helper import SocketHelper
+from sophia_tui.root.conf import parse, render
 from sophia_tui.root.files import digest
-from sophia_tui.services import managed_env, promote
+from sophia_tui.services import managed_env
 from sophia_tui.services.checks.program import ProgramChecks
 from sophia_tui.services.managed_env import ManagedEnv
-from sophia_tui.services.promote import PromoteRollback, PromoteService
+from sophia_tui.services.promote import PromoteService
+from sophia_tui.services.promotion_views import PromoteRollback
 from sophia_tui.settings import load
 from tests.integration.helper_house import ENV, HelperHouse, needs_root
-from tests.integration.test_promote import Bench, Clock, answering
+from tests.integration.test_promote import Bench, Clock
 
 pytestmark = needs_root
 
@@ -55,7 +58,7 @@ async def server(store: Store, tmp_path: Path, house: HelperHouse) -> Bench:
     )
     helper = SocketHelper(house.socket, "maria")
     bench.service = PromoteService(
-        store, chosen, Paths(tmp_path / "data"), Clock(), answering, None, helper
+        store, chosen, Paths(tmp_path / "data"), Clock(), bench.world.outside, None, helper
     )
     return bench
 
@@ -129,26 +132,6 @@ async def test_a_file_that_is_no_clean_env_file_is_told_in_the_plan(
         await server.promote(dry_run=True)
 
 
-async def test_a_promotion_killed_after_the_restart_is_put_back_and_restarted(
-    server: Bench, house: HelperHouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Killed(BaseException):
-        """Stands for kill -9: no handler of ours runs."""
-
-    def killed(history: Path, line: bytes) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(promote, "append_line", killed)
-        with pytest.raises(Killed):
-            await server.promote()
-    assert house.path.read_bytes() == NEW.encode()
-    await server.promote("sophia-v2")
-    assert house.path.read_bytes() == ENV.replace("old", "sophia-v2").encode()
-    assert await states(server) == [PromotionState.DONE, PromotionState.UNDONE]
-    assert house.calls("restart") == ["rag.service"] * 3
-
-
 async def test_a_promotion_that_is_cut_off_puts_back_what_it_wrote(
     server: Bench, house: HelperHouse
 ) -> None:
@@ -168,7 +151,7 @@ async def test_a_promotion_that_is_cut_off_puts_back_what_it_wrote(
 async def test_a_helper_that_goes_away_leaves_it_pending_and_the_next_one_mends_it(
     server: Bench, house: HelperHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(self: ManagedEnv, units: object) -> None:
+    async def away(self: ManagedEnv, unit: str) -> None:
         house.socket.rename(house.folder / "away.sock")
         raise UnavailableError("P064", "The root helper does not answer.")
 
@@ -237,3 +220,26 @@ async def test_the_check_of_the_set_up_names_declared_files_and_what_is_wrong_wi
     assert (found.state, found.told) == ("problem", str(house.path))
     house.declare("[x]")
     assert "Line 1" in (await check.look()).told
+
+
+# -- units of other hosts
+
+
+async def test_units_of_other_hosts_are_declared_and_named_and_never_restarted(
+    server: Bench, house: HelperHouse
+) -> None:
+    house.declare(
+        f"[{house.path}]\nrestart = rag.service\nelsewhere = web2:rag.service\nwrite = yes"
+    )
+    view = await server.promote()
+    assert [each.unit for each in view.elsewhere] == ["web2:rag.service"]
+    assert house.calls("restart") == ["rag.service"]
+    assert any("promote confirm" in note for note in view.notes)
+
+
+def test_a_declaration_with_other_hosts_is_read_as_it_was_written() -> None:
+    file = ManagedFile("/srv/a.env", elsewhere=("web2:rag.service", "10.0.0.7:rag@1.service"))
+    assert parse(render([file]).encode()) == (file,)
+    for wrong in ("rag.service", "web2:", ":rag.service", "-x:rag.service", "web2:rag.conf"):
+        with pytest.raises(SetupError, match="SOPHIA-P062"):
+            parse(f"[/srv/a.env]\nelsewhere = {wrong}\n".encode())

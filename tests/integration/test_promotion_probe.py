@@ -14,12 +14,15 @@ import pytest
 from sophia_tui import settings
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.models import Model, ModelKind
+from sophia_tui.domain.promotions import Outside
 from sophia_tui.domain.protocols import Store
 from sophia_tui.errors import SophiaError, UnavailableError, UsageError
 from sophia_tui.paths import Paths
+from sophia_tui.providers.chat import ask
+from sophia_tui.providers.health_look import look
 from sophia_tui.providers.model_probe import probe
-from sophia_tui.services.promote import PromoteRollback, PromoteRun, PromoteService
-from sophia_tui.services.promotion_views import PromotionView
+from sophia_tui.services.promote import PromoteService
+from sophia_tui.services.promotion_views import PromoteRollback, PromoteRun, PromotionView
 from tests.integration.test_promote import Clock
 
 NAME = "sophia-v1"
@@ -63,12 +66,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(404, {"error": {"message": "The model does not exist", "code": "x"}})
         elif behaviour == "echoes the key":
             self._json(401, {"error": {"message": f"Bad key {self.headers['authorization']}"}})
-        elif behaviour == "takes no max_tokens":
+        elif behaviour == "takes no max_tokens" and "max_tokens" in body:
             self._json(400, {"error": {"message": "Unsupported parameter: max_tokens"}})
         elif behaviour == "nothing in it":
             self._json(200, {"id": "x", "object": "chat.completion", "choices": []})
         else:
-            name = {"answers": NAME, "dated": f"{NAME}-2026-11-01"}.get(behaviour, "llama")
+            name = {"another model answers": "llama", "dated": f"{NAME}-2026-11-01"}.get(
+                behaviour, NAME
+            )
             message = {"role": "assistant", "content": "x"}
             choice = {"index": 0, "finish_reason": "length", "message": message}
             answer = {"id": "x", "object": "chat.completion", "created": 1, "model": name}
@@ -120,7 +125,9 @@ class Bench:
                 **chosen,
             }
         )
-        self.service = PromoteService(store, loaded, Paths(folder / "data"), Clock(), probe)
+        self.service = PromoteService(
+            store, loaded, Paths(folder / "data"), Clock(), Outside(probe, ask, look)
+        )
 
     async def promote(self, dry_run: bool = False, **more: Any) -> PromotionView:
         context = Context("maria", Face.CLI, Role.ADMIN, dry_run=dry_run, confirmed=True)
@@ -228,7 +235,7 @@ async def test_the_env_files_own_address_and_key_are_asked_first(
         OPENAI_API_KEY="sophias",
     )
     await bench.promote()
-    assert server.keys == ["Bearer its-own"]
+    assert set(server.keys) == {"Bearer its-own"}
 
 
 async def test_the_key_of_served_models_goes_to_our_own_address_alone(
@@ -282,16 +289,21 @@ async def test_who_knows_better_may_go_without_and_the_record_says_so(
     assert json.loads(bench.history.read_text())["probe"]["answered"] is None
 
 
-async def test_the_way_back_needs_no_answer(
+async def test_the_way_back_is_asked_too_and_a_person_may_go_without(
     store: Store, tmp_path: Path, server: ModelServer
 ) -> None:
     await add_model(store)
-    bench = Bench(store, tmp_path, "GEN_MODEL=old\n", OPENAI_BASE_URL=server.url)
+    bench = Bench(store, tmp_path, f"GEN_MODEL=old\nOPENAI_BASE_URL={server.url}\n")
     await bench.promote()
     server.behaviour = "unknown"
     context = Context("maria", Face.CLI, Role.ADMIN, confirmed=True)
-    await bench.service.rollback(context, PromoteRollback())
+    with pytest.raises(UnavailableError, match="SOPHIA-P012") as told:
+        await bench.service.rollback(context, PromoteRollback())
+    assert "old" in told.value.what and "--no-probe" in told.value.remedy
+    assert f"GEN_MODEL={NAME}" in bench.file.read_text()
+    view = await bench.service.rollback(context, PromoteRollback(probe=False))
     assert bench.file.read_text() == bench.before
+    assert any("--no-probe" in note for note in view.notes)
 
 
 async def test_the_time_limit_holds_for_a_server_that_trickles(server: ModelServer) -> None:

@@ -22,10 +22,16 @@ import pytest
 from finetune.schema import MANIFEST_FILE, MERGED_FOLDER, RunManifest
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Role
 from sophia_tui.domain.jobs import JobKind, JobState
-from sophia_tui.domain.models import ModelKind
+from sophia_tui.domain.models import Model, ModelKind
 from sophia_tui.domain.operations import Output
 from sophia_tui.domain.protocols import Store
-from sophia_tui.domain.serving import Deployment, DeploymentState
+from sophia_tui.domain.serving import (
+    Access,
+    Deployment,
+    DeploymentState,
+    EngineLoad,
+    EngineOptions,
+)
 from sophia_tui.errors import SophiaError
 from sophia_tui.providers.engines import LocalEngines, stop_group
 from sophia_tui.providers.machine import ThisMachine, start_time
@@ -70,9 +76,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def house(store_url: str, tmp_path: Path) -> AsyncIterator[House]:
+def engine() -> str:
+    """The engine of `house`; most tests play it."""
+    return "transformers"
+
+
+@pytest.fixture
+async def house(store_url: str, tmp_path: Path, engine: str) -> AsyncIterator[House]:
     # nobody is at API_URL, and none is started there: it is no address of this machine
-    found = house_on(store_url, tmp_path, API_URL="http://192.0.2.1:9")
+    more = {"API_URL": "http://192.0.2.1:9", "SOPHIA_SERVING_ENGINE": engine}
+    found = house_on(store_url, tmp_path, **more)
     yield found
     for each in await (await found.store()).deployments.page(living=True):
         if each.identity is not None:
@@ -99,13 +112,18 @@ async def eventually(look: Callable[[], Any], seconds: float = 60) -> Any:
     raise AssertionError("it never came")
 
 
+@pytest.mark.parametrize(
+    "engine", ["llamacpp", pytest.param("transformers", marks=pytest.mark.long)]
+)
 async def test_a_model_is_served_asked_brought_back_and_stopped(
-    house: House, store: Store, tiny: Path, store_url: str, tmp_path: Path
+    house: House, store: Store, tiny: Path, store_url: str, tmp_path: Path, engine: str
 ) -> None:
     await store.models.add(model_row("tiny", tiny))
     told: list[Progress] = []
     view = await call(house, "serve.model", model="tiny", context=context(progress=told.append))
     assert (view.name, view.state, view.restarts) == ("tiny", "ready", 0)
+    precision = {"llamacpp": "q8_0", "transformers": "f32"}[engine]
+    assert (view.engine, view.precision) == (engine, precision)
     assert told and "tiny" in told[-1].stage
     again = await call(house, "serve.model", model="tiny")
     assert again.id == view.id  # it lives already
@@ -163,18 +181,22 @@ class PlayedEngine:
 
     name = "transformers"
     packages: tuple[str, ...] = ()
+    adapters = False
 
     def __init__(self, program: str) -> None:
         self.program = program
 
-    def command(self, model_folder: str, port: int) -> tuple[str, ...]:
+    def prepare(self, load: EngineLoad, options: EngineOptions, folder: Path) -> None:
+        """It reads nothing."""
+
+    def command(self, load: EngineLoad, port: int, folder: Path) -> tuple[str, ...]:
         return (sys.executable, "-c", self.program, str(port))
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, folder: Path) -> dict[str, str]:
         return {}
 
-    def model_name(self, model_folder: str) -> str:
-        return model_folder
+    def access(self, model: Model, folder: Path) -> Access:
+        return Access(model.path or "")
 
 
 def play(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
@@ -252,7 +274,7 @@ async def test_a_port_that_another_program_has_is_told_before_anything_is_done(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"http://127.0.0.1:{other.getsockname()[1]}"
-        house = house_on(store_url, tmp_path, API_URL=address)
+        house = house_on(store_url, tmp_path, API_URL=address, SOPHIA_SERVING_ENGINE="transformers")
         await store.models.add(model_row("tiny", tiny))
         with pytest.raises(SophiaError) as caught:
             await call(house, "serve.model", model="tiny", context=context(Face.CLI))
@@ -312,7 +334,9 @@ async def test_one_that_never_answers_is_ended_in_time(
     store_url: str, tmp_path: Path, store: Store, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     play(monkeypatch, "import time; time.sleep(600)")
-    house = house_on(store_url, tmp_path, SOPHIA_SERVING_READY_SECONDS="5")
+    house = house_on(
+        store_url, tmp_path, SOPHIA_SERVING_READY_SECONDS="5", SOPHIA_SERVING_ENGINE="transformers"
+    )
     await store.models.add(model_row("tiny", tiny))
     with pytest.raises(SophiaError) as caught:
         await call(house, "serve.model", model="tiny")

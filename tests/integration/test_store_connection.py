@@ -157,7 +157,8 @@ async def test_at_no_moment_of_a_change_the_password_in_force_is_refused(
     administer(postgres, "ALTER ROLE {} PASSWORD 'new'", role)
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
         connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [role]
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s",
+            [role],
         )
     assert await store.ping() > 0, "a process that started before knows both"
     await store.close()
@@ -165,7 +166,9 @@ async def test_at_no_moment_of_a_change_the_password_in_force_is_refused(
     assert await fresh.ping() > 0, "and so does one that starts now"
     await fresh.close()
     if key == "DATABASE_URL":
-        assert len(await (await open_source(during, Paths(tmp_path))).inspect()) == 6
+        source = await open_source(during, Paths(tmp_path))
+        assert len(await source.inspect()) == 6
+        await source.close()
     administer(postgres, "ALTER ROLE {} PASSWORD 'third'", role)
     assert (await problem_of(**chosen, SOPHIA_NEXT_PASS="new")).code == "SOPHIA-S002"
 

@@ -212,7 +212,7 @@ async def test_waiting_outlives_a_lost_connection(store: Store, store_url: str) 
     await store.jobs.wait_for_wakeup(0.05)
     with psycopg.connect(store_url, autocommit=True) as connection:
         connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
     assert await store.jobs.wait_for_wakeup(0.05) is False

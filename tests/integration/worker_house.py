@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from finetune.schema import Recipe, RunSpec
+from sophia_tui.domain.context import Face
 from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.notifications import Messenger
@@ -23,6 +24,8 @@ from sophia_tui.domain.protocols import Store
 from sophia_tui.paths import Paths, data_folder
 from sophia_tui.providers.local import LocalLauncher
 from sophia_tui.providers.machine import ThisMachine, read_boot_id
+from sophia_tui.services.calendar import CalendarService
+from sophia_tui.services.managed_env import ManagedEnv
 from sophia_tui.services.prices import Prices, load_prices
 from sophia_tui.services.views import JobReference
 from sophia_tui.settings import Settings, load
@@ -55,6 +58,8 @@ class SmallHouse:
         self._store = opened
         #: What was asked for by the calendar.
         self.performed: list[tuple[str, dict[str, Any], str]] = []
+        #: Faces whose start was to end promotions that were cut off.
+        self.mended: list[Face] = []
 
     async def store(self) -> Store:
         if self._store is None:
@@ -76,10 +81,20 @@ class SmallHouse:
         self.performed.append((operation, dict(request), actor))
         return JobReference(job=f"ftjob-{len(self.performed):012d}")
 
+    async def mend(self, face: Face) -> None:
+        self.mended.append(face)
+
     def messenger(self) -> Messenger:
         from sophia_tui.providers.messenger import LiveMessenger
 
         return LiveMessenger(self.settings)
+
+    def calendar(self) -> CalendarService:
+        from sophia_tui.providers.model_list import list_models
+
+        return CalendarService(
+            self.store, self.settings, self.clock, self.prices, ManagedEnv(), list_models
+        )
 
     def launcher(self) -> LocalLauncher:
         launcher = LocalLauncher(self.paths, self.settings, self.machine)

@@ -10,6 +10,7 @@ from sophia_tui.domain.operations import Output
 from sophia_tui.i18n import _
 from sophia_tui.services.audit import AuditList, AuditView
 from sophia_tui.services.browse_views import BrowseOutput, EditsView, IssueView, RecordView
+from sophia_tui.services.calendar_views import CalendarView
 from sophia_tui.services.checklists import WORDS
 from sophia_tui.services.clean import LeavingRow, PreviewedStep, PreviewOutput, TextChange
 from sophia_tui.services.collect import ColumnView, SourceReport, TableView
@@ -38,6 +39,9 @@ from sophia_tui.services.inspect import (
     InspectOutput,
     RoleOrder,
 )
+from sophia_tui.services.model_lineage import LineageModel, LineageView
+from sophia_tui.services.model_production import ProductionSpan, ProductionView
+from sophia_tui.services.model_states import HappeningView, HistoryView
 from sophia_tui.services.monitor import (
     FeedbackDayView,
     FeedbackView,
@@ -80,6 +84,7 @@ from sophia_tui.services.views import (
     EventView,
     JobList,
     LogView,
+    ModelFile,
     ModelList,
     ModelView,
 )
@@ -374,6 +379,13 @@ def models() -> ModelList:
                 dataset=DATASET,
                 evaluation=report(),
                 created_at=at,
+                state="conditional",
+                state_reason="Good for the desk.",
+                state_conditions=["desk questions only"],
+                state_until=NOW + timedelta(days=40),
+                state_by="ana",
+                state_at=NOW - timedelta(hours=29),
+                version=2,
             ),
             ModelView(id="sophia-v1", kind="adapter", base="SmolLM2-135M", created_at=at),
             ModelView(
@@ -384,6 +396,50 @@ def models() -> ModelList:
                 shutdown_at=NOW + timedelta(days=54),
             ),
         ]
+    )
+
+
+def model_shown() -> ModelView:
+    sums = [ModelFile(name="adapter_model.safetensors", bytes=4_891_776, sha256="3f" * 32)]
+    changes = {"files": sums, "size": 4_891_776, "template_fingerprint": "9a" * 32}
+    return models().items[0].model_copy(update=changes)
+
+
+def model_history() -> HistoryView:
+    def happened(hours: float, kind: str, what: str, **more: Any) -> HappeningView:
+        at = NOW - timedelta(hours=hours)
+        return HappeningView(at=at, kind=kind, what=what, by="ana", **more)
+
+    return HistoryView(
+        model=MODEL,
+        state="conditional",
+        items=[
+            happened(27, "parity", "Parity does not hold. Prompt 3 differs.", state="failed"),
+            happened(28, "note", "Short answers to long questions."),
+            happened(29, "state", "Good for the desk.", state="conditional"),
+        ],
+    )
+
+
+def production() -> ProductionView:
+    since = NOW - timedelta(hours=28)
+    span = {"key": "GEN_MODEL", "file": "/srv/rag/.env"}
+    return ProductionView(
+        items=[
+            ProductionSpan(model=MODEL, since=since, now=True, how="promotion", by="ana", **span),
+            ProductionSpan(model="gpt-4o-mini", until=since, exact=False, how="found", **span),
+        ]
+    )
+
+
+def lineage() -> LineageView:
+    return LineageView(
+        asked=MODEL,
+        chain=[
+            LineageModel(relation="itself", id=MODEL, kind="adapter", state="conditional"),
+            LineageModel(relation="trained from", id="SmolLM2-135M", kind="base", state="unknown"),
+        ],
+        rows=kept().items,
     )
 
 
@@ -863,6 +919,10 @@ def full() -> dict[str, Any]:
         "train.plan": plan(),
         "train.preview": preview(),
         "models.list": models(),
+        "models.show": model_shown(),
+        "models.history": model_history(),
+        "models.production": production(),
+        "models.lineage": lineage(),
         "evaluate.show": evaluation(),
         "serve.list": served(),
         "serve.show": served().items[0],
@@ -870,6 +930,9 @@ def full() -> dict[str, Any]:
         "monitor.show": monitor(),
         "settings.list": settings(),
         "audit.list": audit(),
+        "models.calendar": CalendarView(
+            now=NOW, bounds=[90, 30, 7], dates_as_of=NOW.date(), files=[], items=[], lists=[]
+        ),
         "schedules.list": ScheduleList(items=[schedule()]),
     }
 

@@ -4,13 +4,16 @@ text, both languages."""
 from typing import Any
 
 import pytest
+from textual.widgets import Button
 
 from sophia_tui.services.datasets import DatasetList
 from sophia_tui.services.prepare import PrepareOutput
+from sophia_tui.services.promotion_views import ElsewhereView
 from sophia_tui.services.prune import PrunedView, PrunePlan
 from sophia_tui.services.schedules import ScheduleList
 from sophia_tui.tui import keys
 from sophia_tui.tui.screens.browser import BrowserScreen
+from sophia_tui.tui.screens.calendar import CalendarScreen
 from sophia_tui.tui.screens.confirm import ConfirmScreen
 from sophia_tui.tui.screens.form import FormScreen
 from sophia_tui.tui.screens.help import HelpScreen
@@ -148,7 +151,7 @@ async def test_every_key_of_a_screen_leads_somewhere(name: str) -> None:
                 await until(pilot, lambda at=message, said=why: at.text == said, why)
                 continue
             await until(pilot, lambda: len(app.screen_stack) > 2, f"{key.key} opens {key.target}")
-            own = FormScreen | ResultScreen | SchedulesScreen | BrowserScreen
+            own = FormScreen | ResultScreen | SchedulesScreen | BrowserScreen | CalendarScreen
             assert isinstance(app.screen, own)
             await pilot.press("escape")
 
@@ -199,13 +202,24 @@ async def test_roll_back_is_filled_in_with_the_promotion_in_force() -> None:
 def plan(notes: list[str]):
     """The answer of a promotion's dry run."""
     done = answers.promotions().items[0]
-    return done.model_copy(update={"state": "pending", "notes": notes, "rolls_back": "promotion-1"})
+    elsewhere = ElsewhereView(unit="web2:rag.service", command="ssh web2 sudo systemctl restart x")
+    return done.model_copy(
+        update={
+            "state": "pending",
+            "notes": ["Nothing was changed: this is the plan.", *notes],
+            "rolls_back": "promotion-1",
+            "restarts": ["rag-api.service", "rag-worker.service"],
+            "elsewhere": [elsewhere],
+            "checks": ["5 golden prompts are answered (median < 2).", "All of it within 300 s."],
+        }
+    )
 
 
 @pytest.mark.parametrize(
     ("key", "shown"),
     [
         ("m", ("afterwards: sophia-v2", "now: gpt-4o-mini", "/srv/rag/.env", "takes it back")),
+        ("m", ("/srv/rag/.env: GEN_MODEL", "rag-api.service, rag-worker", "ssh web2", "5 golden")),
         ("b", ("afterwards: sophia-v2", "now: gpt-4o-mini", "/srv/rag/.env", "promotion-1")),
         ("x", ("sophia-v2-merged, ready", "Production asks for it: /srv/rag/.env name it")),
     ],
@@ -224,6 +238,23 @@ async def test_a_dangerous_act_says_what_it_changes(key: str, shown) -> None:
         text = app.screen.query_one("#text", Plate).text
     assert [each for each in shown if each not in text] == []
     assert "hard to change back" not in text
+
+
+async def test_the_longest_plan_leaves_the_way_back_in_sight_at_80x24() -> None:
+    long = plan([f"A note of the gate that takes a line, number {n}." for n in range(30)])
+    app = stub.make_app(whole_world(answers.full() | {"promote.run": long}), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        await pilot.press("5")
+        await settled(pilot)
+        await pilot.press("m")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "form")
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen), "question")
+        await pilot.pause()
+        back = app.screen.query_one("#cancel", Button)
+        assert app.screen.focused is back
+        assert app.screen.region.contains_region(back.region)
 
 
 async def test_a_promotion_that_would_be_refused_asks_for_no_name() -> None:

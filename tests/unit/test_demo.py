@@ -27,7 +27,7 @@ from sophia_tui.services.demo import DemoRequest, DemoService
 from sophia_tui.services.evaluation_rows import MeasureRow
 from sophia_tui.services.evaluation_views import AnswerView, EvaluationView, ScoreView
 from sophia_tui.services.prepare import PrepareOutput, RejectedCode
-from sophia_tui.services.promote import FileDiff, PromotionList, PromotionView
+from sophia_tui.services.promotion_views import FileDiff, PromotionList, PromotionView
 from sophia_tui.services.serving import ApiView, DeploymentView, ServeList
 from sophia_tui.services.views import DatasetView, JobList, JobView
 from sophia_tui.settings import load

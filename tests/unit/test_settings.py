@@ -82,6 +82,7 @@ def test_a_secret_is_in_no_representation(key: str) -> None:
 def test_whatever_looks_like_a_secret_is_one(key: str) -> None:
     looks = any(part in key for part in ("TOKEN", "PASS", "KEY", "SECRET", "_URL"))
     plain = {"OPENAI_BASE_URL", "API_URL", "SOPHIA_WHATSAPP_URL", "SOPHIA_WRONG_TOKENS"}
+    plain |= {"SOPHIA_PROMOTION_HEALTH_URLS"}
     assert is_secret(key) == (looks and key not in plain)
 
 

@@ -92,7 +92,8 @@ async def _generate(front: Front, request: Request, path: str) -> Response:
         target = _known(body["model"], await front.targets())
         figures.model = target.deployment.name
         figures.deployment_id = target.deployment.id
-        body = asked.fitted(body, target.context)
+        asked.require_heeded(body, target.access, path)
+        body = asked.fitted(body, target.access.context)
         if figures.streamed:
             response = await _streamed(front, target, path, body, figures)
             handed_on = True  # the stream counts itself when it ends
@@ -194,6 +195,14 @@ def _require_operator(request: Request) -> None:
 
 def _of_engine(refused: EngineRefused) -> SophiaError:
     """The engine's refusal in our words; its own are passed on to who asked, and to nobody else."""
+    if refused.too_long:
+        return UsageError(
+            "M495",
+            _("The text does not fit into the model's context."),
+            visible(refused.detail),
+            _("Ask with less text."),
+            openai={"code": "context_length_exceeded", "param": "messages"},
+        )
     if 400 <= refused.status < 500:
         return UsageError("M452", _("The engine refuses this request."), visible(refused.detail))
     return UnavailableError(

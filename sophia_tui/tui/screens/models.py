@@ -1,5 +1,5 @@
-"""Models: the list with scores and use; one in full with lineage, evaluation, questions,
-deployments and promotions."""
+"""Models: the list with state, scores and use; one in full with lineage, state, notes, checks,
+evaluation, questions, files, deployments and its times in production."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _, ngettext, number
 from sophia_tui.services.views import ModelView, worded
 from sophia_tui.textsafe import visible, visible_lines
-from sophia_tui.tui import words
+from sophia_tui.tui import model_text, words
 from sophia_tui.tui.parts import Cell, Part, grid, title
 from sophia_tui.tui.screens.datasets import source_text
 from sophia_tui.tui.screens.detail import DetailScreen
@@ -43,6 +43,9 @@ class Told:
     """What else is known of a model; None where there is nothing."""
 
     evaluation: Any = None
+    shown: Any = None
+    history: Any = None
+    production: Any = None
     job: Any = None
     dataset: Any = None
     rows: Sequence[Any] = field(default_factory=tuple)
@@ -65,13 +68,13 @@ class ModelsScreen(DetailScreen):
     def columns(self) -> Sequence[tuple[str, int]]:
         if self.wide:
             return [(_("Model"), 22), (_("in use"), 16)]
-        rest = self.room - 22 - 9 - 12 - 16 - 8
+        rest = self.room - 18 - 9 - 13 - 12 - 10
         return [
-            (_("Model"), 22),
+            (_("Model"), 18),
             (_("Kind"), 9),
+            (_("State"), 13),
             (_("perplexity"), 12),
-            (_("in use"), 16),
-            (_("Created"), rest),
+            (_("in use"), rest),
         ]
 
     async def rows_of(self) -> list[Known]:
@@ -106,11 +109,12 @@ class ModelsScreen(DetailScreen):
             use.append(_("production"))
         if known.served is not None:
             use.append(words.state_word(known.served.state))
+        glyphs = self.sophia.glyphs
         if self.wide:
-            return (name, " ".join(use))
+            return (f"{model_text.state_sign(model.state, glyphs)} {name}", " ".join(use))
         kind = str(worded("kind", model.kind))
-        age = words.age(self.sophia.now(), model.created_at)
-        return (name, kind, score_text(model.evaluation), " ".join(use), age)
+        state = model_text.state_text(model.state, glyphs)
+        return (name, kind, state, score_text(model.evaluation), " ".join(use))
 
     async def tell(self, row: Row) -> Told:
         model: ModelView = row.data.model
@@ -120,6 +124,9 @@ class ModelsScreen(DetailScreen):
             evaluation=await self._asked(
                 "evaluate.show", "model", model.evaluation and model.id, answers=True
             ),
+            shown=await self._asked("models.show", "model", model.id),
+            history=await self._asked("models.history", "model", model.id, limit=MOST_ROWS),
+            production=await self._asked("models.production", "model", model.id),
             job=await self._asked("jobs.show", "job", model.job),
             dataset=dataset,
             rows=rows.items if rows is not None else (),
@@ -143,6 +150,10 @@ class ModelsScreen(DetailScreen):
         parts: list[Part] = [
             (visible(model.id), "bold"),
             f"  {visible(str(worded('kind', model.kind)))}",
+            (
+                "  " + model_text.state_text(model.state, glyphs),
+                model_text.state_style(model.state),
+            ),
         ]
         if known.in_production:
             parts += ["  ", (_("in production"), words.STYLES["ok"])]
@@ -152,11 +163,16 @@ class ModelsScreen(DetailScreen):
                 (f"! {_('ends')} {words.ends(now, model.shutdown_at)}", words.STYLES["attention"]),
             ]
         parts.append("\n")
+        parts += model_text.standing(model, glyphs)
         parts += _lineage(known, told, width, glyphs)
+        parts += model_text.remarks(told.history)
+        parts += model_text.checks(told.history, glyphs)
         parts += _evaluation(told.evaluation, width, glyphs)
         parts += _questions(told.evaluation, glyphs)
+        parts += model_text.files(told.shown or model)
         parts += _deployments(known, width, glyphs)
         parts += _promotions(known, width, glyphs)
+        parts += model_text.times(told.production, width, glyphs)
         return Content.assemble(*parts)
 
     def act(self, name: str) -> bool:
@@ -174,7 +190,7 @@ class ModelsScreen(DetailScreen):
     def prefill(self, operation: str) -> dict[str, Any]:
         row = self.shown
         if row is None:
-            return {}
+            return {"refresh": False} if operation == "models.calendar" else {}
         fields = self.sophia.dispatcher.registry.get(operation).input.model_fields
         known: Known = row.data
         if operation == "promote.rollback":
@@ -182,6 +198,8 @@ class ModelsScreen(DetailScreen):
             return {"promotion": done[0].id} if done and known.in_production else {}
         if operation in ("serve.stop", "serve.ask"):
             return {"name": known.served.name} if known.served is not None else {}
+        if operation == "models.state":
+            return {"model": row.key, "seen_version": known.model.version}
         if operation == "evaluate.compare":
             both = [*self.marked, *([row.key] if row.key not in self.marked else [])][:2]
             return dict(zip(("first", "second"), both, strict=False))
@@ -189,6 +207,8 @@ class ModelsScreen(DetailScreen):
             return {"dataset": known.model.dataset} if known.model.dataset else {}
         if operation == "train.start":
             return {}
+        if operation == "models.calendar":
+            return {"refresh": False}
         return {"model": row.key} if "model" in fields else {}
 
 

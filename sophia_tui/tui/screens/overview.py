@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from sophia_tui.i18n import _, number
+from sophia_tui.services.calendar_looks import in_short, way_out
 from sophia_tui.services.overview import OverviewView
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
@@ -16,6 +17,8 @@ from sophia_tui.tui.screens.live import LiveScreen
 from sophia_tui.tui.widgets.plate import Plate
 
 Part = str | tuple[str, str] | Content
+#: Models that end, of which there is room for so many.
+_ENDINGS = 3
 
 
 class OverviewScreen(LiveScreen):
@@ -60,6 +63,11 @@ class OverviewScreen(LiveScreen):
         return self.query_one("#board", Plate).text
 
     def prefill(self, operation: str) -> dict[str, Any]:
+        if operation == "models.calendar":
+            return {"refresh": False}
+        if operation == "models.succeed" and self.data:
+            ways = filter(None, map(way_out, self.data.endings))
+            return next((request for name, request in ways if name == operation), {})
         if self.data and self.data.next.operation == operation:
             return dict(self.data.next.request)
         return {}
@@ -81,6 +89,7 @@ def board(
     if view.next.operation:
         parts += ["   ", ("enter", "bold $accent")]
     parts.append("\n\n")
+    parts += _endings(view, width, glyphs)
     parts += _running(view, width, glyphs)
     parts += _models(view, width, now, glyphs)
     parts += _lately(view, width, now, glyphs, left_at)
@@ -118,6 +127,26 @@ def _stages(view: OverviewView, width: int, now: datetime, glyphs: words.Glyphs)
             title = _(words.STAGES.get(each.stage, each.stage))
             parts += [(f"{title}: ", style), f"{visible(each.blocked)}\n"]
     return [*parts, "\n"]
+
+
+def _endings(view: OverviewView, width: int, glyphs: words.Glyphs) -> list[Part]:
+    """What ends, or answers no more: which key names it, how long, and the way out."""
+    parts: list[Part] = []
+    for each in view.endings[:_ENDINGS]:
+        health = "problem" if each.severity == "error" else "attention"
+        rest = max(10, width - 60)
+        row = glyphs.fit(each.model, 21) + " " + glyphs.fit(", ".join(each.keys), 21) + " "
+        parts += [(f"{glyphs.health[health]} ", words.STYLES[health]), row]
+        parts += [(glyphs.fit(in_short(each), 13) + " ", words.STYLES[health])]
+        parts += [(glyphs.fit(each.command, rest).rstrip(), "dim"), "\n"]
+    if len(view.endings) > _ENDINGS:
+        more = _("and {count} more: `{command}`")
+        count = len(view.endings) - _ENDINGS
+        parts.append((more.format(count=count, command="sophia models calendar") + "\n", "dim"))
+    if not parts:
+        return []
+    head: list[Part] = [(_("Models that end"), "bold"), "   ", ("d", "bold $accent"), "\n"]
+    return [*head, *parts, "\n"]
 
 
 def _running(view: OverviewView, width: int, glyphs: words.Glyphs) -> list[Part]:

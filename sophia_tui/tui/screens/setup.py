@@ -171,10 +171,14 @@ class SetupScreen(DetailScreen):
             self.run_worker(work, name="apply", group="apply", exclusive=True)
 
     def _open_command(self, remedy: str) -> None:
-        found = next(
-            (each for each in self.sophia.dispatcher.registry if each.command == remedy), None
-        )
-        if found is None:
+        every = self.sophia.dispatcher.registry
+        found = next((each for each in every if each.command == remedy), None)
+        # one that names what it is about: sophia models succeed gpt-4o
+        begins, _space, about = remedy.rpartition(" ")
+        of_one = next((each for each in every if each.command == begins), None)
+        if found is None and of_one is not None and len(of_one.positional) == 1:
+            self.sophia.open(of_one.name, {of_one.positional[0]: about})
+        elif found is None:
             self.say(_("Run it in a shell: {command}").format(command=visible(remedy)))
         elif found.name == "env.list":
             self.sophia.show_environment()

@@ -59,3 +59,22 @@ CREATE TABLE sophia.golden_answers (
     answers jsonb NOT NULL
 );
 CREATE INDEX golden_answers_newest ON sophia.golden_answers (model_id, created_at DESC);
+
+-- People are told of models that end as well: `job_id` names such a one as model:NAME.
+ALTER TABLE sophia.notifications DROP CONSTRAINT notifications_job_id_fkey;
+
+-- The way off a model that ends: golden answers, data set, training, comparison, promotion. `steps`
+-- has what was done of each; one way is under way for a model at a time.
+CREATE TABLE sophia.successions (
+    id text PRIMARY KEY CHECK (id <> ''),
+    model_id text NOT NULL,
+    new_model text,
+    state text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'done')),
+    options jsonb NOT NULL DEFAULT '{}',
+    steps jsonb NOT NULL DEFAULT '{}',
+    created_by text NOT NULL DEFAULT '',
+    created_at timestamptz NOT NULL DEFAULT now(),
+    version integer NOT NULL DEFAULT 1
+);
+CREATE UNIQUE INDEX successions_open ON sophia.successions (model_id) WHERE state = 'open';
+CREATE INDEX successions_newest ON sophia.successions (created_at DESC, id);

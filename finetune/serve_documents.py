@@ -1,0 +1,56 @@
+"""What an engine of llama.cpp is told to serve, and what it says of it; as light as schema."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from finetune.document import Document, VersionedDocument
+
+#: In the engine's folder: what it is to serve, what it serves, why it can't, that it may go.
+SERVE_FILE = "engine.json"
+SERVED_FILE = "served.json"
+REFUSED_FILE = "refused.json"
+RETIRE_FILE = "retire"
+
+#: The numbers that weights are served in; a .gguf file is served as it is.
+ServePrecision = Literal["f32", "f16", "bf16", "q8_0"]
+
+
+class ServedAdapter(Document):
+    """A LoRA adapter beside the base: its model's id, and its folder or .gguf file."""
+
+    model: str
+    path: str
+
+
+class ServeSpec(VersionedDocument):
+    """engine.json: a base and its adapters, whose places in this list requests name."""
+
+    base: str = Field(min_length=1, description="folder, hub id or .gguf file")
+    precision: ServePrecision = "q8_0"
+    adapters: list[ServedAdapter] = Field(default_factory=list)
+    template: str | None = Field(None, description="chat template, where not the base's own")
+    context: int = Field(8192, ge=1, description="tokens, shared by the requests under way")
+    slots: int = Field(4, ge=1, description="requests answered at once")
+    threads: int | None = Field(None, ge=1)
+    key: str = Field(description="what requests must bear; the front's alone")
+
+
+class Served(VersionedDocument):
+    """served.json: the files that were loaded, and what is known of them."""
+
+    base: str = Field(description=".gguf file")
+    adapters: list[str] = Field(default_factory=list, description=".gguf files, in spec's order")
+    precision: str = Field(description="of most weights, as the file says")
+    context: int = Field(description="tokens that requests share")
+
+
+class EngineRefusal(VersionedDocument):
+    """refused.json: why it can't serve this, in the words of a RunFailure."""
+
+    code: str
+    what: str
+    why: str
+    remedy: str

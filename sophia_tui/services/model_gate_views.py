@@ -1,0 +1,87 @@
+"""What the gate before production answers with, and how its figures are said."""
+
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from sophia_tui.domain.operations import Output
+from sophia_tui.errors import RefusedError
+from sophia_tui.i18n import N_, number
+from sophia_tui.services.views import JobView
+
+State = Literal["ok", "failed", "missing"]
+
+#: What each rule asks, for people.
+LABELS = {
+    "state": N_("State"),
+    "loss": N_("Loss on the held-out part"),
+    "parity": N_("Parity"),
+    "lost_base": N_("General questions, against the base"),
+    "lost_current": N_("General questions, against the current model"),
+}
+
+
+class ModelGateCheck(Output):
+    """One rule: the figures that it goes by, and what comes of them.
+
+    `difference` is the model minus the other, nats or share, `low` and `high` its 95 % interval;
+    `count` what both were measured on. `other` names the other model.
+    """
+
+    table_columns: ClassVar[tuple[str, ...]] = ("what", "state", "told")
+    machine_only: ClassVar[frozenset[str]] = frozenset(
+        {"name", "other", "difference", "low", "high", "bound", "count", "by", "figures"}
+        | {"evaluations"}
+    )
+
+    name: str
+    what: str = Field(title=N_("Check"))
+    state: State = Field(title=N_("State"))
+    told: str = Field(title=N_("Reason"))
+    other: str | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    bound: float | None = None
+    count: int | None = None
+    by: str | None = None
+    evaluations: list[str] = Field(default_factory=list)
+    figures: dict[str, Any] = Field(default_factory=dict)
+
+
+class GateReason(Output):
+    """Why a model does not pass, and what to do about it."""
+
+    code: str = Field(title=N_("Code"))
+    what: str = Field(title=N_("Reason"))
+    remedy: str = Field(default="", title=N_("What to do"))
+
+
+class ModelGateView(Output):
+    """Whether a model may be promoted. `jobs` get the evidence that is missing."""
+
+    machine_only: ClassVar[frozenset[str]] = frozenset({"rules", "regression"})
+    shown_first: ClassVar[tuple[str, ...]] = ("model", "passed")
+
+    model: str = Field(title=N_("Model"))
+    passed: bool = Field(title=N_("Passed"))
+    compared: str | None = Field(default=None, title=N_("Compared with"))
+    items: list[ModelGateCheck] = Field(default_factory=list, title=N_("Checks"))
+    reasons: list[GateReason] = Field(default_factory=list, title=N_("What stands against it"))
+    notes: list[str] = Field(default_factory=list, title=N_("Good to know"))
+    jobs: list[JobView] = Field(default_factory=list, title=N_("Jobs that measure what is missing"))
+    overridable: bool = Field(default=True, title=N_("A person may override it"))
+    checked_at: datetime = Field(title=N_("Time"))
+    check: str | None = Field(default=None, title=N_("Kept as"))
+    rules: dict[str, float] = Field(default_factory=dict, title=N_("Rules"))
+    regression: dict[str, Any] = Field(default_factory=dict, title=N_("General questions"))
+
+    def exit_code(self) -> int:
+        """3 where the gate refuses the model; 0 while jobs are still to measure it."""
+        return RefusedError.exit_code if not (self.passed or self.jobs) else 0
+
+
+def signed(value: float, decimals: int = 3) -> str:
+    """A change for people, with its sign; none where it is nothing."""
+    return f"{'+' if value > 0 else ''}{number(value, decimals)}" if value else "0"
