@@ -26,6 +26,7 @@ from sophia_tui.services.collect import CollectResult, ExportView
 from sophia_tui.services.demo import DemoRequest, DemoService
 from sophia_tui.services.evaluation_rows import MeasureRow
 from sophia_tui.services.evaluation_views import AnswerView, EvaluationView, ScoreView
+from sophia_tui.services.model_gate_views import GateReason, ModelGateView
 from sophia_tui.services.prepare import PrepareOutput, RejectedCode
 from sophia_tui.services.promotion_views import FileDiff, PromotionList, PromotionView
 from sophia_tui.services.serving import ApiView, DeploymentView, ServeList
@@ -81,6 +82,7 @@ class Operations:
     served: list[str] = field(default_factory=list)
     dataset: str = "a" * 64
     promoted: bool = False
+    refused: bool = False
     api_error: dict[str, Any] | None = None
 
     async def __call__(self, name: str, request: Mapping[str, Any], context: Context) -> Any:
@@ -208,7 +210,16 @@ class Operations:
             created_at=NOW.isoformat(),
         )
 
-    def promote_run(self, model: str, env_file: list[str], history: str) -> PromotionView:
+    def models_gate(self, model: str) -> ModelGateView:
+        reasons = [GateReason(code="M585", what="Too much was lost.")] if self.refused else []
+        return ModelGateView(
+            model=model, passed=not reasons, reasons=reasons, checked_at=CLOCK.now()
+        )
+
+    def promote_run(
+        self, model: str, env_file: list[str], history: str, bounds: str, override: str = ""
+    ) -> PromotionView:
+        assert bool(override) == self.refused
         if self.promoted:
             raise ConflictError("P003", "is in production already")
         return self._promotion(model)
@@ -360,6 +371,12 @@ async def test_other_data_means_another_training(house: Paths) -> None:
 async def test_a_promotion_of_a_moment_ago_is_found_again(house: Paths) -> None:
     summary = await demo(Operations(promoted=True), house).run(context(), DemoRequest())
     assert summary.promotion == "promotion-1"
+
+
+async def test_what_the_gate_refuses_is_promoted_with_a_reason_and_told(house: Paths) -> None:
+    summary = await demo(Operations(refused=True), house).run(context(), DemoRequest())
+    assert summary.gate == ["Too much was lost."]
+    assert "overrode" in summary.notes[-1]
 
 
 async def test_a_demo_that_came_to_its_end_is_repeated_from_the_start(house: Paths) -> None:
