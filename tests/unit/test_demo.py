@@ -250,7 +250,7 @@ def context(cancel: CancelSignal | None = None, heard: list[Progress] | None = N
     )
 
 
-async def test_it_asks_for_the_eight_steps_in_order_in_its_own_folder(house: Paths) -> None:
+async def test_it_asks_for_the_nine_steps_in_order_in_its_own_folder(house: Paths) -> None:
     operations = Operations()
     summary = await demo(operations, house).run(context(), DemoRequest())
     steps = [name for name in operations.names() if not name.startswith("jobs.")]
@@ -263,6 +263,7 @@ async def test_it_asks_for_the_eight_steps_in_order_in_its_own_folder(house: Pat
         "evaluate.run",
         "evaluate.show",
         "serve.model",
+        "models.gate",
         "promote.run",
         "serve.ask",
     ]
@@ -276,7 +277,7 @@ async def test_it_asks_for_the_eight_steps_in_order_in_its_own_folder(house: Pat
     ]
     assert len(summary.answers) == 3 and all(each.expected for each in summary.answers)
     assert summary.diff == ["-GEN_MODEL=x", "+GEN_MODEL=sophia-v1"]
-    assert len(summary.durations) == 8 and "durations" not in summary.notes[0]
+    assert len(summary.durations) == 9 and "durations" not in summary.notes[0]
 
 
 async def test_a_model_that_nobody_could_ask_is_not_trained(house: Paths) -> None:
@@ -312,8 +313,8 @@ async def test_its_env_file_names_a_previous_model_and_is_kept_afterwards(house:
 async def test_each_step_tells_its_number_with_its_progress(house: Paths) -> None:
     heard: list[Progress] = []
     await demo(Operations(), house).run(context(heard=heard), DemoRequest())
-    assert next(each.stage for each in heard if each.done == 0).startswith("[1/8]")
-    assert heard[-1].stage.startswith("[8/8]") and heard[-1].total == 2
+    assert next(each.stage for each in heard if each.done == 0).startswith("[1/9]")
+    assert heard[-1].stage.startswith("[9/9]") and heard[-1].total == 2
 
 
 async def test_without_the_base_model_nothing_is_begun(tmp_path: Path) -> None:
