@@ -6,6 +6,8 @@ on SIGTERM; where the file `retire` appears in its folder it answers what it was
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import re
 import signal
 import subprocess
@@ -46,7 +48,20 @@ def main(arguments: list[str] | None = None) -> int:
     return schema.EXIT_DONE
 
 
+def _bring_openmp() -> None:
+    """llama.cpp needs the system's libgomp, which a bare server lacks; torch brings the same."""
+    try:
+        ctypes.CDLL("libgomp.so.1", mode=ctypes.RTLD_GLOBAL)
+    except OSError:
+        torch = importlib.util.find_spec("torch")  # it is not imported: that takes seconds
+        if torch is None or torch.origin is None:
+            raise
+        brought = Path(torch.origin).parent / "lib" / "libgomp.so.1"
+        ctypes.CDLL(str(brought), mode=ctypes.RTLD_GLOBAL)
+
+
 def _started(spec: schema.ServeSpec, served: schema.Served, port: int) -> Any:
+    _bring_openmp()
     import xllamacpp
 
     wanted = xllamacpp.CommonParams()

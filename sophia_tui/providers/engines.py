@@ -62,6 +62,7 @@ _WORDS = (
     ("out of memory", N_("memory ran out")),
     ("No module named", N_("a package is missing")),
     ("Cannot allocate memory", N_("memory ran out")),
+    ("libgomp.so.1", N_("the system's library libgomp is missing (Debian: libgomp1)")),
     ("Failed to init server", N_("llama.cpp could not load the weights or take its port")),
 )
 

@@ -38,7 +38,7 @@ from sophia_tui.domain.serving import EngineLoad, EngineOptions
 from sophia_tui.providers.engines import ENGINES, LOOPBACK, _free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-PROMPTS = (
+PROMPTS: tuple[str, ...] = (
     "What is the capital of France, and what is it known for?",
     "Write two sentences about the sea.",
     "How do I boil an egg so that the yolk stays soft?",
@@ -227,8 +227,11 @@ def main() -> None:
     parser.add_argument("--precisions", default="q8_0,f16")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--prompts", type=int, default=len(PROMPTS), help="the first so many")
     parser.add_argument("--plain", metavar="FOLDER", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    global PROMPTS
+    PROMPTS = PROMPTS[: options.prompts]
     if options.plain:
         return plain(options.plain, options.tokens)
     folder = _folder(options.base)
@@ -252,6 +255,7 @@ def _folder(base: str) -> Path:
 def _plain(folder: Path, tokens: int) -> Measured:
     words = [sys.executable, "-m", "tests.benchmarks.serving_benchmark", str(folder)]
     words += ["--plain", str(folder), "--tokens", str(tokens)]
+    words += ["--prompts", str(len(PROMPTS))]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])

@@ -10,13 +10,14 @@ import shutil
 import signal
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
+from finetune import served_files
 from finetune.schema import SERVE_FILE, AdapterForm, EngineRefusal, ServeSpec, read_document
 from finetune.templates import PLAIN_TEMPLATE, fingerprint_of
 from sophia_tui.api import asked as asking
@@ -82,11 +83,23 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Converted once for the whole file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOPHIA_MODEL_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="module")
+def adapters(tiny: Path, cache: None, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two adapters. They and their base are converted here, by what an engine would start for it:
+    torch is loaded in this process already, and takes seconds in another one."""
+    place = tmp_path_factory.mktemp("adapters")
+    found = [build_adapter(place / name, seed) for seed, name in enumerate(("first", "second"))]
+    load = EngineLoad(str(tiny), tuple(LoadedAdapter(each.name, str(each)) for each in found))
+    ENGINES["llamacpp"].prepare(load, EngineOptions(precision="f32"), place)
+    assert served_files.main([str(place)]) == 0
+    return found
 
 
 @pytest.fixture
@@ -124,12 +137,11 @@ async def voice(client: openai.AsyncOpenAI, name: str) -> Any:
 
 
 async def test_a_base_and_its_adapters_share_one_process_and_are_chosen_by_name(
-    house: House, store: Store, tiny: Path, store_url: str, tmp_path: Path
+    house: House, store: Store, tiny: Path, adapters: list[Path], store_url: str, tmp_path: Path
 ) -> None:
     await store.models.add(model_row("tiny", tiny))
-    for number, name in enumerate(("first", "second")):
-        folder = build_adapter(tmp_path / name, seed=number)
-        await store.models.add(adapter_row(name, tiny, folder))
+    for each in adapters:
+        await store.models.add(adapter_row(each.name, tiny, each))
     first = await call(house, "serve.model", model="first")
     assert (first.engine, first.precision, first.model) == ("llamacpp", "f32", "first")
     base = await call(house, "serve.model", model="tiny")
