@@ -87,9 +87,9 @@ def merge(context: RunContext) -> dict[str, Any]:
 
 
 def _bytes(base: Base, dtype: str) -> int:
-    """What the merged model's files take: weights, and as much again of the tokenizer's."""
+    """What the merged model's files take: weights and tokenizer."""
     weights = {id(each): each.numel() for each in base.model.parameters()}  # tied ones once
-    size = sum(weights.values()) * getattr(torch, dtype).itemsize
+    size = sum(weights.values()) * int(getattr(torch, dtype).itemsize)
     return size + sum(path.stat().st_size for path in base.folder.glob("tokenizer*"))
 
 
