@@ -345,7 +345,7 @@ class Bench:
                 found = check_template(client, self._references, self.template, tally)
                 for asked in self._references:
                     self._step()
-                    tally.along(asked, *along(client, asked, self._ends))
+                    tally.along(asked, *along(client, asked))
         except Trouble as told:
             tally.reasons.append(told.reason)
         return self._ended(result, tally, log_probabilities=True, template_fingerprint=found)

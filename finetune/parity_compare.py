@@ -16,6 +16,8 @@ from finetune.parity_documents import (
 _SHOWN = 300
 #: In the place of a token that is not the reference's, and whose number nobody knows.
 OTHER = -1
+#: What a character is written as of which bytes are missing.
+HALF = "\ufffd"
 Decode = Callable[[Sequence[int]], str]
 
 
@@ -108,14 +110,25 @@ class Tally:
         is written by some engines as a sign for that, and left out by others."""
         return _whole(text) == _whole(self.decode(asked.answer))
 
+    def in_character(self, asked: Reference, place: int) -> bool:
+        """Whether the answer up to that token, and with it, ends within a character."""
+        return self.decode(asked.answer[: place + 1]).endswith(HALF)
+
     def _parted(self, asked: Reference, text: str) -> int:
-        """The first place of the answer that the text does not have."""
+        """The first place of the answer that the text does not have. Where that is within a
+        character, any of its tokens may be it: the one nearest to a tie."""
         text = text.lstrip()
+        whole, last = 0, len(asked.answer) - 1  # whole: the place after the last whole character
+        parted = last  # it went on where the reference ended, unless it is found before
         for place in range(len(asked.answer)):
-            begun = self.decode(asked.answer[: place + 1]).lstrip().rstrip("\ufffd")
-            if not text.startswith(begun):
-                return place
-        return len(asked.answer) - 1  # it went on where the reference ended
+            begun = self.decode(asked.answer[: place + 1]).lstrip()
+            if not text.startswith(begun.rstrip(HALF)):
+                parted = place
+                break
+            if not begun.endswith(HALF):
+                whole = place + 1
+        first = min(whole, parted)
+        return min(range(first, parted + 1), key=lambda each: asked.forced.gaps[each])
 
     def _agrees(self, tied: bool) -> None:
         self.prompts += 1
@@ -179,7 +192,7 @@ class Tally:
 
 
 def _whole(text: str) -> str:
-    return text.rstrip("\ufffd").strip()
+    return text.rstrip(HALF).strip()
 
 
 def short(text: str) -> str:

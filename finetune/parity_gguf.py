@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from finetune.parity_compare import OTHER, Reference, Tally
+from finetune.parity_compare import Reference, Tally
 from finetune.parity_http import Client, Trouble
 from finetune.templates import fingerprint_of
 
@@ -149,47 +149,42 @@ def check_template(
     return found
 
 
-def along(
-    client: Client, asked: Reference, ends: frozenset[int]
-) -> tuple[list[float | None], list[int | None]]:
+def along(client: Client, asked: Reference) -> tuple[list[float | None], list[int | None]]:
     """The log-probability of each token of the reference's answer, and its own first choice there.
 
     It answers by itself as long as it says what the reference says, and is put back on its way
-    where it does not. Of a token that ends an answer it gives no figure. Raises Trouble.
+    where it does not. Of a token that ends an answer, or that is a part of a character, it gives no
+    figure. Raises Trouble.
     """
     values: list[float | None] = []
     tops: list[int | None] = []
     while (done := len(tops)) < len(asked.answer):
-        left = len(asked.answer) - done
-        body = {
-            "prompt": [*asked.prompt_ids, *asked.answer[:done]],
-            "n_predict": left,
-            "n_probs": _CHOICES,
-            "temperature": 0,
-            "cache_prompt": True,
-        }
-        told = client.post("/completion", body).get("completion_probabilities") or []
-        if not isinstance(told, list):
-            raise Trouble("nonsense", "its log-probabilities can't be read")
-        for entry in told[:left]:
-            token = asked.answer[len(tops)]
-            top, value = _entry(entry, token)
-            values.append(value)
+        told = client.post(
+            "/completion",
+            {
+                "prompt": [*asked.prompt_ids, *asked.answer[:done]],
+                "n_predict": len(asked.answer) - done,
+                "n_probs": _CHOICES,
+                "temperature": 0,
+                "cache_prompt": True,
+                "return_tokens": True,
+            },
+        )
+        chosen, figures = told.get("tokens"), told.get("completion_probabilities") or []
+        if not chosen or not isinstance(chosen, list) or not isinstance(figures, list):
+            raise Trouble("nonsense", "its tokens can't be read")
+        for top, token in zip(chosen, asked.answer[done:], strict=False):
+            own = bool(figures) and isinstance(figures[0], dict) and figures[0].get("id") == top
+            values.append(_value(figures.pop(0), token) if own else None)
             tops.append(top)
             if top != token:
                 break
-        else:
-            if len(told) < left:  # it ended here
-                token = asked.answer[len(tops)]
-                values.append(None)
-                tops.append(token if token in ends else OTHER)
     return values, tops
 
 
-def _entry(entry: Any, token: int) -> tuple[int, float]:
+def _value(entry: dict[str, Any], token: int) -> float:
     try:
         choices = {int(each["id"]): float(each["logprob"]) for each in entry["top_logprobs"]}
-        top = max(choices, key=lambda each: choices[each])
+        return choices.get(token, min(choices.values()))
     except (LookupError, TypeError, ValueError):
         raise Trouble("nonsense", "its log-probabilities can't be read") from None
-    return top, choices.get(token, min(choices.values()))

@@ -89,12 +89,18 @@ class Served:
         """Its tokens as far as they are the reference's, and the first that is not."""
         values: list[float | None] = []
         tops: list[int | None] = []
-        for token, told in zip(asked.answer, content, strict=False):
-            if not _is_token(told, token, tally.decode):
+        told = list(content)
+        for place, token in enumerate(asked.answer):
+            if told and _is_token(told[0], token, tally.decode):
+                value = told.pop(0).get("logprob")
+                values.append(float(value) if isinstance(value, int | float) else None)
+            elif tally.in_character(asked, place):  # llama.cpp gives no figure of such a one
+                values.append(None)
+            elif told:
                 tops.append(OTHER)
                 return values, tops
-            value = told.get("logprob")
-            values.append(float(value) if isinstance(value, int | float) else None)
+            else:
+                break
             tops.append(token)
         rest = asked.answer[len(tops) :]
         if rest and ended and rest[0] not in self.ends:  # where the reference goes on

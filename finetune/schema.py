@@ -95,8 +95,19 @@ REGRESSION_TOKENS: Final = 24
 RunKind = Literal["train", "evaluate", "generate", "merge", "export", "upload", "parity", "preview"]
 #: How a GGUF file's matrices are written, by llama.cpp's names.
 Quantisation = Literal[
-    *("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"),
-    *("q4_k_s", "q4_k_m", "q5_k_s", "q5_k_m", "q6_k"),
+    "f32",
+    "f16",
+    "bf16",
+    "q8_0",
+    "q4_0",
+    "q4_1",
+    "q5_0",
+    "q5_1",
+    "q4_k_s",
+    "q4_k_m",
+    "q5_k_s",
+    "q5_k_m",
+    "q6_k",
 ]
 #: The layout of a checkpoint's files that this version writes and reads.
 CHECKPOINT_LAYOUT: Final = 2

@@ -485,8 +485,8 @@ class Settings(BaseSettings):
             "default FINETUNE_BASE where that trains here."
         ),
     )
-    golden_prompts: int = _setting(
-        "SOPHIA_GOLDEN_PROMPTS",
+    succession_prompts: int = _setting(
+        "SOPHIA_SUCCESSION_PROMPTS",
         50,
         N_("How many questions of production a model that ends is asked for golden answers."),
         ge=1,

@@ -43,6 +43,50 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("everyday" if everyday else "long")
 
 
+#: The files that take longest, longest first: a process takes whole files, and one that began its
+#: longest at the end would keep the others waiting.
+LONGEST = (
+    "faces/test_every_operation.py",
+    "integration/test_demo_interrupted.py",
+    "hosted/test_hosted_jobs.py",
+    "integration/test_chaos.py",
+    "integration/test_trainer_contract.py",
+    "integration/test_worker_survival.py",
+    "tui/test_snapshots.py",
+    "tui/test_console.py",
+    "tui/test_screens.py",
+    "finetune/test_memory.py",
+    "unit/test_prepare_service.py",
+    "integration/test_queue_scale.py",
+    "integration/test_serving.py",
+    "integration/test_promote_by_helper.py",
+    "unit/test_quality_gate.py",
+    "tui/test_data_screens.py",
+    "tui/test_terminal.py",
+    "hosted/test_finetune_door.py",
+    "hosted/test_hosted_doors.py",
+    "integration/test_worker_limits.py",
+    "hosted/test_hosted_survival.py",
+    "integration/test_worker_jobs.py",
+    "finetune/test_exact_resume.py",
+    "finetune/test_forgetting.py",
+    "tui/test_setup_screens.py",
+    "finetune/test_ranks.py",
+    "api/test_fuzz.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    folder = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(folder).as_posix()
+        return places.get(name, len(places))
+
+    items.sort(key=place)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """End the process of a test that its time-out could not end: it waits in C code, for a thread

@@ -5,9 +5,11 @@ takes each first value once, and of the others every one that goes with some fir
 """
 
 import itertools
+import random
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+import hypothesis
 import pytest
 from _pytest.mark.structures import ParameterSet
 
@@ -32,6 +34,27 @@ def chosen(cases: Sequence[Any], everyday: Collection[Any]) -> list[ParameterSet
     missing = [each for each in everyday if each not in cases]
     assert not missing, missing
     return [_case(each if isinstance(each, tuple) else (each,), each in everyday) for each in cases]
+
+
+def is_long() -> bool:
+    """Whether this is the run that leaves nothing out (tests/conftest.py chooses the profile)."""
+    return hypothesis.settings.get_current_profile_name() != "everyday"
+
+
+def examples(count: int) -> int:
+    """How many examples hypothesis makes up where each takes long: a fifth of them everyday."""
+    return count if is_long() else max(count // 5, 5)
+
+
+_Case = TypeVar("_Case")
+
+
+def every(cases: Sequence[_Case], everyday: int) -> list[_Case]:
+    """All cases; everyday the first, the last and some between, the same ones each time."""
+    if is_long() or len(cases) <= everyday:
+        return list(cases)
+    between = random.Random(7).sample(range(1, len(cases) - 1), everyday - 2)
+    return [cases[at] for at in (0, *sorted(between), len(cases) - 1)]
 
 
 def _case(values: tuple[Any, ...], everyday: bool) -> ParameterSet:

@@ -35,10 +35,12 @@ class EndingModelView(Output):
 
     model: str = Field(title=N_("Model"))
     keys: list[str] = Field(title=N_("Keys"))
+    use: str = Field(default="answers", title=N_("Used for"))
     state: str = Field(title=N_("State"))
     severity: Severity = Field(title=N_("How grave"))
     ends: date | None = Field(default=None, title=N_("Ends"))
     days_left: int | None = Field(default=None, title=N_("Days left"))
+    threshold: int | None = Field(default=None, title=N_("Bound passed, in days"))
     told: str = Field(title=N_("What it means"))
     command: str = Field(default="", title=N_("Way out"))
 
@@ -53,7 +55,9 @@ def endings(view: CalendarView) -> list[EndingModelView]:
         EndingModelView(
             model=entries[0].model,
             keys=list(dict.fromkeys(each.key for each in entries)),
+            use=entries[0].use,
             state=entries[0].state,
+            threshold=entries[0].threshold,
             severity=entries[0].severity,
             ends=entries[0].ends,
             days_left=entries[0].days_left,

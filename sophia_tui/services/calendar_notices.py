@@ -18,7 +18,7 @@ async def announce_endings(store: Store, settings: "Settings", view: CalendarVie
     for each in found:
         body = {
             "about": "model",
-            "event": event_of(each, view),
+            "event": event_of(each, view.now),
             **each.model_dump(mode="json", exclude={"told"}),
         }
         about = f"model:{each.model}"
@@ -26,15 +26,10 @@ async def announce_endings(store: Store, settings: "Settings", view: CalendarVie
     return len(found)
 
 
-def event_of(found: EndingModelView, view: CalendarView) -> str:
+def event_of(found: EndingModelView, now: datetime) -> str:
     """What happened, the same each time it is seen: the bound that was passed before which day; a
     model that answers no more is told of again each month that it is still named."""
-    entry = next(each for each in view.items if each.model == found.model)
-    use = "base-" if entry.use == "base" else ""
+    use = "base-" if found.use == "base" else ""
     if found.state == "ends" and (found.days_left or 0) > 0:
-        return f"{use}ends-{entry.threshold}@{found.ends}"
-    return f"{use}{found.state}@{_month(view.now)}"
-
-
-def _month(at: datetime) -> str:
-    return f"{at:%Y-%m}"
+        return f"{use}ends-{found.threshold}@{found.ends}"
+    return f"{use}{found.state}@{now:%Y-%m}"

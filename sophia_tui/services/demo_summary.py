@@ -66,6 +66,9 @@ class DemoSummary(Output):
     graded: list[ShareView] = Field(title=N_("Answered rightly"))
     scores: list[ScoresView] = Field(title=N_("On the held-out part"))
     answers: list[DemoAnswer] = Field(title=N_("Three questions, worded as in no training row"))
+    gate: list[str] = Field(
+        default_factory=list, title=N_("What the gate before production has against it")
+    )
     promotion: str = Field(title=N_("Promotion"))
     env_file: str = Field(title=N_("Env file of the demo"))
     diff: list[str] = Field(title=N_("What was promoted"))

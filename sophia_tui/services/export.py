@@ -30,8 +30,19 @@ if TYPE_CHECKING:
     from sophia_tui.settings import Settings
 
 Quantisation = Literal[
-    *("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"),
-    *("q4_k_s", "q4_k_m", "q5_k_s", "q5_k_m", "q6_k"),
+    "f32",
+    "f16",
+    "bf16",
+    "q8_0",
+    "q4_0",
+    "q4_1",
+    "q5_0",
+    "q5_1",
+    "q4_k_s",
+    "q4_k_m",
+    "q5_k_s",
+    "q5_k_m",
+    "q6_k",
 ]
 #: Bits of a number, about; K types that fit no row fall back to larger ones.
 _BITS = {"f32": 32.0, "f16": 16.0, "bf16": 16.0, "q8_0": 8.5, "q6_k": 8.5}

@@ -40,7 +40,13 @@ from sophia_tui.services.model_gate_rules import (
     state_reason,
     verdicts,
 )
-from sophia_tui.services.model_gate_views import GateReason, ModelGateCheck, ModelGateView
+from sophia_tui.services.model_gate_views import (
+    GateReason,
+    ModelGateCheck,
+    ModelGateView,
+    base_name,
+)
+from sophia_tui.services.model_parity import changed_forms, newest
 from sophia_tui.services.models import unknown_model
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import JobView
@@ -202,7 +208,7 @@ class ModelGateService:
         if name is None:
             notes.append(
                 _("No model is in production yet: it is compared with its base, {base}.").format(
-                    base=subject.base
+                    base=base_name(subject.base)
                 )
             )
             return None
@@ -213,13 +219,13 @@ class ModelGateService:
                 _(
                     "Production uses {current}, which can't be measured here: it is compared with "
                     "the base, {base}."
-                ).format(current=visible(name), base=subject.base)
+                ).format(current=visible(name), base=base_name(subject.base))
             )
             return None
         if other.id == subject.id:
             notes.append(
                 _("{model} is in production already: it is compared with its base, {base}.").format(
-                    model=model.id, base=subject.base
+                    model=model.id, base=base_name(subject.base)
                 )
             )
             return None
@@ -259,7 +265,7 @@ class ModelGateService:
         import asyncio
 
         known = set(shipped())
-        parity = await self._parity(model, subject)
+        parity = await newest(self._store, model)
         mine = await self._store.evaluations.page(subject.id, limit=_LOOKED_AT)
         held_out = next(
             (each for each in mine if each.dataset == subject.dataset and _sum(each)), None
@@ -280,19 +286,10 @@ class ModelGateService:
             ),
             current=current,
             parity=parity,
-            changed=await asyncio.to_thread(changed_forms, parity.report) if parity else (),
+            changed=tuple(await asyncio.to_thread(changed_forms, parity)) if parity else (),
             served=await self._served(subject),
             now=self._clock.now(),
         )
-
-    async def _parity(self, model: Model, subject: Model) -> ModelCheck | None:
-        """The newest check of the model itself, or of the adapter that it was made of."""
-        found = [
-            each
-            for each_id in dict.fromkeys((model.id, subject.id))
-            if (each := await self._store.checks.newest(each_id, CheckKind.PARITY))
-        ]
-        return max(found, key=lambda each: each.created_at, default=None)
 
     async def _served(self, subject: Model) -> tuple[str, ...]:
         """The names under which this machine serves the adapter, or what was made of it."""
@@ -365,33 +362,6 @@ class ModelGateService:
             ):
                 return job
         return None
-
-
-def changed_forms(report: Mapping[str, Any]) -> tuple[str, ...]:
-    """The forms of a parity check whose files are no more as they were checked. A file of the same
-    size and time counts as the same, as everywhere where weights are large."""
-    return tuple(
-        str(form["name"])
-        for form in report.get("results") or []
-        if not all(
-            _as_it_was(Path(form.get("path") or ""), name, said)
-            for name, said in (form.get("files") or {}).items()
-        )
-    )
-
-
-def _as_it_was(place: Path, name: str, said: Mapping[str, Any]) -> bool:
-    path = place if place.is_file() else place / name
-    try:
-        found = path.stat()
-        if found.st_size != said["bytes"]:
-            return False
-        if found.st_mtime_ns == said.get("modified_ns"):
-            return True
-        with path.open("rb") as stream:
-            return bool(hashlib.file_digest(stream, "sha256").hexdigest() == said["sha256"])
-    except OSError:
-        return False
 
 
 def weights(model: Model) -> dict[str, str]:

@@ -17,6 +17,7 @@ from sophia_tui.services.model_gate_views import (
     LABELS,
     ModelGateCheck,
     State,
+    base_name,
     signed,
 )
 from sophia_tui.services.quality import percent
@@ -232,7 +233,7 @@ def _against_base(
         "unit": "token",
         "by": "bootstrap",
     }
-    _judged_loss(figures, model.base, [made.id], rules, found)
+    _judged_loss(figures, base_name(model.base), [made.id], rules, found)
 
 
 def _paired_loss(mine: Report, other: Report) -> dict[str, Any] | None:
@@ -406,7 +407,7 @@ def _regression(evidence: Evidence, rules: Mapping[str, float], found: Judgement
     found.regression = _by_language(known, before, after)
     _lost(
         "lost_base",
-        _Asked(mine.model.base, before, after, [mine.regression.id]),
+        _Asked(base_name(mine.model.base), before, after, [mine.regression.id]),
         evidence,
         rules,
         found,
@@ -526,7 +527,10 @@ def _lost(
         "Rehearse general questions, learn more gently, or ask more of them: the interval is "
         "narrower then."
     )
-    found.keep(name, "ok" if -turned.low <= bound else "failed", told, "M593", remedy, **plain)
+    kept = -turned.low <= bound
+    found.keep(name, "ok" if kept else "failed", told, "M593", remedy, **plain)
+    if not kept and count < len(shipped()):
+        found.wants.append(want)
 
 
 def _by_language(

@@ -9,6 +9,7 @@ from sophia_tui.domain.operations import Output
 from sophia_tui.errors import RefusedError
 from sophia_tui.i18n import N_, number
 from sophia_tui.services.views import JobView
+from sophia_tui.textsafe import visible
 
 State = Literal["ok", "failed", "missing"]
 
@@ -85,3 +86,10 @@ class ModelGateView(Output):
 def signed(value: float, decimals: int = 3) -> str:
     """A change for people, with its sign; none where it is nothing."""
     return f"{'+' if value > 0 else ''}{number(value, decimals)}" if value else "0"
+
+
+def base_name(base: str) -> str:
+    """A base for people: a path by its last part, a hub's id as it is."""
+    return visible(
+        base.rstrip("/").rpartition("/")[2] if base.startswith(("/", ".", "~")) else base
+    )

@@ -119,6 +119,7 @@ class PromoteService:
         danger=Danger.CONFIRM,
         dry_run=True,
         target="promotion",
+        makes="id",
         positional=("promotion",),
     )
     async def rollback(self, context: Context, request: PromoteRollback) -> PromotionView:

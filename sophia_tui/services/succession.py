@@ -391,8 +391,8 @@ class SuccessionService:
             prompts = await asyncio.to_thread(
                 draw,
                 files,
-                int(options.get("prompts") or self._settings.golden_prompts),
-                int(_SEED if options.get("seed") is None else options["seed"]),
+                int(options.get("prompts") or self._settings.succession_prompts),
+                int(options.get("seed", _SEED)),
                 key.get_secret_value() if key else "",
             )
         if not prompts:

@@ -35,7 +35,7 @@ class SucceedRequest(Input):
         default=None,
         ge=1,
         le=2000,
-        description=N_("How many golden prompts; default SOPHIA_GOLDEN_PROMPTS."),
+        description=N_("How many golden prompts; default SOPHIA_SUCCESSION_PROMPTS."),
     )
     seed: int | None = Field(
         default=None, ge=0, le=2147483647, description=N_("The seed by which they are drawn.")

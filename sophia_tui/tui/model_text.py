@@ -1,7 +1,10 @@
 """How a model's state, notes, checks, files and times in production look on the console."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+
+from textual.content import Content
 
 from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.services.disk_use import shown_size
@@ -9,6 +12,7 @@ from sophia_tui.services.views import ModelView, worded
 from sophia_tui.textsafe import visible, visible_lines
 from sophia_tui.tui import words
 from sophia_tui.tui.parts import Cell, Part, grid, pairs, title
+from sophia_tui.tui.screens.datasets import source_text
 
 #: What a state means for who wants to use the model.
 _HEALTH = {
@@ -110,7 +114,7 @@ def times(production: Any, width: int, glyphs: words.Glyphs) -> list[Part]:
     """When production named the model, newest first."""
     if production is None or not production.items:
         return []
-    rows: list[list[Cell]] = [_span(each) for each in production.items]
+    rows = [_span(each) for each in production.items]
     heads = [_("From"), _("Until"), _("Variable"), ""]
     return [*title(_("In production"), words.zone()), *grid(heads, rows, width, glyphs)]
 
@@ -124,3 +128,123 @@ def _span(span: Any) -> list[Cell]:
 
 def _moment(at: datetime | None) -> str:
     return words.shown(at)[:16] if at is not None else "?"
+
+
+def production_text(told: Any, width: int) -> Content:
+    """Which model production named when; a sign stands before times that are not exact."""
+    glyphs = words.Glyphs(ascii_only=False)
+    rows = [[each.model, *_span(each), each.file] for each in told.items]
+    heads = [_("Model"), _("From"), _("Until"), _("Variable"), _("How"), _("File")]
+    parts: list[Part] = [(words.zone() + "\n", "dim"), *grid(heads, rows, width, glyphs)]
+    attempts = [
+        [each.promotion, each.model, str(worded("state", each.state)), _moment(each.at), each.why]
+        for each in told.attempts
+    ]
+    if attempts:
+        parts += title(_("Failed and pending"))
+        parts += grid([_("Promotion"), _("Model"), _("State"), "", ""], attempts, width, glyphs)
+    served = [
+        [each.name, each.model, words.state_word(each.state), _moment(each.since)]
+        for each in told.deployed
+    ]
+    if served:
+        parts += title(_("Served now"))
+        parts += grid([_("Name"), _("Model"), _("State"), _("From")], served, width, glyphs)
+    if told.notes:
+        parts += title(_("Notes"))
+    return Content.assemble(*parts, *(f"{visible(each)}\n" for each in told.notes))
+
+
+def lineage_text(told: Any, width: int) -> Content:
+    """From what was asked for to the rows, then what was measured of it and done with it."""
+    glyphs = words.Glyphs(ascii_only=False)
+    parts: list[Part] = [(visible(told.asked) + "\n", "bold")]
+    parts += [f"{visible(each)}\n" for each in told.notes]
+    if told.gaps:
+        parts += [(f"! {visible(each)}\n", words.STYLES["attention"]) for each in told.gaps]
+    models: list[list[Cell]] = [
+        [
+            str(worded("relation", each.relation)),
+            each.id,
+            str(worded("kind", each.kind)) + (f" ({_('deleted')})" if each.deleted_at else ""),
+            (state_text(each.state, glyphs), state_style(each.state)),
+        ]
+        for each in told.chain
+    ]
+    parts += _listed(_("Models"), ["", _("Model"), _("Kind"), _("State")], models, width)
+    jobs: list[list[Cell]] = [
+        [each.id, str(worded("kind", each.kind)), words.state_word(each.status), _moment(each.at)]
+        for each in told.jobs
+    ]
+    parts += _listed(_("Jobs"), [_("Job"), _("Kind"), _("State"), _("Created")], jobs, width)
+    parts += _dataset(told.dataset)
+    if told.rows:
+        parts += title(_("Source rows"))
+    for each in told.rows:
+        place = source_text(each.source) or f"{each.file}:{each.line}"
+        parts += [(visible(place) + "\n", "dim"), f"  {visible_lines(each.question)}\n"]
+        parts.append((f"  {visible_lines(each.answer)}\n", "dim"))
+    parts += _measured(told, width)
+    return Content.assemble(*parts, *_times_of(told.production, width, glyphs))
+
+
+def _times_of(spans: Any, width: int, glyphs: words.Glyphs) -> list[Part]:
+    rows = [[each.model, *_span(each)] for each in spans]
+    heads = [_("Model"), _("From"), _("Until"), _("Variable"), ""]
+    return _listed(_("In production"), heads, rows, width)
+
+
+def _listed(name: str, heads: list[str], rows: Sequence[Sequence[Cell]], width: int) -> list[Part]:
+    """A table below its title; nothing where there are no rows."""
+    if not rows:
+        return []
+    return [*title(name), *grid(heads, rows, width, words.Glyphs(ascii_only=False))]
+
+
+def _dataset(dataset: Any) -> list[Part]:
+    if dataset is None:
+        return []
+    counts = dataset.counts
+    kept = _("{kept} of {rows_in} rows kept").format(
+        kept=number(counts.get("rows_kept", 0)), rows_in=number(counts.get("rows_in", 0))
+    )
+    parts = [*title(_("Data set")), f"{visible(dataset.id)}  {kept}\n"]
+    if dataset.deleted_at is not None:
+        parts.append((_("deleted") + "\n", words.STYLES["attention"]))
+    if dataset.notice:
+        parts.append((visible(dataset.notice) + "\n", words.STYLES["attention"]))
+    return [*parts, (visible("  ".join(dataset.sources)) + "\n", "dim")]
+
+
+def _measured(told: Any, width: int) -> list[Part]:
+    evaluations = [
+        [
+            each.id,
+            each.model,
+            _moment(each.at),
+            " > ".join(
+                number(figure, 1)
+                for figure in (each.perplexity_before, each.perplexity_after)
+                if figure is not None
+            ),
+        ]
+        for each in told.evaluations
+    ]
+    heads = [_("Evaluation"), _("Model"), _("Time"), _("perplexity")]
+    parts = _listed(_("Evaluations"), heads, evaluations, width)
+    checks = [
+        [
+            str(worded("kind", each.kind)),
+            each.model,
+            _moment(each.at),
+            _("passed") if each.passed else _("failed"),
+        ]
+        for each in told.checks
+    ]
+    parts += _listed(_("Checks"), [_("Kind"), _("Model"), _("Time"), ""], checks, width)
+    served = [
+        [each.name, each.model, words.state_word(each.state), _moment(each.since)]
+        for each in told.deployments
+    ]
+    heads = [_("Name"), _("Model"), _("State"), _("From")]
+    return [*parts, *_listed(_("Deployments"), heads, served, width)]

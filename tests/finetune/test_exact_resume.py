@@ -18,6 +18,7 @@ from finetune.looks import Validation
 from finetune.training import Trainer
 from tests.finetune.conftest import MakeRun
 from tests.finetune.helpers import events, finetune, losses, manifest
+from tests.representatives import chosen
 
 #: Accumulation, dropout, windows that no checkpoint ends with, validations in between.
 COMMON: dict[str, Any] = {
@@ -163,7 +164,17 @@ def undisturbed(
     return get
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(
+    "point",
+    chosen(
+        [*POINTS],
+        everyday=[
+            "in an accumulation",
+            "before the event of a save",
+            "before the adapter is written",
+        ],
+    ),
+)
 def test_killed_at_a_chosen_point(
     make_run: MakeRun, undisturbed: Callable[[str], Path], point: str
 ) -> None:
@@ -173,7 +184,10 @@ def test_killed_at_a_chosen_point(
     assert_the_same(run, undisturbed("plain"))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    chosen([*METHODS], everyday=["plain", "packed above frozen layers", "bf16", "everything"]),
+)
 def test_every_method_goes_on_exactly(
     make_run: MakeRun, undisturbed: Callable[[str], Path], method: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from finetune.parity import engine_key, judged_precision
 from finetune.parity_bounds import BOUNDS, OTHER, bound_for
 from finetune.parity_compare import Forced, Reference, Tally
 from finetune.parity_documents import ParityBound, ParityResult, ParityTarget
+from finetune.parity_http import Client
+from finetune.parity_served import Served
 
 WORDS = {1: "Ana", 2: " lives", 3: " in", 4: " Recife", 5: "", 6: "\ufffd"}
 BOUND = ParityBound(mean=0.1, tie=0.5, equal=1.0)
@@ -91,6 +94,32 @@ def test_half_a_character_that_an_engine_leaves_out_is_no_other_answer() -> None
         tally = Tally(BOUND, decode)
         tally.text(asked, text)
         assert judged(tally).passed
+
+
+def test_another_way_within_a_character_is_judged_by_its_nearest_tie() -> None:
+    size = 4
+    for gap, passed in ((0.4, True), (0.6, False)):
+        forced = Forced((-0.2,) * size, (1, 6, 4, 5), (2.0, gap, 2.0, 2.0))
+        asked = dataclasses.replace(reference((1, 6, 4, 5)), forced=forced)
+        ending = dataclasses.replace(
+            reference((1, 6, 5)), forced=Forced((-0.2,) * 3, (1, 6, 5), (2.0, gap, 2.0))
+        )
+        for each in (asked, ending):
+            tally = Tally(BOUND, decode)
+            tally.text(each, "Ana lives")
+            assert judged(tally).passed is passed
+
+
+def test_figures_that_an_engine_leaves_out_within_a_character_shift_none() -> None:
+    asked = reference((1, 6, 4, 5))
+    tally = Tally(BOUND, decode)
+    content = [
+        {"id": 1, "token": "Ana", "logprob": -0.2},
+        {"id": 4, "token": "x", "logprob": -0.25},
+    ]
+    served = Served(Client("http://127.0.0.1:1/v1", 1), "x", frozenset({5}))
+    values, tops = served._along(asked, content, False, tally)
+    assert (values, tops) == ([-0.2, None, -0.25], [1, 6, 4])
 
 
 def test_nothing_asked_is_nothing_passed() -> None:

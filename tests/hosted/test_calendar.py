@@ -10,14 +10,15 @@ import pytest
 from sophia_tui.domain.models import Model, ModelKind
 from sophia_tui.domain.protocols import Store
 from sophia_tui.domain.serving import Deployment, DeploymentState
-from sophia_tui.errors import UsageError
+from sophia_tui.errors import UnavailableError, UsageError
 from sophia_tui.paths import Paths
 from sophia_tui.providers.model_list import list_models
 from sophia_tui.services.calendar import CalendarService
 from sophia_tui.services.calendar_looks import endings, way_out
 from sophia_tui.services.calendar_notices import announce_endings
 from sophia_tui.services.calendar_views import CalendarEntry, CalendarView
-from sophia_tui.services.checks.calendar import calendar_found
+from sophia_tui.services.checks.calendar import calendar_check, calendar_found
+from sophia_tui.services.checks.running import run_checks
 from sophia_tui.services.managed_env import ManagedEnv
 from sophia_tui.services.notification_text import message_of
 from sophia_tui.services.prices import load_prices
@@ -354,6 +355,44 @@ async def test_people_are_told_once_for_each_bound(desk: Desk) -> None:
     message = message_of(noted[0].body, "pt_BR")
     assert "gpt-4o" in message.subject and "sophia models succeed gpt-4o" in message.text
     assert noted[0].job_id == "model:gpt-4o"
+
+
+async def test_what_answers_no_more_is_told_again_each_month_and_a_base_by_itself(
+    desk: Desk,
+) -> None:
+    settings = load({"SOPHIA_WEBHOOK_URL": "http://127.0.0.1:9/hook"})
+    desk.write(GEN_MODEL="gpt-3.5-turbo", FINETUNE_BASE="gpt-4o", EXPANSION_MODEL="gpt-4o")
+    for day in ("2026-11-26", "2026-11-30", "2026-12-01"):
+        desk.clock.at = datetime.fromisoformat(f"{day}T08:00:00+00:00")
+        await announce_endings(desk.store, settings, await desk.look(refresh=False))
+    events = {(each.job_id, each.event) for each in await desk.store.notifications.page()}
+    assert events == {
+        ("model:gpt-3.5-turbo", "ended@2026-11"),
+        ("model:gpt-3.5-turbo", "ended@2026-12"),
+        ("model:gpt-4o", "ends-90@2027-01-14"),
+        ("model:gpt-4o", "base-ends-90@2027-01-06"),
+    }
+
+
+async def test_the_check_of_the_set_up_asks_where_it_is_told_to(
+    desk: Desk, provider: ModelsServer
+) -> None:
+    del provider.models["gpt-4o"]
+    [silent] = await run_checks([calendar_check(desk.service().look, False)])
+    assert (silent.state, provider.asked) == ("attention", [])
+    [asked] = await run_checks([calendar_check(desk.service().look, True)])
+    assert (asked.id, asked.state) == ("models_end", "problem")
+
+
+async def test_a_store_that_is_away_leaves_the_dates(desk: Desk) -> None:
+    service = desk.service()
+
+    async def away() -> Store:
+        raise UnavailableError("S001", "The database does not answer.")
+
+    service._open_store = away
+    view = await service.look()
+    assert view.items[0].severity == "warning" and "S001" in view.problem
 
 
 async def test_the_workers_watch_asks_once_and_tells(desk: Desk, provider: ModelsServer) -> None:

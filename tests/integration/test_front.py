@@ -124,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def engine() -> Iterator[PlayedEngine]:
     with PlayedEngine() as found:
-        thread = threading.Thread(target=found.serve_forever)
+        thread = threading.Thread(target=found.serve_forever, args=(0.01,))
         thread.start()
         yield found
         found.let_go.set()

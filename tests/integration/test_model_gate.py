@@ -1,5 +1,6 @@
 """The gate on a store: what production uses, which evaluations count, what is queued and kept."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,6 @@ from sophia_tui.services.managed_env import ManagedEnv
 from sophia_tui.services.model_gate import (
     ModelGateRequest,
     ModelGateService,
-    changed_forms,
     weights,
 )
 from sophia_tui.services.model_gate_views import ModelGateView
@@ -105,11 +105,20 @@ class Town:
         name = f"ftjob-{name}-{part}"
         await self.store.evaluations.add(Evaluation(name, model.id, dataset, report, NOW))
 
-    async def alike(self, name: str) -> None:
+    async def alike(self, name: str, results: Sequence[Any] = ()) -> None:
         model = await self.store.models.get(name)
         assert model is not None
-        files = {each: {"bytes": 9, "sha256": digest} for each, digest in weights(model).items()}
-        report = {"adapter_files": files, "reasons": []}
+        place = Path(model.path or "")
+        files = {
+            each: {"bytes": (place / each).stat().st_size, "modified_ns": 0, "sha256": digest}
+            for each, digest in weights(model).items()
+        }
+        report = {
+            "adapter_files": files,
+            "adapter_path": model.path,
+            "results": list(results),
+            "reasons": [],
+        }
         await self.store.checks.add(
             ModelCheck(f"parity-{name}", name, CheckKind.PARITY, True, report, NOW)
         )
@@ -321,16 +330,16 @@ async def test_wrong_requests(town: Town) -> None:
         await town.look(items=40)
 
 
-def test_a_form_that_was_written_anew_since_its_parity_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "merged" / "model.safetensors"
+async def test_a_form_that_was_written_anew_since_its_parity_does_not_pass(town: Town) -> None:
+    await town.measured("sophia-v2", 1.2)
+    path = town.folder / "merged" / "model.safetensors"
     path.parent.mkdir()
     path.write_bytes(b"as it was")
     found = path.stat()
     said = {"bytes": found.st_size, "modified_ns": found.st_mtime_ns, "sha256": "00"}
     form = {"name": "sophia-v2-merged", "path": str(path.parent), "files": {path.name: said}}
-    assert changed_forms({"results": [form]}) == ()
-    path.write_bytes(b"as it is!")
-    path.touch()
-    assert changed_forms({"results": [form]}) == ("sophia-v2-merged",)
-    path.unlink()
-    assert changed_forms({"results": [form]}) == ("sophia-v2-merged",)
+    await town.alike("sophia-v2", results=[form])
+    assert (await town.look()).passed
+    path.write_bytes(b"as it is, longer")
+    view = await town.look()
+    assert codes(view) == ["M589"] and "sophia-v2-merged" in view.reasons[0].what

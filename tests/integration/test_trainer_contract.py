@@ -20,6 +20,7 @@ from finetune import schema
 from tests.finetune.helpers import QUICK, events, manifest, states
 from tests.finetune.tiny_model import build_dataset, build_tiny_model
 from tests.integration.worker_house import ROOT, STAND_IN
+from tests.representatives import chosen
 
 PROGRAMS = {
     "the trainer": (sys.executable, "-m", "finetune"),
@@ -142,6 +143,12 @@ def test_it_pauses_and_stops_by_the_control_file_and_goes_on_where_it_was(
     assert_numbered(run)
 
 
+@pytest.mark.parametrize(
+    "trainer",
+    # of the trainer itself tests/finetune/test_resume.py and test_exact_resume.py show it each day
+    chosen([*PROGRAMS], everyday=["the stand-in"]),
+    indirect=True,
+)
 def test_sigterm_pauses_and_what_kill_9_broke_is_set_aside(trainer: Trainer) -> None:
     run = trainer.folder(4001)
     process = trainer.start(run)

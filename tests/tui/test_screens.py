@@ -20,11 +20,11 @@ from sophia_tui.tui.screens.help import HelpScreen
 from sophia_tui.tui.screens.result import ResultScreen, result_text
 from sophia_tui.tui.screens.schedules import SchedulesScreen
 from sophia_tui.tui.widgets.plate import Plate
+from tests.representatives import LANGUAGES, SIZES, crossed
 from tests.tui import answers, stub
 from tests.tui.test_console import screen_text, settled, until
 
 NAMES = list(keys.SHOWS)
-SIZES = [(80, 24), (120, 40)]
 #: Words that each screen shows of the answers, its open row included.
 SHOWN = {
     "overview": ("Collect", "8,112 rows", "Next"),
@@ -64,8 +64,7 @@ def told_text(screen) -> str:
     return "\n".join(each.text for each in screen.query(Plate))
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "size"), crossed(NAMES, SIZES))
 async def test_a_screen_shows_its_rows_and_one_in_full(name: str, size) -> None:
     app = stub.make_app(whole_world(), whole=True, ascii_only=True)
     async with app.run_test(size=size) as pilot:
@@ -111,8 +110,9 @@ async def test_an_empty_screen_names_the_key_that_fills_it(name: str) -> None:
         assert f"Nothing here yet. {key.shown}: {key.text}" in screen_text(app)
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "overview"])
+@pytest.mark.parametrize(
+    ("name", "size"), crossed([name for name in NAMES if name != "overview"], SIZES)
+)
 async def test_hostile_text_in_every_place_stays_text(name: str, size) -> None:
     found = {
         operation: answer if callable(answer) else answers.hostile(answer)
@@ -156,8 +156,7 @@ async def test_every_key_of_a_screen_leads_somewhere(name: str) -> None:
             await pilot.press("escape")
 
 
-@pytest.mark.parametrize("language", ["en", "pt_BR"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "language"), crossed(NAMES, LANGUAGES))
 async def test_help_says_what_a_screen_shows_its_keys_and_its_commands(
     name: str, language: str
 ) -> None:
@@ -187,6 +186,37 @@ async def test_two_marked_models_are_compared() -> None:
         await pilot.press("space", "down", "space")
         await until(pilot, lambda: screen_text(app).count("●") == 2, "marks")
         assert app.screen.marked == ["sophia-v2", "sophia-v1"]
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("l", ("trained from", "SmolLM2-135M", "conditional", "How cold is the ripening room?")),
+        ("h", ("GEN_MODEL", "now", "promoted (ana)", "~ ?", "before anything was recorded")),
+    ],
+)
+async def test_one_key_shows_lineage_and_times_in_production(key: str, shown) -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        await pilot.press("5")
+        await settled(pilot)
+        await pilot.press(key)
+        await until(pilot, lambda: isinstance(app.screen, ResultScreen), "the answer")
+        text = told_text(app.screen)
+    assert [each for each in shown if each not in text] == []
+
+
+async def test_a_decision_says_which_version_of_the_model_was_seen() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        await pilot.press("5")
+        await settled(pilot)
+        await pilot.press("j")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "form")
+        assert app.screen.typed["model"] == "sophia-v2"
+        assert app.screen.typed["seen_version"] == "2"
 
 
 async def test_roll_back_is_filled_in_with_the_promotion_in_force() -> None:

@@ -22,6 +22,7 @@ from sophia_tui.datasets.preview import Preview, preview
 from sophia_tui.datasets.reader import LineReader
 from sophia_tui.datasets.steps import normalised
 from sophia_tui.errors import DataError, SophiaError, UsageError
+from tests.representatives import examples
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 SLOW = settings(
@@ -226,7 +227,7 @@ def test_every_row_is_kept_or_named_and_no_group_stands_on_both_sides(
     assert all(len(each) == 1 for each in sides.values())
 
 
-@SLOW
+@settings(SLOW, max_examples=examples(25))  # each starts processes
 @given(rows, st.randoms())
 def test_neither_files_nor_their_order_nor_processes_change_the_hash(
     tmp_path_factory: pytest.TempPathFactory, found: list[Any], chance: Any

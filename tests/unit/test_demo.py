@@ -26,6 +26,7 @@ from sophia_tui.services.collect import CollectResult, ExportView
 from sophia_tui.services.demo import DemoRequest, DemoService
 from sophia_tui.services.evaluation_rows import MeasureRow
 from sophia_tui.services.evaluation_views import AnswerView, EvaluationView, ScoreView
+from sophia_tui.services.model_gate_views import GateReason, ModelGateView
 from sophia_tui.services.prepare import PrepareOutput, RejectedCode
 from sophia_tui.services.promotion_views import FileDiff, PromotionList, PromotionView
 from sophia_tui.services.serving import ApiView, DeploymentView, ServeList
@@ -81,6 +82,7 @@ class Operations:
     served: list[str] = field(default_factory=list)
     dataset: str = "a" * 64
     promoted: bool = False
+    refused: bool = False
     api_error: dict[str, Any] | None = None
 
     async def __call__(self, name: str, request: Mapping[str, Any], context: Context) -> Any:
@@ -208,7 +210,16 @@ class Operations:
             created_at=NOW.isoformat(),
         )
 
-    def promote_run(self, model: str, env_file: list[str], history: str) -> PromotionView:
+    def models_gate(self, model: str) -> ModelGateView:
+        reasons = [GateReason(code="M585", what="Too much was lost.")] if self.refused else []
+        return ModelGateView(
+            model=model, passed=not reasons, reasons=reasons, checked_at=CLOCK.now()
+        )
+
+    def promote_run(
+        self, model: str, env_file: list[str], history: str, bounds: str, override: str = ""
+    ) -> PromotionView:
+        assert bool(override) == self.refused
         if self.promoted:
             raise ConflictError("P003", "is in production already")
         return self._promotion(model)
@@ -239,7 +250,7 @@ def context(cancel: CancelSignal | None = None, heard: list[Progress] | None = N
     )
 
 
-async def test_it_asks_for_the_eight_steps_in_order_in_its_own_folder(house: Paths) -> None:
+async def test_it_asks_for_the_nine_steps_in_order_in_its_own_folder(house: Paths) -> None:
     operations = Operations()
     summary = await demo(operations, house).run(context(), DemoRequest())
     steps = [name for name in operations.names() if not name.startswith("jobs.")]
@@ -252,6 +263,7 @@ async def test_it_asks_for_the_eight_steps_in_order_in_its_own_folder(house: Pat
         "evaluate.run",
         "evaluate.show",
         "serve.model",
+        "models.gate",
         "promote.run",
         "serve.ask",
     ]
@@ -265,7 +277,7 @@ async def test_it_asks_for_the_eight_steps_in_order_in_its_own_folder(house: Pat
     ]
     assert len(summary.answers) == 3 and all(each.expected for each in summary.answers)
     assert summary.diff == ["-GEN_MODEL=x", "+GEN_MODEL=sophia-v1"]
-    assert len(summary.durations) == 8 and "durations" not in summary.notes[0]
+    assert len(summary.durations) == 9 and "durations" not in summary.notes[0]
 
 
 async def test_a_model_that_nobody_could_ask_is_not_trained(house: Paths) -> None:
@@ -301,8 +313,8 @@ async def test_its_env_file_names_a_previous_model_and_is_kept_afterwards(house:
 async def test_each_step_tells_its_number_with_its_progress(house: Paths) -> None:
     heard: list[Progress] = []
     await demo(Operations(), house).run(context(heard=heard), DemoRequest())
-    assert next(each.stage for each in heard if each.done == 0).startswith("[1/8]")
-    assert heard[-1].stage.startswith("[8/8]") and heard[-1].total == 2
+    assert next(each.stage for each in heard if each.done == 0).startswith("[1/9]")
+    assert heard[-1].stage.startswith("[9/9]") and heard[-1].total == 2
 
 
 async def test_without_the_base_model_nothing_is_begun(tmp_path: Path) -> None:
@@ -360,6 +372,12 @@ async def test_other_data_means_another_training(house: Paths) -> None:
 async def test_a_promotion_of_a_moment_ago_is_found_again(house: Paths) -> None:
     summary = await demo(Operations(promoted=True), house).run(context(), DemoRequest())
     assert summary.promotion == "promotion-1"
+
+
+async def test_what_the_gate_refuses_is_promoted_with_a_reason_and_told(house: Paths) -> None:
+    summary = await demo(Operations(refused=True), house).run(context(), DemoRequest())
+    assert summary.gate == ["Too much was lost."]
+    assert "overrode" in summary.notes[-1]
 
 
 async def test_a_demo_that_came_to_its_end_is_repeated_from_the_start(house: Paths) -> None:

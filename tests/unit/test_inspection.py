@@ -20,6 +20,7 @@ from sophia_tui.datasets.inspection import Asked, inspect
 from sophia_tui.datasets.issues import read_issues
 from sophia_tui.datasets.reader import parse
 from sophia_tui.domain.datasets import Pair
+from tests.representatives import every, examples
 
 BOM = b"\xef\xbb\xbf"
 
@@ -290,7 +291,7 @@ def written(draw: st.DrawFn) -> bytes:
 
 
 @given(st.lists(written(), max_size=8), st.sampled_from([b"\n", b"\r\n"]), st.booleans())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 def test_random_files_as_the_slow_reader_sees_them(
     lines: list[bytes], end: bytes, closed: bool
 ) -> None:
@@ -382,7 +383,7 @@ _SPLINTERS = (
         st.tuples(st.floats(0, 1), st.integers(0, 3), st.sampled_from(_SPLINTERS)), max_size=3
     ),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_lines_told_as_a_whole_are_told_by_the_pattern(
     space: bytes, chats: list[list[str]], changes: list[tuple[float, int, bytes]]
 ) -> None:
@@ -427,7 +428,7 @@ def test_a_cut_at_any_byte_changes_nothing() -> None:
     )
     whole = inspected(data)
     assert whole[1]["duplicate"] == [5, 6]
-    for size in range(1, len(data) + 1):
+    for size in every(range(1, len(data) + 1), everyday=60):
         assert inspected(data, size) == whole
 
 

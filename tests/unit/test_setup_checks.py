@@ -373,7 +373,7 @@ class Provider(BaseHTTPRequestHandler):
 def provider() -> Iterator[str]:
     Provider.status, Provider.body, Provider.asked = 200, b'{"data": [{"id": "m"}]}', 0
     server = HTTPServer(("127.0.0.1", 0), Provider)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/v1"
     server.shutdown()

@@ -70,16 +70,21 @@ def result_text(result: BaseModel, width: int = 78) -> Content:
 
     Rows that fit into `width` cells stand as a table.
     """
-    told = told_otherwise(result, width) or _difference(result)
+    told = told_otherwise(result, width) or _of_its_own(result, width)
     if told is not None:
         return told
     parts = list(_parts(result, "", width))
     return Content.assemble(*parts) if parts else Content(_("Nothing there."))
 
 
-def _difference(result: BaseModel) -> Content | None:
-    """What is told as a difference; its texts are made by a module of their own, on use."""
+def _of_its_own(result: BaseModel, width: int) -> Content | None:
+    """What is told as a lineage or a difference, by modules of their own, on use."""
     name = type(result).__name__
+    if name in ("LineageView", "ProductionView"):
+        from sophia_tui.tui import model_text
+
+        of_models = {"LineageView": model_text.lineage_text}
+        return of_models.get(name, model_text.production_text)(result, width)
     if name not in ("VersionDiff", "PreviewOutput"):
         return None
     from sophia_tui.tui import diff_text
