@@ -105,6 +105,7 @@ VERBS = {
     "state": N_("decide on the state"),
     "production": N_("what production named"),
     "verify": N_("check the files"),
+    "upload": N_("send to a hub"),
     "export": N_("export"),
     "declare": N_("declare"),
     "undeclare": N_("take a declaration back"),

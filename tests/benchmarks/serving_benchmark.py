@@ -222,6 +222,7 @@ def peak_of(pid: int) -> float:
 
 
 def main() -> None:
+    global PROMPTS
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("base", help="model's folder or .gguf file")
     parser.add_argument("--precisions", default="q8_0,f16")
@@ -230,7 +231,6 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=len(PROMPTS), help="the first so many")
     parser.add_argument("--plain", metavar="FOLDER", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    global PROMPTS
     PROMPTS = PROMPTS[: options.prompts]
     if options.plain:
         return plain(options.plain, options.tokens)

@@ -276,7 +276,7 @@ async def test_files_are_waited_for_but_not_for_ever(
     bench: Bench, provider: Provider, status: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     provider.file_status = status
-    monkeypatch.setattr("sophia_tui.worker.hosted_submit.FILE_SECONDS", 0.3)
+    monkeypatch.setattr("sophia_tui.worker.hosted_submit.FILE_SECONDS", 1.0)
     await bench.prepare()
     asked = await bench.start()
     job = await bench.rounds_until(asked.id, "succeeded", "failed")

@@ -26,7 +26,6 @@ from tests.finetune.helpers import QUICK
 from tests.finetune.tiny_model import build_dataset, build_tiny_model
 from tests.integration.worker_house import new_job, worker_environment
 from tests.integration.worker_stand_in import STARTS
-from tests.representatives import is_long
 
 WORKER = (sys.executable, "-m", "tests.integration.worker_house")
 
@@ -140,11 +139,11 @@ async def drained(
     return ended
 
 
-async def test_jobs_six_at_once_with_a_worker_that_is_killed(
+async def test_sixty_jobs_six_at_once_with_a_worker_that_is_killed(
     make_crew: Callable[..., Crew],
 ) -> None:
     crew = make_crew(SOPHIA_TRAINING_SLOTS="6")
-    jobs = [new_job("count", steps=2, pace=0.01) for _each in range(60 if is_long() else 24)]
+    jobs = [new_job("count", steps=2, pace=0.01) for _each in range(60)]
     ended = await drained(crew, jobs, 6, seed=5, seconds=300)
     assert crew.starts() == Counter(job.id for job in jobs)
     assert most_at_once(ended) > 1

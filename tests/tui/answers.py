@@ -40,6 +40,7 @@ from sophia_tui.services.inspect import (
     RoleOrder,
 )
 from sophia_tui.services.model_lineage import LineageModel, LineageView
+from sophia_tui.services.model_parity_views import ParityView
 from sophia_tui.services.model_production import ProductionSpan, ProductionView
 from sophia_tui.services.model_states import HappeningView, HistoryView
 from sophia_tui.services.monitor import (
@@ -923,6 +924,16 @@ def full() -> dict[str, Any]:
         "models.history": model_history(),
         "models.production": production(),
         "models.lineage": lineage(),
+        "models.alike": ParityView(
+            check="ftjob-parity",
+            model=MODEL,
+            verdict="passed",
+            at=NOW,
+            by="ana",
+            prompts=8,
+            template="9a" * 32,
+            forms=[],
+        ),
         "evaluate.show": evaluation(),
         "serve.list": served(),
         "serve.show": served().items[0],

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sophia_tui.datasets import index
 from sophia_tui.errors import ConflictError
+from tests.representatives import examples
 
 BLOCK = index.BLOCK
 
@@ -32,7 +33,7 @@ near_a_block = st.sampled_from([BLOCK - 2, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOC
 sizes = st.lists(st.one_of(st.integers(0, 200), near_a_block), max_size=12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(sizes=sizes, ending=st.sampled_from([b"\n", b"\r\n"]), closed=st.booleans())
 def test_every_line_is_found(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], ending: bytes, closed: bool
