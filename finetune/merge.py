@@ -89,7 +89,7 @@ def merge(context: RunContext) -> dict[str, Any]:
 def _bytes(base: Base, dtype: str) -> int:
     """What the merged model's files take: weights and tokenizer."""
     weights = {id(each): each.numel() for each in base.model.parameters()}  # tied ones once
-    size = sum(weights.values()) * int(getattr(torch, dtype).itemsize)
+    size = int(sum(weights.values())) * int(getattr(torch, dtype).itemsize)
     return size + sum(path.stat().st_size for path in base.folder.glob("tokenizer*"))
 
 

@@ -304,6 +304,7 @@ class ModelParityService:
             if (
                 each.model_id == job.model_id
                 and not has_ended(each)
+                and each.wanted != "cancel"
                 and run.get("parity") == wanted
             ):
                 return each

@@ -64,6 +64,7 @@ async def test_from_a_hosted_model_to_one_of_this_machine(
         "SOPHIA_MANAGED_ENV_FILES": str(rag),
         "SOPHIA_SUCCESSION_BASE": str(base),
         "SOPHIA_QUALITY_GATE": "examples>=0",
+        "SOPHIA_PROMOTION_BOUNDS": "median<300, p95<300",  # machines of tests are slow
         "SOPHIA_MODEL_GATE": "off",  # a tiny model trained for four steps would not pass it
         "SOPHIA_MODEL_TOKEN": MODEL_KEY,
         "SOPHIA_MACHINE_USD_PER_HOUR": "0.5",

@@ -62,7 +62,7 @@ class DatasetsScreen(DetailScreen):
 
     def columns(self) -> Sequence[tuple[str, int]]:
         name = self.room - 8 - 10 - 4 if self.wide else 28
-        shape = [(_("Data set"), name), (_("kept"), 8), (_("rejected"), 10)]
+        shape = [(_("Data set"), name), (_("kept"), 8), (_("Rejected"), 10)]
         if not self.wide:
             shape += [(_("Created"), 13), (_("by"), self.room - 28 - 8 - 10 - 13 - 8)]
         return shape
