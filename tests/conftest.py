@@ -133,10 +133,10 @@ def _quickest_place() -> str:
     return memory if fits and os.access(memory, os.W_OK | os.X_OK) else tempfile.gettempdir()
 
 
-def reachable_folder() -> Path:
+def reachable_folder(place: str | None = None) -> Path:
     """A new private folder that also root's server account can pass through: short, and not below
     pytest's own, which only root may enter."""
-    folder = Path(tempfile.mkdtemp(prefix="sophia-test-", dir=_quickest_place()))
+    folder = Path(tempfile.mkdtemp(prefix="sophia-test-", dir=place or _quickest_place()))
     if os.geteuid() == 0:
         folder.chmod(0o711)
     return folder
@@ -144,8 +144,9 @@ def reachable_folder() -> Path:
 
 @pytest.fixture
 def reachable() -> Iterator[Path]:
-    """A temporary folder in which an embedded server can be started, also as root."""
-    folder = reachable_folder()
+    """A temporary folder in which an embedded server can be started, also as root. On a disk: the
+    root helper knows no env file below /dev."""
+    folder = reachable_folder(tempfile.gettempdir())
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
