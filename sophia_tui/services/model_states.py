@@ -23,12 +23,18 @@ from sophia_tui.domain.models import (
 )
 from sophia_tui.domain.operations import Output
 from sophia_tui.domain.protocols import Clock, Store
-from sophia_tui.errors import ConflictError, DataError, UsageError
+from sophia_tui.errors import ConflictError, DataError, UnconfirmedError, UsageError
 from sophia_tui.i18n import N_, _, ngettext, number
-from sophia_tui.services.models import ModelReference, known_model, with_row
+from sophia_tui.services.models import (
+    ModelReference,
+    known_model,
+    named_in_production,
+    with_row,
+)
 from sophia_tui.services.operations import operation
 from sophia_tui.services.standard_input import STANDARD_INPUT, standard_input
 from sophia_tui.services.views import MOST_ROWS
+from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
     from sophia_tui.settings import Settings
@@ -148,11 +154,14 @@ class ModelStatesService:
         positional=("model", "state"),
     )
     async def state(self, context: Context, request: StateRequest) -> StateView:
-        """Raises NotFoundError M404, UsageError M506, M507, M508, ConflictError M500."""
+        """Raises NotFoundError M404, UsageError M506, M507, M508, ConflictError M500,
+        UnconfirmedError M514 (production names a model that is to be rejected or retired)."""
         state = ModelState(request.state)
         now = self._clock.now()
         until = self._end_of(request.until)
         _require_sense(request, state, until, now)
+        if state in (ModelState.REJECTED, ModelState.RETIRED) and not context.confirmed:
+            await self._require_unused(request.model, state)
         model = await self._row(request.model)
         decision = Decision(
             state=state,
@@ -232,6 +241,22 @@ class ModelStatesService:
             if model.id in (promotion.model_id, promotion.previous_model):
                 found.append(_promoted(promotion, model.id))
         return found
+
+    async def _require_unused(self, model_id: str, state: ModelState) -> None:
+        """Production goes on asking for it whatever its state says: so a person is asked."""
+        newest = await self._store.promotions.page(500)
+        done = next((each for each in newest if each.state is PromotionState.DONE), None)
+        in_force = done is not None and done.model_id == model_id
+        if not in_force and not named_in_production(self._settings.managed_files, model_id):
+            return
+        raise UnconfirmedError(
+            "M514",
+            _("Production names {model}, which is to be {state}.").format(
+                model=visible(model_id), state=_(state.value)
+            ),
+            _("The state changes no env file: production goes on asking for it."),
+            _('Confirm it: --yes on the command line, "confirm": true over HTTP.'),
+        )
 
     async def _row(self, model_id: str) -> Model:
         known = await known_model(self._store, model_id, self._clock.now())

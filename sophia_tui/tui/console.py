@@ -161,9 +161,18 @@ class SophiaApp(SetupActs):
             return kind == "screen"
         return self.may(keys.SHOWS[name] if kind == "screen" else key.target)
 
-    def refusal(self, operation: Operation, dry_run: bool) -> SophiaError | None:
-        """Why an operation may not start now: writes wait while the store is away."""
+    async def refusal(self, operation: Operation, dry_run: bool) -> SophiaError | None:
+        """Why an operation may not start now: writes wait while the store is away. The screen
+        beneath does not look while a form covers it, so it is asked here whether it is back."""
         if operation.writes and not dry_run and isinstance(self.unreachable, UnavailableError):
+            try:
+                await self.call("overview.show", {})
+            except SophiaError as problem:
+                _log.info("the store is still away: %s", problem.code)
+            else:
+                self.unreachable = None
+                self.answered()
+                return None
             return RefusedError(
                 "R503",
                 _("Nothing is changed while the database can't be reached."),

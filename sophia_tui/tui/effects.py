@@ -63,7 +63,8 @@ async def _promotion(
         _("In production now: {model}").format(model=visible(plan.previous_model or "-")),
     ]
     for each in plan.files:
-        told.append(_("Env file: {path}").format(path=f"{visible(each.path)}: {_keys(each.diff)}"))
+        told.append(_("Env file: {path}").format(path=visible(each.path)))
+        told += [f"  {visible(line)}" for line in _changes(each.diff)]
     if plan.restarts:
         units = ", ".join(visible(each) for each in plan.restarts)
         told.append(_("Restarts: {units}").format(units=units))
@@ -89,10 +90,18 @@ async def _promotion(
     return told
 
 
-def _keys(diff: Sequence[str]) -> str:
-    """The keys that change, of lines as they stand in the file; the dialog has no room for more."""
-    names = [line[1:].partition("=")[0].removeprefix("export ") for line in diff]
-    return visible(", ".join(dict.fromkeys(filter(None, names))))
+def _changes(diff: Sequence[str]) -> list[str]:
+    """Old and new of each key, of lines as they stand in the file."""
+    old: dict[str, str] = {}
+    new: dict[str, str] = {}
+    for line in diff:
+        key, _sign, value = line[1:].partition("=")
+        (new if line.startswith("+") else old)[key.removeprefix("export ").strip()] = value
+    return [
+        f"{key}: {old.get(key, _('not there'))} -> {new.get(key, _('not there'))}"
+        for key in dict.fromkeys((*old, *new))
+        if key
+    ]
 
 
 def _pruned(plan: Any) -> list[str]:

@@ -217,6 +217,7 @@ KEYS = (
     Key("f2", "act.run", N_("run"), scope="form", rank=4),
     Key("f3", "act.dry_run", N_("dry run"), scope="form", rank=5),
     Key("f4", "act.detach", N_("in the background"), scope="form", rank=7),
+    Key("f8", "act.clear_draft", N_("clear the draft"), scope="form", rank=5),
 )
 
 

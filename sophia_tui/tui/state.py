@@ -3,6 +3,7 @@
 Small JSON files below paths.state; a disk that can't be written never disturbs the person's work.
 """
 
+import hashlib
 import json
 import logging
 import re
@@ -35,16 +36,16 @@ class ConsoleState:
         plain = {"screen": self.screen, "watched": self.watched, "left_at": now.isoformat()}
         self._write("console.json", plain)
 
-    def draft(self, operation: str) -> dict[str, Any]:
-        """What was typed into an operation's form and not yet run."""
-        return self._read(f"draft-{operation}.json")
+    def draft(self, operation: str, target: str = "") -> dict[str, Any]:
+        """What was typed into an operation's form for this target and not yet run."""
+        return self._read(_draft_name(operation, target))
 
-    def keep_draft(self, operation: str, typed: dict[str, Any]) -> None:
-        self._write(f"draft-{operation}.json", typed)
+    def keep_draft(self, operation: str, typed: dict[str, Any], target: str = "") -> None:
+        self._write(_draft_name(operation, target), typed)
 
-    def drop_draft(self, operation: str) -> None:
+    def drop_draft(self, operation: str, target: str = "") -> None:
         if self._folder:
-            (self._folder / f"draft-{operation}.json").unlink(missing_ok=True)
+            (self._folder / _draft_name(operation, target)).unlink(missing_ok=True)
 
     def _read(self, name: str) -> dict[str, Any]:
         if self._folder is None:
@@ -73,6 +74,12 @@ class ConsoleState:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_whole(folder / name, content.encode("utf-8"))
         return folder / name
+
+
+def _draft_name(operation: str, target: str) -> str:
+    """A file's name whatever the target is called; no two targets share one."""
+    told = f"-{hashlib.sha256(target.encode()).hexdigest()[:16]}" if target else ""
+    return f"draft-{operation}{told}.json"
 
 
 def _moment(text: Any) -> datetime | None:

@@ -132,7 +132,7 @@ class EditorScreen(SophiaScreen):
             "seen_version": self._version,
         }
         declared = self.sophia.dispatcher.registry.get(_DRAFT)
-        refused = self.sophia.refusal(declared, False)
+        refused = await self.sophia.refusal(declared, False)
         if refused is not None:
             outcome.draw(error_text(refused))
             return

@@ -148,7 +148,7 @@ class EnvValueScreen(SophiaScreen):
             self.say(_("Please correct it first."))
             return
         declared = self.sophia.dispatcher.registry.get("env.set")
-        refused = self.sophia.refusal(declared, False)
+        refused = await self.sophia.refusal(declared, False)
         asked = {"key": self._item.key, "value": self.typed}
         try:
             if refused is not None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
 
 _DRAFT_SECONDS = 0.2
+#: Fields that set a safeguard aside: each time anew a person's word, never a draft's.
+_GUARDS = frozenset({"accept_few", "override", "probe", "promote", "public", "regardless"})
 
 
 class FormScreen(SophiaScreen):
@@ -48,13 +50,25 @@ class FormScreen(SophiaScreen):
         super().__init__(sophia)
         self.fields = operation.input.model_fields
         given = {key: typed_text(value) for key, value in (prefill or {}).items()}
-        draft = sophia.state.draft(operation.name)
+        #: What the form was opened for: another model's draft is not this one's.
+        self._target = given.get(operation.target or "", "")
+        found = sophia.state.draft(operation.name, self._target)
+        draft = {name: value for name, value in found.items() if name not in _GUARDS}
+        self._fresh = {name: self._start(name, info, {}, given) for name, info in self._inputs()}
         self.typed: dict[str, Any] = {
-            name: self._start(name, info, draft, given) for name, info in self.fields.items()
+            name: self._start(name, info, draft, given) for name, info in self._inputs()
         }
-        self.from_draft = any(name in draft and name not in given for name in self.fields)
+        #: The fields that a draft filled.
+        self._drafted = {name for name, value in self.typed.items() if value != self._fresh[name]}
         self._began = dict(self.typed)
         self.running: CancelSignal | None = None
+
+    def _inputs(self) -> Iterable[tuple[str, FieldInfo]]:
+        return self.operation.input.model_fields.items()
+
+    @property
+    def from_draft(self) -> bool:
+        return bool(self._drafted)
 
     def _start(
         self, name: str, info: FieldInfo, draft: dict[str, Any], given: dict[str, str]
@@ -73,7 +87,8 @@ class FormScreen(SophiaScreen):
         return [each for each in known if able.get(each.target, True)]
 
     def footer(self) -> list[keys.Key]:
-        return keys.while_typing(super().footer())
+        found = keys.while_typing(super().footer())
+        return [each for each in found if each.target != "act.clear_draft" or self.from_draft]
 
     @property
     def dirty(self) -> bool:
@@ -126,7 +141,7 @@ class FormScreen(SophiaScreen):
             password=fields.is_secret(info),
             id=f"field-{name}",
             compact=True,
-            select_on_focus=False,
+            select_on_focus=name in self._drafted,  # what is typed anew takes the draft's place
         )
         made.cursor_blink = False  # a blinking cursor is sent over the line for ever
         return made
@@ -184,9 +199,27 @@ class FormScreen(SophiaScreen):
         kept = {
             name: value
             for name, value in self.typed.items()
-            if not fields.is_secret(self.fields[name]) and value != self._default_text(name)
+            if name not in _GUARDS
+            and not fields.is_secret(self.fields[name])
+            and value != self._default_text(name)
         }
-        self.sophia.state.keep_draft(self.operation.name, kept)
+        self.sophia.state.keep_draft(self.operation.name, kept, self._target)
+
+    def _clear_draft(self) -> None:
+        """Every field as it was before anybody typed; nothing is kept of the draft."""
+        self._drafted = set()
+        self.typed = dict(self._fresh)
+        self._began = dict(self._fresh)
+        for name, value in self._fresh.items():
+            field = self.query_one(f"#field-{name}")
+            if isinstance(field, Input):
+                field.select_on_focus = False
+            if isinstance(field, Input | Choice):
+                field.value = str(value)
+        self.sophia.state.drop_draft(self.operation.name, self._target)
+        self._check()
+        self.redraw()
+        self.say(_("The draft is cleared."))
 
     def _default_text(self, name: str) -> Any:
         info = self.fields[name]
@@ -245,6 +278,9 @@ class FormScreen(SophiaScreen):
             work: Any = partial(self._run, dry_run=name == "dry_run", detach=name == "detach")
             self.run_worker(work, name="run", group="run")
             return True
+        if name == "clear_draft" and self.running is None:
+            self._clear_draft()
+            return True
         if name == "back" and self.running is not None:
             self.running.request()
             self.say(_("Stopping…") if not self.sophia.glyphs.ascii_only else _("Stopping..."))
@@ -267,7 +303,11 @@ class FormScreen(SophiaScreen):
         if detach and not self.operation.detaches:
             self.say(_("This can't run in the background."))
             return
-        refused = self.sophia.refusal(self.operation, dry_run)
+        self.running = CancelSignal()  # it may ask the store: a second F2 starts nothing meanwhile
+        try:
+            refused = await self.sophia.refusal(self.operation, dry_run)
+        finally:
+            self.running = None
         if refused is not None:
             self.query_one("#outcome", Plate).draw(error_text(refused))
             return
@@ -362,7 +402,7 @@ class FormScreen(SophiaScreen):
             return
         self.say(_("Done."))
         self._began = dict(self.typed)
-        self.sophia.state.drop_draft(self.operation.name)
+        self.sophia.state.drop_draft(self.operation.name, self._target)
         self.sophia.finished(self, title, result)
 
     async def _ask_and_go_on(self, question: SophiaError, asked: dict[str, Any]) -> None:

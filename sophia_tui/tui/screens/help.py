@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
@@ -55,7 +56,8 @@ def help_text(sophia: "Console", scopes: tuple[str, ...]) -> Content:
         offered = [each for each in found if sophia.offers(each)]
         if offered:
             parts += title(heading)
-            parts += [part for each in offered for part in _key_line(each)]
+            wide = max(22, *(cell_len(_(each.text)) + 2 for each in offered))
+            parts += [part for each in offered for part in _key_line(each, wide)]
     if "form" in scopes:
         parts.append(_("  In a field letters and digits are text: F1, F2, F3, ctrl+p, esc.") + "\n")
     parts.append(_("  Arrows, page up and down move; tab goes to the next part.") + "\n")
@@ -83,9 +85,12 @@ def _command(operation: Operation) -> str:
     return f"sophia {operation.subject}{verb}"
 
 
-def _key_line(key: keys.Key) -> list[Part]:
+def _key_line(key: keys.Key, wide: int) -> list[Part]:
+    """One key; `wide` is how many cells its text has before the target."""
     shown = " ".join((key.shown, *(other.upper() for other in key.others)))
-    return [(f"  {shown:<14}", "$accent"), f"{_(key.text):<22}", (key.target, "dim"), "\n"]
+    text = _(key.text)
+    text += " " * (wide - cell_len(text))
+    return [(f"  {shown:<14}", "$accent"), text, (key.target, "dim"), "\n"]
 
 
 def _operation_lines(operation: Operation) -> list[Part]:

@@ -1,5 +1,5 @@
-"""One of a few words, all of them in sight: left, right and space choose. No overlay, no colour
-that alone says what is chosen."""
+"""One of a few words, all of them in sight: left and right choose; space turns a switch, and leaves
+the word of a longer list as it is. No overlay, no colour that alone says what is chosen."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -21,8 +21,9 @@ class Choice(Widget, can_focus=True):
     Choice:focus { text-style: reverse; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right,space", "move(1)", show=False),
+        Binding("right", "move(1)", show=False),
         Binding("left", "move(-1)", show=False),
+        Binding("space", "choose", show=False),
     ]
 
     class Changed(Message):
@@ -62,6 +63,11 @@ class Choice(Widget, can_focus=True):
         values = [value for value, _word in self.options]
         place = values.index(self._value) if self._value in values else -1
         self.value = values[(place + step) % len(values)]
+
+    def action_choose(self) -> None:
+        """What left and right marked is chosen already: space only turns what is yes or no."""
+        if len(self.options) == 2:
+            self.action_move(1)
 
 
 def yes_or_no() -> list[tuple[str, str]]:
