@@ -25,7 +25,13 @@ from sophia_tui.domain.models import (
     PromotionState,
 )
 from sophia_tui.domain.protocols import Store
-from sophia_tui.errors import ConflictError, NotFoundError, RefusedError, UsageError
+from sophia_tui.errors import (
+    ConflictError,
+    NotFoundError,
+    RefusedError,
+    UnconfirmedError,
+    UsageError,
+)
 from sophia_tui.paths import Paths
 from sophia_tui.services.model_production import spans
 from sophia_tui.settings import load
@@ -300,6 +306,23 @@ async def test_states_are_an_administrators_and_make_sense(town: Town) -> None:
     assert (await town.store.models.get(seeded.NEWEST_MODEL)).version == 1
 
 
+@pytest.mark.parametrize("state", ["rejected", "retired"])
+async def test_to_turn_down_what_production_names_is_asked_first(town: Town, state: str) -> None:
+    asked = {"model": seeded.NEWEST_MODEL, "state": state, "reason": "Wrong about the fees."}
+    with pytest.raises(UnconfirmedError, match=f"Production names .* to be {state}") as question:
+        await town.ask("models.state", **asked)
+    assert question.value.code == "SOPHIA-M514"
+    assert (await town.store.models.get(seeded.NEWEST_MODEL)).state == "candidate"
+    context = town.house.context(Face.CLI, actor="ana", role=Role.ADMIN, confirmed=True)
+    view = await town.house.dispatcher.call("models.state", asked, context)
+    assert view.state == state
+    # what no promotion in force and no env file names is turned down unasked
+    await town.ask("models.state", **(asked | {"model": seeded.OLDER_MODEL}))
+    (town.folder / "rag.env").write_text(f"GEN_MODEL={seeded.OLDER_MODEL}\n")
+    with pytest.raises(UnconfirmedError, match="M514"):
+        await town.ask("models.state", **(asked | {"model": seeded.OLDER_MODEL}))
+
+
 async def test_a_conditional_approval_expires_by_itself(town: Town) -> None:
     await town.ask(
         "models.state",
@@ -322,7 +345,7 @@ async def test_the_second_of_two_is_told_who_was_faster(town: Town) -> None:
     await town.ask("models.state", state="approved", **asked)
     town.clock.at = seeded.NOW + timedelta(seconds=12)
     with pytest.raises(ConflictError) as refused:
-        await town.ask("models.state", state="rejected", **asked)
+        await town.ask("models.state", state="candidate", **asked)
     assert refused.value.code == "SOPHIA-M500"
     assert refused.value.why == "Its state is approved: ana gave it, 12 seconds ago."
     assert (await town.store.models.get(seeded.NEWEST_MODEL)).state == "approved"

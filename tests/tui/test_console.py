@@ -42,8 +42,8 @@ async def settled(pilot, state: str = "full") -> None:
     await until(pilot, lambda: getattr(pilot.app.screen, "state", "") == state, state)
 
 
-async def open_form(pilot, operation: str) -> FormScreen:
-    pilot.app.open(operation, {})
+async def open_form(pilot, operation: str, given: dict[str, str] | None = None) -> FormScreen:
+    pilot.app.open(operation, given or {})
     await until(pilot, lambda: isinstance(pilot.app.screen, FormScreen), operation)
     return pilot.app.screen
 
@@ -321,14 +321,15 @@ async def test_the_worst_acts_ask_for_the_name_typed() -> None:
         await open_form(pilot, "things.drop")
         await pilot.press(*"box", "f2")
         await until(pilot, lambda: isinstance(app.screen, ConfirmScreen), "question")
-        assert app.screen.focused.id == "cancel"
+        assert app.screen.focused.id == "name"
         assert app.screen.query_one("#yes", Button).disabled
-        app.screen.query_one("#name", Input).value = "bo"
-        await pilot.pause()
-        assert app.screen.query_one("#yes", Button).disabled
-        app.screen.query_one("#name", Input).value = "box"
-        await pilot.pause()
-        await pilot.click("#yes")
+        await pilot.press("b", "o", "enter")
+        assert app.screen.query_one("#wrong", Plate).text == "That is not the name: bo"
+        assert world.got is None
+        await pilot.press("x")
+        assert app.screen.query_one("#wrong", Plate).text == ""
+        assert not app.screen.query_one("#yes", Button).disabled
+        await pilot.press("enter")
         await until(pilot, lambda: world.got is not None, "dropped")
 
 
@@ -549,6 +550,50 @@ async def test_a_draft_is_kept_as_typed_without_secrets(tmp_path: Path) -> None:
     assert not draft.exists()
 
 
+async def test_a_draft_is_of_one_target_and_never_sets_a_safeguard_aside(tmp_path: Path) -> None:
+    app = stub.make_app(stub.World(), folder=tmp_path, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        form = await open_form(pilot, "promote.run", {"model": "sophia-v2"})
+        form.query_one("#field-override", Input).value = "the town wants it now"
+        form.query_one("#field-probe", Choice).value = "False"
+        form.query_one("#field-bounds", Input).value = "median=2"
+        await pilot.pause()
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is not form, "left")
+        other = await open_form(pilot, "promote.run", {"model": "sophia-v3"})
+        assert other.typed["override"] == other.typed["bounds"] == ""
+        assert other.typed["probe"] is True and not other.from_draft
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is not other, "left")
+        again = await open_form(pilot, "promote.run", {"model": "sophia-v2"})
+        assert again.typed["bounds"] == "median=2"
+        assert again.typed["override"] == "" and again.typed["probe"] is True
+        assert "F8 clear the draft" in again.query_one("#keys", Plate).text
+        again.query_one("#field-bounds").focus()
+        await pilot.pause()
+        await pilot.press("x")
+        assert again.typed["bounds"] == "x"  # in place of the draft, not behind it
+        await pilot.press("f8")
+        await pilot.pause()
+        assert again.typed["bounds"] == "" and again.typed["model"] == "sophia-v2"
+        assert not again.from_draft
+        assert not app.state.draft("promote.run", "sophia-v2")
+
+
+async def test_left_and_right_choose_and_space_leaves_what_they_chose() -> None:
+    app = stub.make_app(stub.World())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        form = await open_form(pilot, "things.make")
+        form.query_one("#field-shape").focus()
+        await pilot.press("right", "space")
+        assert form.typed["shape"] == "round"
+        form.query_one("#field-loud").focus()
+        await pilot.press("space")
+        assert form.typed["loud"] is True
+
+
 async def test_reopening_returns_to_the_screen_and_the_watched_job(tmp_path: Path) -> None:
     app = stub.make_app(stub.full_world(), folder=tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -591,6 +636,9 @@ async def test_loading_error_stale_and_recovery() -> None:
             pilot, lambda: "R503" in app.screen.query_one("#outcome", Plate).text, "writes wait"
         )
         assert world.got is None
+        world.trouble = None
+        await pilot.press("f2")  # the form asks by itself whether the store is back
+        await until(pilot, lambda: world.got is not None, "made")
 
 
 async def test_empty_jobs_name_what_fills_them() -> None:

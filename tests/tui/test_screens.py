@@ -4,7 +4,6 @@ text, both languages."""
 from typing import Any
 
 import pytest
-from textual.widgets import Button
 
 from sophia_tui.services.datasets import DatasetList
 from sophia_tui.services.prepare import PrepareOutput
@@ -16,7 +15,7 @@ from sophia_tui.tui.screens.browser import BrowserScreen
 from sophia_tui.tui.screens.calendar import CalendarScreen
 from sophia_tui.tui.screens.confirm import ConfirmScreen
 from sophia_tui.tui.screens.form import FormScreen
-from sophia_tui.tui.screens.help import HelpScreen
+from sophia_tui.tui.screens.help import HelpScreen, help_text
 from sophia_tui.tui.screens.result import ResultScreen, result_text
 from sophia_tui.tui.screens.schedules import SchedulesScreen
 from sophia_tui.tui.widgets.plate import Plate
@@ -250,7 +249,15 @@ def plan(notes: list[str]):
     ("key", "shown"),
     [
         ("m", ("afterwards: sophia-v2", "now: gpt-4o-mini", "/srv/rag/.env", "takes it back")),
-        ("m", ("/srv/rag/.env: GEN_MODEL", "rag-api.service, rag-worker", "ssh web2", "5 golden")),
+        (
+            "m",
+            (
+                "GEN_MODEL: gpt-4o-mini -> sophia-v2",
+                "rag-api.service, rag-worker",
+                "ssh web2",
+                "5 golden",
+            ),
+        ),
         ("b", ("afterwards: sophia-v2", "now: gpt-4o-mini", "/srv/rag/.env", "promotion-1")),
         ("x", ("sophia-v2-merged, ready", "Production asks for it: /srv/rag/.env name it")),
     ],
@@ -271,7 +278,7 @@ async def test_a_dangerous_act_says_what_it_changes(key: str, shown) -> None:
     assert "hard to change back" not in text
 
 
-async def test_the_longest_plan_leaves_the_way_back_in_sight_at_80x24() -> None:
+async def test_the_longest_plan_leaves_field_and_buttons_in_sight_at_80x24() -> None:
     long = plan([f"A note of the gate that takes a line, number {n}." for n in range(30)])
     app = stub.make_app(whole_world(answers.full() | {"promote.run": long}), whole=True)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -283,9 +290,13 @@ async def test_the_longest_plan_leaves_the_way_back_in_sight_at_80x24() -> None:
         await pilot.press("f2")
         await until(pilot, lambda: isinstance(app.screen, ConfirmScreen), "question")
         await pilot.pause()
-        back = app.screen.query_one("#cancel", Button)
-        assert app.screen.focused is back
-        assert app.screen.region.contains_region(back.region)
+        assert app.screen.focused is app.screen.query_one("#name")
+        for each in ("#name", "#wrong", "#cancel", "#yes", "#hint"):
+            assert app.screen.region.contains_region(app.screen.query_one(each).region)
+        reading = app.screen.query_one("#reading")
+        assert reading.region.height >= 8
+        await pilot.press("pagedown", "down")
+        await until(pilot, lambda: reading.scroll_offset.y == 6, "read on")
 
 
 async def test_a_promotion_that_would_be_refused_asks_for_no_name() -> None:
@@ -301,6 +312,18 @@ async def test_a_promotion_that_would_be_refused_asks_for_no_name() -> None:
         outcome = app.screen.query_one("#outcome", Plate)
         await until(pilot, lambda: "no answer at http://localhost:8000/v1" in outcome.text, "why")
         assert isinstance(app.screen, FormScreen)
+
+
+async def test_help_keeps_its_columns_apart_in_portuguese() -> None:
+    app = stub.make_app(whole_world(), whole=True, language="pt_BR")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        await pilot.press("5")
+        await settled(pilot)
+        text = help_text(app, app.screen.scopes).plain
+    assert "quando esteve em produção  " in text
+    lines = [line for line in text.split("\n") if line.endswith(("models.production", "serve.ask"))]
+    assert len({line.rindex(" ") for line in lines}) == 1 and len(lines) == 2
 
 
 async def test_what_sophia_does_not_keep_is_not_changed_here() -> None:
