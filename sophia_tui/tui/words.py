@@ -136,6 +136,7 @@ ACTS = {
     "jobs.cancel": N_("Cancel the job"),
     "models.delete": N_("Delete the model"),
     "models.succeed": N_("Go on with it"),
+    "models.state": N_("Give the state"),
     "prepare.forget": N_("Forget the person"),
     "promote.rollback": N_("Roll back"),
     "promote.run": N_("Promote the model"),
