@@ -46,7 +46,7 @@ from sophia_tui.services.model_gate_views import (
     ModelGateView,
     base_name,
 )
-from sophia_tui.services.model_parity import changed_forms, newest
+from sophia_tui.services.model_parity import changed_forms
 from sophia_tui.services.models import unknown_model
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import JobView
@@ -288,10 +288,10 @@ class ModelGateService:
         import asyncio
 
         known = set(shipped())
-        parity = await newest(self._store, model)
         chain = await self._chain(model)
-        wanted = await self._wanted(model, chain)
-        own = (*wanted, *(each.id for each in chain if each.kind is not ModelKind.ADAPTER))
+        served = await self._served(model)
+        own = (*served, *(each.id for each in chain if each.kind is not ModelKind.ADAPTER))
+        parity = await self._parity(chain, served)
         counted = {*own, _("the adapter")}
         changed = await asyncio.to_thread(changed_forms, parity) if parity else []
         mine = await self._store.evaluations.page(subject.id, limit=_LOOKED_AT)
@@ -315,7 +315,8 @@ class ModelGateService:
             current=current,
             parity=parity,
             changed=tuple(each for each in changed if each in counted),
-            served=wanted,
+            form=_form(chain),
+            served=served,
             own=own,
             now=self._clock.now(),
         )
@@ -330,21 +331,34 @@ class ModelGateService:
             found.append(above)
         return found
 
-    async def _wanted(self, model: Model, chain: list[Model]) -> tuple[str, ...]:
-        """What parity must have asked: the model, where it is a file of its own that could answer
-        (an adapter's export is none), and the names that serve it on this machine. What serves its
+    async def _parity(self, chain: list[Model], served: tuple[str, ...]) -> ModelCheck | None:
+        """The newest check of the model, or of what it was made of; an earlier one where it was the
+        last to ask the model's file or a name that serves it now, and that failed: a check that
+        leaves a form out says nothing for it."""
+        found: list[ModelCheck] = []
+        for each in chain:
+            found += await self._store.checks.page(each.id, CheckKind.PARITY, _LOOKED_AT)
+        found.sort(key=lambda check: check.created_at, reverse=True)
+        last: dict[tuple[str, bool], tuple[bool, ModelCheck]] = {}
+        for check in found:
+            for each in check.report.get("results") or []:
+                key = (each["name"], each.get("kind") == "served")
+                last.setdefault(key, (bool(each.get("passed", True)), check))
+        own = {(_form(chain), False), *((name, True) for name in served)}
+        failed = [check for form, (fine, check) in last.items() if not fine and form in own]
+        return next(iter([*failed, *found]), None)
+
+    async def _served(self, model: Model) -> tuple[str, ...]:
+        """The names that serve this very model on this machine, its own first. What serves its
         relatives is not what is promoted."""
-        made = [] if model.kind is ModelKind.ADAPTER else [model.id]
-        if model.kind is ModelKind.EXPORTED and chain[1:2] and chain[1].kind is ModelKind.ADAPTER:
-            made = []
         living = await self._store.deployments.page(limit=_RELATIVES, living=True)
-        names = sorted(
+        names = [
             each.name
             for each in living
             if each.model_id == model.id
             and (each.identity is None or self._host in (None, each.identity.host))
-        )
-        return tuple(dict.fromkeys((*made, *(each for each in names if each == model.id), *names)))
+        ]
+        return tuple(sorted(names, key=lambda name: (name != model.id, name)))
 
     # -- what is missing
 
@@ -403,6 +417,14 @@ class ModelGateService:
             ):
                 return job
         return None
+
+
+def _form(chain: list[Model]) -> str | None:
+    """The model where it is a file of its own that could answer; an adapter's export is none."""
+    model = chain[0]
+    if model.kind is ModelKind.EXPORTED and chain[1:2] and chain[1].kind is ModelKind.ADAPTER:
+        return None
+    return None if model.kind is ModelKind.ADAPTER else model.id
 
 
 def weights(model: Model) -> dict[str, str]:

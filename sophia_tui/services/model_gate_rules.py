@@ -53,8 +53,9 @@ class Evidence:
     now: datetime
     #: Forms of the model whose files are no more as parity saw them.
     changed: tuple[str, ...] = ()
-    #: What parity must have asked: the model itself where it is a file of its own, and the names
-    #: under which this very model is served now, its own first.
+    #: What parity must have asked: the model itself where it is a file of its own, ...
+    form: str | None = None
+    #: ... and the names under which this very model is served now, its own first.
     served: tuple[str, ...] = ()
     #: Forms that speak of the model: itself, what it was made of, and the names that serve it.
     own: tuple[str, ...] = ()
@@ -361,15 +362,22 @@ def _parity(evidence: Evidence, rules: Mapping[str, float], found: Judgement) ->
         )
         found.missing("parity", "M588", told, "parity", command)
         return
-    asked = {each["name"] for each in results}
-    if unasked := [each for each in evidence.served if each not in asked]:
+    if unasked := _unasked(evidence, results):
         told = _("The parity check {id} did not ask {names}.").format(
-            id=made.id, names=", ".join(unasked)
+            id=made.id, names=", ".join(dict.fromkeys(unasked))
         )
         found.missing("parity", "M586", told, "parity", command)
         return
     told = _("All forms answered alike on {at}.").format(at=clock_time(made.created_at))
     found.keep("parity", "ok", told, evaluations=[made.id])
+
+
+def _unasked(evidence: Evidence, results: Iterable[Report]) -> list[str]:
+    """A file and what serves it may have one name."""
+    asked = {(each["name"], each.get("kind") == "served") for each in results}
+    wanted = [(evidence.form, False)] if evidence.form else []
+    wanted += [(each, True) for each in evidence.served]
+    return [name for name, served in wanted if (name, served) not in asked]
 
 
 def _failed_parity(evidence: Evidence, made: ModelCheck, command: str, found: Judgement) -> None:

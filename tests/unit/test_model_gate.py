@@ -254,8 +254,11 @@ def test_parity_must_have_asked_what_is_served() -> None:
     found = judge(evidence(served=("desk",)), RULES)
     assert (codes(found), found.wants) == (["M586"], ["parity"])
     assert "did not ask desk." in found.reasons[0].what
-    asked = parity(results=[{"name": "sophia-v2-merged"}, {"name": "desk"}])
-    assert codes(judge(evidence(served=("desk",), parity=asked), RULES)) == []
+    asked = parity(results=[{"name": "merged"}, {"name": "desk", "kind": "served"}])
+    assert codes(judge(evidence(form="merged", served=("desk",), parity=asked), RULES)) == []
+    # a file of the same name is not what is served
+    found = judge(evidence(form="merged", served=("merged",), parity=asked), RULES)
+    assert codes(found) == ["M586"]
 
 
 def test_lost_ground_does_not_pass_and_intervals_decide() -> None:
