@@ -52,7 +52,7 @@ async def _promotion(
     back = operation.name == "promote.rollback"
     if refused and back:
         raise RefusedError(
-            "U491",
+            "U492",
             _("The way back to {model} is refused now.").format(model=visible(plan.model)),
             " ".join(refused),
             _("Or go back without asking it: `sophia promote rollback --no-probe`."),

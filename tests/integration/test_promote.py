@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,9 @@ class Bench:
         async def the_store() -> Store:
             return store
 
-        async def lister(*_given: object) -> Listing:
+        async def lister(
+            base_url: str | None, api_key: str | None, names: Sequence[str], seconds: float
+        ) -> Listing:
             raise AssertionError("a promotion asks no provider for its list")
 
         def prices() -> Prices:
@@ -340,7 +343,10 @@ async def test_replaces_changes_every_key_that_names_the_old_model_and_adds_none
     bench.file.write_text(LEGACY)
     second = tmp_path / "worker.env"
     second.write_text("CHAT=gpt-4o-mini\nEMBEDDING_MODEL=own-embedder\n")
-    request = {"replaces": ["gpt-4o-mini"], "env_file": [str(bench.file), str(second)]}
+    request: dict[str, Any] = {
+        "replaces": ["gpt-4o-mini"],
+        "env_file": [str(bench.file), str(second)],
+    }
     plan = await bench.promote(dry_run=True, **request)
     view = await bench.promote(**request)
     assert bench.file.read_text() == LEGACY.replace(

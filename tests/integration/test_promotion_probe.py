@@ -334,9 +334,10 @@ async def test_a_way_back_that_is_refused_speaks_of_the_way_back(
     class Asked:
         async def call(self, _operation: str, _request: object, dry_run: bool) -> PromotionView:
             planned = Context("maria", Face.CLI, Role.ADMIN, dry_run=dry_run, confirmed=True)
-            return await bench.service.rollback(planned, PromoteRollback())
+            plan: PromotionView = await bench.service.rollback(planned, PromoteRollback())
+            return plan
 
-    with pytest.raises(RefusedError, match="U491") as dialog:
+    with pytest.raises(RefusedError, match="U492") as dialog:
         await effect_of(Asked(), registry().get("promote.rollback"), {})  # type: ignore[arg-type]
     assert "way back to earlier" in dialog.value.what
     assert "--no-probe" in dialog.value.remedy and "promote again" not in str(dialog.value)
