@@ -837,6 +837,7 @@ async def _promote(house: House) -> Any:
         house.helper(),
         await _model_gate(house),
         ThisMachine.here().host,
+        house.calendar(),
     )
 
 

@@ -1,6 +1,8 @@
 """The calendar of models: every model id that an env file names, and until when it answers."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sophia_tui.domain.calendar import Lister, read_days
@@ -38,6 +40,17 @@ _MOST_MODELS = 1000
 _GRAVITY = {"error": 0, "urgent": 1, "warning": 2, "unknown": 3, "ok": 4}
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What files name, judged, and by what."""
+
+    world: World
+    entries: list[CalendarEntry]
+    known: Mapping[Place, Known]
+    unread: tuple[UnreadFile, ...]
+    problem: str
+
+
 class CalendarService:
     """Reads env files and the store; asks providers when it is told to. The store may be away: then
     lists and served names are unknown."""
@@ -68,10 +81,16 @@ class CalendarService:
 
     async def look(self, refresh: bool = False, daily: bool = False) -> CalendarView:
         """The calendar now; with `daily`, lists older than a day are asked for again."""
+        return self._view(await self._seen(refresh, daily))
+
+    async def _seen(
+        self, refresh: bool = False, daily: bool = False, files: Sequence[Path] | None = None
+    ) -> _Seen:
+        """What these files name, by default all that are known, each judged."""
         prices = self._prices()
         store, problem = await self._store()
         ours = await _models(store)
-        read = await self._names.read(ours, prices)
+        read = await self._names.read(ours, prices, files)
         places = list(dict.fromkeys(each.place for each in read.named if self._asks(each)))
         known = await self._lists.known(store, places)
         if refresh or daily:
@@ -87,7 +106,28 @@ class CalendarService:
             successors=await _successors(store),
         )
         items = [self._entry(each, known.get(each.place, Known()), world) for each in read.named]
-        return self._view(world, items, known, read.unread, problem)
+        return _Seen(world, items, known, read.unread, problem)
+
+    async def models_in(self, files: Sequence[Path]) -> list[CalendarEntry]:
+        """Where these files name a model for answers that the calendar warns of, or that Sophia
+        knows. Raises UsageError T430 to T432."""
+        seen = await self._seen(files=files)
+        return [
+            each
+            for each in seen.entries
+            if each.use == "answers"
+            and (
+                each.severity in ("error", "urgent", "warning")
+                or each.model in seen.world.ours
+                or seen.world.prices.chat(each.model) is not None
+            )
+        ]
+
+    async def still_named(self, model: str) -> list[Named]:
+        """Where the env files of services, Sophia's own aside, name that model for answers."""
+        files = await self._names.of_services()
+        read = await self._names.read((model,), self._prices(), files)
+        return [each for each in read.named if each.model == model and each.use == "answers"]
 
     async def place_of(self, model: str) -> Place:
         """Where services ask for that model: as the first env file that names it says, else as
@@ -121,14 +161,8 @@ class CalendarService:
             for file, place in files.items()
         ]
 
-    def _view(
-        self,
-        world: World,
-        items: list[CalendarEntry],
-        known: Mapping[Place, Known],
-        unread: tuple[UnreadFile, ...],
-        problem: str,
-    ) -> CalendarView:
+    def _view(self, seen: _Seen) -> CalendarView:
+        world, items = seen.world, list(seen.entries)
         far = max((each.days_left or 0 for each in items), default=0) + 1
         items.sort(
             key=lambda each: (
@@ -145,9 +179,9 @@ class CalendarService:
             dates_as_of=world.prices.as_of,
             files=[str(each) for each in world.prices.files],
             items=items,
-            lists=[_list_view(place, found) for place, found in known.items()],
-            unread=list(unread),
-            problem=problem,
+            lists=[_list_view(place, found) for place, found in seen.known.items()],
+            unread=list(seen.unread),
+            problem=seen.problem,
         )
 
     async def _store(self) -> tuple[Store | None, str]:

@@ -17,7 +17,7 @@ from sophia_tui.services.prices import Prices
 from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from sophia_tui.settings import Settings
 
@@ -85,17 +85,19 @@ class NamedModels:
         self._settings = settings
         self._env = env
 
-    async def read(self, ours: "Collection[str]", prices: Prices) -> Read:
-        """`ours` are the ids of models that Sophia knows."""
+    async def of_services(self) -> tuple[Path, ...]:
+        """The env files of services, Sophia's own aside."""
+        ours = {each.path for each in (await self._env.declared()).files if each.own}
+        files = await self._files()
+        return tuple(Path(each) for each, own in files.items() if not own and each not in ours)
+
+    async def read(
+        self, ours: "Collection[str]", prices: Prices, only: "Sequence[Path] | None" = None
+    ) -> Read:
+        """`ours` are the ids of models that Sophia knows; `only` these files count, where given."""
         named: list[Named] = []
         unread: list[UnreadFile] = []
-        declared = await self._env.declared()
-        own = self._settings.env_file
-        others = [*self._settings.managed_files, *(Path(each.path) for each in declared.files)]
-        files = {str(path): False for path in others}
-        if own is not None:
-            shown = paths.SERVER_ENV if own.is_relative_to(paths.CREDENTIALS) else own
-            files = {str(own): True, **{each: False for each in files if each != str(shown)}}
+        files = await self._files() if only is None else {str(each): False for each in only}
         for file, is_own in files.items():
             try:
                 values = envfile.values(await self._env.read(Path(file)))
@@ -103,7 +105,19 @@ class NamedModels:
                 unread.append(UnreadFile(file=file, why=f"{problem.what} {problem.why}".strip()))
                 continue
             named += self._of(file, values, is_own, ours, prices)
-        return Read((*named, *self._bases(named)), tuple(unread))
+        bases = self._bases(named) if only is None else []
+        return Read((*named, *bases), tuple(unread))
+
+    async def _files(self) -> dict[str, bool]:
+        """Every env file that is known, and whether it is Sophia's own."""
+        declared = await self._env.declared()
+        own = self._settings.env_file
+        others = [*self._settings.managed_files, *(Path(each.path) for each in declared.files)]
+        files = {str(path): False for path in others}
+        if own is not None:
+            shown = paths.SERVER_ENV if own.is_relative_to(paths.CREDENTIALS) else own
+            files = {str(own): True, **{each: False for each in files if each != str(shown)}}
+        return files
 
     def _of(
         self,

@@ -3,6 +3,7 @@
 The plan is promotion_plan's, the steps promotion_steps', what a crash leaves promotion_recovery's.
 """
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,21 @@ from typing import TYPE_CHECKING, Any
 from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.managed import RootHelper
 from sophia_tui.domain.model_gates import Gate
-from sophia_tui.domain.models import AuditEntry, Model, ModelKind, Promotion, PromotionState
+from sophia_tui.domain.models import (
+    AuditEntry,
+    FileChange,
+    Model,
+    ModelKind,
+    Promotion,
+    PromotionState,
+)
 from sophia_tui.domain.operations import Danger
 from sophia_tui.domain.promotions import Outside
 from sophia_tui.domain.protocols import Clock, Store
-from sophia_tui.errors import ConflictError, NotFoundError, UsageError
+from sophia_tui.errors import ConflictError, NotFoundError, SophiaError, UsageError
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
+from sophia_tui.services.calendar import CalendarService
 from sophia_tui.services.managed_env import ManagedEnv
 from sophia_tui.services.models import unknown_model
 from sophia_tui.services.operations import operation
@@ -32,6 +41,7 @@ from sophia_tui.services.promotion_steps import Transaction, told_of
 from sophia_tui.services.promotion_views import (
     ElsewhereView,
     FileDiff,
+    KeyChange,
     PromoteConfirm,
     PromoteRepair,
     PromoteRollback,
@@ -42,6 +52,7 @@ from sophia_tui.services.promotion_views import (
     StepView,
 )
 from sophia_tui.services.views import Page
+from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
     from sophia_tui.settings import Settings
@@ -61,6 +72,7 @@ class PromoteService:
         helper: RootHelper | None = None,
         gate: Gate | None = None,
         host: str = "",
+        calendar: CalendarService | None = None,
     ) -> None:
         self._prices = prices
         self._store = store
@@ -71,6 +83,7 @@ class PromoteService:
         self._probing = Probing(outside.probe, settings, env.read, store.models.get)
         self._health = HealthCheck(env, settings, outside, self._probing)
         self._gate = Gatekeeper(store, gate)
+        self._calendar = calendar
         self._lock = PromotionLock(paths)
         self._planner = Planner(store, settings, env, clock, place)
         self._recovery = Recovery(store, env, clock, place)
@@ -95,7 +108,8 @@ class PromoteService:
         async with self._lock.held(request.wait, context.cancel):
             await self._clear(context)
             files = await self._planner.files(request.env_file)
-            changes = await self._planner.forward(model.id, files)
+            changes = await self._planner.forward(model.id, files, request.replaces)
+            left = await self._left(model.id, files, changes)
             promotion = await self._planner.draft(context, model.id, changes, job=model.job_id)
             asked = Asked(golden=request.probe, bounds=request.bounds)
             checks = self._health.planned(units_of(promotion), promotion, asked)
@@ -103,13 +117,14 @@ class PromoteService:
             if context.dry_run:
                 told = self._gate.foretold(context, verdict, request.override)
                 told += await self._probing.foretold(changes) if request.probe else []
-                return self._plan(promotion, checks, [*self._endings(model), *told])
+                return self._plan(promotion, checks, [*self._endings(model), *left, *told])
             gate = self._gate.require(context, model, verdict, request.override)
             notes = {"gate": gate} if gate else {}
             notes["probe"] = await self._probing.required(changes) if request.probe else SKIPPED
             promotion = self._noted(promotion, request.history, **notes)
             view = await self._carry_out(context, promotion, asked)
-            return view.model_copy(update={"notes": [*self._endings(model), *view.notes]})
+            notes_of_it = [*self._endings(model), *left, *view.notes]
+            return view.model_copy(update={"notes": notes_of_it})
 
     @operation(
         "promote.rollback",
@@ -138,10 +153,10 @@ class PromoteService:
             asked = Asked(golden=request.probe, decides=False)
             checks = self._health.planned(units_of(promotion), promotion, asked)
             if context.dry_run:
-                told = await self._probing.foretold(changes) if request.probe else []
+                told = await self._probing.foretold(changes, True) if request.probe else []
                 return self._plan(promotion, checks, told)
             taken_back = [each.id for each in way.undone if each.rolls_back is None]
-            probed = await self._probing.required(changes) if request.probe else SKIPPED
+            probed = await self._probing.required(changes, True) if request.probe else SKIPPED
             # by default into the history that has the promotion
             known = way.base or way.undone[-1]
             history = request.history or known.notes.get("history")
@@ -289,6 +304,35 @@ class PromoteService:
         warning = ending_warning(model.id, ending, self._clock.now())
         return [warning] if warning else []
 
+    async def _left(
+        self, model_id: str, files: tuple[Path, ...], changes: tuple[FileChange, ...]
+    ) -> list[str]:
+        """Keys that go on naming another model, and how they would change as well."""
+        if self._calendar is None:
+            return []
+        changed = {(each.path, key) for each in changes for key in each.after}
+        try:
+            named = await self._calendar.models_in(files)
+        except SophiaError as problem:  # a price file that can't be used stops no promotion
+            return [
+                _("Whether other keys name a model is not known: {why}").format(why=problem.what)
+            ]
+        found: dict[tuple[str, str], list[str]] = {}
+        for each in named:
+            if (each.file, each.key) not in changed and each.model != model_id:
+                found.setdefault((each.file, each.model), []).append(each.key)
+        told = _("{file} goes on naming {model} ({keys}). To change that as well: `{command}`")
+        return [
+            told.format(
+                file=visible(file),
+                model=visible(model),
+                keys=", ".join(map(visible, keys)),
+                command=f"sophia promote {shlex.quote(model_id)} "
+                f"--replaces {shlex.quote(visible(model))}",
+            )
+            for (file, model), keys in found.items()
+        ]
+
     def _plan(self, promotion: Promotion, checks: list[str], told: list[str]) -> PromotionView:
         notes = [_("Nothing was changed: this is the plan.")]
         units = units_of(promotion)
@@ -305,6 +349,11 @@ class PromoteService:
             previous_model=promotion.previous_model,
             state=promotion.state.value,
             files=[FileDiff(path=each.path, diff=list(each.diff)) for each in promotion.changes],
+            keys=[
+                KeyChange(file=each.path, key=key, before=each.before.get(key), after=after)
+                for each in promotion.changes
+                for key, after in each.after.items()
+            ],
             restarts=units_of(promotion),
             elsewhere=[
                 ElsewhereView(command=by_hand(each["unit"]), **each)

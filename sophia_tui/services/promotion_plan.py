@@ -75,8 +75,11 @@ class Planner:
         # the same file by its name and by a link is one file
         return tuple({os.path.realpath(each): each for each in reversed(files)}.values())[::-1]
 
-    async def forward(self, model_id: str, files: tuple[Path, ...]) -> tuple[FileChange, ...]:
-        """What changes in each file. Raises ConflictError P003 where nothing would change."""
+    async def forward(
+        self, model_id: str, files: tuple[Path, ...], replaces: Sequence[str] = ()
+    ) -> tuple[FileChange, ...]:
+        """What changes in each file: what names the model in production, and every key that names
+        one of `replaces`. Raises ConflictError P003 where nothing would change."""
         found = {path: await self._env.read(path) for path in files}
         parsed = {path: envfile.values(text) for path, text in found.items()}
         previous = {
@@ -84,8 +87,14 @@ class Planner:
             for values in parsed.values()
             for key in MODEL_KEYS
             if values.get(key) and not refers_to(values[key], values)
-        }
-        nobody = not any(key in values for values in parsed.values() for key in MODEL_KEYS)
+        } | set(replaces)
+        # what is replaced now, or was before, is a use: then the usual keys need not be added
+        uses = {*replaces, model_id} if replaces else set()
+        nobody = not any(
+            key in MODEL_KEYS or (key not in BASE_KEYS and value in uses)
+            for values in parsed.values()
+            for key, value in values.items()
+        )
         changes = []
         for number, path in enumerate(files):
             values = parsed[path]
@@ -231,6 +240,8 @@ class Planner:
         declared = await self._env.elsewhere(changes)
         elsewhere = dict.fromkeys((*declared, *self._settings.units_elsewhere))
         named = [change.before.get(key) for key in MODEL_KEYS for change in changes]
+        # with none of these keys, the first that names a model says which one it was
+        named += [each for change in changes for each in change.before.values()]
         notes |= {"units": list(units)} if units else {}
         notes |= {"elsewhere": [{"unit": each} for each in elsewhere]} if elsewhere else {}
         return Promotion(

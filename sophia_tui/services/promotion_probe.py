@@ -50,11 +50,11 @@ class Probing:
         self._known = known
         self._settings = settings
 
-    async def required(self, changes: Sequence[FileChange]) -> dict[str, Any]:
-        """What the promotion keeps of it. Raises UnavailableError P012, P015, UsageError
-        P013, P014; nothing is written then."""
+    async def required(self, changes: Sequence[FileChange], back: bool = False) -> dict[str, Any]:
+        """What the promotion keeps of it; `back`, that of a way back. Raises
+        UnavailableError P012, P015, UsageError P013, P014; nothing is written then."""
         found = []
-        for place in await self.places(changes):
+        for place in await self.places(changes, back):
             told = await self._ask(place)
             found.append(told)
             if not told.answered:
@@ -64,14 +64,14 @@ class Probing:
                         model=visible(place.name), address=told.address
                     ),
                     told.why,
-                    _remedy(place.name, await self._known(place.name)),
+                    _remedy(place.name, await self._known(place.name), back),
                 )
         return _kept(found)
 
-    async def foretold(self, changes: Sequence[FileChange]) -> list[str]:
+    async def foretold(self, changes: Sequence[FileChange], back: bool = False) -> list[str]:
         """What a plan says of it: whether the models would answer now."""
         try:
-            found = [await self._ask(place) for place in await self.places(changes)]
+            found = [await self._ask(place) for place in await self.places(changes, back)]
         except SophiaError as problem:
             return [_("It would be refused: {why}").format(why=f"{problem.what} {problem.remedy}")]
         return [
@@ -83,21 +83,23 @@ class Probing:
             for each in found
         ]
 
-    async def places(self, changes: Sequence[FileChange]) -> list[Place]:
+    async def places(self, changes: Sequence[FileChange], back: bool = False) -> list[Place]:
         """Each name and place once: the env file's own address and key, else Sophia's. Raises
         UsageError P013, P014."""
         found: dict[Place, None] = {}
         for change in changes:
             values = envfile.values(await self._read(Path(change.path)))
             for name in dict.fromkeys(filter(None, change.after.values())):
-                found[self._place(name, await self._known(name), values)] = None
+                found[self._place(name, await self._known(name), values, back)] = None
         return list(found)
 
     async def _ask(self, place: Place) -> Probe:
         seconds = self._settings.probe_seconds
         return await self._prober(place.base_url, place.api_key, place.name, seconds)
 
-    def _place(self, name: str, model: Model | None, values: Mapping[str, str]) -> Place:
+    def _place(
+        self, name: str, model: Model | None, values: Mapping[str, str], back: bool
+    ) -> Place:
         base_url = _value(values, "OPENAI_BASE_URL") or self._settings.openai_base_url
         api_key = _value(values, "OPENAI_API_KEY") or self._own_key(base_url)
         hosted = model is not None and model.kind is ModelKind.HOSTED
@@ -107,7 +109,9 @@ class Probing:
                 "P013",
                 _("{model} can't be asked: no OPENAI_API_KEY is set.").format(model=visible(name)),
                 _("Neither the env file nor Sophia's settings have one."),
-                _("Set it, or promote with --no-probe."),
+                _("Set it, or go back unasked: --no-probe.")
+                if back
+                else _("Set it, or promote with --no-probe."),
             )
         if model is not None and not hosted and not base_url:
             raise UsageError(
@@ -117,7 +121,8 @@ class Probing:
                 _(
                     "Serve it: `sophia serve model {model}`; then set OPENAI_BASE_URL={address}/v1 "
                     "in the env file or in Sophia's settings."
-                ).format(model=name, address=self._settings.api_url.rstrip("/")),
+                ).format(model=name, address=self._settings.api_url.rstrip("/"))
+                + (f" {_unasked()}" if back else ""),
             )
         return Place(name, base_url, api_key)
 
@@ -149,7 +154,13 @@ def _kept(found: Sequence[Probe]) -> dict[str, Any]:
     return {"answered": True, "places": places}
 
 
-def _remedy(name: str, model: Model | None) -> str:
+def _unasked() -> str:
+    return _("Or go back without asking it: `sophia promote rollback --no-probe`.")
+
+
+def _remedy(name: str, model: Model | None, back: bool = False) -> str:
+    if back:
+        return _unasked() if model is None else f"{_remedy(name, model)} {_unasked()}"
     if model is None:
         return _("Look at OPENAI_BASE_URL; who knows better goes on with --no-probe.")
     if model.kind is ModelKind.HOSTED:

@@ -47,6 +47,11 @@ def record_line(promotion: Promotion) -> None:
     _append(promotion, line)
 
 
+def is_way_back(promotion: Promotion) -> bool:
+    """Whether it takes others back; one that returns to the newest state takes none."""
+    return promotion.rolls_back is not None or "to" in promotion.notes
+
+
 def repair_line(promotion: Promotion, kind: str, at: datetime, why: str) -> None:
     """That it was undone (`promotion_undone`) or finished later (`promotion_finished`), once."""
     _append(

@@ -21,7 +21,7 @@ from sophia_tui.files import write_whole
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.services.managed_env import ManagedEnv, content_hash
-from sophia_tui.services.promotion_record import units_of
+from sophia_tui.services.promotion_record import is_way_back, units_of
 from sophia_tui.services.promotion_recovery import Recovery, Undone
 
 #: What people read while a step is done.
@@ -180,11 +180,11 @@ class Transaction:
             raise problem
         raise PromotionError(
             "P002",
-            _("The promotion failed; every file is as it was before.")
-            if not undone.left
-            else _("The promotion failed; what others changed meanwhile is as they left it."),
+            _failed(promotion, undone),
             " ".join([why, *told_of(undone)]),
-            _("Mend the cause, then promote again."),
+            _("Mend the cause, then go back again; --no-probe asks the earlier model nothing.")
+            if is_way_back(promotion)
+            else _("Mend the cause, then promote again."),
             promotion=promotion.id,
             step=promotion.step,
             cause=error.get("code"),
@@ -202,6 +202,16 @@ class Transaction:
                 _("Mend the cause, then `sophia promote repair`; the next start does it as well."),
                 promotion=promotion.id,
             ) from problem
+
+
+def _failed(promotion: Promotion, undone: Undone) -> str:
+    if is_way_back(promotion):
+        if undone.left:
+            return _("The way back failed; what others changed meanwhile is as they left it.")
+        return _("The way back failed; every file is as it was before.")
+    if undone.left:
+        return _("The promotion failed; what others changed meanwhile is as they left it.")
+    return _("The promotion failed; every file is as it was before.")
 
 
 def _ends_it(problem: BaseException) -> bool:

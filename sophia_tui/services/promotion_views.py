@@ -19,6 +19,13 @@ class PromoteRun(Input):
         default=None, description=N_("The history file; default FINETUNE_HISTORY.")
     )
 
+    replaces: list[str] = Field(
+        default_factory=list,
+        description=N_(
+            "A model to leave: every key that names it changes, whatever the key is called. May be "
+            "repeated."
+        ),
+    )
     probe: bool = Field(
         default=True,
         description=N_("Ask the model at OPENAI_BASE_URL first; no answer, no promotion."),
@@ -92,6 +99,15 @@ class FileDiff(Output):
     diff: list[str] = Field(title=N_("Changes"))
 
 
+class KeyChange(Output):
+    """One key of an env file; `before` None is added, `after` None is taken out."""
+
+    file: str = Field(title=N_("File"))
+    key: str = Field(title=N_("Key"))
+    before: str | None = Field(default=None, title=N_("Before"))
+    after: str | None = Field(default=None, title=N_("After"))
+
+
 class ElsewhereView(Output):
     """A unit of another host: Sophia can't restart it, and knows of it what people say."""
 
@@ -122,6 +138,7 @@ class PromotionView(Output):
     previous_model: str | None = Field(default=None, title=N_("Previous model"))
     state: str = Field(title=N_("State"))
     files: list[FileDiff] = Field(default_factory=list, title=N_("Files"))
+    keys: list[KeyChange] = Field(default_factory=list, title=N_("Keys"))
     restarts: list[str] = Field(default_factory=list, title=N_("Units that restart"))
     elsewhere: list[ElsewhereView] = Field(default_factory=list, title=N_("Units of other hosts"))
     checks: list[str] = Field(default_factory=list, title=N_("Health check"))
@@ -134,7 +151,7 @@ class PromotionView(Output):
     rolls_back: str | None = Field(default=None, title=N_("Takes back"))
     notes: list[str] = Field(default_factory=list, title=N_("Notes"))
 
-    machine_only: ClassVar[frozenset[str]] = frozenset({"gate", "golden", "steps"})
+    machine_only: ClassVar[frozenset[str]] = frozenset({"keys", "gate", "golden", "steps"})
 
 
 class PromotionList(Output):

@@ -101,9 +101,10 @@ class SuccessionService:
     )
     async def succeed(self, context: Context, request: SucceedRequest) -> SuccessionView:
         """Raises UsageError M607 (no local base), M608 (another name to promote), ConflictError
-        M601, M602, M609 (a step before is not done, or runs), M610 (another process is at it),
-        DataError M606, M611 (no questions), RefusedError M603, UnconfirmedError M604, M612,
-        UnavailableError M605, and what the operation of a step raises."""
+        M601, M602, M609 (a step before is not done, or runs), M610 (another process is at it), M614
+        (env files that no promotion writes still name it), DataError M606, M611 (no questions),
+        RefusedError M603, UnconfirmedError M604, M612, UnavailableError M605, and what the
+        operation of a step raises."""
         found = await self._store.successions.get(request.model)
         if found is None or (found.state == "done" and found.id != request.model):
             found = self._new(context, request)
@@ -117,8 +118,11 @@ class SuccessionService:
                 found = await self._store.successions.update(
                     found.id, found.version, options=options
                 )
+            was = found.state
             found = await self._seen(found)
-            stage = self._chosen(found, request)
+            # what was left to do by hand is done now: nothing is promoted once more
+            ended = found.state == "done" != was and request.promote == found.new_model
+            stage = None if ended else self._chosen(found, request)
             if stage is not None:
                 found = await self._perform(context, found, request, stage)
         return await self._view(found)
@@ -243,7 +247,8 @@ class SuccessionService:
         return _with_step(found, stage, {**step, "state": "failed", "facts": facts})
 
     async def _promoted(self, found: Succession) -> Succession:
-        """By whatever face the new model was put into production."""
+        """By whatever face the new model was put into production; not while a service's env file
+        still names the old one."""
         if found.new_model is None or found.done(Stage.PROMOTE):
             return found
         for each in await self._store.promotions.page(20):
@@ -252,6 +257,8 @@ class SuccessionService:
                 and each.state is PromotionState.DONE
                 and each.created_at >= found.created_at
             ):
+                if await self._calendar.still_named(found.model_id):
+                    return found
                 step = {
                     "state": "done",
                     "at": (each.finished_at or each.created_at).isoformat(),
@@ -307,7 +314,7 @@ class SuccessionService:
         steps = {name: each for name, each in found.steps.items() if Stage(name) not in later}
         changes: dict[str, Any] = {"steps": {**steps, stage.value: step}}
         if stage is Stage.PROMOTE:
-            changes["state"] = "done"
+            changes["state"] = "done" if done["state"] == "done" else "open"
         elif Stage.TRAIN in (stage, *later):
             changes["new_model"] = None
         return await self._store.successions.update(found.id, found.version, **changes)
@@ -561,8 +568,34 @@ class SuccessionService:
         living = await self._store.deployments.page(limit=200, living=True)
         if not any(each.name == found.new_model for each in living):
             await self._call("serve.model", {"model": found.new_model}, context)
-        promoted = await self._call("promote.run", _promotion(request), context)
+        try:
+            promoted = await self._call("promote.run", _promotion(found, request), context)
+        except ConflictError as problem:
+            still = await self._still(found)
+            if problem.code != "SOPHIA-P003" or not still:
+                raise
+            raise ConflictError(
+                "M614",
+                _("{model} is in production, and env files still name {old}.").format(
+                    model=visible(str(found.new_model)), old=visible(found.model_id)
+                ),
+                " ".join(still),
+                _("Change these keys by hand: no promotion writes them."),
+            ) from problem
+        if still := await self._still(found):
+            why = {"code": "SOPHIA-M614", "why": " ".join(still)}
+            return {"state": "failed", "facts": {**why, "promotion": promoted.id}}
         return {"state": "done", "facts": {"promotion": promoted.id, "model": found.new_model}}
+
+    async def _still(self, found: Succession) -> list[str]:
+        """Sentences on keys of services that name the old model."""
+        told = _("{key} in {file} still names {model}.")
+        return [
+            told.format(
+                key=visible(each.key), file=visible(each.file), model=visible(found.model_id)
+            )
+            for each in await self._calendar.still_named(found.model_id)
+        ]
 
     # -- what is shown
 
@@ -579,7 +612,7 @@ class SuccessionService:
             planned = await self._call("train.start", self._training(found, request), context)
             notes += [str(each) for each in planned.warnings]
         elif stage is Stage.PROMOTE:
-            planned = await self._call("promote.run", _promotion(request), context)
+            planned = await self._call("promote.run", _promotion(found, request), context)
             notes += planned.notes
             notes += [line for each in planned.files for line in (each.path, *each.diff)]
         view = await self._view(found)
@@ -616,10 +649,11 @@ def _options(before: Mapping[str, Any], request: SucceedRequest) -> dict[str, An
     return {**before, **{name: each for name, each in given.items() if each is not None}}
 
 
-def _promotion(request: SucceedRequest) -> dict[str, Any]:
-    """The promotion as it is asked for; its own rules decide."""
+def _promotion(found: Succession, request: SucceedRequest) -> dict[str, Any]:
+    """The promotion as it is asked for, of every key that names the old model; its own rules
+    decide."""
     reason = {"override": request.override} if request.override else {}
-    return {"model": request.promote, **reason}
+    return {"model": request.promote, "replaces": [found.model_id], **reason}
 
 
 def _trains_elsewhere(base: str, settings: "Settings") -> bool:

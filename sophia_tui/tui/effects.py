@@ -49,6 +49,14 @@ async def _promotion(
         _("It would be refused: no answer at {address}. {why}").partition("{")[0],
     }
     refused = [each for each in plan.notes if each.startswith(tuple(refusals))]
+    back = operation.name == "promote.rollback"
+    if refused and back:
+        raise RefusedError(
+            "U492",
+            _("The way back to {model} is refused now.").format(model=visible(plan.model)),
+            " ".join(refused),
+            _("Or go back without asking it: `sophia promote rollback --no-probe`."),
+        )
     if refused:
         raise RefusedError(
             "U491",
@@ -56,7 +64,6 @@ async def _promotion(
             " ".join(refused),
             _("Mend the cause, then promote again."),
         )
-    back = operation.name == "promote.rollback"
     # the plan of a rollback names the model that leaves as the previous one
     told = [
         _("In production afterwards: {model}").format(model=visible(plan.model)),

@@ -11,6 +11,7 @@ import httpx
 import psycopg
 import pytest
 
+from sophia_tui import envfile
 from sophia_tui.api.routes.sophia import path_of
 from sophia_tui.cli.main import main
 from sophia_tui.datasets.golden import draw
@@ -26,7 +27,10 @@ from sophia_tui.errors import (
     UnconfirmedError,
     UsageError,
 )
+from sophia_tui.services.calendar_files import Named
 from sophia_tui.services.catalogue import registry
+from sophia_tui.services.succession import SuccessionService
+from sophia_tui.services.succession_views import SucceedRequest
 from sophia_tui.wiring import House
 from tests import seeded
 from tests.api.server import serving
@@ -378,7 +382,66 @@ async def test_the_name_to_promote_is_typed_and_a_promotion_ends_the_way(
         Promotion("p-1", "sophia-v1", OLD, PromotionState.DONE, (), "ana", moment, moment)
     )
     [view] = (await town.ask("models.succession", model=OLD)).items
+    assert (view.state, view.at_step) == ("open", "promote")  # the service still asks for OLD
+    env = town.folder / "rag.env"
+    env.write_text(env.read_text().replace(OLD, "sophia-v1"))
+    [view] = (await town.ask("models.succession", model=OLD)).items
     assert (view.state, view.next) == ("done", "")
+
+
+async def test_the_way_is_done_only_when_no_managed_file_names_the_old_model(
+    town: Town, store: Store
+) -> None:
+    env = town.folder / "rag.env"
+    env.write_text(
+        env.read_text().replace("GEN_MODEL", "OPENAI_MODEL") + "FALLBACK_MODEL=gpt-3.5-turbo\n"
+    )
+    await town.succeed(prompts=10)
+    found = await store.successions.get(OLD)
+    assert found is not None
+    facts = {"dataset": "d@1", "rows": 30, "held_out": 10, "left_out": 0, "base": "b"}
+    done = {"state": "done", "facts": {**facts, "model": "sophia-v1"}}
+    steps = {**found.steps, "dataset": done, "train": done, "compare": done}
+    await store.successions.update(found.id, found.version, steps=steps, new_model="sophia-v1")
+    await store.models.add(
+        Model("sophia-v1", ModelKind.HOSTED, "base", found.created_at, path="sophia-v1")
+    )
+    (town.folder / "finetune").mkdir(exist_ok=True)
+    calls: list[str] = []
+
+    async def served(operation: str, request: Any, context: Any) -> Any:
+        """A machine that serves nothing by itself: the promotion alone is the real one."""
+        calls.append(operation)
+        if operation == "serve.model":
+            return None
+        return await house.dispatcher.call(operation, {**request, "probe": False}, context)
+
+    house = town.house()
+    service = await house.service(SuccessionService)
+    service._call = served
+    context = house.context(Face.CLI, confirmed=True)
+    request = SucceedRequest(model=OLD, promote="sophia-v1", override="tried by hand, it is well")
+    still = service._calendar.still_named
+    place = service._calendar._names.own_place()
+
+    async def names_it(_model: str) -> list[Named]:
+        return [Named("/srv/declared.env", "CHAT", OLD, "answers", place)]
+
+    service._calendar.still_named = names_it  # a declared file that no promotion writes
+    view = await service.succeed(context, request)
+    assert (view.state, step(view, "promote").state) == ("open", "failed")
+    assert f"CHAT in /srv/declared.env still names {OLD}" in step(view, "promote").told
+    assert calls == ["serve.model", "promote.run"]
+    with pytest.raises(ConflictError, match="M614") as by_hand:
+        await service.succeed(context, request)
+    assert "/srv/declared.env" in by_hand.value.why
+    service._calendar.still_named = still
+    view = await service.succeed(context, request)
+    assert (view.state, view.next) == ("done", "")
+    values = envfile.values(env.read_text())
+    assert values["OPENAI_MODEL"] == "sophia-v1" and "GEN_MODEL" not in values
+    assert values["FALLBACK_MODEL"] == "gpt-3.5-turbo"
+    await house.close()
 
 
 def test_the_same_prompts_are_drawn_whatever_the_order(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 import json
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sophia_tui import envfile, settings
+from sophia_tui.domain.calendar import Listing
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.models import Model, ModelKind, PromotionState
 from sophia_tui.domain.promotions import Answerer, HealthLook, Outside
@@ -16,6 +19,9 @@ from sophia_tui.domain.serving import ChatAnswer, Probe
 from sophia_tui.errors import ConflictError, NotFoundError, PromotionError, UsageError
 from sophia_tui.paths import Paths
 from sophia_tui.services import managed_env
+from sophia_tui.services.calendar import CalendarService
+from sophia_tui.services.managed_env import ManagedEnv
+from sophia_tui.services.prices import Prices, load_prices
 from sophia_tui.services.promote import PromoteService
 from sophia_tui.services.promotion_views import PromoteRollback, PromoteRun
 from sophia_tui.services.views import Page
@@ -94,15 +100,29 @@ class Bench:
             }
         )
         self.world = World()
+        paths = Paths(folder / "data")
+
+        async def the_store() -> Store:
+            return store
+
+        async def lister(
+            base_url: str | None, api_key: str | None, names: Sequence[str], seconds: float
+        ) -> Listing:
+            raise AssertionError("a promotion asks no provider for its list")
+
+        def prices() -> Prices:
+            return load_prices(chosen, paths)
+
+        calendar = CalendarService(the_store, chosen, Clock(), prices, ManagedEnv(), lister)
         self.service = PromoteService(
-            store, chosen, Paths(folder / "data"), Clock(), self.world.outside
+            store, chosen, paths, Clock(), self.world.outside, calendar=calendar
         )
 
     def context(self, dry_run: bool = False) -> Context:
         return Context("maria", Face.CLI, Role.ADMIN, dry_run=dry_run, confirmed=True)
 
-    async def promote(self, model: str = "sophia-v1", dry_run: bool = False):  # type: ignore[no-untyped-def]
-        return await self.service.run(self.context(dry_run), PromoteRun(model=model))
+    async def promote(self, model: str = "sophia-v1", dry_run: bool = False, **more: Any):  # type: ignore[no-untyped-def]
+        return await self.service.run(self.context(dry_run), PromoteRun(model=model, **more))
 
     def lines(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.history.read_text().splitlines()]
@@ -312,3 +332,72 @@ async def test_a_file_and_a_link_to_it_are_one_file(bench: Bench, tmp_path: Path
         bench.context(), PromoteRun(model="sophia-v1", env_file=[str(bench.file), str(link)])
     )
     assert [each.path for each in view.files] == [str(bench.file)]
+
+
+LEGACY = "OPENAI_MODEL=gpt-4o-mini\nFALLBACK_MODEL=gpt-3.5-turbo\nFINETUNE_BASE=gpt-4o-mini\n"
+
+
+async def test_replaces_changes_every_key_that_names_the_old_model_and_adds_none(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.file.write_text(LEGACY)
+    second = tmp_path / "worker.env"
+    second.write_text("CHAT=gpt-4o-mini\nEMBEDDING_MODEL=own-embedder\n")
+    request: dict[str, Any] = {
+        "replaces": ["gpt-4o-mini"],
+        "env_file": [str(bench.file), str(second)],
+    }
+    plan = await bench.promote(dry_run=True, **request)
+    view = await bench.promote(**request)
+    assert bench.file.read_text() == LEGACY.replace(
+        "OPENAI_MODEL=gpt-4o-mini", "OPENAI_MODEL=sophia-v1"
+    )
+    assert second.read_text() == "CHAT=sophia-v1\nEMBEDDING_MODEL=own-embedder\n"
+    assert view.previous_model == "gpt-4o-mini"
+    changed = [(each.file, each.key, each.before, each.after) for each in view.keys]
+    assert changed == [
+        (str(bench.file), "OPENAI_MODEL", "gpt-4o-mini", "sophia-v1"),
+        (str(second), "CHAT", "gpt-4o-mini", "sophia-v1"),
+    ]
+    for notes in (plan.notes, view.notes):
+        [left] = [each for each in notes if "goes on naming" in each]
+        assert "FALLBACK_MODEL" in left and "own-embedder" not in left
+        assert "`sophia promote sophia-v1 --replaces gpt-3.5-turbo`" in left
+    again = await bench.promote(replaces=["gpt-3.5-turbo"], env_file=request["env_file"])
+    assert [each.key for each in again.keys] == ["FALLBACK_MODEL"]
+    assert not any("goes on naming" in each for each in again.notes)
+    with pytest.raises(ConflictError, match="P003"):  # no GEN_MODEL is added the second time either
+        await bench.promote(**request)
+    await bench.service.rollback(bench.context(), PromoteRollback(before=view.id))
+    assert bench.file.read_text() == LEGACY
+
+
+async def test_what_replaces_names_changes_beside_what_changes_anyway(bench: Bench) -> None:
+    bench.file.write_text("GEN_MODEL=first\nRERANK_MODEL=first\nOPENAI_MODEL=second\n")
+    await bench.promote(replaces=["second"])
+    assert set(envfile.values(bench.file.read_text()).values()) == {"sophia-v1"}
+
+
+async def test_keys_that_are_left_alone_are_told_where_the_usual_ones_are_added(
+    bench: Bench,
+) -> None:
+    bench.file.write_text(LEGACY)
+    view = await bench.promote()
+    assert bench.file.read_text().startswith(LEGACY)
+    told = [each for each in view.notes if "goes on naming" in each]
+    assert [("gpt-4o-mini (OPENAI_MODEL)" in each, "gpt-3.5-turbo" in each) for each in told] == [
+        (True, False),
+        (False, True),
+    ]
+    assert {each.before for each in view.keys} == {None}
+
+
+async def test_a_price_file_that_can_not_be_used_stops_no_promotion(bench: Bench) -> None:
+    broken = bench.folder / "prices.toml"
+    broken.write_text("not toml")
+    chosen = bench.service._settings
+    bench.service._calendar._prices = lambda: load_prices(  # type: ignore[union-attr]
+        chosen.model_copy(update={"prices_file": str(broken)}), Paths(bench.folder / "data")
+    )
+    view = await bench.promote()
+    assert view.state == "done" and any("is not known" in each for each in view.notes)

@@ -16,13 +16,15 @@ from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.models import Model, ModelKind
 from sophia_tui.domain.promotions import Outside
 from sophia_tui.domain.protocols import Store
-from sophia_tui.errors import SophiaError, UnavailableError, UsageError
+from sophia_tui.errors import RefusedError, SophiaError, UnavailableError, UsageError
 from sophia_tui.paths import Paths
 from sophia_tui.providers.chat import ask
 from sophia_tui.providers.health_look import look
 from sophia_tui.providers.model_probe import probe
+from sophia_tui.services.catalogue import registry
 from sophia_tui.services.promote import PromoteService
 from sophia_tui.services.promotion_views import PromoteRollback, PromoteRun, PromotionView
+from sophia_tui.tui.effects import effect_of
 from tests.integration.test_promote import Clock
 
 NAME = "sophia-v1"
@@ -312,3 +314,30 @@ async def test_the_time_limit_holds_for_a_server_that_trickles(server: ModelServ
     found = await probe(server.url, None, NAME, 0.3)
     assert not found.answered
     assert time.monotonic() - begun < 5
+
+
+async def test_a_way_back_that_is_refused_speaks_of_the_way_back(
+    store: Store, tmp_path: Path, server: ModelServer
+) -> None:
+    await add_model(store)
+    await store.models.add(Model("earlier", ModelKind.ADAPTER, "base", datetime.now(UTC)))
+    bench = Bench(store, tmp_path, f"GEN_MODEL=earlier\nOPENAI_BASE_URL={server.url}\n")
+    await bench.promote()
+    server.behaviour = "unknown"
+    context = Context("maria", Face.CLI, Role.ADMIN, confirmed=True)
+    with pytest.raises(UnavailableError, match="SOPHIA-P012") as told:
+        await bench.service.rollback(context, PromoteRollback())
+    assert "sophia serve model earlier" in told.value.remedy
+    assert "`sophia promote rollback --no-probe`" in told.value.remedy
+    assert "promote again" not in str(told.value)
+
+    class Asked:
+        async def call(self, _operation: str, _request: object, dry_run: bool) -> PromotionView:
+            planned = Context("maria", Face.CLI, Role.ADMIN, dry_run=dry_run, confirmed=True)
+            plan: PromotionView = await bench.service.rollback(planned, PromoteRollback())
+            return plan
+
+    with pytest.raises(RefusedError, match="U492") as dialog:
+        await effect_of(Asked(), registry().get("promote.rollback"), {})  # type: ignore[arg-type]
+    assert "way back to earlier" in dialog.value.what
+    assert "--no-probe" in dialog.value.remedy and "promote again" not in str(dialog.value)
