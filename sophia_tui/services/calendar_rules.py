@@ -18,7 +18,7 @@ from sophia_tui.i18n import N_, _, ngettext
 from sophia_tui.services.calendar_files import Named
 from sophia_tui.services.calendar_lists import Known
 from sophia_tui.services.calendar_views import CalendarEntry, Severity
-from sophia_tui.services.prices import Prices
+from sophia_tui.services.prices import Prices, days_until
 from sophia_tui.services.train_hosted import own_address
 from sophia_tui.textsafe import visible
 
@@ -127,7 +127,7 @@ def _of_provider(entry: CalendarEntry, named: Named, known: Known, world: World)
     if base and named.key != "FINETUNE_BASE":
         command = f"sophia env set {named.key}"
     if found is not None:
-        days = (found.at - world.now.astimezone(UTC).date()).days
+        days = days_until(found.at, world.now)
         passed = [each for each in world.bounds if days <= each]
         entry = entry.model_copy(
             update={
