@@ -249,6 +249,10 @@ def test_too_few_right_ones_are_too_few_to_judge() -> None:
     assert codes(found) == ["M592"]
     assert "Too few to judge: base answers 12 of 240 rightly" in found.reasons[0].what
     assert found.wants == []  # all were asked
+    remedy = found.reasons[0].remedy
+    assert "Ask all" not in remedy and "`right>=`" in remedy and "SOPHIA_MODEL_GATE" in remedy
+    some = judge(mine(evaluation(graded_answers=graded(12, 12, count=200))), RULES)
+    assert codes(some) == ["M592"] and "Ask all" in some.reasons[0].remedy
     assert codes(judge(mine(evaluation(graded_answers=graded(12, 12))), {"lost": 0.05})) == []
 
 
