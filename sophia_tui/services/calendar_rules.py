@@ -110,12 +110,18 @@ def _of_ours(entry: CalendarEntry, named: Named, world: World) -> CalendarEntry:
         return _with(entry, "ok", "ok", _("{model} is served here."), listed=True)
     if named.model in world.ours:
         command = f"sophia serve model {named.model}"
-        told = _("Nobody serves {model}, which {file} names as {key}.")
+        told = _(
+            "Nobody serves {model}, which {file} names as {key}. Serve it, or put another model "
+            "in its place: `sophia promote MODEL`."
+        )
         return _with(entry, "unserved", "error", told, listed=False, command=command)
     told = _(
-        "No model is served as {model} here, and none has that name; {file} names it as {key}."
+        "No model is served as {model} here, and none has that name; {file} names it as {key}. "
+        "`sophia serve list` shows what is served, `sophia promote MODEL` puts another model "
+        "in its place."
     )
-    return _with(entry, "gone", "error", told, listed=False, command="sophia serve list")
+    command = f"sophia models succeed {named.model}"
+    return _with(entry, "gone", "error", told, listed=False, command=command)
 
 
 def _of_provider(entry: CalendarEntry, named: Named, known: Known, world: World) -> CalendarEntry:

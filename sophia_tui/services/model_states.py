@@ -25,6 +25,8 @@ from sophia_tui.domain.operations import Output
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import ConflictError, DataError, UsageError
 from sophia_tui.i18n import N_, _, ngettext, number
+from sophia_tui.services.model_gate_views import kept_reasons
+from sophia_tui.services.model_parity_views import reasons_of
 from sophia_tui.services.models import ModelReference, known_model, with_row
 from sophia_tui.services.operations import operation
 from sophia_tui.services.standard_input import STANDARD_INPUT, standard_input
@@ -361,7 +363,12 @@ def _checked(kind: CheckKind, passed: bool, report: dict[str, Any]) -> str:
     if passed:
         words = {CheckKind.PARITY: _("Parity holds."), CheckKind.GATE: _("It may be promoted.")}
         return words[kind]
-    reasons = [str(each.get("what") or "") for each in report.get("reasons") or []]
+    if (
+        kind is CheckKind.PARITY and "results" in report
+    ):  # codes and values: said anew in the reader's language
+        reasons = [each["what"] for each in reasons_of(report)]
+    else:
+        reasons = kept_reasons(report)
     words = {
         CheckKind.PARITY: _("Parity does not hold."),
         CheckKind.GATE: _("It may not be promoted."),

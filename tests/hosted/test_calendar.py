@@ -335,6 +335,14 @@ async def test_a_file_that_can_not_be_read_is_told_and_the_rest_goes_on(desk: De
     assert [each.file for each in view.unread] == [str(missing)] and len(view.items) == 1
 
 
+async def test_a_name_at_our_front_that_no_model_has_can_be_moved_off(desk: Desk) -> None:
+    desk.write(GEN_MODEL="nobody", OPENAI_BASE_URL="http://localhost:8000/v1")
+    view = await desk.look()
+    [ending] = endings(view)
+    assert (ending.state, way_out(ending)) == ("gone", ("models.succeed", {"model": "nobody"}))
+    assert "`sophia promote MODEL`" in ending.told and "`sophia serve list`" in ending.told
+
+
 async def test_a_file_that_can_not_be_read_is_no_good_news(desk: Desk) -> None:
     """Nobody knows what it names: the check of the set-up wants attention, and says which."""
     missing = desk.folder / "none.env"

@@ -244,6 +244,16 @@ def test_the_current_model_s_ground_counts_too() -> None:
     assert check(found, "lost_current").figures["lost"] == 40
 
 
+def test_what_was_kept_in_another_language_says_so() -> None:
+    report = {"language": "en", "reasons": [{"code": "M584", "what": "Loss: +0.2 nats."}]}
+    assert kept_reasons(report) == ["[M584] Loss: +0.2 nats."]
+    with speaking("pt_BR"):
+        assert kept_reasons(report) == ["[M584] Loss: +0.2 nats. (guardado em inglês)"]
+        assert kept_reasons({**report, "language": "pt_BR"}) == ["[M584] Loss: +0.2 nats."]
+        # a report of before has no language
+        assert kept_reasons({"reasons": report["reasons"]}) == ["[M584] Loss: +0.2 nats."]
+
+
 def test_too_few_right_ones_are_too_few_to_judge() -> None:
     found = judge(mine(evaluation(graded_answers=graded(12, 12))), RULES)
     assert codes(found) == ["M592"]
