@@ -363,12 +363,12 @@ def _checked(kind: CheckKind, passed: bool, report: dict[str, Any]) -> str:
     if passed:
         words = {CheckKind.PARITY: _("Parity holds."), CheckKind.GATE: _("It may be promoted.")}
         return words[kind]
-    if (
-        kind is CheckKind.PARITY and "results" in report
-    ):  # codes and values: said anew in the reader's language
+    if kind is CheckKind.GATE:
+        reasons = kept_reasons(report)
+    elif "results" in report:  # parity keeps codes and values: said anew for who reads
         reasons = [each["what"] for each in reasons_of(report)]
     else:
-        reasons = kept_reasons(report)
+        reasons = [str(each.get("what") or "") for each in report.get("reasons") or []]
     words = {
         CheckKind.PARITY: _("Parity does not hold."),
         CheckKind.GATE: _("It may not be promoted."),

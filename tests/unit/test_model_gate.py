@@ -17,9 +17,9 @@ from sophia_tui.domain.models import (
     ModelKind,
     ModelState,
 )
-from sophia_tui.i18n import set_language
+from sophia_tui.i18n import set_language, speaking
 from sophia_tui.services.model_gate_rules import Evidence, Judgement, Measured, judge, state_reason
-from sophia_tui.services.model_gate_views import ModelGateCheck
+from sophia_tui.services.model_gate_views import ModelGateCheck, kept_reasons
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 RULES = read_rules(DEFAULT_RULES)
