@@ -822,7 +822,7 @@ async def _ask(house: House) -> Any:
 
 async def _promote(house: House) -> Any:
     from sophia_tui.domain.promotions import Outside
-    from sophia_tui.providers.chat import ask
+    from sophia_tui.providers.chat import ask_uncounted
     from sophia_tui.providers.health_look import look
     from sophia_tui.providers.machine import ThisMachine
     from sophia_tui.services.promote import PromoteService
@@ -832,7 +832,7 @@ async def _promote(house: House) -> Any:
         house.settings,
         house.paths,
         house.clock,
-        Outside(house.prober, ask, look),
+        Outside(house.prober, ask_uncounted, look),
         house.prices,
         house.helper(),
         await _model_gate(house),

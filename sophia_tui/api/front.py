@@ -56,6 +56,8 @@ class Figures:
     begun: float = field(default_factory=time.monotonic)
     status: int = 200
     error: str | None = None
+    #: One of Sophia's own questions: no traffic of production, so it is not counted.
+    probe: bool = False
     first_token_seconds: float | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -147,6 +149,8 @@ class Front:
 
     def count(self, figures: Figures) -> None:
         """Hand the figures of a request that has ended on to the counter."""
+        if figures.probe:
+            return
         self._counter.take(
             ServedRequest(
                 at=self._house.clock.now(),

@@ -25,6 +25,12 @@ class DeploymentState(StrEnum):
         return self in (DeploymentState.STOPPED, DeploymentState.FAILED)
 
 
+#: Marks Sophia's own questions (probes, golden prompts, parity): the front does not count them as
+#: the traffic of production. finetune/parity_http.py says the same.
+PROBE_HEADER = "x-sophia-probe"
+PROBE_HEADERS = {PROBE_HEADER: "1"}
+
+
 @dataclass(frozen=True)
 class Deployment:
     """A model served under a name. `port` is the engine's own, on loopback, never a client's.

@@ -5,7 +5,7 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from sophia_tui.domain.serving import Probe
+from sophia_tui.domain.serving import PROBE_HEADERS, Probe
 from sophia_tui.errors import OutsideError
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
@@ -37,6 +37,7 @@ async def probe(base_url: str | None, api_key: str | None, model: str, seconds: 
                 base_url=base_url or DEFAULT_ADDRESS,
                 api_key=api_key or _NO_KEY,
                 max_retries=0,
+                default_headers=PROBE_HEADERS,
                 timeout=seconds,
             ) as client:
                 why = await _ask(client, model)

@@ -2,7 +2,7 @@
 model; looked at again every few seconds at most, since consoles ask without end."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,7 +11,8 @@ from pydantic import Field
 from sophia_tui.domain.operations import Output
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import N_, _, get_language, ngettext
-from sophia_tui.services.calendar_views import CalendarEntry, CalendarView, Severity
+from sophia_tui.services.calendar_views import CalendarEntry, CalendarView, Severity, UnreadFile
+from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
     import asyncio
@@ -66,6 +67,19 @@ def endings(view: CalendarView) -> list[EndingModelView]:
         )
         for entries in found.values()
     ]
+
+
+def unread_told(unread: Sequence[UnreadFile]) -> str:
+    """Which env files can't be read; empty where all can."""
+    if not unread:
+        return ""
+    told = _("not read, what it names is not known: {files}")
+    return told.format(files=", ".join(visible(each.file) for each in unread))
+
+
+def unread_lines(unread: Sequence[UnreadFile]) -> tuple[str, ...]:
+    """Why each can't be read."""
+    return tuple(dict.fromkeys(visible(each.why) for each in unread))
 
 
 def in_short(found: EndingModelView) -> str:

@@ -18,7 +18,7 @@ from sophia_tui.i18n import N_, _, ngettext
 from sophia_tui.services.calendar_files import Named
 from sophia_tui.services.calendar_lists import Known
 from sophia_tui.services.calendar_views import CalendarEntry, Severity
-from sophia_tui.services.prices import Prices
+from sophia_tui.services.prices import Prices, days_until
 from sophia_tui.services.train_hosted import own_address
 from sophia_tui.textsafe import visible
 
@@ -110,12 +110,18 @@ def _of_ours(entry: CalendarEntry, named: Named, world: World) -> CalendarEntry:
         return _with(entry, "ok", "ok", _("{model} is served here."), listed=True)
     if named.model in world.ours:
         command = f"sophia serve model {named.model}"
-        told = _("Nobody serves {model}, which {file} names as {key}.")
+        told = _(
+            "Nobody serves {model}, which {file} names as {key}. Serve it, or put another model "
+            "in its place: `sophia promote MODEL`."
+        )
         return _with(entry, "unserved", "error", told, listed=False, command=command)
     told = _(
-        "No model is served as {model} here, and none has that name; {file} names it as {key}."
+        "No model is served as {model} here, and none has that name; {file} names it as {key}. "
+        "`sophia serve list` shows what is served, `sophia promote MODEL` puts another model "
+        "in its place."
     )
-    return _with(entry, "gone", "error", told, listed=False, command="sophia serve list")
+    command = f"sophia models succeed {named.model}"
+    return _with(entry, "gone", "error", told, listed=False, command=command)
 
 
 def _of_provider(entry: CalendarEntry, named: Named, known: Known, world: World) -> CalendarEntry:
@@ -127,7 +133,7 @@ def _of_provider(entry: CalendarEntry, named: Named, known: Known, world: World)
     if base and named.key != "FINETUNE_BASE":
         command = f"sophia env set {named.key}"
     if found is not None:
-        days = (found.at - world.now.astimezone(UTC).date()).days
+        days = days_until(found.at, world.now)
         passed = [each for each in world.bounds if days <= each]
         entry = entry.model_copy(
             update={

@@ -27,7 +27,7 @@ from sophia_tui.domain.models import (
 from sophia_tui.domain.operations import Input
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import SophiaError, UsageError
-from sophia_tui.i18n import N_, _, clock_day, number, set_zone
+from sophia_tui.i18n import N_, _, clock_day, get_language, number, set_zone
 from sophia_tui.services.job_states import has_ended
 from sophia_tui.services.managed_env import ManagedEnv, refers_to
 from sophia_tui.services.model_gate_rules import (
@@ -471,6 +471,7 @@ def _report(
     subject: Model | None,
 ) -> dict[str, Any]:
     return {
+        "language": get_language(),
         "reasons": [
             {"code": each.code, "what": each.what, "remedy": each.remedy} for each in reasons
         ],

@@ -558,6 +558,12 @@ def _lost(
             gained=number(turned.gained),
         )
         remedy = _("Ask all of them (no --items), or take a base that knows more.")
+        if count >= len(shipped()):
+            remedy = _(
+                "All were asked, and with so few right answers no loss can be told from chance: "
+                "take a base that knows more, set a smaller `right>=` in SOPHIA_MODEL_GATE, or "
+                "override it with a reason."
+            )
         found.keep(name, "missing", told, "M592", remedy, **plain)
         if count < len(shipped()):
             found.wants.append(want)

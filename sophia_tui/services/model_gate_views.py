@@ -1,5 +1,6 @@
 """What the gate before production answers with, and how its figures are said."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
@@ -7,7 +8,7 @@ from pydantic import Field
 
 from sophia_tui.domain.operations import Output
 from sophia_tui.errors import RefusedError
-from sophia_tui.i18n import N_, number
+from sophia_tui.i18n import N_, _, get_language, number
 from sophia_tui.services.views import JobView
 from sophia_tui.textsafe import visible
 
@@ -21,6 +22,9 @@ LABELS = {
     "lost_base": N_("General questions, against the base"),
     "lost_current": N_("General questions, against the current model"),
 }
+
+
+_LANGUAGES = {"en": N_("English"), "pt_BR": N_("Portuguese")}
 
 
 class ModelGateCheck(Output):
@@ -81,6 +85,22 @@ class ModelGateView(Output):
     def exit_code(self) -> int:
         """3 where the gate refuses the model; 0 while jobs are still to measure it."""
         return RefusedError.exit_code if not (self.passed or self.jobs) else 0
+
+
+def kept_text(text: str, language: str | None) -> str:
+    """A sentence that was kept, with its language where the reader's is another."""
+    if not text or language in (None, get_language()):
+        return text
+    return _("{text} (kept in {language})").format(text=text, language=_(_LANGUAGES[language]))
+
+
+def kept_reasons(report: Mapping[str, Any]) -> list[str]:
+    """Why a kept verdict of the gate refuses a model: code and sentence."""
+    language = report.get("language")
+    return [
+        f"[{each.get('code')}] {kept_text(str(each.get('what') or ''), language)}".strip()
+        for each in report.get("reasons") or []
+    ]
 
 
 def signed(value: float, decimals: int = 3) -> str:

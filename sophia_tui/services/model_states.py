@@ -25,6 +25,8 @@ from sophia_tui.domain.operations import Output
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import ConflictError, DataError, UnconfirmedError, UsageError
 from sophia_tui.i18n import N_, _, ngettext, number
+from sophia_tui.services.model_gate_views import kept_reasons
+from sophia_tui.services.model_parity_views import reasons_of
 from sophia_tui.services.models import (
     ModelReference,
     known_model,
@@ -386,7 +388,12 @@ def _checked(kind: CheckKind, passed: bool, report: dict[str, Any]) -> str:
     if passed:
         words = {CheckKind.PARITY: _("Parity holds."), CheckKind.GATE: _("It may be promoted.")}
         return words[kind]
-    reasons = [str(each.get("what") or "") for each in report.get("reasons") or []]
+    if kind is CheckKind.GATE:
+        reasons = kept_reasons(report)
+    elif "results" in report:  # parity keeps codes and values: said anew for who reads
+        reasons = [each["what"] for each in reasons_of(report)]
+    else:
+        reasons = [str(each.get("what") or "") for each in report.get("reasons") or []]
     words = {
         CheckKind.PARITY: _("Parity does not hold."),
         CheckKind.GATE: _("It may not be promoted."),

@@ -20,7 +20,7 @@ from sophia_tui.paths import Paths
 from sophia_tui.services import stages
 from sophia_tui.services.calendar_looks import CalendarLook, EndingModelView, endings, way_out
 from sophia_tui.services.calendar_rules import moment_of
-from sophia_tui.services.calendar_views import CalendarView
+from sophia_tui.services.calendar_views import CalendarView, UnreadFile
 from sophia_tui.services.fields import equivalent
 from sophia_tui.services.job_states import Caretaker, JobEyes
 from sophia_tui.services.operations import operation
@@ -96,6 +96,7 @@ class OverviewView(Output):
     running: list[RunningView] = Field(title=N_("Open jobs"))
     models: list[UsedModelView] = Field(title=N_("Models"))
     endings: list[EndingModelView] = Field(default_factory=list, title=N_("Models that end"))
+    unread: list[UnreadFile] = Field(default_factory=list, title=N_("Env files that can't be read"))
     lately: list[HappenedView] = Field(title=N_("Lately"))
     next: NextView = Field(title=N_("Next"))
     store_milliseconds: float = Field(title=N_("Store, milliseconds"))
@@ -154,6 +155,7 @@ class OverviewService:
             running=[await self._running(job, views[job.id]) for job in _living(standing)],
             models=_models(standing, calendar),
             endings=ends,
+            unread=calendar.unread if calendar else [],
             lately=_lately(standing, self._aware(request.since or standing.now - _LATELY_PERIOD)),
             next=_next(_off_what_is_gone(ends) or stages.next_step(standing)),
             store_milliseconds=round(milliseconds, 1),

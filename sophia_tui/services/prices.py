@@ -86,6 +86,12 @@ class Rented(_Entry):
     as_of: date
 
 
+def days_until(at: date, now: datetime) -> int:
+    """The days left until a first day without, as every face counts them: by the calendar of UTC,
+    so that the hour of the day changes nothing."""
+    return (at - now.astimezone(UTC).date()).days
+
+
 class Ending(_Entry):
     """`at` is the first day without: midnight UTC."""
 
@@ -97,7 +103,7 @@ class Ending(_Entry):
 
     def days_left(self, now: datetime) -> int:
         """Whole days from now until then; 0 or less once it came."""
-        return (self.at - now.astimezone(UTC).date()).days
+        return days_until(self.at, now)
 
 
 class _PriceFile(BaseModel):

@@ -7,7 +7,8 @@ from sophia_tui.domain.model_gates import Gate, GateVerdict
 from sophia_tui.domain.models import Model, RemarkKind
 from sophia_tui.domain.protocols import Store
 from sophia_tui.errors import RefusedError
-from sophia_tui.i18n import _
+from sophia_tui.i18n import _, get_language
+from sophia_tui.services.model_gate_views import kept_text
 
 
 class Gatekeeper:
@@ -87,6 +88,7 @@ def gate_notes(gate: dict[str, Any] | None) -> list[str]:
     """What people read of the gate when the promotion is done."""
     if not gate:
         return []
+    notes = [kept_text(each, gate.get("language")) for each in gate["notes"]]
     if "override" in gate:
         return [
             _("The gate was overridden: {reason}").format(reason=gate["override"]["reason"]),
@@ -94,14 +96,15 @@ def gate_notes(gate: dict[str, Any] | None) -> list[str]:
                 _("Passed over: [{code}] {what}").format(code=each["code"], what=each["what"])
                 for each in gate["reasons"]
             ),
-            *gate["notes"],
+            *notes,
         ]
-    return [_("The gate let it pass."), *gate["notes"]]
+    return [_("The gate let it pass."), *notes]
 
 
 def _kept(verdict: GateVerdict) -> dict[str, Any]:
     return {
         "passed": verdict.passed,
+        "language": get_language(),
         "reasons": [{"code": each.code, "what": each.what} for each in verdict.reasons],
         "notes": list(verdict.notes),
         "checked_at": verdict.checked_at.isoformat(),

@@ -36,6 +36,7 @@ from sophia_tui.services.succession_compare import compared
 from sophia_tui.services.succession_golden import Golden, OpenChat, Order, Recorder, required
 from sophia_tui.services.succession_shown import next_command, shown
 from sophia_tui.services.succession_views import (
+    STAGES,
     SucceedRequest,
     SuccessionList,
     SuccessionReference,
@@ -393,7 +394,9 @@ class SuccessionService:
         options = found.options
         key = self._settings.pseudonym_key
         with self._rows(found) as folder:
-            await self._collect(context, options, folder, ["qa_cache", "conversations"])
+            await self._collect(
+                context, options, folder, ["qa_cache", "conversations"], Stage.GOLDEN
+            )
             files = [folder / each for each in _COLLECTED if (folder / each).is_file()]
             prompts = await asyncio.to_thread(
                 draw,
@@ -412,13 +415,23 @@ class SuccessionService:
         return prompts
 
     async def _collect(
-        self, context: Context, options: Mapping[str, Any], folder: Path, what: list[str]
+        self,
+        context: Context,
+        options: Mapping[str, Any],
+        folder: Path,
+        what: list[str],
+        stage: Stage,
     ) -> None:
+        """Raises what collecting raises, with the step that it was for."""
         request: dict[str, Any] = {"what": what, "folder": str(folder)}
         if options.get("days"):
             request["window_days"] = options["days"]
         inner = replace(context, inner=True, dry_run=False)
-        await self._call("collect.run", request, inner)
+        try:
+            await self._call("collect.run", request, inner)
+        except SophiaError as problem:
+            _tell_step(problem, stage)
+            raise
 
     async def _dataset(
         self, context: Context, found: Succession, request: SucceedRequest
@@ -437,7 +450,7 @@ class SuccessionService:
             )
         with self._rows(found) as folder:
             what = ["qa_cache", "conversations", "feedback_pairs"]
-            await self._collect(context, found.options, folder, what)
+            await self._collect(context, found.options, folder, what, Stage.DATASET)
             path = folder / _GOLDEN_FILE
             write_answers(path, golden.answers)
             files = [each for each in _COLLECTED if (folder / each).is_file()]
@@ -669,3 +682,23 @@ def _dataset_name(model: str) -> str:
     """A data set's name of the old model's: small letters, digits, - and _."""
     kept = "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in model.lower())
     return f"after-{kept.strip('-')[:50] or 'model'}".rstrip("-")
+
+
+def _tell_step(problem: SophiaError, stage: Stage) -> None:
+    """Let the problem say which step it stops, and what that step needs."""
+    number = list(Stage).index(stage) + 1
+    told = _("Step {number} of {count}, {step}: {what}").format(
+        number=number, count=len(Stage), step=_(STAGES[stage.value]), what=problem.what
+    )
+    needs = _(
+        "Its questions are drawn from production's database, whatever --answers says (that only "
+        "chooses whose answers): set DATABASE_URL to a source that `sophia source inspect` can "
+        "read, then give the same command again."
+    )
+    if stage is not Stage.GOLDEN:
+        needs = _(
+            "Its rows come from production's database: set DATABASE_URL to a source that "
+            "`sophia source inspect` can read, then give the same command again."
+        )
+    problem.what, problem.args = told, (told,)
+    problem.remedy = f"{problem.remedy} {needs}".strip()

@@ -103,6 +103,8 @@ VALUE_WORDS = (
     N_("unchanged"),
     N_("failed"),
     N_("planned"),
+    *(N_("golden"), N_("dataset"), N_("train"), N_("compare"), N_("promote")),
+    *(N_("auto"), N_("provider"), N_("cache")),
 )
 
 #: Fields whose values are such words; everything else is shown as it stands.

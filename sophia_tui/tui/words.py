@@ -5,7 +5,7 @@ Ages are coarse on purpose: a text that changes every second is sent over the li
 
 import unicodedata
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel
@@ -337,11 +337,13 @@ def age(now: datetime, at: datetime | None) -> str:
 
 
 def ends(now: datetime, at: datetime | None) -> str:
-    """How long something still lasts."""
+    """How long a model still answers; `at` is the first day without it, midnight UTC."""
+    from sophia_tui.services.prices import days_until
+
     if at is None:
         return _("never")
-    days = (at - now).days
-    if days < 0:
+    days = days_until(at.astimezone(UTC).date(), now)
+    if days <= 0:
         return _("ended")
     return ngettext("in {days} day", "in {days} days", days).format(days=number(days))
 

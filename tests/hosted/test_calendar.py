@@ -335,6 +335,26 @@ async def test_a_file_that_can_not_be_read_is_told_and_the_rest_goes_on(desk: De
     assert [each.file for each in view.unread] == [str(missing)] and len(view.items) == 1
 
 
+async def test_a_name_at_our_front_that_no_model_has_can_be_moved_off(desk: Desk) -> None:
+    desk.write(GEN_MODEL="nobody", OPENAI_BASE_URL="http://localhost:8000/v1")
+    view = await desk.look()
+    [ending] = endings(view)
+    assert (ending.state, way_out(ending)) == ("gone", ("models.succeed", {"model": "nobody"}))
+    assert "`sophia promote MODEL`" in ending.told and "`sophia serve list`" in ending.told
+
+
+async def test_a_file_that_can_not_be_read_is_no_good_news(desk: Desk) -> None:
+    """Nobody knows what it names: the check of the set-up wants attention, and says which."""
+    missing = desk.folder / "none.env"
+    desk.write(GEN_MODEL="unknown-to-all", OPENAI_BASE_URL=desk.url, OPENAI_API_KEY=KEY)
+    found = calendar_found(await desk.look(SOPHIA_MANAGED_ENV_FILES=f"{desk.file}:{missing}"))
+    assert found.state != "ok" and str(missing) in found.told
+    assert any("does not exist" in each for each in found.detail)
+    alone = calendar_found(await desk.look(SOPHIA_MANAGED_ENV_FILES=str(missing)))
+    assert (alone.state, str(missing) in alone.told) == ("attention", True)
+    assert "SOPHIA_MANAGED_ENV_FILES" in alone.remedy
+
+
 def test_days_that_are_none_are_refused() -> None:
     with pytest.raises(UsageError, match="T422"):
         load({"SOPHIA_CALENDAR_DAYS": "30,30"})

@@ -252,6 +252,15 @@ async def test_no_question_in_production_is_said(town: Town) -> None:
         await town.succeed()
 
 
+async def test_a_source_without_tables_names_the_step_and_what_it_needs(town: Town) -> None:
+    with psycopg.connect(town.url) as connection:
+        connection.execute("ALTER TABLE qa_cache RENAME TO elsewhere")
+    with pytest.raises(DataError, match="D111") as caught:
+        await town.succeed(prompts=10)
+    assert "Step 1 of 5, record golden answers of the old model" in caught.value.what
+    assert "DATABASE_URL" in caught.value.remedy and "--answers" in caught.value.remedy
+
+
 async def test_a_way_that_nobody_began(town: Town) -> None:
     with pytest.raises(NotFoundError, match="M613"):
         await town.ask("models.succession", model="nothing")

@@ -19,16 +19,19 @@ import httpx
 import openai
 import pytest
 
+from finetune.parity_http import Client
 from sophia_tui.api import counting
 from sophia_tui.api.counting import Counter
 from sophia_tui.api.engine_use import EngineUse
 from sophia_tui.api.front import Front
 from sophia_tui.domain.protocols import Store
-from sophia_tui.domain.serving import Deployment, DeploymentState, ServedRequest
+from sophia_tui.domain.serving import PROBE_HEADER, Deployment, DeploymentState, ServedRequest
 from sophia_tui.errors import UnavailableError
+from sophia_tui.providers.chat import OpenAIChat, ask_uncounted
 from sophia_tui.providers.machine import ThisMachine, start_time
+from sophia_tui.providers.model_probe import probe
 from sophia_tui.wiring import House
-from tests.integration.serving_house import ADMIN, VIEWER, asked, house_on, model_row
+from tests.integration.serving_house import ADMIN, MODEL_KEY, VIEWER, asked, house_on, model_row
 
 NAME = "sophia-v1"
 QUESTION: list[Any] = [{"role": "user", "content": "a secret question"}]
@@ -247,6 +250,29 @@ async def test_an_unknown_name_is_not_found_in_openais_form(
     assert engine.bodies == []
     [row] = await counted(store)
     assert (row["model"], row["status"], row["error"]) == ("", 404, "M439")
+
+
+async def test_sophias_own_questions_are_no_traffic_of_production(
+    client: openai.AsyncOpenAI, store: Store
+) -> None:
+    """A probe of an unknown name, a golden prompt, parity: none counts; who only looks is counted
+    whatever it says of itself."""
+    address = str(client.base_url)
+    for model in (NAME, "nobody"):
+        await probe(address, MODEL_KEY, model, 20)
+    await ask_uncounted(address, MODEL_KEY, NAME, "?", 8, 20)
+    chat = OpenAIChat(address, MODEL_KEY)
+    await chat.ask(NAME, QUESTION, 8, 0)
+    await chat.close()
+    asked_by_parity = {"model": NAME, "messages": QUESTION}
+    engine = Client(address, 20, MODEL_KEY)
+    await asyncio.to_thread(engine.post, "/chat/completions", asked_by_parity)
+    looking = client.with_options(api_key=VIEWER, default_headers={PROBE_HEADER: "1"})
+    with pytest.raises(openai.PermissionDeniedError):
+        await looking.chat.completions.create(model=NAME, messages=QUESTION)
+    await client.chat.completions.create(model=NAME, messages=QUESTION)
+    rows = await counted(store, 2)
+    assert [(row["status"], row["error"]) for row in rows] == [(403, "M453"), (200, None)]
 
 
 async def test_keys_decide(client: openai.AsyncOpenAI, engine: PlayedEngine) -> None:

@@ -18,10 +18,12 @@ from sophia_tui.domain.serving import Deployment, DeploymentState, ServedRequest
 from sophia_tui.errors import UnavailableError, UsageError
 from sophia_tui.paths import Paths
 from sophia_tui.services import overview, stages
-from sophia_tui.services.calendar_views import CalendarEntry, CalendarView
+from sophia_tui.services.calendar_views import CalendarEntry, CalendarView, UnreadFile
 from sophia_tui.services.overview import OverviewRequest, OverviewService, OverviewView
 from sophia_tui.services.views import KIND_WORDS
 from sophia_tui.settings import Settings
+from sophia_tui.tui import words
+from sophia_tui.tui.screens.overview import board
 
 NOW = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)
 LOOKING = Context("ana", Face.CONSOLE, Role.VIEWER)
@@ -457,6 +459,27 @@ async def test_models_that_end_are_shown_and_one_that_is_gone_comes_first(
         {"model": "gpt-3.5-turbo"},
     )
     assert view.next.text == "gpt-3.5-turbo is ended."
+
+
+async def test_an_env_file_that_can_not_be_read_is_told(
+    store: Store, chosen: Settings, paths: Paths
+) -> None:
+    unread = UnreadFile(file="/x/rag.env", why="The env file /x/rag.env does not exist.")
+
+    async def calendar() -> CalendarView:
+        return CalendarView(
+            now=NOW,
+            bounds=[90],
+            dates_as_of=NOW.date(),
+            files=[],
+            items=[],
+            lists=[],
+            unread=[unread],
+        )
+
+    view = await look(OverviewService(store, ready, chosen, paths, Clock(), calendar=calendar))
+    assert view.unread == [unread] and view.endings == []
+    assert unread.why in board(view, 100, NOW, words.Glyphs(True)).plain
 
 
 async def test_a_price_file_that_can_not_be_used_does_not_take_overview_away(

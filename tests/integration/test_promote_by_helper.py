@@ -218,6 +218,15 @@ async def test_the_check_of_the_set_up_names_declared_files_and_what_is_wrong_wi
     house.path.chmod(0o646)
     found = await check.look()
     assert (found.state, found.told) == ("problem", str(house.path))
+    for given in ("/x/rag.env,/x/other.env", "/x/none.env"):
+        one = ProgramChecks(
+            Installed(),  # type: ignore[arg-type]
+            load({"SOPHIA_MANAGED_ENV_FILES": given}),
+            status,  # type: ignore[arg-type]
+        )
+        [check_of_files] = [each for each in one.all() if each.id == "managed_files"]
+        told = await check_of_files.look()
+        assert (told.state, told.told) == ("problem", given) and "colons (:)" in told.remedy
     house.declare("[x]")
     assert "Line 1" in (await check.look()).told
 

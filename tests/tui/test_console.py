@@ -1,7 +1,7 @@
 """Pilots over the stand-ins: what a person sees and does on the console."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from textual.widgets import Button, DataTable, Input
 
 from sophia_tui import i18n
 from sophia_tui.domain.context import Role
+from sophia_tui.services.prices import Ending
 from sophia_tui.tui import words
 from sophia_tui.tui.app import spell_plainly
 from sophia_tui.tui.screens.confirm import ConfirmScreen, QuestionScreen
@@ -495,6 +496,12 @@ def test_a_terminal_without_the_letter_gets_the_nearest_one(tmp_path: Path) -> N
 def test_ages_have_minutes_and_figures_their_plural() -> None:
     assert words.age(stub.NOW, stub.NOW - timedelta(minutes=7)) == "7 min ago"
     assert words.ends(stub.NOW, stub.NOW + timedelta(days=1, hours=1)) == "in 1 day"
+    first_without = datetime(2027, 1, 14, tzinfo=UTC)
+    for hour in (0, 9, 23):  # as the calendar counts, whatever the hour
+        now = datetime(2026, 11, 26, hour, 30, tzinfo=UTC)
+        assert Ending(at=first_without.date()).days_left(now) == 49
+        assert words.ends(now, first_without) == "in 49 days"
+    assert words.ends(first_without, first_without) == "ended"
     assert words.money(1.5) == "1.50" and words.money(0.0012) == "0.00120"
 
 

@@ -18,9 +18,9 @@ from sophia_tui.domain.models import (
     ModelKind,
     ModelState,
 )
-from sophia_tui.i18n import set_language, set_zone
+from sophia_tui.i18n import set_language, set_zone, speaking
 from sophia_tui.services.model_gate_rules import Evidence, Judgement, Measured, judge, state_reason
-from sophia_tui.services.model_gate_views import ModelGateCheck
+from sophia_tui.services.model_gate_views import ModelGateCheck, kept_reasons
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 RULES = read_rules(DEFAULT_RULES)
@@ -288,11 +288,25 @@ def test_the_current_model_s_ground_counts_too() -> None:
     assert check(found, "lost_current").figures["lost"] == 40
 
 
+def test_what_was_kept_in_another_language_says_so() -> None:
+    report = {"language": "en", "reasons": [{"code": "M584", "what": "Loss: +0.2 nats."}]}
+    assert kept_reasons(report) == ["[M584] Loss: +0.2 nats."]
+    with speaking("pt_BR"):
+        assert kept_reasons(report) == ["[M584] Loss: +0.2 nats. (guardado em inglês)"]
+        assert kept_reasons({**report, "language": "pt_BR"}) == ["[M584] Loss: +0.2 nats."]
+        # a report of before has no language
+        assert kept_reasons({"reasons": report["reasons"]}) == ["[M584] Loss: +0.2 nats."]
+
+
 def test_too_few_right_ones_are_too_few_to_judge() -> None:
     found = judge(mine(evaluation(graded_answers=graded(12, 12))), RULES)
     assert codes(found) == ["M592"]
     assert "Too few to judge: base answers 12 of 240 rightly" in found.reasons[0].what
     assert found.wants == []  # all were asked
+    remedy = found.reasons[0].remedy
+    assert "Ask all" not in remedy and "`right>=`" in remedy and "SOPHIA_MODEL_GATE" in remedy
+    some = judge(mine(evaluation(graded_answers=graded(12, 12, count=200))), RULES)
+    assert codes(some) == ["M592"] and "Ask all" in some.reasons[0].remedy
     assert codes(judge(mine(evaluation(graded_answers=graded(12, 12))), {"lost": 0.05})) == []
 
 

@@ -17,7 +17,7 @@ from sophia_tui.api.engine_use import Turn
 from sophia_tui.api.front import EngineRefused, Figures, Front, Target, error_code
 from sophia_tui.api.problems import openai_status
 from sophia_tui.domain.context import Role
-from sophia_tui.domain.serving import DeploymentState
+from sophia_tui.domain.serving import PROBE_HEADER, DeploymentState
 from sophia_tui.errors import (
     CancelledError,
     NotFoundError,
@@ -87,6 +87,8 @@ async def _generate(front: Front, request: Request, path: str) -> Response:
     handed_on = False
     try:
         _require_operator(request)
+        # only who may ask may say so: what is refused to others is counted
+        figures.probe = PROBE_HEADER in request.headers
         body = asked.read(await request.body(), path)
         figures.streamed = bool(body.get("stream"))
         target = _known(body["model"], await front.targets())

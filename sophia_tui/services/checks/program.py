@@ -140,7 +140,12 @@ class ProgramChecks:
             )
             return Found("attention", _("none"), remedy=remedy)
         if wrong:
-            return Found("problem", ", ".join(wrong), remedy=_("These can't be read and written."))
+            remedy = _("These can't be read and written.")
+            if any("," in each or not os.path.lexists(each) for each in wrong):
+                remedy += " " + _(
+                    "SOPHIA_MANAGED_ENV_FILES takes paths separated by colons (:), not commas."
+                )
+            return Found("problem", ", ".join(wrong), remedy=remedy)
         return Found("ok", ", ".join([*known, *files]))
 
     async def _token(self) -> Found:

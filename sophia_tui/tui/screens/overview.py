@@ -130,7 +130,8 @@ def _stages(view: OverviewView, width: int, now: datetime, glyphs: words.Glyphs)
 
 
 def _endings(view: OverviewView, width: int, glyphs: words.Glyphs) -> list[Part]:
-    """What ends, or answers no more: which key names it, how long, and the way out."""
+    """What ends, or answers no more: which key names it, how long, and the way out; and env files
+    that can't be read, so that nobody takes silence for good news."""
     parts: list[Part] = []
     for each in view.endings[:_ENDINGS]:
         health = "problem" if each.severity == "error" else "attention"
@@ -143,6 +144,9 @@ def _endings(view: OverviewView, width: int, glyphs: words.Glyphs) -> list[Part]
         more = _("and {count} more: `{command}`")
         count = len(view.endings) - _ENDINGS
         parts.append((more.format(count=count, command="sophia models calendar") + "\n", "dim"))
+    for unread in view.unread:
+        told = glyphs.fit(visible(unread.why), max(10, width - 2)).rstrip()
+        parts += [(f"{glyphs.health['attention']} ", words.STYLES["attention"]), told, "\n"]
     if not parts:
         return []
     head: list[Part] = [(_("Models that end"), "bold"), "   ", ("d", "bold $accent"), "\n"]
