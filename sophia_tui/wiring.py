@@ -265,7 +265,7 @@ class House:
             role = self.role_of(self.actor) if face is Face.CONSOLE else Role.ADMIN
             if not role.allows(Role.ADMIN):
                 return None
-            # what can't be mended now is not tried twice a minute, each time with a row in the audit
+            # what can't be mended now is not tried twice a minute, each time with a row
             self._mend_pause = min(_LONGEST_MEND_PAUSE, self._mend_pause * 2 + _MEND_PAUSE)
             self._mend_after = time.monotonic() + self._mend_pause
             context = self.context(face, role=role)
