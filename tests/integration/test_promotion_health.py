@@ -21,7 +21,7 @@ from sophia_tui.domain.model_gates import GateVerdict, Reason
 from sophia_tui.domain.models import Model, ModelKind, Promotion, PromotionState
 from sophia_tui.domain.promotions import quantile, read_named_urls, read_promotion_bounds
 from sophia_tui.domain.protocols import Store
-from sophia_tui.domain.serving import ChatAnswer
+from sophia_tui.domain.serving import ChatAnswer, Deployment
 from sophia_tui.errors import (
     CancelledError,
     ConflictError,
@@ -831,3 +831,41 @@ async def test_no_model_is_told_in_words(bench: Bench, store: Store) -> None:
     told = [each.what for each in shown.items]
     assert "Taken back; no model was named before it." in told
     assert not any(each.endswith("-.") or " - " in each for each in told)
+
+
+# -- what production names and is about to go
+
+
+async def test_whoever_takes_out_of_use_what_production_names_is_warned(
+    bench: Bench, tmp_path: Path, store_url: str
+) -> None:
+    house = House(
+        {
+            **bench.chosen,
+            "SOPHIA_STORE_URL": store_url,
+            "SOPHIA_DATA_DIR": str(bench.paths.data),
+            "HOME": str(tmp_path),
+        }
+    )
+    now = datetime.now(UTC)
+    for name in ("sophia-v1", "free"):
+        await bench.store.deployments.add(
+            Deployment(f"deployment-{name}", name, "sophia-v1", "transformers", "maria", now)
+        )
+    bench.file.write_text(NEW)
+    admin = Context("maria", Face.CLI, Role.ADMIN, confirmed=True)
+
+    async def notes_of(operation: str, **request: Any) -> list[str]:
+        shown: Any = await house.dispatcher.call(operation, request, admin)
+        return list(shown.items[0].notes if operation == "serve.stop" else shown.notes)
+
+    try:
+        [told] = await notes_of("serve.stop", name="sophia-v1")
+        assert "PRODUCTION NAMES sophia-v1" in told and str(bench.file) in told
+        assert await notes_of("serve.stop", name="free") == []
+        retired = {"state": "retired", "reason": "It had its time."}
+        [told] = await notes_of("models.state", model="sophia-v1", **retired)
+        assert "PRODUCTION NAMES sophia-v1" in told
+        assert await notes_of("models.state", model="sophia-v2", **retired) == []
+    finally:
+        await house.close()
