@@ -21,7 +21,7 @@ from sophia_tui.domain.model_gates import GateVerdict, Reason
 from sophia_tui.domain.models import Model, ModelKind, Promotion, PromotionState
 from sophia_tui.domain.promotions import quantile, read_named_urls, read_promotion_bounds
 from sophia_tui.domain.protocols import Store
-from sophia_tui.domain.serving import ChatAnswer, Deployment
+from sophia_tui.domain.serving import ChatAnswer, Deployment, DeploymentState
 from sophia_tui.errors import (
     CancelledError,
     ConflictError,
@@ -850,7 +850,15 @@ async def test_whoever_takes_out_of_use_what_production_names_is_warned(
     now = datetime.now(UTC)
     for name in ("sophia-v1", "free"):
         await bench.store.deployments.add(
-            Deployment(f"deployment-{name}", name, "sophia-v1", "transformers", "maria", now)
+            Deployment(
+                id=f"deployment-{name}",
+                model_id="sophia-v1",
+                name=name,
+                engine="transformers",
+                state=DeploymentState.STARTING,
+                created_by="maria",
+                created_at=now,
+            )
         )
     bench.file.write_text(NEW)
     admin = Context("maria", Face.CLI, Role.ADMIN, confirmed=True)
