@@ -216,6 +216,18 @@ def faults(content: str) -> list[Fault]:
     return found
 
 
+def strange_lines(content: str) -> list[int]:
+    """The numbers of the lines that are neither assignment, comment nor blank."""
+    found = []
+    number = 1
+    for line in parse(content):
+        text = line.raw.removeprefix(_MARK).strip()
+        if line.key is None and text and not text.startswith("#"):
+            found.append(number)
+        number += 1 + line.raw.count("\n")
+    return found
+
+
 def _wrong(line: EnvLine, seen: dict[str, int]) -> Iterator[str]:
     raw = line.raw.removeprefix(_MARK).removesuffix("\r")
     if _CONTROL.search(raw):

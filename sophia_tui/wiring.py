@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,7 +17,7 @@ from sophia_tui.audit_spool import AuditSpool
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Role
 from sophia_tui.domain.hosted import HostedTrainer
 from sophia_tui.domain.managed import RootHelper
-from sophia_tui.domain.models import AuditEntry
+from sophia_tui.domain.models import AuditEntry, Promotion
 from sophia_tui.domain.notifications import Messenger
 from sophia_tui.domain.protocols import ChatModel, EngineHost, RunLauncher, Source, Store
 from sophia_tui.errors import SophiaError
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from sophia_tui.settings import Settings
 
 _log = logging.getLogger("sophia")
+
+#: Seconds until a promotion that could not be mended is tried again: each time longer.
+_MEND_PAUSE = 30.0
+_LONGEST_MEND_PAUSE = 900.0
 
 
 class SystemClock:
@@ -72,6 +77,7 @@ class House:
         self._source: Source | None = None
         self._services: dict[type, Any] = {}
         self._opening = asyncio.Lock()
+        self._mend_after = self._mend_pause = 0.0
 
     @property
     def settings(self) -> "Settings":
@@ -236,23 +242,35 @@ class House:
 
         return load_prices(self.settings, self.paths)
 
-    async def mend(self, face: Face) -> str | None:
-        """At the start of a process: finish or undo a promotion that was cut off, where nobody is
-        at one now. What came of it, in words; trouble is logged, and the next start tries again."""
+    async def half_done(self) -> Promotion | None:
+        """A promotion that was begun here, was cut off, and that nobody is at now."""
+        from sophia_tui.providers.machine import ThisMachine
         from sophia_tui.services.promotion_lock import PromotionLock
+        from sophia_tui.services.promotion_recovery import cut_off, place_of
 
-        if self.readonly:
+        place = place_of(ThisMachine.here().host, self.paths.data)
+        return await cut_off(await self.store(), PromotionLock(self.paths), place)
+
+    async def mend(self, face: Face) -> str | None:
+        """At the start of a process, and by the worker and the API again and again: finish or undo
+        a promotion that was cut off, where nobody is at one now. What came of it, in words; trouble
+        is logged, and tried again after a pause that grows."""
+        if self.readonly or time.monotonic() < self._mend_after:
             return None
         try:
-            store = await self.store()
-            if await store.promotions.pending() is None or not PromotionLock(self.paths).free():
+            if await self.half_done() is None:
+                self._mend_pause = 0.0
                 return None
             # a service's own account may; a person's console only where the person may promote
             role = self.role_of(self.actor) if face is Face.CONSOLE else Role.ADMIN
             if not role.allows(Role.ADMIN):
                 return None
+            # what can't be mended now is not tried twice a minute, each time with a row
+            self._mend_pause = min(_LONGEST_MEND_PAUSE, self._mend_pause * 2 + _MEND_PAUSE)
+            self._mend_after = time.monotonic() + self._mend_pause
             context = self.context(face, role=role)
             found: Any = await self.dispatcher.call("promote.repair", {}, context)
+            self._mend_after = self._mend_pause = 0.0
         except SophiaError as problem:
             _log.warning("a promotion may stay half done: %s %s", problem.code, problem.what)
             return None
@@ -368,6 +386,7 @@ async def _overview(house: House) -> Any:
         house.clock,
         house.wake,
         house.calendar().look,
+        house.half_done,
     )
 
 
@@ -389,6 +408,7 @@ async def _setup(house: House) -> Any:
         house.clock,
         house.helper(),
         house.calendar().look,
+        house.half_done,
     )
 
 
@@ -697,14 +717,21 @@ async def _model_lineage(house: House) -> Any:
 async def _model_states(house: House) -> Any:
     from sophia_tui.services.model_states import ModelStatesService
 
-    return ModelStatesService(await house.store(), house.settings, house.clock)
+    return ModelStatesService(
+        await house.store(),
+        house.settings,
+        house.clock,
+        (await _model_production(house)).warning,
+    )
 
 
 async def _model_production(house: House) -> Any:
     from sophia_tui.services.model_production import ModelProductionService
 
     store = await house.store()
-    return ModelProductionService(store, house.settings, house.clock, house.helper())
+    return ModelProductionService(
+        store, house.settings, house.clock, house.helper(), house.half_done
+    )
 
 
 async def _model_files(house: House) -> Any:
@@ -809,6 +836,7 @@ async def _serving(house: House) -> Any:
         await _merge(house),
         DetachedApi(house.paths, house.settings, house.environment),
         house.clock,
+        (await _model_production(house)).warning,
     )
 
 

@@ -38,6 +38,7 @@ from sophia_tui.api.watch import Watch
 from sophia_tui.domain.context import Face
 from sophia_tui.errors import UnavailableError
 from sophia_tui.i18n import _
+from sophia_tui.services.promotion_recovery import LOOK_SECONDS
 
 if TYPE_CHECKING:
     from sophia_tui.wiring import House
@@ -62,7 +63,7 @@ class SophiaAPI(FastAPI):
         async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             counter.start()
             watch.start()
-            mending = asyncio.create_task(house.mend(Face.API))
+            mending = asyncio.create_task(_mend(house))
             yield
             mending.cancel()
             await asyncio.wait([mending])
@@ -103,6 +104,13 @@ class SophiaAPI(FastAPI):
         if self.openapi_schema is None:
             self.openapi_schema = openapi.describe(self, self._operations)
         return self.openapi_schema
+
+
+async def _mend(house: "House") -> None:
+    """At the start, and then now and then: end a promotion that was cut off."""
+    while True:
+        await house.mend(Face.API)
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def create_app(house: "House", running: sophia.Running | None = None) -> FastAPI:

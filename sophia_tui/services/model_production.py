@@ -4,7 +4,7 @@ A promotion is known to the second. Where a file names something else than the l
 somebody changed it by hand in between, and the time is only known to lie between two others.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from sophia_tui.i18n import N_, _
 from sophia_tui.services.managed_env import ManagedEnv, refers_to
 from sophia_tui.services.model_states import every_promotion
 from sophia_tui.services.operations import operation
+from sophia_tui.services.promotion_recovery import cut_off_note
 from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
@@ -211,7 +212,9 @@ class ModelProductionService:
         settings: "Settings",
         clock: Clock,
         helper: RootHelper | None = None,
+        half_done: Callable[[], Awaitable[Promotion | None]] | None = None,
     ) -> None:
+        self._half_done = half_done
         self._store = store
         self._settings = settings
         self._clock = clock
@@ -227,6 +230,9 @@ class ModelProductionService:
         at = self._moment(request.at)
         promotions = await every_promotion(self._store)
         files, notes = await self.files(promotions)
+        left = await self._half_done() if self._half_done else None
+        if left is not None:
+            notes.insert(0, cut_off_note(left))
         named = spans(promotions, files)
         if at is not None:
             named = [each for each in named if each.covers(at)]
@@ -262,6 +268,21 @@ class ModelProductionService:
             for each in living
             if model in (None, each.model_id, each.name)
         ]
+
+    async def warning(self, name: str) -> list[str]:
+        """What to say where an env file of production names what is about to go; else nothing."""
+        try:
+            files, _unknown = await self.files(await every_promotion(self._store))
+        except SophiaError as problem:
+            told = _("Whether production names {name} is not known. {what}")
+            return [told.format(name=name, what=problem.what)]
+        found = [visible(path) for path, values in files.items() if name in values.values()]
+        if not found:
+            return []
+        told = _(
+            "PRODUCTION NAMES {name}: it must not go before something else is promoted. {files}"
+        )
+        return [told.format(name=name, files=", ".join(found))]
 
     async def files(self, promotions: Iterable[Promotion]) -> tuple[dict[str, Values], list[str]]:
         """The env files of production with their values now, and what can't be read."""

@@ -3,6 +3,7 @@
 Only `candidate` is set by itself; every other state is a person's.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
@@ -34,6 +35,7 @@ from sophia_tui.services.models import (
     with_row,
 )
 from sophia_tui.services.operations import operation
+from sophia_tui.services.promotion_record import NO_MODEL, named_model
 from sophia_tui.services.standard_input import STANDARD_INPUT, standard_input
 from sophia_tui.services.views import MOST_ROWS
 from sophia_tui.textsafe import visible
@@ -42,6 +44,10 @@ if TYPE_CHECKING:
     from sophia_tui.settings import Settings
 
 _LONGEST = 20_000  # signs of a note
+
+
+#: States after which nobody should ask a model any more.
+_GOING = (ModelState.REJECTED, ModelState.RETIRED)
 
 
 class NoteRequest(ModelReference):
@@ -94,6 +100,7 @@ class StateView(Output):
     by: str = Field(title=N_("Decided by"))
     at: datetime = Field(title=N_("Decided"))
     version: int = Field(title=N_("Version"))
+    notes: list[str] = Field(default_factory=list, title=N_("Notes"))
 
 
 class RemarkView(Output):
@@ -125,7 +132,14 @@ class HistoryView(Output):
 class ModelStatesService:
     """Keeps what people decide; decides nothing itself."""
 
-    def __init__(self, store: Store, settings: "Settings", clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: "Settings",
+        clock: Clock,
+        warning: Callable[[str], Awaitable[list[str]]] | None = None,
+    ) -> None:
+        self._warning = warning
         self._store = store
         self._settings = settings
         self._clock = clock
@@ -188,6 +202,7 @@ class ModelStatesService:
             by=context.actor,
             at=now,
             version=changed.version,
+            notes=await self._warning(changed.id) if self._warning and state in _GOING else [],
         )
 
     @operation(
@@ -406,6 +421,8 @@ def _promoted(promotion: Promotion, model_id: str) -> HappeningView:
     what = _("Put into production.") if came else _("{model} took its place.")
     if promotion.rolls_back:
         what = _("Put back into production.") if came else _("Taken back for {model}.")
+        if promotion.model_id == NO_MODEL:
+            what = _("Taken back; no model was named before it.")
     if promotion.state is PromotionState.UNDONE:
         what = _("A promotion of {model} failed, and was undone.")
     return HappeningView(
@@ -413,6 +430,6 @@ def _promoted(promotion: Promotion, model_id: str) -> HappeningView:
         kind="rollback" if promotion.rolls_back else "promotion",
         state=promotion.state.value,
         by=promotion.created_by,
-        what=what.format(model=promotion.model_id),
+        what=what.format(model=named_model(promotion.model_id)),
         reference=promotion.id,
     )

@@ -24,6 +24,8 @@ from sophia_tui.services.calendar_views import CalendarView, UnreadFile
 from sophia_tui.services.fields import equivalent
 from sophia_tui.services.job_states import Caretaker, JobEyes
 from sophia_tui.services.operations import operation
+from sophia_tui.services.promotion_record import NO_MODEL
+from sophia_tui.services.promotion_recovery import cut_off_note
 from sophia_tui.services.quality import Targets
 from sophia_tui.services.stages import Health, StageView, Standing, Step
 from sophia_tui.services.views import KIND_WORDS, JobView
@@ -114,7 +116,9 @@ class OverviewService:
         clock: Clock,
         wake: Callable[[], Awaitable[None]] | None = None,
         calendar: Callable[[], Awaitable[CalendarView]] | None = None,
+        half_done: Callable[[], Awaitable[Promotion | None]] | None = None,
     ) -> None:
+        self._half_done = half_done
         self._calendar = CalendarLook(calendar) if calendar else None
         self._store = store
         self._settings = settings
@@ -157,9 +161,16 @@ class OverviewService:
             endings=ends,
             unread=calendar.unread if calendar else [],
             lately=_lately(standing, self._aware(request.since or standing.now - _LATELY_PERIOD)),
-            next=_next(_off_what_is_gone(ends) or stages.next_step(standing)),
+            next=_next(
+                await self._repair() or _off_what_is_gone(ends) or stages.next_step(standing)
+            ),
             store_milliseconds=round(milliseconds, 1),
         )
+
+    async def _repair(self) -> Step | None:
+        """A promotion that was cut off goes before all else: files and units may disagree."""
+        left = await self._half_done() if self._half_done else None
+        return Step(cut_off_note(left), "promote.repair") if left else None
 
     async def _served(self) -> stages.Served:
         now = self._clock.now()
@@ -321,9 +332,12 @@ def _lately(standing: Standing, since: datetime) -> list[HappenedView]:
     for each in standing.promotions:
         at = each.finished_at or each.created_at
         if at >= since:
-            text = _("promotion of {model}: {state}").format(
-                model=each.model_id, state=_(each.state.value)
+            named = (
+                _("way back to where no model was named: {state}")
+                if each.model_id == NO_MODEL
+                else _("promotion of {model}: {state}")
             )
+            text = named.format(model=each.model_id, state=_(each.state.value))
             happy: Health = "ok" if each.state == "done" else "attention"
             found.append(HappenedView(at=at, text=text, health=happy))
     found.sort(key=lambda each: each.at, reverse=True)

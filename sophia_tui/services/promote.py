@@ -3,11 +3,14 @@
 The plan is promotion_plan's, the steps promotion_steps', what a crash leaves promotion_recovery's.
 """
 
+import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sophia_tui import envfile
 from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.managed import RootHelper
 from sophia_tui.domain.model_gates import Gate
@@ -22,7 +25,13 @@ from sophia_tui.domain.models import (
 from sophia_tui.domain.operations import Danger
 from sophia_tui.domain.promotions import Outside
 from sophia_tui.domain.protocols import Clock, Store
-from sophia_tui.errors import ConflictError, NotFoundError, SophiaError, UsageError
+from sophia_tui.errors import (
+    ConflictError,
+    NotFoundError,
+    RefusedError,
+    SophiaError,
+    UsageError,
+)
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths
 from sophia_tui.services.calendar import CalendarService
@@ -35,8 +44,14 @@ from sophia_tui.services.promotion_health import Asked, HealthCheck, health_note
 from sophia_tui.services.promotion_lock import PromotionLock
 from sophia_tui.services.promotion_plan import Planner, WayBack
 from sophia_tui.services.promotion_probe import SKIPPED, Probing, probe_notes
-from sophia_tui.services.promotion_record import by_hand, elsewhere_of, units_of
-from sophia_tui.services.promotion_recovery import Recovery, Repaired, place_of
+from sophia_tui.services.promotion_record import NO_MODEL, by_hand, elsewhere_of, units_of
+from sophia_tui.services.promotion_recovery import (
+    Recovery,
+    Repaired,
+    cut_off,
+    cut_off_note,
+    place_of,
+)
 from sophia_tui.services.promotion_steps import Transaction, told_of
 from sophia_tui.services.promotion_views import (
     ElsewhereView,
@@ -78,8 +93,8 @@ class PromoteService:
         self._store = store
         self._settings = settings
         self._clock = clock
-        place = place_of(host, paths.data)
-        env = ManagedEnv(helper)
+        place = self._place = place_of(host, paths.data)
+        env = self._env = ManagedEnv(helper)
         self._probing = Probing(outside.probe, settings, env.read, store.models.get)
         self._health = HealthCheck(env, settings, outside, self._probing)
         self._gate = Gatekeeper(store, gate)
@@ -100,18 +115,19 @@ class PromoteService:
         positional=("model",),
     )
     async def run(self, context: Context, request: PromoteRun) -> PromotionView:
-        """Raises RefusedError P070, P071, PromotionError P002, P067, P077, and what the plan and
-        the probe refuse."""
+        """Raises RefusedError P070, P071, P087, UsageError P086, PromotionError P002, P067, P077,
+        and what the plan and the probe refuse."""
         model = await self._store.models.get(request.model)
         if model is None:
             raise unknown_model(request.model)
         async with self._lock.held(request.wait, context.cancel):
             await self._clear(context)
             files = await self._planner.files(request.env_file)
+            await self._fit(context, files, request)
             changes = await self._planner.forward(model.id, files, request.replaces)
             left = await self._left(model.id, files, changes)
             promotion = await self._planner.draft(context, model.id, changes, job=model.job_id)
-            asked = Asked(golden=request.probe, bounds=request.bounds)
+            asked = Asked(bounds=request.bounds, blindly=not request.probe)
             checks = self._health.planned(units_of(promotion), promotion, asked)
             verdict = await self._gate.verdict(model, promotion.previous_model)
             if context.dry_run:
@@ -121,7 +137,7 @@ class PromoteService:
             gate = self._gate.require(context, model, verdict, request.override)
             notes = {"gate": gate} if gate else {}
             notes["probe"] = await self._probing.required(changes) if request.probe else SKIPPED
-            promotion = self._noted(promotion, request.history, **notes)
+            promotion = self._noted(context, promotion, request.history, **notes)
             view = await self._carry_out(context, promotion, asked)
             notes_of_it = [*self._endings(model), *left, *view.notes]
             return view.model_copy(update={"notes": notes_of_it})
@@ -138,14 +154,15 @@ class PromoteService:
         positional=("promotion",),
     )
     async def rollback(self, context: Context, request: PromoteRollback) -> PromotionView:
-        """Raises ConflictError P004, P007, P084, NotFoundError P404, P405, UsageError P081, and
-        what the transaction raises."""
+        """Raises ConflictError P004, P007, P084, NotFoundError P404, P405, UsageError P081,
+        RefusedError P087, and what the transaction raises."""
         async with self._lock.held(request.wait, context.cancel):
+            _no_history_from_afar(context, request.history)
             await self._clear(context)
             way = await self._way(request)
             changes = await self._planner.back(way)
             promotion = replace(
-                await self._planner.draft(context, way.model or "-", changes, **way.notes),
+                await self._planner.draft(context, way.model or NO_MODEL, changes, **way.notes),
                 rolls_back=way.undone[-1].id if way.undone else None,
             )
             if way.base is None:
@@ -160,12 +177,14 @@ class PromoteService:
             # by default into the history that has the promotion
             known = way.base or way.undone[-1]
             history = request.history or known.notes.get("history")
-            promotion = self._noted(promotion, history, taken_back=taken_back, probe=probed)
+            promotion = self._noted(
+                context, promotion, history, taken_back=taken_back, probe=probed
+            )
             return await self._carry_out(context, promotion, asked)
 
     @operation(
         "promote.repair",
-        N_("Finish or undo a promotion that was cut off; every start of Sophia does it as well."),
+        N_("Finish or undo a promotion that was cut off; the worker and the API do it as well."),
         role=Role.ADMIN,
         writes=True,
         dry_run=True,
@@ -218,7 +237,42 @@ class PromoteService:
     @operation("promote.history", N_("List promotions and rollbacks, newest first."))
     async def page(self, context: Context, request: Page) -> PromotionList:
         found = await self._store.promotions.page(request.limit, request.offset)
-        return PromotionList(items=[self._view(each) for each in found])
+        left = await cut_off(self._store, self._lock, self._place)
+        return PromotionList(
+            items=[self._view(each) for each in found],
+            notes=[cut_off_note(left)] if left else [],
+        )
+
+    async def _fit(self, context: Context, files: Sequence[Path], request: PromoteRun) -> None:
+        """Whether these files may be named, and are env files at all. Raises RefusedError P087,
+        UsageError P086."""
+        if context.from_afar:
+            _no_history_from_afar(context, request.history)
+            known = [*map(str, self._settings.managed_files)]
+            known += [each.path for each in (await self._env.declared()).files if not each.own]
+            real = {os.path.realpath(each) for each in known}
+            strange = [each for each in files if os.path.realpath(each) not in real]
+            if strange:
+                raise RefusedError(
+                    "P087",
+                    _("Over HTTP only managed env files are promoted into."),
+                    _("A path would open any file of the server: {path}.").format(
+                        path=visible(str(strange[0]))
+                    ),
+                    _("Leave `env_file` out, or declare the file: `sophia env declare`."),
+                )
+        for path in files:
+            wrong = envfile.strange_lines(await self._env.read(path))
+            if wrong:
+                raise UsageError(
+                    "P086",
+                    _("{path} is no env file; nothing was changed.").format(path=path),
+                    _("Line {line}: {why}").format(
+                        line=wrong[0], why=_("It is no KEY=VALUE line.")
+                    ),
+                    _("Correct that line, or name another file with --env-file."),
+                    lines=wrong[:20],
+                )
 
     async def _clear(self, context: Context) -> None:
         """Nothing begins while something is half done. Raises ConflictError P006 for a plan."""
@@ -291,9 +345,13 @@ class PromoteService:
             )
         return self._view(done, notes)
 
-    def _noted(self, promotion: Promotion, history: str | None, **notes: Any) -> Promotion:
+    def _noted(
+        self, context: Context, promotion: Promotion, history: str | None, **notes: Any
+    ) -> Promotion:
         path = Path(history).expanduser().absolute() if history else self._settings.history_file
-        return replace(promotion, notes={**promotion.notes, **notes, "history": str(path)})
+        asked = {"face": context.face.value, "role": context.role.value}
+        kept = {**promotion.notes, **notes, "asked": asked, "history": str(path)}
+        return replace(promotion, notes=kept)
 
     def _endings(self, model: Model) -> list[str]:
         """A hosted model that ends takes production with it: say when."""
@@ -367,6 +425,17 @@ class PromoteService:
             created_at=promotion.created_at,
             rolls_back=promotion.rolls_back,
             notes=notes or [],
+        )
+
+
+def _no_history_from_afar(context: Context, history: str | None) -> None:
+    """Raises RefusedError P087."""
+    if context.from_afar and history is not None:
+        raise RefusedError(
+            "P087",
+            _("Over HTTP the history is the one of FINETUNE_HISTORY."),
+            _("A path would open any file of the server: {path}.").format(path=visible(history)),
+            _("Leave `history` out."),
         )
 
 

@@ -139,7 +139,9 @@ def probe_notes(promotion: Promotion) -> list[str]:
     if kept is None:
         return []
     if kept.get("answered") is None:
-        return [_("The model was not asked: --no-probe.")]
+        if promotion.notes.get("golden"):
+            return [_("The first question was left out (--no-probe); the golden prompts were not.")]
+        return [_("NOBODY ASKED THE MODEL (--no-probe): whether it answers at all is not known.")]
     return [_answered(each["address"], each["seconds"]) for each in kept["places"]]
 
 

@@ -7,9 +7,18 @@ from typing import Any
 
 from sophia_tui.domain.models import Promotion
 from sophia_tui.files import append_line
+from sophia_tui.i18n import _
 
 #: What the history keeps of a promotion's notes.
 _KEPT = ("probe", "gate", "golden", "elsewhere", "to", "before")
+
+#: The model of a way back to a time in which no model was named.
+NO_MODEL = "-"
+
+
+def named_model(model_id: str) -> str:
+    """The model in words, where there is none as well."""
+    return _("no model") if model_id == NO_MODEL else model_id
 
 
 def units_of(promotion: Promotion) -> list[str]:

@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sophia_tui.domain.models import Promotion, PromotionState
+from sophia_tui.domain.models import AuditEntry, Promotion, PromotionState
 from sophia_tui.domain.promotions import Step
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import ConflictError, SophiaError, UnavailableError
 from sophia_tui.i18n import _
 from sophia_tui.services import promotion_record as record
 from sophia_tui.services.managed_env import ManagedEnv, PutBack
+from sophia_tui.services.promotion_lock import PromotionLock
 
 _log = logging.getLogger("sophia")
+
+#: How often the worker and the API look for a promotion that was cut off, in seconds.
+LOOK_SECONDS = 30.0
 
 #: Before these steps no unit was told to restart, so it runs with the old content still.
 _NOT_RESTARTED = (Step.OVERRIDE, Step.SNAPSHOT, Step.WRITE)
@@ -77,10 +81,42 @@ class Recovery:
         if step == Step.RECORD and await self._whole(promotion):
             done = await self.record(promotion)
             record.repair_line(done, "promotion_finished", self._clock.now(), "interrupted")
+            await self._audit(promotion, done)
             return Repaired(done, step, Undone())
         undone = await self.undo(promotion, {"what": "interrupted"}, always=True)
-        found = await self._store.promotions.get(promotion.id)
-        return Repaired(found or promotion, step, undone)
+        found = await self._store.promotions.get(promotion.id) or promotion
+        await self._audit(promotion, found)
+        return Repaired(found, step, undone)
+
+    async def _audit(self, begun: Promotion, ended: Promotion) -> None:
+        """What was cut off could not write its own row: who promoted what, and how that ended. One
+        that failed alive (it has its error) has a row already."""
+        if begun.error:
+            return
+        asked = begun.notes.get("asked", {})
+        back = begun.rolls_back is not None or "taken_back" in begun.notes
+        now = self._clock.now()
+        entry = AuditEntry(
+            at=now,
+            actor=begun.created_by,
+            face=asked.get("face", "unknown"),
+            role=asked.get("role", "unknown"),
+            operation="promote.rollback" if back else "promote.run",
+            target=begun.id if back else begun.model_id,
+            request={
+                "promotion": begun.id,
+                "model": begun.model_id,
+                "begun": begun.created_at.isoformat(),
+                "step": begun.step,
+                "state": ended.state.value,
+            },
+            outcome="interrupted",
+            seconds=round((now - begun.created_at).total_seconds(), 3),
+        )
+        try:
+            await self._store.audit.add(entry)
+        except UnavailableError as problem:
+            _log.warning("promotion %s: its row of the audit is lost: %s", begun.id, problem.code)
 
     async def _whole(self, promotion: Promotion) -> bool:
         for each in promotion.changes:
@@ -157,3 +193,25 @@ class Recovery:
 def place_of(host: str, folder: Path) -> dict[str, str]:
     """Where a Sophia is, as promotions keep it."""
     return {"host": host, "folder": str(folder)}
+
+
+async def cut_off(store: Store, lock: PromotionLock, place: dict[str, str]) -> Promotion | None:
+    """A promotion that was begun here and that nobody is at any more. One that is under way, or was
+    begun elsewhere, is none."""
+    found = await store.promotions.pending()
+    if found is None or found.notes.get("place", place) != place:
+        return None
+    try:
+        return found if lock.free() else None
+    except OSError:  # a folder that is not ours to write: nobody can say
+        return None
+
+
+def cut_off_note(promotion: Promotion) -> str:
+    """What people read of it, wherever production is shown."""
+    return _(
+        "The promotion {id} was cut off half way (step: {step}); an env file may name {model} "
+        "already. `sophia promote repair` finishes or undoes it."
+    ).format(
+        id=promotion.id, step=promotion.step or "-", model=record.named_model(promotion.model_id)
+    )

@@ -2,6 +2,7 @@
 before the last one puts everything back."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -154,7 +155,7 @@ class Transaction:
                     model=begun.model_id
                 ),
                 getattr(problem, "what", type(problem).__name__),
-                _("The next start of Sophia records it, or `sophia promote repair`."),
+                _("The worker or the API records it soon; `sophia promote repair` does it now."),
                 promotion=begun.id,
             ) from problem
 
@@ -195,11 +196,13 @@ class Transaction:
         try:
             return await self._recovery.undo(promotion, error)
         except SophiaError as problem:
+            with suppress(UnavailableError):  # so that whoever mends it knows that it was told
+                await self._store.promotions.update(promotion.id, error=error)
             raise PromotionError(
                 "P067",
                 _("The promotion failed, and not everything could be put back yet."),
                 f"{why} {problem.what} {problem.why}",
-                _("Mend the cause, then `sophia promote repair`; the next start does it as well."),
+                _("Mend the cause, then `sophia promote repair`; worker and API try it as well."),
                 promotion=promotion.id,
             ) from problem
 

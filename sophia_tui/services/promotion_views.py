@@ -156,6 +156,7 @@ class PromotionView(Output):
 
 class PromotionList(Output):
     items: list[PromotionView] = Field(title=N_("Promotions"))
+    notes: list[str] = Field(default_factory=list, title=N_("Notes"))
 
 
 class RepairView(Output):

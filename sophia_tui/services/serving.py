@@ -1,7 +1,7 @@
 """Serving: a model under a name, answered by an engine that Sophia starts, watches and stops."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -159,7 +159,9 @@ class ServingService:
         merges: MergeService,
         api: ApiProcess,
         clock: Clock,
+        warning: Callable[[str], Awaitable[list[str]]] | None = None,
     ) -> None:
+        self._warning = warning
         self._clock = clock
         self._store = store
         self._settings = settings
@@ -319,7 +321,10 @@ class ServingService:
             stopped.append(await self._deployments.stop(await self._find(request.name)))
         if request.api:
             await self._api.stop()
-        items = [DeploymentView.of(each) for each in stopped]
+        items = [
+            DeploymentView.of(each, notes=await self._warning(each.name) if self._warning else ())
+            for each in stopped
+        ]
         return ServeList(items=items, api=await self._api_view())
 
     @property

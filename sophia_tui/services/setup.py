@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sophia_tui.domain.context import Context
 from sophia_tui.domain.managed import RootHelper
+from sophia_tui.domain.models import Promotion
 from sophia_tui.domain.protocols import Clock, Source, Store, StoreStatus
 from sophia_tui.domain.setup import KeyProber, Machine
 from sophia_tui.errors import SophiaError, UsageError
@@ -19,6 +20,7 @@ from sophia_tui.services.checks.environment import EnvironmentChecks, ProviderKe
 from sophia_tui.services.checks.machine import MachineChecks
 from sophia_tui.services.checks.network import NetworkChecks
 from sophia_tui.services.checks.program import ProgramChecks
+from sophia_tui.services.checks.promotion import promotion_check
 from sophia_tui.services.checks.running import Check, run_checks
 from sophia_tui.services.checks.views import CheckRequest, CheckView, SetupReport
 from sophia_tui.services.operations import operation
@@ -65,7 +67,9 @@ class SetupService:
         clock: Clock,
         helper: RootHelper | None = None,
         calendar: Callable[[bool], Awaitable[CalendarView]] | None = None,
+        half_done: Callable[[], Awaitable[Promotion | None]] | None = None,
     ) -> None:
+        self._half_done = half_done
         self._helper = helper
         self._calendar = calendar
         self._open_store = open_store
@@ -112,6 +116,7 @@ class SetupService:
             *NetworkChecks(machine, settings).all(),
             backup_check(settings.backups_folder(self._paths.data), self._clock.now),
             *([calendar_check(self._calendar, ask_provider)] if self._calendar else []),
+            *([promotion_check(self._half_done)] if self._half_done else []),
         ]
 
     async def _status(self) -> StoreStatus:

@@ -172,13 +172,13 @@ async def _stop(sophia: "Console", name: str) -> list[str]:
 
 
 async def _in_production(sophia: "Console", deployment: Any) -> str:
-    if not sophia.may("promote.history"):
+    if not sophia.may("models.production"):
         return _("Whether production uses it is not known to you.")
-    history: Any = await sophia.call("promote.history", {})
-    force = next((each for each in history.items if each.state == "done"), None)
-    if force is None or force.model not in (deployment.name, deployment.model):
-        return _("No promotion in force names it.")
-    files = ", ".join(visible(each.path) for each in force.files)
+    found: Any = await sophia.call("models.production", {"model": deployment.name})
+    named = dict.fromkeys(visible(each.file) for each in found.items if each.now)
+    if not named:
+        return _("No env file of production names it.")
+    files = ", ".join(named)
     return _("Production asks for it: {files} name it, and get no answer afterwards.").format(
         files=files
     )

@@ -27,6 +27,7 @@ from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.providers.resources import find_gpus
 from sophia_tui.services.calendar import CalendarService
 from sophia_tui.services.prices import Prices
+from sophia_tui.services.promotion_recovery import LOOK_SECONDS
 from sophia_tui.settings import Settings, words
 from sophia_tui.worker.calendar import Calendar
 from sophia_tui.worker.hosted import HostedKeeper
@@ -160,6 +161,8 @@ class Worker:
         self._models = ModelWatch(house.calendar)
         self._background = background
         self._beaten = float("-inf")
+        self._mended = float("-inf")
+        self._mending: asyncio.Task[str | None] | None = None
         self._store: Store | None = None
 
     def stop(self) -> None:
@@ -179,8 +182,7 @@ class Worker:
                 store = self._store = await self._house.store()
                 self._reconciler.settings = self._hosted.settings = self._house.settings
                 await self._beat(store)
-                if not reached:
-                    await self._house.mend(Face.WORKER)
+                await self._mend(at_start=not reached)
                 reached = True
                 active = await self._reconciler.round(store)
                 if self._stop.is_set():
@@ -219,8 +221,27 @@ class Worker:
         await self._hosted.close()
         await self._models.close()
         await self._notifier.close()
+        await self._leave_mending()
         await self._say_goodbye()
         log.info("worker %s ends", self.id)
+
+    async def _mend(self, at_start: bool) -> None:
+        """Look now and then for a promotion that was cut off; units that restart take their time,
+        so that only the first look is waited for."""
+        now = asyncio.get_running_loop().time()
+        busy = self._mending is not None and not self._mending.done()
+        if busy or (not at_start and now - self._mended < LOOK_SECONDS):
+            return
+        self._mended = now
+        self._mending = asyncio.create_task(self._house.mend(Face.WORKER))
+        if at_start:
+            await self._mending
+
+    async def _leave_mending(self) -> None:
+        """Let it end; what is cut off once more is found by the next look."""
+        if self._mending is not None and not self._mending.done():
+            await asyncio.wait({self._mending}, timeout=_GOODBYE_SECONDS)
+            self._mending.cancel()
 
     async def _rest(self, seconds: float) -> float:
         """Wait before the next try; how long the one after that is."""

@@ -4,6 +4,8 @@ import asyncio
 import errno
 import http.server
 import json
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,7 +21,7 @@ from sophia_tui.domain.model_gates import GateVerdict, Reason
 from sophia_tui.domain.models import Model, ModelKind, Promotion, PromotionState
 from sophia_tui.domain.promotions import quantile, read_named_urls, read_promotion_bounds
 from sophia_tui.domain.protocols import Store
-from sophia_tui.domain.serving import ChatAnswer
+from sophia_tui.domain.serving import ChatAnswer, Deployment, DeploymentState
 from sophia_tui.errors import (
     CancelledError,
     ConflictError,
@@ -33,6 +35,7 @@ from sophia_tui.errors import (
 from sophia_tui.paths import Paths
 from sophia_tui.providers.health_look import look
 from sophia_tui.services import promotion_steps
+from sophia_tui.services.model_states import HistoryRequest, ModelStatesService
 from sophia_tui.services.promote import PromoteService
 from sophia_tui.services.promotion_health import read_prompts
 from sophia_tui.services.promotion_views import (
@@ -585,8 +588,13 @@ async def test_a_start_undoes_what_was_cut_off_and_the_audit_has_it(
     finally:
         await house.close()
     assert bench.file.read_text() == ENV
-    [entry] = await bench.store.audit.page(10)
+    entry, killed_one = await bench.store.audit.page(10)
     assert (entry.operation, entry.target, entry.face) == ("promote.repair", row.id, face.value)
+    told_of = (killed_one.operation, killed_one.target, killed_one.actor, killed_one.outcome)
+    assert told_of == ("promote.run", "sophia-v1", "maria", "interrupted")
+    assert (killed_one.face, killed_one.role) == ("cli", "admin")
+    assert killed_one.request["promotion"] == row.id
+    assert (killed_one.request["step"], killed_one.request["state"]) == ("health", "undone")
     assert json.loads(bench.history.read_text().splitlines()[-1])["kind"] == "promotion_undone"
 
 
@@ -608,6 +616,84 @@ async def test_worker_and_api_look_for_what_was_cut_off_when_they_start(
     app = create_app(house)
     async with app.router.lifespan_context(app):
         await asyncio.wait_for(looked.wait(), 60)
+
+
+async def test_worker_and_api_look_again_and_again(
+    bench: Bench, store: Store, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sophia_tui.worker.main.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("sophia_tui.api.app.LOOK_SECONDS", 0.0)
+
+    class Thrice(SmallHouse):
+        async def mend(self, face: Face) -> None:
+            await super().mend(face)
+            if len(self.mended) == 3:
+                os.kill(os.getpid(), signal.SIGTERM)  # as `sophia worker` is told to end
+
+    small = Thrice(settings.load({"SOPHIA_STORE_URL": store_url}), bench.paths, opened=store)
+    assert await asyncio.wait_for(work(small), 60) == 0
+    assert small.mended[:3] == [Face.WORKER] * 3
+
+    looked: list[Face] = []
+    often = asyncio.Event()
+
+    async def mend(_house: House, face: Face) -> None:
+        looked.append(face)
+        if len(looked) == 3:
+            often.set()
+
+    monkeypatch.setattr(House, "mend", mend)
+    house = House({"SOPHIA_STORE_URL": store_url, "SOPHIA_DATA_DIR": str(bench.paths.data)})
+    app = create_app(house)
+    async with app.router.lifespan_context(app):
+        await asyncio.wait_for(often.wait(), 60)
+
+
+async def test_what_reads_tells_of_a_promotion_that_was_cut_off_and_changes_nothing(
+    bench: Bench, tmp_path: Path, store_url: str
+) -> None:
+    class Killed(BaseException):
+        """Stands for kill -9."""
+
+    async def killed(*_asked: Any) -> ChatAnswer:
+        raise Killed
+
+    bench.world.answers = killed
+    with pytest.raises(Killed):
+        await bench.promote()
+    row = await newest(bench)
+    place = {**row.notes["place"], "host": _host()}
+    await bench.store.promotions.update(row.id, notes={**row.notes, "place": place})
+    house = House(
+        {
+            **bench.chosen,
+            "SOPHIA_STORE_URL": store_url,
+            "SOPHIA_DATA_DIR": str(bench.paths.data),
+            "HOME": str(tmp_path),
+        }
+    )
+    context = Context("ana", Face.CLI, Role.VIEWER)
+
+    async def notes_of(operation: str) -> list[str]:
+        shown: Any = await house.dispatcher.call(operation, {}, context)
+        return list(shown.notes)
+
+    try:
+        for operation in ("promote.history", "models.production"):
+            [told] = [each for each in await notes_of(operation) if row.id in each]
+            assert "sophia-v1" in told and "`sophia promote repair`" in told
+        overview: Any = await house.dispatcher.call("overview.show", {}, context)
+        assert row.id in overview.next.text and overview.next.command == "sophia promote repair"
+        report: Any = await house.dispatcher.call("setup.check", {"only": ["promotion"]}, context)
+        [item] = report.items
+        assert item.state == "problem" and "promote repair" in item.remedy
+        assert bench.file.read_text() == NEW
+        assert await house.mend(Face.WORKER) is not None
+        assert not any(row.id in each for each in await notes_of("promote.history"))
+        overview = await house.dispatcher.call("overview.show", {}, context)
+        assert overview.next.operation != "promote.repair"
+    finally:
+        await house.close()
 
 
 async def test_a_start_leaves_a_promotion_alone_that_is_under_way(
@@ -652,11 +738,144 @@ async def test_the_next_promotion_ends_what_was_cut_off_and_audits_it(
         await bench.service().run(context, PromoteRun(model="sophia-v2"))
     view = await bench.promote("sophia-v2")
     assert view.previous_model == "old"
-    [entry] = await bench.store.audit.page(10)
+    killed_one, entry = await bench.store.audit.page(10)
     assert entry.operation == "promote.repair" and entry.request["state"] == "undone"
+    assert (killed_one.outcome, killed_one.target) == ("interrupted", "sophia-v1")
 
 
 def _host() -> str:
     from sophia_tui.providers.machine import ThisMachine
 
     return ThisMachine.here().host
+
+
+# -- what may be written
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [('{"question": "GEN_MODEL=old"}\n', 1), ("# a name\n\nmy-host\n", 3), ("A=1\nB\n", 2)],
+)
+async def test_a_file_that_is_no_env_file_is_refused_without_its_text(
+    bench: Bench, tmp_path: Path, content: str, line: int
+) -> None:
+    odd = tmp_path / "odd"
+    odd.write_text(content)
+    with pytest.raises(UsageError, match="SOPHIA-P086") as caught:
+        await bench.promote(env_file=[str(odd)])
+    assert odd.read_text() == content
+    assert str(line) in caught.value.why and caught.value.details["lines"] == [line]
+    assert "my-host" not in str(caught.value) and "question" not in str(caught.value)
+
+
+async def test_an_empty_file_and_quoted_values_over_lines_are_env_files(
+    bench: Bench, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty.env"
+    empty.write_text("")
+    bench.chosen["OPENAI_BASE_URL"] = "http://models.test/v1"
+    view = await bench.promote(env_file=[str(empty)])
+    assert "GEN_MODEL=sophia-v1" in empty.read_text() and view.state == "done"
+    long = tmp_path / "long.env"
+    long.write_text('\ufeffexport A="one\ntwo"\r\n  # note\nGEN_MODEL=old\n')
+    view = await bench.promote("sophia-v2", env_file=[str(long)])
+    assert view.state == "done"
+
+
+async def test_over_http_only_managed_files_are_named(bench: Bench, tmp_path: Path) -> None:
+    other = tmp_path / "other.env"
+    other.write_text(ENV)
+    link = tmp_path / "link.env"
+    link.symlink_to(bench.file)
+    afar = Context("api:admin", Face.API, Role.ADMIN, confirmed=True)
+    for more in ({"env_file": [str(other)]}, {"history": str(tmp_path / "h.jsonl")}):
+        with pytest.raises(RefusedError, match="SOPHIA-P087"):
+            await bench.service().run(afar, PromoteRun(model="sophia-v1", **more))
+    assert other.read_text() == ENV and bench.file.read_text() == ENV
+    request = PromoteRun(model="sophia-v1", env_file=[str(link)])
+    assert (await bench.service().run(afar, request)).state == "done"
+    with pytest.raises(RefusedError, match="SOPHIA-P087"):
+        await bench.service().rollback(afar, PromoteRollback(history=str(tmp_path / "h.jsonl")))
+
+
+# -- without the first question
+
+
+async def test_without_the_first_question_the_golden_prompts_still_decide(bench: Bench) -> None:
+    async def unknown(*_asked: Any) -> ChatAnswer:
+        raise NotFoundError("M404", "There is no such model.", "HTTP 404")
+
+    view = await bench.promote(probe=False)
+    assert any("golden prompts were not" in each for each in view.notes)
+    bench.world.answers = unknown
+    with pytest.raises(PromotionError, match="SOPHIA-P002") as caught:
+        await bench.promote("sophia-v2", probe=False)
+    assert caught.value.details["cause"] == "SOPHIA-P074"
+    assert bench.file.read_text() == NEW
+
+
+async def test_where_nobody_can_be_asked_the_result_says_so_loudly(bench: Bench) -> None:
+    bench.file.write_text("GEN_MODEL=old\n")
+    view = await bench.promote(probe=False)
+    assert any("NOBODY ASKED THE MODEL" in each for each in view.notes)
+    assert view.golden is None
+
+
+# -- the way back to where no model was named
+
+
+async def test_no_model_is_told_in_words(bench: Bench, store: Store) -> None:
+    bench.file.write_text("OPENAI_BASE_URL=http://models.test/v1\n")
+    await bench.promote()
+    await bench.service().rollback(bench.context(), PromoteRollback())
+    states = ModelStatesService(store, settings.load(bench.chosen), Clock())
+    shown = await states.history(bench.context(), HistoryRequest(model="sophia-v1"))
+    told = [each.what for each in shown.items]
+    assert "Taken back; no model was named before it." in told
+    assert not any(each.endswith("-.") or " - " in each for each in told)
+
+
+# -- what production names and is about to go
+
+
+async def test_whoever_takes_out_of_use_what_production_names_is_warned(
+    bench: Bench, tmp_path: Path, store_url: str
+) -> None:
+    house = House(
+        {
+            **bench.chosen,
+            "SOPHIA_STORE_URL": store_url,
+            "SOPHIA_DATA_DIR": str(bench.paths.data),
+            "HOME": str(tmp_path),
+        }
+    )
+    now = datetime.now(UTC)
+    for name in ("sophia-v1", "free"):
+        await bench.store.deployments.add(
+            Deployment(
+                id=f"deployment-{name}",
+                model_id="sophia-v1",
+                name=name,
+                engine="transformers",
+                state=DeploymentState.STARTING,
+                created_by="maria",
+                created_at=now,
+            )
+        )
+    bench.file.write_text(NEW)
+    admin = Context("maria", Face.CLI, Role.ADMIN, confirmed=True)
+
+    async def notes_of(operation: str, **request: Any) -> list[str]:
+        shown: Any = await house.dispatcher.call(operation, request, admin)
+        return list(shown.items[0].notes if operation == "serve.stop" else shown.notes)
+
+    try:
+        [told] = await notes_of("serve.stop", name="sophia-v1")
+        assert "PRODUCTION NAMES sophia-v1" in told and str(bench.file) in told
+        assert await notes_of("serve.stop", name="free") == []
+        retired = {"state": "retired", "reason": "It had its time."}
+        [told] = await notes_of("models.state", model="sophia-v1", **retired)
+        assert "PRODUCTION NAMES sophia-v1" in told
+        assert await notes_of("models.state", model="sophia-v2", **retired) == []
+    finally:
+        await house.close()
