@@ -119,3 +119,8 @@ def clock_time(moment: datetime) -> str:
 
     name = _zone.get()
     return moment.astimezone(ZoneInfo(name) if name else None).isoformat(" ", "seconds")
+
+
+def clock_day(moment: datetime) -> str:
+    """The day of a time, where people are: 2026-11-25."""
+    return clock_time(moment)[:10]

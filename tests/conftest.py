@@ -20,7 +20,7 @@ from sophia_tui.domain.protocols import Store
 from sophia_tui.i18n import set_language
 from sophia_tui.paths import Paths
 from sophia_tui.settings import Settings, keys, load
-from sophia_tui.store.embedded import EmbeddedServer
+from sophia_tui.store.embedded import DATABASE, EmbeddedServer, Postmaster
 
 # How long an example takes says nothing here: machines are shared. The everyday run is the same
 # each time, so that who changes nothing sees no other result; `tests/run --long` looks elsewhere.
@@ -151,11 +151,25 @@ def reachable() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+class RunningServer(EmbeddedServer):
+    """Stays where it is until the session ends: where that is is found once. For each address the
+    server is looked for among all processes else."""
+
+    @functools.cached_property
+    def _found(self) -> Postmaster:
+        found = self._postmaster()
+        assert found is not None
+        return found
+
+    def url(self, database: str = DATABASE) -> str:
+        return self._url(self._found, database)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedServer]:
     """One running embedded server for the whole session; `postgres.url(database)` is an address."""
     folder = reachable_folder()
-    server = EmbeddedServer(folder / "postgres", FAST)
+    server = RunningServer(folder / "postgres", FAST)
     server.start()
     yield server
     server.halt()

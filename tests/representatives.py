@@ -29,6 +29,11 @@ def crossed(firsts: Sequence[Any], *others: Sequence[Any]) -> list[ParameterSet]
     return found
 
 
+def each_size() -> list[ParameterSet]:
+    """Every size of a terminal; everyday the smaller one, where things get lost."""
+    return [_case((size,), size == SIZES[0]) for size in SIZES]
+
+
 def chosen(cases: Sequence[Any], everyday: Collection[Any]) -> list[ParameterSet]:
     """Every case; those of `everyday` in the everyday run."""
     missing = [each for each in everyday if each not in cases]

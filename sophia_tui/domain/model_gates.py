@@ -49,12 +49,14 @@ def read_rules(text: str) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Reason:
-    """One rule that does not hold: its code (M58n, M59n), what is wrong, and what to do (`remedy`,
-    mostly the command that gets the missing evidence)."""
+    """One rule that does not hold: its code (M58n, M59n; M565 to M577 are a failed parity's own),
+    what is wrong, and what to do (`remedy`, mostly the command that gets the missing evidence). One
+    that is not `overridable` is measured: other files, or answers other than those trained."""
 
     code: str
     what: str
     remedy: str = ""
+    overridable: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class GateVerdict:
     `notes` are worth knowing and stand against nothing: what could not be checked for a hosted
     model, say. `report` has the figures of every rule (plain values, for model_checks and the
     promotion's notes); `compared` is the model that it was measured against, None for its base.
-    Not even a person overrides a state that a person gave: then it is not `overridable`.
+    What nobody overrides makes it not `overridable`: a state that a person gave, a failed parity of
+    the model's own forms, files that changed since they were measured.
     """
 
     passed: bool

@@ -27,7 +27,7 @@ from sophia_tui.domain.models import (
 from sophia_tui.domain.operations import Input
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import SophiaError, UsageError
-from sophia_tui.i18n import N_, _, clock_time
+from sophia_tui.i18n import N_, _, clock_day, number, set_zone
 from sophia_tui.services.job_states import has_ended
 from sophia_tui.services.managed_env import ManagedEnv, refers_to
 from sophia_tui.services.model_gate_rules import (
@@ -46,7 +46,7 @@ from sophia_tui.services.model_gate_views import (
     ModelGateView,
     base_name,
 )
-from sophia_tui.services.model_parity import changed_forms, newest
+from sophia_tui.services.model_parity import changed_forms
 from sophia_tui.services.models import unknown_model
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import JobView
@@ -77,7 +77,7 @@ class ModelGateRequest(Input):
         le=10_000,
         description=N_(
             "With run: how many of the general questions are asked, always the same ones; "
-            "default: all."
+            "at least as many as the rules want; default: all."
         ),
     )
     against: str | None = Field(
@@ -87,7 +87,11 @@ class ModelGateRequest(Input):
 
 
 class ModelGateService:
-    """Implements domain.model_gates.Gate, and the operation for people."""
+    """Implements domain.model_gates.Gate, and the operation for people.
+
+    A failed parity of the model's own forms, and files that changed since they were measured, are
+    not overridable, as little as a state that people gave: merge again, check parity again.
+    """
 
     def __init__(
         self,
@@ -116,8 +120,8 @@ class ModelGateService:
     )
     async def gate(self, context: Context, request: ModelGateRequest) -> ModelGateView:
         """Keeps the verdict in model_checks, unless jobs are still to measure something or it is a
-        dry run. Raises NotFoundError M404, UsageError M599, and what the evaluation and the parity
-        check raise that can't be queued."""
+        dry run. Raises NotFoundError M404, UsageError M596, M599, and what the evaluation and the
+        parity check raise that can't be queued."""
         if request.items is not None and not request.run:
             raise UsageError(
                 "M599",
@@ -125,6 +129,7 @@ class ModelGateService:
                 _("--items says how many of the general questions are asked."),
                 _("Add --run, or leave --items out."),
             )
+        self._require_enough(request.items)
         model = await self._model(request.model)
         against = await self._model(request.against) if request.against else None
         verdict = await self.verdict(model, against)
@@ -150,6 +155,7 @@ class ModelGateService:
 
     async def verdict(self, model: Model, current: Model | str | None = None) -> GateVerdict:
         """See domain.model_gates.Gate."""
+        set_zone(self._settings.timezone)
         now = self._clock.now()
         rules = read_rules(self._settings.model_gate)
         against = state_reason(model, now)
@@ -178,7 +184,24 @@ class ModelGateService:
             report=_report(reasons, found, rules, compared, subject),
             notes=tuple(found.notes),
             compared=compared,
-            overridable=against is None,
+            overridable=against is None and all(each.overridable for each in reasons),
+        )
+
+    def _require_enough(self, items: int | None) -> None:
+        """Fewer questions than the rules want are asked for nothing. Raises UsageError M596."""
+        rules = read_rules(self._settings.model_gate)
+        least = int(rules.get("items", 0)) if "lost" in rules else 0
+        if items is None or items >= least:
+            return
+        raise UsageError(
+            "M596",
+            _("{items} general questions are too few: the rules want at least {least}.").format(
+                items=number(items), least=number(least)
+            ),
+            _("SOPHIA_MODEL_GATE has items>={least}, so nothing was asked.").format(least=least),
+            _("Give --items {least} or more, or leave it out: then all are asked.").format(
+                least=least
+            ),
         )
 
     # -- what is looked at
@@ -265,7 +288,12 @@ class ModelGateService:
         import asyncio
 
         known = set(shipped())
-        parity = await newest(self._store, model)
+        chain = await self._chain(model)
+        served = await self._served(model)
+        own = (*served, *(each.id for each in chain if each.kind is not ModelKind.ADAPTER))
+        parity = await self._parity(chain, served)
+        counted = {*own, _("the adapter")}
+        changed = await asyncio.to_thread(changed_forms, parity) if parity else []
         mine = await self._store.evaluations.page(subject.id, limit=_LOOKED_AT)
         held_out = next(
             (each for each in mine if each.dataset == subject.dataset and _sum(each)), None
@@ -286,24 +314,51 @@ class ModelGateService:
             ),
             current=current,
             parity=parity,
-            changed=tuple(await asyncio.to_thread(changed_forms, parity)) if parity else (),
-            served=await self._served(subject),
+            changed=tuple(each for each in changed if each in counted),
+            form=_form(chain),
+            served=served,
+            own=own,
             now=self._clock.now(),
         )
 
-    async def _served(self, subject: Model) -> tuple[str, ...]:
-        """The names under which this machine serves the adapter, or what was made of it."""
-        known = await self._store.models.page(limit=_RELATIVES)
-        family = {subject.id}
-        for _generation in range(_GENERATIONS):
-            family |= {each.id for each in known if each.parent in family}
+    async def _chain(self, model: Model) -> list[Model]:
+        """The model and what it was made of, the adapter last."""
+        found = [model]
+        while len(found) <= _GENERATIONS and (parent := found[-1].parent):
+            above = await self._store.models.get(parent)
+            if above is None:
+                break
+            found.append(above)
+        return found
+
+    async def _parity(self, chain: list[Model], served: tuple[str, ...]) -> ModelCheck | None:
+        """The newest check of the model, or of what it was made of; an earlier one where it was the
+        last to ask the model's file or a name that serves it now, and that failed: a check that
+        leaves a form out says nothing for it."""
+        found: list[ModelCheck] = []
+        for each in chain:
+            found += await self._store.checks.page(each.id, CheckKind.PARITY, _LOOKED_AT)
+        found.sort(key=lambda check: check.created_at, reverse=True)
+        last: dict[tuple[str, bool], tuple[bool, ModelCheck]] = {}
+        for check in found:
+            for each in check.report.get("results") or []:
+                key = (each["name"], each.get("kind") == "served")
+                last.setdefault(key, (bool(each.get("passed", True)), check))
+        own = {(_form(chain), False), *((name, True) for name in served)}
+        failed = [check for form, (fine, check) in last.items() if not fine and form in own]
+        return next(iter([*failed, *found]), None)
+
+    async def _served(self, model: Model) -> tuple[str, ...]:
+        """The names that serve this very model on this machine, its own first. What serves its
+        relatives is not what is promoted."""
         living = await self._store.deployments.page(limit=_RELATIVES, living=True)
-        return tuple(
+        names = [
             each.name
             for each in living
-            if each.model_id in family
+            if each.model_id == model.id
             and (each.identity is None or self._host in (None, each.identity.host))
-        )
+        ]
+        return tuple(sorted(names, key=lambda name: (name != model.id, name)))
 
     # -- what is missing
 
@@ -364,6 +419,14 @@ class ModelGateService:
         return None
 
 
+def _form(chain: list[Model]) -> str | None:
+    """The model where it is a file of its own that could answer; an adapter's export is none."""
+    model = chain[0]
+    if model.kind is ModelKind.EXPORTED and chain[1:2] and chain[1].kind is ModelKind.ADAPTER:
+        return None
+    return None if model.kind is ModelKind.ADAPTER else model.id
+
+
 def weights(model: Model) -> dict[str, str]:
     """The sha256 of an adapter's weights as they lie there, by name; nothing where they don't."""
     found: dict[str, str] = {}
@@ -393,7 +456,7 @@ def _state_notes(model: Model) -> list[str]:
         return [
             _("{model} is allowed until {until}, on conditions: {conditions}").format(
                 model=model.id,
-                until=clock_time(model.state_until),
+                until=clock_day(model.state_until),
                 conditions="; ".join(map(visible, model.state_conditions)) or "-",
             )
         ]

@@ -1,7 +1,9 @@
 """The gate's rules, each judged by the evaluations and checks that are there.
 
 Intervals decide, not points: a better figure whose interval reaches over the bound does not pass.
-What is missing does not pass either, and says which command gets it.
+What is missing does not pass either, and says which command gets it. A failed parity of the files
+as they are, and files that changed since, are not for a person to override: what failed outranks
+what is missing.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +13,7 @@ from typing import Any, Literal
 
 from sophia_tui.domain.model_gates import Reason
 from sophia_tui.domain.models import Evaluation, Model, ModelCheck, ModelState
-from sophia_tui.i18n import _, clock_time, ngettext, number
+from sophia_tui.i18n import _, clock_day, clock_time, ngettext, number
 from sophia_tui.services.evaluation_compare import ratio
 from sophia_tui.services.model_gate_views import (
     LABELS,
@@ -51,8 +53,12 @@ class Evidence:
     now: datetime
     #: Forms of the model whose files are no more as parity saw them.
     changed: tuple[str, ...] = ()
-    #: Names under which it is served now: parity must have asked them.
+    #: What parity must have asked: the model itself where it is a file of its own, ...
+    form: str | None = None
+    #: ... and the names under which this very model is served now, its own first.
     served: tuple[str, ...] = ()
+    #: Forms that speak of the model: itself, what it was made of, and the names that serve it.
+    own: tuple[str, ...] = ()
 
     @property
     def run(self) -> str:
@@ -71,19 +77,28 @@ class Judgement:
     regression: dict[str, Any] = field(default_factory=dict)
 
     def keep(
-        self, name: str, state: State, told: str, code: str = "", remedy: str = "", **figures: Any
+        self,
+        name: str,
+        state: State,
+        told: str,
+        code: str = "",
+        remedy: str = "",
+        overridable: bool = True,
+        **figures: Any,
     ) -> None:
         """One rule's outcome; with a code it stands against the model."""
         self.checks.append(
             ModelGateCheck(name=name, what=_(LABELS[name]), state=state, told=told, **figures)
         )
         if state != "ok":
-            self.reasons.append(Reason(code, f"{_(LABELS[name])}: {told}", remedy))
+            self.reasons.append(Reason(code, f"{_(LABELS[name])}: {told}", remedy, overridable))
 
-    def missing(self, name: str, code: str, told: str, want: Want, run: str) -> None:
+    def missing(
+        self, name: str, code: str, told: str, want: Want, run: str, overridable: bool = True
+    ) -> None:
         """Evidence that nobody has gathered yet."""
         remedy = _("Run `{command}`.").format(command=run)
-        self.keep(name, "missing", told, code, remedy)
+        self.keep(name, "missing", told, code, remedy, overridable)
         if want not in self.wants:
             self.wants.append(want)
 
@@ -114,7 +129,7 @@ def state_reason(model: Model, now: datetime) -> Reason | None:
         )
     over = model.state_until is None or model.state_until <= now
     if model.state is ModelState.CONDITIONAL and over:
-        until = clock_time(model.state_until) if model.state_until else "-"
+        until = clock_day(model.state_until) if model.state_until else "-"
         return Reason(
             "M581",
             _("{model} was allowed on conditions until {until}, and that is over.").format(
@@ -147,14 +162,23 @@ def _unusable(
         return "M588", _("The evaluation of {model} is of {at}, too long ago.").format(
             model=of.model.id, at=clock_time(made.created_at)
         )
-    measured = {
-        name: each["sha256"] for name, each in (made.report.get("adapter_files") or {}).items()
-    }
+    measured = _measured(made)
     if not measured or measured != dict(of.files):
         return "M589", _("The evaluation {id} is not of the files that {model} has now.").format(
             id=made.id, model=of.model.id
         )
     return None
+
+
+def _measured(made: Evaluation) -> dict[str, str]:
+    files = made.report.get("adapter_files") or {}
+    return {name: each["sha256"] for name, each in files.items()}
+
+
+def _differ(made: Evaluation | None, of: Measured) -> bool:
+    """Whether other weights lie there than were measured; that none are known is another thing."""
+    measured = _measured(made) if made else {}
+    return bool(measured and of.files) and measured != dict(of.files)
 
 
 # -- the loss
@@ -174,7 +198,9 @@ def _loss(evidence: Evidence, rules: Mapping[str, float], found: Judgement) -> N
     )
     if problem or mine.held_out is None:
         code, told = problem or ("M582", "")
-        found.missing("loss", code, told, "evaluate", evidence.run)
+        found.missing(
+            "loss", code, told, "evaluate", evidence.run, not _differ(mine.held_out, mine)
+        )
         return
     if current is None:
         _against_base(mine.held_out, mine.model, rules, found)
@@ -318,34 +344,61 @@ def _parity(evidence: Evidence, rules: Mapping[str, float], found: Judgement) ->
         )
         found.missing("parity", "M586", told, "parity", command)
         return
+    results = made.report.get("results") or []
+    changed = ", ".join(evidence.changed)
+    if changed or not _same_files(made.report, evidence.mine.files):
+        told = _("The parity check {id} is not of the files that {model} has now.").format(
+            id=made.id, model=changed or evidence.mine.model.id
+        )
+        lost = not changed and not evidence.mine.files
+        found.missing("parity", "M589", told, "parity", command, overridable=lost)
+        return
+    if not made.passed:
+        _failed_parity(evidence, made, command, found)
+        return
     if old(made.created_at, rules, evidence.now):
         told = _("The parity check {id} is of {at}, too long ago.").format(
             id=made.id, at=clock_time(made.created_at)
         )
         found.missing("parity", "M588", told, "parity", command)
         return
-    if evidence.changed or not _same_files(made.report, evidence.mine.files):
-        told = _("The parity check {id} is not of the files that {model} has now.").format(
-            id=made.id, model=", ".join(evidence.changed) or evidence.mine.model.id
-        )
-        found.missing("parity", "M589", told, "parity", command)
-        return
-    asked = {each["name"] for each in made.report.get("results") or []}
-    if unasked := [each for each in evidence.served if each not in asked]:
-        told = _("The parity check {id} did not ask what is served as {names}.").format(
-            id=made.id, names=", ".join(unasked)
+    if unasked := _unasked(evidence, results):
+        told = _("The parity check {id} did not ask {names}.").format(
+            id=made.id, names=", ".join(dict.fromkeys(unasked))
         )
         found.missing("parity", "M586", told, "parity", command)
         return
-    plain: dict[str, Any] = {"evaluations": [made.id]}
-    if made.passed:
-        told = _("All forms answered alike on {at}.").format(at=clock_time(made.created_at))
-        found.keep("parity", "ok", told, **plain)
-        return
-    why = " ".join(str(each.get("what", "")) for each in made.report.get("reasons") or [])
-    told = _("The forms do not answer alike. {why}").format(why=why).strip()
+    told = _("All forms answered alike on {at}.").format(at=clock_time(made.created_at))
+    found.keep("parity", "ok", told, evaluations=[made.id])
+
+
+def _unasked(evidence: Evidence, results: Iterable[Report]) -> list[str]:
+    """A file and what serves it may have one name."""
+    asked = {(each["name"], each.get("kind") == "served") for each in results}
+    wanted = [(evidence.form, False)] if evidence.form else []
+    wanted += [(each, True) for each in evidence.served]
+    return [name for name, served in wanted if (name, served) not in asked]
+
+
+def _failed_parity(evidence: Evidence, made: ModelCheck, command: str, found: Judgement) -> None:
+    """However old, and whatever it did not ask. Each of its reasons stands against the model under
+    its own code. Where only relatives failed (a coarse export, say), a person may override it."""
+    failed = [each for each in made.report.get("results") or [] if not each.get("passed", True)]
+    relatives = bool(failed) and not any(
+        each["name"] in evidence.own or each.get("kind") == "arithmetic" for each in failed
+    )
+    reasons = [
+        (str(each.get("code", "")).removeprefix("SOPHIA-"), str(each.get("what", "")))
+        for each in made.report.get("reasons") or []
+    ]
+    told = _("The forms do not answer alike. {why}").format(
+        why=" ".join(each for _c, each in reasons)
+    )
     remedy = _("Merge or export it again, then run `{command}`.").format(command=command)
-    found.keep("parity", "failed", told, "M587", remedy, **plain)
+    told = told.strip()
+    found.keep("parity", "failed", told, "M587", remedy, relatives, evaluations=[made.id])
+    for code, what in reasons:
+        found.reasons.append(Reason(code, f"{_(LABELS['parity'])}: {what}", remedy, relatives))
 
 
 def _same_files(report: Report, files: Mapping[str, str]) -> bool:
@@ -399,7 +452,8 @@ def _regression(evidence: Evidence, rules: Mapping[str, float], found: Judgement
     )
     if problem or mine.regression is None:
         code, told = problem or ("M590", "")
-        found.missing("lost_base", code, told, "evaluate", evidence.run)
+        differ = _differ(mine.regression, mine)
+        found.missing("lost_base", code, told, "evaluate", evidence.run, not differ)
         return
     report = mine.regression.report
     after = verdicts(report, "after_right", known)

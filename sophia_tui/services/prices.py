@@ -1,5 +1,6 @@
 """Prices and shutdown dates: the dated file that Sophia brings, and an operator's over it."""
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -210,7 +211,7 @@ def load_prices(settings: "Settings", paths: Paths) -> Prices:
 
     Raises UsageError T430 (can't be read), T431 (no YAML), T432 (wrong values).
     """
-    found = [_read(OURS)]
+    found = [_ours()]
     files = [OURS]
     chosen = price_file(settings, paths)
     if chosen is not None:
@@ -233,6 +234,12 @@ def load_prices(settings: "Settings", paths: Paths) -> Prices:
             name for file in found[1:] for name, each in file.shutdown.items() if each is not None
         ),
     )
+
+
+@functools.cache
+def _ours() -> _PriceFile:
+    """Of this version of Sophia, so it is read once."""
+    return _read(OURS)
 
 
 def _read(path: Path) -> _PriceFile:

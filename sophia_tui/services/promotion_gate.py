@@ -12,7 +12,8 @@ from sophia_tui.i18n import _
 
 class Gatekeeper:
     """Asks the gate; without one (a house that has none) every model passes and nothing is kept.
-    A state that a person gave (rejected, retired) is changed by people, and overridden by none."""
+    A state that a person gave (rejected, retired) is changed by people, and overridden by none; nor
+    is a failed parity, nor files that changed: they are made and measured anew."""
 
     def __init__(self, store: Store, gate: Gate | None) -> None:
         self._store = store
@@ -68,12 +69,16 @@ class Gatekeeper:
         ]
 
     async def remember(self, model_id: str, promotion_id: str, gate: dict[str, Any]) -> None:
-        """A remark on the model: who let it pass, why, and what the gate said."""
+        """A remark on the model: who let it pass, why, in which promotion, what the gate said."""
         await self._store.remarks.add(
             model_id,
             gate["override"]["by"],
             RemarkKind.NOTE,
-            gate["override"]["reason"],
+            _("{reason} (Promotion {id}, past the gate: {codes}.)").format(
+                reason=gate["override"]["reason"],
+                id=promotion_id,
+                codes=", ".join(dict.fromkeys(each["code"] for each in gate["reasons"])),
+            ),
             {"kind": "gate_override", "promotion": promotion_id, "reasons": gate["reasons"]},
         )
 
@@ -83,7 +88,14 @@ def gate_notes(gate: dict[str, Any] | None) -> list[str]:
     if not gate:
         return []
     if "override" in gate:
-        return [_("The gate was overridden: {reason}").format(reason=gate["override"]["reason"])]
+        return [
+            _("The gate was overridden: {reason}").format(reason=gate["override"]["reason"]),
+            *(
+                _("Passed over: [{code}] {what}").format(code=each["code"], what=each["what"])
+                for each in gate["reasons"]
+            ),
+            *gate["notes"],
+        ]
     return [_("The gate let it pass."), *gate["notes"]]
 
 
@@ -103,5 +115,8 @@ def _why(verdict: GateVerdict) -> str:
 
 def _remedy(verdict: GateVerdict) -> str:
     remedies = dict.fromkeys(each.remedy for each in verdict.reasons if each.remedy)
-    by_hand = [_("Who knows better gives --override REASON.")] if verdict.overridable else []
-    return " ".join([*remedies, *by_hand])
+    if verdict.overridable:
+        by_hand = _("Who knows better gives --override REASON.")
+    else:
+        by_hand = _("Nobody overrides that.")
+    return " ".join([*remedies, by_hand])

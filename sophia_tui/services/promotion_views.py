@@ -27,7 +27,10 @@ class PromoteRun(Input):
         default=None,
         min_length=10,
         max_length=2000,
-        description=N_("Promote although the gate refuses it, for this reason, which is kept."),
+        description=N_(
+            "Promote although the gate refuses it, for this reason, which is kept. A rejected "
+            "model, a failed parity and files that changed since are never passed over."
+        ),
     )
     bounds: str | None = Field(
         default=None,

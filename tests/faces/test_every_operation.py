@@ -53,6 +53,7 @@ from sophia_tui.tui.screens.form import FormScreen, typed_text
 from sophia_tui.tui.screens.live import LiveScreen
 from sophia_tui.tui.screens.palette import PaletteScreen
 from sophia_tui.tui.screens.result import ResultScreen
+from sophia_tui.tui.state import ConsoleState
 from sophia_tui.tui.widgets.choice import Choice
 from sophia_tui.wiring import House
 from tests import seeded
@@ -353,11 +354,12 @@ async def until(pilot: Pilot[Any], condition: Callable[[], bool], what: str) -> 
 
 
 class Person:
-    """Sits at the console and knows the palette."""
+    """Sits at the console and knows the palette; hears all of what it asks from the start."""
 
-    def __init__(self, app: Any, pilot: Pilot[Any]) -> None:
+    pilot: Pilot[Any]
+
+    def __init__(self, app: Any) -> None:
         self.app = app
-        self.pilot = pilot
         self.asked: dict[str, dict[str, Any]] = {}
         self.told: dict[str, BaseModel | SophiaError] = {}
         call = app.call
@@ -374,12 +376,12 @@ class Person:
 
         app.call = overheard
 
-    async def arrive(self) -> None:
-        """At a screen that fills in no form of this test: Overview would, for its next step."""
-        seen = ("full", "empty")
-        await self._wait(lambda: getattr(self.app.screen, "state", "") in seen, "the first screen")
-        await self.pilot.press("7")
-        await self._wait(lambda: self.app.state.screen == "settings", "the settings")
+    async def arrive(self, pilot: Pilot[Any]) -> None:
+        """At the screen they left last time, once it is full and the store's distance known."""
+        self.pilot = pilot
+        assert self.app.state.screen == "settings"
+        await self._wait(lambda: self.app.screen.state == "full", "the settings")
+        await self._wait(lambda: "overview.show" in self.told, "how far the store is")
 
     async def perform(self, chosen: Operation, request: Mapping[str, Any]) -> dict[str, Any]:
         """From the palette to the answer on the screen; what was asked. A screen of its own asks
@@ -457,15 +459,19 @@ async def by_console(
 ) -> tuple[Any, str, dict[str, Any]]:
     """The answer, the error's code, and what was asked."""
     house = House(town.environment)
+    # a screen that fills in no form of this test: Overview would, for its next step
+    left = ConsoleState(house.paths, house.actor)
+    left.screen = "settings"
+    left.remember(house.clock.now())
     app = SophiaApp(
         house.dispatcher,
         lambda **given: house.context(Face.CONSOLE, **given),
         paths=house.paths,
         actor=house.actor,
     )
-    async with app.run_test(size=(100, 40)) as pilot:
-        person = Person(app, pilot)
-        await person.arrive()
+    person = Person(app)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await person.arrive(pilot)
         asked = await person.perform(chosen, request)
     await house.close()
     told = person.told[chosen.name]

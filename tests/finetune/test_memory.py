@@ -216,6 +216,7 @@ def small_cgroup() -> Iterator[Path]:
     group.rmdir()
 
 
+@pytest.mark.long  # everyday: a real limit, and what the next start answers to a kill
 def test_the_kernels_kill_is_met_by_a_smaller_way_at_the_next_start(
     make_run: MakeRun, small_cgroup: Path, tmp_path: Path
 ) -> None:

@@ -1,12 +1,14 @@
 """A whole house for hosted jobs: a provider on loopback, a store, a data set of 60 questions."""
 
 import asyncio
+import functools
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from httpx2._transports import default as transports
 
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.jobs import Job
@@ -23,6 +25,16 @@ from tests.hosted.provider import KEY, Provider
 from tests.integration.worker_house import SmallHouse, SystemClock
 
 CONTEXT = Context(actor="maria", face=Face.CLI, role=Role.ADMIN, confirmed=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates_are_read_once() -> Iterator[None]:
+    """Every client of a provider reads the machine's certificates, several times a test; those on
+    loopback look at none of them."""
+    with pytest.MonkeyPatch.context() as patched:
+        read = functools.cache(transports.create_ssl_context)
+        patched.setattr(transports, "create_ssl_context", read)
+        yield
 
 
 def write_questions(folder: Path, count: int = 60) -> Path:

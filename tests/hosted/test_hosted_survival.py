@@ -65,6 +65,7 @@ def kill(bench: Bench, worker: subprocess.Popen[bytes]) -> None:
     assert not is_held(bench.paths)
 
 
+@pytest.mark.long  # in one process: test_another_worker_goes_on_where_the_first_one_died
 async def test_kill_9_in_the_middle_of_a_hosted_job(
     bench: Bench, provider: Provider, workers: Callable[[], subprocess.Popen[bytes]]
 ) -> None:

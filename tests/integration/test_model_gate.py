@@ -1,7 +1,7 @@
 """The gate on a store: what production uses, which evaluations count, what is queued and kept."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Town:
     def __init__(self, store: Store, settings: Settings, paths: Paths, folder: Path) -> None:
         self.store = store
         self.folder = folder
+        self.checks = 0
         self.env = folder / "rag.env"
         self.settings = settings
         self.asked: list[tuple[str, dict[str, Any]]] = []
@@ -105,8 +106,17 @@ class Town:
         name = f"ftjob-{name}-{part}"
         await self.store.evaluations.add(Evaluation(name, model.id, dataset, report, NOW))
 
-    async def alike(self, name: str, results: Sequence[Any] = ()) -> None:
-        model = await self.store.models.get(name)
+    async def alike(
+        self,
+        name: str,
+        results: Sequence[Any] = (),
+        reasons: Sequence[Any] = (),
+        of: str | None = None,
+    ) -> None:
+        """A newer check than those before it."""
+        self.checks += 1
+        at = NOW + timedelta(seconds=self.checks)
+        model = await self.store.models.get(of or name)
         assert model is not None
         place = Path(model.path or "")
         files = {
@@ -117,10 +127,10 @@ class Town:
             "adapter_files": files,
             "adapter_path": model.path,
             "results": list(results),
-            "reasons": [],
+            "reasons": list(reasons),
         }
         await self.store.checks.add(
-            ModelCheck(f"parity-{name}", name, CheckKind.PARITY, True, report, NOW)
+            ModelCheck(f"parity-{name}", name, CheckKind.PARITY, not reasons, report, at)
         )
 
 
@@ -233,25 +243,35 @@ async def test_a_merged_model_is_judged_by_its_adapter(town: Town) -> None:
     await town.store.models.add(
         Model("sophia-v2-merged", ModelKind.MERGED, "base", NOW, parent="sophia-v2")
     )
+    assert codes(await town.look("sophia-v2-merged")) == ["M586"]  # parity did not ask it
+    await town.alike("sophia-v2", results=[{"name": "sophia-v2-merged", "files": {}}])
     assert (await town.look("sophia-v2-merged")).passed
     town.env.write_text("GEN_MODEL=sophia-v2-merged\n")
     view = await town.look()
     assert "in production already" in view.notes[0]
 
 
-async def test_what_is_served_of_it_must_be_asked_too(town: Town) -> None:
+async def test_its_own_served_names_must_be_asked_and_not_those_of_relatives(town: Town) -> None:
     await town.measured("sophia-v2", 1.2)
-    await town.alike("sophia-v2")
+    await town.alike("sophia-v2", results=[{"name": "sophia-v2-merged", "files": {}}])
     await town.store.models.add(
         Model("sophia-v2-merged", ModelKind.MERGED, "base", NOW, parent="sophia-v2")
     )
-    for model, name in (("sophia-v1", "other"), ("sophia-v2-merged", "desk")):
+    await town.store.models.add(
+        Model("q4", ModelKind.EXPORTED, "base", NOW, parent="sophia-v2-merged")
+    )
+    for model, name in (
+        ("sophia-v1", "other"), ("sophia-v2", "ada"), ("q4", "q4"), ("sophia-v2-merged", "desk")
+    ):  # fmt: skip
         await town.store.deployments.add(
             Deployment(f"deploy-{name}", model, name, "x", DeploymentState.READY, "maria", NOW)
         )
-    view = await town.look()
+    view = await town.look("sophia-v2-merged")
     assert codes(view) == ["M586"]
-    assert "did not ask what is served as desk." in view.reasons[0].what
+    assert "did not ask desk." in view.reasons[0].what
+    served = {"name": "desk", "kind": "served", "files": {}}
+    await town.alike("sophia-v2", results=[{"name": "sophia-v2-merged", "files": {}}, served])
+    assert (await town.look("sophia-v2-merged")).passed
 
 
 async def test_weights_that_changed_since_do_not_pass(town: Town) -> None:
@@ -283,7 +303,7 @@ async def test_run_queues_what_is_missing_once(town: Town, monkeypatch: pytest.M
     monkeypatch.setattr("sophia_tui.services.evaluate.require_training_packages", lambda: None)
     town.env.write_text("GEN_MODEL=sophia-v1\n")
     await town.measured("sophia-v2", 1.2)
-    view = await town.look(run=True, items=40)
+    view = await town.look(run=True, items=50)
     assert (view.passed, view.exit_code(), view.check) == (False, 0, None)
     assert [each.id for each in view.jobs if each.kind == "parity"] == ["ftjob-parity"]
     # the current model, on the held-out part of the one to be promoted
@@ -294,7 +314,7 @@ async def test_run_queues_what_is_missing_once(town: Town, monkeypatch: pytest.M
     (asked,) = run["evaluation"]["question_sets"]
     assert (asked["name"], asked["grade"], asked["stop"]) == ("regression", "both", "answered")
     assert [each["id"] for each in asked["questions"]] == [
-        each.id for each in regression_questions(40)
+        each.id for each in regression_questions(50)
     ]
     again = await town.look(run=True)
     assert [each.id for each in again.jobs] == [job.id, "ftjob-parity"]
@@ -328,6 +348,9 @@ async def test_wrong_requests(town: Town) -> None:
         await town.look("sophia-v9")
     with pytest.raises(UsageError, match="M599"):
         await town.look(items=40)
+    with pytest.raises(UsageError, match="M596"):  # items>=50: it would be asked for nothing
+        await town.look(run=True, items=10)
+    assert await town.store.jobs.page() == []
 
 
 async def test_a_form_that_was_written_anew_since_its_parity_does_not_pass(town: Town) -> None:
@@ -339,7 +362,50 @@ async def test_a_form_that_was_written_anew_since_its_parity_does_not_pass(town:
     said = {"bytes": found.st_size, "modified_ns": found.st_mtime_ns, "sha256": "00"}
     form = {"name": "sophia-v2-merged", "path": str(path.parent), "files": {path.name: said}}
     await town.alike("sophia-v2", results=[form])
-    assert (await town.look()).passed
+    await town.store.models.add(
+        Model("sophia-v2-merged", ModelKind.MERGED, "base", NOW, parent="sophia-v2")
+    )
+    assert (await town.look("sophia-v2-merged")).passed
     path.write_bytes(b"as it is, longer")
-    view = await town.look()
+    view = await town.look("sophia-v2-merged")
     assert codes(view) == ["M589"] and "sophia-v2-merged" in view.reasons[0].what
+    assert not view.overridable
+    assert (await town.look()).passed  # the adapter itself is as it was
+
+
+async def test_one_changed_weight_fails_and_is_not_overridden(town: Town) -> None:
+    """The parity failed, and what is served since was not asked: that it failed is told."""
+    await town.measured("sophia-v2", 1.2)
+    await town.store.models.add(
+        Model("sophia-v2-merged", ModelKind.MERGED, "base", NOW, parent="sophia-v2")
+    )
+    await town.store.deployments.add(
+        Deployment("d", "sophia-v2-merged", "desk", "x", DeploymentState.READY, "maria", NOW)
+    )
+    form = {"name": "sophia-v2-merged", "kind": "merged", "files": {}, "passed": False}
+    why = {"code": "SOPHIA-M567", "what": "sophia-v2-merged: 1 of the 9 numbers is amiss."}
+    await town.alike("sophia-v2", results=[form], reasons=[why])
+    view = await town.look("sophia-v2-merged")
+    assert (codes(view), view.overridable) == (["M587", "M567"], False)
+    assert "1 of the 9 numbers" in view.reasons[1].what
+    assert [each.state for each in view.items if each.name == "parity"] == ["failed"]
+    # a later check that leaves the form out does not hide it; one that asks it says the last word
+    await town.alike("sophia-v2-merged", of="sophia-v2")
+    view = await town.look("sophia-v2-merged")
+    assert (codes(view), view.overridable) == (["M587", "M567"], False)
+    asked = [{**form, "passed": True}, {"name": "desk", "kind": "served", "files": {}}]
+    await town.alike("sophia-v2-merged", results=asked, of="sophia-v2")
+    assert (await town.look("sophia-v2-merged")).passed
+
+
+async def test_the_last_day_is_told_where_people_are(town: Town) -> None:
+    await town.store.models.update(
+        "sophia-v2",
+        state=ModelState.CONDITIONAL,
+        state_conditions=("read daily",),
+        state_until=datetime(2126, 12, 2, 2, 59, 59, tzinfo=UTC),
+    )
+    model = await town.store.models.get("sophia-v2")
+    assert model is not None
+    verdict = await town.gate(SOPHIA_TIMEZONE="America/Sao_Paulo").verdict(model)
+    assert verdict.notes[0].startswith("sophia-v2 is allowed until 2126-12-01, on conditions")

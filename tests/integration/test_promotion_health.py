@@ -326,8 +326,10 @@ async def test_an_override_keeps_who_and_why_with_the_promotion_and_the_model(
     assert view.gate is not None
     assert view.gate["override"] == {"by": "maria", "reason": reason}
     assert any(reason in note for note in view.notes)
+    assert f"Passed over: [M581] {REFUSED.what}" in view.notes
     [remark] = await bench.store.remarks.page("sophia-v1")
-    assert (remark.by, remark.text) == ("maria", reason)
+    assert remark.by == "maria"
+    assert remark.text == f"{reason} (Promotion {view.id}, past the gate: M581.)"
     assert remark.detail["promotion"] == view.id
     assert json.loads(bench.history.read_text())["gate"]["override"]["by"] == "maria"
 

@@ -174,6 +174,7 @@ async def test_a_thousand_jobs_twenty_at_once_and_four_in_earnest(
     assert len(real) == 4 and all((job.result or {}).get("eval_loss") for job in real)
 
 
+@pytest.mark.long  # in one process: test_jobs_of_a_folder_without_a_worker_are_taken_over
 async def test_two_workers_with_separate_folders_share_the_queue_and_one_is_killed(
     make_crew: Callable[..., Crew],
 ) -> None:

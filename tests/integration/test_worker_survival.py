@@ -202,6 +202,7 @@ async def test_a_worker_is_nobodys_child_and_no_secret_is_on_its_command_line(
     assert store_url not in Path(f"/proc/{pid}/cmdline").read_text()
 
 
+@pytest.mark.long  # everyday: the short chaos, and the demo, which evaluates what it trained
 @pytest.mark.filterwarnings("ignore")  # torch and peft warn about their own insides
 async def test_the_real_program_trains_is_killed_goes_on_and_is_evaluated(
     store: Store, settings: Settings, tidy: Paths, tmp_path: Path

@@ -21,7 +21,7 @@ from sophia_tui.tui.screens.palette import PaletteScreen
 from sophia_tui.tui.screens.result import ResultScreen
 from sophia_tui.tui.widgets.choice import Choice
 from sophia_tui.tui.widgets.plate import Plate
-from tests.representatives import SIZES, every
+from tests.representatives import each_size, every
 from tests.tui import stub
 
 
@@ -48,7 +48,7 @@ async def open_form(pilot, operation: str) -> FormScreen:
     return pilot.app.screen
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", each_size())
 async def test_overview_shows_stages_jobs_models_and_the_next_step(size) -> None:
     app = stub.make_app(stub.full_world())
     async with app.run_test(size=size) as pilot:
@@ -77,7 +77,7 @@ async def test_next_step_that_writes_opens_its_form_filled_in() -> None:
         assert app.screen.query_one("#field-name", Input).value == "a"
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", each_size())
 async def test_jobs_lists_and_opens_one_with_events_and_log(size) -> None:
     app = stub.make_app(stub.full_world())
     async with app.run_test(size=size) as pilot:
@@ -122,7 +122,7 @@ async def test_filter_keeps_matching_rows_and_escape_shows_all() -> None:
         assert isinstance(app.screen, JobsScreen)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", each_size())
 async def test_hostile_text_stays_text_everywhere(size) -> None:
     world = stub.full_world()
     world.jobs = [
@@ -646,7 +646,7 @@ async def test_ascii_only_draws_ascii_only() -> None:
     assert text.isascii()
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", each_size())
 async def test_every_word_of_overview_follows_the_language(size, monkeypatch) -> None:
     words = {"Collect": "Coleta", "Open jobs": "Tarefas abertas", "Next": "Próximo", "quit": "sair"}
 

@@ -29,11 +29,11 @@ from sophia_tui.tui.screens.help import HelpScreen
 from sophia_tui.tui.screens.inspection import InspectionScreen
 from sophia_tui.tui.screens.result import ResultScreen, result_text
 from sophia_tui.tui.widgets.plate import Plate
+from tests.representatives import each_size
 from tests.tui import answers, stub
 from tests.tui.test_console import screen_text, settled, until
 from tests.tui.test_screens import told_text, whole_world
 
-SIZES = [(80, 24), (120, 40)]
 FILE = {"file": "/data/pairs.jsonl"}
 
 
@@ -67,7 +67,7 @@ def asked(world: stub.World) -> dict[str, Any]:
 # -- the browser
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", each_size())
 async def test_a_page_says_where_it_is_and_what_is_wrong(size: tuple[int, int]) -> None:
     app = stub.make_app(whole_world(), whole=True, ascii_only=True)
     async with app.run_test(size=size) as pilot:
@@ -386,7 +386,7 @@ def test_a_record_is_shown_by_its_fields_and_roles() -> None:
 # -- the report
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", each_size())
 async def test_the_report_lists_files_issues_and_sections(size: tuple[int, int]) -> None:
     app = stub.make_app(whole_world(), whole=True, ascii_only=True)
     async with app.run_test(size=size) as pilot:

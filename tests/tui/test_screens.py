@@ -20,7 +20,7 @@ from sophia_tui.tui.screens.help import HelpScreen
 from sophia_tui.tui.screens.result import ResultScreen, result_text
 from sophia_tui.tui.screens.schedules import SchedulesScreen
 from sophia_tui.tui.widgets.plate import Plate
-from tests.representatives import LANGUAGES, SIZES, crossed
+from tests.representatives import LANGUAGES, SIZES, crossed, each_size
 from tests.tui import answers, stub
 from tests.tui.test_console import screen_text, settled, until
 
@@ -341,7 +341,7 @@ async def test_a_data_set_says_why_records_were_rejected_in_the_persons_language
     assert "para validação 55" in text and "não" in text
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+@pytest.mark.parametrize("size", each_size())
 async def test_after_preparing_the_cursor_is_on_the_new_version(size: tuple[int, int]) -> None:
     world = whole_world()
     made = answers.dataset("ground@aaaabbbbcccc")

@@ -24,11 +24,10 @@ from sophia_tui.tui.screens.wizard import PAGES, WizardScreen
 from sophia_tui.tui.setup_acts import FIRST_SETUP
 from sophia_tui.tui.step_run import StepRun
 from sophia_tui.tui.widgets.choice import Choice
+from tests.representatives import each_size
 from tests.tui import answers, stub
 from tests.tui.test_console import screen_text, settled, until
 from tests.tui.test_screens import told_text, whole_world
-
-SIZES = [(80, 24), (120, 40)]
 
 
 async def at_setup(pilot) -> None:
@@ -62,7 +61,7 @@ async def page(pilot, number: int) -> None:
 # -- the list of checks
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", each_size())
 async def test_a_check_shows_detail_remedy_and_what_its_key_does(size) -> None:
     app = stub.make_app(whole_world(), whole=True)
     async with app.run_test(size=size) as pilot:
@@ -128,7 +127,7 @@ async def test_who_may_not_is_told_and_a_read_only_console_offers_nothing() -> N
 # -- env keys
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", each_size())
 async def test_env_keys_tell_help_and_source_and_hide_secrets(size) -> None:
     app = stub.make_app(whole_world(), whole=True)
     async with app.run_test(size=size) as pilot:
@@ -142,7 +141,7 @@ async def test_env_keys_tell_help_and_source_and_hide_secrets(size) -> None:
         assert "/srv/sophia/.env" in told_text(app.screen)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", each_size())
 async def test_a_filter_leaves_a_key_marked_that_can_be_changed(size) -> None:
     app = stub.make_app(whole_world(), whole=True)
     async with app.run_test(size=size) as pilot:

@@ -1,6 +1,7 @@
 """The rules of the gate before production: what passes, what does not, and what is said of it."""
 
 from collections.abc import Iterator
+from contextvars import copy_context
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +18,7 @@ from sophia_tui.domain.models import (
     ModelKind,
     ModelState,
 )
-from sophia_tui.i18n import set_language
+from sophia_tui.i18n import set_language, set_zone
 from sophia_tui.services.model_gate_rules import Evidence, Judgement, Measured, judge, state_reason
 from sophia_tui.services.model_gate_views import ModelGateCheck
 
@@ -203,18 +204,61 @@ def test_evidence_that_is_old_or_of_other_files_does_not_count() -> None:
 
 
 def test_parity_must_have_passed() -> None:
-    failed = parity(False, reasons=[{"code": "difference", "what": "merged differs at prompt 3."}])
-    found = judge(evidence(parity=failed), RULES)
-    assert codes(found) == ["M587"]
-    assert "merged differs at prompt 3." in found.reasons[0].what
+    found = judge(evidence(parity=failed("merged")), RULES)
+    assert codes(found) == ["M587", "M567"]
+    assert "merged differs." in found.reasons[1].what
+    assert "merged differs." in check(found, "parity").told
+
+
+def failed(name: str, days: float = 1) -> ModelCheck:
+    return parity(
+        False,
+        days,
+        results=[{"name": name, "kind": "merged", "passed": False}, {"name": "ada"}],
+        reasons=[{"code": "SOPHIA-M567", "what": f"{name} differs."}],
+    )
+
+
+def test_a_failed_parity_outranks_what_is_missing_and_nobody_overrides_it() -> None:
+    for days in (1, 400):  # it did not ask what is served, and is old: it failed all the same
+        found = judge(
+            evidence(parity=failed("merged", days), served=("merged", "desk"), own=("merged",)),
+            RULES,
+        )
+        assert codes(found) == ["M587", "M567"]
+        assert not any(each.overridable for each in found.reasons)
+        assert "sophia models parity sophia-v2" in found.reasons[1].remedy
+
+
+def test_a_relative_that_failed_stands_against_it_and_may_be_overridden() -> None:
+    found = judge(evidence(parity=failed("q4"), served=("merged",), own=("merged",)), RULES)
+    assert codes(found) == ["M587", "M567"]
+    assert all(each.overridable for each in found.reasons)
+
+
+def test_changed_files_are_not_overridden_and_missing_ones_may_be() -> None:
+    def hard(found: Judgement) -> list[str]:
+        return [each.code for each in found.reasons if not each.overridable]
+
+    assert hard(judge(evidence(parity=failed("m"), changed=("m",), own=("m",)), RULES)) == ["M589"]
+    other = {"adapter_model.safetensors": {"bytes": 9, "sha256": "00" * 32}}
+    found = judge(mine(evaluation(adapter_files=other), parity=parity(adapter_files=other)), RULES)
+    assert hard(found) == ["M589", "M589", "M589"]
+    # nothing says which files it was, or none lie there: not measured, and not changed
+    assert hard(judge(mine(evaluation(adapter_files={})), RULES)) == []
+    made = evaluation()
+    assert hard(judge(evidence(mine=Measured(model(), made, made, {})), RULES)) == []
 
 
 def test_parity_must_have_asked_what_is_served() -> None:
     found = judge(evidence(served=("desk",)), RULES)
     assert (codes(found), found.wants) == (["M586"], ["parity"])
-    assert "served as desk" in found.reasons[0].what
-    asked = parity(results=[{"name": "sophia-v2-merged"}, {"name": "desk"}])
-    assert codes(judge(evidence(served=("desk",), parity=asked), RULES)) == []
+    assert "did not ask desk." in found.reasons[0].what
+    asked = parity(results=[{"name": "merged"}, {"name": "desk", "kind": "served"}])
+    assert codes(judge(evidence(form="merged", served=("desk",), parity=asked), RULES)) == []
+    # a file of the same name is not what is served
+    found = judge(evidence(form="merged", served=("merged",), parity=asked), RULES)
+    assert codes(found) == ["M586"]
 
 
 def test_lost_ground_does_not_pass_and_intervals_decide() -> None:
@@ -299,3 +343,18 @@ def test_people_s_word_on_a_model(
 ) -> None:
     found = state_reason(model(state=state, state_until=until), NOW)
     assert (found.code if found else None) == code
+
+
+def test_a_day_is_told_as_people_gave_it() -> None:
+    def told() -> str:
+        set_zone("America/Sao_Paulo")
+        until = datetime(2026, 11, 2, 2, 59, 59, tzinfo=UTC)
+        found = state_reason(model(state=ModelState.CONDITIONAL, state_until=until), NOW)
+        assert found is not None
+        at = datetime(2026, 11, 25, 1, 30, tzinfo=UTC)
+        shown = judge(evidence(parity=replace(parity(), created_at=at)), RULES)
+        return f"{found.what} {check(shown, 'parity').told}"
+
+    words = copy_context().run(told)
+    assert "until 2026-11-01, and" in words
+    assert "on 2026-11-24 22:30:00-03:00." in words

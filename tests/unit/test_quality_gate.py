@@ -1,7 +1,8 @@
 """The gate names what is wrong with a data set, with its lines, and what few examples take."""
 
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sophia_tui.datasets import topics
 from sophia_tui.datasets.blocks import read_block
 from sophia_tui.datasets.quality import (
     COPIED_SHARE,
@@ -44,6 +46,14 @@ SUBJECTS = (
     ("What does the parcel {} to the north cost?", "Sending parcel {} north costs twelve reais."),
     ("Who repairs the computer number {}?", "The help desk repairs computer {} within two days."),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _encoder_is_loaded_once() -> Iterator[None]:
+    """The encoder itself, which takes a second to load."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sophia_tui.datasets.topics.encoder", functools.cache(topics.encoder))
+        yield
 
 
 def _lines(rows: Sequence[tuple[str, str]]) -> bytes:
