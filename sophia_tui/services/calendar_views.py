@@ -32,8 +32,8 @@ class CalendarEntry(Output):
     nobody serves), untrainable (a base that takes no new training), local (weights of this
     machine) or unknown. `use` is asked (for answers) or base. `ends` is the first day
     without; `source` whose date it is: operator, provider or shipped (came with Sophia).
-    `threshold` is the bound of SOPHIA_CALENDAR_DAYS that was passed last. `listed` is what the provider's list says, `as_of`
-    when. `command` begins the way out.
+    `threshold` is the bound of SOPHIA_CALENDAR_DAYS that was passed last. `listed` is what the
+    provider's list says, `as_of` when. `command` begins the way out.
     """
 
     table_columns: ClassVar[tuple[str, ...]] = (

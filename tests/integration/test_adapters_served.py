@@ -384,6 +384,7 @@ async def test_an_exported_adapter_is_refused_before_anything_starts(
     writer.write_kv_data_to_file()
     writer.close()
     row = model_row(path.stem, path, ModelKind.EXPORTED)
+    await store.models.add(adapter_row("first", tmp_path, adapters[0]))
     await store.models.add(replace(row, parent="first"))
     with pytest.raises(SophiaError) as caught:
         await call(house, "serve.model", model=path.stem)
