@@ -65,8 +65,11 @@ def export(context: RunContext) -> dict[str, Any]:
     place.mkdir(mode=0o700, exist_ok=True)
     drop_leftovers(place, f".*{_PART}", Path.unlink)
     target = place / f"{wanted.name}.gguf"
+    steps = 1
 
     def heard(done: int, total: int) -> None:
+        nonlocal steps
+        steps = total
         context.ears.check()
         context.progress("write", done, total)
 
@@ -76,7 +79,7 @@ def export(context: RunContext) -> dict[str, Any]:
 
         def proved(part: Path) -> None:
             nonlocal checked
-            context.progress("check", 0, 0, force=True)
+            context.progress("check", steps, steps, force=True)
             checked = reads_alike(context, part, tokenizer)
 
         write_model(folder, target, wanted.quantisation, heard, proved if wanted.check else None)
@@ -86,6 +89,7 @@ def export(context: RunContext) -> dict[str, Any]:
         if (adapter / schema.ADAPTER_TEMPLATE_FILE).is_file():
             text = (adapter / schema.ADAPTER_TEMPLATE_FILE).read_bytes().decode("utf-8")
             tokenizer.chat_template = text
+    context.progress("check", steps, steps, force=True)
     by = _written_by(wanted.quantisation)
     template = tokenizer.get_chat_template() if tokenizer.chat_template else ""
     manifest = schema.RunManifest(

@@ -85,6 +85,7 @@ def parity(context: RunContext) -> dict[str, Any]:
     results += [bench.merged(each, weights[each.name]) for each in merged]
     results += [bench.exported(each) for each in asked.targets if each.kind == "exported"]
     results += [bench.served(each, key) for each in asked.targets if each.kind == "served"]
+    bench.done()
     report = schema.ParityReport(
         job_id=spec.job_id,
         base=spec.base,
@@ -268,6 +269,10 @@ class Bench:
         result, tally = self._begun("base+adapter", "arithmetic", "float32", "transformers")
         self._lead(tally, merged)
         return self._ended(result, tally, log_probabilities=True)
+
+    def done(self) -> None:
+        """Every part was compared; where one broke off, its rest needs no more."""
+        self._context.progress("compare", self._total, self._total, force=True)
 
     def weights(self, target: schema.ParityTarget) -> WeightsFound | Trouble:
         """Whether each number of the files is the right one."""

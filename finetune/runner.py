@@ -50,6 +50,7 @@ class RunContext:
     started_at: datetime = field(default_factory=schema.now)
     _started: float = field(default_factory=time.monotonic)
     _last_progress: float = 0.0
+    _untold: dict[str, Any] | None = None
 
     def elapsed(self) -> float:
         """Seconds since this process began the run."""
@@ -66,10 +67,19 @@ class RunContext:
         """Write a progress event, at most one every five seconds unless forced."""
         self.pulse.step = step
         moment = time.monotonic()
+        data = {"phase": phase, "step": step, "total_steps": total, **more}
         if not force and moment - self._last_progress < PROGRESS_SECONDS:
+            self._untold = data
             return
         self._last_progress = moment
-        self.journal.write("progress", {"phase": phase, "step": step, "total_steps": total, **more})
+        self._untold = None
+        self.journal.write("progress", data)
+
+    def tell_last(self) -> None:
+        """Write the progress that was held back because it came too soon after another."""
+        if self._untold is not None:
+            self.journal.write("progress", self._untold)
+            self._untold = None
 
 
 Work = Callable[[RunContext], dict[str, Any]]
@@ -165,6 +175,7 @@ def _run_framed(context: RunContext, load_work: Callable[[], Work]) -> int:
         journal.state("starting", run_kind=context.spec.kind, pid=os.getpid())
         context.ears.check()
         result = load_work()(context)
+        context.tell_last()
         journal.write("result", result)
         journal.state("succeeded", seconds=round(context.elapsed(), 1))
         return _say_result({"state": "succeeded", **result})

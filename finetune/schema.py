@@ -59,6 +59,7 @@ from finetune.serve_documents import Served as Served
 from finetune.serve_documents import ServedAdapter as ServedAdapter
 from finetune.serve_documents import ServePrecision as ServePrecision
 from finetune.serve_documents import ServeSpec as ServeSpec
+from finetune.serve_documents import state_of as state_of
 
 RUN_FILE = "run.yaml"
 EVENTS_FILE = "events.jsonl"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -18,17 +21,36 @@ RETIRE_FILE = "retire"
 ServePrecision = Literal["f32", "f16", "bf16", "q8_0"]
 
 
+def state_of(place: str) -> str:
+    """Sums up a folder's files, or one file, as they lie there now, and nothing in them: weights
+    are large. Empty where nothing lies there, as for a hub id."""
+    path = Path(place).expanduser()
+    try:
+        files = [path] if path.is_file() else list(path.iterdir())
+        found = sorted(
+            (each.name, state.st_size, state.st_mtime_ns, state.st_ino)
+            for each in files
+            if each.is_file() and (state := each.stat())
+        )
+    except OSError:
+        return ""
+    text = json.dumps([str(path.resolve()), found])
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
 class ServedAdapter(Document):
     """A LoRA adapter beside the base: its model's id, and its folder or .gguf file."""
 
     model: str
     path: str
+    weights: str = Field("", description="state of its files as the engine was started")
 
 
 class ServeSpec(VersionedDocument):
     """engine.json: a base and its adapters, whose places in this list requests name."""
 
     base: str = Field(min_length=1, description="folder, hub id or .gguf file")
+    weights: str = Field("", description="state of the base's files as the engine was started")
     precision: ServePrecision = "q8_0"
     adapters: list[ServedAdapter] = Field(default_factory=list)
     template: str | None = Field(None, description="chat template, where not the base's own")

@@ -127,12 +127,7 @@ def _kept(source: Path, form: str, write: Callable[[Path], None]) -> Path:
 
 def _fingerprint(folder: Path) -> str:
     """Of the files as they lie there now, and of nothing in them: weights are large."""
-    files = sorted(
-        (each.name, found.st_size, found.st_mtime_ns, found.st_ino)
-        for each in folder.iterdir()
-        if (found := each.stat()) and each.is_file()
-    )
-    text = json.dumps([_LAYOUT, str(folder.resolve()), files])
+    text = json.dumps([_LAYOUT, schema.state_of(str(folder))])
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 

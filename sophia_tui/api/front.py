@@ -185,7 +185,7 @@ class Front:
         finally:
             turn.end()
         figures.usage(answer.get("usage"))
-        return {**_without_timings(answer), "model": figures.model}
+        return {**_without_timings(_as_many(answer, body)), "model": figures.model}
 
     async def open(
         self, target: Target, path: str, body: dict[str, Any]
@@ -212,10 +212,13 @@ class Front:
             raise
 
     async def chunks(
-        self, response: httpx.Response, turn: Turn, figures: Figures, wants_usage: bool
+        self, response: httpx.Response, turn: Turn, figures: Figures, body: dict[str, Any]
     ) -> AsyncIterator[bytes]:
         """The engine's events as they come, under the client's name, with usage as OpenAI gives it:
-        in an event of its own, for those who asked. Always ends in [DONE], or in an error event."""
+        in an event of its own, for those who asked in `body`. Always ends in [DONE], or in an error
+        event."""
+        options = body.get("stream_options")
+        wants_usage = isinstance(options, dict) and options.get("include_usage") is True
         last: dict[str, Any] | None = None
         usage: Any = None
         try:
@@ -226,7 +229,7 @@ class Front:
                 if chunk.get("error"):
                     raise EngineRefused(500, "")
                 usage = chunk.pop("usage", None) or usage
-                last = {**_without_timings(chunk), "model": figures.model}
+                last = {**_without_timings(_as_many(chunk, body)), "model": figures.model}
                 if _has_text(chunk):
                     figures.first_token()
                     turn.heard()
@@ -350,6 +353,17 @@ def _refused(status: int, answer: Any) -> EngineRefused:
 def _asked(target: Target, body: dict[str, Any]) -> dict[str, Any]:
     """The body as the engine wants it; what it needs beside goes before what a client says."""
     return {**body, **target.access.body, "model": target.access.model}
+
+
+def _as_many(answer: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    """The answer with as many alternatives of each token as were asked for: llama.cpp gives 20 to
+    those who asked for none."""
+    wanted = body.get("top_logprobs") or 0
+    for choice in answer.get("choices") or []:
+        for token in (choice.get("logprobs") or {}).get("content") or []:
+            if isinstance(token.get("top_logprobs"), list):
+                token["top_logprobs"] = token["top_logprobs"][:wanted]
+    return answer
 
 
 def _without_timings(answer: dict[str, Any]) -> dict[str, Any]:

@@ -684,6 +684,10 @@ class EngineHost(Protocol):
     def loaded(self, folder: str) -> frozenset[str]:
         """Ids of the adapters that the engine of this folder was started with."""
 
+    def fresh(self, folder: str) -> bool:
+        """Whether the base's files are still those that the engine of this folder was started
+        with; True where nothing was kept of them."""
+
     def access(self, engine: str, model: Model, folder: str) -> Access:
         """How to ask for the model of the engine that was started in the folder."""
 

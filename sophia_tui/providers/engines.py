@@ -29,6 +29,7 @@ from finetune.schema import (
     ServedAdapter,
     ServeSpec,
     read_document,
+    state_of,
     write_document,
 )
 from sophia_tui.domain.jobs import RunIdentity
@@ -263,7 +264,14 @@ class LocalEngines:
 
     def loaded(self, folder: str) -> frozenset[str]:
         spec = _read(Path(folder) / SERVE_FILE, ServeSpec)
-        return frozenset(each.model for each in spec.adapters) if spec else frozenset()
+        adapters = spec.adapters if spec else []
+        return frozenset(
+            each.model for each in adapters if each.weights in ("", state_of(each.path))
+        )
+
+    def fresh(self, folder: str) -> bool:
+        spec = _read(Path(folder) / SERVE_FILE, ServeSpec)
+        return spec is None or spec.weights in ("", state_of(spec.base))
 
     def access(self, engine: str, model: Model, folder: str) -> Access:
         known = ENGINES.get(engine)  # another version of Sophia may have had others
@@ -392,7 +400,11 @@ def _write_spec(load: EngineLoad, options: EngineOptions, folder: Path) -> None:
         {
             "base": load.base,
             "precision": options.precision,
-            "adapters": [ServedAdapter(model=each.model, path=each.path) for each in load.adapters],
+            "weights": state_of(load.base),
+            "adapters": [
+                ServedAdapter(model=each.model, path=each.path, weights=state_of(each.path))
+                for each in load.adapters
+            ],
             "template": load.template,
             "context": options.context,
             "slots": options.slots,

@@ -133,7 +133,7 @@ class CalendarService:
         """Where services ask for that model: as the first env file that names it says, else as
         Sophia's own settings do."""
         named = (await self._names.read((model,), self._prices())).named
-        found = [each.place for each in named if each.model == model and each.use == "answers"]
+        found = [each.place for each in named if each.model == model and each.use == "asked"]
         return found[0] if found else self._names.own_place()
 
     def is_ours(self, place: Place) -> bool:
@@ -147,7 +147,7 @@ class CalendarService:
         files = {
             each.file: each.place
             for each in named
-            if each.model == model and each.use == "answers" and not self.is_ours(each.place)
+            if each.model == model and each.use == "asked" and not self.is_ours(each.place)
         }
         told = _(
             "{file} sends its service to {address}: set OPENAI_BASE_URL={ours} and the key of "
@@ -192,7 +192,7 @@ class CalendarService:
 
     def _asks(self, named: Named) -> bool:
         """Whether what is named is asked for at its place at all."""
-        return named.use == "answers" or self._hosted(named.model)
+        return named.use == "asked" or self._hosted(named.model)
 
     def _entry(self, named: Named, known: Known, world: World) -> CalendarEntry:
         place = named.place

@@ -49,7 +49,7 @@ class Named:
     file: str
     key: str
     model: str
-    use: Literal["answers", "base"]
+    use: Literal["asked", "base"]
     place: Place
     own: bool = False
 
@@ -177,11 +177,11 @@ class NamedModels:
 
 def _use(
     key: str, model: str, ours: "Collection[str]", prices: Prices
-) -> Literal["answers", "base"] | None:
+) -> Literal["asked", "base"] | None:
     if key in BASE_KEYS:
         return "base"
     known = model in ours or model.startswith("ft:") or prices.knows(model)
-    return "answers" if key in MODEL_KEYS or key.endswith("_MODEL") or known else None
+    return "asked" if key in MODEL_KEYS or key.endswith("_MODEL") or known else None
 
 
 def _value(values: Mapping[str, str], key: str) -> str:

@@ -36,7 +36,7 @@ class EndingModelView(Output):
 
     model: str = Field(title=N_("Model"))
     keys: list[str] = Field(title=N_("Keys"))
-    use: str = Field(default="answers", title=N_("Used for"))
+    use: str = Field(default="asked", title=N_("Used for"))
     state: str = Field(title=N_("State"))
     severity: Severity = Field(title=N_("How grave"))
     ends: date | None = Field(default=None, title=N_("Ends"))

@@ -155,7 +155,7 @@ def _of_provider(entry: CalendarEntry, named: Named, known: Known, world: World)
             told = _("{address} lists {model}, and no date is known (list as of {as_of}).")
             return _with(entry, "ok", "ok", told)
         told = _("Nothing is known of {model} at {address}: {why}").replace(
-            "{why}", visible(known.why).replace("{", "(").replace("}", ")") or "-"
+            "{why}", _untold(known, listed).replace("{", "(").replace("}", ")")
         )
         return _with(entry, "unknown", "unknown", told)
     return _dated(entry, named, known, found, world, command)
@@ -199,13 +199,24 @@ def _listed(named: Named, known: Known) -> bool | None:
     return False if known.complete and known.as_of is not None else None
 
 
+def _untold(known: Known, listed: bool | None) -> str:
+    """Why nothing is known of a model."""
+    if known.why:
+        return visible(known.why)
+    if listed is False:
+        return _("its list lacks the name, which may run elsewhere")
+    return _("its list says nothing of it")
+
+
 def _must_be_listed(named: Named, known: Known, world: World) -> bool:
-    """Whether a name that the provider's list lacks is an error: a key such as EMBEDDING_MODEL may
-    name what runs elsewhere, and a keyless server of this machine may answer to any name."""
+    """Whether a name that the provider's list lacks is an error. A keyless server of this machine
+    may answer to any name, and a key such as EMBEDDING_MODEL may hold a hub id (owner/name) that
+    runs elsewhere: no provider's list ever has it."""
     if named.place.api_key is None and is_loopback(named.place.base_url):
         return named.model in known.before
     return (
         named.key in MODEL_KEYS
+        or "/" not in named.model
         or named.model in known.before
         or named.model.startswith("ft:")
         or world.prices.knows(named.model)

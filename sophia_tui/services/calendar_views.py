@@ -30,10 +30,10 @@ class CalendarEntry(Output):
 
     `state` is ok, ends, ended, gone (the provider does not list it), unserved (a name of ours that
     nobody serves), untrainable (a base that takes no new training), local (weights of this
-    machine) or unknown. `use` is answers or base. `ends` is the first day without; `source` whose
-    date it is: operator, provider or shipped (came with Sophia). `threshold` is the bound of
-    SOPHIA_CALENDAR_DAYS that was passed last. `listed` is what the provider's list says, `as_of`
-    when. `command` begins the way out.
+    machine) or unknown. `use` is asked (for answers) or base. `ends` is the first day
+    without; `source` whose date it is: operator, provider or shipped (came with Sophia).
+    `threshold` is the bound of SOPHIA_CALENDAR_DAYS that was passed last. `listed` is what the
+    provider's list says, `as_of` when. `command` begins the way out.
     """
 
     table_columns: ClassVar[tuple[str, ...]] = (

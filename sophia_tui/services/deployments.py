@@ -124,6 +124,8 @@ class Deployments:
 
     def _holds(self, deployment: Deployment, model: Model) -> bool:
         """Whether the process of this deployment can answer for the model as it is."""
+        if not self._engines.fresh(deployment.folder or ""):
+            return False
         if model.kind is not ModelKind.ADAPTER:
             return True
         return model.id in self._engines.loaded(deployment.folder or "")
@@ -437,7 +439,8 @@ def load_of(engine: str, model: Model, engines: EngineHost) -> EngineLoad:
     """What an engine loads for this model alone."""
     path = model.path or ""
     if model.kind is not ModelKind.ADAPTER or not engines.holds_adapters(engine):
-        return EngineLoad(path)
+        hub = model.kind is ModelKind.BASE and model.id == model.base and not _lies_at(model.base)
+        return EngineLoad(model.base if hub and engines.holds_adapters(engine) else path)
     form = _form_of(Path(path))
     template = None
     if form is not None and (form.template_source != "base" or form.system_message is not None):
@@ -445,6 +448,12 @@ def load_of(engine: str, model: Model, engines: EngineHost) -> EngineLoad:
 
         template = (Path(path) / ADAPTER_TEMPLATE_FILE).read_bytes().decode("utf-8")
     return EngineLoad(model.base, (LoadedAdapter(model.id, path),), template)
+
+
+def _lies_at(base: str) -> bool:
+    from finetune.base_names import read_base_name
+
+    return read_base_name(base).kind != "hub"
 
 
 def _form_of(folder: Path) -> Any:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from sophia_tui.domain.operations import Output
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import NotFoundError, SetupError, UsageError
 from sophia_tui.i18n import N_, _, ngettext, number
-from sophia_tui.services.models import ModelReference, known_model
+from sophia_tui.services.models import ModelReference, known_model, with_row
 from sophia_tui.services.operations import operation
 from sophia_tui.textsafe import visible
 
@@ -73,6 +74,7 @@ class ModelFilesService:
 
         model = await known_model(self._store, request.model, self._clock.now())
         path = _place(model)
+        model = replace(model, path=str(path))
         try:
             found = await asyncio.to_thread(read_files, path, _teller(context))
         except FileNotFoundError:
@@ -91,6 +93,7 @@ class ModelFilesService:
             ) from problem
         known = model.files or made_files(model) or {}
         if not known:
+            model = await with_row(self._store, model)
             await self._store.models.update(model.id, version=model.version, files=found)
             note = _("Nothing was known of them before: this is what later looks compare with.")
             return _view(model, "kept", found, [], [note])
@@ -175,12 +178,17 @@ def compared(known: Mapping[str, Any], found: Files) -> list[FileDifference]:
 
 
 def _place(model: Model) -> Path:
+    if model.path is None and model.kind is ModelKind.BASE:
+        from sophia_tui.services.serving_models import base_path
+
+        if (lies := base_path(model.id)) is not None:
+            return lies
     if model.path is None:
         raise UsageError(
             "M509",
             _("{model} has no files of Sophia's.").format(model=model.id),
             _("Its kind is {kind}.").format(kind=_(model.kind.value)),
-            _("Adapters, merged and exported models have some."),
+            _("Adapters, merged and exported models have some, and bases of this machine."),
         )
     return Path(model.path)
 

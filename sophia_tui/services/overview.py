@@ -260,7 +260,7 @@ def _models(standing: Standing, calendar: CalendarView | None) -> list[UsedModel
     ends = {
         each.model: moment_of(each.ends)
         for each in (calendar.items if calendar else ())
-        if each.ends and each.use == "answers"
+        if each.ends and each.use == "asked"
     }
     known = {each.id: each for each in standing.models}
     living = standing.served.living if standing.served else ()

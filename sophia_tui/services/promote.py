@@ -28,6 +28,7 @@ from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import (
     ConflictError,
     NotFoundError,
+    OutsideError,
     RefusedError,
     SophiaError,
     UsageError,
@@ -95,7 +96,7 @@ class PromoteService:
         self._clock = clock
         place = self._place = place_of(host, paths.data)
         env = self._env = ManagedEnv(helper)
-        self._probing = Probing(outside.probe, settings, env.read, store.models.get)
+        self._probing = Probing(outside.probe, settings, env.read, self._known)
         self._health = HealthCheck(env, settings, outside, self._probing)
         self._gate = Gatekeeper(store, gate)
         self._calendar = calendar
@@ -117,15 +118,14 @@ class PromoteService:
     async def run(self, context: Context, request: PromoteRun) -> PromotionView:
         """Raises RefusedError P070, P071, P087, UsageError P086, PromotionError P002, P067, P077,
         and what the plan and the probe refuse."""
-        model = await self._store.models.get(request.model)
-        if model is None:
-            raise unknown_model(request.model)
+        model = await self._named(request.model)
         async with self._lock.held(request.wait, context.cancel):
             await self._clear(context)
             files = await self._planner.files(request.env_file)
             await self._fit(context, files, request)
-            changes = await self._planner.forward(model.id, files, request.replaces)
-            left = await self._left(model.id, files, changes)
+            # a name that is served is what clients ask for; the model behind it is what counts
+            changes = await self._planner.forward(request.model, files, request.replaces)
+            left = await self._left(request.model, files, changes)
             promotion = await self._planner.draft(context, model.id, changes, job=model.job_id)
             asked = Asked(bounds=request.bounds, blindly=not request.probe)
             checks = self._health.planned(units_of(promotion), promotion, asked)
@@ -136,8 +136,13 @@ class PromoteService:
                 return self._plan(promotion, checks, [*self._endings(model), *left, *told])
             gate = self._gate.require(context, model, verdict, request.override)
             notes = {"gate": gate} if gate else {}
+<<<<<<< HEAD
             notes["probe"] = await self._probing.required(changes) if request.probe else SKIPPED
             promotion = self._noted(context, promotion, request.history, **notes)
+=======
+            notes["probe"] = await self._probed(model, changes) if request.probe else SKIPPED
+            promotion = self._noted(promotion, request.history, **notes)
+>>>>>>> m6
             view = await self._carry_out(context, promotion, asked)
             notes_of_it = [*self._endings(model), *left, *view.notes]
             return view.model_copy(update={"notes": notes_of_it})
@@ -273,6 +278,41 @@ class PromoteService:
                     _("Correct that line, or name another file with --env-file."),
                     lines=wrong[:20],
                 )
+
+    async def _named(self, name: str) -> Model:
+        """Raises NotFoundError M404."""
+        model = await self._known(name)
+        if model is None:
+            raise unknown_model(visible(name))
+        return model
+
+    async def _known(self, name: str) -> Model | None:
+        """The model of that id, or the one that is served by that name now."""
+        model = await self._store.models.get(name)
+        if model is not None:
+            return model
+        served = await self._store.deployments.get(name)
+        if served is None or served.name != name or served.state.ended:
+            return None
+        return await self._store.models.get(served.model_id)
+
+    async def _probed(self, model: Model, changes: tuple[FileChange, ...]) -> dict[str, Any]:
+        """What the promotion keeps of the probe. Raises what it raises; where the model is served
+        by another name than was promoted, its remedy says so."""
+        try:
+            return await self._probing.required(changes)
+        except OutsideError as problem:
+            living = await self._store.deployments.page(limit=500, living=True)
+            names = sorted(each.name for each in living if each.model_id == model.id)
+            asked = {name for change in changes for name in change.after.values()}
+            if not names or asked & set(names):
+                raise
+            way = _("It is served as {names}: promote that name, `sophia promote {first}`.").format(
+                names=", ".join(names), first=names[0]
+            )
+            raise OutsideError(
+                problem.code.removeprefix("SOPHIA-"), problem.what, problem.why, way
+            ) from problem
 
     async def _clear(self, context: Context) -> None:
         """Nothing begins while something is half done. Raises ConflictError P006 for a plan."""

@@ -35,8 +35,13 @@ from sophia_tui.services.deployments import (
     weights_missing,
 )
 from sophia_tui.services.merge import MergeService, whole_merged
-from sophia_tui.services.models import unknown_model
 from sophia_tui.services.operations import operation
+from sophia_tui.services.serving_models import (
+    changed_since_made,
+    default_name,
+    model_to_serve,
+    refuse_adapter_file,
+)
 from sophia_tui.services.views import Page
 
 if TYPE_CHECKING:
@@ -53,9 +58,12 @@ _NOT_EXPORTABLE = frozenset(("FINETUNE-521", "FINETUNE-522"))
 
 
 class ServeRequest(Input):
-    model: str = Field(description=N_("The model's id, e.g. sophia-v1."))
+    model: str = Field(
+        description=N_("The model's id, e.g. sophia-v1, or a base: folder, hub id or .gguf file.")
+    )
     name: str | None = Field(
-        default=None, description=N_("What clients ask for; default the model's id.")
+        default=None,
+        description=N_("What clients ask for; default the model's id, or its last part."),
     )
 
 
@@ -181,14 +189,14 @@ class ServingService:
         positional=("model",),
     )
     async def model(self, context: Context, request: ServeRequest) -> DeploymentView:
-        """Raises NotFoundError M404, M432, UsageError M431, M435, M436, ConflictError M420, M443,
-        JobError M434, J502, UnavailableError J501, M437, M440, M441, M442, and where clients can't
-        reach the name, M491, M492 (before anything is done), M493, M494 (the engine goes on)."""
-        asked = await self._store.models.get(request.model)
-        if asked is None:
-            raise unknown_model(textsafe.visible(request.model))
-        name = _checked_name(request.name or asked.id)
+        """Raises NotFoundError M404, M432, UsageError M431, M435, M436, M542, ConflictError M420,
+        M443, JobError M434, J502, UnavailableError J501, M437, M440, M441, M442, and where clients
+        can't reach the name, M491, M492 (before anything is done), M493, M494 (the engine goes
+        on)."""
+        asked = await model_to_serve(self._store, request.model, self._clock.now())
         _refuse_hosted(asked)
+        refuse_adapter_file(asked)
+        name = _checked_name(request.name or default_name(asked))
         ways = await self._ways(asked, name)
         self._require_engine(ways[0].engine)
         if context.face is not Face.API and (problem := await self._obstacle()):
@@ -231,11 +239,15 @@ class ServingService:
         model = await self._merged(context, asked) if way.merged else asked
         if not weights_are_there(model) or (way.engine == _LAST and not _is_folder(model)):
             raise weights_missing(model)
+        notes += [each for each in await _changes(model) if each not in notes]
         deployment = await self._living(name, model)
         group: list[Deployment] = []
         if deployment is None:
             group = await self._deployments.sharers(way.engine, model)
             deployment = await self._deployments.begin(model, name, context.actor, way.engine)
+        elif not self._engines.fresh(deployment.folder or ""):
+            deployment = await self._deployments.restart(deployment, model)
+            notes.append(_("Its files changed since it was served: its engine was restarted."))
         elif deployment.state is DeploymentState.READY and not await self._recovers(
             context, deployment, model
         ):
@@ -518,6 +530,12 @@ def _of_state(model: Model, now: datetime) -> list[str]:
             _("`sophia models state {model}` gives it another state.").format(model=model.id),
         )
     return []
+
+
+async def _changes(model: Model) -> list[str]:
+    import asyncio
+
+    return await asyncio.to_thread(changed_since_made, model)
 
 
 def _is_folder(model: Model) -> bool:

@@ -181,7 +181,20 @@ async def test_a_name_of_another_kind_that_is_not_listed_is_no_error(desk: Desk)
         OPENAI_BASE_URL=desk.url,
         OPENAI_API_KEY=KEY,
     )
-    assert (await desk.one()).severity == "unknown"
+    found = await desk.one()
+    assert (found.severity, found.use) == ("unknown", "asked")
+    assert "may run elsewhere" in found.told
+
+
+async def test_a_name_that_a_whole_list_lacks_is_an_error_for_every_key(desk: Desk) -> None:
+    desk.write(
+        EMBEDDING_MODEL="text-embedding-none-002",
+        OPENAI_BASE_URL=desk.url,
+        OPENAI_API_KEY=KEY,
+    )
+    found = await desk.one()
+    assert (found.state, found.severity, found.listed) == ("gone", "error", False)
+    assert "EMBEDDING_MODEL" in found.told
 
 
 async def test_an_alias_that_the_list_lacks_is_asked_for_by_its_name(

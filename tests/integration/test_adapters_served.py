@@ -11,6 +11,7 @@ import signal
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +332,66 @@ async def test_what_llama_cpp_does_not_know_is_served_by_transformers(
     assert (before.state, before.error["code"]) == ("failed", "SOPHIA-M540")
 
 
+async def test_a_base_is_served_by_its_folder_with_its_adapters_and_anew_where_it_changed(
+    house: House, store: Store, tiny: Path, adapters: list[Path], store_url: str, tmp_path: Path
+) -> None:
+    base = tmp_path / "own-base"
+    shutil.copytree(tiny, base)
+    view = await call(house, "serve.model", model=str(base))
+    assert (view.name, view.model, view.engine) == ("own-base", str(base), "llamacpp")
+    await store.models.add(adapter_row("first", base, adapters[0]))
+    first = await call(house, "serve.model", model="first")
+    assert "own-base" in first.notes[0]
+    with asked(house_on(store_url, tmp_path)) as client:
+        await what_log_probabilities_are_streamed(client)
+        await client.close()
+    verified = await call(house, "models.verify", model=str(base))
+    assert verified.state == "kept"
+    weights = base / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    again = await call(house, "serve.model", model=str(base))
+    assert any("1 file of" in each and "models verify" in each for each in again.notes)
+    assert any("restarted" in each for each in again.notes)
+    assert again.pid != first.pid
+    named = await call(house, "serve.model", model=str(base), name="basis")
+    assert named.pid == again.pid  # what it loaded is what lies there now
+
+
+async def what_log_probabilities_are_streamed(client: openai.AsyncOpenAI) -> None:
+    for wanted in (0, 2):
+        more: Any = {"top_logprobs": wanted} if wanted else {}
+        stream = await client.chat.completions.create(
+            model="first", messages=QUESTION, max_tokens=3, logprobs=True, stream=True, **more
+        )
+        tokens = []
+        async for chunk in stream:
+            for choice in chunk.choices:
+                tokens += (choice.logprobs.content if choice.logprobs else None) or []
+        assert tokens and {len(each.top_logprobs) for each in tokens} == {wanted}
+
+
+async def test_an_exported_adapter_is_refused_before_anything_starts(
+    house: House, store: Store, adapters: list[Path], tmp_path: Path
+) -> None:
+    import gguf
+
+    path = tmp_path / "first-adapter-f16.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    row = model_row(path.stem, path, ModelKind.EXPORTED)
+    await store.models.add(adapter_row("first", tmp_path, adapters[0]))
+    await store.models.add(replace(row, parent="first"))
+    with pytest.raises(SophiaError) as caught:
+        await call(house, "serve.model", model=path.stem)
+    assert caught.value.code == "SOPHIA-M542" and "serve model first" in caught.value.remedy
+    assert await store.deployments.page() == []
+
+
 async def test_an_engine_that_was_asked_for_by_name_is_the_only_one(
     store_url: str, store: Store, tiny: Path, tmp_path: Path
 ) -> None:
@@ -346,7 +407,6 @@ async def test_an_engine_that_was_asked_for_by_name_is_the_only_one(
 async def test_a_model_whose_approval_is_over_is_not_served(
     house: House, store: Store, tiny: Path
 ) -> None:
-    from dataclasses import replace
     from datetime import UTC, datetime, timedelta
 
     over = datetime.now(UTC) - timedelta(days=1)

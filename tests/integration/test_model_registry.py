@@ -410,6 +410,27 @@ async def test_files_are_kept_once_and_differences_named(town: Town) -> None:
         await town.ask("models.verify", model=EXPORTED)
 
 
+async def test_the_files_of_a_local_base_are_summed_and_kept(
+    town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = tmp_path / "hub"
+    repository = hub / f"models--{seeded.BASE.replace('/', '--')}"
+    snapshot = repository / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    (snapshot / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match="SOPHIA-M509"):
+        await town.ask("models.verify", model=seeded.BASE)
+    monkeypatch.setenv("HF_HUB_CACHE", str(hub))
+    first = await town.ask("models.verify", model=seeded.BASE)
+    assert (first.state, first.files, first.path) == ("kept", 1, str(snapshot))
+    shown = await town.ask("models.show", model=seeded.BASE)
+    assert [(each.name, each.bytes) for each in shown.files] == [("config.json", 2)]
+    (snapshot / "config.json").write_text("{ }")
+    assert (await town.ask("models.verify", model=seeded.BASE)).state == "differs"
+
+
 async def test_checks_stand_in_the_history_and_the_lineage(town: Town) -> None:
     reasons = {"reasons": [{"code": "M560", "what": "Prompt 3 differs."}]}
     check = ModelCheck(

@@ -419,7 +419,7 @@ async def test_a_model_in_a_file_that_only_root_reads_is_the_one_that_was_promot
 
 def named(model: str, severity: str, state: str, command: str, **more: Any) -> CalendarEntry:
     told = f"{model} is {state}."
-    given = {"file": "rag.env", "key": "GEN_MODEL", "use": "answers", "address": "https://x"}
+    given = {"file": "rag.env", "key": "GEN_MODEL", "use": "asked", "address": "https://x"}
     return CalendarEntry(
         model=model, state=state, severity=severity, told=told, command=command, **given, **more
     )

@@ -15,8 +15,8 @@ from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.models import Model, ModelKind, PromotionState
 from sophia_tui.domain.promotions import Answerer, HealthLook, Outside
 from sophia_tui.domain.protocols import Store
-from sophia_tui.domain.serving import ChatAnswer, Probe
-from sophia_tui.errors import ConflictError, NotFoundError, PromotionError, UsageError
+from sophia_tui.domain.serving import ChatAnswer, Deployment, DeploymentState, Probe
+from sophia_tui.errors import ConflictError, NotFoundError, PromotionError, SophiaError, UsageError
 from sophia_tui.paths import Paths
 from sophia_tui.services import managed_env
 from sophia_tui.services.calendar import CalendarService
@@ -152,6 +152,22 @@ async def test_changes_every_key_that_named_the_previous_model_and_nothing_else(
     assert (line["kind"], line["model"], line["by"]) == ("promotion", "sophia-v1", "maria")
     [row] = await bench.store.promotions.page(10)
     assert row.state is PromotionState.DONE
+
+
+async def test_a_served_name_is_promoted_and_the_model_behind_it_recorded(bench: Bench) -> None:
+    made = await bench.store.models.get("sophia-v1")
+    assert made is not None
+    served = Deployment(
+        "deployment-1", made.id, "ada", "llamacpp", DeploymentState.READY, "maria", made.created_at
+    )
+    await bench.store.deployments.add(served)
+    bench.world.dead.add(made.id)
+    with pytest.raises(SophiaError) as caught:
+        await bench.promote()
+    assert caught.value.code == "SOPHIA-P012" and "sophia promote ada" in caught.value.remedy
+    view = await bench.promote(model="ada")
+    assert (view.model, view.state) == ("sophia-v1", "done")
+    assert envfile.values(bench.file.read_text())["GEN_MODEL"] == "ada"
 
 
 async def test_the_plan_shows_only_changed_lines_and_writes_nothing(bench: Bench) -> None:

@@ -26,7 +26,7 @@ def entry(**more: Any) -> CalendarEntry:
         "model": "gpt-4o-mini",
         "file": "/srv/rag.env",
         "key": "GEN_MODEL",
-        "use": "answers",
+        "use": "asked",
         "address": "https://api.openai.com/v1",
         "state": "ends",
         "severity": "warning",

@@ -142,10 +142,8 @@ async def _streamed(
     front: Front, target: Target, path: str, body: dict[str, Any], figures: Figures
 ) -> Response:
     """The stream, begun: what the engine refuses is still answered by a status."""
-    options = body.get("stream_options")
-    wants_usage = isinstance(options, dict) and options.get("include_usage") is True
     opened, turn = await front.open(target, path, body)
-    events = front.chunks(opened, turn, figures, wants_usage)
+    events = front.chunks(opened, turn, figures, body)
     return _Stream(front, opened, turn, events, figures)
 
 

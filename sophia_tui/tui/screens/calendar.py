@@ -111,7 +111,7 @@ class CalendarScreen(DetailScreen):
     def not_now(self, operation: str) -> str:
         if operation == "models.succeed":
             found = self.shown.data if self.shown else None
-            if found is None or found.use != "answers" or found.state == "unserved":
+            if found is None or found.use != "asked" or found.state == "unserved":
                 return _("There is nothing to move off here.")
         return ""
 
