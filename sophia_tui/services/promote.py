@@ -136,13 +136,8 @@ class PromoteService:
                 return self._plan(promotion, checks, [*self._endings(model), *left, *told])
             gate = self._gate.require(context, model, verdict, request.override)
             notes = {"gate": gate} if gate else {}
-<<<<<<< HEAD
-            notes["probe"] = await self._probing.required(changes) if request.probe else SKIPPED
-            promotion = self._noted(context, promotion, request.history, **notes)
-=======
             notes["probe"] = await self._probed(model, changes) if request.probe else SKIPPED
-            promotion = self._noted(promotion, request.history, **notes)
->>>>>>> m6
+            promotion = self._noted(context, promotion, request.history, **notes)
             view = await self._carry_out(context, promotion, asked)
             notes_of_it = [*self._endings(model), *left, *view.notes]
             return view.model_copy(update={"notes": notes_of_it})
