@@ -115,7 +115,7 @@ class CalendarService:
         return [
             each
             for each in seen.entries
-            if each.use == "answers"
+            if each.use == "asked"
             and (
                 each.severity in ("error", "urgent", "warning")
                 or each.model in seen.world.ours
@@ -127,7 +127,7 @@ class CalendarService:
         """Where the env files of services, Sophia's own aside, name that model for answers."""
         files = await self._names.of_services()
         read = await self._names.read((model,), self._prices(), files)
-        return [each for each in read.named if each.model == model and each.use == "answers"]
+        return [each for each in read.named if each.model == model and each.use == "asked"]
 
     async def place_of(self, model: str) -> Place:
         """Where services ask for that model: as the first env file that names it says, else as
