@@ -97,8 +97,8 @@ class PromoteService:
         positional=("model",),
     )
     async def run(self, context: Context, request: PromoteRun) -> PromotionView:
-        """Raises RefusedError P070, P071, P087, P088, UsageError P086, PromotionError P002, P067, P077,
-        and what the plan and the probe refuse."""
+        """Raises RefusedError P070, P071, P087, P088, UsageError P086, PromotionError P002,
+        P067, P077, and what the plan and the probe refuse."""
         model = await self._store.models.get(request.model)
         if model is None:
             raise unknown_model(request.model)
