@@ -116,8 +116,8 @@ class PromoteService:
         positional=("model",),
     )
     async def run(self, context: Context, request: PromoteRun) -> PromotionView:
-        """Raises RefusedError P070, P071, P087, UsageError P086, PromotionError P002, P067, P077,
-        and what the plan and the probe refuse."""
+        """Raises RefusedError P070, P071, P087, P088, UsageError P086, PromotionError P002,
+        P067, P077, and what the plan and the probe refuse."""
         model = await self._named(request.model)
         async with self._lock.held(request.wait, context.cancel):
             await self._clear(context)
@@ -155,7 +155,7 @@ class PromoteService:
     )
     async def rollback(self, context: Context, request: PromoteRollback) -> PromotionView:
         """Raises ConflictError P004, P007, P084, NotFoundError P404, P405, UsageError P081,
-        RefusedError P087, and what the transaction raises."""
+        RefusedError P088, and what the transaction raises."""
         async with self._lock.held(request.wait, context.cancel):
             _no_history_from_afar(context, request.history)
             await self._clear(context)
@@ -464,10 +464,10 @@ class PromoteService:
 
 
 def _no_history_from_afar(context: Context, history: str | None) -> None:
-    """Raises RefusedError P087."""
+    """Raises RefusedError P088."""
     if context.from_afar and history is not None:
         raise RefusedError(
-            "P087",
+            "P088",
             _("Over HTTP the history is the one of FINETUNE_HISTORY."),
             _("A path would open any file of the server: {path}.").format(path=visible(history)),
             _("Leave `history` out."),

@@ -788,13 +788,14 @@ async def test_over_http_only_managed_files_are_named(bench: Bench, tmp_path: Pa
     link = tmp_path / "link.env"
     link.symlink_to(bench.file)
     afar = Context("api:admin", Face.API, Role.ADMIN, confirmed=True)
-    for more in ({"env_file": [str(other)]}, {"history": str(tmp_path / "h.jsonl")}):
-        with pytest.raises(RefusedError, match="SOPHIA-P087"):
+    named = (({"env_file": [str(other)]}, "P087"), ({"history": str(tmp_path / "h")}, "P088"))
+    for more, code in named:
+        with pytest.raises(RefusedError, match=f"SOPHIA-{code}"):
             await bench.service().run(afar, PromoteRun(model="sophia-v1", **more))
     assert other.read_text() == ENV and bench.file.read_text() == ENV
     request = PromoteRun(model="sophia-v1", env_file=[str(link)])
     assert (await bench.service().run(afar, request)).state == "done"
-    with pytest.raises(RefusedError, match="SOPHIA-P087"):
+    with pytest.raises(RefusedError, match="SOPHIA-P088"):
         await bench.service().rollback(afar, PromoteRollback(history=str(tmp_path / "h.jsonl")))
 
 
