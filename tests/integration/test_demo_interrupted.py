@@ -22,7 +22,7 @@ from tests.conftest import reachable_folder
 from tests.finetune.tiny_model import build_tiny_model
 from tests.representatives import every
 
-STEPS = 8
+STEPS = 9
 PROGRAM = (sys.executable, "-m", "sophia_tui.cli.main")
 PATIENCE = 240.0
 

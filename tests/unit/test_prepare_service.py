@@ -292,8 +292,11 @@ async def test_two_at_once_on_one_name_are_kept_apart(service: PrepareService, d
         service.run(context(progress=lambda told: begun.set()), PrepareInput())
     )
     await begun.wait()
+    (engine,) = engines()
+    os.kill(engine, signal.SIGSTOP)  # else it might be done before it is asked again
     with pytest.raises(ConflictError, match="D312"):
         await service.run(context(), PrepareInput())
+    os.kill(engine, signal.SIGCONT)
     other = await service.run(context(), PrepareInput(name="other", files=["qa_cache.jsonl"]))
     assert other.written
     assert (await first).written
