@@ -456,6 +456,8 @@ def test_what_may_not_be_read_is_a_clear_error(
     house = House(reachable / "house")
     house.write("a.jsonl", rows(3))
     (reachable / "house").chmod(0o777)
+    house.data.chmod(0o755)  # whatever mask this process has by now
+    (house.data / "a.jsonl").chmod(0o644)
     (house.data / closed).chmod(0)
     request.getfixturevalue("without_rights")
     with pytest.raises(DataError, match=code):
