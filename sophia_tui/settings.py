@@ -323,7 +323,7 @@ class Settings(BaseSettings):
     )
     serving_precision: Literal["q8_0", "f16", "bf16", "f32"] = _setting(
         "SOPHIA_SERVING_PRECISION",
-        "q8_0",
+        "f16",
         N_("The numbers in which llamacpp serves weights; a GGUF file is served as it is."),
     )
     serving_context: int = _setting(

@@ -91,7 +91,7 @@ class EngineOptions:
     """How engines that can choose serve: the numbers of the weights, how many tokens their context
     holds at most, how many requests they answer at once."""
 
-    precision: str = "q8_0"
+    precision: str = "f16"
     context: int = 8192
     slots: int = 4
 

@@ -122,7 +122,7 @@ async def test_a_model_is_served_asked_brought_back_and_stopped(
     told: list[Progress] = []
     view = await call(house, "serve.model", model="tiny", context=context(progress=told.append))
     assert (view.name, view.state, view.restarts) == ("tiny", "ready", 0)
-    precision = {"llamacpp": "q8_0", "transformers": "f32"}[engine]
+    precision = {"llamacpp": "f16", "transformers": "f32"}[engine]
     assert (view.engine, view.precision) == (engine, precision)
     assert told and "tiny" in told[-1].stage
     again = await call(house, "serve.model", model="tiny")
