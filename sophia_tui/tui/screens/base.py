@@ -175,6 +175,14 @@ class SophiaScreen(Screen[Any]):
     def keep_draft(self) -> None:
         """Write what is typed to disk, where there is anything."""
 
+    def memory(self) -> dict[str, Any]:
+        """What brings this screen back as it is (row, filter, order, place), as plain JSON data."""
+        return {}
+
+    def recall(self, kept: dict[str, Any]) -> None:
+        """Be as `memory` told, before or after it is mounted. What no longer fits is passed over:
+        it comes from a file of an earlier version, maybe."""
+
     def act(self, name: str) -> bool:
         """Do an act of this screen's own; False where it has none of that name."""
         return False
