@@ -81,14 +81,10 @@ class Decision:
 
 @dataclass(frozen=True)
 class ModelFilter:
-    """Which models, in which order. `states` has EXPIRED too. `text` is looked for in id, base, job
-    and data set, in any case of letters. `sort` is created (newest first), id, kind, state or
-    size (largest first)."""
+    """Which models. `states` has EXPIRED too."""
 
     kinds: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
-    text: str | None = None
-    sort: str = "created"
     model_id: str | None = None
 
 

@@ -19,6 +19,7 @@ from sophia_tui.domain.jobs import (
     RunIdentity,
     Schedule,
 )
+from sophia_tui.domain.lists import FIRST, Found, Wanted
 from sophia_tui.domain.models import (
     AuditEntry,
     CheckKind,
@@ -70,6 +71,9 @@ class JobStore(Protocol):
         kinds: Sequence[str] = (),
     ) -> list[Job]:
         """Newest first; of the given states and kinds where there are any."""
+
+    async def listed(self, wanted: Wanted, states: Sequence[str] = ()) -> Found[Job]:
+        """Newest first where no other order is wanted; of the given states where there are any."""
 
     async def counts(self) -> dict[str, int]:
         """How many jobs there are in each state that occurs."""
@@ -180,6 +184,9 @@ class ScheduleStore(Protocol):
     async def page(self, limit: int = 100, offset: int = 0) -> list[Schedule]:
         """Oldest first."""
 
+    async def listed(self, wanted: Wanted) -> Found[Schedule]:
+        """Oldest first where no other order is wanted."""
+
     async def update(self, schedule_id: str, version: int, **changes: Any) -> Schedule:
         """Raises ConflictError J592 if another was faster, NotFoundError J590."""
 
@@ -220,6 +227,9 @@ class DatasetStore(Protocol):
     ) -> list[DatasetVersion]:
         """Newest first; of one name where it is given, with `deleted` also those."""
 
+    async def listed(self, wanted: Wanted) -> Found[DatasetVersion]:
+        """Newest first where no other order is wanted; none that was deleted."""
+
     async def newest_prepared(self) -> DatasetVersion | None:
         """The newest that people prepared: none that a door made (DOOR_NAMES)."""
 
@@ -256,8 +266,8 @@ class ModelStore(Protocol):
     async def page(self, limit: int = 100, offset: int = 0) -> list[Model]: ...
 
     async def known(
-        self, wanted: ModelFilter, now: datetime, limit: int = 100, offset: int = 0
-    ) -> list[Model]:
+        self, which: ModelFilter, now: datetime, wanted: Wanted = FIRST
+    ) -> Found[Model]:
         """Those of `page`, and what jobs trained from or promotions named without a row of its own:
         these have version 0."""
 
@@ -367,6 +377,9 @@ class DeploymentStore(Protocol):
     ) -> list[Deployment]:
         """Newest first; only those that have not ended where `living`."""
 
+    async def listed(self, wanted: Wanted, living: bool = False) -> Found[Deployment]:
+        """As `page`, where no other order is wanted."""
+
     async def update(self, deployment_id: str, **changes: Any) -> Deployment:
         """Change columns. Raises NotFoundError M421."""
 
@@ -431,6 +444,9 @@ class AuditStore(Protocol):
     async def add(self, entry: AuditEntry) -> None: ...
 
     async def page(self, limit: int = 100, offset: int = 0) -> list[AuditEntry]: ...
+
+    async def listed(self, wanted: Wanted) -> Found[AuditEntry]:
+        """Newest first where no other order is wanted."""
 
 
 class Store(Protocol):

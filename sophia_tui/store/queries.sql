@@ -54,6 +54,11 @@ WHERE (%(states)s::text[] = '{}' OR state = ANY (%(states)s::text[]))
     AND (%(kinds)s::text[] = '{}' OR kind = ANY (%(kinds)s::text[]))
 ORDER BY created_at DESC, place DESC LIMIT %(limit)s OFFSET %(offset)s
 
+-- list_jobs --
+-- This and the other lists are ordered and cut by store/lists.py.
+SELECT * FROM sophia.jobs
+WHERE (%(states)s::text[] = '{}' OR state = ANY (%(states)s::text[]))
+
 -- count_jobs --
 SELECT state, count(*) AS number FROM sophia.jobs GROUP BY state
 
@@ -325,6 +330,14 @@ WHERE (v.deleted_at IS NULL OR %(deleted)s) AND (%(name)s::text IS NULL OR v.nam
 ORDER BY v.created_at DESC, v.name, v.hash
 LIMIT %(limit)s OFFSET %(offset)s
 
+-- list_datasets --
+SELECT v.*, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash ORDER BY t.tag
+) AS tags, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash
+        AND t.protected ORDER BY t.tag
+) AS protected FROM sophia.dataset_versions v WHERE v.deleted_at IS NULL
+
 -- newest_prepared_dataset --
 -- Names of doors stand alone or before a hyphen.
 SELECT v.*, ARRAY(
@@ -454,27 +467,15 @@ WITH named AS (
             'state', 'candidate', 'state_conditions', '[]'::jsonb
         )
     ) AS made
+), judged AS (
+    SELECT *, CASE WHEN state = 'conditional' AND state_until <= %(now)s THEN 'expired' ELSE state
+        END AS standing
+    FROM known
 )
-SELECT * FROM known
+SELECT * FROM judged
 WHERE (%(id)s::text IS NULL OR id = %(id)s)
     AND (cardinality(%(kinds)s::text[]) = 0 OR kind = ANY (%(kinds)s::text[]))
-    AND (
-        cardinality(%(states)s::text[]) = 0
-        OR CASE WHEN state = 'conditional' AND state_until <= %(now)s THEN 'expired' ELSE state END
-            = ANY (%(states)s::text[])
-    )
-    AND (
-        %(text)s::text IS NULL
-        OR strpos(lower(concat_ws(E'\n', id, base, job_id, dataset)), lower(%(text)s)) > 0
-    )
-ORDER BY
-    CASE %(sort)s::text WHEN 'id' THEN id WHEN 'kind' THEN kind WHEN 'state' THEN state END
-        COLLATE "C",
-    CASE WHEN %(sort)s = 'size' THEN
-        (SELECT sum((each.value ->> 'bytes')::bigint) FROM jsonb_each(files) AS each)
-    END DESC NULLS LAST,
-    created_at DESC, id
-LIMIT %(limit)s OFFSET %(offset)s
+    AND (cardinality(%(states)s::text[]) = 0 OR standing = ANY (%(states)s::text[]))
 
 -- children_of_model --
 SELECT * FROM sophia.models
@@ -593,6 +594,9 @@ ORDER BY id = %(id)s DESC, state IN ('stopped', 'failed'), created_at DESC LIMIT
 SELECT * FROM sophia.deployments WHERE NOT %(living)s OR state NOT IN ('stopped', 'failed')
 ORDER BY created_at DESC, id LIMIT %(limit)s OFFSET %(offset)s
 
+-- list_deployments --
+SELECT * FROM sophia.deployments WHERE NOT %(living)s OR state NOT IN ('stopped', 'failed')
+
 -- add_served_requests --
 INSERT INTO sophia.served_requests (
     at, model, deployment_id, status, seconds, streamed, first_token_seconds, prompt_tokens,
@@ -710,6 +714,9 @@ INSERT INTO sophia.audit (
 -- page_audit --
 SELECT * FROM sophia.audit ORDER BY at DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s
 
+-- list_audit --
+SELECT * FROM sophia.audit
+
 -- server_version --
 SELECT pg_catalog.current_setting('server_version') AS version
 
@@ -819,6 +826,9 @@ SELECT * FROM sophia.schedules WHERE id = %(id)s
 
 -- page_schedules --
 SELECT * FROM sophia.schedules ORDER BY created_at, id LIMIT %(limit)s OFFSET %(offset)s
+
+-- list_schedules --
+SELECT * FROM sophia.schedules
 
 -- remove_schedule --
 DELETE FROM sophia.schedules WHERE id = %(id)s AND version = %(version)s RETURNING id
