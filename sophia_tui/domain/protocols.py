@@ -432,6 +432,9 @@ class AuditStore(Protocol):
 
     async def page(self, limit: int = 100, offset: int = 0) -> list[AuditEntry]: ...
 
+    async def changes_of_others(self, since: datetime, actor: str) -> int:
+        """How many entries of something done, by anybody but `actor`, there are since then."""
+
 
 class Store(Protocol):
     """Our own store; each part may be used on its own."""

@@ -348,6 +348,11 @@ class PostgresAudit:
         found = await self._database.rows(query("page_audit"), parameters)
         return [rows.audit_entry(each) for each in found]
 
+    async def changes_of_others(self, since: datetime, actor: str) -> int:
+        parameters = {"since": since, "actor": rows.text(actor)}
+        found = await self._database.row(query("changes_of_others"), parameters)
+        return int(found["number"]) if found else 0
+
 
 #: Seconds before the embedded server is started again.
 _RESTART_PAUSE = 1.0

@@ -710,6 +710,10 @@ INSERT INTO sophia.audit (
 -- page_audit --
 SELECT * FROM sophia.audit ORDER BY at DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s
 
+-- changes_of_others --
+SELECT count(*) AS number FROM sophia.audit
+WHERE at >= %(since)s AND actor <> %(actor)s AND outcome = 'done'
+
 -- server_version --
 SELECT pg_catalog.current_setting('server_version') AS version
 

@@ -53,9 +53,9 @@ SCREENS = (
     Key("4", "screen.jobs", N_("Jobs"), rank=21),
     Key("5", "screen.models", N_("Models"), rank=23),
     Key("6", "screen.monitor", N_("Monitor"), rank=24),
-    Key("7", "screen.review", N_("Review"), rank=28),
-    Key("8", "screen.settings", N_("Settings"), rank=26),
-    Key("9", "screen.audit", N_("Log"), rank=27),
+    Key("7", "screen.review", N_("Review"), rank=26),
+    Key("8", "screen.settings", N_("Settings"), rank=27),
+    Key("9", "screen.audit", N_("Log"), rank=28),
 )
 #: The operation that each screen with data shows; who may not ask it is not offered the screen.
 SHOWS = {
