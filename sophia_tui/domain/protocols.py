@@ -448,6 +448,9 @@ class AuditStore(Protocol):
     async def listed(self, wanted: Wanted) -> Found[AuditEntry]:
         """Newest first where no other order is wanted."""
 
+    async def changes_of_others(self, since: datetime, actor: str) -> int:
+        """How many entries of something done, by anybody but `actor`, there are since then."""
+
 
 class Store(Protocol):
     """Our own store; each part may be used on its own."""

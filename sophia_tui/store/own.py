@@ -351,6 +351,11 @@ class PostgresAudit:
     async def listed(self, wanted: Wanted) -> Found[AuditEntry]:
         return await listed(self._database, AUDIT, wanted, rows.audit_entry)
 
+    async def changes_of_others(self, since: datetime, actor: str) -> int:
+        parameters = {"since": since, "actor": rows.text(actor)}
+        found = await self._database.row(query("changes_of_others"), parameters)
+        return int(found["number"]) if found else 0
+
 
 #: Seconds before the embedded server is started again.
 _RESTART_PAUSE = 1.0

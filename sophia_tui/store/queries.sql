@@ -717,6 +717,10 @@ SELECT * FROM sophia.audit ORDER BY at DESC, id DESC LIMIT %(limit)s OFFSET %(of
 -- list_audit --
 SELECT * FROM sophia.audit
 
+-- changes_of_others --
+SELECT count(*) AS number FROM sophia.audit
+WHERE at >= %(since)s AND actor <> %(actor)s AND outcome = 'done'
+
 -- server_version --
 SELECT pg_catalog.current_setting('server_version') AS version
 

@@ -27,7 +27,7 @@ from sophia_tui.services.operations import Dispatcher
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
 from sophia_tui.tui.progress import ProgressText
-from sophia_tui.tui.screens import made
+from sophia_tui.tui.screens import CLASSES, made
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.live import LiveScreen
 from sophia_tui.tui.setup_acts import SetupActs
@@ -159,6 +159,8 @@ class SophiaApp(SetupActs):
             return True
         if self._basis is None:
             return kind == "screen"
+        if kind == "screen" and name not in keys.SHOWS:
+            return True  # one without data
         return self.may(keys.SHOWS[name] if kind == "screen" else key.target)
 
     async def refusal(self, operation: Operation, dry_run: bool) -> SophiaError | None:
@@ -387,7 +389,7 @@ class SophiaApp(SetupActs):
             self.switch_screen(self._answer(title, result, asked))
 
     def _base(self, name: str) -> None:
-        if name not in keys.SHOWS:
+        if name not in CLASSES:
             name = "overview"
         if not self.is_screen_installed(name):
             self.install_screen(made(name, self), name)
@@ -478,7 +480,7 @@ class SophiaApp(SetupActs):
         set_language(language)
         while len(self.screen_stack) > 1:
             await self.pop_screen()
-        for name in keys.SHOWS:
+        for name in CLASSES:
             if self.is_screen_installed(name):
                 old = self.get_screen(name)
                 self.uninstall_screen(name)

@@ -53,10 +53,11 @@ SCREENS = (
     Key("4", "screen.jobs", N_("Jobs"), rank=21),
     Key("5", "screen.models", N_("Models"), rank=23),
     Key("6", "screen.monitor", N_("Monitor"), rank=24),
-    Key("7", "screen.settings", N_("Settings"), rank=26),
-    Key("8", "screen.audit", N_("Log"), rank=27),
+    Key("7", "screen.review", N_("Review"), rank=26),
+    Key("8", "screen.settings", N_("Settings"), rank=27),
+    Key("9", "screen.audit", N_("Log"), rank=28),
 )
-#: The operation that each screen shows; who may not ask it is not offered the screen.
+#: The operation that each screen with data shows; who may not ask it is not offered the screen.
 SHOWS = {
     "overview": "overview.show",
     "setup": "setup.check",
@@ -97,7 +98,7 @@ KEYS = (
     Key("escape", "act.back", N_("back")),
     Key("y", "act.copy", N_("copy")),
     Key("w", "act.save", N_("save to file"), scope="result", rank=5),
-    Key("enter", "act.next", N_("next step"), scope="overview", rank=28),
+    Key("enter", "act.next", N_("next step"), scope="overview", rank=29),
     Key("d", "models.calendar", N_("models that end"), scope="overview"),
     Key("n", "models.succeed", N_("move off it"), scope="overview"),
     Key("slash", "act.filter", N_("filter"), scope="table", rank=10),
@@ -208,6 +209,11 @@ KEYS = (
     Key("s", "serve.model", N_("serve"), scope="monitor", rank=5),
     Key("a", "serve.ask", N_("ask it"), scope="monitor", rank=6),
     Key("x", "serve.stop", N_("stop serving"), scope="monitor", rank=7),
+    Key("m", "monitor.show", N_("feedback by day"), scope="review", rank=31),
+    Key("d", "datasets.list", N_("data sets"), scope="review", rank=31),
+    Key("b", "prepare.browse", N_("look into"), scope="review", rank=31),
+    Key("c", "evaluate.compare", N_("compare"), scope="review", rank=31),
+    Key("a", "serve.ask", N_("ask it"), scope="review", rank=31),
     Key("e", "settings.set", N_("edit"), scope="settings", rank=5),
     Key("u", "settings.unset", N_("unset"), scope="settings", rank=6),
     Key("n", "collect.run", N_("collect"), scope="audit", rank=18),

@@ -309,6 +309,11 @@ class Glyphs:
         filled = min(width, width * done // total) if total > 0 else 0
         return self._full * filled + self._rest * (width - filled)
 
+    def arrow(self, width: int) -> str:
+        """An arrow to the right, `width` cells long."""
+        line, head = ("-", ">") if self.ascii_only else ("─", "→")
+        return line * (width - 1) + head if width > 1 else " " * width
+
     def fit(self, text: str, width: int) -> str:
         """`text` made harmless and exactly `width` cells wide; a mark stands where it was cut."""
         text = visible(text)
@@ -378,6 +383,11 @@ def money(value: float) -> str:
 def rate(value: float) -> str:
     """A number of any size with two significant digits; small ones as powers of ten."""
     return f"{value:.2g}".replace(".", number(0.5, 1)[1])
+
+
+def pace(value: float) -> str:
+    """A rate with two significant digits, so that it changes seldom."""
+    return number(float(f"{value:.2g}"), 0 if value >= 9.95 else 1 if value >= 0.995 else 2)
 
 
 def zone() -> str:

@@ -312,6 +312,7 @@ def full_overview() -> OverviewView:
                 status="running",
                 step=310,
                 total_steps=500,
+                steps_per_minute=10.5,
                 seconds_left=1090.0,
                 loss=1.31,
                 losses=[3.0, 2.6, 2.0, 1.7, 1.5, 1.4, 1.35, 1.31],
