@@ -666,6 +666,12 @@ async def _jobs(house: House) -> Any:
     )
 
 
+async def _job_insight(house: House) -> Any:
+    from sophia_tui.services.job_insight import JobInsightService
+
+    return JobInsightService(await house.store(), house.settings, house.clock)
+
+
 async def _queue(house: House) -> Any:
     from sophia_tui.services.queue import QueueService
 
@@ -972,6 +978,7 @@ FACTORIES: dict[str, Factory] = {
     "AdaptiveService": _adaptive,
     "PersonasService": _personas,
     "JobsService": _jobs,
+    "JobInsightService": _job_insight,
     "QueueService": _queue,
     "SchedulesService": _schedules,
     "EvaluateService": _evaluate,

@@ -11,7 +11,9 @@ from sophia_tui.domain.events import AnswerEvent, FoundAnswers
 from sophia_tui.domain.feedback import FeedbackDay, FeedbackReport
 from sophia_tui.domain.gauges import Gauges
 from sophia_tui.domain.jobs import (
+    Bucket,
     Claimer,
+    Cut,
     EventsSize,
     Job,
     JobEvent,
@@ -135,6 +137,11 @@ class JobStore(Protocol):
     async def figures(self, job_id: str) -> dict[str, Any]:
         """The newest of each figure that the job's metric and progress events tell, and
         `seconds_running`: the time in which a process of it worked."""
+
+    async def curve(
+        self, job_id: str, name: str, width: float, cuts: Sequence[Cut] = ()
+    ) -> list[Bucket]:
+        """The metric of that name in buckets of `width` steps, by rising step."""
 
     async def events_size(self) -> EventsSize: ...
 

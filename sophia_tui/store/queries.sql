@@ -229,17 +229,45 @@ FROM (
 WHERE f.key = ANY (%(names)s::text[]) AND pg_catalog.jsonb_typeof(f.value) = 'number'
 ORDER BY f.key, e.number DESC
 
--- job_seconds --
--- From each event to the next, but not from a stop to the start after it: a run that was killed
--- told nothing until it was started again.
-SELECT coalesce(sum(extract(epoch FROM e.at - e.before)), 0)::double precision AS seconds
+-- job_curve --
+-- A figure of a training in buckets of so many steps. What an attempt told of steps after the one
+-- that a later attempt went on from (cut_numbers, cut_steps) is void. In jsonb's order nothing but
+-- numbers stands between two numbers.
+SELECT min(m.step) AS first, max(m.step) AS last, avg(m.value) AS mean,
+    max(m.value) AS high, count(*) AS count, max(m.at) AS at, max(m.number) AS number,
+    min(ARRAY[m.value, m.step]) AS lowest
 FROM (
-    SELECT at, kind, data,
-        lag(at) OVER (ORDER BY number) AS before
-    FROM sophia.job_events WHERE job_id = %(job_id)s
-) AS e
-WHERE e.before IS NOT NULL AND e.at > e.before
-    AND NOT (e.kind = 'state' AND e.data ->> 'state' = 'starting')
+    SELECT number, at, (data -> 'step')::double precision AS step,
+        (data -> %(name)s::text)::double precision AS value
+    FROM sophia.job_events
+    WHERE job_id = %(job_id)s AND kind = 'metric'
+        AND data -> 'step' BETWEEN '0' AND '1e15'
+        AND data -> %(name)s::text BETWEEN '-1e300' AND '1e300'
+    OFFSET 0
+) AS m
+WHERE NOT EXISTS (
+    SELECT 1 FROM ROWS FROM (
+        pg_catalog.unnest(%(cut_numbers)s::bigint[]), pg_catalog.unnest(%(cut_steps)s::float8[])
+    ) AS c (number, step)
+    WHERE m.number < c.number AND m.step > c.step
+)
+GROUP BY floor(m.step / %(width)s::double precision)
+ORDER BY first
+
+-- job_seconds --
+-- From the first event to the last one, but not from a stop to the start after it: a run that was
+-- killed told nothing until it was started again.
+SELECT greatest(0, coalesce(extract(epoch FROM
+    (SELECT at FROM sophia.job_events WHERE job_id = %(job_id)s ORDER BY number DESC LIMIT 1)
+    - (SELECT at FROM sophia.job_events WHERE job_id = %(job_id)s ORDER BY number LIMIT 1)
+), 0) - coalesce((
+    SELECT sum(greatest(0, extract(epoch FROM e.at - (
+        SELECT b.at FROM sophia.job_events AS b
+        WHERE b.job_id = %(job_id)s AND b.number < e.number ORDER BY b.number DESC LIMIT 1
+    ))))
+    FROM sophia.job_events AS e
+    WHERE e.job_id = %(job_id)s AND e.kind = 'state' AND e.data ->> 'state' = 'starting'
+), 0))::double precision AS seconds
 
 -- events_size --
 SELECT (SELECT count(*) FROM sophia.job_events) AS rows,

@@ -63,6 +63,8 @@ VERBS = {
     "delete": N_("delete"),
     "create": N_("create"),
     "checkpoints": N_("checkpoints"),
+    "curve": N_("curves"),
+    "settings": N_("with what it works"),
     "handshake": N_("greet"),
     "tune": N_("tune"),
     "roi": N_("return on investment"),
