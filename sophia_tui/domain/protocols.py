@@ -25,6 +25,7 @@ from sophia_tui.domain.models import (
     Decision,
     Evaluation,
     GoldenAnswers,
+    Happened,
     Model,
     ModelCheck,
     ModelFilter,
@@ -431,6 +432,9 @@ class AuditStore(Protocol):
     async def add(self, entry: AuditEntry) -> None: ...
 
     async def page(self, limit: int = 100, offset: int = 0) -> list[AuditEntry]: ...
+
+    async def happened_since(self, since: datetime, actor: str) -> list[Happened]:
+        """What happened from `since` on, the changes by `actor` aside, counted by kind."""
 
 
 class Store(Protocol):
