@@ -390,6 +390,12 @@ async def _overview(house: House) -> Any:
     )
 
 
+async def _meanwhile(house: House) -> Any:
+    from sophia_tui.services.meanwhile import MeanwhileService
+
+    return MeanwhileService(await house.store(), house.clock, house.settings.timezone)
+
+
 async def _setup(house: House) -> Any:
     from sophia_tui.providers.key_probe import probe_key
     from sophia_tui.providers.surroundings import ThisServer
@@ -951,6 +957,7 @@ async def _demo(house: House) -> Any:
 #: By the service's class name, so that a test may add one for a throw-away service.
 FACTORIES: dict[str, Factory] = {
     "OverviewService": _overview,
+    "MeanwhileService": _meanwhile,
     "SetupService": _setup,
     "BundleService": _bundle,
     "UnitsService": _units,

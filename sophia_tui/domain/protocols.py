@@ -28,6 +28,7 @@ from sophia_tui.domain.models import (
     Decision,
     Evaluation,
     GoldenAnswers,
+    Happened,
     Model,
     ModelCheck,
     ModelFilter,
@@ -457,6 +458,9 @@ class AuditStore(Protocol):
 
     async def changes_of_others(self, since: datetime, actor: str) -> int:
         """How many entries of something done, by anybody but `actor`, there are since then."""
+
+    async def happened_since(self, since: datetime, actor: str) -> list[Happened]:
+        """What happened from `since` on, the changes by `actor` aside, counted by kind."""
 
 
 class Store(Protocol):

@@ -12,7 +12,7 @@ from psycopg import errors
 from sophia_tui.domain.datasets import DOOR_NAMES, DatasetUser, DatasetVersion
 from sophia_tui.domain.gauges import Gauges
 from sophia_tui.domain.lists import FIRST, Found, Wanted
-from sophia_tui.domain.models import AuditEntry, Decision, Model, ModelFilter, Promotion
+from sophia_tui.domain.models import AuditEntry, Decision, Happened, Model, ModelFilter, Promotion
 from sophia_tui.domain.notifications import NotificationStore
 from sophia_tui.domain.personas import PersonaStore
 from sophia_tui.domain.protocols import (
@@ -355,6 +355,13 @@ class PostgresAudit:
         parameters = {"since": since, "actor": rows.text(actor)}
         found = await self._database.row(query("changes_of_others"), parameters)
         return int(found["number"]) if found else 0
+
+    async def happened_since(self, since: datetime, actor: str) -> list[Happened]:
+        parameters = {"since": since, "actor": actor}
+        found = await self._database.rows(query("happened_since"), parameters)
+        return [
+            Happened(each["what"], each["label"], each["number"], each["name"]) for each in found
+        ]
 
 
 #: Seconds before the embedded server is started again.

@@ -27,6 +27,7 @@ PERIOD = {"since": "2026-11-20T00:00:00-03:00", "until": "2026-11-25T12:00:00-03
 
 CASES: dict[str, Case] = {
     "overview.show": Case(),
+    "overview.meanwhile": Case({"since": "2026-11-20T00:00:00-03:00"}),
     "setup.check": Case(),
     # no services are here; tests/integration/test_services.py has some
     "setup.services": Case(error="SOPHIA-S387"),
