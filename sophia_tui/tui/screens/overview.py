@@ -2,19 +2,20 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 
 from sophia_tui.i18n import _, number
-from sophia_tui.services.calendar_looks import in_short, way_out
-from sophia_tui.services.overview import OverviewView
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
 from sophia_tui.tui.screens.live import LiveScreen
 from sophia_tui.tui.widgets.plate import Plate
+
+if TYPE_CHECKING:
+    from sophia_tui.services.overview import OverviewView
 
 Part = str | tuple[str, str] | Content
 #: Models that end, of which there is room for so many.
@@ -26,19 +27,19 @@ class OverviewScreen(LiveScreen):
 
     CSS_PATH = "overview.tcss"
     scopes = ("overview",)
-    data: OverviewView | None
+    data: "OverviewView | None"
 
     def body(self) -> Iterable[Widget]:
         with VerticalScroll(classes="body") as scroll:
             scroll.can_focus = True
             yield Plate(id="board")
 
-    async def fetch(self) -> OverviewView:
+    async def fetch(self) -> "OverviewView":
         request = {"since": self.sophia.state.left_at} if self.sophia.state.left_at else {}
-        view = await self.sophia.call("overview.show", request)
-        assert isinstance(view, OverviewView)
+        view: Any = await self.sophia.call("overview.show", request)
         self.sophia.measured(view.store_milliseconds)
-        return view
+        found: OverviewView = view
+        return found
 
     def draw(self) -> None:
         plate = self.query_one("#board", Plate)
@@ -66,6 +67,8 @@ class OverviewScreen(LiveScreen):
         if operation == "models.calendar":
             return {"refresh": False}
         if operation == "models.succeed" and self.data:
+            from sophia_tui.services.calendar_looks import way_out
+
             ways = filter(None, map(way_out, self.data.endings))
             return next((request for name, request in ways if name == operation), {})
         if self.data and self.data.next.operation == operation:
@@ -74,7 +77,7 @@ class OverviewScreen(LiveScreen):
 
 
 def board(
-    view: OverviewView,
+    view: "OverviewView",
     width: int,
     now: datetime,
     glyphs: words.Glyphs,
@@ -102,7 +105,7 @@ def _stage_names(width: int, glyphs: words.Glyphs) -> Content:
     return Content.assemble(("".join(names).rstrip(), "bold"), "\n\n")
 
 
-def _stages(view: OverviewView, width: int, now: datetime, glyphs: words.Glyphs) -> list[Part]:
+def _stages(view: "OverviewView", width: int, now: datetime, glyphs: words.Glyphs) -> list[Part]:
     wide = min(24, width // max(1, len(view.stages)))
     lines: list[list[Part]] = [[], [], [], []]
     for each in view.stages:
@@ -129,9 +132,11 @@ def _stages(view: OverviewView, width: int, now: datetime, glyphs: words.Glyphs)
     return [*parts, "\n"]
 
 
-def _endings(view: OverviewView, width: int, glyphs: words.Glyphs) -> list[Part]:
+def _endings(view: "OverviewView", width: int, glyphs: words.Glyphs) -> list[Part]:
     """What ends, or answers no more: which key names it, how long, and the way out; and env files
     that can't be read, so that nobody takes silence for good news."""
+    from sophia_tui.services.calendar_looks import in_short
+
     parts: list[Part] = []
     for each in view.endings[:_ENDINGS]:
         health = "problem" if each.severity == "error" else "attention"
@@ -153,7 +158,7 @@ def _endings(view: OverviewView, width: int, glyphs: words.Glyphs) -> list[Part]
     return [*head, *parts, "\n"]
 
 
-def _running(view: OverviewView, width: int, glyphs: words.Glyphs) -> list[Part]:
+def _running(view: "OverviewView", width: int, glyphs: words.Glyphs) -> list[Part]:
     fit = glyphs.fit
     tail, about = max(8, width - 63), max(4, 14 - max(0, 63 - width))
     head = fit(_("Open jobs"), 20) + fit(_("of"), about) + " " + fit(_("step"), 10) + " "
@@ -172,7 +177,7 @@ def _running(view: OverviewView, width: int, glyphs: words.Glyphs) -> list[Part]
     return [*parts, "\n"]
 
 
-def _models(view: OverviewView, width: int, now: datetime, glyphs: words.Glyphs) -> list[Part]:
+def _models(view: "OverviewView", width: int, now: datetime, glyphs: words.Glyphs) -> list[Part]:
     fit = glyphs.fit
     rest = max(10, width - 47)
     head = fit(_("Models"), 20) + fit(_("kind"), 12) + fit(_("used as"), rest)
@@ -187,7 +192,7 @@ def _models(view: OverviewView, width: int, now: datetime, glyphs: words.Glyphs)
 
 
 def _lately(
-    view: OverviewView,
+    view: "OverviewView",
     width: int,
     now: datetime,
     glyphs: words.Glyphs,
