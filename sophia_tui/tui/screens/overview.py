@@ -1,9 +1,11 @@
 """Overview: six stages, what runs, models in use, what happened lately, the next sensible step."""
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from textual.containers import VerticalScroll
@@ -11,15 +13,16 @@ from textual.content import Content
 from textual.widget import Widget
 
 from sophia_tui.i18n import _, ngettext, number
-from sophia_tui.services.calendar_looks import EndingModelView, in_short, way_out
-from sophia_tui.services.overview import OverviewView, RunningView, UsedModelView
-from sophia_tui.services.stages import StageView
-from sophia_tui.services.views import worded
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
 from sophia_tui.tui.parts import Part
 from sophia_tui.tui.screens.live import LiveScreen
 from sophia_tui.tui.widgets.plate import Plate
+
+if TYPE_CHECKING:
+    from sophia_tui.services.calendar_looks import EndingModelView
+    from sophia_tui.services.overview import OverviewView, RunningView, UsedModelView
+    from sophia_tui.services.stages import StageView
 
 #: From so many columns on the stages stand side by side.
 WIDE = 100
@@ -60,8 +63,7 @@ class OverviewScreen(LiveScreen):
 
     async def fetch(self) -> OverviewView:
         request = {"since": self.sophia.state.left_at} if self.sophia.state.left_at else {}
-        view = await self.sophia.call("overview.show", request)
-        assert isinstance(view, OverviewView)
+        view: Any = await self.sophia.call("overview.show", request)
         self.sophia.measured(view.store_milliseconds)
         return view
 
@@ -101,6 +103,8 @@ class OverviewScreen(LiveScreen):
         if operation == "models.calendar":
             return {"refresh": False}
         if operation == "models.succeed" and self.data:
+            from sophia_tui.services.calendar_looks import way_out
+
             ways = filter(None, map(way_out, self.data.endings))
             return next((request for name, request in ways if name == operation), {})
         if self.data and self.data.next.operation == operation:
@@ -163,7 +167,7 @@ def _lines(
     for each in stages:
         style, title = words.STYLES[each.health], _(words.STAGES.get(each.stage, each.stage))
         parts.append((glyphs.fit(f"{glyphs.health[each.health]} {title}", _NAME - 1) + " ", style))
-        parts.append((glyphs.fit(worded("state", each.health), _WORD - 1) + " ", style))
+        parts.append((glyphs.fit(words.state_word(each.health), _WORD - 1) + " ", style))
         known = [words.state_word(each.detail), words.age(now, each.at)]
         figure = visible(words.state_word(each.figure))
         figure += " " * max(0, wide - cell_len(figure)) + " " + ", ".join(filter(None, known))
@@ -198,7 +202,7 @@ def _flow(
         figure, detail = words.state_word(each.figure), words.state_word(each.detail)
         told = [figure, *filter(None, (detail, words.age(now, each.at)))]
         told += [""] * (3 - len(told))
-        lines[1].append((glyphs.fit(worded("state", each.health), wide - 1) + " ", style))
+        lines[1].append((glyphs.fit(words.state_word(each.health), wide - 1) + " ", style))
         for place, text in enumerate(told, 2):
             lines[place].append(glyphs.fit(text, wide - 1) + " ")
         where = places.get(PLACES.get(each.stage, ""), "")
@@ -289,6 +293,8 @@ def _left(
 ) -> tuple[str, str]:
     """Health, and until when it answers."""
     if ending is not None:
+        from sophia_tui.services.calendar_looks import in_short
+
         return _SEVERITIES.get(ending.severity, "attention"), in_short(ending)
     if used is None:
         return "unknown", ""
