@@ -115,6 +115,7 @@ VERBS = {
     "bundle": N_("pack for support"),
     "restore": N_("put a backup back"),
     "calendar": N_("until when they answer"),
+    "changes": N_("what another person changed"),
     "succeed": N_("move off one that ends"),
     "succession": N_("ways off those that end"),
 }

@@ -1,6 +1,8 @@
 """A form for any operation, built from its declaration: defaults shown, checked as typed, the
 command line for the same beside it, what was typed kept as a draft."""
 
+import asyncio
+import contextlib
 import shlex
 from collections.abc import Iterable
 from functools import partial
@@ -15,11 +17,12 @@ from textual.widgets import Button, Input
 
 from sophia_tui.domain.context import CancelSignal, Progress
 from sophia_tui.domain.operations import Danger, Operation
-from sophia_tui.errors import CancelledError, SophiaError, UnconfirmedError
+from sophia_tui.errors import CancelledError, ConflictError, SophiaError, UnconfirmedError
 from sophia_tui.i18n import _
 from sophia_tui.services import fields
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
+from sophia_tui.tui.change_watch import LOOK_SECONDS, ChangeWatch
 from sophia_tui.tui.effects import effect_of
 from sophia_tui.tui.progress import ProgressText
 from sophia_tui.tui.screens.base import SophiaScreen
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
 
 _DRAFT_SECONDS = 0.2
+#: What tells the service which state of the record was seen: never typed, never shown.
+_SEEN = ("seen_version", "seen_value")
 #: Fields that set a safeguard aside: each time anew a person's word, never a draft's.
 _GUARDS = frozenset({"accept_few", "override", "probe", "promote", "public", "regardless"})
 
@@ -48,7 +53,13 @@ class FormScreen(SophiaScreen):
     ) -> None:
         self.operation = operation
         super().__init__(sophia)
-        self.fields = operation.input.model_fields
+        self.fields = {
+            name: info for name, info in operation.input.model_fields.items() if name not in _SEEN
+        }
+        #: What the record was when the form was opened, for the service to compare.
+        self.seen = {name: (prefill or {})[name] for name in _SEEN if name in (prefill or {})}
+        self.watch = ChangeWatch(sophia, operation)
+        self._look = asyncio.Event()
         given = {key: typed_text(value) for key, value in (prefill or {}).items()}
         #: What the form was opened for: another model's draft is not this one's.
         self._target = given.get(operation.target or "", "")
@@ -64,7 +75,7 @@ class FormScreen(SophiaScreen):
         self.running: CancelSignal | None = None
 
     def _inputs(self) -> Iterable[tuple[str, FieldInfo]]:
-        return self.operation.input.model_fields.items()
+        return self.fields.items()
 
     @property
     def from_draft(self) -> bool:
@@ -154,6 +165,24 @@ class FormScreen(SophiaScreen):
         first = self.query("#form Input, #form Choice, #buttons Button")
         if first:
             first.first().focus()
+        if self.watch.wanted:
+            work: Any = self._look_for_changes
+            self.run_worker(work, name="changes", group="changes")
+
+    async def _look_for_changes(self) -> None:
+        """Say it before anything is run, where another person was at the same record."""
+        await self.sophia.painted.wait()
+        while self.query("#message"):
+            told = await self.watch.look(self.request()[0])
+            if told and self.running is None:
+                self.say(told)
+            self._look.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look.wait(), LOOK_SECONDS)
+
+    def look_now(self) -> None:
+        """Ask at once whether another person changed it."""
+        self._look.set()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._took(event.input.id, event.value)
@@ -254,6 +283,7 @@ class FormScreen(SophiaScreen):
         plain = {
             name: value if fields.is_secret(self.fields[name]) else typed_plain(value)
             for name, value in dict(checked).items()
+            if name in self.fields
         }
         return fields.changed_from_default(self.operation.input, plain), wrong
 
@@ -345,6 +375,15 @@ class FormScreen(SophiaScreen):
         self.say("")
         return effect
 
+    def _knows_now(self, problem: ConflictError) -> str:
+        """Another person was faster: what is typed stays, and who runs it again goes on from how
+        things are now. Empty where it is another kind of conflict."""
+        told = "changed_by" in problem.details
+        if self.seen:
+            told, self.seen = True, {}
+        self.watch.knows(problem.details.get("seen"))
+        return _("Not done; what you typed is kept: run it again to go on all the same.") * told
+
     def _show_wrong(self, wrong: dict[str, str]) -> None:
         for name, text in wrong.items():
             if name in self.fields:
@@ -373,7 +412,8 @@ class FormScreen(SophiaScreen):
         try:
             result = await self.sophia.call(
                 self.operation.name,
-                asked,
+                {**asked, **self.seen},
+                seen=self.watch.number,
                 dry_run=dry_run,
                 confirmed=confirmed,
                 detach=detach,
@@ -385,6 +425,8 @@ class FormScreen(SophiaScreen):
             return
         except SophiaError as problem:
             style = _("Stopped.") if isinstance(problem, CancelledError) else _("It failed.")
+            if isinstance(problem, ConflictError):
+                style = self._knows_now(problem) or style
             self.say(style)
             for plate in self.query("#outcome").results(Plate):
                 plate.draw(error_text(problem, self.sophia.log_path))
