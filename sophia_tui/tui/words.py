@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from rich.cells import cell_len, set_cell_size
 
-from sophia_tui.domain.operations import Operation, plainly
+from sophia_tui.domain.operations import Operation, as_data, plainly
 from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.services.views import key_word, worded
 from sophia_tui.textsafe import visible
@@ -399,7 +399,7 @@ def shown(value: Any) -> str:
     if isinstance(value, int):
         return number(value)
     if isinstance(value, BaseModel):
-        return shown(value.model_dump(mode="json"))
+        return shown(as_data(value))
     if isinstance(value, dict):
         return ", ".join(f"{key_word(name)}: {shown(each)}" for name, each in value.items())
     if isinstance(value, list | tuple):

@@ -21,6 +21,7 @@ from sophia_tui.tui.change_watch import LOOK_SECONDS, ChangeWatch
 from sophia_tui.tui.screens.base import SophiaScreen, StylePath
 from sophia_tui.tui.screens.confirm import QuestionScreen
 from sophia_tui.tui.screens.setup import state_sign
+from sophia_tui.tui.widgets.field import Field
 from sophia_tui.tui.widgets.plate import Plate, error_text
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _PAUSE = 0.3
 
 
-class OneLine(Input):
+class OneLine(Field):
     """Takes what is pasted whole or not at all: half a key would look like one."""
 
     class Refused(Message):

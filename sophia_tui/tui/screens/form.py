@@ -29,6 +29,7 @@ from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.confirm import ConfirmScreen, QuestionScreen
 from sophia_tui.tui.screens.result import ResultScreen
 from sophia_tui.tui.widgets.choice import Choice, yes_or_no
+from sophia_tui.tui.widgets.field import Field
 from sophia_tui.tui.widgets.plate import Plate, error_text
 from sophia_tui.validation import explained
 
@@ -146,7 +147,7 @@ class FormScreen(SophiaScreen):
                 options.insert(0, ("", "-"))
             return Choice(options, str(value), f"field-{name}")
         hint = _("separate by spaces; quote what holds some") if fields.is_list(info) else "-"
-        made = Input(
+        made = Field(
             value=str(value),
             placeholder=hint,
             password=fields.is_secret(info),
