@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sophia_tui.audit_spool import AuditSpool
     from sophia_tui.domain.hosted import HostedTrainer
     from sophia_tui.domain.managed import RootHelper
-    from sophia_tui.domain.models import AuditEntry, Promotion
+    from sophia_tui.domain.models import AuditEntry, Changes, Promotion
     from sophia_tui.domain.notifications import Messenger
     from sophia_tui.domain.operations import Output
     from sophia_tui.domain.protocols import ChatModel, EngineHost, RunLauncher, Source, Store
@@ -136,6 +136,7 @@ class House:
         role: Role | None = None,
         language: str | None = None,
         detach: bool = False,
+        seen: int | None = None,
     ) -> Context:
         """A context for this process's person, or for a caller over HTTP."""
         return Context(
@@ -150,7 +151,15 @@ class House:
             cancel=cancel or CancelSignal(),
             progress=progress,
             tell=tell,
+            seen=seen,
         )
+
+    async def changes(
+        self, operations: Sequence[str], target: str | None, after: int | None
+    ) -> Changes:
+        """What the audit tells of a record; see AuditStore."""
+        store = await self.store()
+        return await store.audit.changes(operations, target, after)
 
     async def store(self) -> Store:
         """The own store, opened on first use. Raises UnavailableError or SetupError."""
@@ -959,7 +968,7 @@ async def _env(house: House) -> Any:
 async def _audit(house: House) -> Any:
     from sophia_tui.services.audit import AuditService
 
-    return AuditService(await house.store())
+    return AuditService(await house.store(), house.registry, house.clock)
 
 
 async def _store(house: House) -> Any:

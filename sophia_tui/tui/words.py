@@ -120,6 +120,7 @@ VERBS = {
     "bundle": N_("pack for support"),
     "restore": N_("put a backup back"),
     "calendar": N_("until when they answer"),
+    "changes": N_("what another person changed"),
     "succeed": N_("move off one that ends"),
     "succession": N_("ways off those that end"),
 }
@@ -421,7 +422,9 @@ def shown(value: Any) -> str:
     if isinstance(value, int):
         return number(value)
     if isinstance(value, BaseModel):
-        return shown(value.model_dump(mode="json"))
+        from sophia_tui.domain.operations import as_data
+
+        return shown(as_data(value))
     if isinstance(value, dict):
         from sophia_tui.services.views import key_word
 

@@ -63,7 +63,8 @@ class OverviewScreen(LiveScreen):
 
     async def fetch(self) -> OverviewView:
         request = {"since": self.sophia.state.left_at} if self.sophia.state.left_at else {}
-        view: Any = await self.sophia.call("overview.show", request)
+        answer: Any = await self.sophia.call("overview.show", request)
+        view: OverviewView = answer
         self.sophia.measured(view.store_milliseconds)
         return view
 
