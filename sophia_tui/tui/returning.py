@@ -158,7 +158,7 @@ class Returning(SetupActs):
                 acts[origin.of]()
             return origin.of in acts
         sophia: Any = self
-        declared: "Operation" = self._operations().get(origin.of)
+        declared: Operation = self._operations().get(origin.of)
         if not sophia.may(declared.name):
             return False
         if origin.how == "form":
