@@ -390,6 +390,12 @@ async def _overview(house: House) -> Any:
     )
 
 
+async def _meanwhile(house: House) -> Any:
+    from sophia_tui.services.meanwhile import MeanwhileService
+
+    return MeanwhileService(await house.store(), house.clock, house.settings.timezone)
+
+
 async def _setup(house: House) -> Any:
     from sophia_tui.providers.key_probe import probe_key
     from sophia_tui.providers.surroundings import ThisServer
@@ -664,6 +670,12 @@ async def _jobs(house: House) -> Any:
         house.wake,
         open_trainer=house.trainer,
     )
+
+
+async def _job_insight(house: House) -> Any:
+    from sophia_tui.services.job_insight import JobInsightService
+
+    return JobInsightService(await house.store(), house.settings, house.clock)
 
 
 async def _queue(house: House) -> Any:
@@ -945,6 +957,7 @@ async def _demo(house: House) -> Any:
 #: By the service's class name, so that a test may add one for a throw-away service.
 FACTORIES: dict[str, Factory] = {
     "OverviewService": _overview,
+    "MeanwhileService": _meanwhile,
     "SetupService": _setup,
     "BundleService": _bundle,
     "UnitsService": _units,
@@ -972,6 +985,7 @@ FACTORIES: dict[str, Factory] = {
     "AdaptiveService": _adaptive,
     "PersonasService": _personas,
     "JobsService": _jobs,
+    "JobInsightService": _job_insight,
     "QueueService": _queue,
     "SchedulesService": _schedules,
     "EvaluateService": _evaluate,

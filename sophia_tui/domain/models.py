@@ -81,14 +81,10 @@ class Decision:
 
 @dataclass(frozen=True)
 class ModelFilter:
-    """Which models, in which order. `states` has EXPIRED too. `text` is looked for in id, base, job
-    and data set, in any case of letters. `sort` is created (newest first), id, kind, state or
-    size (largest first)."""
+    """Which models. `states` has EXPIRED too."""
 
     kinds: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
-    text: str | None = None
-    sort: str = "created"
     model_id: str | None = None
 
 
@@ -223,6 +219,17 @@ class Promotion:
     notes: dict[str, Any] = field(default_factory=dict)
     step: str = ""
     steps: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Happened:
+    """So many things of one kind: `what` is `ended` (jobs; `label` is their state), `promoted`
+    (`label` is the model) or `changed` (`label` is who did). `name` is one of the jobs."""
+
+    what: str
+    label: str
+    count: int
+    name: str | None = None
 
 
 @dataclass(frozen=True)

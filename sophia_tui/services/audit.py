@@ -9,8 +9,9 @@ from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.operations import Output
 from sophia_tui.domain.protocols import Store
 from sophia_tui.i18n import N_
+from sophia_tui.services.lists import ListPage
 from sophia_tui.services.operations import operation
-from sophia_tui.services.views import Page
+from sophia_tui.services.views import Listing
 
 
 class AuditView(Output):
@@ -36,7 +37,11 @@ class AuditView(Output):
     request: dict[str, Any] = Field(default_factory=dict, title=N_("Request"))
 
 
-class AuditList(Output):
+class AuditPage(ListPage):
+    sorts = ("at", "actor", "face", "operation", "target", "outcome", "code", "seconds")
+
+
+class AuditList(Listing):
     items: list[AuditView] = Field(title=N_("Log"))
 
 
@@ -47,9 +52,11 @@ class AuditService:
         self._store = store
 
     @operation("audit.list", N_("Show who did what, when and from where."), role=Role.VIEWER)
-    async def page(self, context: Context, request: Page) -> AuditList:
-        entries = await self._store.audit.page(request.limit, request.offset)
+    async def page(self, context: Context, request: AuditPage) -> AuditList:
+        entries = await self._store.audit.listed(request.wanted())
         return AuditList(
+            total=entries.total,
+            unfiltered=entries.unfiltered,
             items=[
                 AuditView(
                     at=each.at,
@@ -64,5 +71,5 @@ class AuditService:
                     request=each.request,
                 )
                 for each in entries
-            ]
+            ],
         )

@@ -19,8 +19,9 @@ from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import JobError, NotFoundError, RefusedError, UsageError
 from sophia_tui.i18n import N_, _
 from sophia_tui.services.fields import is_list
+from sophia_tui.services.lists import ListPage
 from sophia_tui.services.operations import operation
-from sophia_tui.services.views import Page
+from sophia_tui.services.views import Listing
 from sophia_tui.validation import where_and_what
 
 if TYPE_CHECKING:
@@ -187,7 +188,20 @@ class ScheduleView(Output):
         )
 
 
-class ScheduleList(Output):
+class SchedulesPage(ListPage):
+    sorts = (
+        "created_at",
+        "name",
+        "operation",
+        "every",
+        "next_at",
+        "last_at",
+        "outcome",
+        "created_by",
+    )
+
+
+class ScheduleList(Listing):
     items: list[ScheduleView] = Field(title=N_("Schedules"))
 
 
@@ -209,9 +223,13 @@ class SchedulesService:
         self._wake = wake
 
     @operation("schedules.list", N_("List what runs by the calendar."))
-    async def page(self, context: Context, request: Page) -> ScheduleList:
-        found = await self._store.schedules.page(request.limit, request.offset)
-        return ScheduleList(items=[ScheduleView.of(each) for each in found])
+    async def page(self, context: Context, request: SchedulesPage) -> ScheduleList:
+        found = await self._store.schedules.listed(request.wanted())
+        return ScheduleList(
+            items=[ScheduleView.of(each) for each in found],
+            total=found.total,
+            unfiltered=found.unfiltered,
+        )
 
     @operation(
         "schedules.add",

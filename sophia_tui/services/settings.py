@@ -1,17 +1,20 @@
 """Settings: what is in force and where it comes from; changing those that Sophia keeps itself."""
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import ClassVar
 
 from pydantic import Field
 
 from sophia_tui.domain.context import Context, Role
-from sophia_tui.domain.operations import Input, NoInput, Output
+from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import Store
 from sophia_tui.errors import NotFoundError, RefusedError, UsageError
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths, data_folder, model_cache
+from sophia_tui.services.lists import ListPage, arranged
 from sophia_tui.services.operations import operation
+from sophia_tui.services.views import Listing
 
 
 class SettingView(Output):
@@ -25,7 +28,13 @@ class SettingView(Output):
     help: str = Field(title=N_("Meaning"))
 
 
-class SettingList(Output):
+class SettingsPage(ListPage):
+    sorts = ("key", "value", "source")
+
+    limit: int = Field(default=500, ge=1, le=500, description=N_("How many at most."))
+
+
+class SettingList(Listing):
     env_file: str | None = Field(default=None, title=N_("Env file"))
     items: list[SettingView] = Field(title=N_("Settings"))
 
@@ -48,7 +57,23 @@ class SettingsService:
         self._paths = paths
 
     @operation("settings.list", N_("Show every setting in force and where it comes from."))
-    async def page(self, context: Context, request: NoInput) -> SettingList:
+    async def page(self, context: Context, request: SettingsPage) -> SettingList:
+        env_file, items = await self._all()
+        found = arranged(
+            items,
+            request.wanted(),
+            lambda each: (each.key, each.value, each.source, each.help),
+            {name: attrgetter(name) for name in SettingsPage.sorts},
+        )
+        return SettingList(
+            env_file=env_file,
+            items=found.items,
+            total=found.total,
+            unfiltered=found.unfiltered,
+        )
+
+    async def _all(self) -> tuple[str | None, list[SettingView]]:
+        """The env file, and every setting in the order of their declaration."""
         from sophia_tui import settings
 
         env_file, _merged = settings.read_sources(self._environment)
@@ -74,7 +99,7 @@ class SettingsService:
                 )
             )
         items += self._places()
-        return SettingList(env_file=str(env_file) if env_file else None, items=items)
+        return str(env_file) if env_file else None, items
 
     def _places(self) -> list[SettingView]:
         """Folders that are asked of the environment alone: they come before any settings."""
@@ -159,8 +184,8 @@ class SettingsService:
         return await self._view(context, request.key)
 
     async def _view(self, context: Context, key: str) -> SettingView:
-        listed = await self.page(context, NoInput())
-        found: SettingView = next(each for each in listed.items if each.key == key)
+        _env_file, listed = await self._all()
+        found: SettingView = next(each for each in listed if each.key == key)
         return found
 
     def _check(self, key: str) -> None:

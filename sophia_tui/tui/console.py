@@ -6,7 +6,6 @@ Import it through app.py, which sets what Textual reads from the environment at 
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,14 +26,13 @@ from sophia_tui.services.operations import Dispatcher
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
 from sophia_tui.tui.progress import ProgressText
+from sophia_tui.tui.returning import Returning, origin_of_answer, origin_of_form
 from sophia_tui.tui.screens import CLASSES, made
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.live import LiveScreen
-from sophia_tui.tui.setup_acts import SetupActs
 from sophia_tui.tui.state import ConsoleState
 
 _log = logging.getLogger("sophia")
-_REMEMBER_SECONDS = 60.0
 #: Round trips below the first are all shown as the same word: a figure that trembles is sent anew
 #: at every look.
 _SLOW_MILLISECONDS = (50.0, 200.0, 1000.0)
@@ -42,7 +40,7 @@ _SLOW_MILLISECONDS = (50.0, 200.0, 1000.0)
 _STORE_CODES = ("SOPHIA-S0",)
 
 
-class SophiaApp(SetupActs):
+class SophiaApp(Returning):
     """`context` is a Context, or makes one from keyword arguments (dry_run, confirmed, cancel,
     progress, language); a maker is first called after the first paint.
     """
@@ -81,11 +79,11 @@ class SophiaApp(SetupActs):
         self._store: float | None = None
         self._store_last: float | None = None
         self._store_away = False
-        self._remembered = 0.0
 
     # -- start and end
 
     def on_mount(self) -> None:
+        self.state.seen_at = self.now()
         self._base(self.state.screen)
         self.call_after_refresh(self._paint)
 
@@ -99,6 +97,7 @@ class SophiaApp(SetupActs):
             return
         self.painted.set()
         self.redraw()
+        self.begin_to_remember()
         if self.state.first and self.state.screen == "overview":
             work: Any = self.look_whether_fresh
             self.run_worker(work, name="fresh")
@@ -192,8 +191,6 @@ class SophiaApp(SetupActs):
             self._store, self._store_away = limit, False
             self.redraw()
         self._store_last = limit
-        if time.monotonic() - self._remembered > _REMEMBER_SECONDS:
-            self.remember()
 
     def store_away(self) -> None:
         """Take note that the store did not answer."""
@@ -203,6 +200,7 @@ class SophiaApp(SetupActs):
 
     def answered(self) -> None:
         """Take note that a screen has fresh data: how far the store is, is asked where unknown."""
+        self.look_for_what_is_gone()
         if (self._store is None or self._store_away) and self.may("overview.show"):
             work: Any = self._measure  # no coroutine yet: one of an app that ends is not awaited
             self.run_worker(work, name="measure", exclusive=True, group="measure")
@@ -221,10 +219,6 @@ class SophiaApp(SetupActs):
         if self._store is None:
             return ""
         return _("db > {ms} ms").format(ms=round(self._store)) if self._store else _("db < 50 ms")
-
-    def remember(self) -> None:
-        self._remembered = time.monotonic()
-        self.state.remember(self.now())
 
     def head(self, width: int, heading: str) -> Content:
         """The first line of every screen."""
@@ -293,7 +287,9 @@ class SophiaApp(SetupActs):
         elif declared.writes or (declared.input.model_fields and _asks(declared, request)):
             from sophia_tui.tui.screens.form import FormScreen
 
-            self.push_screen(FormScreen(self, declared, request))
+            form = FormScreen(self, declared, request)
+            form.origin = origin_of_form(declared, request)
+            self.push_screen(form)
         else:
             work: Any = partial(self._show_result, declared, request)
             self.run_worker(work, name="show")
@@ -308,14 +304,30 @@ class SophiaApp(SetupActs):
         self.push_screen(screen)
 
     async def _show_result(self, declared: Operation, request: dict[str, Any]) -> None:
-        """Over the screen that asked: who has gone elsewhere meanwhile is not called back, and what
-        was asked is stopped."""
+        """As show_answer; what failed is said where it was asked."""
+        asking = self.screen
+        try:
+            await self.show_answer(declared, request)
+        except SophiaError as problem:
+            if self.screen is asking:
+                stopped = isinstance(problem, CancelledError)
+                self._say(_("Stopped.") if stopped else visible(str(problem)))
+
+    async def show_answer(
+        self,
+        declared: Operation,
+        request: dict[str, Any],
+        kept: dict[str, Any] | None = None,
+    ) -> bool:
+        """Ask, and show the answer over the screen that asked, as `kept` recalls it; whether it
+        was shown. Who has gone elsewhere meanwhile is not called back, and what was asked is
+        stopped. Raises SophiaError."""
         asking: Any = self.screen
         if not isinstance(asking, SophiaScreen):
-            return
+            return False
         if asking.awaited is not None:
             self._say(_("Something is running here; esc stops it."))
-            return
+            return False
         asking.awaited = CancelSignal()
         self._say(_("Loading..."))
         told = ProgressText(self.glyphs)
@@ -329,17 +341,17 @@ class SophiaApp(SetupActs):
             result = await self.call(
                 declared.name, request, cancel=asking.awaited, progress=progress
             )
-        except SophiaError as problem:
-            if self.screen is asking:
-                stopped = isinstance(problem, CancelledError)
-                self._say(_("Stopped.") if stopped else visible(str(problem)))
-            return
         finally:
             asking.awaited = None
         if self.screen is not asking:
-            return
+            return False
         self._say("")
-        self.push_screen(self._answer(words.operation_title(declared), result, request))
+        shown = self._answer(words.operation_title(declared), result, request)
+        shown.origin = origin_of_answer(declared, request)
+        if kept:
+            shown.recall(kept)
+        await self.push_screen(shown)
+        return True
 
     def _answer(self, title: str, result: BaseModel, request: dict[str, Any]) -> SophiaScreen:
         """The screen that shows an answer; what has pages is asked again by its own."""
@@ -386,13 +398,16 @@ class SophiaApp(SetupActs):
             if made and self.is_screen_installed("datasets"):
                 list_of_them: Any = self.get_screen("datasets")
                 list_of_them.point_at(made)
-            self.switch_screen(self._answer(title, result, asked))
+            shown = self._answer(title, result, asked)
+            if isinstance(form, FormScreen):
+                shown.origin = origin_of_answer(form.operation, asked)
+            self.switch_screen(shown)
 
     def _base(self, name: str) -> None:
         if name not in CLASSES:
             name = "overview"
         if not self.is_screen_installed(name):
-            self.install_screen(made(name, self), name)
+            self.install_screen(self.recalled(name, made(name, self)), name)
         if len(self.screen_stack) > 1:
             self.switch_screen(name)
         else:
@@ -463,7 +478,7 @@ class SophiaApp(SetupActs):
         for each in self.screen_stack:
             if isinstance(each, SophiaScreen):
                 each.keep_draft()
-        self.remember()
+        self.remember_at_the_end()
         self.exit()
 
     def _other_language(self, screen: Screen[Any]) -> None:
@@ -477,6 +492,7 @@ class SophiaApp(SetupActs):
         await self._speak(LANGUAGES[(LANGUAGES.index(get_language()) + 1) % len(LANGUAGES)])
 
     async def _speak(self, language: str) -> None:
+        self.remember()
         set_language(language)
         while len(self.screen_stack) > 1:
             await self.pop_screen()

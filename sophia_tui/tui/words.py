@@ -28,6 +28,7 @@ STAGES = {
 VERBS = {
     "run": N_("run"),
     "show": N_("show"),
+    "meanwhile": N_("tell what happened meanwhile"),
     "list": N_("list"),
     "start": N_("start"),
     "stop": N_("stop"),
@@ -63,6 +64,8 @@ VERBS = {
     "delete": N_("delete"),
     "create": N_("create"),
     "checkpoints": N_("checkpoints"),
+    "curve": N_("curves"),
+    "settings": N_("with what it works"),
     "handshake": N_("greet"),
     "tune": N_("tune"),
     "roi": N_("return on investment"),
@@ -125,7 +128,10 @@ _VERBS_OF = {
     "models.gate": N_("gate before promotion"),
 }
 #: Operations whose verb and subject make no title.
-_TITLES = {"prepare.preview": N_("what cleaning changes")}
+_TITLES = {
+    "overview.meanwhile": N_("what happened while you were away"),
+    "prepare.preview": N_("what cleaning changes"),
+}
 #: What the button of a question before an act says: the act itself, never a mere yes.
 ACTS = {
     "adaptive.cancel": N_("Stop the training"),

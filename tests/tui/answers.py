@@ -39,6 +39,7 @@ from sophia_tui.services.inspect import (
     InspectOutput,
     RoleOrder,
 )
+from sophia_tui.services.meanwhile import ChangesView, EndedView, MeanwhileView
 from sophia_tui.services.model_lineage import LineageModel, LineageView
 from sophia_tui.services.model_parity_views import ParityView
 from sophia_tui.services.model_production import ProductionSpan, ProductionView
@@ -565,6 +566,16 @@ def schedule() -> ScheduleView:
     )
 
 
+def meanwhile() -> MeanwhileView:
+    return MeanwhileView(
+        since=NOW - timedelta(hours=2),
+        told="1 job succeeded, 2 changes by maria",
+        happened=True,
+        ended=[EndedView(state="succeeded", count=1)],
+        changes=[ChangesView(actor="maria", count=2)],
+    )
+
+
 def audit() -> AuditList:
     def entry(minutes: int, operation: str, outcome: str, **more: Any) -> AuditView:
         return AuditView(
@@ -941,6 +952,7 @@ def full() -> dict[str, Any]:
         "monitor.show": monitor(),
         "settings.list": settings(),
         "audit.list": audit(),
+        "overview.meanwhile": meanwhile(),
         "models.calendar": CalendarView(
             now=NOW, bounds=[90, 30, 7], dates_as_of=NOW.date(), files=[], items=[], lists=[]
         ),

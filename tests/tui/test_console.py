@@ -552,8 +552,8 @@ async def test_a_draft_is_kept_as_typed_without_secrets(tmp_path: Path) -> None:
     assert "geheim" not in draft.read_text()
     again = stub.make_app(stub.World(), folder=tmp_path)
     async with again.run_test(size=(80, 24)) as pilot:
-        await settled(pilot)
-        form = await open_form(pilot, "things.make")
+        await until(pilot, lambda: isinstance(again.screen, FormScreen), "open as before")
+        form = again.screen
         assert form.query_one("#field-name", Input).value == "box"
         await pilot.press("f2")
         await until(pilot, lambda: isinstance(again.screen, ResultScreen), "result")

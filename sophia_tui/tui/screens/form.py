@@ -22,6 +22,7 @@ from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
 from sophia_tui.tui.effects import effect_of
 from sophia_tui.tui.progress import ProgressText
+from sophia_tui.tui.returning import origin_of_form
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.confirm import ConfirmScreen, QuestionScreen
 from sophia_tui.tui.screens.result import ResultScreen
@@ -44,24 +45,34 @@ class FormScreen(SophiaScreen):
     scopes = ("form",)
 
     def __init__(
-        self, sophia: "Console", operation: Operation, prefill: dict[str, Any] | None = None
+        self,
+        sophia: "Console",
+        operation: Operation,
+        prefill: dict[str, Any] | None = None,
+        resumed: bool = False,
     ) -> None:
+        """`resumed`: it was open when the line dropped, so what was typed over what it was opened
+        with stands there again."""
         self.operation = operation
         super().__init__(sophia)
         self.fields = operation.input.model_fields
-        given = {key: typed_text(value) for key, value in (prefill or {}).items()}
+        self._opened_with = dict(prefill or {})
+        given = {key: typed_text(value) for key, value in self._opened_with.items()}
         #: What the form was opened for: another model's draft is not this one's.
         self._target = given.get(operation.target or "", "")
         found = sophia.state.draft(operation.name, self._target)
         draft = {name: value for name, value in found.items() if name not in _GUARDS}
         self._fresh = {name: self._start(name, info, {}, given) for name, info in self._inputs()}
+        kept_over = {name: text for name, text in given.items() if name not in draft}
         self.typed: dict[str, Any] = {
-            name: self._start(name, info, draft, given) for name, info in self._inputs()
+            name: self._start(name, info, draft, kept_over if resumed else given)
+            for name, info in self._inputs()
         }
         #: The fields that a draft filled.
         self._drafted = {name for name, value in self.typed.items() if value != self._fresh[name]}
         self._began = dict(self.typed)
         self.running: CancelSignal | None = None
+        self._focus_first = ""
 
     def _inputs(self) -> Iterable[tuple[str, FieldInfo]]:
         return self.operation.input.model_fields.items()
@@ -69,6 +80,20 @@ class FormScreen(SophiaScreen):
     @property
     def from_draft(self) -> bool:
         return bool(self._drafted)
+
+    def draft_told(self) -> str:
+        """What is said of a draft that stands here."""
+        if any(fields.is_secret(info) for _name, info in self._inputs()):
+            return _("Your draft from before is here; secrets are typed anew.")
+        return _("Your draft from before is here.")
+
+    def memory(self) -> dict[str, Any]:
+        focused = self.focused.id if self.focused is not None else None
+        return {"focus": focused} if focused else {}
+
+    def recall(self, kept: dict[str, Any]) -> None:
+        focus = kept.get("focus")
+        self._focus_first = focus if isinstance(focus, str) else ""
 
     def _start(
         self, name: str, info: FieldInfo, draft: dict[str, Any], given: dict[str, str]
@@ -150,10 +175,11 @@ class FormScreen(SophiaScreen):
         super().on_mount()
         self._check()
         if self.from_draft:
-            self.say(_("Your draft from before is here."))
-        first = self.query("#form Input, #form Choice, #buttons Button")
-        if first:
-            first.first().focus()
+            self.say(self.draft_told())
+        found = self.query("#form Input, #form Choice, #buttons Button")
+        again = [each for each in found if each.id and each.id == self._focus_first]
+        if again or found:
+            self.set_focus((again or found)[0])
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._took(event.input.id, event.value)
@@ -201,9 +227,10 @@ class FormScreen(SophiaScreen):
             for name, value in self.typed.items()
             if name not in _GUARDS
             and not fields.is_secret(self.fields[name])
-            and value != self._default_text(name)
+            and (value != self._default_text(name) or value != self._fresh[name])
         }
-        self.sophia.state.keep_draft(self.operation.name, kept, self._target)
+        request = origin_of_form(self.operation, self._opened_with).request
+        self.sophia.state.keep_draft(self.operation.name, kept, self._target, request)
 
     def _clear_draft(self) -> None:
         """Every field as it was before anybody typed; nothing is kept of the draft."""
