@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from textual.containers import VerticalScroll
@@ -11,15 +11,16 @@ from textual.content import Content
 from textual.widget import Widget
 
 from sophia_tui.i18n import _, ngettext, number
-from sophia_tui.services.calendar_looks import EndingModelView, in_short, way_out
-from sophia_tui.services.overview import OverviewView, RunningView, UsedModelView
-from sophia_tui.services.stages import StageView
-from sophia_tui.services.views import worded
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
 from sophia_tui.tui.parts import Part
 from sophia_tui.tui.screens.live import LiveScreen
 from sophia_tui.tui.widgets.plate import Plate
+
+if TYPE_CHECKING:
+    from sophia_tui.services.calendar_looks import EndingModelView
+    from sophia_tui.services.overview import OverviewView, RunningView, UsedModelView
+    from sophia_tui.services.stages import StageView
 
 #: From so many columns on the stages stand side by side.
 WIDE = 100
@@ -44,7 +45,7 @@ class OverviewScreen(LiveScreen):
 
     CSS_PATH = "overview.tcss"
     scopes = ("overview",)
-    data: OverviewView | None
+    data: "OverviewView | None"
 
     def __init__(self, sophia: Any) -> None:
         super().__init__(sophia)
@@ -58,12 +59,12 @@ class OverviewScreen(LiveScreen):
             yield Plate(id="board")
         yield Plate(id="next", classes="body")  # in sight however long the rest is
 
-    async def fetch(self) -> OverviewView:
+    async def fetch(self) -> "OverviewView":
         request = {"since": self.sophia.state.left_at} if self.sophia.state.left_at else {}
-        view = await self.sophia.call("overview.show", request)
-        assert isinstance(view, OverviewView)
+        view: Any = await self.sophia.call("overview.show", request)
         self.sophia.measured(view.store_milliseconds)
-        return view
+        found: OverviewView = view
+        return found
 
     def draw(self) -> None:
         glyphs, board_plate = self.sophia.glyphs, self.query_one("#board", Plate)
@@ -101,6 +102,8 @@ class OverviewScreen(LiveScreen):
         if operation == "models.calendar":
             return {"refresh": False}
         if operation == "models.succeed" and self.data:
+            from sophia_tui.services.calendar_looks import way_out
+
             ways = filter(None, map(way_out, self.data.endings))
             return next((request for name, request in ways if name == operation), {})
         if self.data and self.data.next.operation == operation:
@@ -109,7 +112,7 @@ class OverviewScreen(LiveScreen):
 
 
 def board(
-    view: OverviewView,
+    view: "OverviewView",
     width: int,
     now: datetime,
     glyphs: words.Glyphs,
@@ -127,7 +130,7 @@ def board(
     return Content.assemble(*parts)
 
 
-def next_step(view: OverviewView, width: int) -> Content:
+def next_step(view: "OverviewView", width: int) -> Content:
     """The next sensible step, the key that takes it and, where there is room, what one types."""
     parts: list[Part] = [(_("Next"), "bold"), "   ", visible(view.next.text)]
     if view.next.operation:
@@ -149,13 +152,15 @@ def _stage_names(width: int, glyphs: words.Glyphs) -> Content:
 
 
 def _lines(
-    stages: Sequence[StageView],
+    stages: "Sequence[StageView]",
     width: int,
     now: datetime,
     glyphs: words.Glyphs,
     places: Mapping[str, str],
 ) -> list[Part]:
     """From top to bottom, a line each; what is in the way stands below it."""
+    from sophia_tui.services.views import worded
+
     far = _PLACE if width >= _NARROW else 1  # where there is no room, the digit alone
     room = width - _NAME - _WORD - far
     wide = max(12, room * 2 // 5)
@@ -180,13 +185,15 @@ def _flow_width(width: int) -> int:
 
 
 def _flow(
-    stages: Sequence[StageView],
+    stages: "Sequence[StageView]",
     width: int,
     now: datetime,
     glyphs: words.Glyphs,
     places: Mapping[str, str],
 ) -> list[Part]:
     """From left to right, an arrow to the next one; what is in the way stands below all."""
+    from sophia_tui.services.views import worded
+
     wide = _flow_width(width)
     lines: list[list[Part]] = [[] for _line in range(6)]
     for each in stages:
@@ -213,17 +220,17 @@ def _flow(
     return parts
 
 
-def _told(stage: StageView, stages: Sequence[StageView]) -> bool:
+def _told(stage: "StageView", stages: "Sequence[StageView]") -> bool:
     """What an empty stage waits for is only told of the first one: the others wait for it."""
     first = next((each for each in stages if each.blocked), None)
     return bool(stage.blocked) and (stage is first or stage.health in ("problem", "attention"))
 
 
-def _blocked_style(stage: StageView) -> str:
+def _blocked_style(stage: "StageView") -> str:
     return words.STYLES["problem" if stage.health == "problem" else "attention"]
 
 
-def _running(running: Sequence[RunningView], width: int, glyphs: words.Glyphs) -> list[Part]:
+def _running(running: "Sequence[RunningView]", width: int, glyphs: words.Glyphs) -> list[Part]:
     """Jobs with step, rate, time left, loss and its course; in a wide window also what they work
     on. A narrow one has no room for all."""
     fit = glyphs.fit
@@ -254,7 +261,7 @@ def _running(running: Sequence[RunningView], width: int, glyphs: words.Glyphs) -
     return [*parts, "\n"]
 
 
-def _models(view: OverviewView, width: int, now: datetime, glyphs: words.Glyphs) -> list[Part]:
+def _models(view: "OverviewView", width: int, now: datetime, glyphs: words.Glyphs) -> list[Part]:
     """What production uses and what is served, each with the days it has left; what ends or answers
     no more first. Env files that can't be read are told, so that silence is no good news."""
     rest = max(10, width - 39)
@@ -285,9 +292,11 @@ def _models(view: OverviewView, width: int, now: datetime, glyphs: words.Glyphs)
 
 
 def _left(
-    ending: EndingModelView | None, used: UsedModelView | None, now: datetime
+    ending: "EndingModelView | None", used: "UsedModelView | None", now: datetime
 ) -> tuple[str, str]:
     """Health, and until when it answers."""
+    from sophia_tui.services.calendar_looks import in_short
+
     if ending is not None:
         return _SEVERITIES.get(ending.severity, "attention"), in_short(ending)
     if used is None:
@@ -297,7 +306,7 @@ def _left(
     return health, words.ends(now, used.ends)
 
 
-def _uses(ending: EndingModelView | None, used: UsedModelView | None) -> str:
+def _uses(ending: "EndingModelView | None", used: "UsedModelView | None") -> str:
     found = list(ending.keys) if ending else list(used.used_as) if used else []
     if used is not None and used.served_as:
         found.append(_("served as {names}").format(names=", ".join(used.served_as)))
@@ -305,7 +314,7 @@ def _uses(ending: EndingModelView | None, used: UsedModelView | None) -> str:
 
 
 def _lately(
-    view: OverviewView,
+    view: "OverviewView",
     width: int,
     now: datetime,
     glyphs: words.Glyphs,
