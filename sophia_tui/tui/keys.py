@@ -87,6 +87,7 @@ FILLED_BY = {
     "monitor": "serve.model",
     "audit": "collect.run",
     "schedules": "schedules.add",
+    "calendar": "env.declare",
 }
 
 KEYS = (
