@@ -246,3 +246,12 @@ class AuditEntry:
     outcome: str  # done, dry_run, refused, failed
     code: str | None = None
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What was done to one record, newest first; `number` is that of the audit's newest entry of
+    all: who has seen it knows everything up to there."""
+
+    number: int
+    entries: tuple[AuditEntry, ...] = ()

@@ -24,6 +24,7 @@ from sophia_tui.domain.jobs import (
 from sophia_tui.domain.lists import FIRST, Found, Wanted
 from sophia_tui.domain.models import (
     AuditEntry,
+    Changes,
     CheckKind,
     Decision,
     Evaluation,
@@ -447,6 +448,10 @@ class SettingsStore(Protocol):
 
     async def set(self, key: str, value: str | None, actor: str) -> None: ...
 
+    async def replace(self, key: str, before: str | None, value: str | None, actor: str) -> bool:
+        """As `set`, where it still holds `before`; False, and nothing done, where it does not."""
+        ...
+
 
 class AuditStore(Protocol):
     async def add(self, entry: AuditEntry) -> None: ...
@@ -461,6 +466,13 @@ class AuditStore(Protocol):
 
     async def happened_since(self, since: datetime, actor: str) -> list[Happened]:
         """What happened from `since` on, the changes by `actor` aside, counted by kind."""
+
+    async def changes(
+        self, operations: Sequence[str], target: str | None, after: int | None
+    ) -> Changes:
+        """What these operations did to the target (None: to any), of the entries after that number;
+        a negative one: of so many of the newest; None: nothing but the newest number."""
+        ...
 
 
 class Store(Protocol):

@@ -728,6 +728,20 @@ INSERT INTO sophia.settings (key, value, changed_by) VALUES (%(key)s, %(value)s,
 ON CONFLICT (key) DO UPDATE
 SET value = excluded.value, changed_by = excluded.changed_by, changed_at = now()
 
+-- get_setting --
+SELECT value FROM sophia.settings WHERE key = %(key)s
+
+-- set_new_setting --
+INSERT INTO sophia.settings (key, value, changed_by) VALUES (%(key)s, %(value)s, %(actor)s)
+ON CONFLICT (key) DO NOTHING RETURNING key
+
+-- replace_setting --
+UPDATE sophia.settings SET value = %(value)s, changed_by = %(actor)s, changed_at = now()
+WHERE key = %(key)s AND value = %(before)s RETURNING key
+
+-- unset_known_setting --
+DELETE FROM sophia.settings WHERE key = %(key)s AND value = %(before)s RETURNING key
+
 -- unset_setting --
 DELETE FROM sophia.settings WHERE key = %(key)s
 
@@ -738,6 +752,18 @@ INSERT INTO sophia.audit (
     %(at)s, %(actor)s, %(face)s, %(role)s, %(operation)s, %(target)s, %(request)s, %(outcome)s,
     %(code)s, %(seconds)s
 )
+
+-- changes_in_audit --
+SELECT last.newest, done.*
+FROM (SELECT coalesce(max(id), 0) AS newest FROM sophia.audit) AS last
+LEFT JOIN LATERAL (
+    SELECT * FROM sophia.audit
+    WHERE id > CASE WHEN %(after)s::bigint < 0 THEN last.newest + %(after)s ELSE %(after)s END
+        AND outcome = 'done' AND operation = ANY(%(operations)s)
+        AND (%(target)s::text IS NULL OR target = %(target)s)
+    ORDER BY id DESC LIMIT 20
+) AS done ON true
+ORDER BY done.id DESC
 
 -- page_audit --
 SELECT * FROM sophia.audit ORDER BY at DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s

@@ -273,6 +273,9 @@ CASES: dict[str, Case] = {
         left_out="It is root's alone, at the command line; tests/integration/test_env.py does it."
     ),
     "audit.list": Case({"match": "done"}),
+    "audit.changes": Case(
+        {"operation": "settings.set", "target": "SOPHIA_WINDOW_DAYS", "since": 0}
+    ),
     "store.status": Case(),
     "store.start": Case(),
     "store.stop": Case(error="SOPHIA-S032"),  # a server that is not Sophia's own

@@ -215,7 +215,7 @@ async def test_a_decision_says_which_version_of_the_model_was_seen() -> None:
         await pilot.press("j")
         await until(pilot, lambda: isinstance(app.screen, FormScreen), "form")
         assert app.screen.typed["model"] == "sophia-v2"
-        assert app.screen.typed["seen_version"] == "2"
+        assert app.screen.seen == {"seen_version": 2}
 
 
 async def test_roll_back_is_filled_in_with_the_promotion_in_force() -> None:
@@ -431,7 +431,7 @@ async def test_a_schedule_is_changed_from_the_list_by_a_form_filled_in() -> None
         await until(pilot, lambda: isinstance(app.screen, FormScreen), "the form")
         typed = app.screen.typed
         assert (typed["schedule"], typed["every"]) == (kept.name, kept.every)
-        assert typed["seen_version"] == str(kept.version)
+        assert app.screen.seen == {"seen_version": kept.version}
 
 
 async def test_where_no_schedule_is_the_key_that_adds_one_is_named() -> None:

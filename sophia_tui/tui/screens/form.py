@@ -1,6 +1,8 @@
 """A form for any operation, built from its declaration: defaults shown, checked as typed, the
 command line for the same beside it, what was typed kept as a draft."""
 
+import asyncio
+import contextlib
 import shlex
 from collections.abc import Iterable
 from functools import partial
@@ -15,11 +17,12 @@ from textual.widgets import Button, Input
 
 from sophia_tui.domain.context import CancelSignal, Progress
 from sophia_tui.domain.operations import Danger, Operation
-from sophia_tui.errors import CancelledError, SophiaError, UnconfirmedError
+from sophia_tui.errors import CancelledError, ConflictError, SophiaError, UnconfirmedError
 from sophia_tui.i18n import _
 from sophia_tui.services import fields
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
+from sophia_tui.tui.change_watch import LOOK_SECONDS, ChangeWatch
 from sophia_tui.tui.effects import effect_of
 from sophia_tui.tui.progress import ProgressText
 from sophia_tui.tui.returning import origin_of_form
@@ -27,6 +30,7 @@ from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.confirm import ConfirmScreen, QuestionScreen
 from sophia_tui.tui.screens.result import ResultScreen
 from sophia_tui.tui.widgets.choice import Choice, yes_or_no
+from sophia_tui.tui.widgets.field import Field
 from sophia_tui.tui.widgets.plate import Plate, error_text
 from sophia_tui.validation import explained
 
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
 
 _DRAFT_SECONDS = 0.2
+#: What tells the service which state of the record was seen: never typed, never shown.
+_SEEN = ("seen_version", "seen_value")
 #: Fields that set a safeguard aside: each time anew a person's word, never a draft's.
 _GUARDS = frozenset({"accept_few", "override", "probe", "promote", "public", "regardless"})
 
@@ -55,9 +61,15 @@ class FormScreen(SophiaScreen):
         with stands there again."""
         self.operation = operation
         super().__init__(sophia)
-        self.fields = operation.input.model_fields
         self._opened_with = dict(prefill or {})
         given = {key: typed_text(value) for key, value in self._opened_with.items()}
+        self.fields = {
+            name: info for name, info in operation.input.model_fields.items() if name not in _SEEN
+        }
+        #: What the record was when the form was opened, for the service to compare.
+        self.seen = {name: (prefill or {})[name] for name in _SEEN if name in (prefill or {})}
+        self.watch = ChangeWatch(sophia, operation)
+        self._look = asyncio.Event()
         #: What the form was opened for: another model's draft is not this one's.
         self._target = given.get(operation.target or "", "")
         found = sophia.state.draft(operation.name, self._target)
@@ -75,7 +87,7 @@ class FormScreen(SophiaScreen):
         self._focus_first = ""
 
     def _inputs(self) -> Iterable[tuple[str, FieldInfo]]:
-        return self.operation.input.model_fields.items()
+        return self.fields.items()
 
     @property
     def from_draft(self) -> bool:
@@ -160,7 +172,7 @@ class FormScreen(SophiaScreen):
                 options.insert(0, ("", "-"))
             return Choice(options, str(value), f"field-{name}")
         hint = _("separate by spaces; quote what holds some") if fields.is_list(info) else "-"
-        made = Input(
+        made = Field(
             value=str(value),
             placeholder=hint,
             password=fields.is_secret(info),
@@ -180,6 +192,24 @@ class FormScreen(SophiaScreen):
         again = [each for each in found if each.id and each.id == self._focus_first]
         if again or found:
             self.set_focus((again or found)[0])
+        if self.watch.wanted:
+            work: Any = self._look_for_changes
+            self.run_worker(work, name="changes", group="changes")
+
+    async def _look_for_changes(self) -> None:
+        """Say it before anything is run, where another person was at the same record."""
+        await self.sophia.painted.wait()
+        while self.query("#message"):
+            told = await self.watch.look(self.request()[0])
+            if told and self.running is None:
+                self.say(told)
+            self._look.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look.wait(), LOOK_SECONDS)
+
+    def look_now(self) -> None:
+        """Ask at once whether another person changed it."""
+        self._look.set()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._took(event.input.id, event.value)
@@ -281,6 +311,7 @@ class FormScreen(SophiaScreen):
         plain = {
             name: value if fields.is_secret(self.fields[name]) else typed_plain(value)
             for name, value in dict(checked).items()
+            if name in self.fields
         }
         return fields.changed_from_default(self.operation.input, plain), wrong
 
@@ -372,6 +403,15 @@ class FormScreen(SophiaScreen):
         self.say("")
         return effect
 
+    def _knows_now(self, problem: ConflictError) -> str:
+        """Another person was faster: what is typed stays, and who runs it again goes on from how
+        things are now. Empty where it is another kind of conflict."""
+        told = "changed_by" in problem.details
+        if self.seen:
+            told, self.seen = True, {}
+        self.watch.knows(problem.details.get("seen"))
+        return _("Not done; what you typed is kept: run it again to go on all the same.") * told
+
     def _show_wrong(self, wrong: dict[str, str]) -> None:
         for name, text in wrong.items():
             if name in self.fields:
@@ -400,7 +440,8 @@ class FormScreen(SophiaScreen):
         try:
             result = await self.sophia.call(
                 self.operation.name,
-                asked,
+                {**asked, **self.seen},
+                seen=self.watch.number,
                 dry_run=dry_run,
                 confirmed=confirmed,
                 detach=detach,
@@ -412,6 +453,8 @@ class FormScreen(SophiaScreen):
             return
         except SophiaError as problem:
             style = _("Stopped.") if isinstance(problem, CancelledError) else _("It failed.")
+            if isinstance(problem, ConflictError):
+                style = self._knows_now(problem) or style
             self.say(style)
             for plate in self.query("#outcome").results(Plate):
                 plate.draw(error_text(problem, self.sophia.log_path))

@@ -1,5 +1,7 @@
 """Overview: six stages, what runs, models in use, what happened lately, the next sensible step."""
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -45,7 +47,7 @@ class OverviewScreen(LiveScreen):
 
     CSS_PATH = "overview.tcss"
     scopes = ("overview",)
-    data: "OverviewView | None"
+    data: OverviewView | None
 
     def __init__(self, sophia: Any) -> None:
         super().__init__(sophia)
@@ -59,12 +61,12 @@ class OverviewScreen(LiveScreen):
             yield Plate(id="board")
         yield Plate(id="next", classes="body")  # in sight however long the rest is
 
-    async def fetch(self) -> "OverviewView":
+    async def fetch(self) -> OverviewView:
         request = {"since": self.sophia.state.left_at} if self.sophia.state.left_at else {}
-        view: Any = await self.sophia.call("overview.show", request)
+        answer: Any = await self.sophia.call("overview.show", request)
+        view: OverviewView = answer
         self.sophia.measured(view.store_milliseconds)
-        found: OverviewView = view
-        return found
+        return view
 
     def draw(self) -> None:
         glyphs, board_plate = self.sophia.glyphs, self.query_one("#board", Plate)
@@ -112,7 +114,7 @@ class OverviewScreen(LiveScreen):
 
 
 def board(
-    view: "OverviewView",
+    view: OverviewView,
     width: int,
     now: datetime,
     glyphs: words.Glyphs,
@@ -130,7 +132,7 @@ def board(
     return Content.assemble(*parts)
 
 
-def next_step(view: "OverviewView", width: int) -> Content:
+def next_step(view: OverviewView, width: int) -> Content:
     """The next sensible step, the key that takes it and, where there is room, what one types."""
     parts: list[Part] = [(_("Next"), "bold"), "   ", visible(view.next.text)]
     if view.next.operation:
@@ -152,15 +154,13 @@ def _stage_names(width: int, glyphs: words.Glyphs) -> Content:
 
 
 def _lines(
-    stages: "Sequence[StageView]",
+    stages: Sequence[StageView],
     width: int,
     now: datetime,
     glyphs: words.Glyphs,
     places: Mapping[str, str],
 ) -> list[Part]:
     """From top to bottom, a line each; what is in the way stands below it."""
-    from sophia_tui.services.views import worded
-
     far = _PLACE if width >= _NARROW else 1  # where there is no room, the digit alone
     room = width - _NAME - _WORD - far
     wide = max(12, room * 2 // 5)
@@ -168,7 +168,7 @@ def _lines(
     for each in stages:
         style, title = words.STYLES[each.health], _(words.STAGES.get(each.stage, each.stage))
         parts.append((glyphs.fit(f"{glyphs.health[each.health]} {title}", _NAME - 1) + " ", style))
-        parts.append((glyphs.fit(worded("state", each.health), _WORD - 1) + " ", style))
+        parts.append((glyphs.fit(words.state_word(each.health), _WORD - 1) + " ", style))
         known = [words.state_word(each.detail), words.age(now, each.at)]
         figure = visible(words.state_word(each.figure))
         figure += " " * max(0, wide - cell_len(figure)) + " " + ", ".join(filter(None, known))
@@ -185,15 +185,13 @@ def _flow_width(width: int) -> int:
 
 
 def _flow(
-    stages: "Sequence[StageView]",
+    stages: Sequence[StageView],
     width: int,
     now: datetime,
     glyphs: words.Glyphs,
     places: Mapping[str, str],
 ) -> list[Part]:
     """From left to right, an arrow to the next one; what is in the way stands below all."""
-    from sophia_tui.services.views import worded
-
     wide = _flow_width(width)
     lines: list[list[Part]] = [[] for _line in range(6)]
     for each in stages:
@@ -205,7 +203,7 @@ def _flow(
         figure, detail = words.state_word(each.figure), words.state_word(each.detail)
         told = [figure, *filter(None, (detail, words.age(now, each.at)))]
         told += [""] * (3 - len(told))
-        lines[1].append((glyphs.fit(worded("state", each.health), wide - 1) + " ", style))
+        lines[1].append((glyphs.fit(words.state_word(each.health), wide - 1) + " ", style))
         for place, text in enumerate(told, 2):
             lines[place].append(glyphs.fit(text, wide - 1) + " ")
         where = places.get(PLACES.get(each.stage, ""), "")
@@ -220,17 +218,17 @@ def _flow(
     return parts
 
 
-def _told(stage: "StageView", stages: "Sequence[StageView]") -> bool:
+def _told(stage: StageView, stages: Sequence[StageView]) -> bool:
     """What an empty stage waits for is only told of the first one: the others wait for it."""
     first = next((each for each in stages if each.blocked), None)
     return bool(stage.blocked) and (stage is first or stage.health in ("problem", "attention"))
 
 
-def _blocked_style(stage: "StageView") -> str:
+def _blocked_style(stage: StageView) -> str:
     return words.STYLES["problem" if stage.health == "problem" else "attention"]
 
 
-def _running(running: "Sequence[RunningView]", width: int, glyphs: words.Glyphs) -> list[Part]:
+def _running(running: Sequence[RunningView], width: int, glyphs: words.Glyphs) -> list[Part]:
     """Jobs with step, rate, time left, loss and its course; in a wide window also what they work
     on. A narrow one has no room for all."""
     fit = glyphs.fit
@@ -261,7 +259,7 @@ def _running(running: "Sequence[RunningView]", width: int, glyphs: words.Glyphs)
     return [*parts, "\n"]
 
 
-def _models(view: "OverviewView", width: int, now: datetime, glyphs: words.Glyphs) -> list[Part]:
+def _models(view: OverviewView, width: int, now: datetime, glyphs: words.Glyphs) -> list[Part]:
     """What production uses and what is served, each with the days it has left; what ends or answers
     no more first. Env files that can't be read are told, so that silence is no good news."""
     rest = max(10, width - 39)
@@ -292,12 +290,12 @@ def _models(view: "OverviewView", width: int, now: datetime, glyphs: words.Glyph
 
 
 def _left(
-    ending: "EndingModelView | None", used: "UsedModelView | None", now: datetime
+    ending: EndingModelView | None, used: UsedModelView | None, now: datetime
 ) -> tuple[str, str]:
     """Health, and until when it answers."""
-    from sophia_tui.services.calendar_looks import in_short
-
     if ending is not None:
+        from sophia_tui.services.calendar_looks import in_short
+
         return _SEVERITIES.get(ending.severity, "attention"), in_short(ending)
     if used is None:
         return "unknown", ""
@@ -306,7 +304,7 @@ def _left(
     return health, words.ends(now, used.ends)
 
 
-def _uses(ending: "EndingModelView | None", used: "UsedModelView | None") -> str:
+def _uses(ending: EndingModelView | None, used: UsedModelView | None) -> str:
     found = list(ending.keys) if ending else list(used.used_as) if used else []
     if used is not None and used.served_as:
         found.append(_("served as {names}").format(names=", ".join(used.served_as)))
@@ -314,7 +312,7 @@ def _uses(ending: "EndingModelView | None", used: "UsedModelView | None") -> str
 
 
 def _lately(
-    view: "OverviewView",
+    view: OverviewView,
     width: int,
     now: datetime,
     glyphs: words.Glyphs,
