@@ -87,6 +87,7 @@ FILLED_BY = {
     "monitor": "serve.model",
     "audit": "collect.run",
     "schedules": "schedules.add",
+    "calendar": "env.declare",
 }
 
 KEYS = (
@@ -229,6 +230,7 @@ KEYS = (
     Key("escape", "act.back", N_("back"), scope="form", rank=6),
     Key("escape", "act.back", N_("back"), scope="result", rank=4),
     Key("escape", "act.back", N_("back"), scope="help", rank=5),
+    Key("o", "act.operations", N_("all operations"), scope="help", rank=4),
     Key("f2", "act.run", N_("run"), scope="form", rank=4),
     Key("f3", "act.dry_run", N_("dry run"), scope="form", rank=5),
     Key("f4", "act.detach", N_("in the background"), scope="form", rank=7),
