@@ -14,7 +14,7 @@ from sophia_tui.domain.operations import Operation
 from sophia_tui.errors import SophiaError
 from sophia_tui.services.operations import Dispatcher
 from sophia_tui.tui.keys import Key
-from sophia_tui.tui.state import ConsoleState
+from sophia_tui.tui.state import ConsoleState, Origin
 from sophia_tui.tui.step_run import StepRun
 from sophia_tui.tui.words import Glyphs
 
@@ -52,7 +52,9 @@ class Console(Protocol):
 
     def remember(self) -> None: ...
 
-    def asked(self, screen: Screen[Any]) -> "tuple[Operation, dict[str, Any]] | None": ...
+    def asked(self, screen: Screen[Any]) -> tuple[Operation, dict[str, Any]] | None: ...
+
+    def resume(self, origin: Origin) -> None: ...
 
     def head(self, width: int, heading: str) -> Content: ...
 
