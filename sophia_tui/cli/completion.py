@@ -81,7 +81,9 @@ def script(shell: str) -> str:
     shared = [
         word.strip()
         for words, _help in GLOBAL_HELP
-        for word in words.replace("--lang ", "--lang=").split(",")
+        for word in words.replace("--lang ", "--lang=")
+        .replace("--seen NUMBER", "--seen=")
+        .split(",")
     ]
     writers: dict[str, Callable[[list[Command], list[str]], str]] = {
         "bash": _bash,

@@ -9,28 +9,31 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any, ClassVar
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel
 from textual.binding import BindingType
 from textual.content import Content
 from textual.screen import Screen
 
 from sophia_tui.domain.context import CancelSignal, Context, Progress
-from sophia_tui.domain.operations import NoInput, Operation
 from sophia_tui.errors import CancelledError, RefusedError, SophiaError, UnavailableError
 from sophia_tui.i18n import LANGUAGES, N_, _, get_language, set_language
 from sophia_tui.paths import Paths
-from sophia_tui.services.operations import Dispatcher
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
 from sophia_tui.tui.progress import ProgressText
 from sophia_tui.tui.returning import Returning, origin_of_answer, origin_of_form
-from sophia_tui.tui.screens import made
+from sophia_tui.tui.screens import CLASSES, made
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.live import LiveScreen
 from sophia_tui.tui.state import ConsoleState
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from sophia_tui.domain.operations import Operation
+    from sophia_tui.services.operations import Dispatcher
 
 _log = logging.getLogger("sophia")
 #: Round trips below the first are all shown as the same word: a figure that trembles is sent anew
@@ -42,7 +45,8 @@ _STORE_CODES = ("SOPHIA-S0",)
 
 class SophiaApp(Returning):
     """`context` is a Context, or makes one from keyword arguments (dry_run, confirmed, cancel,
-    progress, language); a maker is first called after the first paint.
+    progress, language); that maker and the one of the dispatcher are first called after the first
+    paint.
     """
 
     CSS_PATH = "screens/base.tcss"
@@ -52,7 +56,7 @@ class SophiaApp(Returning):
 
     def __init__(
         self,
-        dispatcher: Dispatcher,
+        dispatcher: "Dispatcher | Callable[[], Dispatcher]",
         context: Context | Callable[..., Context],
         paths: Paths | None = None,
         actor: str = "",
@@ -64,7 +68,7 @@ class SophiaApp(Returning):
         super().__init__()
         set_language(language)
         self.theme = "ansi-dark"
-        self.dispatcher = dispatcher
+        self._dispatcher = dispatcher
         self.now = clock
         self.keys = keys.remapped(key_changes)
         self.glyphs = words.Glyphs(ascii_only)
@@ -80,15 +84,22 @@ class SophiaApp(Returning):
         self._store_last: float | None = None
         self._store_away = False
 
+    @cached_property
+    def dispatcher(self) -> "Dispatcher":
+        return self._dispatcher() if callable(self._dispatcher) else self._dispatcher
+
     # -- start and end
 
     def on_mount(self) -> None:
         self.state.seen_at = self.now()
         self._base(self.state.screen)
-        self.call_after_refresh(self._paint)
+        work: Any = self._paint
+        self.call_after_refresh(self.run_worker, work, name="paint")
 
-    def _paint(self) -> None:
-        """The first paint is done: now the context may read the settings."""
+    async def _paint(self) -> None:
+        """The first paint is done: now what can be asked may be collected, which takes long and
+        so is done beside the keys, and the context may read the settings."""
+        await asyncio.to_thread(lambda: self.dispatcher)
         try:
             self._basis = self._make()
         except SophiaError as problem:
@@ -123,8 +134,8 @@ class SophiaApp(Returning):
     # -- what screens ask
 
     async def call(
-        self, operation: str, request: Mapping[str, Any] | BaseModel, **given: Any
-    ) -> BaseModel:
+        self, operation: str, request: "Mapping[str, Any] | BaseModel", **given: Any
+    ) -> "BaseModel":
         """One operation, by the dispatcher. Raises SophiaError."""
         context = self._make(language=get_language(), **given)
         try:
@@ -134,7 +145,7 @@ class SophiaApp(Returning):
                 self.store_away()
             raise
 
-    def permitted(self) -> list[Operation]:
+    def permitted(self) -> "list[Operation]":
         """The operations to offer, in the order of the declarations."""
         if self._basis is None:
             return []
@@ -158,9 +169,11 @@ class SophiaApp(Returning):
             return True
         if self._basis is None:
             return kind == "screen"
+        if kind == "screen" and name not in keys.SHOWS:
+            return True  # one without data
         return self.may(keys.SHOWS[name] if kind == "screen" else key.target)
 
-    async def refusal(self, operation: Operation, dry_run: bool) -> SophiaError | None:
+    async def refusal(self, operation: "Operation", dry_run: bool) -> SophiaError | None:
         """Why an operation may not start now: writes wait while the store is away. The screen
         beneath does not look while a form covers it, so it is asked here whether it is back."""
         if operation.writes and not dry_run and isinstance(self.unreachable, UnavailableError):
@@ -281,7 +294,7 @@ class SophiaApp(Returning):
                 text = _("{name} is not allowed in read-only mode.")
             self._say(text.format(name=operation))
         elif operation in keys.SHOWN_BY and (
-            declared.input is NoInput or not _needs(declared, request)
+            not declared.input.model_fields or not _needs(declared, request)
         ):
             self._open_shown(*keys.SHOWN_BY[operation], request)
         elif declared.writes or (declared.input.model_fields and _asks(declared, request)):
@@ -303,7 +316,7 @@ class SophiaApp(Returning):
         """Put a screen on top."""
         self.push_screen(screen)
 
-    async def _show_result(self, declared: Operation, request: dict[str, Any]) -> None:
+    async def _show_result(self, declared: "Operation", request: dict[str, Any]) -> None:
         """As show_answer; what failed is said where it was asked."""
         asking = self.screen
         try:
@@ -315,13 +328,14 @@ class SophiaApp(Returning):
 
     async def show_answer(
         self,
-        declared: Operation,
+        declared: "Operation",
         request: dict[str, Any],
         kept: dict[str, Any] | None = None,
     ) -> bool:
         """Ask, and show the answer over the screen that asked, as `kept` recalls it; whether it
         was shown. Who has gone elsewhere meanwhile is not called back, and what was asked is
         stopped. Raises SophiaError."""
+
         asking: Any = self.screen
         if not isinstance(asking, SophiaScreen):
             return False
@@ -353,7 +367,7 @@ class SophiaApp(Returning):
         await self.push_screen(shown)
         return True
 
-    def _answer(self, title: str, result: BaseModel, request: dict[str, Any]) -> SophiaScreen:
+    def _answer(self, title: str, result: "BaseModel", request: dict[str, Any]) -> SophiaScreen:
         """The screen that shows an answer; what has pages is asked again by its own."""
         from sophia_tui.services.plan_views import TrainPreview
 
@@ -383,7 +397,7 @@ class SophiaApp(Returning):
 
         return ResultScreen(self, title, result)
 
-    def finished(self, form: Screen[Any], title: str, result: BaseModel) -> None:
+    def finished(self, form: Screen[Any], title: str, result: "BaseModel") -> None:
         """A form has run: its result takes its place; lists beneath look again."""
         if form is not self.screen:
             return
@@ -404,7 +418,7 @@ class SophiaApp(Returning):
             self.switch_screen(shown)
 
     def _base(self, name: str) -> None:
-        if name not in keys.SHOWS:
+        if name not in CLASSES:
             name = "overview"
         if not self.is_screen_installed(name):
             self.install_screen(self.recalled(name, made(name, self)), name)
@@ -527,7 +541,7 @@ class SophiaApp(Returning):
         set_language(language)
         while len(self.screen_stack) > 1:
             await self.pop_screen()
-        for name in keys.SHOWS:
+        for name in CLASSES:
             if self.is_screen_installed(name):
                 old = self.get_screen(name)
                 self.uninstall_screen(name)
@@ -554,21 +568,21 @@ def _maker(context: Context | Callable[..., Context]) -> Callable[..., Context]:
     return lambda **given: replace(fixed, **given)
 
 
-def _job_of(result: BaseModel) -> str | None:
+def _job_of(result: "BaseModel") -> str | None:
     """The job that an operation answered with, which lives on in its own panel."""
     if type(result).__name__ in ("JobView", "FinetuneView"):
         return str(getattr(result, "id", "")) or None
     return None
 
 
-def _dataset_of(result: BaseModel) -> str | None:
+def _dataset_of(result: "BaseModel") -> str | None:
     """The data set version that an operation made, which its list goes to."""
     if type(result).__name__ == "PrepareOutput":
         return str(getattr(getattr(result, "dataset", None), "id", "")) or None
     return None
 
 
-def _needs(declared: Operation, request: Mapping[str, Any]) -> bool:
+def _needs(declared: "Operation", request: Mapping[str, Any]) -> bool:
     """Whether a required field is still open."""
     return any(
         info.is_required() and name not in request
@@ -576,6 +590,6 @@ def _needs(declared: Operation, request: Mapping[str, Any]) -> bool:
     )
 
 
-def _asks(declared: Operation, request: Mapping[str, Any]) -> bool:
+def _asks(declared: "Operation", request: Mapping[str, Any]) -> bool:
     """Whether a reading operation opens a form first: it does where nothing was given yet."""
     return _needs(declared, request) or not request

@@ -104,9 +104,10 @@ def placeholder(info: FieldInfo, values: Mapping[str, str] | None = None) -> str
     return _("several, separated by spaces") if fields.is_list(info) else "-"
 
 
-def folded(operation: Operation, kept: set[str]) -> tuple[list[str], list[str]]:
+def folded(
+    operation: Operation, known: Mapping[str, FieldInfo], kept: set[str]
+) -> tuple[list[str], list[str]]:
     """The fields to show, needed ones first, and those to fold away; `kept` hold something."""
-    known = operation.input.model_fields
     needed = [name for name, info in known.items() if info.is_required()]
     told = [each for each in known if each in kept or each in operation.positional]
     first = list(dict.fromkeys([*needed, *(each for each in told if each not in needed)]))

@@ -150,6 +150,13 @@ PAGES = {
         ),
         ("monitor.show", "serve.list"),
     ),
+    "review": Page(
+        (
+            N_("The place where people will judge conversations; this version has none of it."),
+            N_("Its keys lead to what there is meanwhile of people's judgement and of answers."),
+        ),
+        ("monitor.show", "datasets.list", "prepare.browse", "evaluate.compare", "serve.ask"),
+    ),
     "settings": Page(
         (
             N_("Every setting in force and where it comes from; secrets are never shown."),

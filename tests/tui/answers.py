@@ -980,16 +980,16 @@ def empty() -> dict[str, Any]:
     return found
 
 
-def hostile(value: Any) -> Any:
+def hostile(value: Any, text: str = stub.HOSTILE) -> Any:
     """The same answer with hostile text in every place for text, ids and keys of dicts too."""
     if isinstance(value, Output):
-        changed = {name: hostile(getattr(value, name)) for name in type(value).model_fields}
+        changed = {name: hostile(getattr(value, name), text) for name in type(value).model_fields}
         return value.model_copy(update=changed)
     if isinstance(value, list):
-        return [hostile(each) for each in value]
+        return [hostile(each, text) for each in value]
     if isinstance(value, dict):
-        return {_hostile_key(key): hostile(each) for key, each in value.items()}
-    return f"{stub.HOSTILE}" if isinstance(value, str) else value
+        return {_hostile_key(key, text): hostile(each, text) for key, each in value.items()}
+    return text if isinstance(value, str) else value
 
 
 #: Keys that screens look for; a text from outside never stands there.
@@ -997,5 +997,5 @@ _OURS = {"before", "after", "sources", "steps", "settings", "step", "file", "row
 _OURS |= {"perplexity", "loss", "rows_in", "rows_kept", "rows_rejected", "train", "valid"}
 
 
-def _hostile_key(key: str) -> str:
-    return key if key in _OURS else f"{stub.HOSTILE}{key}"
+def _hostile_key(key: str, text: str) -> str:
+    return key if key in _OURS else f"{text}{key}"

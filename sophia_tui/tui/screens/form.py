@@ -1,6 +1,8 @@
 """A form for any operation, built from its declaration: defaults shown, checked as typed, the
 command line for the same beside it, what was typed kept as a draft."""
 
+import asyncio
+import contextlib
 import logging
 import re
 import shlex
@@ -20,11 +22,12 @@ from textual.widgets import Button, Input
 
 from sophia_tui.domain.context import CancelSignal, Progress
 from sophia_tui.domain.operations import Danger, Operation
-from sophia_tui.errors import CancelledError, SophiaError, UnconfirmedError
+from sophia_tui.errors import CancelledError, ConflictError, SophiaError, UnconfirmedError
 from sophia_tui.i18n import _, ngettext, number
 from sophia_tui.services import completion, fields
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import field_text, keys, suggestions, typed_line, words
+from sophia_tui.tui.change_watch import LOOK_SECONDS, ChangeWatch
 from sophia_tui.tui.effects import effect_of
 from sophia_tui.tui.progress import ProgressText
 from sophia_tui.tui.returning import origin_of_form
@@ -32,6 +35,7 @@ from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.confirm import ConfirmScreen, QuestionScreen
 from sophia_tui.tui.screens.result import ResultScreen
 from sophia_tui.tui.widgets.choice import Choice, yes_or_no
+from sophia_tui.tui.widgets.field import Field
 from sophia_tui.tui.widgets.plate import Plate, error_text
 from sophia_tui.validation import explained
 
@@ -44,6 +48,8 @@ _DRAFT_SECONDS = 0.2
 _LABEL, _LABEL_WIDE, _WIDE = 34, 48, 100
 #: A value of so many signs names its field where an error tells it.
 _TELLING = 4
+#: What tells the service which state of the record was seen: never typed, never shown.
+_SEEN = ("seen_version", "seen_value")
 #: Fields that set a safeguard aside: each time anew a person's word, never a draft's.
 _GUARDS = frozenset({"accept_few", "override", "probe", "promote", "public", "regardless"})
 
@@ -74,9 +80,15 @@ class FormScreen(SophiaScreen):
         with stands there again."""
         self.operation = operation
         super().__init__(sophia)
-        self.fields = operation.input.model_fields
         self._opened_with = dict(prefill or {})
         given = {key: typed_text(value) for key, value in self._opened_with.items()}
+        self.fields = {
+            name: info for name, info in operation.input.model_fields.items() if name not in _SEEN
+        }
+        #: What the record was when the form was opened, for the service to compare.
+        self.seen = {name: (prefill or {})[name] for name in _SEEN if name in (prefill or {})}
+        self.watch = ChangeWatch(sophia, operation)
+        self._look = asyncio.Event()
         #: What the form was opened for: another model's draft is not this one's.
         self._target = given.get(operation.target or "", "")
         found = sophia.state.draft(operation.name, self._target)
@@ -96,7 +108,7 @@ class FormScreen(SophiaScreen):
         self._names = suggestions.Names(sophia, operation)
 
     def _inputs(self) -> Iterable[tuple[str, FieldInfo]]:
-        return self.operation.input.model_fields.items()
+        return self.fields.items()
 
     @property
     def from_draft(self) -> bool:
@@ -146,7 +158,7 @@ class FormScreen(SophiaScreen):
 
     def body(self) -> Iterable[Widget]:
         held = {name for name in self.fields if self.typed[name] != self._default_text(name)}
-        first, rest = field_text.folded(self.operation, held)
+        first, rest = field_text.folded(self.operation, self.fields, held)
         with Fields(classes="body", id="form"):
             yield Plate(_(self.operation.help), id="help")
             for name in first:
@@ -194,7 +206,7 @@ class FormScreen(SophiaScreen):
             if fields.is_optional(info) or info.is_required():
                 options.insert(0, ("", "-"))
             return Choice(options, str(value), f"field-{name}")
-        made = Input(
+        made = Field(
             value=str(value),
             placeholder=field_text.placeholder(info),
             password=fields.is_secret(info),
@@ -220,6 +232,24 @@ class FormScreen(SophiaScreen):
         again = [each for each in found if each.id and each.id == self._focus_first]
         if again or found:
             self.set_focus((again or found)[0])
+        if self.watch.wanted:
+            work: Any = self._look_for_changes
+            self.run_worker(work, name="changes", group="changes")
+
+    async def _look_for_changes(self) -> None:
+        """Say it before anything is run, where another person was at the same record."""
+        await self.sophia.painted.wait()
+        while self.query("#message"):
+            told = await self.watch.look(self.request()[0])
+            if told and self.running is None:
+                self.say(told)
+            self._look.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look.wait(), LOOK_SECONDS)
+
+    def look_now(self) -> None:
+        """Ask at once whether another person changed it."""
+        self._look.set()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._took(event.input.id, event.value)
@@ -413,6 +443,7 @@ class FormScreen(SophiaScreen):
         plain = {
             name: value if fields.is_secret(self.fields[name]) else typed_plain(value)
             for name, value in dict(checked).items()
+            if name in self.fields
         }
         return fields.changed_from_default(self.operation.input, plain), wrong
 
@@ -518,6 +549,15 @@ class FormScreen(SophiaScreen):
         self.say("")
         return effect
 
+    def _knows_now(self, problem: ConflictError) -> str:
+        """Another person was faster: what is typed stays, and who runs it again goes on from how
+        things are now. Empty where it is another kind of conflict."""
+        told = "changed_by" in problem.details
+        if self.seen:
+            told, self.seen = True, {}
+        self.watch.knows(problem.details.get("seen"))
+        return _("Not done; what you typed is kept: run it again to go on all the same.") * told
+
     def _show_wrong(self, wrong: dict[str, str]) -> None:
         for name, text in wrong.items():
             if name in self.fields:
@@ -562,7 +602,8 @@ class FormScreen(SophiaScreen):
         try:
             result = await self.sophia.call(
                 self.operation.name,
-                asked,
+                {**asked, **self.seen},
+                seen=self.watch.number,
                 dry_run=dry_run,
                 confirmed=confirmed,
                 detach=detach,
@@ -574,6 +615,8 @@ class FormScreen(SophiaScreen):
             return
         except SophiaError as problem:
             style = _("Stopped.") if isinstance(problem, CancelledError) else _("It failed.")
+            if isinstance(problem, ConflictError):
+                style = self._knows_now(problem) or style
             self.say(style)
             self._show("outcome", error_text(problem, self.sophia.log_path))
             if self.is_mounted:

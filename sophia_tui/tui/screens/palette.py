@@ -14,6 +14,7 @@ from sophia_tui.domain.operations import Operation
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
+from sophia_tui.tui.widgets.field import Field
 from sophia_tui.tui.widgets.plate import Plate
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class PaletteScreen(ModalScreen[str | None]):
         self._glyphs = sophia.glyphs
 
     def compose(self) -> ComposeResult:
-        field = Input(id="wanted", compact=True, placeholder=_("type a command"))
+        field = Field(id="wanted", compact=True, placeholder=_("type a command"))
         field.cursor_blink = False
         yield field
         yield OptionList(id="found", compact=True, markup=False)

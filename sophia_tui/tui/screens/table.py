@@ -15,6 +15,7 @@ from sophia_tui.services.views import Page
 from sophia_tui.tui import keys
 from sophia_tui.tui.screens.base import StylePath
 from sophia_tui.tui.screens.live import LiveScreen
+from sophia_tui.tui.widgets.field import Field
 from sophia_tui.tui.widgets.plate import Plate
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class TableScreen(LiveScreen):
         table = Rows(id="table", cursor_type="row", classes="body")
         table.show_horizontal_scrollbar = False
         yield table
-        find = Input(id="filter", compact=True, placeholder=_("filter"), select_on_focus=False)
+        find = Field(id="filter", compact=True, placeholder=_("filter"), select_on_focus=False)
         find.cursor_blink = False
         yield find
 
