@@ -38,6 +38,7 @@ class Returning(SetupActs):
     """A part of the console's app."""
 
     now: Callable[[], datetime]
+    tell: Callable[[str], None]
     #: Whether screens above the list are still to be brought back: what is noted of them stays.
     _bringing_back = False
     _leaving = False
@@ -176,6 +177,17 @@ class Returning(SetupActs):
                 await self._data_came.wait()
                 if self.screen is not asking:
                     return False
+
+    def resume(self, origin: Origin) -> None:
+        """Open a form where it was left."""
+        work: Any = partial(self._resume, Above(origin))
+        self.run_worker(work, name="resume", group="come back")
+
+    async def _resume(self, kept: Above) -> None:
+        try:
+            await self._again(kept)
+        except SophiaError as problem:
+            self.tell(problem.what)
 
     async def _form_again(self, declared: "Operation", kept: Above) -> None:
         from sophia_tui.tui.screens.form import FormScreen

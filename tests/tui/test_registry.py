@@ -105,7 +105,10 @@ def test_no_key_that_a_terminal_can_not_tell_apart() -> None:
 def test_no_key_leads_to_two_places_on_one_screen() -> None:
     scopes = {each.scope for each in keys.KEYS} - {"", "table"}
     for scope in scopes:
-        alone = ("form", "result", "overview", "monitor", "review", "browser", "editor")
+        alone = (
+            *("form", "result", "overview", "monitor", "review", "browser", "editor"),
+            *("typed", "drafts"),
+        )
         lists = ("table",) if scope not in alone else ()
         found = [
             name

@@ -50,6 +50,8 @@ def entries(sophia: "Console") -> list[Entry]:
         )
     name = f"{_('console')}: {_('switch language')} (en, pt_BR)"
     found.append(Entry("act.language", name, "console: switch language"))
+    name = f"{_('console')}: {_('drafts of forms')}"
+    found.append(Entry("act.drafts", name, "console: drafts of forms"))
     return found
 
 
