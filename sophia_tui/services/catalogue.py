@@ -27,6 +27,7 @@ from sophia_tui.services.inspect import InspectService
 from sophia_tui.services.inspection_report import InspectionReportService
 from sophia_tui.services.job_insight import JobInsightService
 from sophia_tui.services.jobs import JobsService
+from sophia_tui.services.meanwhile import MeanwhileService
 from sophia_tui.services.merge import MergeService
 from sophia_tui.services.model_files import ModelFilesService
 from sophia_tui.services.model_gate import ModelGateService
@@ -66,6 +67,7 @@ from sophia_tui.services.versions import VersionsService
 
 SERVICES: tuple[type, ...] = (
     OverviewService,
+    MeanwhileService,
     SetupService,
     UnitsService,
     SetupStepsService,

@@ -23,6 +23,7 @@ from sophia_tui.services.job_figures import cost_at_end, figured
 from sophia_tui.services.job_pages import LogPage, events_page, log_page, matcher
 from sophia_tui.services.job_states import Caretaker, JobEyes, has_ended, is_active
 from sophia_tui.services.jobs_hosted import HostedHands, OpenTrainer
+from sophia_tui.services.lists import ListPage
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import (
     EventList,
@@ -31,7 +32,6 @@ from sophia_tui.services.views import (
     JobReference,
     JobView,
     LogView,
-    Page,
     WatchedJob,
 )
 from sophia_tui.services.waiting import asked_by
@@ -58,7 +58,21 @@ MOST_BYTES = 2**53
 _MATCH = N_("Only those that hold this text; re: before it makes it a regular expression.")
 
 
-class JobsPage(Page):
+class JobsPage(ListPage):
+    sorts = (
+        "created_at",
+        "id",
+        "status",
+        "kind",
+        "base",
+        "dataset",
+        "step",
+        "loss",
+        "seconds_left",
+        "created_by",
+        "started_at",
+        "finished_at",
+    )
     state: JobState | None = Field(default=None, description=N_("Only jobs in this state."))
 
 
@@ -147,11 +161,13 @@ class JobsService:
         states: tuple[str, ...] = (request.state.value,) if request.state else ()
         if request.state is JobState.INTERRUPTED:
             states += tuple(state.value for state in JobState if state.active)
-        found = await self._store.jobs.page(request.limit, request.offset, states)
-        await self._care.look_after(context, found)
-        views = await self._eyes.views(found)
+        found = await self._store.jobs.listed(request.wanted(), states)
+        await self._care.look_after(context, found.items)
+        views = await self._eyes.views(found.items)
         wanted = request.state.value if request.state else None
-        return JobList(items=[each for each in views if wanted in (None, each.status)])
+        kept = [each for each in views if wanted in (None, each.status)]
+        others = len(views) - len(kept)  # those whose stored state is behind what they are
+        return JobList(items=kept, total=found.total - others, unfiltered=found.unfiltered - others)
 
     @operation("jobs.show", N_("Show one job."), target="job", positional=("job",))
     async def show(self, context: Context, request: JobReference) -> JobView:

@@ -14,7 +14,7 @@ from sophia_tui.domain.jobs import Job, JobEvent, JobState
 from sophia_tui.domain.models import Model, standing
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.errors import RefusedError
-from sophia_tui.i18n import DEFAULT_LANGUAGE, N_, _, get_language
+from sophia_tui.i18n import DEFAULT_LANGUAGE, N_, _, get_language, number
 from sophia_tui.services.plan_views import TrainPlan
 from sophia_tui.services.waiting import sentence, told
 from sophia_tui.textsafe import visible
@@ -192,6 +192,26 @@ class Page(Input):
     offset: int = Field(default=0, ge=0, le=MOST_ROWS, description=N_("How many to pass over."))
 
 
+class Listing(Output):
+    """A page of a list: `total` match what was asked, `unfiltered` would without its text."""
+
+    machine_only: ClassVar[frozenset[str]] = frozenset({"total", "unfiltered"})
+
+    total: int = Field(default=0, title=N_("Matching"))
+    unfiltered: int = Field(default=0, title=N_("In all"))
+
+    def remarks(self) -> list[str]:
+        """That there are more rows than those that are shown."""
+        shown = len(getattr(self, "items", ()))
+        if self.total <= shown:
+            return []
+        return [
+            _("{shown} of {total} rows; --limit and --offset lead to the others.").format(
+                shown=number(shown), total=number(self.total)
+            )
+        ]
+
+
 class JobReference(Input):
     """Input that names one job, by our id or the provider's."""
 
@@ -327,7 +347,7 @@ class WatchedJob(JobView):
         return int(self.status in ENDED_BADLY)
 
 
-class JobList(Output):
+class JobList(Listing):
     items: list[JobView] = Field(title=N_("Jobs"))
 
 
@@ -413,7 +433,7 @@ class DatasetView(Output):
         )
 
 
-class DatasetList(Output):
+class DatasetList(Listing):
     items: list[DatasetView] = Field(title=N_("Data sets"))
 
 
@@ -491,5 +511,5 @@ class ModelView(Output):
         )
 
 
-class ModelList(Output):
+class ModelList(Listing):
     items: list[ModelView] = Field(title=N_("Models"))

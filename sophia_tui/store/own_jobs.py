@@ -20,10 +20,12 @@ from sophia_tui.domain.jobs import (
     JobState,
     QueuedJob,
 )
+from sophia_tui.domain.lists import Found, Wanted
 from sophia_tui.errors import ConflictError, InternalError, NotFoundError, SophiaError
 from sophia_tui.i18n import _
 from sophia_tui.store import rows
 from sophia_tui.store.connection import Connection, Database
+from sophia_tui.store.lists import JOBS, listed
 from sophia_tui.store.sql import query
 
 #: Columns that a run moves by itself; changing them is no act of a person and moves no version.
@@ -60,6 +62,10 @@ class PostgresJobs:
             {"limit": limit, "offset": offset, "states": _texts(states), "kinds": _texts(kinds)},
         )
         return [rows.job(each) for each in found]
+
+    async def listed(self, wanted: Wanted, states: Sequence[str] = ()) -> Found[Job]:
+        given = {"states": _texts(states)}
+        return await listed(self._database, JOBS, wanted, rows.job, given)
 
     async def counts(self) -> dict[str, int]:
         found = await self._database.rows(query("count_jobs"))

@@ -54,6 +54,11 @@ WHERE (%(states)s::text[] = '{}' OR state = ANY (%(states)s::text[]))
     AND (%(kinds)s::text[] = '{}' OR kind = ANY (%(kinds)s::text[]))
 ORDER BY created_at DESC, place DESC LIMIT %(limit)s OFFSET %(offset)s
 
+-- list_jobs --
+-- This and the other lists are ordered and cut by store/lists.py.
+SELECT * FROM sophia.jobs
+WHERE (%(states)s::text[] = '{}' OR state = ANY (%(states)s::text[]))
+
 -- count_jobs --
 SELECT state, count(*) AS number FROM sophia.jobs GROUP BY state
 
@@ -353,6 +358,14 @@ WHERE (v.deleted_at IS NULL OR %(deleted)s) AND (%(name)s::text IS NULL OR v.nam
 ORDER BY v.created_at DESC, v.name, v.hash
 LIMIT %(limit)s OFFSET %(offset)s
 
+-- list_datasets --
+SELECT v.*, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash ORDER BY t.tag
+) AS tags, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash
+        AND t.protected ORDER BY t.tag
+) AS protected FROM sophia.dataset_versions v WHERE v.deleted_at IS NULL
+
 -- newest_prepared_dataset --
 -- Names of doors stand alone or before a hyphen.
 SELECT v.*, ARRAY(
@@ -482,27 +495,15 @@ WITH named AS (
             'state', 'candidate', 'state_conditions', '[]'::jsonb
         )
     ) AS made
+), judged AS (
+    SELECT *, CASE WHEN state = 'conditional' AND state_until <= %(now)s THEN 'expired' ELSE state
+        END AS standing
+    FROM known
 )
-SELECT * FROM known
+SELECT * FROM judged
 WHERE (%(id)s::text IS NULL OR id = %(id)s)
     AND (cardinality(%(kinds)s::text[]) = 0 OR kind = ANY (%(kinds)s::text[]))
-    AND (
-        cardinality(%(states)s::text[]) = 0
-        OR CASE WHEN state = 'conditional' AND state_until <= %(now)s THEN 'expired' ELSE state END
-            = ANY (%(states)s::text[])
-    )
-    AND (
-        %(text)s::text IS NULL
-        OR strpos(lower(concat_ws(E'\n', id, base, job_id, dataset)), lower(%(text)s)) > 0
-    )
-ORDER BY
-    CASE %(sort)s::text WHEN 'id' THEN id WHEN 'kind' THEN kind WHEN 'state' THEN state END
-        COLLATE "C",
-    CASE WHEN %(sort)s = 'size' THEN
-        (SELECT sum((each.value ->> 'bytes')::bigint) FROM jsonb_each(files) AS each)
-    END DESC NULLS LAST,
-    created_at DESC, id
-LIMIT %(limit)s OFFSET %(offset)s
+    AND (cardinality(%(states)s::text[]) = 0 OR standing = ANY (%(states)s::text[]))
 
 -- children_of_model --
 SELECT * FROM sophia.models
@@ -621,6 +622,9 @@ ORDER BY id = %(id)s DESC, state IN ('stopped', 'failed'), created_at DESC LIMIT
 SELECT * FROM sophia.deployments WHERE NOT %(living)s OR state NOT IN ('stopped', 'failed')
 ORDER BY created_at DESC, id LIMIT %(limit)s OFFSET %(offset)s
 
+-- list_deployments --
+SELECT * FROM sophia.deployments WHERE NOT %(living)s OR state NOT IN ('stopped', 'failed')
+
 -- add_served_requests --
 INSERT INTO sophia.served_requests (
     at, model, deployment_id, status, seconds, streamed, first_token_seconds, prompt_tokens,
@@ -724,6 +728,20 @@ INSERT INTO sophia.settings (key, value, changed_by) VALUES (%(key)s, %(value)s,
 ON CONFLICT (key) DO UPDATE
 SET value = excluded.value, changed_by = excluded.changed_by, changed_at = now()
 
+-- get_setting --
+SELECT value FROM sophia.settings WHERE key = %(key)s
+
+-- set_new_setting --
+INSERT INTO sophia.settings (key, value, changed_by) VALUES (%(key)s, %(value)s, %(actor)s)
+ON CONFLICT (key) DO NOTHING RETURNING key
+
+-- replace_setting --
+UPDATE sophia.settings SET value = %(value)s, changed_by = %(actor)s, changed_at = now()
+WHERE key = %(key)s AND value = %(before)s RETURNING key
+
+-- unset_known_setting --
+DELETE FROM sophia.settings WHERE key = %(key)s AND value = %(before)s RETURNING key
+
 -- unset_setting --
 DELETE FROM sophia.settings WHERE key = %(key)s
 
@@ -735,8 +753,41 @@ INSERT INTO sophia.audit (
     %(code)s, %(seconds)s
 )
 
+-- changes_in_audit --
+SELECT last.newest, done.*
+FROM (SELECT coalesce(max(id), 0) AS newest FROM sophia.audit) AS last
+LEFT JOIN LATERAL (
+    SELECT * FROM sophia.audit
+    WHERE id > CASE WHEN %(after)s::bigint < 0 THEN last.newest + %(after)s ELSE %(after)s END
+        AND outcome = 'done' AND operation = ANY(%(operations)s)
+        AND (%(target)s::text IS NULL OR target = %(target)s)
+    ORDER BY id DESC LIMIT 20
+) AS done ON true
+ORDER BY done.id DESC
+
 -- page_audit --
 SELECT * FROM sophia.audit ORDER BY at DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s
+
+-- list_audit --
+SELECT * FROM sophia.audit
+
+-- changes_of_others --
+SELECT count(*) AS number FROM sophia.audit
+WHERE at >= %(since)s AND actor <> %(actor)s AND outcome = 'done'
+
+-- happened_since --
+-- Jobs that ended, promotions in force, and what others changed; `name` where it is the only one.
+SELECT 'ended' AS what, state::text AS label, count(*) AS number, min(id) AS name
+FROM sophia.jobs
+WHERE finished_at >= %(since)s AND state IN ('succeeded', 'failed', 'cancelled')
+GROUP BY state
+UNION ALL SELECT 'promoted', model_id, count(*), model_id FROM sophia.promotions
+WHERE finished_at >= %(since)s AND state = 'done' GROUP BY model_id
+UNION ALL SELECT 'changed', actor, count(*), NULL FROM sophia.audit
+WHERE at >= %(since)s AND actor <> %(actor)s AND outcome IN ('done', 'queued')
+    AND operation NOT IN ('promote.run', 'promote.rollback')
+GROUP BY actor
+ORDER BY what DESC, number DESC, label
 
 -- server_version --
 SELECT pg_catalog.current_setting('server_version') AS version
@@ -847,6 +898,9 @@ SELECT * FROM sophia.schedules WHERE id = %(id)s
 
 -- page_schedules --
 SELECT * FROM sophia.schedules ORDER BY created_at, id LIMIT %(limit)s OFFSET %(offset)s
+
+-- list_schedules --
+SELECT * FROM sophia.schedules
 
 -- remove_schedule --
 DELETE FROM sophia.schedules WHERE id = %(id)s AND version = %(version)s RETURNING id

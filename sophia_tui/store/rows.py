@@ -169,6 +169,11 @@ def model(row: Row) -> Model:
     return Model(**{**row, **times, **words, "state_conditions": conditions})
 
 
+def known_model(row: Row) -> Model:
+    """A row of `known_models`, which says besides what its state counts as."""
+    return model({name: value for name, value in row.items() if name != "standing"})
+
+
 def model_columns(model: Model) -> dict[str, Any]:
     columns = {name: column(getattr(model, name)) for name in Model.__dataclass_fields__}
     return {**columns, "state_conditions": json_list(model.state_conditions)}

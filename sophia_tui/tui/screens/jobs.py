@@ -21,6 +21,7 @@ from sophia_tui.tui.job_text import job_text, left, settings_text
 from sophia_tui.tui.screens.base import StylePath
 from sophia_tui.tui.screens.detail import DetailScreen
 from sophia_tui.tui.screens.table import MOST_ROWS, Row
+from sophia_tui.tui.widgets.field import Field
 from sophia_tui.tui.widgets.pager import Pager
 from sophia_tui.tui.widgets.plate import Plate
 
@@ -84,7 +85,7 @@ class JobsScreen(DetailScreen):
         yield Plate(id="curve")
         yield Plate(id="title")
         yield Pager(id="told")
-        ask = Input(id="ask", compact=True, select_on_focus=False)
+        ask = Field(id="ask", compact=True, select_on_focus=False)
         ask.cursor_blink = False
         yield ask
 
