@@ -4,7 +4,6 @@ text, both languages."""
 from typing import Any
 
 import pytest
-
 from textual.widgets import Input
 
 from sophia_tui.services.datasets import DatasetList
