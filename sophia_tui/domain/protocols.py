@@ -11,7 +11,9 @@ from sophia_tui.domain.events import AnswerEvent, FoundAnswers
 from sophia_tui.domain.feedback import FeedbackDay, FeedbackReport
 from sophia_tui.domain.gauges import Gauges
 from sophia_tui.domain.jobs import (
+    Bucket,
     Claimer,
+    Cut,
     EventsSize,
     Job,
     JobEvent,
@@ -22,10 +24,12 @@ from sophia_tui.domain.jobs import (
 from sophia_tui.domain.lists import FIRST, Found, Wanted
 from sophia_tui.domain.models import (
     AuditEntry,
+    Changes,
     CheckKind,
     Decision,
     Evaluation,
     GoldenAnswers,
+    Happened,
     Model,
     ModelCheck,
     ModelFilter,
@@ -135,6 +139,11 @@ class JobStore(Protocol):
     async def figures(self, job_id: str) -> dict[str, Any]:
         """The newest of each figure that the job's metric and progress events tell, and
         `seconds_running`: the time in which a process of it worked."""
+
+    async def curve(
+        self, job_id: str, name: str, width: float, cuts: Sequence[Cut] = ()
+    ) -> list[Bucket]:
+        """The metric of that name in buckets of `width` steps, by rising step."""
 
     async def events_size(self) -> EventsSize: ...
 
@@ -439,6 +448,10 @@ class SettingsStore(Protocol):
 
     async def set(self, key: str, value: str | None, actor: str) -> None: ...
 
+    async def replace(self, key: str, before: str | None, value: str | None, actor: str) -> bool:
+        """As `set`, where it still holds `before`; False, and nothing done, where it does not."""
+        ...
+
 
 class AuditStore(Protocol):
     async def add(self, entry: AuditEntry) -> None: ...
@@ -447,6 +460,19 @@ class AuditStore(Protocol):
 
     async def listed(self, wanted: Wanted) -> Found[AuditEntry]:
         """Newest first where no other order is wanted."""
+
+    async def changes_of_others(self, since: datetime, actor: str) -> int:
+        """How many entries of something done, by anybody but `actor`, there are since then."""
+
+    async def happened_since(self, since: datetime, actor: str) -> list[Happened]:
+        """What happened from `since` on, the changes by `actor` aside, counted by kind."""
+
+    async def changes(
+        self, operations: Sequence[str], target: str | None, after: int | None
+    ) -> Changes:
+        """What these operations did to the target (None: to any), of the entries after that number;
+        a negative one: of so many of the newest; None: nothing but the newest number."""
+        ...
 
 
 class Store(Protocol):

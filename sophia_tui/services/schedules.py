@@ -116,7 +116,16 @@ class AddRequest(Input):
     enabled: bool = Field(default=True, description=N_("Whether it runs."))
 
 
-class ChangeRequest(ScheduleReference):
+class SeenSchedule(ScheduleReference):
+    seen_version: int | None = Field(
+        default=None,
+        ge=1,
+        le=2147483647,
+        description=N_("The version that you saw: if another person was faster, you are told."),
+    )
+
+
+class ChangeRequest(SeenSchedule):
     every: str | None = Field(
         default=None, description=N_("weekly, monthly, quarterly, or five cron fields.")
     )
@@ -125,12 +134,6 @@ class ChangeRequest(ScheduleReference):
     )
     timezone: str | None = Field(default=None, description=N_("The time zone of the rule."))
     runs: Literal["on", "off"] | None = Field(default=None, description=N_("Switch it on or off."))
-    seen_version: int | None = Field(
-        default=None,
-        ge=1,
-        le=2147483647,
-        description=N_("The version that you saw: if another person was faster, you are told."),
-    )
 
 
 class ScheduleView(Output):
@@ -297,10 +300,10 @@ class SchedulesService:
         target="schedule",
         positional=("schedule",),
     )
-    async def remove(self, context: Context, request: ScheduleReference) -> ScheduleView:
+    async def remove(self, context: Context, request: SeenSchedule) -> ScheduleView:
         """Raises NotFoundError J590, ConflictError J592."""
         schedule = await self._get(request.schedule)
-        await self._store.schedules.remove(schedule.id, schedule.version)
+        await self._store.schedules.remove(schedule.id, request.seen_version or schedule.version)
         return ScheduleView.of(schedule)
 
     @operation(

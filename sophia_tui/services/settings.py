@@ -9,12 +9,15 @@ from pydantic import Field
 from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import Store
-from sophia_tui.errors import NotFoundError, RefusedError, UsageError
+from sophia_tui.errors import ConflictError, NotFoundError, RefusedError, UsageError
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths, data_folder, model_cache
 from sophia_tui.services.lists import ListPage, arranged
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import Listing
+from sophia_tui.textsafe import visible
+
+SEEN = N_("The value that you saw: if another person was faster, you are told.")
 
 
 class SettingView(Output):
@@ -42,10 +45,12 @@ class SettingList(Listing):
 class SettingChange(Input):
     key: str = Field(description=N_("The setting's key, e.g. SOPHIA_WINDOW_DAYS."))
     value: str = Field(description=N_("The new value."))
+    seen_value: str | None = Field(default=None, description=SEEN)
 
 
 class SettingKey(Input):
     key: str = Field(description=N_("The setting's key."))
+    seen_value: str | None = Field(default=None, description=SEEN)
 
 
 class SettingsService:
@@ -167,7 +172,7 @@ class SettingsService:
             )
         table = await self._store.settings.all()
         settings.load(self._environment, {**table, request.key: request.value})
-        await self._store.settings.set(request.key, request.value, context.actor)
+        await self._keep(context, request.key, request.value, request.seen_value)
         return await self._view(context, request.key)
 
     @operation(
@@ -180,8 +185,28 @@ class SettingsService:
     )
     async def unset(self, context: Context, request: SettingKey) -> SettingView:
         self._check(request.key)
-        await self._store.settings.set(request.key, None, context.actor)
+        await self._keep(context, request.key, None, request.seen_value)
         return await self._view(context, request.key)
+
+    async def _keep(self, context: Context, key: str, value: str | None, seen: str | None) -> None:
+        """Raises ConflictError R412 where the value in force is not the one that was seen."""
+        if seen is None:
+            await self._store.settings.set(key, value, context.actor)
+            return
+        before = (await self._store.settings.all()).get(key)
+        now = (await self._view(context, key)).value or ""
+        if now == seen and await self._store.settings.replace(key, before, value, context.actor):
+            return
+        now = (await self._view(context, key)).value or ""
+        raise ConflictError(
+            "R412",
+            _("{key} was changed meanwhile.").format(key=key),
+            _("It was {before}, now it is {now}.").format(
+                before=visible(seen) or "-", now=visible(now) or "-"
+            ),
+            _("Look at it as it is now; who asks once more goes on from there."),
+            seen_value=now,
+        )
 
     async def _view(self, context: Context, key: str) -> SettingView:
         _env_file, listed = await self._all()

@@ -365,16 +365,48 @@ class EventView(Output):
 
 
 class EventList(Output):
+    """Events by rising number. From `first` to `last` they were looked through: with `before=first`
+    the older ones follow, with `after=last` the newer ones. `more`: the next page there may hold
+    others; `backwards`: that is the one before."""
+
+    machine_only: ClassVar[frozenset[str]] = frozenset({"first", "last", "more", "backwards"})
+
     job: str = Field(title=N_("Job"))
     items: list[EventView] = Field(title=N_("Events"))
+    first: int | None = Field(default=None, title=N_("From"))
+    last: int | None = Field(default=None, title=N_("To"))
+    more: bool = Field(default=False, title=N_("More"))
+    backwards: bool = Field(default=False, title=N_("Backwards"))
+
+    def remarks(self) -> list[str]:
+        """The way to the next page, where there is one."""
+        if not self.more:
+            return []
+        if self.backwards:
+            return [_("Earlier events: --before {number}").format(number=self.first)]
+        return [_("Later events: --after {number}").format(number=self.last)]
 
 
 class LogView(Output):
-    """The end of a run's log."""
+    """A part of a run's log, by default its end. `start` and `end` are the bytes of the file that
+    were looked through: with `before=start` the lines before it follow, with `after=end` the newer
+    ones. `unfinished`: no line feed ends the last line yet, and `end` stands before it."""
+
+    machine_only: ClassVar[frozenset[str]] = frozenset({"start", "end", "size", "unfinished"})
 
     job: str = Field(title=N_("Job"))
     path: str = Field(title=N_("File"))
     lines: list[str] = Field(title=N_("Lines"))
+    start: int = Field(default=0, title=N_("From"))
+    end: int = Field(default=0, title=N_("To"))
+    size: int = Field(default=0, title=N_("Bytes"))
+    unfinished: bool = Field(default=False, title=N_("Not ended"))
+
+    def remarks(self) -> list[str]:
+        """The way to what stands before, where something does."""
+        if not self.start:
+            return []
+        return [_("Earlier lines: --before {byte}").format(byte=self.start)]
 
 
 class DatasetView(Output):

@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.feedback import FeedbackDay
-from sophia_tui.domain.jobs import Job, JobEvent, JobKind, QueuedJob, RunIdentity, Schedule
+from sophia_tui.domain.jobs import Bucket, Job, JobEvent, JobKind, QueuedJob, RunIdentity, Schedule
 from sophia_tui.domain.models import (
     AuditEntry,
     CheckKind,
@@ -132,6 +132,12 @@ def schedule_columns(schedule: Schedule) -> dict[str, Any]:
 
 def event(row: Row) -> JobEvent:
     return JobEvent(row["job_id"], row["number"], _moment(row["at"]), row["kind"], row["data"])
+
+
+def bucket(row: Row) -> Bucket:
+    low, low_step = row["lowest"]
+    kept = {name: row[name] for name in ("first", "last", "mean", "high", "count", "number")}
+    return Bucket(**kept, low=low, low_step=low_step, at=_moment(row["at"]))
 
 
 def event_columns(event: JobEvent) -> dict[str, Any]:

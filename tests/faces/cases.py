@@ -27,6 +27,7 @@ PERIOD = {"since": "2026-11-20T00:00:00-03:00", "until": "2026-11-25T12:00:00-03
 
 CASES: dict[str, Case] = {
     "overview.show": Case(),
+    "overview.meanwhile": Case({"since": "2026-11-20T00:00:00-03:00"}),
     "setup.check": Case(),
     # no services are here; tests/integration/test_services.py has some
     "setup.services": Case(error="SOPHIA-S387"),
@@ -143,8 +144,11 @@ CASES: dict[str, Case] = {
     "jobs.list": Case({"match": "town@", "sort": "created_at", "limit": 3}),
     "jobs.show": Case({"job": seeded.SUCCEEDED}),
     "jobs.events": Case({"job": seeded.RUNNING, "after": 3, "limit": 5}),
+    "jobs.curve": Case({"job": seeded.RUNNING, "series": ["loss", "learning_rate"], "points": 10}),
+    "jobs.settings": Case({"job": seeded.SUCCEEDED}),
+    "jobs.compare": Case({"jobs": [seeded.SUCCEEDED, seeded.RUNNING], "points": 5}),
     "jobs.checkpoints": Case({"job": seeded.SUCCEEDED}),
-    "jobs.log": Case({"job": seeded.FAILED}),
+    "jobs.log": Case({"job": seeded.FAILED, "match": "re:^state", "lines": 5}),
     "jobs.watch": Case({"job": seeded.PAUSED}),
     "jobs.cancel": Case({"job": seeded.PAUSED}, changes=("jobs", "job_events")),
     "jobs.pause": Case({"job": seeded.QUEUED}, changes=("jobs",)),
@@ -269,6 +273,9 @@ CASES: dict[str, Case] = {
         left_out="It is root's alone, at the command line; tests/integration/test_env.py does it."
     ),
     "audit.list": Case({"match": "done"}),
+    "audit.changes": Case(
+        {"operation": "settings.set", "target": "SOPHIA_WINDOW_DAYS", "since": 0}
+    ),
     "store.status": Case(),
     "store.start": Case(),
     "store.stop": Case(error="SOPHIA-S032"),  # a server that is not Sophia's own
