@@ -41,6 +41,7 @@ from sophia_tui.services.calendar_views import CalendarView
 from sophia_tui.services.catalogue import registry
 from sophia_tui.services.finetune import FinetuneView
 from sophia_tui.services.inspect import InspectOutput
+from sophia_tui.services.job_compare import JobsCompared
 from sophia_tui.services.schedules import ScheduleList
 from sophia_tui.services.views import JobView
 from sophia_tui.settings import load
@@ -396,7 +397,7 @@ class Person:
             shown = LiveScreen if not asks and chosen.name in keys.SHOWN_BY else ResultScreen
             if asks and chosen.output in (JobView, FinetuneView, ScheduleList, CalendarView):
                 shown = LiveScreen  # the job's own panel, the schedules' own list
-            if chosen.output in (BrowseOutput, InspectOutput):
+            if chosen.output in (BrowseOutput, InspectOutput, JobsCompared):
                 shown = LiveScreen  # screens of their own
             await self._wait(lambda: isinstance(self.app.screen, shown), "the answer on the screen")
             await self._wait(
