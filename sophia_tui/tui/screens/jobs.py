@@ -106,7 +106,6 @@ class JobsScreen(DetailScreen):
             ("seconds_left", _("left")),
             ("loss", _("loss")),
             ("dataset", _("Data set")),
-            ("kind", _("Kind")),
             ("created_by", _("by")),
             ("finished_at", _("Finished")),
         ]
