@@ -760,7 +760,7 @@ async def test_a_defect_is_shown_without_local_variables() -> None:
 
 
 async def test_keys_can_be_remapped() -> None:
-    app = stub.make_app(stub.full_world(), key_changes="screen.jobs=j")
+    app = stub.make_app(stub.full_world(), key_changes="screen.jobs=f7")
     async with app.run_test(size=(80, 24)) as pilot:
         await settled(pilot)
         await pilot.press("4")

@@ -105,7 +105,10 @@ def test_no_key_that_a_terminal_can_not_tell_apart() -> None:
 def test_no_key_leads_to_two_places_on_one_screen() -> None:
     scopes = {each.scope for each in keys.KEYS} - {"", "table"}
     for scope in scopes:
-        alone = ("form", "result", "overview", "monitor", "review", "browser", "editor")
+        alone = (
+            *("form", "result", "overview", "monitor", "review", "browser", "editor"),
+            *("typed", "drafts"),
+        )
         lists = ("table",) if scope not in alone else ()
         found = [
             name
@@ -118,3 +121,31 @@ def test_no_key_leads_to_two_places_on_one_screen() -> None:
 def test_an_unknown_target_in_sophia_keys_is_refused() -> None:
     with pytest.raises(UsageError, match="U010"):
         keys.remapped("jobs.dance=d")
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ("act.copy=c", "U063"),  # jobs.cancel and others have it on their screens
+        ("jobs.cancel=p", "U063"),  # jobs.pause, on the same screen
+        ("act.refresh=ctrl+m", "U064"),  # a terminal sends enter for it
+        ("act.refresh=ctrl+b", "U064"),  # tmux takes it
+        ("act.refresh=hyper+x", "U064"),
+    ],
+)
+def test_a_key_that_is_taken_or_never_comes_is_refused(changes: str, code: str) -> None:
+    with pytest.raises(UsageError, match=code):
+        keys.remapped(changes)
+
+
+def test_every_key_can_be_another_one() -> None:
+    for key in keys.KEYS:
+        moved = next(
+            each for each in keys.remapped(f"{key.target}=f24") if each.target == key.target
+        )
+        assert moved.key == "f24"
+
+
+def test_two_may_change_places() -> None:
+    moved = {each.target: each.key for each in keys.remapped("jobs.pause=c,jobs.cancel=p")}
+    assert (moved["jobs.pause"], moved["jobs.cancel"]) == ("c", "p")
