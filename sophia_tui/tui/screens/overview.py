@@ -49,11 +49,9 @@ class OverviewScreen(LiveScreen):
     scopes = ("overview",)
     data: OverviewView | None
 
-    def __init__(self, sophia: Any) -> None:
-        super().__init__(sophia)
-        left = sophia.state.left_at
-        #: How long the person was away; it stays as it was when they came.
-        self._away = words.duration((sophia.now() - left).total_seconds()) if left else ""
+    #: Since when the person was away, and how long it was when they came: that stays as it is.
+    _left: datetime | None = None
+    _away = ""
 
     def body(self) -> Iterable[Widget]:
         with VerticalScroll(classes="body") as scroll:
@@ -77,7 +75,9 @@ class OverviewScreen(LiveScreen):
             board_plate.draw(_stage_names(width, glyphs) + (waiting or ""))
             self.query_one("#next", Plate).draw("")
             return
-        now = self.sophia.now()
+        now, left = self.sophia.now(), self.sophia.state.left_at
+        if left is not None and left != self._left:
+            self._left, self._away = left, words.duration((now - left).total_seconds())
         board_plate.draw(board(self.data, width, now, glyphs, self._away, self._places()))
         self.query_one("#next", Plate).draw(next_step(self.data, width))
 
