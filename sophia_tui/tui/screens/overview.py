@@ -168,7 +168,7 @@ def _lines(
     for each in stages:
         style, title = words.STYLES[each.health], _(words.STAGES.get(each.stage, each.stage))
         parts.append((glyphs.fit(f"{glyphs.health[each.health]} {title}", _NAME - 1) + " ", style))
-        parts.append((glyphs.fit(words.state_word(each.health), _WORD - 1) + " ", style))
+        parts.append((glyphs.fit(_(words.HEALTH[each.health]), _WORD - 1) + " ", style))
         known = [words.state_word(each.detail), words.age(now, each.at)]
         figure = visible(words.state_word(each.figure))
         figure += " " * max(0, wide - cell_len(figure)) + " " + ", ".join(filter(None, known))
@@ -203,7 +203,7 @@ def _flow(
         figure, detail = words.state_word(each.figure), words.state_word(each.detail)
         told = [figure, *filter(None, (detail, words.age(now, each.at)))]
         told += [""] * (3 - len(told))
-        lines[1].append((glyphs.fit(words.state_word(each.health), wide - 1) + " ", style))
+        lines[1].append((glyphs.fit(_(words.HEALTH[each.health]), wide - 1) + " ", style))
         for place, text in enumerate(told, 2):
             lines[place].append(glyphs.fit(text, wide - 1) + " ")
         where = places.get(PLACES.get(each.stage, ""), "")
