@@ -17,6 +17,7 @@ from sophia_tui.tui.editing import Mistake, editable, mistake, what_differs
 from sophia_tui.tui.parts import Part
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.confirm import QuestionScreen
+from sophia_tui.tui.widgets.field import Area
 from sophia_tui.tui.widgets.plate import Plate, error_text
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class EditorScreen(SophiaScreen):
         yield Plate(
             _("The record as JSON. The file changes only when the edits are saved."), id="about"
         )
-        area = TextArea(
+        area = Area(
             self._draft or self._start,
             id="record",
             classes="body",

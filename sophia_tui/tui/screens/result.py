@@ -14,6 +14,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input
 
+from sophia_tui.domain.operations import as_data
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _, number
 from sophia_tui.services.views import key_word, worded
@@ -170,7 +171,7 @@ class ResultScreen(SophiaScreen):
         return [each for each in found if self.wanted.text or each.target not in searched]
 
     def copied(self) -> str:
-        return json.dumps(self.result.model_dump(mode="json"), ensure_ascii=False, indent=2)
+        return json.dumps(as_data(self.result), ensure_ascii=False, indent=2)
 
     def act(self, name: str) -> bool:
         if name in ("next_hit", "previous_hit") and self.wanted.text:
