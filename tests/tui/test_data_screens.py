@@ -645,9 +645,11 @@ async def test_changes_are_gone_through_before_and_after(size: tuple[int, int]) 
     app = stub.make_app(world, whole=True)
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: app.painted.is_set(), "painted")
-        app.show(ChangesScreen(app, "t", answers.clean_preview(), {"source": "/data/pairs.jsonl"}))
-        await until(pilot, lambda: isinstance(app.screen, ChangesScreen), "the screen")
-        screen = app.screen
+        request = {"source": "/data/pairs.jsonl"}
+        screen = ChangesScreen(app, "t", answers.clean_preview(), request)
+        screen.recall({"place": 7, "search": {"text": 1}})  # nothing of it fits any more
+        app.show(screen)
+        await until(pilot, lambda: app.screen is screen, "the screen")
         await pilot.press("n")
         await until(pilot, lambda: "change 1 of 2" in told_text(screen), "the first")
         text = told_text(screen)
@@ -655,6 +657,9 @@ async def test_changes_are_gone_through_before_and_after(size: tuple[int, int]) 
         beside = "| + after" in text
         assert beside == (size[0] >= 100)
         assert "Write to [[-..-]] or call us." in text and "{+EMAIL_1+}" in text
+        again = ChangesScreen(app, "t", answers.clean_preview(), request)
+        again.recall(screen.memory())
+        assert again.place == 1
         await pilot.press("t")
         await until(pilot, lambda: "turned away by length: too_short" in told_text(screen), "next")
         assert "Too short." in told_text(screen)

@@ -58,9 +58,9 @@ _OPENS = {"act.search": "search", "act.go_to_line": "line", "act.code": "code"}
 class BrowserScreen(WaysScreen):
     """Opened over another screen, which esc leads back to.
 
-    It is made again from plain data: `BrowserScreen(sophia, request)` with the `request` that this
-    one has as an attribute (file, part, line, exact, code, count, chars, as `prepare.browse` is
-    asked), then `recall` with what `memory` told (page, line, record that was opened and how, issue
+    It is made again from plain data: `BrowserScreen(sophia, request)` with the `request` that its
+    origin holds (file, part, line, exact, code, count, chars, as `prepare.browse` is asked), then
+    `recall` with what `memory` told (page, line, record that was opened and how, issue
     code, search, and whether it was edited: then the editor opens again, with its draft).
     """
 
@@ -100,6 +100,8 @@ class BrowserScreen(WaysScreen):
     def recall(self, kept: dict[str, Any]) -> None:
         place = kept.get("place")
         if isinstance(place, dict) and _whole(place.get("line"), 1):
+            if place["line"] != self._place["line"]:
+                self._first = None  # a page of another place
             self._place = {"line": place["line"]}
             if _whole(place.get("at"), 0):
                 self._place["at"] = place["at"]

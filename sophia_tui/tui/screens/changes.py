@@ -27,7 +27,7 @@ class ChangesScreen(ResultScreen):
     """Page 0 is the list; `place` counts the changes from 1. `request` is what was asked: it is
     asked once more for those that were not told yet."""
 
-    scopes: tuple[str, ...] = ("changes", "result")
+    scopes: tuple[str, ...] = ("result", "changes")
 
     def __init__(
         self,
@@ -67,6 +67,15 @@ class ChangesScreen(ResultScreen):
             step.leave > len(step.leaving) or step.changed > len({c.line for c in step.changes})
             for step in self.found.steps
         )
+
+    def memory(self) -> dict[str, Any]:
+        return {**super().memory(), "place": self.place}
+
+    def recall(self, kept: dict[str, Any]) -> None:
+        place = kept.get("place")
+        if type(place) is int and 0 <= place <= len(self.changes):
+            self.place = place
+        super().recall(kept)
 
     def footer(self) -> list[keys.Key]:
         able = {

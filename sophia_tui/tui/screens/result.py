@@ -78,6 +78,15 @@ class ResultScreen(SophiaScreen):
         self.query_one("#whole", VerticalScroll).scroll_home(animate=False)
         self.redraw()
 
+    def memory(self) -> dict[str, Any]:
+        return {"search": self.wanted.asked, "only": self.only}
+
+    def recall(self, kept: dict[str, Any]) -> None:
+        self.wanted = Wanted.recalled(kept.get("search"))
+        self.only = kept.get("only") is True and bool(self.wanted.text)
+        if self.query("#result"):
+            self._draw()
+
     # -- what is searched for
 
     def _content(self) -> Content:
