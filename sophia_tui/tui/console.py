@@ -382,6 +382,11 @@ class SophiaApp(Returning):
 
             first: Any = result
             return BrowserScreen(self, request, first)
+        if type(result).__name__ in ("PreviewOutput", "VersionDiff"):
+            from sophia_tui.tui.screens.changes import ChangesScreen
+
+            changed: Any = result
+            return ChangesScreen(self, title, changed, request)
         if type(result).__name__ == "InspectOutput":
             from sophia_tui.tui.screens.inspection import InspectionScreen
 
