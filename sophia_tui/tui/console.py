@@ -478,7 +478,7 @@ class SophiaApp(Returning):
         if isinstance(screen, SophiaScreen) and not isinstance(screen, TypedScreen):
             self.push_screen(TypedScreen(self, lines_of(self, screen)))
 
-    def asked(self, screen: Screen[Any]) -> tuple[Operation, dict[str, Any]] | None:
+    def asked(self, screen: Screen[Any]) -> "tuple[Operation, dict[str, Any]] | None":
         """The operation behind what a screen shows, and with what it was asked."""
         from sophia_tui.tui.typed_line import listed
 
