@@ -458,7 +458,7 @@ class SophiaApp(Returning):
 
         from sophia_tui.tui.screens.palette import PaletteScreen
 
-        self.push_screen(PaletteScreen(self), chosen)
+        self.push_screen(PaletteScreen(self, screen), chosen)
 
     def _refresh(self, screen: Screen[Any]) -> None:
         if isinstance(screen, LiveScreen):

@@ -1,10 +1,24 @@
 """The one registry of keys: it binds keys to screens, operations and acts by name, and feeds the
 bindings, the footer, the help and the palette. What an operation is, its declaration says."""
 
+import re
 from dataclasses import dataclass, replace
 
 from sophia_tui.errors import UsageError
 from sophia_tui.i18n import N_, _
+from sophia_tui.textsafe import visible
+
+#: Keys with names that every terminal sends for nothing else.
+_NAMED = {
+    "colon", "comma", "delete", "down", "end", "enter", "escape", "full_stop", "home", "insert",
+    "left", "minus", "pagedown", "pageup", "plus", "question_mark", "right", "semicolon", "slash",
+    "space", "tab", "up",
+}  # fmt: skip
+#: Scopes of screens without a list.
+_NO_LISTS = {
+    "form", "result", "overview", "monitor", "review", "browser", "editor", "preview", "step",
+    "value", "wizard", "help", "inspection", "setup",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,6 +101,7 @@ FILLED_BY = {
     "monitor": "serve.model",
     "audit": "collect.run",
     "schedules": "schedules.add",
+    "calendar": "env.declare",
 }
 
 KEYS = (
@@ -230,6 +245,7 @@ KEYS = (
     Key("escape", "act.back", N_("back"), scope="form", rank=6),
     Key("escape", "act.back", N_("back"), scope="result", rank=4),
     Key("escape", "act.back", N_("back"), scope="help", rank=5),
+    Key("o", "act.operations", N_("all operations"), scope="help", rank=4),
     Key("f2", "act.run", N_("run"), scope="form", rank=4),
     Key("f3", "act.dry_run", N_("dry run"), scope="form", rank=5),
     Key("f4", "act.detach", N_("in the background"), scope="form", rank=7),
@@ -247,7 +263,8 @@ KEYS = (
 def remapped(changes: str) -> tuple[Key, ...]:
     """The registry with SOPHIA_KEYS applied: `target=key` pairs separated by commas.
 
-    Raises UsageError U010 for a target that does not exist.
+    Raises UsageError U010 for a target that does not exist, U063 for a key that is taken, U064 for
+    one that no terminal sends.
     """
     chosen = dict(
         (part.partition("=")[0].strip(), part.partition("=")[2].strip())
@@ -261,10 +278,56 @@ def remapped(changes: str) -> tuple[Key, ...]:
             _("SOPHIA_KEYS names what can't be bound: {names}.").format(names=", ".join(unknown)),
             remedy=_("Write target=key pairs, e.g. act.refresh=f6; help lists the targets."),
         )
-    return tuple(
+    found = tuple(
         replace(each, key=chosen[each.target], others=()) if each.target in chosen else each
         for each in KEYS
     )
+    for key in chosen.values():
+        _require_key(key)
+    for each in found:
+        if each.target in chosen:
+            _require_alone(each, found)
+    return found
+
+
+def _require_key(key: str) -> None:
+    """Raises UsageError U064 for what no terminal sends, or sends for another key as well."""
+    named = re.fullmatch(r"f([1-9]|1[0-9]|2[0-4])|ctrl\+[c-gkln-ru-y]", key) or key in _NAMED
+    if not named and (len(key) != 1 or not key.isprintable()):
+        raise UsageError(
+            "U064",
+            _("SOPHIA_KEYS names a key that can't be used: {key}.").format(key=visible(key)),
+            _("It is no key, or terminals and tmux take it for something else."),
+            _("Take a letter, a digit, a sign, f1 to f24, or one of: {names}.").format(
+                names=", ".join(sorted(_NAMED))
+            ),
+        )
+
+
+def _require_alone(key: Key, every: tuple[Key, ...]) -> None:
+    """Raises UsageError U063 where the key leads to another place on the same screen."""
+    for other in every:
+        if other.target == key.target or key.key not in (other.key, *other.others):
+            continue
+        if _together(key.scope, other.scope):
+            raise UsageError(
+                "U063",
+                _("SOPHIA_KEYS gives {key} to two: {first} and {second}.").format(
+                    key=key.shown, first=key.target, second=other.target
+                ),
+                _("Both count on the same screen ({scope}).").format(
+                    scope=key.scope or other.scope or _("everywhere")
+                ),
+                _("Choose another key, or give {second} another one as well.").format(
+                    second=other.target
+                ),
+            )
+
+
+def _together(first: str, second: str) -> bool:
+    """Whether two scopes hold on one screen."""
+    both = {first, second}
+    return first == second or "" in both or ("table" in both and not both & _NO_LISTS)
 
 
 def while_typing(found: list[Key]) -> list[Key]:

@@ -202,6 +202,16 @@ class ConsoleState:
             except OSError as problem:
                 _log.info("%s stays: %s", left.name, type(problem).__name__)
 
+    @property
+    def recent(self) -> list[str]:
+        """What was chosen in the palette last, the newest first."""
+        found = self._read("palette.json").get("recent")
+        return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+
+    def chose(self, target: str, most: int) -> None:
+        kept = [target, *(each for each in self.recent if each != target)]
+        self._write("palette.json", {"recent": kept[:most]})
+
     def save(self, name: str, content: str) -> Path:
         """A file for the person, below saved/. Raises SetupError S101."""
         folder = (self._folder or Path.cwd()) / "saved"

@@ -521,6 +521,9 @@ async def test_help_lists_keys_and_permitted_operations() -> None:
         await settled(pilot)
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, HelpScreen), "help")
+        assert "sophia overview show" in screen_text(app)
+        assert "sophia jobs list" not in screen_text(app)  # all there is comes behind a key
+        await pilot.press("o")
         text = screen_text(app)
         assert "sophia jobs list" in text and "sophia things make" not in text
 
@@ -757,7 +760,7 @@ async def test_a_defect_is_shown_without_local_variables() -> None:
 
 
 async def test_keys_can_be_remapped() -> None:
-    app = stub.make_app(stub.full_world(), key_changes="screen.jobs=j")
+    app = stub.make_app(stub.full_world(), key_changes="screen.jobs=f7")
     async with app.run_test(size=(80, 24)) as pilot:
         await settled(pilot)
         await pilot.press("4")
