@@ -261,6 +261,8 @@ class SophiaApp(Returning):
             self._open_screen(name)
         elif name == "back" and isinstance(screen, SophiaScreen) and screen.stop_waiting():
             screen.say(_("Stopping..."))
+        elif isinstance(screen, SophiaScreen) and screen.act_on_marked(target):
+            return
         elif kind != "act":
             given = screen.prefill(target) if isinstance(screen, SophiaScreen) else {}
             self.open(target, given)

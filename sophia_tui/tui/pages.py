@@ -29,6 +29,7 @@ PAGES = {
             N_("What is set up, what is missing, and what to do about each."),
             N_("a runs the step of the installer, or opens the command, that mends what is shown."),
             N_("Then the tables of your own database, column by column; they are only read."),
+            N_("/ looks for a check by any text of its line."),
             N_("It looks again every 30 seconds; r looks at once and asks the provider too."),
         ),
         ("setup.check", "setup.apply", "source.inspect"),
@@ -149,6 +150,7 @@ PAGES = {
             N_(
                 "How people judged the answers, by day; and what this version does not measure yet."
             ),
+            N_("p turns through periods, m through the models, one by one; esc shows all again."),
         ),
         ("monitor.show", "serve.list"),
     ),
