@@ -414,12 +414,15 @@ class SophiaApp(Returning):
         if form is not self.screen:
             return
         job = _job_of(result)
+        from sophia_tui.tui.screens.form import FormScreen
+
+        asked = form.request()[0] if isinstance(form, FormScreen) else {}
+        undo = self._undo(form.operation, asked, result) if isinstance(form, FormScreen) else ""
         if job and self.may(keys.SHOWS["jobs"]):
             self._open_shown("jobs", "job", {"job": job})
+            if undo:
+                self.call_after_refresh(self._say, undo)
         else:
-            from sophia_tui.tui.screens.form import FormScreen
-
-            asked = form.request()[0] if isinstance(form, FormScreen) else {}
             made = _dataset_of(result)
             if made and self.is_screen_installed("datasets"):
                 list_of_them: Any = self.get_screen("datasets")
@@ -427,7 +430,20 @@ class SophiaApp(Returning):
             shown = self._answer(title, result, asked)
             if isinstance(form, FormScreen):
                 shown.origin = origin_of_answer(form.operation, asked)
+            if undo and hasattr(shown, "note"):
+                shown.note = undo
             self.switch_screen(shown)
+
+    def _undo(self, done: "Operation", asked: Mapping[str, Any], result: "BaseModel") -> str:
+        """The command that takes back what was just done, where there is one for this person."""
+        from sophia_tui.services.ways_back import way_back
+        from sophia_tui.tui.typed_line import line
+
+        found = way_back(done.name, asked, result)
+        if found is None or not self.may(found.operation):
+            return ""
+        command = line(self.dispatcher.registry.get(found.operation), found.request)
+        return _("To undo it: {command}").format(command=visible(command))
 
     def _base(self, name: str) -> None:
         if name not in CLASSES:
