@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sophia_tui.audit_spool import AuditSpool
     from sophia_tui.domain.hosted import HostedTrainer
     from sophia_tui.domain.managed import RootHelper
-    from sophia_tui.domain.models import AuditEntry, Promotion
+    from sophia_tui.domain.models import AuditEntry, Changes, Promotion
     from sophia_tui.domain.notifications import Messenger
     from sophia_tui.domain.operations import Output
     from sophia_tui.domain.protocols import ChatModel, EngineHost, RunLauncher, Source, Store
@@ -136,6 +136,7 @@ class House:
         role: Role | None = None,
         language: str | None = None,
         detach: bool = False,
+        seen: int | None = None,
     ) -> Context:
         """A context for this process's person, or for a caller over HTTP."""
         return Context(
@@ -150,7 +151,15 @@ class House:
             cancel=cancel or CancelSignal(),
             progress=progress,
             tell=tell,
+            seen=seen,
         )
+
+    async def changes(
+        self, operations: Sequence[str], target: str | None, after: int | None
+    ) -> Changes:
+        """What the audit tells of a record; see AuditStore."""
+        store = await self.store()
+        return await store.audit.changes(operations, target, after)
 
     async def store(self) -> Store:
         """The own store, opened on first use. Raises UnavailableError or SetupError."""
@@ -411,6 +420,12 @@ async def _overview(house: House) -> Any:
         house.calendar().look,
         house.half_done,
     )
+
+
+async def _meanwhile(house: House) -> Any:
+    from sophia_tui.services.meanwhile import MeanwhileService
+
+    return MeanwhileService(await house.store(), house.clock, house.settings.timezone)
 
 
 async def _setup(house: House) -> Any:
@@ -689,6 +704,12 @@ async def _jobs(house: House) -> Any:
     )
 
 
+async def _job_insight(house: House) -> Any:
+    from sophia_tui.services.job_insight import JobInsightService
+
+    return JobInsightService(await house.store(), house.settings, house.clock)
+
+
 async def _queue(house: House) -> Any:
     from sophia_tui.services.queue import QueueService
 
@@ -947,7 +968,7 @@ async def _env(house: House) -> Any:
 async def _audit(house: House) -> Any:
     from sophia_tui.services.audit import AuditService
 
-    return AuditService(await house.store())
+    return AuditService(await house.store(), house.registry, house.clock)
 
 
 async def _store(house: House) -> Any:
@@ -968,6 +989,7 @@ async def _demo(house: House) -> Any:
 #: By the service's class name, so that a test may add one for a throw-away service.
 FACTORIES: dict[str, Factory] = {
     "OverviewService": _overview,
+    "MeanwhileService": _meanwhile,
     "SetupService": _setup,
     "BundleService": _bundle,
     "UnitsService": _units,
@@ -995,6 +1017,7 @@ FACTORIES: dict[str, Factory] = {
     "AdaptiveService": _adaptive,
     "PersonasService": _personas,
     "JobsService": _jobs,
+    "JobInsightService": _job_insight,
     "QueueService": _queue,
     "SchedulesService": _schedules,
     "EvaluateService": _evaluate,

@@ -6,7 +6,6 @@ Import it through app.py, which sets what Textual reads from the environment at 
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,10 +23,10 @@ from sophia_tui.paths import Paths
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
 from sophia_tui.tui.progress import ProgressText
-from sophia_tui.tui.screens import made
+from sophia_tui.tui.returning import Returning, origin_of_answer, origin_of_form
+from sophia_tui.tui.screens import CLASSES, made
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.live import LiveScreen
-from sophia_tui.tui.setup_acts import SetupActs
 from sophia_tui.tui.state import ConsoleState
 from sophia_tui.tui.wire import Wired
 
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from sophia_tui.services.operations import Dispatcher
 
 _log = logging.getLogger("sophia")
-_REMEMBER_SECONDS = 60.0
 #: Round trips below the first are all shown as the same word: a figure that trembles is sent anew
 #: at every look.
 _SLOW_MILLISECONDS = (50.0, 200.0, 1000.0)
@@ -46,7 +44,7 @@ _SLOW_MILLISECONDS = (50.0, 200.0, 1000.0)
 _STORE_CODES = ("SOPHIA-S0",)
 
 
-class SophiaApp(Wired, SetupActs):
+class SophiaApp(Wired, Returning):
     """`context` is a Context, or makes one from keyword arguments (dry_run, confirmed, cancel,
     progress, language); that maker and the one of the dispatcher are first called after the first
     paint.
@@ -86,7 +84,6 @@ class SophiaApp(Wired, SetupActs):
         self._store: float | None = None
         self._store_last: float | None = None
         self._store_away = False
-        self._remembered = 0.0
 
     @cached_property
     def dispatcher(self) -> "Dispatcher":
@@ -95,6 +92,7 @@ class SophiaApp(Wired, SetupActs):
     # -- start and end
 
     def on_mount(self) -> None:
+        self.state.seen_at = self.now()
         self._base(self.state.screen)
         work: Any = self._paint
         self.call_after_refresh(self.run_worker, work, name="paint")
@@ -111,6 +109,7 @@ class SophiaApp(Wired, SetupActs):
             return
         self.painted.set()
         self.redraw()
+        self.begin_to_remember()
         if self.state.first and self.state.screen == "overview":
             work: Any = self.look_whether_fresh
             self.run_worker(work, name="fresh")
@@ -171,6 +170,8 @@ class SophiaApp(Wired, SetupActs):
             return True
         if self._basis is None:
             return kind == "screen"
+        if kind == "screen" and name not in keys.SHOWS:
+            return True  # one without data
         return self.may(keys.SHOWS[name] if kind == "screen" else key.target)
 
     async def refusal(self, operation: "Operation", dry_run: bool) -> SophiaError | None:
@@ -202,8 +203,6 @@ class SophiaApp(Wired, SetupActs):
             self._store, self._store_away = limit, False
             self.redraw()
         self._store_last = limit
-        if time.monotonic() - self._remembered > _REMEMBER_SECONDS:
-            self.remember()
 
     def store_away(self) -> None:
         """Take note that the store did not answer."""
@@ -213,6 +212,7 @@ class SophiaApp(Wired, SetupActs):
 
     def answered(self) -> None:
         """Take note that a screen has fresh data: how far the store is, is asked where unknown."""
+        self.look_for_what_is_gone()
         if (self._store is None or self._store_away) and self.may("overview.show"):
             work: Any = self._measure  # no coroutine yet: one of an app that ends is not awaited
             self.run_worker(work, name="measure", exclusive=True, group="measure")
@@ -231,10 +231,6 @@ class SophiaApp(Wired, SetupActs):
         if self._store is None:
             return ""
         return _("db > {ms} ms").format(ms=round(self._store)) if self._store else _("db < 50 ms")
-
-    def remember(self) -> None:
-        self._remembered = time.monotonic()
-        self.state.remember(self.now())
 
     def head(self, width: int, heading: str) -> Content:
         """The first line of every screen."""
@@ -278,6 +274,8 @@ class SophiaApp(Wired, SetupActs):
                 "refresh": self._refresh,
                 "copy": self._copy,
                 "language": self._other_language,
+                "typed": self._typed,
+                "drafts": self._drafts,
             }
             if name in acts:
                 acts[name](screen)
@@ -303,7 +301,9 @@ class SophiaApp(Wired, SetupActs):
         elif declared.writes or (declared.input.model_fields and _asks(declared, request)):
             from sophia_tui.tui.screens.form import FormScreen
 
-            self.push_screen(FormScreen(self, declared, request))
+            form = FormScreen(self, declared, request)
+            form.origin = origin_of_form(declared, request)
+            self.push_screen(form)
         else:
             work: Any = partial(self._show_result, declared, request)
             self.run_worker(work, name="show")
@@ -318,14 +318,31 @@ class SophiaApp(Wired, SetupActs):
         self.push_screen(screen)
 
     async def _show_result(self, declared: "Operation", request: dict[str, Any]) -> None:
-        """Over the screen that asked: who has gone elsewhere meanwhile is not called back, and what
-        was asked is stopped."""
+        """As show_answer; what failed is said where it was asked."""
+        asking = self.screen
+        try:
+            await self.show_answer(declared, request)
+        except SophiaError as problem:
+            if self.screen is asking:
+                stopped = isinstance(problem, CancelledError)
+                self._say(_("Stopped.") if stopped else visible(str(problem)))
+
+    async def show_answer(
+        self,
+        declared: "Operation",
+        request: dict[str, Any],
+        kept: dict[str, Any] | None = None,
+    ) -> bool:
+        """Ask, and show the answer over the screen that asked, as `kept` recalls it; whether it
+        was shown. Who has gone elsewhere meanwhile is not called back, and what was asked is
+        stopped. Raises SophiaError."""
+
         asking: Any = self.screen
         if not isinstance(asking, SophiaScreen):
-            return
+            return False
         if asking.awaited is not None:
             self._say(_("Something is running here; esc stops it."))
-            return
+            return False
         asking.awaited = CancelSignal()
         self._say(_("Loading..."))
         told = ProgressText(self.glyphs)
@@ -339,17 +356,17 @@ class SophiaApp(Wired, SetupActs):
             result = await self.call(
                 declared.name, request, cancel=asking.awaited, progress=progress
             )
-        except SophiaError as problem:
-            if self.screen is asking:
-                stopped = isinstance(problem, CancelledError)
-                self._say(_("Stopped.") if stopped else visible(str(problem)))
-            return
         finally:
             asking.awaited = None
         if self.screen is not asking:
-            return
+            return False
         self._say("")
-        self.push_screen(self._answer(words.operation_title(declared), result, request))
+        shown = self._answer(words.operation_title(declared), result, request)
+        shown.origin = origin_of_answer(declared, request)
+        if kept:
+            shown.recall(kept)
+        await self.push_screen(shown)
+        return True
 
     def _answer(self, title: str, result: "BaseModel", request: dict[str, Any]) -> SophiaScreen:
         """The screen that shows an answer; what has pages is asked again by its own."""
@@ -396,13 +413,16 @@ class SophiaApp(Wired, SetupActs):
             if made and self.is_screen_installed("datasets"):
                 list_of_them: Any = self.get_screen("datasets")
                 list_of_them.point_at(made)
-            self.switch_screen(self._answer(title, result, asked))
+            shown = self._answer(title, result, asked)
+            if isinstance(form, FormScreen):
+                shown.origin = origin_of_answer(form.operation, asked)
+            self.switch_screen(shown)
 
     def _base(self, name: str) -> None:
-        if name not in keys.SHOWS:
+        if name not in CLASSES:
             name = "overview"
         if not self.is_screen_installed(name):
-            self.install_screen(made(name, self), name)
+            self.install_screen(self.recalled(name, made(name, self)), name)
         if len(self.screen_stack) > 1:
             self.switch_screen(name)
         else:
@@ -439,7 +459,7 @@ class SophiaApp(Wired, SetupActs):
 
         from sophia_tui.tui.screens.palette import PaletteScreen
 
-        self.push_screen(PaletteScreen(self), chosen)
+        self.push_screen(PaletteScreen(self, screen), chosen)
 
     def _refresh(self, screen: Screen[Any]) -> None:
         self.send_all()
@@ -451,6 +471,37 @@ class SophiaApp(Wired, SetupActs):
         if text:
             self.copy_to_clipboard(text)
             self._say(_("Sent to the terminal's clipboard."))
+
+    def _typed(self, screen: Screen[Any]) -> None:
+        """What would I type?"""
+        from sophia_tui.tui.screens.pick import TypedScreen
+        from sophia_tui.tui.typed_line import lines_of
+
+        if isinstance(screen, SophiaScreen) and not isinstance(screen, TypedScreen):
+            self.push_screen(TypedScreen(self, lines_of(self, screen)))
+
+    def asked(self, screen: Screen[Any]) -> "tuple[Operation, dict[str, Any]] | None":
+        """The operation behind what a screen shows, and with what it was asked."""
+        from sophia_tui.tui.typed_line import listed
+
+        registry = self.dispatcher.registry
+        if not isinstance(screen, SophiaScreen):
+            return None
+        if "form" in screen.scopes and screen.origin is not None:
+            form: Any = screen
+            return registry.get(screen.origin.of), form.request()[0]
+        if screen.origin is not None and screen.origin.how == "answer":
+            return registry.get(screen.origin.of), dict(screen.origin.request)
+        name = keys.SHOWS.get(self.state.screen, "")
+        if name in registry and screen is self.get_screen(self.state.screen):
+            return registry.get(name), listed(registry.get(name), screen.memory())
+        return None
+
+    def _drafts(self, screen: Screen[Any]) -> None:
+        from sophia_tui.tui.screens.pick import DraftsScreen
+
+        if not isinstance(screen, DraftsScreen):
+            self.push_screen(DraftsScreen(self))
 
     def _leave(self, screen: Screen[Any]) -> None:
         forms = [each for each in self.screen_stack if isinstance(each, SophiaScreen)]
@@ -474,7 +525,7 @@ class SophiaApp(Wired, SetupActs):
         for each in self.screen_stack:
             if isinstance(each, SophiaScreen):
                 each.keep_draft()
-        self.remember()
+        self.remember_at_the_end()
         self.exit()
 
     def _other_language(self, screen: Screen[Any]) -> None:
@@ -488,10 +539,11 @@ class SophiaApp(Wired, SetupActs):
         await self._speak(LANGUAGES[(LANGUAGES.index(get_language()) + 1) % len(LANGUAGES)])
 
     async def _speak(self, language: str) -> None:
+        self.remember()
         set_language(language)
         while len(self.screen_stack) > 1:
             await self.pop_screen()
-        for name in keys.SHOWS:
+        for name in CLASSES:
             if self.is_screen_installed(name):
                 old = self.get_screen(name)
                 self.uninstall_screen(name)

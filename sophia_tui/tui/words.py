@@ -30,6 +30,7 @@ STAGES = {
 VERBS = {
     "run": N_("run"),
     "show": N_("show"),
+    "meanwhile": N_("tell what happened meanwhile"),
     "list": N_("list"),
     "start": N_("start"),
     "stop": N_("stop"),
@@ -65,6 +66,8 @@ VERBS = {
     "delete": N_("delete"),
     "create": N_("create"),
     "checkpoints": N_("checkpoints"),
+    "curve": N_("curves"),
+    "settings": N_("with what it works"),
     "handshake": N_("greet"),
     "tune": N_("tune"),
     "roi": N_("return on investment"),
@@ -117,6 +120,7 @@ VERBS = {
     "bundle": N_("pack for support"),
     "restore": N_("put a backup back"),
     "calendar": N_("until when they answer"),
+    "changes": N_("what another person changed"),
     "succeed": N_("move off one that ends"),
     "succession": N_("ways off those that end"),
 }
@@ -127,7 +131,10 @@ _VERBS_OF = {
     "models.gate": N_("gate before promotion"),
 }
 #: Operations whose verb and subject make no title.
-_TITLES = {"prepare.preview": N_("what cleaning changes")}
+_TITLES = {
+    "overview.meanwhile": N_("what happened while you were away"),
+    "prepare.preview": N_("what cleaning changes"),
+}
 #: What the button of a question before an act says: the act itself, never a mere yes.
 ACTS = {
     "adaptive.cancel": N_("Stop the training"),
@@ -311,6 +318,11 @@ class Glyphs:
         filled = min(width, width * done // total) if total > 0 else 0
         return self._full * filled + self._rest * (width - filled)
 
+    def arrow(self, width: int) -> str:
+        """An arrow to the right, `width` cells long."""
+        line, head = ("-", ">") if self.ascii_only else ("─", "→")
+        return line * (width - 1) + head if width > 1 else " " * width
+
     def fit(self, text: str, width: int) -> str:
         """`text` made harmless and exactly `width` cells wide; a mark stands where it was cut."""
         text = visible(text)
@@ -385,6 +397,11 @@ def rate(value: float) -> str:
     return f"{value:.2g}".replace(".", number(0.5, 1)[1])
 
 
+def pace(value: float) -> str:
+    """A rate with two significant digits, so that it changes seldom."""
+    return number(float(f"{value:.2g}"), 0 if value >= 9.95 else 1 if value >= 0.995 else 2)
+
+
 def zone() -> str:
     """The zone that times are shown in: this machine's."""
     return datetime.now().astimezone().strftime("%Z")
@@ -405,7 +422,9 @@ def shown(value: Any) -> str:
     if isinstance(value, int):
         return number(value)
     if isinstance(value, BaseModel):
-        return shown(value.model_dump(mode="json"))
+        from sophia_tui.domain.operations import as_data
+
+        return shown(as_data(value))
     if isinstance(value, dict):
         from sophia_tui.services.views import key_word
 

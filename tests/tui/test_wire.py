@@ -184,7 +184,7 @@ async def test_opening_any_screen_costs_little_and_standing_there_nothing(
         assert line.counted() <= LIMIT_OF_A_SCREEN
         for key in [*keys.SCREENS[1:], keys.SCREENS[0]]:
             await pilot.press(key.key)
-            await settled(pilot)
+            await until(pilot, lambda: app.screen.state in ("full", "empty"), key.target)
             assert 0 < line.counted() <= LIMIT_OF_A_SCREEN, key.target
             line.check()
             await looked_again(pilot)
