@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from itertools import count
 
 import pytest
@@ -185,7 +186,7 @@ async def test_opening_any_screen_costs_little_and_standing_there_nothing(
         assert line.counted() <= LIMIT_OF_A_SCREEN
         for key in [*keys.SCREENS[1:], keys.SCREENS[0]]:
             await pilot.press(key.key)
-            await until(pilot, lambda: _arrived(app, key.target), key.target)
+            await until(pilot, partial(_arrived, app, key.target), key.target)
             assert 0 < line.counted() <= LIMIT_OF_A_SCREEN, key.target
             line.check()
             if isinstance(app.screen, LiveScreen):
