@@ -54,8 +54,9 @@ class Entry:
         return folded(self.name), folded(self.alias), folded(rest)
 
     def rank(self, wanted: str) -> int | None:
-        """How well it fits what was typed, 0 best; None: not at all. It is there so; or every word stands in its name,
-        its alias or elsewhere; or the letters stand in its name or alias in this order."""
+        """How well it fits what was typed, 0 best; None: not at all. It stands there as typed; or
+        every word stands in its name, its alias or elsewhere; or the letters stand in its name or
+        alias in this order."""
         words = folded(wanted).split()
         name, alias, rest = self._texts
         if f" {' '.join(words)}" in f" {name} {alias}":
