@@ -38,6 +38,11 @@ hypothesis.settings.register_profile(
 _GRACE_SECONDS = 60.0
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    told = "write the pictures of tests/tui anew, in place of comparing them"
+    parser.addoption("--renew-pictures", action="store_true", help=told)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     everyday = config.option.markexpr == "not long"
     hypothesis.settings.load_profile("everyday" if everyday else "long")

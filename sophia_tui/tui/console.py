@@ -273,6 +273,8 @@ class SophiaApp(Returning):
                 "refresh": self._refresh,
                 "copy": self._copy,
                 "language": self._other_language,
+                "typed": self._typed,
+                "drafts": self._drafts,
             }
             if name in acts:
                 acts[name](screen)
@@ -467,6 +469,37 @@ class SophiaApp(Returning):
         if text:
             self.copy_to_clipboard(text)
             self._say(_("Sent to the terminal's clipboard."))
+
+    def _typed(self, screen: Screen[Any]) -> None:
+        """What would I type?"""
+        from sophia_tui.tui.screens.pick import TypedScreen
+        from sophia_tui.tui.typed_line import lines_of
+
+        if isinstance(screen, SophiaScreen) and not isinstance(screen, TypedScreen):
+            self.push_screen(TypedScreen(self, lines_of(self, screen)))
+
+    def asked(self, screen: Screen[Any]) -> "tuple[Operation, dict[str, Any]] | None":
+        """The operation behind what a screen shows, and with what it was asked."""
+        from sophia_tui.tui.typed_line import listed
+
+        registry = self.dispatcher.registry
+        if not isinstance(screen, SophiaScreen):
+            return None
+        if "form" in screen.scopes and screen.origin is not None:
+            form: Any = screen
+            return registry.get(screen.origin.of), form.request()[0]
+        if screen.origin is not None and screen.origin.how == "answer":
+            return registry.get(screen.origin.of), dict(screen.origin.request)
+        name = keys.SHOWS.get(self.state.screen, "")
+        if name in registry and screen is self.get_screen(self.state.screen):
+            return registry.get(name), listed(registry.get(name), screen.memory())
+        return None
+
+    def _drafts(self, screen: Screen[Any]) -> None:
+        from sophia_tui.tui.screens.pick import DraftsScreen
+
+        if not isinstance(screen, DraftsScreen):
+            self.push_screen(DraftsScreen(self))
 
     def _leave(self, screen: Screen[Any]) -> None:
         forms = [each for each in self.screen_stack if isinstance(each, SophiaScreen)]

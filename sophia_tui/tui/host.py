@@ -11,7 +11,7 @@ from textual.screen import Screen
 
 from sophia_tui.errors import SophiaError
 from sophia_tui.tui.keys import Key
-from sophia_tui.tui.state import ConsoleState
+from sophia_tui.tui.state import ConsoleState, Origin
 from sophia_tui.tui.step_run import StepRun
 from sophia_tui.tui.words import Glyphs
 
@@ -57,7 +57,9 @@ class Console(Protocol):
 
     def remember(self) -> None: ...
 
-    def asked(self, screen: Screen[Any]) -> "tuple[Operation, dict[str, Any]] | None": ...
+    def asked(self, screen: Screen[Any]) -> tuple[Operation, dict[str, Any]] | None: ...
+
+    def resume(self, origin: Origin) -> None: ...
 
     def head(self, width: int, heading: str) -> Content: ...
 

@@ -101,6 +101,7 @@ FILLED_BY = {
     "monitor": "serve.model",
     "audit": "collect.run",
     "schedules": "schedules.add",
+    "calendar": "env.declare",
 }
 
 KEYS = (
@@ -111,6 +112,7 @@ KEYS = (
     Key("r", "act.refresh", N_("refresh"), rank=30, others=("f5",)),
     Key("escape", "act.back", N_("back")),
     Key("y", "act.copy", N_("copy")),
+    Key("f9", "act.typed", N_("what would I type")),
     Key("w", "act.save", N_("save to file"), scope="result", rank=5),
     Key("enter", "act.next", N_("next step"), scope="overview", rank=29),
     Key("d", "models.calendar", N_("models that end"), scope="overview"),
@@ -243,9 +245,17 @@ KEYS = (
     Key("escape", "act.back", N_("back"), scope="form", rank=6),
     Key("escape", "act.back", N_("back"), scope="result", rank=4),
     Key("escape", "act.back", N_("back"), scope="help", rank=5),
+    Key("o", "act.operations", N_("all operations"), scope="help", rank=4),
     Key("f2", "act.run", N_("run"), scope="form", rank=4),
     Key("f3", "act.dry_run", N_("dry run"), scope="form", rank=5),
     Key("f4", "act.detach", N_("in the background"), scope="form", rank=7),
+    Key("f7", "act.copy_command", N_("copy the command"), scope="form"),
+    Key("escape", "act.back", N_("back"), scope="typed", rank=4),
+    Key("enter", "act.copy", N_("copy"), scope="typed", rank=3),
+    Key("w", "act.save", N_("save to file"), scope="typed", rank=5),
+    Key("escape", "act.back", N_("back"), scope="drafts", rank=4),
+    Key("enter", "act.open", N_("open"), scope="drafts", rank=3),
+    Key("x", "act.throw_away", N_("throw away"), scope="drafts", rank=5),
     Key("f8", "act.clear_draft", N_("clear the draft"), scope="form", rank=5),
 )
 

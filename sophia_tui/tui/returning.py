@@ -6,20 +6,21 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual import events
 
-from sophia_tui.domain.operations import Operation
 from sophia_tui.errors import SophiaError, UnavailableError
 from sophia_tui.i18n import _, ngettext, number
-from sophia_tui.services import fields
 from sophia_tui.textsafe import visible
 from sophia_tui.tui.screens import CLASSES
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.live import LiveScreen
 from sophia_tui.tui.setup_acts import SetupActs
 from sophia_tui.tui.state import Above, Origin
+
+if TYPE_CHECKING:
+    from sophia_tui.domain.operations import Operation
 
 _log = logging.getLogger("sophia")
 #: Seconds between two looks at whether the place has changed: so much is lost at most.
@@ -37,6 +38,7 @@ class Returning(SetupActs):
     """A part of the console's app."""
 
     now: Callable[[], datetime]
+    tell: Callable[[str], None]
     #: Whether screens above the list are still to be brought back: what is noted of them stays.
     _bringing_back = False
     _leaving = False
@@ -176,7 +178,18 @@ class Returning(SetupActs):
                 if self.screen is not asking:
                     return False
 
-    async def _form_again(self, declared: Operation, kept: Above) -> None:
+    def resume(self, origin: Origin) -> None:
+        """Open a form where it was left."""
+        work: Any = partial(self._resume, Above(origin))
+        self.run_worker(work, name="resume", group="come back")
+
+    async def _resume(self, kept: Above) -> None:
+        try:
+            await self._again(kept)
+        except SophiaError as problem:
+            self.tell(problem.what)
+
+    async def _form_again(self, declared: "Operation", kept: Above) -> None:
         from sophia_tui.tui.screens.form import FormScreen
 
         console: Any = self
@@ -228,14 +241,16 @@ class Returning(SetupActs):
             self.screen.say("  ".join(self._news))
 
 
-def origin_of_answer(declared: Operation, request: Mapping[str, Any]) -> Origin | None:
+def origin_of_answer(declared: "Operation", request: Mapping[str, Any]) -> Origin | None:
     """How an answer comes again, where it can be asked for once more without doing anything."""
     kept = {name: value for name, value in request.items() if name not in _ANEW}
     return Origin("answer", declared.name, kept) if askable(declared, kept) else None
 
 
-def askable(declared: Operation, request: Mapping[str, Any]) -> bool:
+def askable(declared: "Operation", request: Mapping[str, Any]) -> bool:
     """Whether it only reads, costs nothing, and nothing secret was asked with it."""
+    from sophia_tui.services import fields
+
     known = declared.input.model_fields
     if (
         declared.writes
@@ -246,8 +261,10 @@ def askable(declared: Operation, request: Mapping[str, Any]) -> bool:
     return not any(fields.is_secret(known[each]) for each in request)
 
 
-def origin_of_form(declared: Operation, request: Mapping[str, Any]) -> Origin:
+def origin_of_form(declared: "Operation", request: Mapping[str, Any]) -> Origin:
     """How a form comes again; secrets are typed anew."""
+    from sophia_tui.services import fields
+
     known = declared.input.model_fields
     kept = {
         name: value

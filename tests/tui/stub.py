@@ -64,6 +64,7 @@ class World:
         self.entries: list[AuditEntry] = []
         #: What other people did meanwhile.
         self.others: list[AuditEntry] = []
+        self.now = NOW
         #: Answers of the real operations, for apps made with `whole`.
         self.answers: dict[str, Any] = {}
         #: The context of the last call of each of them.
@@ -232,12 +233,15 @@ class StubHouse:
     """The wiring the dispatcher needs, without a database."""
 
     class _Clock:
+        def __init__(self, world: World) -> None:
+            self.world = world
+
         def now(self) -> datetime:
-            return NOW
+            return self.world.now
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.clock = self._Clock()
+        self.clock = self._Clock(world)
 
     async def service(self, kind: type) -> Any:
         return Answering(self.world, kind) if kind in SERVICES else kind(self.world)
@@ -276,7 +280,7 @@ def make_app(world: World, folder: Path | None = None, **options: Any) -> Any:
         Context("ana", Face.CONSOLE, role, language=language, readonly=readonly),
         paths=Paths(folder) if folder else None,
         language=language,
-        clock=lambda: NOW,
+        clock=lambda: world.now,
         **options,
     )
     app.log_path = "/data/logs/sophia.log"

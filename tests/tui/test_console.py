@@ -521,6 +521,9 @@ async def test_help_lists_keys_and_permitted_operations() -> None:
         await settled(pilot)
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, HelpScreen), "help")
+        assert "sophia overview show" in screen_text(app)
+        assert "sophia jobs list" not in screen_text(app)  # all there is comes behind a key
+        await pilot.press("o")
         text = screen_text(app)
         assert "sophia jobs list" in text and "sophia things make" not in text
 
