@@ -11,7 +11,7 @@ from typing import Any
 
 from textual.content import Content
 
-from sophia_tui.i18n import N_, _, number
+from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.services.version_views import DiffRow, SideOfRow, VersionDiff
 from sophia_tui.services.views import key_word
 from sophia_tui.textsafe import visible
@@ -104,14 +104,16 @@ def _whole(sign: str, side: SideOfRow, style: str) -> Iterator[Part]:
 
 
 def _preview(found: Any) -> Iterator[Part]:
-    told = _("{rows} rows of a sample; {stay} stay").format(
-        rows=number(found.rows), stay=number(found.stay)
-    )
+    told = ngettext(
+        "{rows} row of a sample; {stay} stay", "{rows} rows of a sample; {stay} stay", found.rows
+    ).format(rows=number(found.rows), stay=number(found.stay))
     yield (f"{told}\n", "bold")
     for step in found.steps:
-        counts = _("{rows} rows: {changed} changed, {leave} leave").format(
-            rows=number(step.rows), changed=number(step.changed), leave=number(step.leave)
-        )
+        counts = ngettext(
+            "{rows} row: {changed} changed, {leave} leave",
+            "{rows} rows: {changed} changed, {leave} leave",
+            step.rows,
+        ).format(rows=number(step.rows), changed=number(step.changed), leave=number(step.leave))
         yield from title(visible(step.step), counts)
         for change in step.changes:
             yield (f"{visible(change.file)}:{change.line} {visible(change.role)}\n", "dim")
