@@ -55,9 +55,16 @@ _SHOWN = {
     "escape": "esc",
     "enter": "enter",
     "space": N_("space"),
+    "asterisk": "*",
+    "equals_sign": "=",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
     "f": "f",
 }
-_SIGNS = ("question_mark", "colon", "slash", "space")
+_SIGNS = (
+    *("question_mark", "colon", "slash", "space", "asterisk", "equals_sign"),
+    *("less_than_sign", "greater_than_sign"),
+)
 
 #: Screens by the digit that opens them.
 SCREENS = (
@@ -119,6 +126,11 @@ KEYS = (
     Key("n", "models.succeed", N_("move off it"), scope="overview"),
     Key("slash", "act.filter", N_("filter"), scope="table", rank=10),
     Key("enter", "act.open", N_("open"), scope="table", rank=4),
+    Key("space", "act.mark", N_("mark"), scope="list", rank=18),
+    Key("asterisk", "act.mark_all", N_("mark all shown, or none"), scope="list"),
+    Key("equals_sign", "act.sort", N_("sort"), scope="list", rank=13),
+    Key("greater_than_sign", "act.next_rows", N_("later rows"), scope="list"),
+    Key("less_than_sign", "act.previous_rows", N_("earlier rows"), scope="list"),
     Key("r", "act.refresh", N_("check again"), scope="setup", rank=5, others=("f5",)),
     Key("a", "act.apply", N_("apply the remedy"), scope="setup", rank=6),
     Key("o", "act.output", N_("its output"), scope="setup", rank=11),
@@ -159,7 +171,6 @@ KEYS = (
     Key("o", "datasets.rows", N_("source rows"), scope="datasets", rank=11),
     Key("p", "prepare.preview", N_("what cleaning changes"), scope="datasets", rank=12),
     Key("k", "prepare.clean", N_("clean"), scope="datasets", rank=13),
-    Key("space", "act.mark", N_("mark"), scope="datasets", rank=18),
     Key("d", "prepare.diff", N_("compare"), scope="datasets", rank=18),
     Key("s", "prepare.split", N_("split anew"), scope="datasets"),
     Key("a", "prepare.gate", N_("quality gate"), scope="datasets"),
@@ -205,7 +216,6 @@ KEYS = (
     Key("n", "act.next_page", N_("next page"), scope="preview", rank=3),
     Key("p", "act.previous_page", N_("page before"), scope="preview", rank=3),
     Key("e", "evaluate.run", N_("evaluate"), scope="models", rank=6),
-    Key("space", "act.mark", N_("mark"), scope="models", rank=18),
     Key("c", "evaluate.compare", N_("compare"), scope="models", rank=8),
     Key("m", "promote.run", N_("promote"), scope="models", rank=5),
     Key("b", "promote.rollback", N_("roll back"), scope="models", rank=7),

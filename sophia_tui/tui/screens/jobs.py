@@ -50,8 +50,9 @@ class JobsScreen(DetailScreen):
     """Follows the selected job while its pane is open; `l` shows its log in place of the events."""
 
     CSS_PATH: ClassVar[StylePath] = ["table.tcss", "detail.tcss", "jobs.tcss"]
-    scopes: tuple[str, ...] = ("table", "jobs")
+    scopes: tuple[str, ...] = ("table", "list", "jobs")
     name_of_screen = "jobs"
+    listing = "jobs.list"
 
     def __init__(self, sophia: "Console") -> None:
         super().__init__(sophia)
@@ -96,9 +97,22 @@ class JobsScreen(DetailScreen):
         loss = "" if job.loss is None else number(job.loss, 2)
         return (*cells, _left(job), loss, job.dataset or job.model or job.base)
 
+    def sorts(self) -> Sequence[tuple[str, str]]:
+        return [
+            ("created_at", _("Created")),
+            ("id", _("Job")),
+            ("status", _("State")),
+            ("step", _("step")),
+            ("seconds_left", _("left")),
+            ("loss", _("loss")),
+            ("dataset", _("Data set")),
+            ("kind", _("Kind")),
+            ("created_by", _("by")),
+            ("finished_at", _("Finished")),
+        ]
+
     async def rows_of(self) -> list[JobView]:
-        found: Any = await self.sophia.call("jobs.list", {"limit": MOST_ROWS})
-        return list(found.items)
+        return await self.listed()
 
     async def tell(self, row: Row) -> JobView:
         """The events that came since the last look, and the log where it is shown."""
@@ -224,7 +238,8 @@ class JobsScreen(DetailScreen):
     def prefill(self, operation: str) -> dict[str, Any]:
         if operation == "schedules.list":
             return {"limit": MOST_ROWS}  # all of them, and no form before
-        job = self.opened or self.selected_key
+        row = self.shown
+        job = row.key if row is not None else self.opened
         declared = self.sophia.dispatcher.registry.get(operation)
         return {"job": job} if job and "job" in declared.input.model_fields else {}
 
