@@ -117,6 +117,20 @@ def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
         stream.write(content)
 
 
+def replace_whole(path: Path, content: bytes) -> None:
+    """As write_whole for whoever reads, and whatever kills us; but the disk is not waited for, so
+    that a machine that loses its power may lose it too. Raises SetupError S101."""
+    temporary = temporary_beside(path)
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        os.replace(temporary, path)
+    except OSError as problem:
+        temporary.unlink(missing_ok=True)
+        raise write_problem(path, problem) from problem
+
+
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """A new folder that appears under `path` on success, and leaves no trace on failure.

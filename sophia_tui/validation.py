@@ -17,6 +17,11 @@ def explained(problem: Mapping[str, Any]) -> str:
     if kind in ("literal_error", "enum"):
         choices = str(limits.get("expected", "")).replace(" or ", _(" or "))
         return _("must be one of {choices}").format(choices=choices)
+    if kind == "unknown_column":
+        columns = str(limits.get("columns", ""))
+        return _("must be one of {columns}; with - before it for descending").format(
+            columns=columns
+        )
     if kind == "finite_number":
         return _("must be a number that is neither infinite nor NaN")
     if kind == "string_pattern_mismatch":

@@ -1,38 +1,40 @@
 """The house, wired: the real store, source, launcher and clock for the services, on first use.
 
-Nothing is opened or read when this module is imported or a House is made.
+Nothing is opened or read when this module is imported or a House is made, and of our own only what
+is light is imported: the console paints its first screen before the rest.
 """
+
+from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sophia_tui.audit_spool import AuditSpool
 from sophia_tui.domain.context import CancelSignal, Context, Face, Progress, Role
-from sophia_tui.domain.hosted import HostedTrainer
-from sophia_tui.domain.managed import RootHelper
-from sophia_tui.domain.models import AuditEntry, Promotion
-from sophia_tui.domain.notifications import Messenger
-from sophia_tui.domain.protocols import ChatModel, EngineHost, RunLauncher, Source, Store
 from sophia_tui.errors import SophiaError
 from sophia_tui.paths import Paths, data_folder, system_user
 from sophia_tui.roles import as_role, read_roles
-from sophia_tui.services.catalogue import registry
-from sophia_tui.services.operations import Dispatcher, Registry, logged_error
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from sophia_tui.audit_spool import AuditSpool
+    from sophia_tui.domain.hosted import HostedTrainer
+    from sophia_tui.domain.managed import RootHelper
+    from sophia_tui.domain.models import AuditEntry, Changes, Promotion
+    from sophia_tui.domain.notifications import Messenger
     from sophia_tui.domain.operations import Output
+    from sophia_tui.domain.protocols import ChatModel, EngineHost, RunLauncher, Source, Store
     from sophia_tui.domain.serving import Probe
     from sophia_tui.services.calendar import CalendarService
     from sophia_tui.services.deployments import Deployments
+    from sophia_tui.services.operations import Dispatcher, Registry
     from sophia_tui.services.prices import Prices
     from sophia_tui.settings import Settings
 
@@ -67,11 +69,9 @@ class House:
         self._of_process = environment is None or environment is os.environ
         self.readonly = readonly
         self.language = language
-        self.registry = operations or registry()
-        self.dispatcher = Dispatcher(self.registry, self)
+        self._operations = operations
         self.clock = SystemClock()
         self.paths = Paths(data_folder(self.environment))
-        self._spool = AuditSpool(self.paths.audit_spool)
         self._settings: Settings | None = None
         self._store: Store | None = None
         self._source: Source | None = None
@@ -79,8 +79,29 @@ class House:
         self._opening = asyncio.Lock()
         self._mend_after = self._mend_pause = 0.0
 
+    @cached_property
+    def registry(self) -> Registry:
+        """All that can be asked; collected on first use, since that is most of a start's time."""
+        if self._operations is not None:
+            return self._operations
+        from sophia_tui.services.catalogue import registry
+
+        return registry()
+
+    @cached_property
+    def dispatcher(self) -> Dispatcher:
+        from sophia_tui.services.operations import Dispatcher
+
+        return Dispatcher(self.registry, self)
+
+    @cached_property
+    def _spool(self) -> AuditSpool:
+        from sophia_tui.audit_spool import AuditSpool
+
+        return AuditSpool(self.paths.audit_spool)
+
     @property
-    def settings(self) -> "Settings":
+    def settings(self) -> Settings:
         """The settings in force; Sophia's own table counts once the store is open."""
         if self._settings is None:
             from sophia_tui.settings import load, made_values, surroundings
@@ -115,6 +136,7 @@ class House:
         role: Role | None = None,
         language: str | None = None,
         detach: bool = False,
+        seen: int | None = None,
     ) -> Context:
         """A context for this process's person, or for a caller over HTTP."""
         return Context(
@@ -129,7 +151,15 @@ class House:
             cancel=cancel or CancelSignal(),
             progress=progress,
             tell=tell,
+            seen=seen,
         )
+
+    async def changes(
+        self, operations: Sequence[str], target: str | None, after: int | None
+    ) -> Changes:
+        """What the audit tells of a record; see AuditStore."""
+        store = await self.store()
+        return await store.audit.changes(operations, target, after)
 
     async def store(self) -> Store:
         """The own store, opened on first use. Raises UnavailableError or SetupError."""
@@ -152,7 +182,7 @@ class House:
                 self._source = await open_source(self.settings, self.paths)
         return self._source
 
-    async def perform(self, operation: str, request: Mapping[str, Any], actor: str) -> "BaseModel":
+    async def perform(self, operation: str, request: Mapping[str, Any], actor: str) -> BaseModel:
         """Run what is due by the calendar, as who made the schedule: with their role of today, and
         the limits of callers over HTTP where they are one."""
         over_http = actor.startswith("api:")
@@ -174,7 +204,7 @@ class House:
 
         return LocalEngines(model_cache=model_cache(self.paths))
 
-    async def deployments(self) -> "Deployments":
+    async def deployments(self) -> Deployments:
         """What brings served models to life and watches them."""
         from sophia_tui.services.deployments import Deployments
 
@@ -183,7 +213,7 @@ class House:
 
     async def prober(
         self, base_url: str | None, api_key: str | None, model: str, seconds: float
-    ) -> "Probe":
+    ) -> Probe:
         from sophia_tui.providers.model_probe import probe
 
         return await probe(base_url, api_key, model, seconds)
@@ -217,7 +247,7 @@ class House:
 
         return LiveMessenger(self.settings)
 
-    def calendar(self) -> "CalendarService":
+    def calendar(self) -> CalendarService:
         """Until when the models answer that env files name."""
         from sophia_tui.providers.model_list import list_models
         from sophia_tui.services.calendar import CalendarService
@@ -233,7 +263,7 @@ class House:
 
         return SocketHelper(SERVER_HELPER, self.actor)
 
-    def prices(self) -> "Prices":
+    def prices(self) -> Prices:
         """Prices and shutdown dates in force, read anew: an operator may have changed the file.
 
         Raises UsageError T430, T431, T432.
@@ -275,6 +305,8 @@ class House:
             _log.warning("a promotion may stay half done: %s %s", problem.code, problem.what)
             return None
         except Exception as problem:  # a defect must not keep a process from starting
+            from sophia_tui.services.operations import logged_error
+
             logged_error(problem, "promote.repair")
             return None
         if found.promotion is None:
@@ -315,7 +347,7 @@ class House:
                 _log.warning("audit goes to the spool: %s", problem.code)
         self._spool.add(entry)
 
-    async def detach(self, name: str, request: "BaseModel", context: Context) -> "Output":
+    async def detach(self, name: str, request: BaseModel, context: Context) -> Output:
         """Queue a job that does the operation. Raises UnavailableError."""
         from sophia_tui.services.detached import queue
 
@@ -388,6 +420,12 @@ async def _overview(house: House) -> Any:
         house.calendar().look,
         house.half_done,
     )
+
+
+async def _meanwhile(house: House) -> Any:
+    from sophia_tui.services.meanwhile import MeanwhileService
+
+    return MeanwhileService(await house.store(), house.clock, house.settings.timezone)
 
 
 async def _setup(house: House) -> Any:
@@ -666,6 +704,12 @@ async def _jobs(house: House) -> Any:
     )
 
 
+async def _job_insight(house: House) -> Any:
+    from sophia_tui.services.job_insight import JobInsightService
+
+    return JobInsightService(await house.store(), house.settings, house.clock)
+
+
 async def _queue(house: House) -> Any:
     from sophia_tui.services.queue import QueueService
 
@@ -924,7 +968,7 @@ async def _env(house: House) -> Any:
 async def _audit(house: House) -> Any:
     from sophia_tui.services.audit import AuditService
 
-    return AuditService(await house.store())
+    return AuditService(await house.store(), house.registry, house.clock)
 
 
 async def _store(house: House) -> Any:
@@ -945,6 +989,7 @@ async def _demo(house: House) -> Any:
 #: By the service's class name, so that a test may add one for a throw-away service.
 FACTORIES: dict[str, Factory] = {
     "OverviewService": _overview,
+    "MeanwhileService": _meanwhile,
     "SetupService": _setup,
     "BundleService": _bundle,
     "UnitsService": _units,
@@ -972,6 +1017,7 @@ FACTORIES: dict[str, Factory] = {
     "AdaptiveService": _adaptive,
     "PersonasService": _personas,
     "JobsService": _jobs,
+    "JobInsightService": _job_insight,
     "QueueService": _queue,
     "SchedulesService": _schedules,
     "EvaluateService": _evaluate,

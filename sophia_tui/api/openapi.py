@@ -11,6 +11,7 @@ from sophia_tui import __version__
 from sophia_tui.api import problems
 from sophia_tui.api.routes.sophia import method_of, path_of
 from sophia_tui.domain.operations import Danger, Operation
+from sophia_tui.services.changes import MOST_NUMBER, WITH
 
 if TYPE_CHECKING:
     from sophia_tui.services.operations import Registry
@@ -22,6 +23,7 @@ _SECURITY: dict[str, Any] = {
 }
 _CONFIRM = "Confirm an act that is hard to change back."
 _DETACH = "Let a job do it in the background; the job is the answer."
+_SEEN = "Refuse (409) where another changed it since this number, which /audit/changes tells."
 _DRY_RUN = "Show what would be done and change nothing."
 
 
@@ -39,11 +41,14 @@ def _controls(chosen: Operation) -> dict[str, str]:
 def _body_model(chosen: Operation) -> type[BaseModel]:
     """The input with the controls it may carry."""
     controls = _controls(chosen)
-    if not controls:
-        return chosen.input
     fields: dict[str, Any] = {
         name: (bool, Field(default=False, description=text)) for name, text in controls.items()
     }
+    if chosen.name in WITH:
+        about = Field(default=None, ge=0, le=MOST_NUMBER, description=_SEEN)
+        fields["seen"] = (int | None, about)
+    if not fields:
+        return chosen.input
     name = "".join(part.title() for part in chosen.name.replace("_", ".").split("."))
     return create_model(f"{name}Body", __base__=chosen.input, **fields)
 

@@ -151,6 +151,7 @@ async def _perform(
             dry_run=options.dry_run,
             detach=options.detach,
             confirmed=confirmed,
+            seen=options.seen,
             cancel=cancel,
             progress=progress,
             tell=(print_part if options.json else print_line)

@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,25 +24,11 @@ from sophia_tui.domain.operations import Operation
 from sophia_tui.errors import SophiaError, UsageError
 from sophia_tui.i18n import _
 from sophia_tui.paths import cache_folder, data_folder
-from sophia_tui.services.fields import choices_of, is_list, is_secret, is_switch
+from sophia_tui.services.completion import KINDS, kind_of, names_of
+from sophia_tui.services.fields import is_list, is_secret, is_switch
 
 SHELLS = ("bash", "zsh", "fish")
-#: Which names a field takes, by its own name, or by its subject and name.
-NAMES = {
-    "job": "jobs",
-    "model": "models",
-    "dataset": "datasets",
-    "schedule": "schedules",
-    "finetune.status": "jobs",
-    "evaluate.first": "models",
-    "evaluate.second": "models",
-    "prepare.first": "datasets",
-    "prepare.second": "datasets",
-    "serve.name": "models",
-}
-KINDS = ("jobs", "models", "datasets", "schedules")
-#: How many names are offered, and how long those that were asked for last are good.
-_MOST_NAMES = 200
+#: How long names that were asked for last are good.
 _FRESH_SECONDS = 5.0
 
 
@@ -59,19 +45,6 @@ class Command:
     repeats: bool = False
 
 
-def _kind(chosen: Operation, name: str) -> str:
-    info = chosen.input.model_fields[name]
-    if chosen.subject == "settings" and name == "key":
-        from sophia_tui.settings import keys, storable
-
-        return "|".join(each for each in keys() if storable(each))
-    choices = choices_of(info)
-    if choices:
-        return "|".join(choices)
-    kind = NAMES.get(f"{chosen.subject}.{name}") or NAMES.get(name)
-    return f"@{kind}" if kind else ""
-
-
 def commands(operations: Iterable[Operation]) -> list[Command]:
     """Every operation; and what the command line has beside them."""
     found = []
@@ -86,8 +59,8 @@ def commands(operations: Iterable[Operation]) -> list[Command]:
             elif is_switch(info):
                 options += [option, f"--no-{option[2:]}"]
             else:
-                options.append(f"{option}={_kind(chosen, name)}")
-        places = [_kind(chosen, name) for name in chosen.positional]
+                options.append(f"{option}={kind_of(chosen, name)}")
+        places = [kind_of(chosen, name) for name in chosen.positional]
         found.append(Command(chosen.name, _(chosen.help), options, places, repeats))
     found += [
         Command("serve.api", _("Run the HTTP API or the worker in the foreground."),
@@ -108,7 +81,9 @@ def script(shell: str) -> str:
     shared = [
         word.strip()
         for words, _help in GLOBAL_HELP
-        for word in words.replace("--lang ", "--lang=").split(",")
+        for word in words.replace("--lang ", "--lang=")
+        .replace("--seen NUMBER", "--seen=")
+        .split(",")
     ]
     writers: dict[str, Callable[[list[Command], list[str]], str]] = {
         "bash": _bash,
@@ -241,24 +216,17 @@ def _kept(kind: str) -> Path:
 
 async def _ask(kind: str) -> list[str]:
     from sophia_tui.domain.context import Face
-    from sophia_tui.textsafe import visible
     from sophia_tui.wiring import House
 
     house = House(os.environ, readonly=True)
+
+    async def call(name: str, request: Mapping[str, Any]) -> Any:
+        return await house.dispatcher.call(name, request, house.context(Face.CLI))
+
     try:
-        context = house.context(Face.CLI)
-        request = {"limit": _MOST_NAMES} if kind != "schedules" else {}
-        listed = await house.dispatcher.call(f"{kind}.list", request, context)
+        return await names_of(kind, call)
     finally:
         await house.close()
-    found = [_name(each) for each in getattr(listed, "items", ())]
-    # what holds a control sign could not be typed again as it is shown
-    return [each for each in found if each == visible(each) and " " not in each]
-
-
-def _name(row: Any) -> str:
-    """What a command takes for it: ids, and a schedule's name."""
-    return str(getattr(row, "id", None) or row.name)
 
 
 def complete(words: list[str], wants_help: bool) -> int:

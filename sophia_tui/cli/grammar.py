@@ -1,6 +1,7 @@
 """The command line's grammar, built from the declarations: one argparse parser per operation."""
 
 import argparse
+import re
 import typing
 from enum import Enum
 from typing import Any
@@ -30,7 +31,18 @@ ARGPARSE_WORDS = (
 )
 
 
+_DESCENDING = re.compile("-[a-z][a-z_]*")
+
+
 class _Parser(argparse.ArgumentParser):
+    def parse_args(self, args: typing.Any = None, namespace: typing.Any = None) -> typing.Any:
+        """A column to sort by may follow `--sort` with a `-` before it: it is no option."""
+        words = list(args or ())
+        for place in range(len(words) - 2, -1, -1):
+            if words[place] == "--sort" and _DESCENDING.fullmatch(words[place + 1]):
+                words[place : place + 2] = [f"--sort={words[place + 1]}"]
+        return super().parse_args(words, namespace)
+
     def error(self, message: str) -> typing.NoReturn:
         raise UsageError(
             "U002",

@@ -22,9 +22,11 @@ class Globals:
     help: bool = False
     version: bool = False
     language: str | None = None
+    seen: int | None = None
     words: list[str] = field(default_factory=list)
 
 
+_LONGEST_NUMBER = 15
 _SWITCHES = {
     "--json": "json",
     "--quiet": "quiet",
@@ -52,6 +54,10 @@ GLOBAL_HELP = (
     ("--yes", N_("Confirm a dangerous act without being asked.")),
     ("--dry-run", N_("Show what would be done and change nothing, where the verb can.")),
     ("--detach", N_("Let a job do it in the background, where the verb can, and show the job.")),
+    (
+        "--seen NUMBER",
+        N_("Refuse where another person changed it since; `sophia audit changes` has the number."),
+    ),
     ("--ascii", N_("Console: only ASCII signs.")),
     ("--version", N_("Print the version.")),
 )
@@ -63,7 +69,7 @@ COMPLETION_HELP = N_("Print what bash, zsh or fish needs to complete Sophia's co
 def split_globals(arguments: Sequence[str]) -> Globals:
     """Take the options that every verb knows out of `arguments`; the rest stays in `words`.
 
-    Raises UsageError U001 for `--lang` without a value.
+    Raises UsageError U001 for `--lang` without a value, U061 for `--seen` without a number.
     """
     found = Globals()
     rest = list(arguments)
@@ -78,6 +84,12 @@ def split_globals(arguments: Sequence[str]) -> Globals:
             if "=" not in word and not rest:
                 raise UsageError("U001", _("--lang needs a language."), remedy="--lang en|pt_BR")
             found.language = word.partition("=")[2] if "=" in word else rest.pop(0)
+        elif word == "--seen" or word.startswith("--seen="):
+            given = word.partition("=")[2] if "=" in word else "".join(rest[:1])
+            del rest[: "=" not in word]
+            if not given.isascii() or not given.isdecimal() or len(given) > _LONGEST_NUMBER:
+                raise UsageError("U061", _("--seen needs a number."), remedy="--seen 1204")
+            found.seen = int(given)
         else:
             found.words.append(word)
     return found

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sophia_tui.domain.context import Progress
-from sophia_tui.domain.operations import Output, plainly
+from sophia_tui.domain.operations import Output, as_data, plainly
 from sophia_tui.domain.passages import Passage, Share, Table
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _, clock_time, get_language, number
@@ -47,7 +47,7 @@ def shown(value: Any) -> str:
     if isinstance(value, int):
         return number(value)
     if isinstance(value, BaseModel):
-        return shown(value.model_dump(mode="json"))
+        return shown(as_data(value))
     if isinstance(value, dict):
         return (
             ", ".join(f"{key_word(key)}: {_of_key(key, each)}" for key, each in value.items())
@@ -218,7 +218,7 @@ def _escaped(found: re.Match[str]) -> str:
 def print_result(result: BaseModel, as_json: bool, plain: bool) -> None:
     """Write the result to standard output."""
     if as_json:
-        sys.stdout.write(as_json_line(result.model_dump(mode="json")))
+        sys.stdout.write(as_json_line(as_data(result)))
     else:
         sys.stdout.write(render(result, plain) + "\n")
     sys.stdout.flush()
@@ -238,7 +238,7 @@ def print_quietly(result: BaseModel) -> None:
 
 def print_part(part: BaseModel) -> None:
     """Write a part of an answer that is still coming, as JSON on a line of its own."""
-    sys.stdout.write(as_json_line(part.model_dump(mode="json")))
+    sys.stdout.write(as_json_line(as_data(part)))
     sys.stdout.flush()
 
 

@@ -181,7 +181,7 @@ def explain(code: str, details: Mapping[str, Detail] | None = None) -> str:
     for name in ("format", "form", "what"):  # the only details that are words of ours
         if name in told:
             told[name] = _(str(told[name]))
-    return _fill(_(REASONS[code]) if code in REASONS else code, told)
+    return _fill(_(REASONS[code]), told) if code in REASONS else code
 
 
 def summary(code: str) -> str:

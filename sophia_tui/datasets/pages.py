@@ -169,6 +169,7 @@ def _plain(record: Record, chars: int, edited: bool) -> dict[str, Any]:
         "answer": answers[-1][:SUMMARY_CHARS] if answers else "",
         "text": text[:chars] if chars else text,
         "chars": len(text),
+        "bytes": record.length,
     }
 
 
@@ -214,6 +215,18 @@ def stretches(stream: BinaryIO, place: Place, edited: Edited) -> Iterator[Stretc
         yield _with_edits(Stretch(line, at, data), edited)
         at += len(data) + passed
         line += data.count(b"\n")
+
+
+def stretches_back(stream: BinaryIO, place: Place, edited: Edited) -> Iterator[Stretch]:
+    """The lines of a plain file before a place in stretches of about a megabyte, the nearest first,
+    edits put in."""
+    end, line = place.at, place.line
+    while end > 0:
+        start = index.line_start(stream, max(0, end - _CHUNK))
+        data = os.pread(stream.fileno(), end - start, start)
+        line -= data.count(b"\n")
+        yield _with_edits(Stretch(line, start, data), edited)
+        end = start
 
 
 def _with_edits(stretch: Stretch, edited: Edited) -> Stretch:
@@ -293,16 +306,10 @@ class IssueTask(Task):
         return None
 
     def _before(self, stream: BinaryIO, edited: Edited, tell: Tell) -> dict[str, int] | None:
-        end, line = self.at, self.line
-        while end > 0:
-            start = index.line_start(stream, max(0, end - _CHUNK))
-            data = os.pread(stream.fileno(), end - start, start)
-            line -= data.count(b"\n")
-            stretch = _with_edits(Stretch(line, start, data), edited)
+        for stretch in stretches_back(stream, Place(self.line, self.at), edited):
             if found := self._wrong(stretch):
                 return _spot(stretch, max(found), edited)
-            end = start
-            tell("issues", self.at - end, self.at)
+            tell("issues", self.at - stretch.at, self.at)
         return None
 
     def _wrong(self, stretch: Stretch) -> list[int]:

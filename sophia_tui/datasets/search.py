@@ -8,20 +8,30 @@ proportion to the text whatever the pattern is; no match reaches over the end of
 import os
 import re
 import unicodedata
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from sophia_tui.datasets import index
 from sophia_tui.datasets.index import Place
-from sophia_tui.datasets.pages import Stretch, edited_bytes, pass_lines, reading, stretches
+from sophia_tui.datasets.pages import (
+    Edited,
+    Stretch,
+    edited_bytes,
+    pass_lines,
+    reading,
+    stretches,
+    stretches_back,
+)
 from sophia_tui.datasets.tasks import StreamingTask, Tell
 from sophia_tui.errors import UsageError
-from sophia_tui.i18n import _
+from sophia_tui.i18n import N_, _
 
 #: Characters shown before and after what was found.
 AROUND = 60
 _LONGEST_MATCH = 200
+_LONGEST_PIECE = 20
 _ESCAPED = re.compile(rb"(?:\\u[0-9a-fA-F]{4})+")
 _STANDS_FOR = (
     (b"\\n", b"\r"),
@@ -30,6 +40,19 @@ _STANDS_FOR = (
     (b'\\"', b'"'),
     (b"\\/", b"/"),
 )
+#: What RE2 says of a pattern that it does not take.
+_WRONG = {
+    "missing )": N_("A closing ) is missing"),
+    "unexpected )": N_("There is a ) without a ( before it"),
+    "missing ]": N_("A closing ] is missing"),
+    "bad repetition operator": N_("This can't be repeated once more"),
+    "no argument for repetition operator": N_("There is nothing before this to repeat"),
+    "invalid repetition size": N_("This can't be repeated so often"),
+    "invalid escape sequence": N_("This means nothing after a backslash"),
+    "trailing \\": N_("A backslash at the end stands for nothing"),
+    "invalid character class range": N_("This is no range of characters"),
+    "invalid perl operator": N_("This operator is not known"),
+}
 _BACKSLASH = b"\x01"  # no line of JSON may hold it, so none is mistaken for it
 
 
@@ -70,7 +93,7 @@ def pattern_for(text: str, regex: bool, any_case: bool) -> Any:
         raise UsageError(
             "D566",
             _("This pattern can't be searched for."),
-            _reason(problem),
+            _reason(problem, text),
             _("Patterns are those of RE2: no look-around, no references back."),
         ) from problem
 
@@ -82,9 +105,61 @@ def _spaced(text: str) -> str:
     return r"\s+".join(re2.escape(word) for word in re.split(r"\s+", text))
 
 
-def _reason(problem: Exception) -> str:
+def _reason(problem: Exception, text: str) -> str:
+    """What is wrong with the pattern and, where that can be told, at which of its characters."""
     told = problem.args[0] if problem.args else ""
-    return told.decode("utf-8", "replace") if isinstance(told, bytes) else type(problem).__name__
+    if not isinstance(told, bytes):
+        return type(problem).__name__
+    kind, _sign, piece = told.decode("utf-8", "replace").partition(": ")
+    why = _(_WRONG[kind]) if kind in _WRONG else kind
+    at = text.find(piece.removeprefix("(?m)")) if piece else len(text) - 1
+    if at < 0:
+        return f"{why}: {piece}."
+    if kind in ("unexpected )", "missing )"):  # there the piece is the whole pattern
+        at = _lone_bracket(text)
+    return _("{why}, at character {place}: {piece}").format(
+        why=why, place=at + 1, piece=text[at : at + _LONGEST_PIECE]
+    )
+
+
+def _lone_bracket(pattern: str) -> int:
+    """Where the bracket without another stands; what a backslash stands before and what a class of
+    characters holds is no bracket."""
+    opened: list[int] = []
+    within, escaped = False, False
+    for at, sign in enumerate(pattern):
+        if escaped or sign == "\\":
+            escaped = not escaped
+        elif within:
+            within = sign != "]"
+        elif sign == "[":
+            within = True
+        elif sign == "(":
+            opened.append(at)
+        elif sign == ")":
+            if not opened:
+                return at
+            opened.pop()
+    return opened[-1] if opened else len(pattern) - 1
+
+
+def places(text: str, wanted: str, regex: bool, any_case: bool) -> list[tuple[int, int]]:
+    """Where a text as people read it holds what is looked for: beginning and end, in characters.
+
+    Raises UsageError D566.
+    """
+    pattern = pattern_for(wanted, regex, any_case)
+    data = text.replace("\n", "\r").encode("utf-8", "replace")
+    found, counted, characters = [], 0, 0
+    for match in pattern.finditer(data):
+        if match.start() == match.end():
+            continue
+        characters += len(data[counted : match.start()].decode())
+        begin, counted = characters, match.start()
+        characters += len(data[counted : match.end()].decode())
+        counted = match.end()
+        found.append((begin, characters))
+    return found
 
 
 class Hits:
@@ -121,7 +196,11 @@ def _text(data: bytes) -> str:
 
 
 class SearchTask(StreamingTask):
-    """Tells each line that holds the pattern, from `line` on, until `limit` of them."""
+    """Tells each line that holds the pattern, from `line` on, until `limit` of them.
+
+    With `backwards` those before `line`, the nearest first; a line beyond the last is the end.
+    With `count` all of the file is read: how many lines hold it, how many of them before `line`.
+    """
 
     path: str
     kind: str
@@ -132,6 +211,8 @@ class SearchTask(StreamingTask):
     limit: int
     folder: str
     edited: dict[str, str]
+    backwards: bool = False
+    count: bool = False
 
     def run_telling(self, tell: Tell, part: Callable[[Any], None]) -> Any:
         hits = Hits(pattern_for(self.text, self.regex, self.any_case))
@@ -139,9 +220,14 @@ class SearchTask(StreamingTask):
         size = os.stat(self.path).st_size if self.kind == "plain" else None
         found = 0
         with reading(Path(self.path)) as stream:
-            place = self._place(stream, tell)
+            packed = self.backwards and self.kind != "plain"
+            place = None if self.count or packed else self._place(stream, tell)
+            if self.count or (self.backwards and place is None):
+                return self._through(stream, hits, edited, tell, part)
             if place is None:
                 return {"more": False}
+            if self.backwards:
+                return self._back(stream, place, hits, edited, tell, part)
             for stretch in stretches(stream, place, edited):
                 for hit in hits(stretch):
                     if found == self.limit:
@@ -150,6 +236,48 @@ class SearchTask(StreamingTask):
                     part(hit)
                 tell("search", stretch.at + len(stretch.data), size)
         return {"more": False}
+
+    def _back(
+        self,
+        stream: Any,
+        place: Place,
+        hits: Hits,
+        edited: Edited,
+        tell: Tell,
+        part: Callable[[Any], None],
+    ) -> dict[str, Any]:
+        found = 0
+        for stretch in stretches_back(stream, place, edited):
+            for hit in reversed(list(hits(stretch))):
+                if found == self.limit:
+                    return {"more": True}
+                found += 1
+                part(hit)
+            tell("search", place.at - stretch.at, place.at)
+        return {"more": False}
+
+    def _through(
+        self, stream: Any, hits: Hits, edited: Edited, tell: Tell, part: Callable[[Any], None]
+    ) -> dict[str, Any]:
+        """By reading all of it once."""
+        size = os.stat(self.path).st_size if self.kind == "plain" else None
+        nearest: deque[dict[str, Any]] = deque(maxlen=self.limit)
+        total = passed = 0
+        for stretch in stretches(stream, Place(1, 0), edited):
+            for hit in hits(stretch):
+                total += 1
+                if hit["line"] < self.line:
+                    passed += 1
+                    nearest.append(hit)
+                elif not self.backwards and total - passed <= self.limit:
+                    part(hit)
+            tell("search", stretch.at + len(stretch.data), size)
+        if self.backwards:
+            for hit in reversed(nearest):
+                part(hit)
+        rest = passed if self.backwards else total - passed
+        counted = {"total": total, "passed": passed} if self.count else {}
+        return {"more": rest > self.limit, **counted}
 
     def _place(self, stream: Any, tell: Tell) -> Place | None:
         """The beginning of the first line to look at, where the stream then stands."""

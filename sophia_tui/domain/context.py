@@ -87,6 +87,9 @@ class Context:
     progress: Callable[[Progress], None] = _silent
     tell: Callable[[Any], None] = _deaf
     inner: bool = False
+    #: The newest entry of the audit that the person knew of, where a face says it: what another
+    #: changed since is told before it is changed again.
+    seen: int | None = None
 
     @property
     def from_afar(self) -> bool:

@@ -212,6 +212,31 @@ FIGURES = (
 
 
 @dataclass(frozen=True)
+class Cut:
+    """With the event of that number an attempt began that goes on from that step: what earlier
+    events told of later steps is void."""
+
+    number: int
+    step: float
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A figure over some steps: mean, lowest (at `low_step`) and highest of `count` events, with
+    the number and time of the last one."""
+
+    first: float
+    last: float
+    mean: float
+    low: float
+    high: float
+    count: int
+    low_step: float
+    at: datetime
+    number: int
+
+
+@dataclass(frozen=True)
 class EventsSize:
     """What all events take in the store."""
 

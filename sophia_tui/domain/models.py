@@ -81,14 +81,10 @@ class Decision:
 
 @dataclass(frozen=True)
 class ModelFilter:
-    """Which models, in which order. `states` has EXPIRED too. `text` is looked for in id, base, job
-    and data set, in any case of letters. `sort` is created (newest first), id, kind, state or
-    size (largest first)."""
+    """Which models. `states` has EXPIRED too."""
 
     kinds: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
-    text: str | None = None
-    sort: str = "created"
     model_id: str | None = None
 
 
@@ -226,6 +222,17 @@ class Promotion:
 
 
 @dataclass(frozen=True)
+class Happened:
+    """So many things of one kind: `what` is `ended` (jobs; `label` is their state), `promoted`
+    (`label` is the model) or `changed` (`label` is who did). `name` is one of the jobs."""
+
+    what: str
+    label: str
+    count: int
+    name: str | None = None
+
+
+@dataclass(frozen=True)
 class AuditEntry:
     """Who did what, when, from which face. `request` has secrets masked; never a record's text."""
 
@@ -239,3 +246,12 @@ class AuditEntry:
     outcome: str  # done, dry_run, refused, failed
     code: str | None = None
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What was done to one record, newest first; `number` is that of the audit's newest entry of
+    all: who has seen it knows everything up to there."""
+
+    number: int
+    entries: tuple[AuditEntry, ...] = ()

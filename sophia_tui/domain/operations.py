@@ -1,5 +1,6 @@
 """What a face may ask of a service, declared once: the declaration itself and its parts."""
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -65,6 +66,26 @@ def plainly(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat(" ", "seconds")
     return str(value)
+
+
+def as_data(model: BaseModel) -> dict[str, Any]:
+    """A model as plain JSON data. Half of a surrogate pair, as the name of a file may hold one, is
+    no text that JSON's own writer takes: it stands there as a question mark."""
+    try:
+        return model.model_dump(mode="json")
+    except UnicodeEncodeError:
+        found: dict[str, Any] = json.loads(json.dumps(_whole(model.model_dump()), default=str))
+        return found
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_whole(key): _whole(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_whole(each) for each in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 class NoInput(Input):

@@ -11,7 +11,9 @@ from sophia_tui.domain.events import AnswerEvent, FoundAnswers
 from sophia_tui.domain.feedback import FeedbackDay, FeedbackReport
 from sophia_tui.domain.gauges import Gauges
 from sophia_tui.domain.jobs import (
+    Bucket,
     Claimer,
+    Cut,
     EventsSize,
     Job,
     JobEvent,
@@ -19,12 +21,15 @@ from sophia_tui.domain.jobs import (
     RunIdentity,
     Schedule,
 )
+from sophia_tui.domain.lists import FIRST, Found, Wanted
 from sophia_tui.domain.models import (
     AuditEntry,
+    Changes,
     CheckKind,
     Decision,
     Evaluation,
     GoldenAnswers,
+    Happened,
     Model,
     ModelCheck,
     ModelFilter,
@@ -70,6 +75,9 @@ class JobStore(Protocol):
         kinds: Sequence[str] = (),
     ) -> list[Job]:
         """Newest first; of the given states and kinds where there are any."""
+
+    async def listed(self, wanted: Wanted, states: Sequence[str] = ()) -> Found[Job]:
+        """Newest first where no other order is wanted; of the given states where there are any."""
 
     async def counts(self) -> dict[str, int]:
         """How many jobs there are in each state that occurs."""
@@ -132,6 +140,11 @@ class JobStore(Protocol):
         """The newest of each figure that the job's metric and progress events tell, and
         `seconds_running`: the time in which a process of it worked."""
 
+    async def curve(
+        self, job_id: str, name: str, width: float, cuts: Sequence[Cut] = ()
+    ) -> list[Bucket]:
+        """The metric of that name in buckets of `width` steps, by rising step."""
+
     async def events_size(self) -> EventsSize: ...
 
     async def drop_progress(self, before: datetime, dry_run: bool = False) -> int:
@@ -180,6 +193,9 @@ class ScheduleStore(Protocol):
     async def page(self, limit: int = 100, offset: int = 0) -> list[Schedule]:
         """Oldest first."""
 
+    async def listed(self, wanted: Wanted) -> Found[Schedule]:
+        """Oldest first where no other order is wanted."""
+
     async def update(self, schedule_id: str, version: int, **changes: Any) -> Schedule:
         """Raises ConflictError J592 if another was faster, NotFoundError J590."""
 
@@ -220,6 +236,9 @@ class DatasetStore(Protocol):
     ) -> list[DatasetVersion]:
         """Newest first; of one name where it is given, with `deleted` also those."""
 
+    async def listed(self, wanted: Wanted) -> Found[DatasetVersion]:
+        """Newest first where no other order is wanted; none that was deleted."""
+
     async def newest_prepared(self) -> DatasetVersion | None:
         """The newest that people prepared: none that a door made (DOOR_NAMES)."""
 
@@ -256,8 +275,8 @@ class ModelStore(Protocol):
     async def page(self, limit: int = 100, offset: int = 0) -> list[Model]: ...
 
     async def known(
-        self, wanted: ModelFilter, now: datetime, limit: int = 100, offset: int = 0
-    ) -> list[Model]:
+        self, which: ModelFilter, now: datetime, wanted: Wanted = FIRST
+    ) -> Found[Model]:
         """Those of `page`, and what jobs trained from or promotions named without a row of its own:
         these have version 0."""
 
@@ -367,6 +386,9 @@ class DeploymentStore(Protocol):
     ) -> list[Deployment]:
         """Newest first; only those that have not ended where `living`."""
 
+    async def listed(self, wanted: Wanted, living: bool = False) -> Found[Deployment]:
+        """As `page`, where no other order is wanted."""
+
     async def update(self, deployment_id: str, **changes: Any) -> Deployment:
         """Change columns. Raises NotFoundError M421."""
 
@@ -426,11 +448,31 @@ class SettingsStore(Protocol):
 
     async def set(self, key: str, value: str | None, actor: str) -> None: ...
 
+    async def replace(self, key: str, before: str | None, value: str | None, actor: str) -> bool:
+        """As `set`, where it still holds `before`; False, and nothing done, where it does not."""
+        ...
+
 
 class AuditStore(Protocol):
     async def add(self, entry: AuditEntry) -> None: ...
 
     async def page(self, limit: int = 100, offset: int = 0) -> list[AuditEntry]: ...
+
+    async def listed(self, wanted: Wanted) -> Found[AuditEntry]:
+        """Newest first where no other order is wanted."""
+
+    async def changes_of_others(self, since: datetime, actor: str) -> int:
+        """How many entries of something done, by anybody but `actor`, there are since then."""
+
+    async def happened_since(self, since: datetime, actor: str) -> list[Happened]:
+        """What happened from `since` on, the changes by `actor` aside, counted by kind."""
+
+    async def changes(
+        self, operations: Sequence[str], target: str | None, after: int | None
+    ) -> Changes:
+        """What these operations did to the target (None: to any), of the entries after that number;
+        a negative one: of so many of the newest; None: nothing but the newest number."""
+        ...
 
 
 class Store(Protocol):

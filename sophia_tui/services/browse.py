@@ -121,6 +121,8 @@ class BrowseService:
             limit=request.limit,
             folder=str(self._paths.indexes),
             edited=_edited_texts(overlay),
+            backwards=request.backwards,
+            count=request.count,
         )
         hits: list[SearchHit] = []
 
@@ -129,8 +131,15 @@ class BrowseService:
             context.tell(hits[-1])
 
         done = await run_engine(task, context, part=heard)
-        following = hits[-1].line + 1 if done["more"] else None
-        return SearchOutput(file=source.shown, more=done["more"], next_line=following, items=hits)
+        following = hits[-1].line + (0 if request.backwards else 1) if done["more"] else None
+        return SearchOutput(
+            file=source.shown,
+            more=done["more"],
+            next_line=following,
+            total=done.get("total"),
+            passed=done.get("passed"),
+            items=hits,
+        )
 
     @operation(
         "prepare.edit",
@@ -722,6 +731,7 @@ def _record(plain: dict[str, Any], edit: "Edit | None") -> RecordView:
         answer=plain["answer"],
         text=plain["text"],
         chars=plain["chars"],
+        bytes=plain["bytes"],
     )
 
 

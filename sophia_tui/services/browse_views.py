@@ -13,6 +13,14 @@ _MOST_LINES = 100_000_000_000
 _MOST_BYTES = 1 << 62
 
 
+def places_of(text: str, wanted: str, regex: bool, match_case: bool) -> list[tuple[int, int]]:
+    """Where a text as people read it holds what `prepare.search` looks for: beginning and end of
+    each place. Raises UsageError D566 for a pattern that can't be searched for."""
+    from sophia_tui.datasets.search import places
+
+    return places(text, wanted, regex, not match_case)
+
+
 class FileInput(Input):
     file: str = Field(
         description=N_(
@@ -73,8 +81,8 @@ class IssueView(Output):
 
 
 class RecordView(Output):
-    """One line as it stands, edits put in. `chars` is the whole text's length; `version` is to be
-    sent along with an edit, so that nobody else's is written over."""
+    """One line as it stands, edits put in. `chars` is the whole text's length, `bytes` that of the
+    line in the file, its end included: of a line that is too long only the beginning is read."""
 
     table_columns: ClassVar[tuple[str, ...]] = ("line", "codes", "question", "answer")
     as_is: ClassVar[frozenset[str]] = frozenset({"line", "at"})
@@ -91,6 +99,7 @@ class RecordView(Output):
     answer: str = Field(title=N_("Answer"))
     text: str = Field(title=N_("Record"))
     chars: int = Field(title=N_("Characters"))
+    bytes: int | None = Field(default=None, title=N_("Bytes"))
 
 
 class EditsView(Output):
@@ -158,6 +167,13 @@ class SearchInput(LinesInput):
         default=False, description=N_("Capital and small letters are different.")
     )
     line: int = Field(default=1, ge=1, le=_MOST_LINES, description=N_("Begin with this line."))
+    backwards: bool = Field(
+        default=False,
+        description=N_("Look before LINE, the nearest first; beyond the last line is the end."),
+    )
+    count: bool = Field(
+        default=False, description=N_("Count all lines that hold it: the whole file is read.")
+    )
     limit: int = Field(default=100, ge=1, le=500, description=N_("How many at most."))
 
 
@@ -173,13 +189,16 @@ class SearchHit(Output):
 
 
 class SearchOutput(Output):
-    """`next_line` is where to go on, where there are more."""
+    """`next_line` is where to go on, where there are more. Where they were counted, `total` lines
+    hold it, `passed` of them before the line that was asked for."""
 
     as_is: ClassVar[frozenset[str]] = frozenset({"next_line"})
 
     file: str = Field(title=N_("File"))
     more: bool = Field(title=N_("More"))
     next_line: int | None = Field(default=None, title=N_("Next line"))
+    total: int | None = Field(default=None, title=N_("Lines that hold it"))
+    passed: int | None = Field(default=None, title=N_("Of these before the line"))
     items: list[SearchHit] = Field(title=N_("Lines"))
 
 

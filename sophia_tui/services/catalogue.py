@@ -25,7 +25,9 @@ from sophia_tui.services.finetune import FinetuneService
 from sophia_tui.services.forget import ForgetService
 from sophia_tui.services.inspect import InspectService
 from sophia_tui.services.inspection_report import InspectionReportService
+from sophia_tui.services.job_insight import JobInsightService
 from sophia_tui.services.jobs import JobsService
+from sophia_tui.services.meanwhile import MeanwhileService
 from sophia_tui.services.merge import MergeService
 from sophia_tui.services.model_files import ModelFilesService
 from sophia_tui.services.model_gate import ModelGateService
@@ -65,6 +67,7 @@ from sophia_tui.services.versions import VersionsService
 
 SERVICES: tuple[type, ...] = (
     OverviewService,
+    MeanwhileService,
     SetupService,
     UnitsService,
     SetupStepsService,
@@ -94,6 +97,7 @@ SERVICES: tuple[type, ...] = (
     AdaptiveService,
     PersonasService,
     JobsService,
+    JobInsightService,
     CheckpointsService,
     QueueService,
     SchedulesService,

@@ -14,8 +14,9 @@ from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import DatasetStore
 from sophia_tui.errors import NotFoundError, UsageError
 from sophia_tui.i18n import N_, _, ngettext
+from sophia_tui.services.lists import ListPage
 from sophia_tui.services.operations import operation
-from sophia_tui.services.views import MOST_ROWS, DatasetList, DatasetView, Page
+from sophia_tui.services.views import MOST_ROWS, DatasetList, DatasetView
 from sophia_tui.textsafe import visible
 
 
@@ -90,14 +91,22 @@ class KeptList(Output):
     items: list[KeptRecord] = Field(title=N_("Records"))
 
 
+class DatasetsPage(ListPage):
+    sorts = ("created_at", "id", "name", "rows_kept", "rows_rejected", "created_by")
+
+
 class DatasetsService:
     def __init__(self, datasets: DatasetStore) -> None:
         self._datasets = datasets
 
     @operation("datasets.list", N_("List the data set versions, newest first."))
-    async def list(self, context: Context, request: Page) -> DatasetList:
-        found = await self._datasets.page(request.limit, request.offset)
-        return DatasetList(items=[DatasetView.of(version) for version in found])
+    async def list(self, context: Context, request: DatasetsPage) -> DatasetList:
+        found = await self._datasets.listed(request.wanted())
+        return DatasetList(
+            items=[DatasetView.of(version) for version in found],
+            total=found.total,
+            unfiltered=found.unfiltered,
+        )
 
     @operation(
         "datasets.show",

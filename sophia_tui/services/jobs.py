@@ -20,8 +20,10 @@ from sophia_tui.paths import Paths
 from sophia_tui.providers.machine import ThisMachine
 from sophia_tui.services import history
 from sophia_tui.services.job_figures import cost_at_end, figured
+from sophia_tui.services.job_pages import LogPage, events_page, log_page, matcher
 from sophia_tui.services.job_states import Caretaker, JobEyes, has_ended, is_active
 from sophia_tui.services.jobs_hosted import HostedHands, OpenTrainer
+from sophia_tui.services.lists import ListPage
 from sophia_tui.services.operations import operation
 from sophia_tui.services.views import (
     EventList,
@@ -30,7 +32,6 @@ from sophia_tui.services.views import (
     JobReference,
     JobView,
     LogView,
-    Page,
     WatchedJob,
 )
 from sophia_tui.services.waiting import asked_by
@@ -52,7 +53,26 @@ _WAITING = frozenset(
 )  # no process of these is alive
 
 
-class JobsPage(Page):
+#: No log has more.
+MOST_BYTES = 2**53
+_MATCH = N_("Only those that hold this text; re: before it makes it a regular expression.")
+
+
+class JobsPage(ListPage):
+    sorts = (
+        "created_at",
+        "id",
+        "status",
+        "kind",
+        "base",
+        "dataset",
+        "step",
+        "loss",
+        "seconds_left",
+        "created_by",
+        "started_at",
+        "finished_at",
+    )
     state: JobState | None = Field(default=None, description=N_("Only jobs in this state."))
 
 
@@ -61,10 +81,32 @@ class EventsRequest(JobReference):
         default=0, ge=0, le=2147483647, description=N_("Only events with a higher number.")
     )
     limit: int = Field(default=500, ge=1, le=5000, description=N_("How many at most."))
+    newest: bool = Field(
+        default=False, description=N_("The newest of them in place of the oldest.")
+    )
+    before: int | None = Field(
+        default=None,
+        ge=1,
+        le=2147483647,
+        description=N_("Only events with a lower number, the newest of them."),
+    )
+    kind: list[str] = Field(
+        default_factory=list,
+        max_length=20,
+        description=N_("Only events of this kind, e.g. warning; may be repeated."),
+    )
+    match: str | None = Field(default=None, max_length=1000, description=_MATCH)
 
 
 class LogRequest(JobReference):
     lines: int = Field(default=100, ge=1, le=10_000, description=N_("How many of the last lines."))
+    before: int | None = Field(
+        default=None, ge=0, le=MOST_BYTES, description=N_("Only what stands before this byte.")
+    )
+    after: int | None = Field(
+        default=None, ge=0, le=MOST_BYTES, description=N_("Only what stands after this byte.")
+    )
+    match: str | None = Field(default=None, max_length=1000, description=_MATCH)
 
 
 class ResumeRequest(JobReference):
@@ -119,11 +161,13 @@ class JobsService:
         states: tuple[str, ...] = (request.state.value,) if request.state else ()
         if request.state is JobState.INTERRUPTED:
             states += tuple(state.value for state in JobState if state.active)
-        found = await self._store.jobs.page(request.limit, request.offset, states)
-        await self._care.look_after(context, found)
-        views = await self._eyes.views(found)
+        found = await self._store.jobs.listed(request.wanted(), states)
+        await self._care.look_after(context, found.items)
+        views = await self._eyes.views(found.items)
         wanted = request.state.value if request.state else None
-        return JobList(items=[each for each in views if wanted in (None, each.status)])
+        kept = [each for each in views if wanted in (None, each.status)]
+        others = len(views) - len(kept)  # those whose stored state is behind what they are
+        return JobList(items=kept, total=found.total - others, unfiltered=found.unfiltered - others)
 
     @operation("jobs.show", N_("Show one job."), target="job", positional=("job",))
     async def show(self, context: Context, request: JobReference) -> JobView:
@@ -135,20 +179,46 @@ class JobsService:
     async def events(self, context: Context, request: EventsRequest) -> EventList:
         job = await self._get(request.job)
         await self._care.look_after(context, [job])
-        found = await self._store.jobs.events(job.id, request.after, request.limit)
-        return EventList(job=job.id, items=[EventView.of(each) for each in found])
+        backwards = request.newest or request.before is not None
+        found = await events_page(
+            self._store,
+            job.id,
+            after=request.after,
+            before=request.before,
+            limit=request.limit,
+            kinds=request.kind,
+            matches=matcher(request.match),
+            backwards=backwards,
+        )
+        items = [EventView.of(each) for each in found.events]
+        return EventList(
+            job=job.id,
+            items=items,
+            first=found.first,
+            last=found.last,
+            more=found.more,
+            backwards=backwards,
+        )
 
-    @operation("jobs.log", N_("Show the end of a job's log."), target="job", positional=("job",))
+    @operation(
+        "jobs.log", N_("Show a job's log, by default its end."), target="job", positional=("job",)
+    )
     async def log(self, context: Context, request: LogRequest) -> LogView:
+        """Raises NotFoundError J404, J412, UsageError D566."""
+        import asyncio
+
         from finetune.schema import LOG_FILE
-        from sophia_tui.providers.run_folder import tail
 
         job = await self._get(request.job)
         path = Path(job.run_folder or "") / LOG_FILE
+        found = LogPage([])
+        matches = matcher(request.match)
         try:
-            lines = tail(path, request.lines) if job.run_folder else []
+            if job.run_folder:
+                asked = (path, request.lines, request.before, request.after, matches)
+                found = await asyncio.to_thread(log_page, *asked)
         except FileNotFoundError:
-            lines = []
+            _log.debug("job %s has written no log yet", job.id)
         except OSError as problem:
             raise NotFoundError(
                 "J412",
@@ -156,8 +226,15 @@ class JobsService:
                 problem.strerror or type(problem).__name__,
                 _("Look on the machine that runs it, as the user of its worker."),
             ) from problem
-        shown = [textsafe.visible(line) for line in lines]
-        return LogView(job=job.id, path=str(path) if job.run_folder else "", lines=shown)
+        return LogView(
+            job=job.id,
+            path=str(path) if job.run_folder else "",
+            lines=[textsafe.visible(line) for line in found.lines],
+            start=found.start,
+            end=found.end,
+            size=found.size,
+            unfinished=found.unfinished,
+        )
 
     @operation(
         "jobs.watch",

@@ -399,8 +399,8 @@ class ModelLineageService:
         if row is not None:
             return row
         wanted = ModelFilter(model_id=model_id)
-        known = await self._store.models.known(wanted, self._clock.now(), limit=1)
-        return known[0] if known else None
+        known = await self._store.models.known(wanted, self._clock.now())
+        return next(iter(known), None)
 
     # --- the way back ---
 

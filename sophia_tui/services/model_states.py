@@ -25,7 +25,8 @@ from sophia_tui.domain.models import (
 from sophia_tui.domain.operations import Output
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import ConflictError, DataError, UnconfirmedError, UsageError
-from sophia_tui.i18n import N_, _, ngettext, number
+from sophia_tui.i18n import N_, _, number
+from sophia_tui.services.changes import ago
 from sophia_tui.services.model_gate_views import kept_reasons
 from sophia_tui.services.model_parity_views import reasons_of
 from sophia_tui.services.models import (
@@ -308,21 +309,6 @@ async def every_promotion(store: Store) -> list[Promotion]:
     while page := await store.promotions.page(500, len(found)):
         found += page
     return found[::-1]
-
-
-def ago(now: datetime, at: datetime) -> str:
-    """How long ago, in the largest unit that says enough."""
-    seconds = max(0, round((now - at).total_seconds()))
-    if seconds < 120:
-        return ngettext("{n} second ago", "{n} seconds ago", seconds).format(n=number(seconds))
-    if seconds < 7200:
-        minutes = seconds // 60
-        return ngettext("{n} minute ago", "{n} minutes ago", minutes).format(n=number(minutes))
-    if seconds < 172_800:
-        hours = seconds // 3600
-        return ngettext("{n} hour ago", "{n} hours ago", hours).format(n=number(hours))
-    days = seconds // 86_400
-    return ngettext("{n} day ago", "{n} days ago", days).format(n=number(days))
 
 
 async def _piped(context: Context) -> str:

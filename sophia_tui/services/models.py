@@ -16,9 +16,10 @@ from sophia_tui.domain.operations import Danger, Input, Output
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import ConflictError, NotFoundError, RefusedError
 from sophia_tui.i18n import N_, _
+from sophia_tui.services.lists import ListPage
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prices import Load, Prices, ending_warning
-from sophia_tui.services.views import ModelList, ModelView, Page
+from sophia_tui.services.views import ModelList, ModelView
 from sophia_tui.textsafe import visible
 
 
@@ -26,20 +27,15 @@ class ModelReference(Input):
     model: str = Field(description=N_("The model's id, e.g. sophia-v1."))
 
 
-class ModelPage(Page):
+class ModelPage(ListPage):
+    sorts = ("created_at", "id", "kind", "state", "base", "job", "dataset", "size")
+
     kind: list[Literal["hosted", "base", "adapter", "merged", "exported"]] = Field(
         default_factory=list, description=N_("Only models of this kind; may be repeated.")
     )
     state: list[
         Literal["candidate", "approved", "conditional", "expired", "rejected", "retired"]
     ] = Field(default_factory=list, description=N_("Only models in this state; may be repeated."))
-    text: str | None = Field(
-        default=None,
-        description=N_("Only models whose id, base, job or data set holds this text."),
-    )
-    sort: Literal["created", "id", "kind", "state", "size"] = Field(
-        default="created", description=N_("The order: newest first, by name, or largest first.")
-    )
 
 
 class DeletedModel(Output):
@@ -99,10 +95,10 @@ def named_in_production(managed: Sequence[Path], model_id: str) -> bool:
 async def known_model(store: Store, model_id: str, now: datetime) -> Model:
     """A model with a row of its own, or one that jobs or promotions name (version 0). Raises
     NotFoundError M404."""
-    found = await store.models.known(ModelFilter(model_id=model_id), now, limit=1)
-    if not found:
+    found = await store.models.known(ModelFilter(model_id=model_id), now)
+    if not found.items:
         raise unknown_model(visible(model_id))
-    return found[0]
+    return found.items[0]
 
 
 async def with_row(store: Store, model: Model) -> Model:
@@ -135,17 +131,14 @@ class ModelsService:
         N_("List the models Sophia knows: hosted, base, adapter, merged and exported ones."),
     )
     async def page(self, context: Context, request: ModelPage) -> ModelList:
-        wanted = ModelFilter(
-            kinds=tuple(request.kind),
-            states=tuple(request.state),
-            text=request.text,
-            sort=request.sort,
+        which = ModelFilter(kinds=tuple(request.kind), states=tuple(request.state))
+        found = await self._store.models.known(which, self._moment(), request.wanted())
+        prices = self._prices_for(found.items)
+        return ModelList(
+            items=[self._view(each, prices) for each in found],
+            total=found.total,
+            unfiltered=found.unfiltered,
         )
-        found = await self._store.models.known(
-            wanted, self._moment(), request.limit, request.offset
-        )
-        prices = self._prices_for(found)
-        return ModelList(items=[self._view(each, prices) for each in found])
 
     @operation(
         "models.show",

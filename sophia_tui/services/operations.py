@@ -9,17 +9,18 @@ import logging
 import time
 import traceback
 import typing
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from sophia_tui.domain.context import Context, Face, Role
-from sophia_tui.domain.models import AuditEntry
+from sophia_tui.domain.models import AuditEntry, Changes
 from sophia_tui.domain.operations import Danger, Handler, Operation, Output
 from sophia_tui.domain.protocols import Clock
 from sophia_tui.errors import (
     CancelledError,
+    ConflictError,
     InternalError,
     NotFoundError,
     RefusedError,
@@ -28,6 +29,7 @@ from sophia_tui.errors import (
     UsageError,
 )
 from sophia_tui.i18n import _, set_language
+from sophia_tui.services import changes
 from sophia_tui.validation import where_and_what
 
 _log = logging.getLogger("sophia")
@@ -99,6 +101,10 @@ class Wiring(Protocol):
 
     async def audit(self, entry: AuditEntry) -> None: ...
 
+    async def changes(
+        self, operations: Sequence[str], target: str | None, after: int | None
+    ) -> Changes: ...
+
     async def detach(self, name: str, request: BaseModel, context: Context) -> Output: ...
 
     def training_allowed(self) -> bool: ...
@@ -120,7 +126,8 @@ class Dispatcher:
         """Run one operation.
 
         Raises a SophiaError and nothing else: UsageError U422 for a wrong request, RefusedError
-        R403/R405/R428/R451 for role, read-only, confirmation, ALLOW_FINETUNE.
+        R403/R405/R428/R451 for role, read-only, confirmation, ALLOW_FINETUNE, ConflictError R411
+        where another person changed since `context.seen` what it would change.
         """
         set_language(context.language)
         chosen = self.registry.get(name)
@@ -132,6 +139,7 @@ class Dispatcher:
             if wrong:
                 raise wrong
             assert checked is not None  # else `wrong` says why not
+            await self._require_unchanged(chosen, checked, context)
             if context.detach:
                 result: BaseModel = await self._wiring.detach(chosen.name, checked, context)
             else:
@@ -142,6 +150,7 @@ class Dispatcher:
             raise
         except BaseException as problem:
             error = logged_error(problem, name)
+            await self._say_who_was_faster(chosen, checked, context, error)
             refused = isinstance(error, RefusedError)
             # a question to the person: what comes of the answer is audited
             asked = isinstance(error, UnconfirmedError)
@@ -224,6 +233,38 @@ class Dispatcher:
                 _("ALLOW_FINETUNE is not true."),
                 _("Set ALLOW_FINETUNE=true in Sophia's .env and restart the API."),
             )
+
+    async def _require_unchanged(
+        self, chosen: Operation, request: BaseModel, context: Context
+    ) -> None:
+        """Raises ConflictError R411."""
+        asked = dict(request)
+        if context.seen is None or context.dry_run or not changes.watched(chosen, asked):
+            return
+        if changes.conditional(asked):
+            return
+        record = changes.record_of(chosen, asked)
+        found = await self._wiring.changes(changes.WITH[chosen.name], record, context.seen)
+        if found.entries:
+            now = self._wiring.clock.now()
+            raise changes.changed_meanwhile(chosen, asked, found, context.actor, now)
+
+    async def _say_who_was_faster(
+        self, chosen: Operation, request: BaseModel | None, context: Context, error: SophiaError
+    ) -> None:
+        """What a service finds gone, ended or otherwise may be another person's doing."""
+        asked = {} if request is None else dict(request)
+        if not isinstance(error, ConflictError | NotFoundError) or not changes.watched(
+            chosen, asked
+        ):
+            return
+        try:
+            record = changes.record_of(chosen, asked)
+            found = await self._wiring.changes(changes.WITH[chosen.name], record, changes.REACH)
+        except SophiaError as problem:
+            _log.info("who was faster is not known: %s", problem.code)
+            return
+        changes.say_who(error, found, context.actor, self._wiring.clock.now())
 
     async def _audit(
         self,

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from sophia_tui.domain.context import Context
-from sophia_tui.domain.jobs import Job, JobState
+from sophia_tui.domain.jobs import Job, JobEvent, JobState
 from sophia_tui.domain.models import Promotion, PromotionState
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import Clock, Source, Store
+from sophia_tui.domain.serving import Deployment, DeploymentState
 from sophia_tui.errors import SophiaError
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, get_language
 from sophia_tui.paths import Paths
 from sophia_tui.services import stages
 from sophia_tui.services.calendar_looks import CalendarLook, EndingModelView, endings, way_out
@@ -26,7 +27,7 @@ from sophia_tui.services.job_states import Caretaker, JobEyes
 from sophia_tui.services.operations import operation
 from sophia_tui.services.promotion_record import NO_MODEL
 from sophia_tui.services.promotion_recovery import cut_off_note
-from sophia_tui.services.quality import Targets
+from sophia_tui.services.quality import Quality, Targets
 from sophia_tui.services.stages import Health, StageView, Standing, Step
 from sophia_tui.services.views import KIND_WORDS, JobView
 
@@ -42,6 +43,9 @@ _LOSSES = 24
 _RUNNING = 5
 _LATELY = 5
 _LATELY_PERIOD = timedelta(hours=24)
+_RATE_EVENTS = 20  # of the newest that tell a step
+ALERT_SECONDS = 60.0  # how long the figures of a person's absence count as fresh
+_LONGEST_ABSENCE = timedelta(days=7)  # whose traffic is looked at
 
 
 class OverviewRequest(Input):
@@ -57,6 +61,7 @@ class RunningView(Output):
     status: str = Field(title=N_("State"))
     step: int | None = Field(default=None, title=N_("Step"))
     total_steps: int | None = Field(default=None, title=N_("Steps"))
+    steps_per_minute: float | None = Field(default=None, title=N_("Steps a minute"))
     seconds_left: float | None = Field(default=None, title=N_("Seconds left"))
     loss: float | None = Field(default=None, title=N_("Loss"))
     losses: list[float] = Field(default_factory=list, title=N_("Losses"))
@@ -99,7 +104,10 @@ class OverviewView(Output):
     models: list[UsedModelView] = Field(title=N_("Models"))
     endings: list[EndingModelView] = Field(default_factory=list, title=N_("Models that end"))
     unread: list[UnreadFile] = Field(default_factory=list, title=N_("Env files that can't be read"))
+    since: datetime | None = Field(default=None, title=N_("Lately means since"))
     lately: list[HappenedView] = Field(title=N_("Lately"))
+    happened: int = Field(default=0, title=N_("Happened in all"))
+    by_others: int = Field(default=0, title=N_("Changes by others"))
     next: NextView = Field(title=N_("Next"))
     store_milliseconds: float = Field(title=N_("Store, milliseconds"))
 
@@ -128,6 +136,7 @@ class OverviewService:
             Caretaker(wake, settings, self._eyes.machine, store.schedules) if wake else None
         )
         self._source = SourceLook(open_source)
+        self._absence = _AbsenceLook(store)
 
     @operation("overview.show", N_("Show where the loop stands and the next sensible step."))
     async def show(self, context: Context, request: OverviewRequest) -> OverviewView:
@@ -154,13 +163,19 @@ class OverviewService:
             served=await self._served(),
         )
         ends = endings(calendar) if calendar else []
+        since = self._aware(request.since or standing.now - _LATELY_PERIOD)
+        happened = _lately(standing, since) + await self._of_serving(standing, since)
+        happened.sort(key=lambda each: each.at, reverse=True)
         return OverviewView(
             stages=stages.all_stages(standing),
             running=[await self._running(job, views[job.id]) for job in _living(standing)],
             models=_models(standing, calendar),
             endings=ends,
             unread=calendar.unread if calendar else [],
-            lately=_lately(standing, self._aware(request.since or standing.now - _LATELY_PERIOD)),
+            since=since,
+            lately=happened[:_LATELY],
+            happened=len(happened),
+            by_others=await self._store.audit.changes_of_others(since, context.actor),
             next=_next(
                 await self._repair() or _off_what_is_gone(ends) or stages.next_step(standing)
             ),
@@ -180,6 +195,17 @@ class OverviewService:
             if traffic:
                 break
         return stages.Served(Targets.of(self._settings), living, hours, tuple(traffic))
+
+    async def _of_serving(self, standing: Standing, since: datetime) -> list[HappenedView]:
+        """Engines that failed, and the targets that answers missed, since a person left."""
+        served = await self._store.deployments.page(limit=20)
+        found = [each for each in map(_failed_engine, served) if each and each.at >= since]
+        targets = Targets.of(self._settings)
+        told = _("Meanwhile: {what}")
+        for each in await self._absence.complaints(since, standing.now, targets):
+            text = told.format(what=each)
+            found.append(HappenedView(at=standing.now, text=text, health="attention"))
+        return found
 
     def _aware(self, at: datetime) -> datetime:
         """A time without zone is read in the zone of the settings."""
@@ -203,10 +229,49 @@ class OverviewService:
             status=view.status,
             step=job.step,
             total_steps=job.total_steps,
+            steps_per_minute=steps_per_minute(found) if view.status == JobState.RUNNING else None,
             seconds_left=job.seconds_left,
             loss=job.loss,
             losses=losses[-_LOSSES:],
         )
+
+
+def steps_per_minute(events: Sequence[JobEvent]) -> float | None:
+    """How fast a run goes now: by the newest events that tell a step, none from before it was
+    paused or taken up again; None where two of them are missing."""
+    told: list[JobEvent] = []
+    for each in reversed(events):
+        if each.kind == "state" or len(told) == _RATE_EVENTS:
+            break
+        if isinstance(each.data.get("step"), int):
+            told.append(each)
+    if not told:
+        return None
+    newest, oldest = told[0], told[-1]
+    seconds = (newest.at - oldest.at).total_seconds()
+    steps = newest.data["step"] - oldest.data["step"]
+    return round(60 * steps / seconds, 2) if seconds > 0 and steps > 0 else None
+
+
+class _AbsenceLook:
+    """What served models missed while a person was away; asked anew once a minute at most."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[tuple[datetime, str], tuple[float, list[str]]] = {}
+
+    async def complaints(self, since: datetime, now: datetime, targets: Targets) -> list[str]:
+        """Of the last hour Overview's last stage tells: a shorter absence has none of its own."""
+        begin = max(since, now - _LONGEST_ABSENCE)
+        if now - begin <= timedelta(hours=1):
+            return []
+        key = (since, get_language())
+        at, found = self._known.get(key, (float("-inf"), []))
+        if time.monotonic() - at >= ALERT_SECONDS:
+            traffic = await self._store.traffic.totals(begin, now)
+            found = Quality.of(traffic).complaints(targets)
+            self._known = {key: (time.monotonic(), found)}
+        return found
 
 
 class SourceLook:
@@ -340,8 +405,17 @@ def _lately(standing: Standing, since: datetime) -> list[HappenedView]:
             text = named.format(model=each.model_id, state=_(each.state.value))
             happy: Health = "ok" if each.state == "done" else "attention"
             found.append(HappenedView(at=at, text=text, health=happy))
-    found.sort(key=lambda each: each.at, reverse=True)
-    return found[:_LATELY]
+    return found
+
+
+def _failed_engine(deployment: Deployment) -> HappenedView | None:
+    if deployment.state is not DeploymentState.FAILED:
+        return None
+    text = _("serving {model}: {state}").format(
+        model=deployment.model_id, state=_(deployment.state.value)
+    )
+    at = deployment.stopped_at or deployment.created_at
+    return HappenedView(at=at, text=text, health="problem")
 
 
 def _off_what_is_gone(ends: Sequence[EndingModelView]) -> Step | None:

@@ -19,8 +19,9 @@ from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import JobError, NotFoundError, RefusedError, UsageError
 from sophia_tui.i18n import N_, _
 from sophia_tui.services.fields import is_list
+from sophia_tui.services.lists import ListPage
 from sophia_tui.services.operations import operation
-from sophia_tui.services.views import Page
+from sophia_tui.services.views import Listing
 from sophia_tui.validation import where_and_what
 
 if TYPE_CHECKING:
@@ -115,7 +116,16 @@ class AddRequest(Input):
     enabled: bool = Field(default=True, description=N_("Whether it runs."))
 
 
-class ChangeRequest(ScheduleReference):
+class SeenSchedule(ScheduleReference):
+    seen_version: int | None = Field(
+        default=None,
+        ge=1,
+        le=2147483647,
+        description=N_("The version that you saw: if another person was faster, you are told."),
+    )
+
+
+class ChangeRequest(SeenSchedule):
     every: str | None = Field(
         default=None, description=N_("weekly, monthly, quarterly, or five cron fields.")
     )
@@ -124,12 +134,6 @@ class ChangeRequest(ScheduleReference):
     )
     timezone: str | None = Field(default=None, description=N_("The time zone of the rule."))
     runs: Literal["on", "off"] | None = Field(default=None, description=N_("Switch it on or off."))
-    seen_version: int | None = Field(
-        default=None,
-        ge=1,
-        le=2147483647,
-        description=N_("The version that you saw: if another person was faster, you are told."),
-    )
 
 
 class ScheduleView(Output):
@@ -187,7 +191,20 @@ class ScheduleView(Output):
         )
 
 
-class ScheduleList(Output):
+class SchedulesPage(ListPage):
+    sorts = (
+        "created_at",
+        "name",
+        "operation",
+        "every",
+        "next_at",
+        "last_at",
+        "outcome",
+        "created_by",
+    )
+
+
+class ScheduleList(Listing):
     items: list[ScheduleView] = Field(title=N_("Schedules"))
 
 
@@ -209,9 +226,13 @@ class SchedulesService:
         self._wake = wake
 
     @operation("schedules.list", N_("List what runs by the calendar."))
-    async def page(self, context: Context, request: Page) -> ScheduleList:
-        found = await self._store.schedules.page(request.limit, request.offset)
-        return ScheduleList(items=[ScheduleView.of(each) for each in found])
+    async def page(self, context: Context, request: SchedulesPage) -> ScheduleList:
+        found = await self._store.schedules.listed(request.wanted())
+        return ScheduleList(
+            items=[ScheduleView.of(each) for each in found],
+            total=found.total,
+            unfiltered=found.unfiltered,
+        )
 
     @operation(
         "schedules.add",
@@ -279,10 +300,10 @@ class SchedulesService:
         target="schedule",
         positional=("schedule",),
     )
-    async def remove(self, context: Context, request: ScheduleReference) -> ScheduleView:
+    async def remove(self, context: Context, request: SeenSchedule) -> ScheduleView:
         """Raises NotFoundError J590, ConflictError J592."""
         schedule = await self._get(request.schedule)
-        await self._store.schedules.remove(schedule.id, schedule.version)
+        await self._store.schedules.remove(schedule.id, request.seen_version or schedule.version)
         return ScheduleView.of(schedule)
 
     @operation(

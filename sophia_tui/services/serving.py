@@ -34,6 +34,7 @@ from sophia_tui.services.deployments import (
     weights_are_there,
     weights_missing,
 )
+from sophia_tui.services.lists import ListPage
 from sophia_tui.services.merge import MergeService, whole_merged
 from sophia_tui.services.operations import operation
 from sophia_tui.services.serving_models import (
@@ -42,7 +43,7 @@ from sophia_tui.services.serving_models import (
     model_to_serve,
     refuse_adapter_file,
 )
-from sophia_tui.services.views import Page
+from sophia_tui.services.views import Listing
 
 if TYPE_CHECKING:
     from sophia_tui.settings import Settings
@@ -67,7 +68,9 @@ class ServeRequest(Input):
     )
 
 
-class ServePage(Page):
+class ServePage(ListPage):
+    sorts = ("created_at", "name", "model", "state", "engine", "restarts", "created_by")
+
     all: bool = Field(default=False, description=N_("Also those that have ended."))
 
 
@@ -150,7 +153,7 @@ class ApiView(Output):
     pid: int | None = Field(default=None, title=N_("Process"))
 
 
-class ServeList(Output):
+class ServeList(Listing):
     items: list[DeploymentView] = Field(title=N_("Served models"))
     api: ApiView | None = Field(default=None, title=N_("HTTP API"))
 
@@ -296,11 +299,13 @@ class ServingService:
 
     @operation("serve.list", N_("List the served models, newest first, and whether they live."))
     async def page(self, context: Context, request: ServePage) -> ServeList:
-        found = await self._store.deployments.page(
-            request.limit, request.offset, living=not request.all
+        found = await self._store.deployments.listed(request.wanted(), living=not request.all)
+        return ServeList(
+            items=[await self._view(each) for each in found],
+            total=found.total,
+            unfiltered=found.unfiltered,
+            api=await self._api_view(),
         )
-        items = [await self._view(each) for each in found]
-        return ServeList(items=items, api=await self._api_view())
 
     @operation(
         "serve.show",

@@ -28,8 +28,8 @@ async def model_to_serve(store: Store, wanted: str, now: datetime) -> Model:
     if found is not None and (found.path or found.kind is not ModelKind.BASE):
         return found
     if found is None:
-        known = await store.models.known(ModelFilter(model_id=wanted), now, limit=1)
-        found = known[0] if known else None
+        known = await store.models.known(ModelFilter(model_id=wanted), now)
+        found = next(iter(known), None)
         if found is not None and found.kind is not ModelKind.BASE:
             return found
     path = base_path(wanted)

@@ -1,17 +1,23 @@
 """Settings: what is in force and where it comes from; changing those that Sophia keeps itself."""
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import ClassVar
 
 from pydantic import Field
 
 from sophia_tui.domain.context import Context, Role
-from sophia_tui.domain.operations import Input, NoInput, Output
+from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.protocols import Store
-from sophia_tui.errors import NotFoundError, RefusedError, UsageError
+from sophia_tui.errors import ConflictError, NotFoundError, RefusedError, UsageError
 from sophia_tui.i18n import N_, _
 from sophia_tui.paths import Paths, data_folder, model_cache
+from sophia_tui.services.lists import ListPage, arranged
 from sophia_tui.services.operations import operation
+from sophia_tui.services.views import Listing
+from sophia_tui.textsafe import visible
+
+SEEN = N_("The value that you saw: if another person was faster, you are told.")
 
 
 class SettingView(Output):
@@ -25,7 +31,13 @@ class SettingView(Output):
     help: str = Field(title=N_("Meaning"))
 
 
-class SettingList(Output):
+class SettingsPage(ListPage):
+    sorts = ("key", "value", "source")
+
+    limit: int = Field(default=500, ge=1, le=500, description=N_("How many at most."))
+
+
+class SettingList(Listing):
     env_file: str | None = Field(default=None, title=N_("Env file"))
     items: list[SettingView] = Field(title=N_("Settings"))
 
@@ -33,10 +45,12 @@ class SettingList(Output):
 class SettingChange(Input):
     key: str = Field(description=N_("The setting's key, e.g. SOPHIA_WINDOW_DAYS."))
     value: str = Field(description=N_("The new value."))
+    seen_value: str | None = Field(default=None, description=SEEN)
 
 
 class SettingKey(Input):
     key: str = Field(description=N_("The setting's key."))
+    seen_value: str | None = Field(default=None, description=SEEN)
 
 
 class SettingsService:
@@ -48,7 +62,23 @@ class SettingsService:
         self._paths = paths
 
     @operation("settings.list", N_("Show every setting in force and where it comes from."))
-    async def page(self, context: Context, request: NoInput) -> SettingList:
+    async def page(self, context: Context, request: SettingsPage) -> SettingList:
+        env_file, items = await self._all()
+        found = arranged(
+            items,
+            request.wanted(),
+            lambda each: (each.key, each.value, each.source, each.help),
+            {name: attrgetter(name) for name in SettingsPage.sorts},
+        )
+        return SettingList(
+            env_file=env_file,
+            items=found.items,
+            total=found.total,
+            unfiltered=found.unfiltered,
+        )
+
+    async def _all(self) -> tuple[str | None, list[SettingView]]:
+        """The env file, and every setting in the order of their declaration."""
         from sophia_tui import settings
 
         env_file, _merged = settings.read_sources(self._environment)
@@ -74,7 +104,7 @@ class SettingsService:
                 )
             )
         items += self._places()
-        return SettingList(env_file=str(env_file) if env_file else None, items=items)
+        return str(env_file) if env_file else None, items
 
     def _places(self) -> list[SettingView]:
         """Folders that are asked of the environment alone: they come before any settings."""
@@ -142,7 +172,7 @@ class SettingsService:
             )
         table = await self._store.settings.all()
         settings.load(self._environment, {**table, request.key: request.value})
-        await self._store.settings.set(request.key, request.value, context.actor)
+        await self._keep(context, request.key, request.value, request.seen_value)
         return await self._view(context, request.key)
 
     @operation(
@@ -155,12 +185,32 @@ class SettingsService:
     )
     async def unset(self, context: Context, request: SettingKey) -> SettingView:
         self._check(request.key)
-        await self._store.settings.set(request.key, None, context.actor)
+        await self._keep(context, request.key, None, request.seen_value)
         return await self._view(context, request.key)
 
+    async def _keep(self, context: Context, key: str, value: str | None, seen: str | None) -> None:
+        """Raises ConflictError R412 where the value in force is not the one that was seen."""
+        if seen is None:
+            await self._store.settings.set(key, value, context.actor)
+            return
+        before = (await self._store.settings.all()).get(key)
+        now = (await self._view(context, key)).value or ""
+        if now == seen and await self._store.settings.replace(key, before, value, context.actor):
+            return
+        now = (await self._view(context, key)).value or ""
+        raise ConflictError(
+            "R412",
+            _("{key} was changed meanwhile.").format(key=key),
+            _("It was {before}, now it is {now}.").format(
+                before=visible(seen) or "-", now=visible(now) or "-"
+            ),
+            _("Look at it as it is now; who asks once more goes on from there."),
+            seen_value=now,
+        )
+
     async def _view(self, context: Context, key: str) -> SettingView:
-        listed = await self.page(context, NoInput())
-        found: SettingView = next(each for each in listed.items if each.key == key)
+        _env_file, listed = await self._all()
+        found: SettingView = next(each for each in listed if each.key == key)
         return found
 
     def _check(self, key: str) -> None:

@@ -330,6 +330,7 @@ class TrainService:
             dataset=order.version.id,
             request={
                 "run": run.model_dump(mode="json"),
+                "recipe_name": order.recipe_name,
                 "language": get_language(),
                 "history_file": str(self._history(request.history)),
                 **({"planned_steps": planned_steps(order)} if request.try_one_step else {}),

@@ -14,7 +14,7 @@ from sophia_tui.domain.jobs import Job, JobEvent, JobState
 from sophia_tui.domain.models import Model, standing
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.errors import RefusedError
-from sophia_tui.i18n import DEFAULT_LANGUAGE, N_, _, get_language
+from sophia_tui.i18n import DEFAULT_LANGUAGE, N_, _, get_language, number
 from sophia_tui.services.plan_views import TrainPlan
 from sophia_tui.services.waiting import sentence, told
 from sophia_tui.textsafe import visible
@@ -192,6 +192,26 @@ class Page(Input):
     offset: int = Field(default=0, ge=0, le=MOST_ROWS, description=N_("How many to pass over."))
 
 
+class Listing(Output):
+    """A page of a list: `total` match what was asked, `unfiltered` would without its text."""
+
+    machine_only: ClassVar[frozenset[str]] = frozenset({"total", "unfiltered"})
+
+    total: int = Field(default=0, title=N_("Matching"))
+    unfiltered: int = Field(default=0, title=N_("In all"))
+
+    def remarks(self) -> list[str]:
+        """That there are more rows than those that are shown."""
+        shown = len(getattr(self, "items", ()))
+        if self.total <= shown:
+            return []
+        return [
+            _("{shown} of {total} rows; --limit and --offset lead to the others.").format(
+                shown=number(shown), total=number(self.total)
+            )
+        ]
+
+
 class JobReference(Input):
     """Input that names one job, by our id or the provider's."""
 
@@ -327,7 +347,7 @@ class WatchedJob(JobView):
         return int(self.status in ENDED_BADLY)
 
 
-class JobList(Output):
+class JobList(Listing):
     items: list[JobView] = Field(title=N_("Jobs"))
 
 
@@ -345,16 +365,48 @@ class EventView(Output):
 
 
 class EventList(Output):
+    """Events by rising number. From `first` to `last` they were looked through: with `before=first`
+    the older ones follow, with `after=last` the newer ones. `more`: the next page there may hold
+    others; `backwards`: that is the one before."""
+
+    machine_only: ClassVar[frozenset[str]] = frozenset({"first", "last", "more", "backwards"})
+
     job: str = Field(title=N_("Job"))
     items: list[EventView] = Field(title=N_("Events"))
+    first: int | None = Field(default=None, title=N_("From"))
+    last: int | None = Field(default=None, title=N_("To"))
+    more: bool = Field(default=False, title=N_("More"))
+    backwards: bool = Field(default=False, title=N_("Backwards"))
+
+    def remarks(self) -> list[str]:
+        """The way to the next page, where there is one."""
+        if not self.more:
+            return []
+        if self.backwards:
+            return [_("Earlier events: --before {number}").format(number=self.first)]
+        return [_("Later events: --after {number}").format(number=self.last)]
 
 
 class LogView(Output):
-    """The end of a run's log."""
+    """A part of a run's log, by default its end. `start` and `end` are the bytes of the file that
+    were looked through: with `before=start` the lines before it follow, with `after=end` the newer
+    ones. `unfinished`: no line feed ends the last line yet, and `end` stands before it."""
+
+    machine_only: ClassVar[frozenset[str]] = frozenset({"start", "end", "size", "unfinished"})
 
     job: str = Field(title=N_("Job"))
     path: str = Field(title=N_("File"))
     lines: list[str] = Field(title=N_("Lines"))
+    start: int = Field(default=0, title=N_("From"))
+    end: int = Field(default=0, title=N_("To"))
+    size: int = Field(default=0, title=N_("Bytes"))
+    unfinished: bool = Field(default=False, title=N_("Not ended"))
+
+    def remarks(self) -> list[str]:
+        """The way to what stands before, where something does."""
+        if not self.start:
+            return []
+        return [_("Earlier lines: --before {byte}").format(byte=self.start)]
 
 
 class DatasetView(Output):
@@ -381,7 +433,7 @@ class DatasetView(Output):
         )
 
 
-class DatasetList(Output):
+class DatasetList(Listing):
     items: list[DatasetView] = Field(title=N_("Data sets"))
 
 
@@ -459,5 +511,5 @@ class ModelView(Output):
         )
 
 
-class ModelList(Output):
+class ModelList(Listing):
     items: list[ModelView] = Field(title=N_("Models"))

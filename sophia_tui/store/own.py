@@ -11,7 +11,16 @@ from psycopg import errors
 
 from sophia_tui.domain.datasets import DOOR_NAMES, DatasetUser, DatasetVersion
 from sophia_tui.domain.gauges import Gauges
-from sophia_tui.domain.models import AuditEntry, Decision, Model, ModelFilter, Promotion
+from sophia_tui.domain.lists import FIRST, Found, Wanted
+from sophia_tui.domain.models import (
+    AuditEntry,
+    Changes,
+    Decision,
+    Happened,
+    Model,
+    ModelFilter,
+    Promotion,
+)
 from sophia_tui.domain.notifications import NotificationStore
 from sophia_tui.domain.personas import PersonaStore
 from sophia_tui.domain.protocols import (
@@ -41,6 +50,7 @@ from sophia_tui.settings import Settings
 from sophia_tui.store import rows
 from sophia_tui.store.connection import Database, ending_error
 from sophia_tui.store.embedded import EmbeddedServer
+from sophia_tui.store.lists import AUDIT, DATASETS, MODELS, listed
 from sophia_tui.store.migrate import ensure
 from sophia_tui.store.own_feedback import PostgresFeedback
 from sophia_tui.store.own_jobs import PostgresJobs
@@ -96,6 +106,9 @@ class PostgresDatasets:
         parameters = {"limit": limit, "offset": offset, "name": name, "deleted": deleted}
         found = await self._database.rows(query("page_datasets"), parameters)
         return [rows.dataset(each) for each in found]
+
+    async def listed(self, wanted: Wanted) -> Found[DatasetVersion]:
+        return await listed(self._database, DATASETS, wanted, rows.dataset)
 
     async def newest_prepared(self) -> DatasetVersion | None:
         parameters = {"doors": list(DOOR_NAMES)}
@@ -175,20 +188,15 @@ class PostgresModels:
         return [rows.model(each) for each in found]
 
     async def known(
-        self, wanted: ModelFilter, now: datetime, limit: int = 100, offset: int = 0
-    ) -> list[Model]:
+        self, which: ModelFilter, now: datetime, wanted: Wanted = FIRST
+    ) -> Found[Model]:
         parameters = {
-            "kinds": list(wanted.kinds),
-            "states": list(wanted.states),
-            "text": None if wanted.text is None else rows.text(wanted.text),
-            "sort": wanted.sort,
-            "id": None if wanted.model_id is None else rows.text(wanted.model_id),
+            "kinds": list(which.kinds),
+            "states": list(which.states),
+            "id": None if which.model_id is None else rows.text(which.model_id),
             "now": now,
-            "limit": limit,
-            "offset": offset,
         }
-        found = await self._database.rows(query("known_models"), parameters)
-        return [rows.model(each) for each in found]
+        return await listed(self._database, MODELS, wanted, rows.known_model, parameters)
 
     async def children(self, model_id: str) -> list[Model]:
         parameters = {"id": rows.text(model_id)}
@@ -333,6 +341,20 @@ class PostgresSettings:
         parameters = {"key": key, "value": rows.text(value), "actor": rows.text(actor)}
         await self._database.run(query("set_setting"), parameters)
 
+    async def replace(self, key: str, before: str | None, value: str | None, actor: str) -> bool:
+        parameters = {
+            "key": key,
+            "before": before,
+            "value": None if value is None else rows.text(value),
+            "actor": rows.text(actor),
+        }
+        if before is None and value is None:
+            return await self._database.row(query("get_setting"), parameters) is None
+        chosen = "replace_setting" if before is not None else "set_new_setting"
+        if value is None:
+            chosen = "unset_known_setting"
+        return await self._database.row(query(chosen), parameters) is not None
+
 
 class PostgresAudit:
     """Implements domain.protocols.AuditStore; the table itself refuses changes."""
@@ -347,6 +369,33 @@ class PostgresAudit:
         parameters = {"limit": limit, "offset": offset}
         found = await self._database.rows(query("page_audit"), parameters)
         return [rows.audit_entry(each) for each in found]
+
+    async def listed(self, wanted: Wanted) -> Found[AuditEntry]:
+        return await listed(self._database, AUDIT, wanted, rows.audit_entry)
+
+    async def changes_of_others(self, since: datetime, actor: str) -> int:
+        parameters = {"since": since, "actor": rows.text(actor)}
+        found = await self._database.row(query("changes_of_others"), parameters)
+        return int(found["number"]) if found else 0
+
+    async def happened_since(self, since: datetime, actor: str) -> list[Happened]:
+        parameters = {"since": since, "actor": actor}
+        found = await self._database.rows(query("happened_since"), parameters)
+        return [
+            Happened(each["what"], each["label"], each["number"], each["name"]) for each in found
+        ]
+
+    async def changes(
+        self, operations: Sequence[str], target: str | None, after: int | None
+    ) -> Changes:
+        parameters = {
+            "operations": list(operations),
+            "target": None if target is None else rows.text(target),
+            "after": after,
+        }
+        found = await self._database.rows(query("changes_in_audit"), parameters)
+        entries = tuple(rows.audit_entry(each) for each in found if each["at"] is not None)
+        return Changes(found[0]["newest"], entries)
 
 
 #: Seconds before the embedded server is started again.

@@ -9,11 +9,23 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from sophia_tui.domain.jobs import FIGURES, Claimer, EventsSize, Job, JobEvent, JobState, QueuedJob
+from sophia_tui.domain.jobs import (
+    FIGURES,
+    Bucket,
+    Claimer,
+    Cut,
+    EventsSize,
+    Job,
+    JobEvent,
+    JobState,
+    QueuedJob,
+)
+from sophia_tui.domain.lists import Found, Wanted
 from sophia_tui.errors import ConflictError, InternalError, NotFoundError, SophiaError
 from sophia_tui.i18n import _
 from sophia_tui.store import rows
 from sophia_tui.store.connection import Connection, Database
+from sophia_tui.store.lists import JOBS, listed
 from sophia_tui.store.sql import query
 
 #: Columns that a run moves by itself; changing them is no act of a person and moves no version.
@@ -50,6 +62,10 @@ class PostgresJobs:
             {"limit": limit, "offset": offset, "states": _texts(states), "kinds": _texts(kinds)},
         )
         return [rows.job(each) for each in found]
+
+    async def listed(self, wanted: Wanted, states: Sequence[str] = ()) -> Found[Job]:
+        given = {"states": _texts(states)}
+        return await listed(self._database, JOBS, wanted, rows.job, given)
 
     async def counts(self) -> dict[str, int]:
         found = await self._database.rows(query("count_jobs"))
@@ -217,6 +233,19 @@ class PostgresJobs:
         seconds = await self._database.row(query("job_seconds"), {"job_id": job_id})
         figures = {each["name"]: each["value"] for each in found}
         return {**figures, "seconds_running": seconds["seconds"] if seconds else 0.0}
+
+    async def curve(
+        self, job_id: str, name: str, width: float, cuts: Sequence[Cut] = ()
+    ) -> list[Bucket]:
+        parameters = {
+            "job_id": job_id,
+            "name": rows.text(name),
+            "width": width,
+            "cut_numbers": [each.number for each in cuts],
+            "cut_steps": [each.step for each in cuts],
+        }
+        found = await self._database.rows(query("job_curve"), parameters)
+        return [rows.bucket(each) for each in found]
 
     async def events_size(self) -> EventsSize:
         found = await self._database.row(query("events_size"))

@@ -7,10 +7,12 @@ from typing import Any
 from psycopg import errors, sql
 
 from sophia_tui.domain.jobs import Schedule
+from sophia_tui.domain.lists import Found, Wanted
 from sophia_tui.errors import ConflictError, InternalError, NotFoundError, SophiaError
 from sophia_tui.i18n import _
 from sophia_tui.store import rows
 from sophia_tui.store.connection import Database
+from sophia_tui.store.lists import SCHEDULES, listed
 from sophia_tui.store.sql import query
 
 _CHANGEABLE = frozenset(Schedule.__dataclass_fields__) - {"id", "version", "created_at"}
@@ -41,6 +43,9 @@ class PostgresSchedules:
         parameters = {"limit": limit, "offset": offset}
         found = await self._database.rows(query("page_schedules"), parameters)
         return [rows.schedule(each) for each in found]
+
+    async def listed(self, wanted: Wanted) -> Found[Schedule]:
+        return await listed(self._database, SCHEDULES, wanted, rows.schedule)
 
     async def update(self, schedule_id: str, version: int, **changes: Any) -> Schedule:
         if unknown := set(changes) - _CHANGEABLE:

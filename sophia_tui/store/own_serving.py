@@ -6,12 +6,14 @@ from typing import Any
 
 from psycopg import errors
 
+from sophia_tui.domain.lists import Found, Wanted
 from sophia_tui.domain.models import Evaluation
 from sophia_tui.domain.serving import Deployment, ServedRequest, TrafficSummary
 from sophia_tui.errors import ConflictError, NotFoundError
 from sophia_tui.i18n import _
 from sophia_tui.store import rows
 from sophia_tui.store.connection import Database
+from sophia_tui.store.lists import DEPLOYMENTS, listed
 from sophia_tui.store.own_rows import update_row
 from sophia_tui.store.sql import query
 
@@ -72,6 +74,10 @@ class PostgresDeployments:
         parameters = {"limit": limit, "offset": offset, "living": living}
         found = await self._database.rows(query("page_deployments"), parameters)
         return [rows.deployment(each) for each in found]
+
+    async def listed(self, wanted: Wanted, living: bool = False) -> Found[Deployment]:
+        given = {"living": living}
+        return await listed(self._database, DEPLOYMENTS, wanted, rows.deployment, given)
 
     async def update(self, deployment_id: str, **changes: Any) -> Deployment:
         columns = {

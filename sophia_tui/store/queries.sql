@@ -54,6 +54,11 @@ WHERE (%(states)s::text[] = '{}' OR state = ANY (%(states)s::text[]))
     AND (%(kinds)s::text[] = '{}' OR kind = ANY (%(kinds)s::text[]))
 ORDER BY created_at DESC, place DESC LIMIT %(limit)s OFFSET %(offset)s
 
+-- list_jobs --
+-- This and the other lists are ordered and cut by store/lists.py.
+SELECT * FROM sophia.jobs
+WHERE (%(states)s::text[] = '{}' OR state = ANY (%(states)s::text[]))
+
 -- count_jobs --
 SELECT state, count(*) AS number FROM sophia.jobs GROUP BY state
 
@@ -224,17 +229,45 @@ FROM (
 WHERE f.key = ANY (%(names)s::text[]) AND pg_catalog.jsonb_typeof(f.value) = 'number'
 ORDER BY f.key, e.number DESC
 
--- job_seconds --
--- From each event to the next, but not from a stop to the start after it: a run that was killed
--- told nothing until it was started again.
-SELECT coalesce(sum(extract(epoch FROM e.at - e.before)), 0)::double precision AS seconds
+-- job_curve --
+-- A figure of a training in buckets of so many steps. What an attempt told of steps after the one
+-- that a later attempt went on from (cut_numbers, cut_steps) is void. In jsonb's order nothing but
+-- numbers stands between two numbers.
+SELECT min(m.step) AS first, max(m.step) AS last, avg(m.value) AS mean,
+    max(m.value) AS high, count(*) AS count, max(m.at) AS at, max(m.number) AS number,
+    min(ARRAY[m.value, m.step]) AS lowest
 FROM (
-    SELECT at, kind, data,
-        lag(at) OVER (ORDER BY number) AS before
-    FROM sophia.job_events WHERE job_id = %(job_id)s
-) AS e
-WHERE e.before IS NOT NULL AND e.at > e.before
-    AND NOT (e.kind = 'state' AND e.data ->> 'state' = 'starting')
+    SELECT number, at, (data -> 'step')::double precision AS step,
+        (data -> %(name)s::text)::double precision AS value
+    FROM sophia.job_events
+    WHERE job_id = %(job_id)s AND kind = 'metric'
+        AND data -> 'step' BETWEEN '0' AND '1e15'
+        AND data -> %(name)s::text BETWEEN '-1e300' AND '1e300'
+    OFFSET 0
+) AS m
+WHERE NOT EXISTS (
+    SELECT 1 FROM ROWS FROM (
+        pg_catalog.unnest(%(cut_numbers)s::bigint[]), pg_catalog.unnest(%(cut_steps)s::float8[])
+    ) AS c (number, step)
+    WHERE m.number < c.number AND m.step > c.step
+)
+GROUP BY floor(m.step / %(width)s::double precision)
+ORDER BY first
+
+-- job_seconds --
+-- From the first event to the last one, but not from a stop to the start after it: a run that was
+-- killed told nothing until it was started again.
+SELECT greatest(0, coalesce(extract(epoch FROM
+    (SELECT at FROM sophia.job_events WHERE job_id = %(job_id)s ORDER BY number DESC LIMIT 1)
+    - (SELECT at FROM sophia.job_events WHERE job_id = %(job_id)s ORDER BY number LIMIT 1)
+), 0) - coalesce((
+    SELECT sum(greatest(0, extract(epoch FROM e.at - (
+        SELECT b.at FROM sophia.job_events AS b
+        WHERE b.job_id = %(job_id)s AND b.number < e.number ORDER BY b.number DESC LIMIT 1
+    ))))
+    FROM sophia.job_events AS e
+    WHERE e.job_id = %(job_id)s AND e.kind = 'state' AND e.data ->> 'state' = 'starting'
+), 0))::double precision AS seconds
 
 -- events_size --
 SELECT (SELECT count(*) FROM sophia.job_events) AS rows,
@@ -324,6 +357,14 @@ SELECT v.*, ARRAY(
 WHERE (v.deleted_at IS NULL OR %(deleted)s) AND (%(name)s::text IS NULL OR v.name = %(name)s)
 ORDER BY v.created_at DESC, v.name, v.hash
 LIMIT %(limit)s OFFSET %(offset)s
+
+-- list_datasets --
+SELECT v.*, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash ORDER BY t.tag
+) AS tags, ARRAY(
+    SELECT t.tag FROM sophia.dataset_tags t WHERE t.name = v.name AND t.hash = v.hash
+        AND t.protected ORDER BY t.tag
+) AS protected FROM sophia.dataset_versions v WHERE v.deleted_at IS NULL
 
 -- newest_prepared_dataset --
 -- Names of doors stand alone or before a hyphen.
@@ -454,27 +495,15 @@ WITH named AS (
             'state', 'candidate', 'state_conditions', '[]'::jsonb
         )
     ) AS made
+), judged AS (
+    SELECT *, CASE WHEN state = 'conditional' AND state_until <= %(now)s THEN 'expired' ELSE state
+        END AS standing
+    FROM known
 )
-SELECT * FROM known
+SELECT * FROM judged
 WHERE (%(id)s::text IS NULL OR id = %(id)s)
     AND (cardinality(%(kinds)s::text[]) = 0 OR kind = ANY (%(kinds)s::text[]))
-    AND (
-        cardinality(%(states)s::text[]) = 0
-        OR CASE WHEN state = 'conditional' AND state_until <= %(now)s THEN 'expired' ELSE state END
-            = ANY (%(states)s::text[])
-    )
-    AND (
-        %(text)s::text IS NULL
-        OR strpos(lower(concat_ws(E'\n', id, base, job_id, dataset)), lower(%(text)s)) > 0
-    )
-ORDER BY
-    CASE %(sort)s::text WHEN 'id' THEN id WHEN 'kind' THEN kind WHEN 'state' THEN state END
-        COLLATE "C",
-    CASE WHEN %(sort)s = 'size' THEN
-        (SELECT sum((each.value ->> 'bytes')::bigint) FROM jsonb_each(files) AS each)
-    END DESC NULLS LAST,
-    created_at DESC, id
-LIMIT %(limit)s OFFSET %(offset)s
+    AND (cardinality(%(states)s::text[]) = 0 OR standing = ANY (%(states)s::text[]))
 
 -- children_of_model --
 SELECT * FROM sophia.models
@@ -593,6 +622,9 @@ ORDER BY id = %(id)s DESC, state IN ('stopped', 'failed'), created_at DESC LIMIT
 SELECT * FROM sophia.deployments WHERE NOT %(living)s OR state NOT IN ('stopped', 'failed')
 ORDER BY created_at DESC, id LIMIT %(limit)s OFFSET %(offset)s
 
+-- list_deployments --
+SELECT * FROM sophia.deployments WHERE NOT %(living)s OR state NOT IN ('stopped', 'failed')
+
 -- add_served_requests --
 INSERT INTO sophia.served_requests (
     at, model, deployment_id, status, seconds, streamed, first_token_seconds, prompt_tokens,
@@ -696,6 +728,20 @@ INSERT INTO sophia.settings (key, value, changed_by) VALUES (%(key)s, %(value)s,
 ON CONFLICT (key) DO UPDATE
 SET value = excluded.value, changed_by = excluded.changed_by, changed_at = now()
 
+-- get_setting --
+SELECT value FROM sophia.settings WHERE key = %(key)s
+
+-- set_new_setting --
+INSERT INTO sophia.settings (key, value, changed_by) VALUES (%(key)s, %(value)s, %(actor)s)
+ON CONFLICT (key) DO NOTHING RETURNING key
+
+-- replace_setting --
+UPDATE sophia.settings SET value = %(value)s, changed_by = %(actor)s, changed_at = now()
+WHERE key = %(key)s AND value = %(before)s RETURNING key
+
+-- unset_known_setting --
+DELETE FROM sophia.settings WHERE key = %(key)s AND value = %(before)s RETURNING key
+
 -- unset_setting --
 DELETE FROM sophia.settings WHERE key = %(key)s
 
@@ -707,8 +753,41 @@ INSERT INTO sophia.audit (
     %(code)s, %(seconds)s
 )
 
+-- changes_in_audit --
+SELECT last.newest, done.*
+FROM (SELECT coalesce(max(id), 0) AS newest FROM sophia.audit) AS last
+LEFT JOIN LATERAL (
+    SELECT * FROM sophia.audit
+    WHERE id > CASE WHEN %(after)s::bigint < 0 THEN last.newest + %(after)s ELSE %(after)s END
+        AND outcome = 'done' AND operation = ANY(%(operations)s)
+        AND (%(target)s::text IS NULL OR target = %(target)s)
+    ORDER BY id DESC LIMIT 20
+) AS done ON true
+ORDER BY done.id DESC
+
 -- page_audit --
 SELECT * FROM sophia.audit ORDER BY at DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s
+
+-- list_audit --
+SELECT * FROM sophia.audit
+
+-- changes_of_others --
+SELECT count(*) AS number FROM sophia.audit
+WHERE at >= %(since)s AND actor <> %(actor)s AND outcome = 'done'
+
+-- happened_since --
+-- Jobs that ended, promotions in force, and what others changed; `name` where it is the only one.
+SELECT 'ended' AS what, state::text AS label, count(*) AS number, min(id) AS name
+FROM sophia.jobs
+WHERE finished_at >= %(since)s AND state IN ('succeeded', 'failed', 'cancelled')
+GROUP BY state
+UNION ALL SELECT 'promoted', model_id, count(*), model_id FROM sophia.promotions
+WHERE finished_at >= %(since)s AND state = 'done' GROUP BY model_id
+UNION ALL SELECT 'changed', actor, count(*), NULL FROM sophia.audit
+WHERE at >= %(since)s AND actor <> %(actor)s AND outcome IN ('done', 'queued')
+    AND operation NOT IN ('promote.run', 'promote.rollback')
+GROUP BY actor
+ORDER BY what DESC, number DESC, label
 
 -- server_version --
 SELECT pg_catalog.current_setting('server_version') AS version
@@ -819,6 +898,9 @@ SELECT * FROM sophia.schedules WHERE id = %(id)s
 
 -- page_schedules --
 SELECT * FROM sophia.schedules ORDER BY created_at, id LIMIT %(limit)s OFFSET %(offset)s
+
+-- list_schedules --
+SELECT * FROM sophia.schedules
 
 -- remove_schedule --
 DELETE FROM sophia.schedules WHERE id = %(id)s AND version = %(version)s RETURNING id

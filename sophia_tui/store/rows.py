@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.feedback import FeedbackDay
-from sophia_tui.domain.jobs import Job, JobEvent, JobKind, QueuedJob, RunIdentity, Schedule
+from sophia_tui.domain.jobs import Bucket, Job, JobEvent, JobKind, QueuedJob, RunIdentity, Schedule
 from sophia_tui.domain.models import (
     AuditEntry,
     CheckKind,
@@ -134,6 +134,12 @@ def event(row: Row) -> JobEvent:
     return JobEvent(row["job_id"], row["number"], _moment(row["at"]), row["kind"], row["data"])
 
 
+def bucket(row: Row) -> Bucket:
+    low, low_step = row["lowest"]
+    kept = {name: row[name] for name in ("first", "last", "mean", "high", "count", "number")}
+    return Bucket(**kept, low=low, low_step=low_step, at=_moment(row["at"]))
+
+
 def event_columns(event: JobEvent) -> dict[str, Any]:
     return {
         "job_id": event.job_id,
@@ -161,6 +167,11 @@ def model(row: Row) -> Model:
     words = {"kind": ModelKind(row["kind"]), "state": ModelState(row["state"])}
     conditions = tuple(row["state_conditions"])
     return Model(**{**row, **times, **words, "state_conditions": conditions})
+
+
+def known_model(row: Row) -> Model:
+    """A row of `known_models`, which says besides what its state counts as."""
+    return model({name: value for name, value in row.items() if name != "standing"})
 
 
 def model_columns(model: Model) -> dict[str, Any]:

@@ -91,7 +91,7 @@ async def _stay(house: "House", ascii_only: bool) -> int:
         return house.context(Face.CONSOLE, **given)
 
     app = SophiaApp(
-        house.dispatcher,
+        lambda: house.dispatcher,
         context,
         paths=house.paths,
         actor=house.actor,

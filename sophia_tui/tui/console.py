@@ -6,35 +6,36 @@ Import it through app.py, which sets what Textual reads from the environment at 
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any, ClassVar
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel
 from textual.binding import BindingType
 from textual.content import Content
 from textual.screen import Screen
 
 from sophia_tui.domain.context import CancelSignal, Context, Progress
-from sophia_tui.domain.operations import NoInput, Operation
 from sophia_tui.errors import CancelledError, RefusedError, SophiaError, UnavailableError
 from sophia_tui.i18n import LANGUAGES, N_, _, get_language, set_language
 from sophia_tui.paths import Paths
-from sophia_tui.services.operations import Dispatcher
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
 from sophia_tui.tui.progress import ProgressText
-from sophia_tui.tui.screens import made
+from sophia_tui.tui.returning import Returning, origin_of_answer, origin_of_form
+from sophia_tui.tui.screens import CLASSES, made
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.live import LiveScreen
-from sophia_tui.tui.setup_acts import SetupActs
 from sophia_tui.tui.state import ConsoleState
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from sophia_tui.domain.operations import Operation
+    from sophia_tui.services.operations import Dispatcher
+
 _log = logging.getLogger("sophia")
-_REMEMBER_SECONDS = 60.0
 #: Round trips below the first are all shown as the same word: a figure that trembles is sent anew
 #: at every look.
 _SLOW_MILLISECONDS = (50.0, 200.0, 1000.0)
@@ -42,9 +43,10 @@ _SLOW_MILLISECONDS = (50.0, 200.0, 1000.0)
 _STORE_CODES = ("SOPHIA-S0",)
 
 
-class SophiaApp(SetupActs):
+class SophiaApp(Returning):
     """`context` is a Context, or makes one from keyword arguments (dry_run, confirmed, cancel,
-    progress, language); a maker is first called after the first paint.
+    progress, language); that maker and the one of the dispatcher are first called after the first
+    paint.
     """
 
     CSS_PATH = "screens/base.tcss"
@@ -54,7 +56,7 @@ class SophiaApp(SetupActs):
 
     def __init__(
         self,
-        dispatcher: Dispatcher,
+        dispatcher: "Dispatcher | Callable[[], Dispatcher]",
         context: Context | Callable[..., Context],
         paths: Paths | None = None,
         actor: str = "",
@@ -66,7 +68,7 @@ class SophiaApp(SetupActs):
         super().__init__()
         set_language(language)
         self.theme = "ansi-dark"
-        self.dispatcher = dispatcher
+        self._dispatcher = dispatcher
         self.now = clock
         self.keys = keys.remapped(key_changes)
         self.glyphs = words.Glyphs(ascii_only)
@@ -81,16 +83,23 @@ class SophiaApp(SetupActs):
         self._store: float | None = None
         self._store_last: float | None = None
         self._store_away = False
-        self._remembered = 0.0
+
+    @cached_property
+    def dispatcher(self) -> "Dispatcher":
+        return self._dispatcher() if callable(self._dispatcher) else self._dispatcher
 
     # -- start and end
 
     def on_mount(self) -> None:
+        self.state.seen_at = self.now()
         self._base(self.state.screen)
-        self.call_after_refresh(self._paint)
+        work: Any = self._paint
+        self.call_after_refresh(self.run_worker, work, name="paint")
 
-    def _paint(self) -> None:
-        """The first paint is done: now the context may read the settings."""
+    async def _paint(self) -> None:
+        """The first paint is done: now what can be asked may be collected, which takes long and
+        so is done beside the keys, and the context may read the settings."""
+        await asyncio.to_thread(lambda: self.dispatcher)
         try:
             self._basis = self._make()
         except SophiaError as problem:
@@ -99,6 +108,7 @@ class SophiaApp(SetupActs):
             return
         self.painted.set()
         self.redraw()
+        self.begin_to_remember()
         if self.state.first and self.state.screen == "overview":
             work: Any = self.look_whether_fresh
             self.run_worker(work, name="fresh")
@@ -124,8 +134,8 @@ class SophiaApp(SetupActs):
     # -- what screens ask
 
     async def call(
-        self, operation: str, request: Mapping[str, Any] | BaseModel, **given: Any
-    ) -> BaseModel:
+        self, operation: str, request: "Mapping[str, Any] | BaseModel", **given: Any
+    ) -> "BaseModel":
         """One operation, by the dispatcher. Raises SophiaError."""
         context = self._make(language=get_language(), **given)
         try:
@@ -135,7 +145,7 @@ class SophiaApp(SetupActs):
                 self.store_away()
             raise
 
-    def permitted(self) -> list[Operation]:
+    def permitted(self) -> "list[Operation]":
         """The operations to offer, in the order of the declarations."""
         if self._basis is None:
             return []
@@ -159,9 +169,11 @@ class SophiaApp(SetupActs):
             return True
         if self._basis is None:
             return kind == "screen"
+        if kind == "screen" and name not in keys.SHOWS:
+            return True  # one without data
         return self.may(keys.SHOWS[name] if kind == "screen" else key.target)
 
-    async def refusal(self, operation: Operation, dry_run: bool) -> SophiaError | None:
+    async def refusal(self, operation: "Operation", dry_run: bool) -> SophiaError | None:
         """Why an operation may not start now: writes wait while the store is away. The screen
         beneath does not look while a form covers it, so it is asked here whether it is back."""
         if operation.writes and not dry_run and isinstance(self.unreachable, UnavailableError):
@@ -190,8 +202,6 @@ class SophiaApp(SetupActs):
             self._store, self._store_away = limit, False
             self.redraw()
         self._store_last = limit
-        if time.monotonic() - self._remembered > _REMEMBER_SECONDS:
-            self.remember()
 
     def store_away(self) -> None:
         """Take note that the store did not answer."""
@@ -201,6 +211,7 @@ class SophiaApp(SetupActs):
 
     def answered(self) -> None:
         """Take note that a screen has fresh data: how far the store is, is asked where unknown."""
+        self.look_for_what_is_gone()
         if (self._store is None or self._store_away) and self.may("overview.show"):
             work: Any = self._measure  # no coroutine yet: one of an app that ends is not awaited
             self.run_worker(work, name="measure", exclusive=True, group="measure")
@@ -219,10 +230,6 @@ class SophiaApp(SetupActs):
         if self._store is None:
             return ""
         return _("db > {ms} ms").format(ms=round(self._store)) if self._store else _("db < 50 ms")
-
-    def remember(self) -> None:
-        self._remembered = time.monotonic()
-        self.state.remember(self.now())
 
     def head(self, width: int, heading: str) -> Content:
         """The first line of every screen."""
@@ -266,6 +273,8 @@ class SophiaApp(SetupActs):
                 "refresh": self._refresh,
                 "copy": self._copy,
                 "language": self._other_language,
+                "typed": self._typed,
+                "drafts": self._drafts,
             }
             if name in acts:
                 acts[name](screen)
@@ -285,13 +294,15 @@ class SophiaApp(SetupActs):
                 text = _("{name} is not allowed in read-only mode.")
             self._say(text.format(name=operation))
         elif operation in keys.SHOWN_BY and (
-            declared.input is NoInput or not _needs(declared, request)
+            not declared.input.model_fields or not _needs(declared, request)
         ):
             self._open_shown(*keys.SHOWN_BY[operation], request)
         elif declared.writes or (declared.input.model_fields and _asks(declared, request)):
             from sophia_tui.tui.screens.form import FormScreen
 
-            self.push_screen(FormScreen(self, declared, request))
+            form = FormScreen(self, declared, request)
+            form.origin = origin_of_form(declared, request)
+            self.push_screen(form)
         else:
             work: Any = partial(self._show_result, declared, request)
             self.run_worker(work, name="show")
@@ -305,15 +316,32 @@ class SophiaApp(SetupActs):
         """Put a screen on top."""
         self.push_screen(screen)
 
-    async def _show_result(self, declared: Operation, request: dict[str, Any]) -> None:
-        """Over the screen that asked: who has gone elsewhere meanwhile is not called back, and what
-        was asked is stopped."""
+    async def _show_result(self, declared: "Operation", request: dict[str, Any]) -> None:
+        """As show_answer; what failed is said where it was asked."""
+        asking = self.screen
+        try:
+            await self.show_answer(declared, request)
+        except SophiaError as problem:
+            if self.screen is asking:
+                stopped = isinstance(problem, CancelledError)
+                self._say(_("Stopped.") if stopped else visible(str(problem)))
+
+    async def show_answer(
+        self,
+        declared: "Operation",
+        request: dict[str, Any],
+        kept: dict[str, Any] | None = None,
+    ) -> bool:
+        """Ask, and show the answer over the screen that asked, as `kept` recalls it; whether it
+        was shown. Who has gone elsewhere meanwhile is not called back, and what was asked is
+        stopped. Raises SophiaError."""
+
         asking: Any = self.screen
         if not isinstance(asking, SophiaScreen):
-            return
+            return False
         if asking.awaited is not None:
             self._say(_("Something is running here; esc stops it."))
-            return
+            return False
         asking.awaited = CancelSignal()
         self._say(_("Loading..."))
         told = ProgressText(self.glyphs)
@@ -327,19 +355,19 @@ class SophiaApp(SetupActs):
             result = await self.call(
                 declared.name, request, cancel=asking.awaited, progress=progress
             )
-        except SophiaError as problem:
-            if self.screen is asking:
-                stopped = isinstance(problem, CancelledError)
-                self._say(_("Stopped.") if stopped else visible(str(problem)))
-            return
         finally:
             asking.awaited = None
         if self.screen is not asking:
-            return
+            return False
         self._say("")
-        self.push_screen(self._answer(words.operation_title(declared), result, request))
+        shown = self._answer(words.operation_title(declared), result, request)
+        shown.origin = origin_of_answer(declared, request)
+        if kept:
+            shown.recall(kept)
+        await self.push_screen(shown)
+        return True
 
-    def _answer(self, title: str, result: BaseModel, request: dict[str, Any]) -> SophiaScreen:
+    def _answer(self, title: str, result: "BaseModel", request: dict[str, Any]) -> SophiaScreen:
         """The screen that shows an answer; what has pages is asked again by its own."""
         from sophia_tui.services.plan_views import TrainPreview
 
@@ -369,7 +397,7 @@ class SophiaApp(SetupActs):
 
         return ResultScreen(self, title, result)
 
-    def finished(self, form: Screen[Any], title: str, result: BaseModel) -> None:
+    def finished(self, form: Screen[Any], title: str, result: "BaseModel") -> None:
         """A form has run: its result takes its place; lists beneath look again."""
         if form is not self.screen:
             return
@@ -384,13 +412,16 @@ class SophiaApp(SetupActs):
             if made and self.is_screen_installed("datasets"):
                 list_of_them: Any = self.get_screen("datasets")
                 list_of_them.point_at(made)
-            self.switch_screen(self._answer(title, result, asked))
+            shown = self._answer(title, result, asked)
+            if isinstance(form, FormScreen):
+                shown.origin = origin_of_answer(form.operation, asked)
+            self.switch_screen(shown)
 
     def _base(self, name: str) -> None:
-        if name not in keys.SHOWS:
+        if name not in CLASSES:
             name = "overview"
         if not self.is_screen_installed(name):
-            self.install_screen(made(name, self), name)
+            self.install_screen(self.recalled(name, made(name, self)), name)
         if len(self.screen_stack) > 1:
             self.switch_screen(name)
         else:
@@ -427,7 +458,7 @@ class SophiaApp(SetupActs):
 
         from sophia_tui.tui.screens.palette import PaletteScreen
 
-        self.push_screen(PaletteScreen(self), chosen)
+        self.push_screen(PaletteScreen(self, screen), chosen)
 
     def _refresh(self, screen: Screen[Any]) -> None:
         if isinstance(screen, LiveScreen):
@@ -438,6 +469,37 @@ class SophiaApp(SetupActs):
         if text:
             self.copy_to_clipboard(text)
             self._say(_("Sent to the terminal's clipboard."))
+
+    def _typed(self, screen: Screen[Any]) -> None:
+        """What would I type?"""
+        from sophia_tui.tui.screens.pick import TypedScreen
+        from sophia_tui.tui.typed_line import lines_of
+
+        if isinstance(screen, SophiaScreen) and not isinstance(screen, TypedScreen):
+            self.push_screen(TypedScreen(self, lines_of(self, screen)))
+
+    def asked(self, screen: Screen[Any]) -> "tuple[Operation, dict[str, Any]] | None":
+        """The operation behind what a screen shows, and with what it was asked."""
+        from sophia_tui.tui.typed_line import listed
+
+        registry = self.dispatcher.registry
+        if not isinstance(screen, SophiaScreen):
+            return None
+        if "form" in screen.scopes and screen.origin is not None:
+            form: Any = screen
+            return registry.get(screen.origin.of), form.request()[0]
+        if screen.origin is not None and screen.origin.how == "answer":
+            return registry.get(screen.origin.of), dict(screen.origin.request)
+        name = keys.SHOWS.get(self.state.screen, "")
+        if name in registry and screen is self.get_screen(self.state.screen):
+            return registry.get(name), listed(registry.get(name), screen.memory())
+        return None
+
+    def _drafts(self, screen: Screen[Any]) -> None:
+        from sophia_tui.tui.screens.pick import DraftsScreen
+
+        if not isinstance(screen, DraftsScreen):
+            self.push_screen(DraftsScreen(self))
 
     def _leave(self, screen: Screen[Any]) -> None:
         forms = [each for each in self.screen_stack if isinstance(each, SophiaScreen)]
@@ -461,7 +523,7 @@ class SophiaApp(SetupActs):
         for each in self.screen_stack:
             if isinstance(each, SophiaScreen):
                 each.keep_draft()
-        self.remember()
+        self.remember_at_the_end()
         self.exit()
 
     def _other_language(self, screen: Screen[Any]) -> None:
@@ -475,10 +537,11 @@ class SophiaApp(SetupActs):
         await self._speak(LANGUAGES[(LANGUAGES.index(get_language()) + 1) % len(LANGUAGES)])
 
     async def _speak(self, language: str) -> None:
+        self.remember()
         set_language(language)
         while len(self.screen_stack) > 1:
             await self.pop_screen()
-        for name in keys.SHOWS:
+        for name in CLASSES:
             if self.is_screen_installed(name):
                 old = self.get_screen(name)
                 self.uninstall_screen(name)
@@ -505,21 +568,21 @@ def _maker(context: Context | Callable[..., Context]) -> Callable[..., Context]:
     return lambda **given: replace(fixed, **given)
 
 
-def _job_of(result: BaseModel) -> str | None:
+def _job_of(result: "BaseModel") -> str | None:
     """The job that an operation answered with, which lives on in its own panel."""
     if type(result).__name__ in ("JobView", "FinetuneView"):
         return str(getattr(result, "id", "")) or None
     return None
 
 
-def _dataset_of(result: BaseModel) -> str | None:
+def _dataset_of(result: "BaseModel") -> str | None:
     """The data set version that an operation made, which its list goes to."""
     if type(result).__name__ == "PrepareOutput":
         return str(getattr(getattr(result, "dataset", None), "id", "")) or None
     return None
 
 
-def _needs(declared: Operation, request: Mapping[str, Any]) -> bool:
+def _needs(declared: "Operation", request: Mapping[str, Any]) -> bool:
     """Whether a required field is still open."""
     return any(
         info.is_required() and name not in request
@@ -527,6 +590,6 @@ def _needs(declared: Operation, request: Mapping[str, Any]) -> bool:
     )
 
 
-def _asks(declared: Operation, request: Mapping[str, Any]) -> bool:
+def _asks(declared: "Operation", request: Mapping[str, Any]) -> bool:
     """Whether a reading operation opens a form first: it does where nothing was given yet."""
     return _needs(declared, request) or not request

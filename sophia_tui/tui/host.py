@@ -4,25 +4,27 @@ other."""
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import BaseModel
 from textual.content import Content
 from textual.screen import Screen
 
-from sophia_tui.domain.operations import Operation
 from sophia_tui.errors import SophiaError
-from sophia_tui.services.operations import Dispatcher
 from sophia_tui.tui.keys import Key
-from sophia_tui.tui.state import ConsoleState
+from sophia_tui.tui.state import ConsoleState, Origin
 from sophia_tui.tui.step_run import StepRun
 from sophia_tui.tui.words import Glyphs
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from sophia_tui.domain.operations import Operation
+    from sophia_tui.services.operations import Dispatcher
 
 
 class Console(Protocol):
     """The app as screens know it; console.py has it."""
 
-    dispatcher: Dispatcher
     keys: tuple[Key, ...]
     glyphs: Glyphs
     state: ConsoleState
@@ -32,17 +34,20 @@ class Console(Protocol):
     now: Callable[[], datetime]
     step_run: StepRun | None
 
-    async def call(
-        self, operation: str, request: Mapping[str, Any] | BaseModel, **given: Any
-    ) -> BaseModel: ...
+    @property
+    def dispatcher(self) -> "Dispatcher": ...
 
-    def permitted(self) -> list[Operation]: ...
+    async def call(
+        self, operation: str, request: "Mapping[str, Any] | BaseModel", **given: Any
+    ) -> "BaseModel": ...
+
+    def permitted(self) -> "list[Operation]": ...
 
     def may(self, operation: str) -> bool: ...
 
     def offers(self, key: Key) -> bool: ...
 
-    async def refusal(self, operation: Operation, dry_run: bool) -> SophiaError | None: ...
+    async def refusal(self, operation: "Operation", dry_run: bool) -> SophiaError | None: ...
 
     def measured(self, milliseconds: float) -> None: ...
 
@@ -51,6 +56,10 @@ class Console(Protocol):
     def answered(self) -> None: ...
 
     def remember(self) -> None: ...
+
+    def asked(self, screen: Screen[Any]) -> tuple[Operation, dict[str, Any]] | None: ...
+
+    def resume(self, origin: Origin) -> None: ...
 
     def head(self, width: int, heading: str) -> Content: ...
 
@@ -74,4 +83,4 @@ class Console(Protocol):
 
     def speak(self, language: str) -> None: ...
 
-    def finished(self, form: Screen[Any], title: str, result: BaseModel) -> None: ...
+    def finished(self, form: Screen[Any], title: str, result: "BaseModel") -> None: ...

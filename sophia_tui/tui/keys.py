@@ -1,10 +1,24 @@
 """The one registry of keys: it binds keys to screens, operations and acts by name, and feeds the
 bindings, the footer, the help and the palette. What an operation is, its declaration says."""
 
+import re
 from dataclasses import dataclass, replace
 
 from sophia_tui.errors import UsageError
 from sophia_tui.i18n import N_, _
+from sophia_tui.textsafe import visible
+
+#: Keys with names that every terminal sends for nothing else.
+_NAMED = {
+    "colon", "comma", "delete", "down", "end", "enter", "escape", "full_stop", "home", "insert",
+    "left", "minus", "pagedown", "pageup", "plus", "question_mark", "right", "semicolon", "slash",
+    "space", "tab", "up",
+}  # fmt: skip
+#: Scopes of screens without a list.
+_NO_LISTS = {
+    "form", "result", "overview", "monitor", "review", "browser", "editor", "preview", "step",
+    "value", "wizard", "help", "inspection", "setup",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,10 +67,11 @@ SCREENS = (
     Key("4", "screen.jobs", N_("Jobs"), rank=21),
     Key("5", "screen.models", N_("Models"), rank=23),
     Key("6", "screen.monitor", N_("Monitor"), rank=24),
-    Key("7", "screen.settings", N_("Settings"), rank=26),
-    Key("8", "screen.audit", N_("Log"), rank=27),
+    Key("7", "screen.review", N_("Review"), rank=26),
+    Key("8", "screen.settings", N_("Settings"), rank=27),
+    Key("9", "screen.audit", N_("Log"), rank=28),
 )
-#: The operation that each screen shows; who may not ask it is not offered the screen.
+#: The operation that each screen with data shows; who may not ask it is not offered the screen.
 SHOWS = {
     "overview": "overview.show",
     "setup": "setup.check",
@@ -86,6 +101,7 @@ FILLED_BY = {
     "monitor": "serve.model",
     "audit": "collect.run",
     "schedules": "schedules.add",
+    "calendar": "env.declare",
 }
 
 KEYS = (
@@ -96,8 +112,9 @@ KEYS = (
     Key("r", "act.refresh", N_("refresh"), rank=30, others=("f5",)),
     Key("escape", "act.back", N_("back")),
     Key("y", "act.copy", N_("copy")),
+    Key("f9", "act.typed", N_("what would I type")),
     Key("w", "act.save", N_("save to file"), scope="result", rank=5),
-    Key("enter", "act.next", N_("next step"), scope="overview", rank=28),
+    Key("enter", "act.next", N_("next step"), scope="overview", rank=29),
     Key("d", "models.calendar", N_("models that end"), scope="overview"),
     Key("n", "models.succeed", N_("move off it"), scope="overview"),
     Key("slash", "act.filter", N_("filter"), scope="table", rank=10),
@@ -166,6 +183,15 @@ KEYS = (
     Key("g", "act.go_to_line", N_("go to line"), scope="browser", rank=4),
     Key("slash", "act.search", N_("search"), scope="browser", rank=5),
     Key("f", "act.next_hit", N_("find next"), scope="browser", rank=10),
+    Key("h", "act.previous_hit", N_("find before"), scope="browser"),
+    Key("f6", "act.regex", N_("text or pattern"), scope="browser"),
+    Key("f7", "act.match_case", N_("capitals"), scope="browser"),
+    Key("v", "act.view", N_("raw"), scope="browser", rank=7),
+    Key("m", "act.more", N_("more of it"), scope="browser", rank=8),
+    Key("k", "act.less", N_("back in it"), scope="browser"),
+    Key("l", "act.source", N_("what it was made of"), scope="browser", rank=8),
+    Key("a", "act.first_page", N_("first page"), scope="browser"),
+    Key("z", "act.last_page", N_("last page"), scope="browser"),
     Key("i", "act.next_issue", N_("next issue"), scope="browser", rank=6),
     Key("o", "act.previous_issue", N_("issue before"), scope="browser", rank=14),
     Key("c", "act.code", N_("one code only"), scope="browser", rank=15),
@@ -208,15 +234,28 @@ KEYS = (
     Key("s", "serve.model", N_("serve"), scope="monitor", rank=5),
     Key("a", "serve.ask", N_("ask it"), scope="monitor", rank=6),
     Key("x", "serve.stop", N_("stop serving"), scope="monitor", rank=7),
+    Key("m", "monitor.show", N_("feedback by day"), scope="review", rank=31),
+    Key("d", "datasets.list", N_("data sets"), scope="review", rank=31),
+    Key("b", "prepare.browse", N_("look into"), scope="review", rank=31),
+    Key("c", "evaluate.compare", N_("compare"), scope="review", rank=31),
+    Key("a", "serve.ask", N_("ask it"), scope="review", rank=31),
     Key("e", "settings.set", N_("edit"), scope="settings", rank=5),
     Key("u", "settings.unset", N_("unset"), scope="settings", rank=6),
     Key("n", "collect.run", N_("collect"), scope="audit", rank=18),
     Key("escape", "act.back", N_("back"), scope="form", rank=6),
     Key("escape", "act.back", N_("back"), scope="result", rank=4),
     Key("escape", "act.back", N_("back"), scope="help", rank=5),
+    Key("o", "act.operations", N_("all operations"), scope="help", rank=4),
     Key("f2", "act.run", N_("run"), scope="form", rank=4),
     Key("f3", "act.dry_run", N_("dry run"), scope="form", rank=5),
     Key("f4", "act.detach", N_("in the background"), scope="form", rank=7),
+    Key("f7", "act.copy_command", N_("copy the command"), scope="form"),
+    Key("escape", "act.back", N_("back"), scope="typed", rank=4),
+    Key("enter", "act.copy", N_("copy"), scope="typed", rank=3),
+    Key("w", "act.save", N_("save to file"), scope="typed", rank=5),
+    Key("escape", "act.back", N_("back"), scope="drafts", rank=4),
+    Key("enter", "act.open", N_("open"), scope="drafts", rank=3),
+    Key("x", "act.throw_away", N_("throw away"), scope="drafts", rank=5),
     Key("f8", "act.clear_draft", N_("clear the draft"), scope="form", rank=5),
 )
 
@@ -224,7 +263,8 @@ KEYS = (
 def remapped(changes: str) -> tuple[Key, ...]:
     """The registry with SOPHIA_KEYS applied: `target=key` pairs separated by commas.
 
-    Raises UsageError U010 for a target that does not exist.
+    Raises UsageError U010 for a target that does not exist, U063 for a key that is taken, U064 for
+    one that no terminal sends.
     """
     chosen = dict(
         (part.partition("=")[0].strip(), part.partition("=")[2].strip())
@@ -238,10 +278,56 @@ def remapped(changes: str) -> tuple[Key, ...]:
             _("SOPHIA_KEYS names what can't be bound: {names}.").format(names=", ".join(unknown)),
             remedy=_("Write target=key pairs, e.g. act.refresh=f6; help lists the targets."),
         )
-    return tuple(
+    found = tuple(
         replace(each, key=chosen[each.target], others=()) if each.target in chosen else each
         for each in KEYS
     )
+    for key in chosen.values():
+        _require_key(key)
+    for each in found:
+        if each.target in chosen:
+            _require_alone(each, found)
+    return found
+
+
+def _require_key(key: str) -> None:
+    """Raises UsageError U064 for what no terminal sends, or sends for another key as well."""
+    named = re.fullmatch(r"f([1-9]|1[0-9]|2[0-4])|ctrl\+[c-gkln-ru-y]", key) or key in _NAMED
+    if not named and (len(key) != 1 or not key.isprintable()):
+        raise UsageError(
+            "U064",
+            _("SOPHIA_KEYS names a key that can't be used: {key}.").format(key=visible(key)),
+            _("It is no key, or terminals and tmux take it for something else."),
+            _("Take a letter, a digit, a sign, f1 to f24, or one of: {names}.").format(
+                names=", ".join(sorted(_NAMED))
+            ),
+        )
+
+
+def _require_alone(key: Key, every: tuple[Key, ...]) -> None:
+    """Raises UsageError U063 where the key leads to another place on the same screen."""
+    for other in every:
+        if other.target == key.target or key.key not in (other.key, *other.others):
+            continue
+        if _together(key.scope, other.scope):
+            raise UsageError(
+                "U063",
+                _("SOPHIA_KEYS gives {key} to two: {first} and {second}.").format(
+                    key=key.shown, first=key.target, second=other.target
+                ),
+                _("Both count on the same screen ({scope}).").format(
+                    scope=key.scope or other.scope or _("everywhere")
+                ),
+                _("Choose another key, or give {second} another one as well.").format(
+                    second=other.target
+                ),
+            )
+
+
+def _together(first: str, second: str) -> bool:
+    """Whether two scopes hold on one screen."""
+    both = {first, second}
+    return first == second or "" in both or ("table" in both and not both & _NO_LISTS)
 
 
 def while_typing(found: list[Key]) -> list[Key]:

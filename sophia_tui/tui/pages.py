@@ -17,7 +17,9 @@ PAGES = {
     "overview": Page(
         (
             N_("Where the loop stands: six stages, each with its figure, its age or its limit."),
-            N_("Then the next step, what runs, the models in use, what happened since you left."),
+            N_("Beside each stands the digit of its screen; below it what is in its way."),
+            N_("Then what runs, models and until when they answer, what happened since you left."),
+            N_("The last line is the next sensible step; enter takes it."),
             N_("Signs: ✓ or + good, ! look at it, ✗ or x a problem, · or - nothing yet."),
         ),
         ("overview.show",),
@@ -150,6 +152,13 @@ PAGES = {
         ),
         ("monitor.show", "serve.list"),
     ),
+    "review": Page(
+        (
+            N_("The place where people will judge conversations; this version has none of it."),
+            N_("Its keys lead to what there is meanwhile of people's judgement and of answers."),
+        ),
+        ("monitor.show", "datasets.list", "prepare.browse", "evaluate.compare", "serve.ask"),
+    ),
     "settings": Page(
         (
             N_("Every setting in force and where it comes from; secrets are never shown."),
@@ -185,7 +194,29 @@ PAGES = {
         )
     ),
     "result": Page((N_("What an operation answered; y copies it and w saves it as JSON."),)),
+    "preview": Page(
+        (N_("Records as the training sees them: what is marked is learnt, the rest is read."),),
+        ("train.preview",),
+    ),
+    "help": Page((N_("Help to the screen beneath; esc leads back to it."),)),
 }
+
+
+#: The way through the loop: each operation, and the screen that it is begun on, by a key of its own
+#: where the screen alone does not show it.
+ROAD = (
+    ("setup.check", "setup", N_("See what is set up and what is missing.")),
+    ("collect.run", "datasets", N_("Export questions, answers and feedback.")),
+    ("prepare.run", "datasets", N_("Prepare a data set version from them.")),
+    ("train.start", "datasets", N_("Train on the version that is marked.")),
+    ("jobs.watch", "jobs", N_("Watch the training; it needs no console.")),
+    ("evaluate.run", "models", N_("Evaluate the model that came of it.")),
+    ("evaluate.compare", "models", N_("Compare two models, marked with space.")),
+    ("serve.model", "models", N_("Serve the model, so that it answers.")),
+    ("promote.run", "models", N_("Promote it: production uses it from then on.")),
+    ("promote.rollback", "models", N_("Roll back: the model before it comes back.")),
+    ("monitor.show", "monitor", N_("See how the answers do in use.")),
+)
 
 
 def page_of(scopes: tuple[str, ...]) -> Page:

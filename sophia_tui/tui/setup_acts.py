@@ -9,7 +9,7 @@ from textual.app import App
 
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _
-from sophia_tui.tui.state import ConsoleState
+from sophia_tui.tui.state import ConsoleState, Origin
 from sophia_tui.tui.step_run import StepRun
 
 _log = logging.getLogger("sophia")
@@ -60,7 +60,9 @@ class SetupActs(App[None]):
 
         console: Any = self
         if console.may("env.list"):
-            self.push_screen(EnvironmentScreen(console))
+            shown = EnvironmentScreen(console)
+            shown.origin = Origin("act", "environment")
+            self.push_screen(shown)
         else:
             console._say(_("{name} is not allowed for you.").format(name="env.list"))
 
@@ -70,7 +72,9 @@ class SetupActs(App[None]):
 
         console: Any = self
         if console.may(_BEGIN):
-            self.push_screen(WizardScreen(console))
+            wizard = WizardScreen(console)
+            wizard.origin = Origin("act", "first_setup")
+            self.push_screen(wizard)
         else:
             console._say(_("{name} is not allowed for you.").format(name=_BEGIN))
 

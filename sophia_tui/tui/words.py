@@ -6,15 +6,17 @@ Ages are coarse on purpose: a text that changes every second is sent over the li
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
 from rich.cells import cell_len, set_cell_size
 
-from sophia_tui.domain.operations import Operation, plainly
 from sophia_tui.i18n import N_, _, ngettext, number
-from sophia_tui.services.views import key_word, worded
 from sophia_tui.textsafe import visible
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from sophia_tui.domain.operations import Operation
 
 STAGES = {
     "collect": N_("Collect"),
@@ -28,6 +30,7 @@ STAGES = {
 VERBS = {
     "run": N_("run"),
     "show": N_("show"),
+    "meanwhile": N_("tell what happened meanwhile"),
     "list": N_("list"),
     "start": N_("start"),
     "stop": N_("stop"),
@@ -63,6 +66,8 @@ VERBS = {
     "delete": N_("delete"),
     "create": N_("create"),
     "checkpoints": N_("checkpoints"),
+    "curve": N_("curves"),
+    "settings": N_("with what it works"),
     "handshake": N_("greet"),
     "tune": N_("tune"),
     "roi": N_("return on investment"),
@@ -115,6 +120,7 @@ VERBS = {
     "bundle": N_("pack for support"),
     "restore": N_("put a backup back"),
     "calendar": N_("until when they answer"),
+    "changes": N_("what another person changed"),
     "succeed": N_("move off one that ends"),
     "succession": N_("ways off those that end"),
 }
@@ -125,7 +131,10 @@ _VERBS_OF = {
     "models.gate": N_("gate before promotion"),
 }
 #: Operations whose verb and subject make no title.
-_TITLES = {"prepare.preview": N_("what cleaning changes")}
+_TITLES = {
+    "overview.meanwhile": N_("what happened while you were away"),
+    "prepare.preview": N_("what cleaning changes"),
+}
 #: What the button of a question before an act says: the act itself, never a mere yes.
 ACTS = {
     "adaptive.cancel": N_("Stop the training"),
@@ -233,7 +242,7 @@ _STATE_HEALTH = {
 }
 
 
-def operation_title(operation: Operation) -> str:
+def operation_title(operation: "Operation") -> str:
     """`verb: object` in the active language, or the operation's own title."""
     if operation.name in _TITLES:
         return _(_TITLES[operation.name])
@@ -242,7 +251,7 @@ def operation_title(operation: Operation) -> str:
     return f"{verb}: {subject}"
 
 
-def act_word(operation: Operation) -> str:
+def act_word(operation: "Operation") -> str:
     """What doing it is called on a button."""
     return _(ACTS[operation.name]) if operation.name in ACTS else operation_title(operation)
 
@@ -309,6 +318,11 @@ class Glyphs:
         filled = min(width, width * done // total) if total > 0 else 0
         return self._full * filled + self._rest * (width - filled)
 
+    def arrow(self, width: int) -> str:
+        """An arrow to the right, `width` cells long."""
+        line, head = ("-", ">") if self.ascii_only else ("─", "→")
+        return line * (width - 1) + head if width > 1 else " " * width
+
     def fit(self, text: str, width: int) -> str:
         """`text` made harmless and exactly `width` cells wide; a mark stands where it was cut."""
         text = visible(text)
@@ -360,8 +374,11 @@ def duration(seconds: float | None) -> str:
     return _("{hours} h {minutes} min").format(hours=minutes // 60, minutes=minutes % 60)
 
 
-def shown_field(row: BaseModel, name: str) -> str:
+def shown_field(row: "BaseModel", name: str) -> str:
     """The field's value as its kind wants it shown."""
+    from sophia_tui.domain.operations import plainly
+    from sophia_tui.services.views import worded
+
     value = getattr(row, name)
     if name in _MONEY and isinstance(value, float):
         return money(value)
@@ -380,6 +397,11 @@ def rate(value: float) -> str:
     return f"{value:.2g}".replace(".", number(0.5, 1)[1])
 
 
+def pace(value: float) -> str:
+    """A rate with two significant digits, so that it changes seldom."""
+    return number(float(f"{value:.2g}"), 0 if value >= 9.95 else 1 if value >= 0.995 else 2)
+
+
 def zone() -> str:
     """The zone that times are shown in: this machine's."""
     return datetime.now().astimezone().strftime("%Z")
@@ -387,6 +409,8 @@ def zone() -> str:
 
 def shown(value: Any) -> str:
     """A value for people, on one line, harmless for the terminal."""
+    from pydantic import BaseModel
+
     if value is None or value == "":
         return "-"
     if isinstance(value, bool):
@@ -398,8 +422,12 @@ def shown(value: Any) -> str:
     if isinstance(value, int):
         return number(value)
     if isinstance(value, BaseModel):
-        return shown(value.model_dump(mode="json"))
+        from sophia_tui.domain.operations import as_data
+
+        return shown(as_data(value))
     if isinstance(value, dict):
+        from sophia_tui.services.views import key_word
+
         return ", ".join(f"{key_word(name)}: {shown(each)}" for name, each in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(shown(each) for each in value) or "-"

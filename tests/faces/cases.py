@@ -27,6 +27,7 @@ PERIOD = {"since": "2026-11-20T00:00:00-03:00", "until": "2026-11-25T12:00:00-03
 
 CASES: dict[str, Case] = {
     "overview.show": Case(),
+    "overview.meanwhile": Case({"since": "2026-11-20T00:00:00-03:00"}),
     "setup.check": Case(),
     # no services are here; tests/integration/test_services.py has some
     "setup.services": Case(error="SOPHIA-S387"),
@@ -72,7 +73,7 @@ CASES: dict[str, Case] = {
     # nothing was edited; tests/integration/test_browse.py saves
     "prepare.save": Case({"file": "pairs.jsonl", "to": "edited.jsonl"}, error="SOPHIA-D584"),
     "prepare.gate": Case({"dataset": "town", "seed": 7}),
-    "datasets.list": Case(),
+    "datasets.list": Case({"match": "town", "sort": "rows_kept"}),
     "datasets.show": Case({"dataset": "town"}),
     "datasets.rejected": Case({"dataset": "town", "code": "duplicate", "limit": 1}),
     "datasets.rows": Case({"dataset": "town", "part": "valid", "text": "office 5", "limit": 2}),
@@ -140,18 +141,21 @@ CASES: dict[str, Case] = {
         {"persona_id": seeded.PERSONA, "training_data": '[{"input": "When?", "output": "At 9."}]'},
         changes=("persona_pairs",),
     ),
-    "jobs.list": Case(),
+    "jobs.list": Case({"match": "town@", "sort": "created_at", "limit": 3}),
     "jobs.show": Case({"job": seeded.SUCCEEDED}),
     "jobs.events": Case({"job": seeded.RUNNING, "after": 3, "limit": 5}),
+    "jobs.curve": Case({"job": seeded.RUNNING, "series": ["loss", "learning_rate"], "points": 10}),
+    "jobs.settings": Case({"job": seeded.SUCCEEDED}),
+    "jobs.compare": Case({"jobs": [seeded.SUCCEEDED, seeded.RUNNING], "points": 5}),
     "jobs.checkpoints": Case({"job": seeded.SUCCEEDED}),
-    "jobs.log": Case({"job": seeded.FAILED}),
+    "jobs.log": Case({"job": seeded.FAILED, "match": "re:^state", "lines": 5}),
     "jobs.watch": Case({"job": seeded.PAUSED}),
     "jobs.cancel": Case({"job": seeded.PAUSED}, changes=("jobs", "job_events")),
     "jobs.pause": Case({"job": seeded.QUEUED}, changes=("jobs",)),
     "jobs.resume": Case({"job": seeded.PAUSED}, changes=("jobs",)),
     "jobs.queue": Case({"limit": 3}),
     "jobs.move": Case({"job": seeded.QUEUED, "to": "first"}),
-    "schedules.list": Case(),
+    "schedules.list": Case({"sort": "name"}),
     "schedules.add": Case(
         {
             "operation": "prepare.run",
@@ -189,7 +193,7 @@ CASES: dict[str, Case] = {
         }
     ),
     "prices.list": Case(),
-    "models.list": Case({"kind": ["adapter", "base"], "text": "sophia", "sort": "id"}),
+    "models.list": Case({"kind": ["adapter", "base"], "match": "SOPHIA", "sort": "id"}),
     "models.lineage": Case({"model": seeded.MERGED_MODEL, "text": "office 5", "limit": 2}),
     "models.note": Case(
         {"model": seeded.NEWEST_MODEL, "text": "Answers well."}, changes=("model_remarks",)
@@ -254,7 +258,7 @@ CASES: dict[str, Case] = {
     "notifications.list": Case({"limit": 5}),
     # tests/integration/test_notifications.py sends to real servers
     "notifications.test": Case(error="SOPHIA-T433"),
-    "settings.list": Case(),
+    "settings.list": Case({"match": "hours", "sort": "key"}),
     "settings.set": Case({"key": "SOPHIA_WINDOW_DAYS", "value": "14"}, changes=("settings",)),
     "settings.unset": Case({"key": "SOPHIA_IDLE_HOURS"}, changes=("settings",)),
     "env.list": Case({"all": True}),
@@ -268,7 +272,10 @@ CASES: dict[str, Case] = {
     "env.undeclare": Case(
         left_out="It is root's alone, at the command line; tests/integration/test_env.py does it."
     ),
-    "audit.list": Case(),
+    "audit.list": Case({"match": "done"}),
+    "audit.changes": Case(
+        {"operation": "settings.set", "target": "SOPHIA_WINDOW_DAYS", "since": 0}
+    ),
     "store.status": Case(),
     "store.start": Case(),
     "store.stop": Case(error="SOPHIA-S032"),  # a server that is not Sophia's own

@@ -324,3 +324,22 @@ def test_long_examples_are_scored_fewer_at_once() -> None:
     assert _together([10] * 8) == 8
     assert _together([100, 200, 300, 400]) == 3
     assert _together([2000, 2000]) == 1
+
+
+@pytest.mark.parametrize("bounds", [[0, 5, 6, 20], [3, 7, 20], [0, 20]])
+def test_a_gpus_way_of_packed_attention_is_the_processors(bounds: list[int]) -> None:
+    """One call for all examples, filled up to the longest: the same values, the same gradients."""
+    import torch
+
+    from finetune import attention
+
+    module = torch.nn.Module()
+    inputs = [torch.randn(1, 3, bounds[-1], 8, requires_grad=True) for _each in range(3)]
+    one_by_one, _none = attention.packed_attention(module, *inputs, None, packed_bounds=bounds)
+    gradient = torch.randn_like(one_by_one)
+    expected = torch.autograd.grad(one_by_one, inputs, gradient)
+
+    together = attention._side_by_side(inputs, tuple(bounds), None)
+
+    torch.testing.assert_close(together, one_by_one)
+    torch.testing.assert_close(torch.autograd.grad(together, inputs, gradient), expected)

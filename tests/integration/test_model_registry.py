@@ -353,7 +353,7 @@ async def test_the_second_of_two_is_told_who_was_faster(town: Town) -> None:
 
 
 async def test_bases_and_hosted_names_are_known_without_a_row_of_their_own(town: Town) -> None:
-    found = await town.ask("models.list", text="gpt-4o-mini", sort="id")
+    found = await town.ask("models.list", match="gpt-4o-mini", sort="id")
     assert [(each.id, each.kind, each.version) for each in found.items] == [
         (seeded.HOSTED_MODEL, "hosted", 1),
         (seeded.HOSTED_BASE, "hosted", 0),
@@ -378,9 +378,9 @@ async def test_models_are_listed_by_kind_text_and_size(town: Town) -> None:
     adapters = await town.ask("models.list", kind=["adapter"], sort="id")
     assert [each.id for each in adapters.items] == [seeded.OLDER_MODEL, seeded.NEWEST_MODEL]
     await town.ask("models.verify", model=EXPORTED)
-    by_size = await town.ask("models.list", sort="size", limit=2)
+    by_size = await town.ask("models.list", sort="-size", limit=2)
     assert (by_size.items[0].id, by_size.items[0].size) == (EXPORTED, 4)
-    of_job = await town.ask("models.list", text=seeded.HOSTED_DONE.upper())
+    of_job = await town.ask("models.list", match=seeded.HOSTED_DONE.upper())
     assert [each.id for each in of_job.items] == [seeded.HOSTED_MODEL]
 
 

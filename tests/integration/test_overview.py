@@ -12,7 +12,14 @@ import pytest
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobEvent, JobKind
-from sophia_tui.domain.models import FileChange, Model, ModelKind, Promotion, PromotionState
+from sophia_tui.domain.models import (
+    AuditEntry,
+    FileChange,
+    Model,
+    ModelKind,
+    Promotion,
+    PromotionState,
+)
 from sophia_tui.domain.protocols import ColumnReport, Store, TableReport
 from sophia_tui.domain.serving import Deployment, DeploymentState, ServedRequest
 from sophia_tui.errors import UnavailableError, UsageError
@@ -186,6 +193,7 @@ async def test_a_waiting_job_is_shown_with_its_losses(
     await store.jobs.append_events(job.id, events, 100)
     view = await look(service(store, chosen, paths))
     assert [each.losses for each in view.running] == [[3.0, 2.0]]
+    assert view.running[0].steps_per_minute is None  # it waits
     assert (view.next.operation, view.next.request) == ("jobs.show", {"job": job.id})
 
 
@@ -319,6 +327,33 @@ async def test_a_time_without_zone_is_read_in_the_zone_of_the_settings(
     after = OverviewRequest(since=datetime(2026, 11, 21, 11, 1))
     assert len((await made.show(LOOKING, before)).lately) == 1
     assert (await made.show(LOOKING, after)).lately == []
+
+
+async def test_since_one_left_others_changes_failed_engines_and_missed_targets_are_told(
+    store: Store, chosen: Settings, paths: Paths
+) -> None:
+    left = NOW - timedelta(hours=5)
+    mine = AuditEntry(NOW, "ana", "cli", "admin", "prepare.run", None, {}, "done")
+    for each in (
+        mine,
+        replace(mine, actor="maria"),
+        replace(mine, actor="maria", outcome="refused"),
+        replace(mine, actor="maria", at=left - timedelta(minutes=1)),
+    ):
+        await store.audit.add(each)
+    await store.models.add(Model("sophia-v1", ModelKind.ADAPTER, "base", NOW))
+    await serve(store, "sophia-v1")
+    await store.deployments.update("deploy-1", state="failed", stopped_at=NOW - timedelta(hours=1))
+    await ask(store, 2.4, 120)
+    made = service(store, chosen, paths)
+    view = await made.show(LOOKING, OverviewRequest(since=left))
+    assert (view.since, view.by_others, view.happened) == (left, 1, 2)
+    assert [each.text.split(";")[0] for each in view.lately] == [
+        "Meanwhile: One answer in twenty takes longer than 2.4 s",
+        "serving sophia-v1: failed",
+    ]
+    later = await made.show(LOOKING, OverviewRequest(since=NOW - timedelta(minutes=30)))
+    assert later.lately == []
 
 
 async def test_models_in_managed_files_are_shown_with_their_keys(

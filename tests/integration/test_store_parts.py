@@ -14,6 +14,7 @@ from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.models import (
     AuditEntry,
     FileChange,
+    Happened,
     Model,
     ModelKind,
     Promotion,
@@ -172,3 +173,21 @@ async def test_a_process_that_ends_starts_no_server_again(reachable: Path) -> No
     finally:
         await store.close()
         await server.stop()
+
+
+async def test_what_happened_since_is_counted_without_ones_own_changes(store: Store) -> None:
+    def entry(actor: str, operation: str, outcome: str = "done", minutes: int = 0) -> AuditEntry:
+        at = NOW + timedelta(minutes=minutes)
+        return AuditEntry(at, actor, "cli", "admin", operation, None, {}, outcome)
+
+    for each in (
+        entry("ana", "settings.set"),
+        entry("bia", "settings.set"),
+        entry("bia", "prepare.run", "queued"),
+        entry("bia", "promote.run"),
+        entry("bia", "settings.set", "refused"),
+        entry("caio", "settings.set", minutes=-1),
+    ):
+        await store.audit.add(each)
+    found = await store.audit.happened_since(NOW, "ana")
+    assert found == [Happened("changed", "bia", 2)]

@@ -39,6 +39,7 @@ from sophia_tui.services.inspect import (
     InspectOutput,
     RoleOrder,
 )
+from sophia_tui.services.meanwhile import ChangesView, EndedView, MeanwhileView
 from sophia_tui.services.model_lineage import LineageModel, LineageView
 from sophia_tui.services.model_parity_views import ParityView
 from sophia_tui.services.model_production import ProductionSpan, ProductionView
@@ -565,6 +566,16 @@ def schedule() -> ScheduleView:
     )
 
 
+def meanwhile() -> MeanwhileView:
+    return MeanwhileView(
+        since=NOW - timedelta(hours=2),
+        told="1 job succeeded, 2 changes by maria",
+        happened=True,
+        ended=[EndedView(state="succeeded", count=1)],
+        changes=[ChangesView(actor="maria", count=2)],
+    )
+
+
 def audit() -> AuditList:
     def entry(minutes: int, operation: str, outcome: str, **more: Any) -> AuditView:
         return AuditView(
@@ -941,6 +952,7 @@ def full() -> dict[str, Any]:
         "monitor.show": monitor(),
         "settings.list": settings(),
         "audit.list": audit(),
+        "overview.meanwhile": meanwhile(),
         "models.calendar": CalendarView(
             now=NOW, bounds=[90, 30, 7], dates_as_of=NOW.date(), files=[], items=[], lists=[]
         ),
@@ -968,16 +980,16 @@ def empty() -> dict[str, Any]:
     return found
 
 
-def hostile(value: Any) -> Any:
+def hostile(value: Any, text: str = stub.HOSTILE) -> Any:
     """The same answer with hostile text in every place for text, ids and keys of dicts too."""
     if isinstance(value, Output):
-        changed = {name: hostile(getattr(value, name)) for name in type(value).model_fields}
+        changed = {name: hostile(getattr(value, name), text) for name in type(value).model_fields}
         return value.model_copy(update=changed)
     if isinstance(value, list):
-        return [hostile(each) for each in value]
+        return [hostile(each, text) for each in value]
     if isinstance(value, dict):
-        return {_hostile_key(key): hostile(each) for key, each in value.items()}
-    return f"{stub.HOSTILE}" if isinstance(value, str) else value
+        return {_hostile_key(key, text): hostile(each, text) for key, each in value.items()}
+    return text if isinstance(value, str) else value
 
 
 #: Keys that screens look for; a text from outside never stands there.
@@ -985,5 +997,5 @@ _OURS = {"before", "after", "sources", "steps", "settings", "step", "file", "row
 _OURS |= {"perplexity", "loss", "rows_in", "rows_kept", "rows_rejected", "train", "valid"}
 
 
-def _hostile_key(key: str) -> str:
-    return key if key in _OURS else f"{stub.HOSTILE}{key}"
+def _hostile_key(key: str, text: str) -> str:
+    return key if key in _OURS else f"{text}{key}"

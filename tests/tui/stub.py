@@ -4,6 +4,7 @@ Everything goes through the real Dispatcher; only what it calls is a stand-in. A
 """
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr
 
 from sophia_tui.domain.context import Context, Face, Progress, Role
-from sophia_tui.domain.models import AuditEntry
+from sophia_tui.domain.models import AuditEntry, Changes
 from sophia_tui.domain.operations import Danger, Input, NoInput, Output
 from sophia_tui.errors import NotFoundError, SophiaError, UnavailableError
 from sophia_tui.paths import Paths
@@ -61,6 +62,8 @@ class World:
         self.calls: list[str] = []
         self.got: Any = None
         self.entries: list[AuditEntry] = []
+        #: What other people did meanwhile.
+        self.others: list[AuditEntry] = []
         self.now = NOW
         #: Answers of the real operations, for apps made with `whole`.
         self.answers: dict[str, Any] = {}
@@ -246,6 +249,19 @@ class StubHouse:
     async def audit(self, entry: AuditEntry) -> None:
         self.world.entries.append(entry)
 
+    async def changes(
+        self, operations: Sequence[str], target: str | None, after: int | None
+    ) -> Changes:
+        """What other people did, of the world's `others`; its number is how many there are."""
+        number = len(self.world.others)
+        first = number if after is None else max(0, number + after if after < 0 else after)
+        found = [
+            each
+            for each in self.world.others[first:]
+            if each.operation in operations and target in (None, each.target)
+        ]
+        return Changes(number, tuple(reversed(found)))
+
     def training_allowed(self) -> bool:
         return True
 
@@ -316,6 +332,7 @@ def full_overview() -> OverviewView:
                 status="running",
                 step=310,
                 total_steps=500,
+                steps_per_minute=10.5,
                 seconds_left=1090.0,
                 loss=1.31,
                 losses=[3.0, 2.6, 2.0, 1.7, 1.5, 1.4, 1.35, 1.31],

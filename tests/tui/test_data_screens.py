@@ -1,5 +1,6 @@
 """The record browser, the editor, the report of an inspection, and versions compared."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from sophia_tui.services.browse_views import (
     SearchOutput,
     UndoOutput,
 )
+from sophia_tui.services.datasets import KeptList, KeptRecord
 from sophia_tui.services.passed_over import passed_files
 from sophia_tui.services.quality_gate import GateCheck, GateReport
 from sophia_tui.tui import keys
 from sophia_tui.tui.diff_text import difference, preview_text, versions_text
-from sophia_tui.tui.screens.browser import BrowserScreen, record_parts
+from sophia_tui.tui.screens.browser import BrowserScreen
 from sophia_tui.tui.screens.confirm import QuestionScreen
 from sophia_tui.tui.screens.editor import EditorScreen, editable
 from sophia_tui.tui.screens.form import FormScreen
@@ -179,7 +181,7 @@ async def test_search_goes_to_the_next_record_that_has_the_text() -> None:
         nothing = SearchOutput(file="f", more=False, items=[])
         world.answers["prepare.search"] = lambda request: requests.append(asked(world)) or nothing
         await pilot.press("f")
-        await until(pilot, lambda: "Nothing from here on" in message(screen), "nothing more")
+        await until(pilot, lambda: "No record has it." in message(screen), "nothing more")
         assert requests[0] | {"line": 701, "regex": True, "text": "off.ce"} == requests[0]
 
 
@@ -293,6 +295,153 @@ async def test_hostile_text_of_records_stays_text() -> None:
     assert not {"\x1b", "\x07", "\u202e"} & set(seen)
 
 
+async def test_a_search_goes_both_ways_round_the_end_and_says_which_of_how_many() -> None:
+    world = whole_world()
+    lines = (3, 40, 500)
+
+    def found(request: Any) -> SearchOutput:
+        requests.append(request.model_dump(exclude_defaults=True))
+        passed = [each for each in lines if each < request.line]
+        rest = passed[::-1] if request.backwards else [each for each in lines if each not in passed]
+        hits = [SearchHit(line=each, before="", found="office", after="") for each in rest[:1]]
+        return SearchOutput(file="f", more=len(rest) > 1, total=3, passed=len(passed), items=hits)
+
+    requests: list[dict[str, Any]] = []
+    world.answers["prepare.search"] = found
+    world.answers["prepare.browse"] = lambda request: answers.page(
+        request.model_copy(update={"exact": True})
+    ).model_copy(update={"bytes": 4_000})
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await browser(pilot)
+        where = screen.query_one("#where", Plate)
+
+        async def step(key: str, line: int, told: str, said: str = "office") -> None:
+            await pilot.press(key)
+            await until(pilot, lambda: screen.line == line and told in where.text, told)
+            await until(pilot, lambda: said in message(screen), said)
+            await until(pilot, lambda: screen.running is None, "over")
+
+        await pilot.press("slash", *"office")
+        await step("enter", 3, "/office/ text, any case  1 of 3")
+        assert "»3" in screen_text(app)
+        await step("f", 40, "2 of 3")
+        await step("h", 3, "1 of 3")
+        await step("h", 500, "3 of 3", "from the end again")
+        await step("f", 3, "1 of 3", "from the beginning again")
+        assert all(each["count"] for each in requests)
+        await pilot.press("f7", "slash", "enter")
+        await until(pilot, lambda: requests[-1].get("match_case") is True, "capitals count")
+
+
+async def test_what_is_wrong_with_a_pattern_is_said_as_it_is_typed() -> None:
+    world = whole_world()
+    requests: list[Any] = []
+    nothing = SearchOutput(file="f", more=False, items=[])
+    world.answers["prepare.search"] = lambda request: requests.append(request) or nothing
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot)
+        await pilot.press("slash", *"of(f")
+        assert "text, any case   F6 text or pattern" in message(screen)
+        await pilot.press("f6")
+        await until(pilot, lambda: "at character 3" in message(screen), "what and where")
+        assert "regular expression" in message(screen)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert screen.query_one("#filter", Input).value == "of(f" and not requests
+        await pilot.press(")", "enter")
+        await until(pilot, lambda: len(requests) == 1, "asked")
+        assert requests[0].regex and requests[0].text == "of(f)"
+
+
+async def test_a_record_is_turned_from_laid_out_to_raw_and_read_page_by_page() -> None:
+    world = whole_world()
+    text = '{"answer": "' + "word " * 12_000 + 'end"}'
+
+    def page(request: Any) -> Any:
+        found = answers.page(request)
+        first = found.items[0].model_copy(update={"text": text, "chars": len(text)})
+        return found.model_copy(update={"items": [first, *found.items[1:]]})
+
+    world.answers["prepare.browse"] = page
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: "60,017 characters, laid out" in told_text(screen), "laid out")
+        assert "page 1 of 4" in told_text(screen)
+        await pilot.press("m", "m", "m")
+        await until(pilot, lambda: "page 4 of 4" in told_text(screen), "the last page")
+        assert "word end\n" in told_text(screen)
+        await pilot.press("v", "k")
+        await until(pilot, lambda: "raw, on several lines" in told_text(screen), "pretty")
+        await until(pilot, lambda: 'word end"' in told_text(screen), "its last page")
+        await pilot.press("v")
+        await until(pilot, lambda: "raw, as it stands" in told_text(screen), "exact")
+        assert '{"answer": "word' in told_text(screen)
+
+
+async def test_the_browser_comes_back_as_it_was_left() -> None:
+    world = whole_world()
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot)
+        await pilot.press("g", *"40", "enter")
+        await until(pilot, lambda: screen.line == 40, "the line")
+        await pilot.press("down", "enter", "v")
+        await until(pilot, lambda: "raw" in told_text(screen), "raw")
+        screen.code = "json"
+        kept = json.loads(json.dumps({"request": screen.request, "kept": screen.memory()}))
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        again = BrowserScreen(app, kept["request"])
+        again.recall(kept["kept"])
+        app.show(again)
+        await settled(pilot)
+        await until(pilot, lambda: "Line 41" in told_text(again), "the record")
+        assert "raw, on several lines" in told_text(again) and again.code == "json"
+        await pilot.press("escape")
+        await until(pilot, lambda: again.line == 41 and again.opened is None, "its row")
+        assert again.memory() == kept["kept"] | {"opened": False}
+        again.recall({"place": "x", "row": "1", "part": -1, "view": "odd", "search": [1]})
+        assert again.line == 41 and again.view == "rendered"
+
+
+async def test_a_record_of_a_version_says_what_it_was_made_of_and_leads_there() -> None:
+    world = whole_world()
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot, {"file": answers.DATASET, "part": "train"})
+        kept = KeptRecord(
+            part="train",
+            file="pairs.jsonl",
+            line=77,
+            question="q",
+            answer="a",
+            source={"table": "conversations", "key": {"id": 42}},
+        )
+        world.answers["datasets.rows"] = KeptList(dataset=answers.DATASET, items=[kept])
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: "made of pairs.jsonl:77" in told_text(screen), "its file")
+        assert "conversations" in told_text(screen)
+        await pilot.press("l")
+        await until(pilot, lambda: app.screen is not screen, "there")
+        assert app.screen.of == {"file": "pairs.jsonl"} and app.screen.line == 77
+
+
+async def test_the_ends_of_a_file_are_a_key_away() -> None:
+    world = whole_world()
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot)
+        await pilot.press("z")
+        await until(pilot, lambda: screen.line == 8_214_003 - 99, "the last page")
+        await pilot.press("a")
+        await until(pilot, lambda: screen.line == 1, "the first page")
+
+
 # -- the editor
 
 
@@ -374,13 +523,6 @@ def test_a_record_to_type_in_has_no_sign_that_a_terminal_acts_on() -> None:
     shown = editable('{"a": "x\\u001b[31m\u202ey\u009b"}')
     assert shown == '{\n  "a": "x\\u001b[31m\\u202ey\\u009b"\n}'
     assert editable("no json \x1b[31m") == "no json \\u001b[31m"
-
-
-def test_a_record_is_shown_by_its_fields_and_roles() -> None:
-    text = '{"messages": [{"role": "user", "content": "a\\nb", "name": "z"}], "weight": 1}'
-    shown = "".join(part if isinstance(part, str) else str(part[0]) for part in record_parts(text))
-    for word in ("user", "a\nb", '{"name": "z"}', "weight  1"):
-        assert word in shown
 
 
 # -- the report

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sophia_tui.datasets import pages
 from sophia_tui.datasets.pages import Place, stretches
-from sophia_tui.datasets.search import Hits, SearchTask, legible, pattern_for
+from sophia_tui.datasets.search import Hits, SearchTask, legible, pattern_for, places
 from sophia_tui.errors import UsageError
 
 
@@ -69,6 +69,51 @@ def test_a_break_within_a_text_is_white_space(tmp_path: Path) -> None:
 def test_a_pattern_that_is_not_taken_is_refused(wrong: str) -> None:
     with pytest.raises(UsageError, match="SOPHIA-D566"):
         pattern_for(wrong, True, True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place"),
+    [
+        ("a(b[)]c", 2),
+        ("a(b)\\(c)d", 8),
+        ("[abc", 1),
+        ("ab**", 3),
+        ("*a", 1),
+        ("x(?<=a)b", 2),
+        ("ab\\", 3),
+    ],
+)
+def test_what_is_wrong_with_a_pattern_is_told_with_its_place(wrong: str, place: int) -> None:
+    with pytest.raises(UsageError) as told:
+        pattern_for(wrong, True, True)
+    assert f"at character {place}:" in told.value.why
+
+
+def test_the_places_in_a_text_are_counted_in_characters() -> None:
+    assert places("ação e AÇÃO", "ação", False, True) == [(0, 4), (7, 11)]
+    assert places("ação e AÇÃO", "ação", False, False) == [(0, 4)]
+    assert places("one\ntwo", "one two", False, True) == [(0, 7)]
+    assert places("😀 ab\ud800 ab", "a.", True, True) == [(2, 4), (6, 8)]
+    assert places("abc", "x*", True, True) == []
+
+
+def test_a_search_goes_backwards_and_counts(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(pages, "_CHUNK", 16)
+    path = tmp_path / "data.jsonl"
+    path.write_text("here\nno\n" * 20)
+    assert lines_with(path, "here", line=9, backwards=True) == [7, 5, 3, 1]
+    assert lines_with(path, "here", line=10, backwards=True, limit=2) == [9, 7]
+    assert lines_with(path, "here", line=9999, backwards=True, limit=1) == [39]
+    assert lines_with(path, "here", line=1, backwards=True) == []
+    asked = {"regex": False, "any_case": True, "limit": 1, "edited": {"1": "no"}, "count": True}
+    told: list[Any] = []
+    for backwards in (False, True):
+        task = SearchTask(
+            "en", str(path), "plain", "here", folder="", line=6, backwards=backwards, **asked
+        )
+        done = task.run_telling(lambda *_told: None, told.append)
+        assert done == {"more": True, "total": 19, "passed": 2}
+    assert [each["line"] for each in told] == [7, 5]
 
 
 def test_a_pattern_that_ruins_others_is_quick(tmp_path: Path) -> None:

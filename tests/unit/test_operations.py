@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from sophia_tui.domain.context import CancelSignal, Context, Face, Role
-from sophia_tui.domain.models import AuditEntry
+from sophia_tui.domain.models import AuditEntry, Changes
 from sophia_tui.domain.operations import Output
 from sophia_tui.errors import (
     CancelledError,
@@ -33,6 +34,8 @@ class Wiring:
     def __init__(self, training: bool = False, audit_fails: bool = False) -> None:
         self.acts = ActsService()
         self.entries: list[AuditEntry] = []
+        self.others: list[AuditEntry] = []
+        self.asked: list[tuple[tuple[str, ...], str | None, int | None]] = []
         self.training = training
         self.audit_fails = audit_fails
 
@@ -46,6 +49,12 @@ class Wiring:
 
     async def detach(self, name: str, request: Any, context: Context) -> Any:
         return Output()
+
+    async def changes(
+        self, operations: Sequence[str], target: str | None, after: int | None
+    ) -> Changes:
+        self.asked.append((tuple(operations), target, after))
+        return Changes(7, tuple(self.others))
 
     def training_allowed(self) -> bool:
         return self.training

@@ -12,25 +12,28 @@ import types
 import typing
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, SecretStr, TypeAdapter, ValidationError
 
 from sophia_tui.api import streams
 from sophia_tui.domain.context import CancelSignal, Context, Face, Role
 from sophia_tui.domain.operations import Operation
 from sophia_tui.errors import UsageError
 from sophia_tui.i18n import _, get_language
+from sophia_tui.services.changes import MOST_NUMBER
 from sophia_tui.services.views import JobView
 
 if TYPE_CHECKING:
     from sophia_tui.wiring import House
 
 PREFIX = "/api/v1"
+SEEN = "seen"
 CONTROLS = ("confirm", "dry_run", "detach")
 _BOOLEAN = TypeAdapter(bool)
+_NUMBER: TypeAdapter[int | None] = TypeAdapter(Annotated[int, Field(ge=0, le=MOST_NUMBER)] | None)
 
 
 def path_of(chosen: Operation) -> str:
@@ -59,12 +62,14 @@ class Asked:
     confirm: bool
     dry_run: bool
     detach: bool = False
+    seen: int | None = None
 
 
 async def asked_by(request: Request, chosen: Operation) -> Asked:
     """What a request asks for, not yet checked against the operation's input.
 
-    Raises UsageError U463 for a body that is no JSON object, U465 for a control that is no boolean.
+    Raises UsageError U463 for a body that is no JSON object, U465 for a control that is no boolean,
+    U062 for `seen` that is no number.
     """
     query = _from_query(request, chosen)
     body = _from_body(await request.body()) if request.method == "POST" else {}
@@ -72,6 +77,8 @@ async def asked_by(request: Request, chosen: Operation) -> Asked:
     for name in CONTROLS:
         if name not in chosen.input.model_fields:
             controls[name] = _flag(name, fields.pop(name, False))
+    if SEEN not in chosen.input.model_fields:
+        controls[SEEN] = _whole(SEEN, fields.pop(SEEN, None))
     return Asked(fields, **{"confirm": False, "dry_run": False, **controls})
 
 
@@ -120,6 +127,14 @@ def _flag(name: str, value: Any) -> bool:
             "U465",
             _("{name} must be true or false.").format(name=name),
         ) from None
+
+
+def _whole(name: str, value: Any) -> int | None:
+    try:
+        found: int | None = _NUMBER.validate_python(value)
+    except ValidationError:
+        raise UsageError("U062", _("{name} must be a whole number.").format(name=name)) from None
+    return found
 
 
 @contextlib.asynccontextmanager
@@ -172,6 +187,7 @@ def _endpoint(house: "House", chosen: Operation, running: Running) -> Any:
                 dry_run=asked.dry_run,
                 detach=asked.detach,
                 confirmed=asked.confirm,
+                seen=asked.seen,
                 cancel=cancel,
                 tell=tell,
                 actor=f"api:{role.value}",

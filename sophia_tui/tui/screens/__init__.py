@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
-    from sophia_tui.tui.screens.live import LiveScreen
+    from sophia_tui.tui.screens.base import SophiaScreen
 
 #: The class of each screen that a digit opens; its module has the screen's name.
 CLASSES = {
@@ -15,12 +15,13 @@ CLASSES = {
     "jobs": "JobsScreen",
     "models": "ModelsScreen",
     "monitor": "MonitorScreen",
+    "review": "ReviewScreen",
     "settings": "SettingsScreen",
     "audit": "AuditScreen",
 }
 
 
-def made(name: str, sophia: "Console") -> "LiveScreen":
+def made(name: str, sophia: "Console") -> "SophiaScreen":
     """A new screen of that name."""
-    found: LiveScreen = getattr(import_module(f"{__name__}.{name}"), CLASSES[name])(sophia)
+    found: SophiaScreen = getattr(import_module(f"{__name__}.{name}"), CLASSES[name])(sophia)
     return found

@@ -17,6 +17,7 @@ from sophia_tui.tui.widgets.plate import Plate
 
 if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
+    from sophia_tui.tui.state import Origin
 
 
 #: Fewer screens than these are not listed one by one: gaps would only puzzle.
@@ -37,6 +38,8 @@ class SophiaScreen(Screen[Any]):
     everywhere = True
     #: What runs here, or nothing.
     running: Any = None
+    #: How it was opened, where it can be opened again so; see state.Origin.
+    origin: "Origin | None" = None
     #: The signal that stops what was asked from here and opens when it is answered, or nothing.
     awaited: CancelSignal | None = None
 

@@ -1,47 +1,52 @@
 """The record browser: one page of a file of any size; jumps, issues, search, edits with their undo.
 
-What takes long runs beside the screen: esc stops it, and the page stays as it was.
+A record is shown laid out or raw, page by page where it is long.
 """
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.text import Text
 from textual import events
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input
 from textual.widgets.input import Selection
 
-from sophia_tui.domain.context import CancelSignal, Progress
-from sophia_tui.errors import CancelledError, SophiaError
+from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.services.browse_views import BrowseOutput, RecordView
-from sophia_tui.textsafe import visible, visible_lines
+from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
-from sophia_tui.tui.parts import Part, pairs, title
-from sophia_tui.tui.progress import ProgressText
+from sophia_tui.tui.finding import Wanted
+from sophia_tui.tui.parts import Part
+from sophia_tui.tui.record_text import (
+    LAID_OUT,
+    NAMES,
+    PAGE,
+    VIEWS,
+    Marks,
+    View,
+    page_of,
+    record_text,
+)
 from sophia_tui.tui.screens.base import StylePath
-from sophia_tui.tui.screens.detail import DetailScreen
+from sophia_tui.tui.screens.browser_ways import WaysScreen
 from sophia_tui.tui.screens.table import Row
 from sophia_tui.tui.widgets.plate import Plate
 
 if TYPE_CHECKING:
+    from sophia_tui.services.datasets import KeptRecord
     from sophia_tui.tui.host import Console
-
-#: Records on one page, and characters of each that a list needs.
-PAGE = 100
-_LISTED_CHARS = 400
-#: Characters of an opened record; what is longer is said to be.
-_OPENED_CHARS = 20_000
 
 #: Seconds between two looks at a file that is read from its beginning for each.
 _SELDOM = 86_400.0
 
 #: What the line at the bottom asks for, by act.
 _ASKED = {
-    "search": N_("search for text, or re: and a pattern; enter goes to the next record"),
+    "search": N_("search; enter goes to the next record that has it"),
     "line": N_("go to line"),
     "code": N_("only issues with this code; empty: any that keeps a record from being used"),
 }
@@ -49,8 +54,14 @@ _ASKED = {
 _OPENS = {"act.search": "search", "act.go_to_line": "line", "act.code": "code"}
 
 
-class BrowserScreen(DetailScreen):
-    """Opened over another screen, which esc leads back to. `request` names file and part."""
+class BrowserScreen(WaysScreen):
+    """Opened over another screen, which esc leads back to.
+
+    It is made again from plain data: `BrowserScreen(sophia, request)` with the `request` that this
+    one has as an attribute (file, part, line, exact, code, count, chars, as `prepare.browse` is
+    asked), then `recall` with what `memory` told (page, line, record that was opened and how, issue
+    code, search).
+    """
 
     CSS_PATH: ClassVar[StylePath] = ["table.tcss", "detail.tcss", "browser.tcss"]
     scopes: tuple[str, ...] = ("browser",)
@@ -60,23 +71,44 @@ class BrowserScreen(DetailScreen):
     def __init__(
         self, sophia: "Console", request: Mapping[str, Any], first: BrowseOutput | None = None
     ) -> None:
-        super().__init__(sophia)
-        self.of = {name: request[name] for name in ("file", "part") if request.get(name)}
-        self._shape = {
-            "count": int(request.get("count") or PAGE),
-            "chars": int(request.get("chars") or _LISTED_CHARS),
-        }
-        self.code: str = str(request.get("code") or "")
-        self.wanted = ""
-        #: Where the page begins, and where the pages before it did.
-        self._place: dict[str, Any] = {"line": int(request.get("line") or 1)}
-        if request.get("exact"):
-            self._place["exact"] = True
-        self._before: list[dict[str, Any]] = []
-        self._first = first
+        super().__init__(sophia, request, first)
+        self.view: View = VIEWS[0]
         self._asking = ""
-        #: Stops the reading of the page that is shown.
-        self.looking = CancelSignal()
+        #: Pages of the record that is shown.
+        self._pages = 1
+        #: Where records of a version come from, by line.
+        self._origins: dict[int, KeptRecord] = {}
+        #: The text of the record that was drawn last, and of what it was made.
+        self._made: tuple[Any, Content] | None = None
+
+    def memory(self) -> dict[str, Any]:
+        return {
+            "place": dict(self._place),
+            "row": self.line,
+            "opened": self.opened is not None and not self.wide,
+            "part": self.part,
+            "view": self.view,
+            "code": self.code,
+            "search": self.wanted.asked,
+        }
+
+    def recall(self, kept: dict[str, Any]) -> None:
+        place = kept.get("place")
+        if isinstance(place, dict) and _whole(place.get("line"), 1):
+            self._place = {"line": place["line"]}
+            if _whole(place.get("at"), 0):
+                self._place["at"] = place["at"]
+            if place.get("exact") is True:
+                self._place["exact"] = True
+        if _whole(kept.get("row"), 1):
+            self._awaited = str(kept["row"])
+            self.opened = self._awaited if kept.get("opened") is True else None
+        self.part = kept["part"] if _whole(kept.get("part"), 0) else 0
+        self.view = next((each for each in VIEWS if each == kept.get("view")), VIEWS[0])
+        self.code = kept["code"] if isinstance(kept.get("code"), str) else ""
+        self.wanted = Wanted.recalled(kept.get("search"))
+        if self.is_mounted:
+            self.refresh_now()
 
     # -- what is shown
 
@@ -102,20 +134,9 @@ class BrowserScreen(DetailScreen):
         ]
 
     async def rows_of(self) -> BrowseOutput:
-        if self._first is not None:
-            kept: BrowseOutput = self._first
-            self._first = None
-            return kept
-        self.looking = CancelSignal()
-        found = await self._page(self._place, cancel=self.looking, progress=self._progress())
+        found = await super().rows_of()
         if found.compression:
             self.interval = _SELDOM
-        return found
-
-    async def _page(self, place: Mapping[str, Any], **given: Any) -> BrowseOutput:
-        asked = {**self.of, **self._shape, **place}
-        answer: Any = await self.sophia.call("prepare.browse", asked, **given)
-        found: BrowseOutput = answer
         return found
 
     def has_nothing(self, data: BrowseOutput) -> bool:
@@ -129,10 +150,25 @@ class BrowserScreen(DetailScreen):
 
     def _cells(self, record: RecordView, exact: bool) -> tuple[str, ...]:
         about = "" if exact else "~"
+        texts = (record.question, record.answer, record.text)
+        if self.hit == record.line or any(map(self.wanted.places, texts)):
+            about = self._sign + about
         mark = "* " if record.edited else ""
         issues = mark + " ".join(record.codes)
         asked = record.question or record.text
         return (f"{about}{record.line}", issues, asked, record.answer)[: 3 if self.wide else 4]
+
+    @property
+    def _sign(self) -> str:
+        """What stands before a place that has what is searched for."""
+        return ">" if self.sophia.glyphs.ascii_only else "»"
+
+    def _cell(self, text: str, column: int) -> Text:
+        cell = super()._cell(text, column)
+        if column > 1:
+            for begin, end in self.wanted.places(cell.plain):
+                cell.stylize("bold reverse", begin, end)
+        return cell
 
     def draw(self) -> None:
         super().draw()
@@ -162,37 +198,84 @@ class BrowserScreen(DetailScreen):
             told.append(_("changed since the inspection: inspect again (3, then i)"))
         if self.code:
             told.append(_("only {code}").format(code=visible(self.code)))
+        if self.wanted.text:
+            told.append("  ".join(filter(None, (self.wanted.shown, self.counted_text()))))
         return "   ".join(told)
 
     async def tell(self, row: Row) -> Any:
+        """The record whole; of one too long to be laid out only as far as it is shown."""
         record: RecordView = row.data
-        if record.chars <= len(record.text):
+        if self.of.get("part") in _KEPT and record.line not in self._origins:
+            await self._learn_origin(record.line)
+        wanted = 0 if record.chars <= LAID_OUT else PAGE * (self.part + 1)
+        if len(record.text) >= (wanted or record.chars):
             return record
-        asked = {**self.of, "line": record.line, "at": record.at, "count": 1}
-        found: Any = await self.sophia.call("prepare.browse", {**asked, "chars": _OPENED_CHARS})
+        asked = {**self.of, "line": record.line, "at": record.at, "count": 1, "chars": wanted}
+        found: Any = await self.sophia.call("prepare.browse", asked)
         return found.items[0] if found.items else record
 
+    async def _learn_origin(self, line: int) -> None:
+        """Where a record of a version comes from: provenance has the order of the part's lines."""
+        if not self.sophia.may("datasets.rows"):
+            return
+        asked = {"dataset": self.of["file"], "part": self.of["part"], "offset": line - 1}
+        found: Any = await self.sophia.call("datasets.rows", {**asked, "limit": 1})
+        if found.items:
+            self._origins[line] = found.items[0]
+
     def detail(self, row: Row, told: RecordView, width: int) -> Content:
+        parts = self._head(told)
+        text, pages = self._page_of_record(told, width)
+        self._pages = pages
+        self.part = min(self.part, pages - 1)
+        if pages > 1:
+            where = _("page {page} of {pages} of this record; m goes on, k back")
+            parts.append(
+                (where.format(page=number(self.part + 1), pages=number(pages)) + "\n", "$accent")
+            )
+        parts.append(text)
+        return Content.assemble(*parts)
+
+    def _head(self, told: RecordView) -> list[Part]:
         about = "" if self.data.exact else "~"
         parts: list[Part] = [(_("Line {line}").format(line=f"{about}{told.line}"), "bold")]
+        size = ngettext("{n} character", "{n} characters", told.chars)
+        view = _(NAMES["exact" if told.chars > LAID_OUT else self.view])
+        parts.append((f"  {size.format(n=number(told.chars))}, {view}", "dim"))
         if told.edited:
             who = _("edited by {who}, {when}").format(
                 who=told.edited_by, when=words.age(self.sophia.now(), told.edited_at)
             )
             parts.append((f"  {visible(who)}", "$warning"))
         parts.append("\n")
+        if "too_long" in told.codes and told.bytes is not None:
+            only = _("The line has {bytes} bytes; only its beginning is read.")
+            parts.append((only.format(bytes=number(told.bytes)) + "\n", "$warning"))
         health = self.sophia.glyphs.health
         for each in told.issues:
             style = words.STYLES["attention" if told.usable else "problem"]
             sign = health["attention" if told.usable else "problem"]
             parts += [(f"{sign} {visible(each.code)}", style), f"  {visible(each.reason)}\n"]
-        parts += record_parts(told.text)
-        if told.chars > len(told.text):
-            rest = number(told.chars - len(told.text))
-            more = _("… {n} characters more") if not self.sophia.glyphs.ascii_only else ""
-            more = more or _("... {n} characters more")
-            parts.append((more.format(n=rest) + "\n", "dim"))
-        return Content.assemble(*parts)
+        origin = self._origins.get(told.line)
+        if origin is not None:
+            place = f"{visible(origin.file)}:{origin.line}"
+            parts += [(_("made of {place}").format(place=place), "$accent")]
+            if origin.source:
+                parts.append(("  " + words.shown(origin.source), "dim"))
+            parts.append("\n")
+        return parts
+
+    def _page_of_record(self, told: RecordView, width: int) -> tuple[Content, int]:
+        marks = Marks(self.wanted.places, self._sign)
+        if told.chars > LAID_OUT:  # of such a record only what is shown was asked for
+            begin = PAGE * self.part
+            shown = record_text(told.text[begin : begin + PAGE], "exact", width, marks)
+            return shown, -(-told.chars // PAGE)
+        key = (told.line, told.text, self.view, width, self.wanted)
+        if self._made is None or self._made[0] != key:
+            around = _BOM if "bom" in told.codes else "", "\r" if "crlf" in told.codes else ""
+            self._made = key, record_text(told.text, self.view, width, marks, around)
+        return page_of(self._made[1], self.part)
 
     # -- keys
 
@@ -206,6 +289,9 @@ class BrowserScreen(DetailScreen):
             "act.redo": bool(edits and edits.can_redo),
             "prepare.save": bool(edits and edits.records),
             "act.exact": bool(data and not data.exact),
+            "act.next_hit": bool(self.wanted.text),
+            "act.more": self._pages > 1,
+            "act.source": bool(self.shown and self.shown.data.line in self._origins),
         }
         found = [each for each in super().footer() if able.get(each.target, True)]
         return [
@@ -225,19 +311,23 @@ class BrowserScreen(DetailScreen):
         if name == "back" and self._asking:
             self._ask("")
             return True
-        if self.running is not None and name in _BUSY:
+        ways = self.ways()
+        if self.running is not None and (name in ways or name == "edit"):
             self.say(_("Something is running here; esc stops it."))
             return True
-        acts: dict[str, Callable[[], None]] = {
-            "next_page": self._next_page,
-            "previous_page": self._previous_page,
+        if name in ("next_hit", "previous_hit") and not self.wanted.text:
+            name = "search"
+        acts = {
+            **ways,
             "go_to_line": partial(self._ask, "line"),
             "search": partial(self._ask, "search"),
             "code": partial(self._ask, "code"),
-            "next_hit": self._next_hit,
-            "next_issue": partial(self._go_to_issue, "next"),
-            "previous_issue": partial(self._go_to_issue, "previous"),
-            "exact": self._make_exact,
+            "regex": self._other_regex,
+            "match_case": self._other_case,
+            "view": self._other_view,
+            "more": partial(self._turn_record, 1),
+            "less": partial(self._turn_record, -1),
+            "source": self._source,
             "edit": self._edit,
             "undo": partial(self._take_back, redo=False),
             "redo": partial(self._take_back, redo=True),
@@ -246,6 +336,47 @@ class BrowserScreen(DetailScreen):
             acts[name]()
             return True
         return super().act(name)
+
+    def follow(self, key: str | None) -> None:
+        if key != self.opened:
+            self.part = 0
+        super().follow(key)
+
+    def _other_view(self) -> None:
+        self.view = VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)]
+        self.part = 0
+        if self.opened is None and not self.wide and self.selected:
+            self.open_row(self.selected)
+        self._draw_all()
+        self.to_start()
+
+    def _turn_record(self, by: int) -> None:
+        """To the next or the previous page of a long record; after the last one comes the first."""
+        row = self.shown
+        if row is None or self.told_of != row.key or isinstance(self.told, SophiaError):
+            return
+        _shown, pages = self._page_of_record(self.told, self.detail_width)
+        if pages == 1:
+            self.say(_("The record is shown whole."))
+            return
+        self.part = (self.part + by) % pages
+        self.to_start()
+        if self.told.chars > LAID_OUT:
+            self.told_of = None  # it is read as far as that page
+            self.refresh_now()
+        self._draw_all()
+
+    def _source(self) -> None:
+        """The record of a version in the file that it was made of."""
+        row = self.shown
+        origin = self._origins.get(row.data.line) if row else None
+        if origin is not None:
+            place: dict[str, Any] = {"file": origin.file, "line": origin.line, "exact": True}
+            self.sophia.show(BrowserScreen(self.sophia, place))
+        elif "part" not in self.of:
+            self.say(_("Only a record of a data set version was made of another."))
+        else:
+            self.say(_("Where this record comes from is not known; enter opens it and asks."))
 
     def copied(self) -> str:
         row = self.shown
@@ -260,7 +391,7 @@ class BrowserScreen(DetailScreen):
         find = self.query_one("#filter", Input)
         self._asking = what
         find.placeholder = _(_ASKED[what]) if what else ""
-        find.value = {"search": self.wanted, "code": self.code}.get(what, "")
+        find.value = {"search": self.wanted.text, "code": self.code}.get(what, "")
         find.selection = Selection(0, len(find.value))  # what is typed takes its place
         find.set_class(bool(what), "-shown")
         find.display = bool(what)  # the class counts only at the next update of styles
@@ -268,10 +399,45 @@ class BrowserScreen(DetailScreen):
             self.set_focus(find)  # at once: the next key may be here already
         elif self.rows:
             self.table.focus()
+        self.say(self._mode() if what == "search" else "")
+
+    def _mode(self) -> str:
+        """How what is typed will be looked for, the keys that change it, and what is wrong."""
+        wanted = self.wanted.typed(self.query_one("#filter", Input).value)
+        told = [f"{wanted.mode}   {self._key_of('regex')} {_('text or pattern')}"]
+        told.append(f"{self._key_of('match_case')} {_('capitals')}")
+        wrong = wanted.wrong if wanted.regex and wanted.text else ""
+        return "\n".join(filter(None, ("  ".join(told), visible(wrong))))
+
+    def _key_of(self, act: str) -> str:
+        found = (each.shown for each in self.known_keys() if each.target == f"act.{act}")
+        return next(found, "")
+
+    def _other_regex(self) -> None:
+        self._look_otherwise(replace(self.wanted, regex=not self.wanted.regex))
+
+    def _other_case(self) -> None:
+        self._look_otherwise(replace(self.wanted, match_case=not self.wanted.match_case))
+
+    def _look_otherwise(self, wanted: Wanted) -> None:
+        """Another way to look counts for what is typed now, or from the next step on."""
+        self.wanted, self.counted = wanted, None
+        if self._asking == "search":
+            self.say(self._mode())
+            return
+        self._mark_anew()
+        self.say(wanted.mode)
+
+    def _mark_anew(self) -> None:
+        self._columns = ()  # cells of the same text are marked otherwise now
+        if self.data is not None:
+            self._draw_all()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Nothing is looked for before enter, nor does what is typed filter the page."""
         event.prevent_default()
+        if self._asking == "search":
+            self.say(self._mode())
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.prevent_default()
@@ -279,17 +445,23 @@ class BrowserScreen(DetailScreen):
 
     def _answered(self, text: str) -> None:
         what = self._asking
+        wanted = self.wanted.typed(text)
+        if what == "search" and wanted.regex and wanted.text and wanted.wrong:
+            self.say(self._mode())  # the line stays, to be corrected
+            return
         self._ask("")
         if what == "line" and text:
-            self._go_to_line(text)
-        elif what == "search" and text:
-            self.wanted = text
-            self._next_hit(here=True)
+            self.go_to_line(text)
+        elif what == "search":
+            self.wanted, self.counted, self.hit = wanted, None, None
+            self._mark_anew()
+            if wanted.text:
+                self.search(True, here=True)
         elif what == "code":
             self.code = text
             self._draw_all()
             if text:
-                self._go_to_issue("next", here=True)
+                self.go_to_issue("next", here=True)
 
     def on_key(self, event: events.Key) -> None:
         """Keys that open the line do so here, and what follows at once is put into it: by way of
@@ -310,149 +482,6 @@ class BrowserScreen(DetailScreen):
         elif event.is_printable and event.character:
             event.stop()
             find.replace(event.character, *find.selection)
-
-    # -- where to
-
-    @property
-    def line(self) -> int:
-        """The line under the cursor."""
-        row = self.selected
-        return row.data.line if row else int(self._place["line"])
-
-    def _next_page(self) -> None:
-        data: BrowseOutput | None = self.data
-        if data is None or data.next_line is None:
-            self.say(_("There is no other page."))
-            return
-        place: dict[str, Any] = {"line": data.next_line}
-        if not data.compression:
-            place["at"] = data.next_at
-        elif data.next_line > 1:
-            place["exact"] = True  # what was read up to here may be read again
-        self._work("page", self._shown_at(place, way=[*self._before, self._place]))
-
-    def _previous_page(self) -> None:
-        if self._before:
-            before = self._before.pop()
-            self._work("page", self._shown_at(before, way=[*self._before]))
-            return
-        line = int(self._place["line"])
-        if line <= 1:
-            self.say(_("There is no other page."))
-            return
-        self._go(
-            {
-                "line": max(1, line - self._shape["count"]),
-                "exact": bool(self.data and self.data.exact),
-            }
-        )
-
-    def _go_to_line(self, text: str) -> None:
-        try:
-            line = int("".join(sign for sign in text if sign not in ".,_ "))
-        except ValueError:
-            line = 0
-        if line < 1:
-            self.say(_("A line is a whole number from 1 on."))
-            return
-        self._go({"line": line})
-
-    def _go(self, place: dict[str, Any]) -> None:
-        self._work("page", self._shown_at(place))
-
-    def _make_exact(self) -> None:
-        self._work("exact", self._shown_at({"line": self.line, "exact": True}))
-
-    def _go_to_issue(self, way: str, here: bool = False) -> None:
-        line = self.line + (1 if way == "next" and not here else 0)
-        place: dict[str, Any] = {"line": line, "issue": way}
-        if self.code:
-            place["code"] = self.code
-        if self.data is not None and self.data.exact:
-            place["exact"] = True
-        self._work("issue", self._shown_at(place))
-
-    def _next_hit(self, here: bool = False) -> None:
-        if not self.wanted:
-            self._ask("search")
-            return
-        self._work("search", self._search(self.line + (0 if here else 1)))
-
-    async def _search(self, line: int) -> None:
-        asked = {**self.of, "text": self.wanted, "line": line, "limit": 1}
-        if self.wanted.startswith("re:"):
-            asked |= {"text": self.wanted.removeprefix("re:"), "regex": True}
-        found: Any = await self.sophia.call("prepare.search", asked, **self._given())
-        if not found.items:
-            self.say(_("Nothing from here on has it."))
-            return
-        hit = found.items[0]
-        await self._shown_at({"line": hit.line, "exact": True})
-        self.say(visible(f"{hit.before}{hit.found}{hit.after}"))
-
-    async def _shown_at(self, place: dict[str, Any], way: Sequence[dict[str, Any]] = ()) -> None:
-        """Show the page there; the cursor goes to its first line. `way` are the pages that led
-        there one after the other."""
-        found = await self._page(place, **self._given())
-        if not found.found:
-            self.say(_("There is no such issue from here on."))
-            return
-        if not found.items:
-            self.say(_("There is no such line."))
-            return
-        first = found.items[0]
-        kept: dict[str, Any] = {"line": first.line}
-        if found.compression:
-            kept["exact"] = True
-        else:
-            kept["at"] = first.at
-        self._place, self._before, self.data = kept, list(way), found
-        self.opened = None
-        self.state = "full"
-        self._draw_all()
-        self.table.move_cursor(row=0)
-        self.refresh_now()
-
-    # -- work beside the screen
-
-    def _given(self) -> dict[str, Any]:
-        return {"cancel": self.running, "progress": self._progress()}
-
-    def _progress(self) -> Callable[[Progress], None]:
-        told = ProgressText(self.sophia.glyphs)
-
-        def progress(step: Progress) -> None:
-            text = told(step)
-            if text is not None:
-                self.say(text)
-
-        return progress
-
-    def _work(self, name: str, work: Any) -> None:
-        if self.running is not None:
-            work.close()
-            self.say(_("Something is running here; esc stops it."))
-            return
-        self.running = CancelSignal()
-        self.say("")
-        self.run_worker(self._worked(work), name=name, group="work")
-
-    async def _worked(self, work: Any) -> None:
-        try:
-            await work
-        except CancelledError:
-            self.say(_("Stopped."))
-        except SophiaError as problem:
-            self.say(visible(str(problem)))
-        finally:
-            self.running = None
-            if self.is_mounted:
-                self.redraw()
-
-    def on_unmount(self) -> None:
-        self.looking.request()
-        if self.running is not None:
-            self.running.request()
 
     # -- edits
 
@@ -513,45 +542,10 @@ class BrowserScreen(DetailScreen):
         self.edited(told.format(line=done.line))
 
 
-_BUSY = frozenset(
-    {"next_page", "previous_page", "next_hit", "next_issue", "previous_issue", "exact", "edit"}
-)
+#: Parts of a version whose records have a source.
+_KEPT = ("train", "valid", "test")
+_BOM = "\ufeff"
 
 
-def record_parts(text: str) -> list[Part]:
-    """A record for people: its fields one below the other, messages by role; what is no JSON as it
-    stands."""
-    try:
-        record = json.loads(text)
-    except (ValueError, RecursionError):
-        return ["\n", visible_lines(text) + "\n"]
-    if not isinstance(record, dict):
-        return ["\n", visible_lines(text) + "\n"]
-    parts: list[Part] = []
-    simple: list[tuple[str, str]] = []
-    for name, value in record.items():
-        if isinstance(value, list) and value and all(_is_message(each) for each in value):
-            parts += _messages(name, value)
-        elif isinstance(value, str):
-            parts += [*title(visible(name)), visible_lines(value) + "\n"]
-        else:
-            simple.append((visible(name), json.dumps(value, ensure_ascii=False)))
-    if simple:
-        parts += ["\n", *pairs(simple)]
-    return parts
-
-
-def _is_message(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("role"), str)
-
-
-def _messages(name: str, messages: Iterable[Mapping[str, Any]]) -> list[Part]:
-    parts: list[Part] = title(visible(name))
-    for each in messages:
-        content = each.get("content")
-        text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
-        rest = {key: value for key, value in each.items() if key not in ("role", "content")}
-        more = f"  {json.dumps(rest, ensure_ascii=False)}" if rest else ""
-        parts += [(visible(each["role"]), "bold $accent"), (visible(more) + "\n", "dim")]
-        parts.append(visible_lines(text) + "\n")
-    return parts
+def _whole(value: Any, least: int) -> bool:
+    return type(value) is int and value >= least

@@ -14,6 +14,7 @@ from sophia_tui.domain.operations import Danger, Operation
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
+from sophia_tui.tui.widgets.field import Field
 from sophia_tui.tui.widgets.plate import Plate
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class QuestionScreen(ModalScreen[bool]):
                 yield Plate(self._question, id="text")
             if self._name:
                 yield Plate(_("Type {name} to confirm:").format(name=visible(self._name)), id="ask")
-                field = Input(id="name", compact=True)
+                field = Field(id="name", compact=True)
                 field.cursor_blink = False
                 yield field
                 yield Plate(id="wrong")

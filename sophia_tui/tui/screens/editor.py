@@ -16,6 +16,7 @@ from sophia_tui.textsafe import HOSTILE, visible
 from sophia_tui.tui import keys
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.confirm import QuestionScreen
+from sophia_tui.tui.widgets.field import Area
 from sophia_tui.tui.widgets.plate import Plate, error_text
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class EditorScreen(SophiaScreen):
         yield Plate(
             _("The record as JSON. The file changes only when the edits are saved."), id="about"
         )
-        area = TextArea(
+        area = Area(
             self._draft or self._start,
             id="record",
             classes="body",

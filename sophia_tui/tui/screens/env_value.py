@@ -1,6 +1,7 @@
 """One key of Sophia's env file: its value is checked as it is typed, written whole, and what reads
 it is restarted where the person wants. A secret is masked and never shown again."""
 
+import asyncio
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,9 +17,11 @@ from sophia_tui.errors import SophiaError, UnconfirmedError
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
+from sophia_tui.tui.change_watch import LOOK_SECONDS, ChangeWatch
 from sophia_tui.tui.screens.base import SophiaScreen, StylePath
 from sophia_tui.tui.screens.confirm import QuestionScreen
 from sophia_tui.tui.screens.setup import state_sign
+from sophia_tui.tui.widgets.field import Field
 from sophia_tui.tui.widgets.plate import Plate, error_text
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 _PAUSE = 0.3
 
 
-class OneLine(Input):
+class OneLine(Field):
     """Takes what is pasted whole or not at all: half a key would look like one."""
 
     class Refused(Message):
@@ -56,6 +59,8 @@ class EnvValueScreen(SophiaScreen):
         self._secret = is_secret(item)
         self._began = "" if self._secret else str(shown or "")
         self._good = False
+        declared = sophia.dispatcher.registry.get("env.set")
+        self._watch = ChangeWatch(sophia, declared)
 
     def heading(self) -> str:
         return visible(self._item.key)
@@ -91,6 +96,15 @@ class EnvValueScreen(SophiaScreen):
     def on_mount(self) -> None:
         super().on_mount()
         self.query_one("#value").focus()
+        work: Any = self._look_for_changes
+        self.run_worker(work, name="changes", group="changes")
+
+    async def _look_for_changes(self) -> None:
+        """Say it before anything is written, where another person wrote the key meanwhile."""
+        while self._watch.wanted and self.query("#message"):
+            if told := await self._watch.look({"key": self._item.key}):
+                self.say(told)
+            await asyncio.sleep(LOOK_SECONDS)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._good = False
@@ -107,8 +121,6 @@ class EnvValueScreen(SophiaScreen):
 
     async def _check(self) -> None:
         """What the services say of the value, once the typing pauses."""
-        import asyncio
-
         await asyncio.sleep(_PAUSE)
         await self._checked()
 
@@ -154,7 +166,7 @@ class EnvValueScreen(SophiaScreen):
             if refused is not None:
                 raise refused
             try:
-                done: Any = await self.sophia.call("env.set", asked)
+                done: Any = await self.sophia.call("env.set", asked, seen=self._watch.number)
             except UnconfirmedError as question:
                 dialog = QuestionScreen(Content(visible(question.what)), words.act_word(declared))
                 if not await self.app.push_screen_wait(dialog):
@@ -162,6 +174,7 @@ class EnvValueScreen(SophiaScreen):
                     return
                 done = await self.sophia.call("env.set", asked, confirmed=True)
         except SophiaError as problem:
+            self._watch.knows(problem.details.get("seen"))
             outcome.draw(error_text(problem, self.sophia.log_path))
             return
         self._began = self.typed

@@ -1,13 +1,20 @@
 """A form for any operation, built from its declaration: defaults shown, checked as typed, the
 command line for the same beside it, what was typed kept as a draft."""
 
+import asyncio
+import contextlib
+import logging
+import re
 import shlex
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from rich.cells import cell_len
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
@@ -15,26 +22,45 @@ from textual.widgets import Button, Input
 
 from sophia_tui.domain.context import CancelSignal, Progress
 from sophia_tui.domain.operations import Danger, Operation
-from sophia_tui.errors import CancelledError, SophiaError, UnconfirmedError
-from sophia_tui.i18n import _
-from sophia_tui.services import fields
+from sophia_tui.errors import CancelledError, ConflictError, SophiaError, UnconfirmedError
+from sophia_tui.i18n import _, ngettext, number
+from sophia_tui.services import completion, fields
 from sophia_tui.textsafe import visible
-from sophia_tui.tui import keys, words
+from sophia_tui.tui import field_text, keys, suggestions, typed_line, words
+from sophia_tui.tui.change_watch import LOOK_SECONDS, ChangeWatch
 from sophia_tui.tui.effects import effect_of
 from sophia_tui.tui.progress import ProgressText
+from sophia_tui.tui.returning import origin_of_form
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.confirm import ConfirmScreen, QuestionScreen
 from sophia_tui.tui.screens.result import ResultScreen
 from sophia_tui.tui.widgets.choice import Choice, yes_or_no
+from sophia_tui.tui.widgets.field import Field
 from sophia_tui.tui.widgets.plate import Plate, error_text
 from sophia_tui.validation import explained
 
 if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
 
+_log = logging.getLogger("sophia")
 _DRAFT_SECONDS = 0.2
+#: Cells for the labels, in a narrow and in a wide window.
+_LABEL, _LABEL_WIDE, _WIDE = 34, 48, 100
+#: A value of so many signs names its field where an error tells it.
+_TELLING = 4
+#: What tells the service which state of the record was seen: never typed, never shown.
+_SEEN = ("seen_version", "seen_value")
 #: Fields that set a safeguard aside: each time anew a person's word, never a draft's.
 _GUARDS = frozenset({"accept_few", "override", "probe", "promote", "public", "regardless"})
+
+
+class Fields(VerticalScroll):
+    """The rows of a form: up and down go from field to field, pages scroll."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "app.focus_previous", show=False),
+        Binding("down", "app.focus_next", show=False),
+    ]
 
 
 class FormScreen(SophiaScreen):
@@ -44,31 +70,63 @@ class FormScreen(SophiaScreen):
     scopes = ("form",)
 
     def __init__(
-        self, sophia: "Console", operation: Operation, prefill: dict[str, Any] | None = None
+        self,
+        sophia: "Console",
+        operation: Operation,
+        prefill: dict[str, Any] | None = None,
+        resumed: bool = False,
     ) -> None:
+        """`resumed`: it was open when the line dropped, so what was typed over what it was opened
+        with stands there again."""
         self.operation = operation
         super().__init__(sophia)
-        self.fields = operation.input.model_fields
-        given = {key: typed_text(value) for key, value in (prefill or {}).items()}
+        self._opened_with = dict(prefill or {})
+        given = {key: typed_text(value) for key, value in self._opened_with.items()}
+        self.fields = {
+            name: info for name, info in operation.input.model_fields.items() if name not in _SEEN
+        }
+        #: What the record was when the form was opened, for the service to compare.
+        self.seen = {name: (prefill or {})[name] for name in _SEEN if name in (prefill or {})}
+        self.watch = ChangeWatch(sophia, operation)
+        self._look = asyncio.Event()
         #: What the form was opened for: another model's draft is not this one's.
         self._target = given.get(operation.target or "", "")
         found = sophia.state.draft(operation.name, self._target)
         draft = {name: value for name, value in found.items() if name not in _GUARDS}
         self._fresh = {name: self._start(name, info, {}, given) for name, info in self._inputs()}
+        kept_over = {name: text for name, text in given.items() if name not in draft}
         self.typed: dict[str, Any] = {
-            name: self._start(name, info, draft, given) for name, info in self._inputs()
+            name: self._start(name, info, draft, kept_over if resumed else given)
+            for name, info in self._inputs()
         }
         #: The fields that a draft filled.
         self._drafted = {name for name, value in self.typed.items() if value != self._fresh[name]}
         self._began = dict(self.typed)
         self.running: CancelSignal | None = None
+        self._focus_first = ""
+        self._draft_due = False
+        self._names = suggestions.Names(sophia, operation)
 
     def _inputs(self) -> Iterable[tuple[str, FieldInfo]]:
-        return self.operation.input.model_fields.items()
+        return self.fields.items()
 
     @property
     def from_draft(self) -> bool:
         return bool(self._drafted)
+
+    def draft_told(self) -> str:
+        """What is said of a draft that stands here."""
+        if any(fields.is_secret(info) for _name, info in self._inputs()):
+            return _("Your draft from before is here; secrets are typed anew.")
+        return _("Your draft from before is here.")
+
+    def memory(self) -> dict[str, Any]:
+        focused = self.focused.id if self.focused is not None else None
+        return {"focus": focused} if focused else {}
+
+    def recall(self, kept: dict[str, Any]) -> None:
+        focus = kept.get("focus")
+        self._focus_first = focus if isinstance(focus, str) else ""
 
     def _start(
         self, name: str, info: FieldInfo, draft: dict[str, Any], given: dict[str, str]
@@ -99,30 +157,44 @@ class FormScreen(SophiaScreen):
         return words.operation_title(self.operation)
 
     def body(self) -> Iterable[Widget]:
-        with VerticalScroll(classes="body", id="form"):
+        held = {name for name in self.fields if self.typed[name] != self._default_text(name)}
+        first, rest = field_text.folded(self.operation, self.fields, held)
+        with Fields(classes="body", id="form"):
             yield Plate(_(self.operation.help), id="help")
-            for name, info in self.fields.items():
-                yield Plate(self._label(name, info), classes="label")
-                yield self._widget(name, info)
-                yield Plate(id=f"wrong-{name}", classes="wrong")
-        # outside of what scrolls: command, progress and outcome are always in sight
+            for name in first:
+                yield from self._row(name)
+            if rest:
+                yield Button("", id="more", compact=True)
+                with Vertical(id="rest"):
+                    for name in rest:
+                        yield from self._row(name)
+        # outside of what scrolls: help, command, progress and outcome are always in sight
         with Vertical(id="foot", classes="body"):
+            yield Plate(id="about")
             yield Plate(id="command")
             with Horizontal(id="buttons"):
                 yield Button(_("Run"), id="run", compact=True, variant="primary")
                 if self.operation.dry_run:
                     yield Button(_("Dry run"), id="dry", compact=True)
                 yield Button(_("Back"), id="back", compact=True)
+                yield Plate(Content.styled(_("F7 copies the command"), "dim"), id="copies")
             yield Plate(id="progress")
             with VerticalScroll(id="outcome-scroll"):
                 yield Plate(id="outcome")
 
+    def _row(self, name: str) -> Iterable[Widget]:
+        info = self.fields[name]
+        with Horizontal(classes="row"):
+            yield Plate(id=f"label-{name}", classes="label")
+            yield self._widget(name, info)
+        yield Plate(id=f"wrong-{name}", classes="wrong")
+
     def _label(self, name: str, info: FieldInfo) -> Content:
-        needed = ("  " + _("needed"), "$warning") if info.is_required() else ""
-        text = _(info.title or info.description or "").removesuffix(".")
-        if not text:
-            return Content.assemble((visible(name), "bold"), needed)
-        return Content.assemble((text, "bold"), needed, (f"  {visible(name)}", "dim"))
+        room = _LABEL_WIDE if self.size.width >= _WIDE else _LABEL
+        needed = "  " + _("needed") if info.is_required() else ""
+        text = field_text.label_of(info) or name
+        shown = self.sophia.glyphs.fit(text, room - 2 - cell_len(needed)).rstrip()
+        return Content.assemble((shown, "bold"), (needed, "$warning"))
 
     def _widget(self, name: str, info: FieldInfo) -> Widget:
         value = self.typed[name]
@@ -134,26 +206,50 @@ class FormScreen(SophiaScreen):
             if fields.is_optional(info) or info.is_required():
                 options.insert(0, ("", "-"))
             return Choice(options, str(value), f"field-{name}")
-        hint = _("separate by spaces; quote what holds some") if fields.is_list(info) else "-"
-        made = Input(
+        made = Field(
             value=str(value),
-            placeholder=hint,
+            placeholder=field_text.placeholder(info),
             password=fields.is_secret(info),
             id=f"field-{name}",
             compact=True,
             select_on_focus=name in self._drafted,  # what is typed anew takes the draft's place
+            suggester=self._names.suggester(name) if self._names.helps(name) else None,
         )
         made.cursor_blink = False  # a blinking cursor is sent over the line for ever
         return made
 
     def on_mount(self) -> None:
         super().on_mount()
+        self._show("progress", "")
+        self._show("outcome", "")
+        self._fold()
         self._check()
+        work: Any = self._learn_settings
+        self.run_worker(work, name="settings", group="settings")
         if self.from_draft:
-            self.say(_("Your draft from before is here."))
-        first = self.query("#form Input, #form Choice, #buttons Button")
-        if first:
-            first.first().focus()
+            self.say(self.draft_told())
+        found = self.query("#form Input, #form Choice, #buttons #run")
+        again = [each for each in found if each.id and each.id == self._focus_first]
+        if again or found:
+            self.set_focus((again or found)[0])
+        if self.watch.wanted:
+            work: Any = self._look_for_changes
+            self.run_worker(work, name="changes", group="changes")
+
+    async def _look_for_changes(self) -> None:
+        """Say it before anything is run, where another person was at the same record."""
+        await self.sophia.painted.wait()
+        while self.query("#message"):
+            told = await self.watch.look(self.request()[0])
+            if told and self.running is None:
+                self.say(told)
+            self._look.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look.wait(), LOOK_SECONDS)
+
+    def look_now(self) -> None:
+        """Ask at once whether another person changed it."""
+        self._look.set()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._took(event.input.id, event.value)
@@ -166,9 +262,94 @@ class FormScreen(SophiaScreen):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.focus_next()
 
+    def on_descendant_focus(self) -> None:
+        self._tell_about()
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        for name, info in self.fields.items():
+            for plate in self.query(f"#label-{name}").results(Plate):
+                plate.draw(self._label(name, info))
+
+    # -- what helps to fill it in
+
+    def _named(self) -> str:
+        """The field that has the focus, or nothing."""
+        widget = self.focused.id if self.focused is not None else None
+        name = (widget or "").removeprefix("field-")
+        return name if name in self.fields else ""
+
+    def _tell_about(self) -> None:
+        """The focused field in full, and what it may be completed with."""
+        name = self._named()
+        if not name:
+            self.query_one("#about", Plate).draw("")
+            return
+        self._draw_about(name, [])
+        if self._names.helps(name):
+            work: Any = partial(self._offer, name)
+            self.run_worker(work, name="names", group="names", exclusive=True)
+
+    def _draw_about(self, name: str, found: list[str]) -> None:
+        info = self.fields[name]
+        parts: list[str | tuple[str, str]] = [(visible(name), "bold"), "  "]
+        parts.append(field_text.whole_text(info))
+        if found:
+            offered = suggestions.told(found, self.size.width - 14, self.sophia.glyphs)
+            parts += ["\n", (_("right:"), "dim"), f" {offered}"]
+        self.query_one("#about", Plate).draw(Content.assemble(*parts))
+
+    async def _offer(self, name: str) -> None:
+        found = await self._names.matching(name, str(self.typed[name]))
+        if self._named() == name and self.query("#about"):
+            self._draw_about(name, found)
+
+    async def _learn_settings(self) -> None:
+        """What the settings in force put where a field stays empty."""
+        wanted = [name for name, info in self.fields.items() if field_text.settings_of(info)]
+        files = any(name in completion.FILES for name in self.fields)
+        if not (wanted or files) or not self.sophia.may("settings.list"):
+            return
+        try:
+            found: Any = await self.sophia.call("settings.list", {})
+        except SophiaError as problem:
+            _log.info("defaults from settings are not shown: %s", problem.code)
+            return
+        in_force = {each.key: each.value for each in found.items if each.value}
+        if folder := in_force.get("FINETUNE_DIR"):
+            self._names.folder = Path(folder)
+        for name in wanted:
+            text = field_text.placeholder(self.fields[name], in_force)
+            for widget in self.query(f"#field-{name}"):
+                if isinstance(widget, Input):
+                    widget.placeholder = text
+                elif isinstance(widget, Choice):
+                    value = field_text.in_force(self.fields[name], in_force)
+                    widget.reword("", _("default: {value}").format(value=value) if value else "-")
+
+    def _fold(self, unfold: bool = False) -> None:
+        """Say how many fields lie folded; `unfold` shows them, or folds them again."""
+        for more in self.query("#more").results(Button):
+            rest = self.query_one("#rest")
+            if unfold:
+                rest.toggle_class("-shown")
+            count = len(rest.query(".row"))
+            told = ngettext("{n} more setting", "{n} more settings", count).format(n=number(count))
+            if rest.has_class("-shown"):
+                told = _("fewer settings")
+            more.label = Content(told)
+
+    def _unfold_for(self, name: str) -> None:
+        """A field that something is said of is never folded away."""
+        for rest in self.query("#rest"):
+            if not rest.has_class("-shown") and rest.query(f"#field-{name}"):
+                self._fold(unfold=True)
+
     def on_button_pressed(self, event: Button.Pressed) -> None:
         event.stop()
-        if event.button.id == "back":
+        if event.button.id == "more":
+            self._fold(unfold=True)
+        elif event.button.id == "back":
             self.sophia.go("act.back", self)
         else:
             self.act("run" if event.button.id == "run" else "dry_run")
@@ -180,11 +361,18 @@ class FormScreen(SophiaScreen):
         self.typed[name] = value
         self._check()
         if self.running is None:
-            self.query_one("#outcome", Plate).draw("")  # it was of what stood there before
+            self._show("outcome", "")  # it was of what stood there before
             self.say("")
         self._bring_mark(name)
-        if not fields.is_secret(self.fields[name]):
-            self.set_timer(_DRAFT_SECONDS, self.keep_draft)
+        if name == self._named():
+            self._tell_about()
+        if not fields.is_secret(self.fields[name]) and not self._draft_due:
+            self._draft_due = True  # one write for all that is typed meanwhile
+            self.set_timer(_DRAFT_SECONDS, self._keep_soon)
+
+    def _keep_soon(self) -> None:
+        self._draft_due = False
+        self.keep_draft()
 
     def _bring_mark(self, name: str) -> None:
         """Scroll to what is wrong with a field, once it is laid out."""
@@ -201,9 +389,10 @@ class FormScreen(SophiaScreen):
             for name, value in self.typed.items()
             if name not in _GUARDS
             and not fields.is_secret(self.fields[name])
-            and value != self._default_text(name)
+            and (value != self._default_text(name) or value != self._fresh[name])
         }
-        self.sophia.state.keep_draft(self.operation.name, kept, self._target)
+        request = origin_of_form(self.operation, self._opened_with).request
+        self.sophia.state.keep_draft(self.operation.name, kept, self._target, request)
 
     def _clear_draft(self) -> None:
         """Every field as it was before anybody typed; nothing is kept of the draft."""
@@ -254,6 +443,7 @@ class FormScreen(SophiaScreen):
         plain = {
             name: value if fields.is_secret(self.fields[name]) else typed_plain(value)
             for name, value in dict(checked).items()
+            if name in self.fields
         }
         return fields.changed_from_default(self.operation.input, plain), wrong
 
@@ -268,8 +458,13 @@ class FormScreen(SophiaScreen):
             plate.set_class(bool(text) and not hidden, "-shown")
         line = fields.equivalent(self.operation, asked)
         general = f"  {wrong['']}" if "" in wrong else ""
+        secrets = typed_line.about_secrets(self.operation)
         self.query_one("#command", Plate).draw(
-            Content.assemble((visible(line), "$accent"), (general, "$error"))
+            Content.assemble(
+                (visible(line), "$accent"),
+                (f"  {secrets}" if secrets else "", "dim"),
+                (general, "$error"),
+            )
         )
         return not wrong
 
@@ -277,6 +472,10 @@ class FormScreen(SophiaScreen):
         if name in ("run", "dry_run", "detach"):
             work: Any = partial(self._run, dry_run=name == "dry_run", detach=name == "detach")
             self.run_worker(work, name="run", group="run")
+            return True
+        if name == "copy_command":
+            self.app.copy_to_clipboard(self.copied())
+            self.say(_("Sent to the terminal's clipboard."))
             return True
         if name == "clear_draft" and self.running is None:
             self._clear_draft()
@@ -309,7 +508,7 @@ class FormScreen(SophiaScreen):
         finally:
             self.running = None
         if refused is not None:
-            self.query_one("#outcome", Plate).draw(error_text(refused))
+            self._show("outcome", error_text(refused))
             return
         confirmed = False
         if self.operation.danger is not Danger.NONE and not dry_run:
@@ -326,9 +525,14 @@ class FormScreen(SophiaScreen):
         await self._perform(asked, dry_run, confirmed, detach)
 
     def _say_how_far(self, text: Content | str) -> None:
-        """Nothing where the form was taken down while it ran."""
-        for plate in self.query("#progress").results(Plate):
+        self._show("progress", text)
+
+    def _show(self, where: str, text: Content | str) -> None:
+        """Draw one of the plates at the foot, which has no room where it is empty. Nothing where
+        the form was taken down while it ran."""
+        for plate in self.query(f"#{where}").results(Plate):
             plate.draw(text)
+            plate.display = bool(plate.text)
 
     async def _effect(self, asked: dict[str, Any]) -> list[str] | None:
         """What it would change; None, and the error shown, where it would be refused."""
@@ -338,12 +542,21 @@ class FormScreen(SophiaScreen):
             effect = await effect_of(self.sophia, self.operation, asked)
         except SophiaError as problem:
             self.say(_("It would be refused; nothing was done."))
-            self.query_one("#outcome", Plate).draw(error_text(problem, self.sophia.log_path))
+            self._show("outcome", error_text(problem, self.sophia.log_path))
             return None
         finally:
             self.running = None
         self.say("")
         return effect
+
+    def _knows_now(self, problem: ConflictError) -> str:
+        """Another person was faster: what is typed stays, and who runs it again goes on from how
+        things are now. Empty where it is another kind of conflict."""
+        told = "changed_by" in problem.details
+        if self.seen:
+            told, self.seen = True, {}
+        self.watch.knows(problem.details.get("seen"))
+        return _("Not done; what you typed is kept: run it again to go on all the same.") * told
 
     def _show_wrong(self, wrong: dict[str, str]) -> None:
         for name, text in wrong.items():
@@ -351,17 +564,33 @@ class FormScreen(SophiaScreen):
                 plate = self.query_one(f"#wrong-{name}", Plate)
                 plate.draw(text)
                 plate.add_class("-shown")
+                self._unfold_for(name)
         first = next((name for name in wrong if name in self.fields), None)
         if first:
             self.query_one(f"#field-{first}").focus()
             self._bring_mark(first)
         self.say(_("Please correct what is marked."))
 
+    def _mark_named(self, problem: SophiaError) -> None:
+        """Mark the fields that an error names, by their option, their name or what stands there."""
+        told = f"{problem.what} {problem.why}"
+        for name in self.fields:
+            value = self.typed[name]
+            option = f"--{name.replace('_', '-')}"
+            plain = isinstance(value, str) and not fields.is_secret(self.fields[name])
+            quoted = plain and len(value) >= _TELLING and value in problem.what
+            named = re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", told)
+            if quoted or named or re.search(rf"(?:^|; ){re.escape(name)}: ", problem.why):
+                plate = self.query_one(f"#wrong-{name}", Plate)
+                plate.draw(visible(problem.what))
+                plate.add_class("-shown")
+                self._unfold_for(name)
+
     async def _perform(
         self, asked: dict[str, Any], dry_run: bool, confirmed: bool, detach: bool = False
     ) -> None:
         self.running = CancelSignal()
-        self.query_one("#outcome", Plate).draw("")
+        self._show("outcome", "")
         self.say(_("Running; esc stops it."))
         told = ProgressText(self.sophia.glyphs)
 
@@ -373,7 +602,8 @@ class FormScreen(SophiaScreen):
         try:
             result = await self.sophia.call(
                 self.operation.name,
-                asked,
+                {**asked, **self.seen},
+                seen=self.watch.number,
                 dry_run=dry_run,
                 confirmed=confirmed,
                 detach=detach,
@@ -385,9 +615,12 @@ class FormScreen(SophiaScreen):
             return
         except SophiaError as problem:
             style = _("Stopped.") if isinstance(problem, CancelledError) else _("It failed.")
+            if isinstance(problem, ConflictError):
+                style = self._knows_now(problem) or style
             self.say(style)
-            for plate in self.query("#outcome").results(Plate):
-                plate.draw(error_text(problem, self.sophia.log_path))
+            self._show("outcome", error_text(problem, self.sophia.log_path))
+            if self.is_mounted:
+                self._mark_named(problem)
             return
         finally:
             self.running = None
@@ -408,7 +641,7 @@ class FormScreen(SophiaScreen):
     async def _ask_and_go_on(self, question: SophiaError, asked: dict[str, Any]) -> None:
         """What it costs is said in a dialog, Back focused; yes asks for the same once more."""
         self.running = None
-        self.query_one("#progress", Plate).draw("")
+        self._show("progress", "")
         text = Content.assemble((visible(question.what), "bold"), "\n\n", _(self.operation.help))
         dialog = QuestionScreen(text, words.act_word(self.operation))
         if await self.app.push_screen_wait(dialog):

@@ -11,7 +11,7 @@ from textual.content import Content
 from sophia_tui.errors import SophiaError, UnavailableError
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
-from sophia_tui.tui import keys
+from sophia_tui.tui import keys, words
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.widgets.plate import Plate, error_text
 
@@ -22,6 +22,8 @@ State = Literal["loading", "empty", "error", "stale", "full"]
 LONGEST_PAUSE = 30.0
 #: Seconds without an answer after which data count as old.
 _PATIENCE = 3.0
+#: From so many seconds on the age of old data is told in minutes.
+_MINUTES_FROM = 120
 
 
 class LiveScreen(SophiaScreen):
@@ -138,7 +140,10 @@ class LiveScreen(SophiaScreen):
     def _old(self, why: str) -> None:
         self.state = "stale"
         seconds = round((self.sophia.now() - self._good_at).total_seconds())
-        self._trouble(_("stale, {seconds} s: {why}").format(seconds=seconds, why=why))
+        old = _("{seconds} s").format(seconds=seconds)
+        if seconds >= _MINUTES_FROM:
+            old = words.duration(seconds)  # it grows with each look that fails, in ever rarer steps
+        self._trouble(_("stale, {age}: {why}").format(age=old, why=why))
 
     def _trouble(self, text: str) -> None:
         plate = self.query_one("#trouble", Plate)

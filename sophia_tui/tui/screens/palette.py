@@ -1,6 +1,8 @@
 """The command palette: operations, screens, acts as `verb: object`, found in both languages."""
 
+import unicodedata
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -10,56 +12,118 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
-from sophia_tui.domain.operations import Operation
+from sophia_tui.domain.operations import Danger, Operation
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
-from sophia_tui.tui import words
+from sophia_tui.tui import keys, words
+from sophia_tui.tui.screens.base import SophiaScreen
+from sophia_tui.tui.widgets.field import Field
 from sophia_tui.tui.widgets.plate import Plate
 
 if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
 
 
+#: Room for the key beside a name.
+_KEY_CELLS = 6
+#: Entries of the last choices that stand first.
+MOST_RECENT = 12
+
+
+def folded(text: str) -> str:
+    """Without case and accents, so that promocao finds promoção."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(sign for sign in plain if not unicodedata.combining(sign))
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One line: what it opens, its name, its English alias, a sentence."""
+    """One line: what it opens, its name, its English alias, a sentence, the key that does the same
+    and what a person types for it in a shell."""
 
     target: str
     name: str
     alias: str
     help: str = ""
+    key: str = ""
+    command: str = ""
 
-    def matches(self, wanted: str) -> bool:
-        text = f"{self.name} {self.alias} {self.help} {self.target}".casefold()
-        return all(word in text for word in wanted.casefold().split())
+    @cached_property
+    def _texts(self) -> tuple[str, str, str]:
+        rest = f"{self.help} {self.target} {self.command}"
+        return folded(self.name), folded(self.alias), folded(rest)
+
+    def rank(self, wanted: str) -> int | None:
+        """How well it fits what was typed, 0 best; None: not at all. It is there so; or every word
+        stands in its name, its alias or elsewhere; or the letters stand in its name or alias in
+        this order."""
+        words = folded(wanted).split()
+        name, alias, rest = self._texts
+        if f" {' '.join(words)}" in f" {name} {alias}":
+            return 0
+        for rank, text in enumerate((name, f"{name} {alias}", f"{name} {alias} {rest}")):
+            if all(word in text for word in words):
+                begins = all(f" {text}".find(f" {word}") >= 0 for word in words)
+                return 1 + 2 * rank + (not begins)
+        signs = "".join(words)
+        return 7 if _in_order(signs, name) or _in_order(signs, alias) else None
 
 
-def entries(sophia: "Console") -> list[Entry]:
-    """Everything this person may do, operations first."""
-    found = [_of_operation(each) for each in sophia.permitted()]
-    seen: set[str] = set()
+def _in_order(signs: str, text: str) -> bool:
+    """Whether the signs come in the text, in this order, each word of it from its beginning on."""
+    rest = iter(text)
+    return len(signs) > 1 and all(sign in rest for sign in signs)
+
+
+def entries(sophia: "Console", beneath: object = None) -> list[Entry]:
+    """Everything this person may do: what was chosen last, what the screen beneath has keys for,
+    the other operations, screens and acts."""
+    here = beneath.known_keys() if isinstance(beneath, SophiaScreen) else []
+    bound = {each.target: each.shown for each in (*keys.for_scopes(sophia.keys, ("",)), *here)}
+    found = [_of_act(each, beneath) for each in here if _is_act(each) and each.scope]
+    own = {each.target for each in here if each.scope}
+    operations = [_of_operation(each, bound.get(each.name, "")) for each in sophia.permitted()]
+    found += sorted(operations, key=lambda each: each.target not in own)
+    seen = {each.target for each in found}
     for key in sophia.keys:
-        if key.target in seen or not key.target.startswith(("screen.", "act.")) or key.scope:
+        if key.target in seen or key.scope or not sophia.offers(key) or "." not in key.target:
+            continue
+        if not key.target.startswith(("screen.", "act.")):
             continue
         seen.add(key.target)
-        verb = _("open") if key.target.startswith("screen.") else _("console")
-        english = "open" if key.target.startswith("screen.") else "console"
-        found.append(
-            Entry(key.target, f"{verb}: {_(key.text)}", f"{english}: {key.text}", key.shown)
-        )
+        verb, english = (_("open"), "open") if key.target[0] == "s" else (_("console"), "console")
+        text = f"{english}: {key.text}"
+        found.append(Entry(key.target, f"{verb}: {_(key.text)}", text, key=key.shown))
     name = f"{_('console')}: {_('switch language')} (en, pt_BR)"
-    found.append(Entry("act.language", name, "console: switch language"))
-    return found
+    found.append(Entry("act.language", name, "console: switch language", command="sophia --lang"))
+    name = f"{_('console')}: {_('drafts of forms')}"
+    found.append(Entry("act.drafts", name, "console: drafts of forms"))
+    recent = {target: place for place, target in enumerate(sophia.state.recent)}
+    return sorted(found, key=lambda each: recent.get(each.target, MOST_RECENT))
 
 
-def _of_operation(operation: Operation) -> Entry:
+def _is_act(key: keys.Key) -> bool:
+    return key.target.startswith("act.") and key.target not in ("act.back", "act.open")
+
+
+def _of_act(key: keys.Key, beneath: object) -> Entry:
+    """What only the screen beneath can do, by the screen's name."""
+    place = beneath.heading() if isinstance(beneath, SophiaScreen) else ""
+    name = f"{_(key.text)}: {place}" if place else _(key.text)
+    return Entry(key.target, name, f"{key.text}: {key.scope}", key=key.shown)
+
+
+def _of_operation(operation: Operation, key: str) -> Entry:
     verb = words.VERBS.get(operation.verb, operation.verb)
     subject = words.SUBJECTS.get(operation.subject, operation.subject)
     typed = operation.subject if operation.verb == "run" else operation.name.replace(".", " ")
     title, alias = words.operation_title(operation), f"sophia {typed}"
     if title != f"{verb}: {subject}":
         alias += f" ({verb}: {subject})"
-    return Entry(operation.name, title, alias, _(operation.help))
+    needed = [operation.command, *(each.upper() for each in operation.positional)]
+    if operation.danger is not Danger.NONE:
+        needed.append("--yes")
+    return Entry(operation.name, title, alias, _(operation.help), key, " ".join(needed))
 
 
 class PaletteScreen(ModalScreen[str | None]):
@@ -77,15 +141,16 @@ class PaletteScreen(ModalScreen[str | None]):
         Binding("end", "move('last')", show=False, priority=True),
     ]
 
-    def __init__(self, sophia: "Console") -> None:
+    def __init__(self, sophia: "Console", beneath: object = None) -> None:
         super().__init__()
-        self._entries = entries(sophia)
+        self._sophia = sophia
+        self._entries = entries(sophia, beneath)
         self._matching: list[Entry] = []
         self._marked: int | None = None
         self._glyphs = sophia.glyphs
 
     def compose(self) -> ComposeResult:
-        field = Input(id="wanted", compact=True, placeholder=_("type a command"))
+        field = Field(id="wanted", compact=True, placeholder=_("type a command"))
         field.cursor_blink = False
         yield field
         yield OptionList(id="found", compact=True, markup=False)
@@ -101,7 +166,9 @@ class PaletteScreen(ModalScreen[str | None]):
 
     def _find(self, wanted: str) -> None:
         found = self.query_one("#found", OptionList)
-        self._matching = [each for each in self._entries if each.matches(wanted)]
+        ranked = [(each.rank(wanted), each) for each in self._entries]
+        fitting = [(rank, each) for rank, each in ranked if rank is not None]
+        self._matching = [each for _rank, each in sorted(fitting, key=lambda pair: pair[0])]
         self._marked = 0 if self._matching else None
         found.clear_options()
         found.add_options(
@@ -116,8 +183,11 @@ class PaletteScreen(ModalScreen[str | None]):
         sign, style = ("> ", "reverse") if index == self._marked else ("  ", "")
         wide = max(26, width // 3)
         name = self._glyphs.fit(each.name, wide)
-        rest = self._glyphs.fit(f"{each.alias}  {each.help}", width - wide - 1)
-        return Content.assemble((sign + name, style), " ", (rest, "dim"))
+        rest = self._glyphs.fit(f"{each.alias}  {each.help}", width - wide - _KEY_CELLS - 2)
+        key = self._glyphs.fit(each.key, _KEY_CELLS)
+        return Content.assemble(
+            (sign + name, style), " ", (key, "bold $accent"), " ", (rest, "dim")
+        )
 
     def _tell(self) -> None:
         """The chosen one in full, since its line may be cut; or that nothing matches."""
@@ -125,9 +195,13 @@ class PaletteScreen(ModalScreen[str | None]):
             self.query_one("#chosen", Plate).draw(_("Nothing matches what you typed; esc closes."))
             return
         each = self._matching[self._marked]
-        told = Content.assemble((visible(each.name), "bold"), f"  {each.alias}")
+        told = Content.assemble((visible(each.name), "bold"), f"  {visible(each.alias)}")
+        if each.key:
+            told += Content.assemble("  ", _("key: "), (each.key, "bold $accent"))
         if each.help:
             told += f"\n{each.help}"
+        if each.command:
+            told += Content.assemble("\n", (each.command, "$accent"))
         self.query_one("#chosen", Plate).draw(told)
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
@@ -149,7 +223,12 @@ class PaletteScreen(ModalScreen[str | None]):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         found = self.query_one("#found", OptionList)
         if found.highlighted is not None:
-            self.dismiss(found.get_option_at_index(found.highlighted).id)
+            self._choose(found.get_option_at_index(found.highlighted).id)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(event.option.id)
+        self._choose(event.option.id)
+
+    def _choose(self, target: str | None) -> None:
+        if target is not None:
+            self._sophia.state.chose(target, MOST_RECENT)
+        self.dismiss(target)

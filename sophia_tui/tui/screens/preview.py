@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class PreviewScreen(ResultScreen):
     """One page of the examples; those that are not known yet are asked for in blocks."""
 
-    scopes: tuple[str, ...] = ("preview", "result")
+    scopes: tuple[str, ...] = ("result", "preview")
 
     def __init__(
         self, sophia: "Console", title: str, result: TrainPreview, request: dict[str, Any]

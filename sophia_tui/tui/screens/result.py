@@ -11,6 +11,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 
+from sophia_tui.domain.operations import as_data
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _
 from sophia_tui.services.views import key_word, worded
@@ -49,7 +50,7 @@ class ResultScreen(SophiaScreen):
             yield Plate(shown, id="result")
 
     def copied(self) -> str:
-        return json.dumps(self.result.model_dump(mode="json"), ensure_ascii=False, indent=2)
+        return json.dumps(as_data(self.result), ensure_ascii=False, indent=2)
 
     def act(self, name: str) -> bool:
         if name != "save":

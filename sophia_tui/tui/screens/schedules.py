@@ -58,7 +58,8 @@ class SchedulesScreen(DetailScreen):
             return {}
         found: ScheduleView = row.data
         if operation != "schedules.change":
-            return {"schedule": found.name}
+            seen = {"seen_version": found.version} if operation == "schedules.remove" else {}
+            return {"schedule": found.name, **seen}
         return {
             "schedule": found.name,
             "every": found.every,

@@ -74,7 +74,7 @@ class SettingsScreen(DetailScreen):
         row = self.shown
         if operation not in ("settings.set", "settings.unset") or row is None:
             return {}
-        given = {"key": row.key}
+        given = {"key": row.key, "seen_value": row.data.value or ""}
         if operation == "settings.set" and row.data.changeable and row.data.value is not None:
             given["value"] = row.data.value
         return given

@@ -15,6 +15,7 @@ from sophia_tui.services.views import Page
 from sophia_tui.tui import keys
 from sophia_tui.tui.screens.base import StylePath
 from sophia_tui.tui.screens.live import LiveScreen
+from sophia_tui.tui.widgets.field import Field
 from sophia_tui.tui.widgets.plate import Plate
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class TableScreen(LiveScreen):
         table = Rows(id="table", cursor_type="row", classes="body")
         table.show_horizontal_scrollbar = False
         yield table
-        find = Input(id="filter", compact=True, placeholder=_("filter"), select_on_focus=False)
+        find = Field(id="filter", compact=True, placeholder=_("filter"), select_on_focus=False)
         find.cursor_blink = False
         yield find
 
@@ -216,14 +217,21 @@ class TableScreen(LiveScreen):
 
 
 def empty_text(sophia: "Console", screen: str) -> str:
-    """That a list is empty, and the key that fills it, where the person may."""
-    operation = keys.FILLED_BY.get(screen)
+    """That a list is empty, and the key that fills it; the command, where this person has no right
+    to it or no key leads there."""
+    operation = keys.FILLED_BY.get(screen, "")
     found = next(
         (each for each in sophia.keys if each.scope == screen and each.target == operation), None
     )
-    if found is None or not sophia.offers(found):
+    if found is not None and sophia.offers(found):
+        return _("Nothing here yet. {key}: {what}").format(key=found.shown, what=_(found.text))
+    if operation not in sophia.dispatcher.registry:
         return _("Nothing here yet.")
-    return _("Nothing here yet. {key}: {what}").format(key=found.shown, what=_(found.text))
+    command = sophia.dispatcher.registry.get(operation).command
+    if sophia.may(operation):
+        return _("Nothing here yet. In a shell: {command}").format(command=command)
+    told = _("Nothing here yet. Who has the right to it fills it: {command}")
+    return told.format(command=command)
 
 
 PAGE = Page(limit=MOST_ROWS)

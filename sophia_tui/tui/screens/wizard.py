@@ -24,6 +24,7 @@ from sophia_tui.tui.screens.confirm import QuestionScreen
 from sophia_tui.tui.screens.setup import state_sign
 from sophia_tui.tui.setup_acts import FIRST_SETUP
 from sophia_tui.tui.widgets.choice import Choice
+from sophia_tui.tui.widgets.field import Field
 from sophia_tui.tui.widgets.plate import Plate, error_text
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class WizardScreen(SophiaScreen):
         if name == "language":
             options = [(each, _LANGUAGE_WORDS[each]) for each in LANGUAGES]
             return Choice(options, self.typed[name], f"field-{name}")
-        made = Input(
+        made = Field(
             value=self.typed[name],
             password=_hidden(name),
             id=f"field-{name}",

@@ -24,6 +24,7 @@ class Choice(Widget, can_focus=True):
         Binding("right", "move(1)", show=False),
         Binding("left", "move(-1)", show=False),
         Binding("space", "choose", show=False),
+        Binding("enter", "app.focus_next", show=False),
     ]
 
     class Changed(Message):
@@ -50,6 +51,11 @@ class Choice(Widget, can_focus=True):
         self._value = value
         self.refresh(layout=True)
         self.post_message(self.Changed(self, value))
+
+    def reword(self, value: str, word: str) -> None:
+        """Another word for one of its values."""
+        self.options = [(each, word if each == value else old) for each, old in self.options]
+        self.refresh(layout=True)
 
     def render(self) -> Content:
         parts: list[str | tuple[str, str]] = []

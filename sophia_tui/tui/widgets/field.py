@@ -1,0 +1,36 @@
+"""Fields to type into. What is pasted or filled in may be hostile: each sign that a terminal would
+act on is drawn as one harmless sign in its place, and the value stays what it is."""
+
+from rich.cells import cell_len, get_character_cell_size
+from rich.text import Text
+from textual.widgets import Input, TextArea
+
+from sophia_tui.textsafe import drawn
+
+
+class Field(Input):
+    """A line to type into."""
+
+    @property
+    def _value(self) -> Text:
+        if self.password:
+            return super()._value
+        return Text(drawn(self.value), no_wrap=True, overflow="ignore", end="")
+
+    def _position_to_cell(self, position: int) -> int:
+        return cell_len(drawn(self.value[:position]))
+
+    def _cell_offset_to_index(self, offset: int) -> int:
+        offset += self.scroll_offset[0]
+        for index, sign in enumerate(drawn(self.value)):
+            offset -= get_character_cell_size(sign)
+            if offset < 0:
+                return index
+        return len(self.value)
+
+
+class Area(TextArea):
+    """Lines to type into."""
+
+    def get_line(self, line_index: int) -> Text:
+        return Text(drawn(self.document.get_line(line_index)), end="", no_wrap=True)

@@ -1,0 +1,192 @@
+"""Keys, resizes, languages, hostile answers, slow answers and a store that goes away, at random:
+the console never ends by itself, sends nothing that a terminal acts on, and can always be left.
+
+A failure names its seed; SOPHIA_FUZZ_SEED repeats it, SOPHIA_FUZZ_SECONDS says for how long.
+"""
+
+import asyncio
+import logging
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual import events
+from textual.pilot import OutOfBounds
+from textual.widgets import Input
+
+from sophia_tui.errors import NotFoundError, OutsideError, SophiaError
+from sophia_tui.i18n import LANGUAGES
+from sophia_tui.services.catalogue import registry
+from sophia_tui.tui import keys
+from sophia_tui.tui.screens.base import SophiaScreen
+from tests.hostile_texts import TEXTS, harm_in, poisoned
+from tests.tui import answers, stub
+from tests.tui.test_console import until
+
+SIZES = [(1, 1), (5, 3), (20, 8), (59, 14), (60, 15), (80, 24), (99, 30), (120, 40), (300, 100)]
+NAMES = [each.name for each in registry()]
+OUTPUTS = {each.name: each.output for each in registry()}
+KEYS = sorted({key for each in keys.KEYS for key in (each.key, *each.others)})
+MOVES = ["tab", "shift+tab", "up", "down", "left", "right", "pageup", "pagedown", "home", "end"]
+MOVES += ["enter", "escape", "space", "backspace", "delete", "ctrl+c", "ctrl+q", "ctrl+z", "ctrl+u"]
+SECONDS = float(os.environ.get("SOPHIA_FUZZ_SECONDS", "180"))
+
+
+class Player:
+    """One who does whatever comes to mind; the same of the same seed."""
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        self.seed = seed
+        self.chance = random.Random(seed)
+        self.folder = folder
+        self.world = stub.full_world()
+        self.world.answers = answers.full()
+        self.done: list[str] = []
+
+    def app(self) -> Any:
+        return stub.make_app(
+            self.world,
+            folder=self.folder,
+            whole=True,
+            language=self.chance.choice(LANGUAGES),
+            ascii_only=self.chance.random() < 0.3,
+            readonly=self.chance.random() < 0.2,
+        )
+
+    async def act(self, pilot: Any) -> None:
+        acts = [self.press, self.press, self.press, self.move, self.move, self.type, self.paste]
+        acts += [self.resize, self.click, self.poison, self.trouble, self.delay, self.speak]
+        act = self.chance.choice(acts)
+        self.done.append(act.__name__)
+        await act(pilot)
+
+    async def press(self, pilot: Any) -> None:
+        await self._press(pilot, self.chance.choice(KEYS))
+
+    async def move(self, pilot: Any) -> None:
+        await self._press(pilot, self.chance.choice(MOVES))
+
+    async def _press(self, pilot: Any, key: str) -> None:
+        self.done[-1] = key
+        await pilot.press(key)
+
+    async def type(self, pilot: Any) -> None:
+        text = self.chance.choice(["80", "pt", "%", "a.b", "ção", "[", "'", "(", "1-9", "town"])
+        if isinstance(pilot.app.focused, Input):
+            await pilot.press(*text)
+
+    async def paste(self, pilot: Any) -> None:
+        pilot.app.screen.post_message(events.Paste(self.chance.choice(list(TEXTS.values()))))
+
+    async def resize(self, pilot: Any) -> None:
+        size = self.chance.choice(SIZES)
+        self.done[-1] = f"{size[0]}x{size[1]}"
+        await pilot.resize_terminal(*size)
+
+    async def click(self, pilot: Any) -> None:
+        width, height = pilot.app.size
+        place = (self.chance.randrange(max(1, width)), self.chance.randrange(max(1, height)))
+        try:
+            await pilot.click(offset=place)
+        except OutOfBounds:  # the window was made smaller, and nobody knows yet
+            self.done[-1] = "no click"
+
+    async def poison(self, pilot: Any) -> None:
+        """An answer of an operation with a hostile text in every place, or the usual one."""
+        name = self.chance.choice(NAMES)
+        text = self.chance.choice(list(TEXTS))
+        self.done[-1] = f"{name}: {text}"
+        if self.chance.random() < 0.3 or name == "overview.show":
+            self.world.answers = answers.full()
+        elif name in self.world.answers and self.chance.random() < 0.5:
+            self.world.answers[name] = answers.hostile(self.world.answers[name], TEXTS[text] or "-")
+        else:
+            self.world.answers[name] = poisoned(OUTPUTS[name], TEXTS[text])
+
+    async def trouble(self, pilot: Any) -> None:
+        hostile = self.chance.choice(list(TEXTS.values()))
+        found: list[SophiaError | None] = [None, None, None, stub.database_gone()]
+        found += [NotFoundError("U404", hostile), OutsideError("J533", "x", hostile, hostile)]
+        self.world.trouble = self.chance.choice(found)
+
+    async def delay(self, pilot: Any) -> None:
+        """Answers stay away, or come again."""
+        (self.world.block.clear if self.world.block.is_set() else self.world.block.set)()
+
+    async def speak(self, pilot: Any) -> None:
+        pilot.app.go("act.language", pilot.app.screen)
+
+    async def play(self, seconds: float, most: int) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and len(self.done) < most:
+            self.world.trouble = None
+            self.world.block.set()
+            app = self.app()
+            async with app.run_test(size=self.chance.choice(SIZES)) as pilot:
+                await until(pilot, app.painted.is_set, "painted")
+                for _act in range(120):
+                    if app._exit or len(self.done) >= most or time.monotonic() > end:
+                        break
+                    await self.act(pilot)
+                    if not app._exit:
+                        await pilot.pause()
+                        self.look(app)
+                if not app._exit:
+                    await self.leave(app, pilot)
+
+    def look(self, app: Any) -> None:
+        """What would be sent: no sign that a terminal acts on, no link, no line too long."""
+        for strip in app.screen._compositor.render_strips():
+            assert not harm_in(strip.text, most_marks=20)
+            assert not any(segment.style and segment.style.link for segment in strip)
+            assert strip.cell_length <= max(1, app.size.width)
+
+    async def leave(self, app: Any, pilot: Any) -> None:
+        """From wherever it is, escape leads back and a digit to Overview."""
+        self.world.block.set()
+        self.world.trouble = None
+        self.world.answers = answers.full()
+        await pilot.resize_terminal(80, 24)
+        for _attempt in range(40):
+            await pilot.press("escape")
+            await pilot.pause(0.02)
+            if len(app.screen_stack) == 2 and not isinstance(app.focused, Input):
+                break
+        await pilot.press(next(each.key for each in keys.SCREENS if "overview" in each.target))
+        await until(pilot, lambda: app.state.screen == "overview", "Overview")
+        await until(pilot, lambda: getattr(app.screen, "state", "") == "full", "fresh data")
+        assert isinstance(app.screen, SophiaScreen)
+
+
+async def played(
+    seed: int, seconds: float, most: int, folder: Path, log: pytest.LogCaptureFixture
+) -> None:
+    player = Player(seed, folder)
+    try:
+        with log.at_level(logging.WARNING):
+            await player.play(seconds, most)
+        await asyncio.sleep(0)
+        defects = [each for each in log.records if each.levelno >= logging.ERROR]
+        assert not defects, "\n".join(each.getMessage() for each in defects)
+    except BaseException:
+        print(f"SOPHIA_FUZZ_SEED={seed}, after {len(player.done)} acts:", *player.done[-30:])
+        raise
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_whatever_is_done_it_goes_on_and_can_be_left(
+    seed: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await played(seed, 600.0, 130, tmp_path, caplog)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+async def test_for_minutes_whatever_is_done(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    seed = int(os.environ.get("SOPHIA_FUZZ_SEED") or random.SystemRandom().randrange(1_000_000))
+    await played(seed, SECONDS, 1_000_000, tmp_path, caplog)
