@@ -452,7 +452,9 @@ class Person:
         """Fill in and run the form, where there is one, and wait for the answer on the screen."""
 
         def form() -> bool:
-            return isinstance(self.app.screen, FormScreen) and bool(self.app.screen.fields)
+            return isinstance(self.app.screen, FormScreen) and bool(
+                self.app.screen.query("#command")
+            )
 
         await self._wait(lambda: form() or chosen.name in self.told, "a form or the answer")
         asks = form() and chosen.name not in self.told
@@ -462,7 +464,8 @@ class Person:
             await self._run(chosen, request)
             await self._wait(lambda: chosen.name in self.told, "the answer")
         if not isinstance(self.told[chosen.name], SophiaError):
-            await self._wait(lambda: self._shows(beneath), "the answer on the screen")
+            before = None if asks else beneath  # a form gives way to the job's panel, say
+            await self._wait(lambda: self._shows(before), "the answer on the screen")
         return dict(request) if asks else self.asked[chosen.name]
 
     def _shows(self, beneath: Any) -> bool:
