@@ -393,6 +393,11 @@ class SophiaApp(Returning):
             from sophia_tui.tui.screens.schedules import SchedulesScreen
 
             return SchedulesScreen(self)
+        if type(result).__name__ == "JobsCompared":
+            from sophia_tui.tui.screens.job_compare import JobCompareScreen
+
+            jobs: Any = result
+            return JobCompareScreen(self, request, jobs)
         from sophia_tui.tui.screens.result import ResultScreen
 
         return ResultScreen(self, title, result)
