@@ -306,6 +306,8 @@ class Glyphs:
             else {"ok": "✓", "attention": "!", "problem": "✗", "empty": "·", "unknown": "?"}
         )
         self.cut = "~" if ascii_only else "…"
+        self.mark = "*" if ascii_only else "●"
+        self._ascending, self._descending = ("^", "v") if ascii_only else ("↑", "↓")
         self._spark = "_.-~^" if ascii_only else "▁▂▃▄▅▆▇█"
         self._full, self._rest = ("#", "-") if ascii_only else ("█", "░")
 
@@ -325,6 +327,10 @@ class Glyphs:
         """`width` cells, filled by done/total."""
         filled = min(width, width * done // total) if total > 0 else 0
         return self._full * filled + self._rest * (width - filled)
+
+    def order(self, sort: str) -> str:
+        """The direction of a list's order: `-` before a column is descending."""
+        return self._descending if sort.startswith("-") else self._ascending
 
     def arrow(self, width: int) -> str:
         """An arrow to the right, `width` cells long."""
