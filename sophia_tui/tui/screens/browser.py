@@ -3,8 +3,7 @@
 A record is shown laid out or raw, page by page where it is long.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -331,13 +330,13 @@ class BrowserScreen(WaysScreen):
             return True
         if name in ("next_hit", "previous_hit") and not self.wanted.text:
             name = "search"
-        acts = {
+        acts: dict[str, Callable[[], None]] = {
             **ways,
             "go_to_line": partial(self._ask, "line"),
             "search": partial(self._ask, "search"),
             "code": partial(self._ask, "code"),
-            "regex": self._other_regex,
-            "match_case": self._other_case,
+            "regex": partial(self._look_otherwise, "regex"),
+            "match_case": partial(self._look_otherwise, "match_case"),
             "view": self._other_view,
             "more": partial(self._turn_record, 1),
             "less": partial(self._turn_record, -1),
@@ -427,20 +426,14 @@ class BrowserScreen(WaysScreen):
         found = (each.shown for each in self.known_keys() if each.target == f"act.{act}")
         return next(found, "")
 
-    def _other_regex(self) -> None:
-        self._look_otherwise(replace(self.wanted, regex=not self.wanted.regex))
-
-    def _other_case(self) -> None:
-        self._look_otherwise(replace(self.wanted, match_case=not self.wanted.match_case))
-
-    def _look_otherwise(self, wanted: Wanted) -> None:
+    def _look_otherwise(self, what: str) -> None:
         """Another way to look counts for what is typed now, or from the next step on."""
-        self.wanted, self.counted = wanted, None
+        self.wanted, self.counted = self.wanted.otherwise(what), None
         if self._asking == "search":
             self.say(self._mode())
             return
         self._mark_anew()
-        self.say(wanted.mode)
+        self.say(self.wanted.mode)
 
     def _mark_anew(self) -> None:
         self._columns = ()  # cells of the same text are marked otherwise now
