@@ -12,7 +12,7 @@ from difflib import SequenceMatcher
 from rich.cells import cell_len
 from textual.content import Content
 
-from sophia_tui.i18n import N_, _, number
+from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.services.clean import PreviewOutput
 from sophia_tui.services.version_views import DiffRow, SideOfRow, VersionDiff
 from sophia_tui.services.views import key_word
@@ -115,15 +115,17 @@ def _whole(sign: str, side: SideOfRow, style: str) -> Iterator[Part]:
 
 
 def _preview(found: PreviewOutput) -> Iterator[Part]:
-    told = _("{rows} rows of a sample; {stay} stay").format(
-        rows=number(found.rows), stay=number(found.stay)
-    )
+    told = ngettext(
+        "{rows} row of a sample; {stay} stay", "{rows} rows of a sample; {stay} stay", found.rows
+    ).format(rows=number(found.rows), stay=number(found.stay))
     yield (f"{told}\n", "bold")
     yield from _by_step(found)
     for step in found.steps:
-        counts = _("{rows} rows: {changed} changed, {leave} leave").format(
-            rows=number(step.rows), changed=number(step.changed), leave=number(step.leave)
-        )
+        counts = ngettext(
+            "{rows} row: {changed} changed, {leave} leave",
+            "{rows} rows: {changed} changed, {leave} leave",
+            step.rows,
+        ).format(rows=number(step.rows), changed=number(step.changed), leave=number(step.leave))
         yield from title(visible(step.step), counts)
         for change in step.changes:
             yield (f"{visible(change.file)}:{change.line} {visible(change.role)}\n", "dim")

@@ -29,6 +29,7 @@ PAGES = {
             N_("What is set up, what is missing, and what to do about each."),
             N_("a runs the step of the installer, or opens the command, that mends what is shown."),
             N_("Then the tables of your own database, column by column; they are only read."),
+            N_("/ looks for a check by any text of its line."),
             N_("It looks again every 30 seconds; r looks at once and asks the provider too."),
         ),
         ("setup.check", "setup.apply", "source.inspect"),
@@ -105,9 +106,12 @@ PAGES = {
     "jobs": Page(
         (
             N_("Trainings and evaluations. They go on without the console, and without SSH."),
-            N_(
-                "The curve is the loss of the training; single signs are that on the held-out part."
-            ),
+            N_("The line is the loss of the training, as a mean of its noise where that is said."),
+            N_("Single signs are that on the held-out part; the filled one, or @, is the best."),
+            N_("v shows other figures. l turns to the log, i to the settings, e to other kinds."),
+            N_("/ keeps only lines with a text, or re: and an expression; h holds them still."),
+            N_("f finds, and goes on to older hits; g goes to newer ones; home reads on upwards."),
+            N_("Mark jobs with space; x compares them. Alone, it is with the one looked at."),
             N_("In a wide window the job under the cursor is shown beside the list."),
         ),
         (
@@ -116,9 +120,20 @@ PAGES = {
             "jobs.show",
             "jobs.events",
             "jobs.log",
+            "jobs.curve",
+            "jobs.settings",
+            "jobs.compare",
             "jobs.watch",
             "train.checklist",
         ),
+    ),
+    "job_compare": Page(
+        (
+            N_("Each job has a letter, in the curves and in the table."),
+            N_("v turns to the other loss, x to steps, examples, tokens or time along the bottom."),
+            N_("The table has that in which they differ; a adds what is the same."),
+        ),
+        ("jobs.compare",),
     ),
     "models": Page(
         (
@@ -154,6 +169,7 @@ PAGES = {
             N_(
                 "How people judged the answers, by day; and what this version does not measure yet."
             ),
+            N_("p turns through periods, m through the models, one by one; esc shows all again."),
         ),
         ("monitor.show", "serve.list"),
     ),
