@@ -106,6 +106,11 @@ def test_a_search_goes_backwards_and_counts(tmp_path: Path, monkeypatch: Any) ->
     assert lines_with(path, "here", line=10, backwards=True, limit=2) == [9, 7]
     assert lines_with(path, "here", line=9999, backwards=True, limit=1) == [39]
     assert lines_with(path, "here", line=1, backwards=True) == []
+    open_end = tmp_path / "open.jsonl"
+    open_end.write_text("here\nno\nhere")
+    assert lines_with(open_end, "here", line=9999, backwards=True) == [3, 1]
+    open_end.write_text("")
+    assert lines_with(open_end, "here", line=9999, backwards=True) == []
     asked = {"regex": False, "any_case": True, "limit": 1, "edited": {"1": "no"}, "count": True}
     told: list[Any] = []
     for backwards in (False, True):

@@ -1,4 +1,4 @@
-"""Edits of single records beside a data file: the editor opened, an edit taken back or done again."""
+"""Edits of single records beside a data file: the editor opened, an edit taken or taken back."""
 
 from collections.abc import Callable
 from functools import partial
