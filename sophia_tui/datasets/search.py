@@ -198,8 +198,9 @@ def _text(data: bytes) -> str:
 class SearchTask(StreamingTask):
     """Tells each line that holds the pattern, from `line` on, until `limit` of them.
 
-    `more`: lines are left that were not looked at. With `backwards` those before `line`, the nearest first; a line beyond the last is the end.
-    With `count` all of the file is read: how many lines hold it, how many of them before `line`.
+    `more`: lines are left that were not looked at. With `backwards` those before `line`, the
+    nearest first; a line beyond the last is the end. With `count` all of the file is read: how many
+    lines hold it, how many of them before `line`.
     """
 
     path: str
