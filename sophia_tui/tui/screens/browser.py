@@ -93,6 +93,7 @@ class BrowserScreen(WaysScreen):
         }
 
     def recall(self, kept: dict[str, Any]) -> None:
+        self._first = None  # the page that it was opened with is another one
         place = kept.get("place")
         if isinstance(place, dict) and _whole(place.get("line"), 1):
             self._place = {"line": place["line"]}
