@@ -28,6 +28,7 @@ from sophia_tui.tui.screens import CLASSES, made
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.live import LiveScreen
 from sophia_tui.tui.state import ConsoleState
+from sophia_tui.tui.wire import Wired
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -43,7 +44,7 @@ _SLOW_MILLISECONDS = (50.0, 200.0, 1000.0)
 _STORE_CODES = ("SOPHIA-S0",)
 
 
-class SophiaApp(Returning):
+class SophiaApp(Wired, Returning):
     """`context` is a Context, or makes one from keyword arguments (dry_run, confirmed, cancel,
     progress, language); that maker and the one of the dispatcher are first called after the first
     paint.
@@ -382,6 +383,11 @@ class SophiaApp(Returning):
 
             first: Any = result
             return BrowserScreen(self, request, first)
+        if type(result).__name__ in ("PreviewOutput", "VersionDiff"):
+            from sophia_tui.tui.screens.changes import ChangesScreen
+
+            changed: Any = result
+            return ChangesScreen(self, title, changed, request)
         if type(result).__name__ == "InspectOutput":
             from sophia_tui.tui.screens.inspection import InspectionScreen
 
@@ -395,6 +401,11 @@ class SophiaApp(Returning):
             from sophia_tui.tui.screens.schedules import SchedulesScreen
 
             return SchedulesScreen(self)
+        if type(result).__name__ == "JobsCompared":
+            from sophia_tui.tui.screens.job_compare import JobCompareScreen
+
+            jobs: Any = result
+            return JobCompareScreen(self, request, jobs)
         from sophia_tui.tui.screens.result import ResultScreen
 
         return ResultScreen(self, title, result)
@@ -479,6 +490,7 @@ class SophiaApp(Returning):
         self.push_screen(PaletteScreen(self, screen), chosen)
 
     def _refresh(self, screen: Screen[Any]) -> None:
+        self.send_all()
         if isinstance(screen, LiveScreen):
             screen.refresh_now()
 
