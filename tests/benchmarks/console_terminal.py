@@ -99,7 +99,7 @@ class Window:
         except OSError:
             found = b""
         if not found:
-            raise EOFError(f"{self.process.args!r} ended")
+            raise EOFError(f"{self.process.args!r} ended; it shows\n{self.text.strip()}")
         for asked, answer in ANSWERS.items():
             if asked in found:
                 os.write(self.master, answer)
