@@ -97,6 +97,7 @@ class SuccessionService:
         role=Role.OPERATOR,
         writes=True,
         dry_run=True,
+        one_only=True,
         target="model",
         positional=("model",),
     )

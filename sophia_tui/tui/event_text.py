@@ -13,7 +13,6 @@ from sophia_tui.services.disk_use import shown_size
 from sophia_tui.services.views import EventView
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
-from sophia_tui.tui.parts import Part
 
 _USUAL = frozenset({"state", "progress", "metric", "checkpoint", "warning"})
 #: What a run says it does (it knows no languages).
@@ -69,16 +68,19 @@ def events_text(events: Sequence[EventView], width: int = 80) -> Content:
     """The newest events, oldest first, in `width` cells."""
     if not events:
         return Content(_("Nothing told yet."))
-    parts: list[Part] = []
-    for each in events:
-        at = each.at.astimezone().strftime("%H:%M:%S")
-        style = "bold $warning" if each.kind == "warning" else "dim"
-        head, kind = f"{each.number:>5} {at} ", f"{words.event_word(each.kind):<10} "
-        indent = cell_len(head + kind)
-        told = _told(each.kind, each.data)
-        lines = textwrap.wrap(told, max(20, width - indent)) or [""]
-        parts += [head, (kind, style), ("\n" + " " * indent).join(lines), "\n"]
-    return Content.assemble(*parts)
+    lines = [line for each in events for line in event_lines(each, width)]
+    return Content("\n").join(lines) + "\n"
+
+
+def event_lines(event: EventView, width: int = 80) -> list[Content]:
+    """One event: number, time and kind before its text, which goes on below itself."""
+    at = event.at.astimezone().strftime("%H:%M:%S")
+    style = "bold $warning" if event.kind == "warning" else "dim"
+    head, kind = f"{event.number:>5} {at} ", f"{words.event_word(event.kind):<10} "
+    indent = cell_len(head + kind)
+    first, *more = textwrap.wrap(_told(event.kind, event.data), max(20, width - indent)) or [""]
+    lines = [Content.assemble(head, (kind, style), first)]
+    return lines + [Content(" " * indent + each) for each in more]
 
 
 def _told(kind: str, data: Mapping[str, Any]) -> str:

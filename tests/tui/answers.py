@@ -39,6 +39,9 @@ from sophia_tui.services.inspect import (
     InspectOutput,
     RoleOrder,
 )
+from sophia_tui.services.job_compare import ComparedJob, DifferenceRow, JobsCompared
+from sophia_tui.services.job_curves import CurveRequest, CurveView
+from sophia_tui.services.job_settings import JobSettings, SettingRow
 from sophia_tui.services.meanwhile import ChangesView, EndedView, MeanwhileView
 from sophia_tui.services.model_lineage import LineageModel, LineageView
 from sophia_tui.services.model_parity_views import ParityView
@@ -85,7 +88,6 @@ from sophia_tui.services.views import (
     EventList,
     EventView,
     JobList,
-    LogView,
     ModelFile,
     ModelList,
     ModelView,
@@ -926,7 +928,10 @@ def full() -> dict[str, Any]:
         "jobs.list": jobs(),
         "jobs.show": lambda request: jobs().items[1],
         "jobs.events": _events_after,
-        "jobs.log": LogView(job=JOB, path="/runs/log.txt", lines=["loading", "step 310 of 500"]),
+        "jobs.log": lambda request: stub.log_of(["loading", "step 310 of 500"], request),
+        "jobs.curve": lambda request: stub.curve_of(events().items, request),
+        "jobs.settings": job_settings,
+        "jobs.compare": jobs_compared,
         "train.checklist": CheckList(job=JOB, dataset=DATASET, base="b", items=check_items()),
         "train.plan": plan(),
         "train.preview": preview(),
@@ -961,9 +966,80 @@ def full() -> dict[str, Any]:
 
 
 def _events_after(request: Any) -> EventList:
-    told = events()
-    items = [each for each in told.items if each.number > request.after]
-    return told.model_copy(update={"items": items})
+    return stub.pages_of(events().items, request)
+
+
+def job_settings(request: Any = None) -> JobSettings:
+    return JobSettings(
+        job=JOB,
+        kind="train",
+        base="Qwen/Qwen2.5-0.5B",
+        base_revision="060db6499f32",
+        dataset=DATASET,
+        dataset_hash="99aa88bb77cc" * 5,
+        dataset_counts={"train": 8112, "valid": 901},
+        examples=8112,
+        recipe="default",
+        settings=[
+            SettingRow(name="learning_rate", value=1e-4, default=2e-4, changed=True),
+            SettingRow(name="lora.r", value=16, default=16),
+            SettingRow(name="scheduler", value="linear", default="linear"),
+        ],
+        seed=42,
+        host="gpu-1",
+        device="cuda:0",
+        threads=8,
+        precision="bf16",
+        memory_bytes=1_240_000_000,
+        packages={"torch": "2.9.1", "transformers": "4.57.1"},
+        started_at=NOW,
+        seconds_running=1800.0,
+        cost_usd=0.42,
+    )
+
+
+def jobs_compared(request: Any = None) -> JobsCompared:
+    """Two trainings at two rates, and a merge that has no curve."""
+    asked = CurveRequest(job=JOB)
+    first = stub.curve_of(events().items, asked)
+    slower = [
+        each.model_copy(update={"data": {**each.data, "loss": each.data["loss"] * 1.2}})
+        for each in events().items
+        if each.kind == "metric"
+    ]
+    second = stub.curve_of(slower, asked)
+    nothing = stub.curve_of([], asked)
+
+    def job(letter: str, job_id: str, curve: CurveView, note: str = "") -> ComparedJob:
+        return ComparedJob(
+            letter=letter,
+            id=job_id,
+            kind="merge" if note else "train",
+            status="succeeded",
+            dataset=DATASET,
+            step=None if note else 320,
+            total_steps=None if note else 500,
+            examples_per_step=None if note else 16.0,
+            note=note,
+            curve=curve,
+        )
+
+    def row(part: Any, name: str, *values: Any, better: str | None = None) -> DifferenceRow:
+        return DifferenceRow(part=part, name=name, values=list(values), same=False, better=better)
+
+    return JobsCompared(
+        jobs=[
+            job("a", JOB, first),
+            job("b", "ftjob-6c10aa00bb11", second),
+            job("c", "ftjob-0badcafe0000", nothing, "A job of this kind has no losses over steps."),
+        ],
+        rows=[
+            row("result", "loss", 1.388, 1.665, None, better="a"),
+            row("result", "eval_loss", 1.7, 1.7, None),
+            row("hyperparameters", "learning_rate", 2e-4, 1e-4, None),
+            row("machine", "host", "gpu-1", "gpu-2", "gpu-1"),
+        ],
+    )
 
 
 def empty() -> dict[str, Any]:

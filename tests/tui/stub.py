@@ -19,6 +19,7 @@ from sophia_tui.domain.operations import Danger, Input, NoInput, Output
 from sophia_tui.errors import NotFoundError, SophiaError, UnavailableError
 from sophia_tui.paths import Paths
 from sophia_tui.services.catalogue import SERVICES, registry
+from sophia_tui.services.job_curves import CurvePoint, CurveRequest, CurveView, SeriesView
 from sophia_tui.services.jobs import JobsPage
 from sophia_tui.services.lists import ListPage, arranged
 from sophia_tui.services.operations import Dispatcher, Registry, operation
@@ -102,11 +103,90 @@ def looked_through(found: Any, request: Any) -> Any:
 
 class EventsAfter(JobReference):
     after: int = 0
+    before: int | None = None
+    newest: bool = False
     limit: int = 500
+    kind: list[str] = Field(default_factory=list)
+    match: str | None = None
 
 
 class LastLines(JobReference):
     lines: int = 100
+    before: int | None = None
+    after: int | None = None
+    match: str | None = None
+
+
+def pages_of(events: list[EventView], request: Any) -> EventList:
+    """The events of one job by pages, as the real operation gives them."""
+    end = request.before or len(events) + 1
+    known = [each for each in events if request.after < each.number < end]
+    found = [
+        each
+        for each in known
+        if (not request.kind or each.kind in request.kind)
+        and (request.match or "").casefold() in f"{each.kind} {each.data}".casefold()
+    ]
+    backwards = request.newest or request.before is not None
+    kept = found[-request.limit :] if backwards else found[: request.limit]
+    more = len(kept) < len(found)
+    looked = kept if more else known
+    return EventList(
+        job=request.job,
+        items=kept,
+        first=looked[0].number if looked else None,
+        last=looked[-1].number if looked else None,
+        more=more,
+        backwards=backwards,
+    )
+
+
+def log_of(lines: list[str], request: Any) -> LogView:
+    """A log by pages; here each line counts as one byte."""
+    end = len(lines) if request.before is None else request.before
+    known = list(enumerate(lines[:end]))[request.after or 0 :]
+    found = [(at, line) for at, line in known if (request.match or "") in line]
+    kept = found[-request.lines :]
+    start = kept[0][0] if len(kept) < len(found) else request.after or 0
+    return LogView(
+        job=request.job,
+        path="/runs/log.txt",
+        lines=[line for _at, line in kept],
+        start=start,
+        end=end,
+        size=len(lines),
+    )
+
+
+def curve_of(events: list[EventView], request: Any) -> CurveView:
+    """Each metric as a point of its own."""
+    series = []
+    for name in request.series:
+        told = [each for each in events if each.kind == "metric" and name in each.data]
+        points = [
+            CurvePoint(
+                step=each.data["step"],
+                value=each.data[name],
+                low=each.data[name],
+                high=each.data[name],
+                count=1,
+                seconds=float(each.number),
+            )
+            for each in told
+        ]
+        best = min(points, key=lambda each: each.low, default=None)
+        series.append(
+            SeriesView(
+                name=name,
+                events=len(points),
+                last=points[-1].value if points else None,
+                best=best.low if best else None,
+                best_step=best.step if best else None,
+                points=points,
+            )
+        )
+    last = events[-1].number if events else 0
+    return CurveView(job=request.job, total_steps=500, last_event=last, series=series)
 
 
 class OverviewStub:
@@ -145,13 +225,17 @@ class JobsStub:
     @operation("jobs.events", "Show what a job told.", target="job", positional=("job",))
     async def events(self, context: Context, request: EventsAfter) -> EventList:
         await self.world.answer("jobs.events")
-        found = [each for each in self.world.events if each.number > request.after]
-        return EventList(job=request.job, items=found)
+        return pages_of(self.world.events, request)
 
     @operation("jobs.log", "Show the end of a job's log.", target="job", positional=("job",))
     async def log(self, context: Context, request: LastLines) -> LogView:
         await self.world.answer("jobs.log")
-        return LogView(job=request.job, path="/runs/log.txt", lines=self.world.log)
+        return log_of(self.world.log, request)
+
+    @operation("jobs.curve", "Show figures of a job.", target="job", positional=("job",))
+    async def curve(self, context: Context, request: CurveRequest) -> CurveView:
+        await self.world.answer("jobs.curve")
+        return curve_of(self.world.events, request)
 
     @operation(
         "jobs.cancel",

@@ -1,5 +1,6 @@
 """One job's panel: what it shows in each state, and that its events follow the newest."""
 
+import re
 from typing import Any
 
 import pytest
@@ -8,9 +9,12 @@ from sophia_tui.i18n import _
 from sophia_tui.services import waiting
 from sophia_tui.services.queue import QueuedView, QueueView
 from sophia_tui.services.views import EventList, JobList
+from sophia_tui.tui.screens.job_compare import JobCompareScreen
+from sophia_tui.tui.screens.jobs import JobsScreen
+from sophia_tui.tui.widgets.pager import Pager
 from sophia_tui.tui.widgets.plate import Plate
-from sophia_tui.tui.widgets.tail import Tail
 from tests.tui import answers, stub
+from tests.tui.play_growing import growing
 from tests.tui.test_console import screen_text, settled, until
 
 
@@ -21,39 +25,226 @@ def many_events(count: int) -> list[Any]:
     ]
 
 
+async def opened_job(pilot: Any) -> Any:
+    """The Jobs screen with the first job open, and its pane."""
+    await pilot.press("4")
+    await settled(pilot)
+    await pilot.press("enter")
+    screen = pilot.app.screen
+    await until(pilot, lambda: bool(screen.tail.told.known), "told")
+    return screen
+
+
 async def test_the_events_stay_at_the_newest_until_the_person_scrolls_up() -> None:
     world = stub.full_world()
     world.events = many_events(60)
     app = stub.make_app(world)
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("4")
-        await settled(pilot)
-        await pilot.press("enter")
-        tail = app.screen.query_one(Tail)
+        screen = await opened_job(pilot)
 
-        def at_end() -> bool:
-            return tail.max_scroll_y > 0 and tail.scroll_y == tail.max_scroll_y
+        def shows(number: int) -> bool:
+            return f"step {number}\n" in re.sub(" +\n", "\n", screen.pager.text + "\n")
 
-        await until(pilot, at_end, "the newest after opening")
+        await until(pilot, lambda: shows(60), "the newest after opening")
         await pilot.resize_terminal(80, 20)
-        await until(pilot, at_end, "the newest in a lower window")
+        await until(pilot, lambda: shows(60), "the newest in a lower window")
         await pilot.resize_terminal(80, 30)
-        await until(pilot, at_end, "the newest in a higher window")
-        await pilot.press("question_mark", "escape")
+        await until(pilot, lambda: shows(60), "the newest in a higher window")
         world.events = many_events(70)
         await pilot.press("r", "down")  # down at the end is no wish to stay there
-        await until(pilot, lambda: len(app.screen.events) == 70 and at_end(), "what came meanwhile")
-        await pilot.press("escape", "down", "enter")
-        await until(pilot, lambda: len(app.screen.events) == 70 and at_end(), "the other job's")
+        await until(pilot, lambda: shows(70), "what came meanwhile")
         await pilot.press("up", "up", "up")
-        await until(pilot, lambda: not at_end(), "scrolled up")
-        stood = tail.scroll_y
+        await until(pilot, lambda: not shows(70), "scrolled up")
+        stood = screen.pager.text
         world.events = many_events(90)
         await pilot.press("r")
-        await until(pilot, lambda: len(app.screen.events) == 90, "more events")
-        assert tail.scroll_y == stood
+        await until(pilot, lambda: len(screen.events) == 90, "more events")
+        assert screen.pager.text == stood
         await pilot.press("end")
-        await until(pilot, at_end, "the newest again")
+        await until(pilot, lambda: shows(90), "the newest again")
+
+
+async def test_older_events_and_lines_come_by_pages_up_to_the_first() -> None:
+    world = stub.full_world()
+    world.events = many_events(900)
+    world.log = [f"line {number}" for number in range(900)]
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened_job(pilot)
+        for key, first in (("", "    1 14:02:00"), ("l", "line 0 ")):
+            if key:
+                await pilot.press(key)
+                await until(pilot, lambda: screen.tail.told.known, "the log")
+            for _page in range(8):
+                before = len(screen.tail.lines)
+                await pilot.press("home")
+                await until(
+                    pilot,
+                    lambda before=before: (  # type: ignore[misc]
+                        len(screen.tail.lines) > before or not screen.tail.told.first
+                    ),
+                    "an older page",
+                )
+            await pilot.press("home")
+            await until(pilot, lambda first=first: first in screen_text(app), first)  # type: ignore[misc]
+            assert len(screen.tail.lines) == 900
+        assert "This is the first line." in screen_text(app)
+
+
+async def test_a_held_pane_says_how_much_is_new_and_goes_on() -> None:
+    world = stub.full_world()
+    world.events = many_events(20)
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened_job(pilot)
+        await pilot.press("h")
+        world.events = many_events(34)
+        await pilot.press("r")
+        await until(pilot, lambda: "paused, 14 new" in screen_text(app), "14 new")
+        assert "step 20" in screen.pager.text and "step 34" not in screen.pager.text
+        await pilot.press("h")
+        await until(pilot, lambda: "step 34" in screen.pager.text, "goes on")
+        assert "paused" not in screen_text(app)
+
+
+async def test_events_and_log_are_filtered_by_text_and_kind_and_esc_clears() -> None:
+    world = stub.full_world()
+    world.events = many_events(20)
+    warning = stub.EventView(number=21, at=stub.NOW, kind="warning", data={"message": "Hot."})
+    world.events.append(warning)
+    world.log = ["loading", "warning: hot", "step 1"]
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened_job(pilot)
+        await pilot.press("slash", *"hot", "enter")
+        await until(pilot, lambda: len(screen.tail.lines) == 1, "one event")
+        assert "Hot." in screen.pager.text and "only with hot" in screen_text(app)
+        await pilot.press("l")
+        await until(pilot, lambda: "warning: hot" in screen.pager.text, "one line")
+        assert "loading" not in screen.pager.text
+        await pilot.press("escape")
+        await until(pilot, lambda: "loading" in screen.pager.text, "the whole log")
+        await pilot.press("l", "e", "e", "e", "e")
+        await until(pilot, lambda: "Hot." in screen.pager.text, "warnings alone")
+        await until(pilot, lambda: len(screen.tail.lines) == 1, "warnings alone")
+        assert screen.opened is not None
+
+
+async def test_search_goes_from_hit_to_hit_into_older_pages_and_back() -> None:
+    world = stub.full_world()
+    world.log = [f"line {number}" for number in range(900)]
+    world.log[10] = world.log[850] = world.log[890] = "a needle"
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened_job(pilot)
+        await pilot.press("l")
+        await until(pilot, lambda: "line 899" in screen.pager.text, "the log")
+
+        def stands_at(number: int) -> bool:
+            lines = screen.tail.lines
+            hit = screen.tail.hit
+            first = 900 - len(lines)
+            return hit is not None and first + hit == number and "needle" in screen.pager.text
+
+        await pilot.press("f", *"NEEDLE", "enter")
+        await until(pilot, lambda: stands_at(890), "the last one")
+        await pilot.press("f")
+        await until(pilot, lambda: stands_at(850), "the one before")
+        await pilot.press("f")
+        await until(pilot, lambda: stands_at(10), "one of an older page")
+        await pilot.press("f")
+        await until(pilot, lambda: "There is no further hit." in screen_text(app), "no further")
+        await pilot.press("g")
+        await until(pilot, lambda: stands_at(850), "back")
+
+
+async def test_a_hostile_log_shows_marks() -> None:
+    world = stub.full_world()
+    world.log = [stub.HOSTILE]
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened_job(pilot)
+        await pilot.press("l")
+        await until(pilot, lambda: "ESC" in screen.pager.text, "the log")
+        shown = screen_text(app)
+    assert "\x1b" not in shown and "\u202e" not in shown and "[red]x[/red]" in shown
+
+
+async def test_its_settings_and_the_way_to_its_data_set() -> None:
+    world = stub.full_world()
+    world.answers = answers.full()
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened_job(pilot)
+        await pilot.press("i")
+        await until(pilot, lambda: screen.settings is not None, "settings")
+        await until(pilot, lambda: "learning_rate" in screen.pager.text, "settings")
+        assert "* learning_rate  0.0001  (0.0002)" in screen.pager.text
+        await pilot.press("end")
+        await until(pilot, lambda: "scheduler" in screen.pager.text, "the rest")
+        await pilot.press("o")
+        await until(pilot, lambda: app.screen.name_of_screen == "datasets", "its data set")
+        assert app.screen.opened == answers.DATASET
+
+
+async def test_the_other_figures_of_a_job_come_in_turn() -> None:
+    world = stub.full_world()
+    world.answers = growing(0)
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened_job(pilot)
+        curve = app.screen.query_one("#curve", Plate)
+        await until(pilot, lambda: "mean of 5" in curve.text and "best" in curve.text, "losses")
+        for words in ("learning rate", "tokens/s", "memory, GB", "held-out part"):
+            await pilot.press("v")
+            await until(pilot, lambda words=words: words in curve.text, words)  # type: ignore[misc]
+
+
+async def test_marked_jobs_are_compared_by_letters_over_a_chosen_axis() -> None:
+    world = stub.full_world()
+    world.answers = answers.full()
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("4")
+        await settled(pilot)
+        await pilot.press("x")
+        assert "Mark two jobs" in screen_text(app)
+        await pilot.press("space", "down", "space", "x")
+        await until(pilot, lambda: isinstance(app.screen, JobCompareScreen), "the comparison")
+        assert world.got.jobs == [answers.JOB, "ftjob-6c10aa00bb11"]
+        screen = app.screen
+        curve = screen.query_one("#curve", Plate)
+        assert {"a", "b", "*"} <= set("".join(curve.text.split("\n")[1:-1]))
+        assert "1.388 *" in screen.query_one(Pager).text
+        assert "no losses over steps" in screen_text(app)
+        await pilot.press("v")
+        assert "held-out part over steps" in curve.text
+        await pilot.press("x")
+        assert "over examples seen" in curve.text
+        await pilot.press("x")
+        assert "not known of a, b" in curve.text and "too few points" in curve.text
+        kept = screen.memory()
+        await pilot.press("a")
+        await until(pilot, lambda: getattr(world.got, "all", False), "everything")
+        await pilot.press("escape")
+        again = JobCompareScreen(app, kept["request"], answers.jobs_compared())
+        again.recall(kept)
+        assert (again.loss, again.axis) == ("eval_loss", "tokens")
+
+
+async def test_what_brings_the_panel_back_is_kept_and_nonsense_is_passed_over() -> None:
+    world = stub.full_world()
+    world.events = many_events(20)
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened_job(pilot)
+        await pilot.press("l", "h", "space")
+        kept = screen.memory()
+        other = JobsScreen(app)
+        other.recall(kept)
+        assert other.memory() == kept
+        other.recall({"pane": "cellar", "kinds": 99, "match": 3, "marked": "x", "series": "nine"})
+        assert other.memory() == kept
 
 
 async def test_a_queued_job_says_its_place_why_it_waits_and_when_it_starts() -> None:

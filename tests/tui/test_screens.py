@@ -4,6 +4,7 @@ text, both languages."""
 from typing import Any
 
 import pytest
+from textual.widgets import Input
 
 from sophia_tui.services.datasets import DatasetList
 from sophia_tui.services.prepare import PrepareOutput
@@ -141,6 +142,8 @@ async def test_every_key_of_a_screen_leads_somewhere(name: str) -> None:
                 await pilot.press(key.key)
                 await pilot.pause()
                 assert app.screen.is_current
+                if isinstance(app.focused, Input):  # it asks for a text
+                    await pilot.press("escape")
                 continue
             assert app.offers(key), key
             await pilot.press(key.key)

@@ -1,37 +1,40 @@
-"""Jobs: the list, and one job with progress, loss curve, events and log."""
+"""Jobs: the list, and one job with progress, curve, and events, log or with what it works."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from textual import events as textual_events
 from textual.content import Content
 from textual.widget import Widget
+from textual.widgets import Input
 
 from sophia_tui.domain.jobs import FIGURES
 from sophia_tui.errors import SophiaError
-from sophia_tui.i18n import _, money, number
-from sophia_tui.services.views import EventView, JobView, worded
-from sophia_tui.services.waiting import sentence
-from sophia_tui.textsafe import visible, visible_lines
+from sophia_tui.i18n import _, number
+from sophia_tui.services.views import EventView, JobView
+from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
-from sophia_tui.tui.chart import Curve, curves
-from sophia_tui.tui.event_text import events_text
-from sophia_tui.tui.parts import Part
+from sophia_tui.tui.job_curve import SERIES, JobCurve, kept_line
+from sophia_tui.tui.job_tail import KINDS, PAGE, PANES, JobTail, Pane
+from sophia_tui.tui.job_text import job_text, left, settings_text
 from sophia_tui.tui.screens.base import StylePath
 from sophia_tui.tui.screens.detail import DetailScreen
 from sophia_tui.tui.screens.table import MOST_ROWS, Row
-from sophia_tui.tui.training_text import trial_text
-from sophia_tui.tui.widgets.plate import Plate, error_text
-from sophia_tui.tui.widgets.tail import Tail
+from sophia_tui.tui.widgets.field import Field
+from sophia_tui.tui.widgets.pager import Pager
+from sophia_tui.tui.widgets.plate import Plate
 
 if TYPE_CHECKING:
+    from sophia_tui.services.job_settings import JobSettings
     from sophia_tui.services.queue import QueuedView
     from sophia_tui.tui.host import Console
 
-_EVENTS_ASKED = 5000
+_EVENTS_ASKED = 500
 _EVENTS_KEPT = 200
-_METRICS_KEPT = 50_000
-_LOG_LINES = 200
+#: Looks between two drawings of what moves by itself, and lines of a higher pane for which it waits
+#: one look more: a line is about a hundred bytes, and 400 a second are to be enough.
+_LOOKS, _LINES_LOOK, _LOW_PANE = 2, 5, 8
 #: What jobs.show adds to a row of the list.
 FIGURED = (*FIGURES, "seconds_running", "cost_usd")
 _ENDED = ("succeeded", "failed", "cancelled")
@@ -41,8 +44,12 @@ _WHEN = {
     "jobs.pause": (*_ENDED, "paused", "pausing", "interrupted"),
     "jobs.resume": ("succeeded", "cancelled", "running", "queued"),
 }
-#: What needs a job to be done on.
-_OF_A_JOB = frozenset({*_WHEN, "act.log", "train.checklist"})
+#: What needs a job to be done on, and of these what needs it in sight.
+_OF_A_PANE = frozenset(
+    f"act.{name}"
+    for name in ("settings", "series", "kinds", "hold", "find", "find_newer", "dataset")
+)
+_OF_A_JOB = frozenset({*_WHEN, *_OF_A_PANE, "act.log", "train.checklist"})
 _MOVES = {"earlier": "up", "later": "down"}
 
 
@@ -57,13 +64,17 @@ class JobsScreen(DetailScreen):
     def __init__(self, sophia: "Console") -> None:
         super().__init__(sophia)
         self.opened = sophia.state.watched
+        #: The newest events of the job that is looked at, of all kinds.
         self.events: list[EventView] = []
-        #: The losses of the whole run, for its curve.
-        self.metrics: list[EventView] = []
-        self.lines: list[str] | None = None
-        self.show_log = False
+        self.tail = JobTail(sophia.call, "")
+        self.curve = JobCurve("")
+        self.settings: JobSettings | None = None
         #: Where the job that is looked at stands in the queue, as long as it waits there.
         self.place: QueuedView | None = None
+        self._fresh = True
+        self._looks = 0
+        self._asks = ""
+        self._hold_again = False
 
     def heading(self) -> str:
         return _("Jobs")
@@ -72,8 +83,15 @@ class JobsScreen(DetailScreen):
         # apart, so that a new event sends neither the head nor the curve once more
         yield Plate(id="job")
         yield Plate(id="curve")
-        with Tail(id="told"):
-            yield Plate(id="lines")
+        yield Plate(id="title")
+        yield Pager(id="told")
+        ask = Field(id="ask", compact=True, select_on_focus=False)
+        ask.cursor_blink = False
+        yield ask
+
+    @property
+    def pager(self) -> Pager:
+        return self.query_one("#told", Pager)
 
     def columns(self) -> Sequence[tuple[str, int]]:
         shape = [(_("Job"), 18), (_("State"), 12), (_("step"), 8)]
@@ -95,7 +113,7 @@ class JobsScreen(DetailScreen):
         if self.wide:
             return cells
         loss = "" if job.loss is None else number(job.loss, 2)
-        return (*cells, _left(job), loss, job.dataset or job.model or job.base)
+        return (*cells, left(job), loss, job.dataset or job.model or job.base)
 
     def sorts(self) -> Sequence[tuple[str, str]]:
         return [
@@ -106,7 +124,6 @@ class JobsScreen(DetailScreen):
             ("seconds_left", _("left")),
             ("loss", _("loss")),
             ("dataset", _("Data set")),
-            ("kind", _("Kind")),
             ("created_by", _("by")),
             ("finished_at", _("Finished")),
         ]
@@ -114,28 +131,61 @@ class JobsScreen(DetailScreen):
     async def rows_of(self) -> list[JobView]:
         return await self.listed()
 
+    # -- what is asked of one job
+
     async def tell(self, row: Row) -> JobView:
-        """The events that came since the last look, and the log where it is shown."""
-        if row.key != self.told_of:
-            self.events, self.metrics, self.lines = [], [], None
-        while True:
-            after = self.events[-1].number if self.events else 0
-            told: Any = await self.sophia.call(
-                "jobs.events", {"job": row.key, "after": after, "limit": _EVENTS_ASKED}
-            )
-            self.events = [*self.events, *told.items][-_EVENTS_KEPT:]
-            fresh = [each for each in told.items if each.kind == "metric"]
-            self.metrics = [*self.metrics, *fresh][-_METRICS_KEPT:]
-            if len(told.items) < _EVENTS_ASKED:
-                break
-        if self.show_log:
-            log: Any = await self.sophia.call("jobs.log", {"job": row.key, "lines": _LOG_LINES})
-            self.lines = list(log.lines)
+        """The job with its figures, the events that came since the last look, and what its pane
+        shows."""
+        if row.key != self.told_of or row.key != self.tail.job:
+            self._begin(row.key)
+        self._looks += 1
+        await self._follow_events(row.key)
+        if self.curve.wanted and self.sophia.may("jobs.curve"):
+            asked = {"job": row.key, "series": self.curve.names}
+            found: Any = await self.sophia.call("jobs.curve", asked)
+            self.curve.take(found)
+        await self.tail.look(not self.pager.following if self.is_mounted else False)
+        if self._hold_again:
+            self._hold_again = False
+            self.tail.hold()
         # the list has no figures: rates, memory, cost are asked for of the one that is looked at
         job: Any = await self.sophia.call("jobs.show", {"job": row.key})
         assert isinstance(job, JobView)
+        if self.tail.pane == "settings" and (self.settings is None or job.status not in _ENDED):
+            known: Any = await self.sophia.call("jobs.settings", {"job": row.key})
+            self.settings = known
         self.place = await self._place_of(job)
         return job
+
+    def _begin(self, job: str) -> None:
+        """Another job: its pane is the one that was open, from its end."""
+        pane, kinds, match, series = self._kept_pane()
+        self.events, self.settings = [], None
+        self.tail = JobTail(self.sophia.call, job)
+        self.tail.pane, self.tail.kinds, self.tail.match = pane, kinds, match
+        self.curve = JobCurve(job)
+        self.curve.show(series)
+        self._fresh = True
+        if self.is_mounted:
+            self.tail.width = self._line_width
+
+    def _kept_pane(self) -> tuple[Pane, int, str, str]:
+        return self.tail.pane, self.tail.kinds, self.tail.match, self.curve.series
+
+    async def _follow_events(self, job: str) -> None:
+        if self.events:
+            asked: dict[str, Any] = {"after": self.events[-1].number, "limit": _EVENTS_ASKED}
+        else:
+            asked = {"newest": True, "limit": _EVENTS_KEPT}
+        told: Any = await self.sophia.call("jobs.events", {"job": job, **asked})
+        if (
+            len(told.items) >= _EVENTS_ASKED
+        ):  # more came than are looked at: the curve is asked anew
+            newest = {"job": job, "newest": True, "limit": _EVENTS_KEPT}
+            told = await self.sophia.call("jobs.events", newest)
+            self.events, self.curve.wanted = [], True
+        self.events = [*self.events, *told.items][-_EVENTS_KEPT:]
+        self.curve.add(told.items)
 
     async def _place_of(self, job: JobView) -> "QueuedView | None":
         if job.status != "queued" or not self.sophia.may("jobs.queue"):
@@ -143,20 +193,74 @@ class JobsScreen(DetailScreen):
         queue: Any = await self.sophia.call("jobs.queue", {"limit": MOST_ROWS})
         return next((each for each in queue.items if each.id == job.id), None)
 
+    # -- drawing
+
+    def refresh_now(self) -> None:
+        self._fresh = True  # who asks sees the answer at once
+        super().refresh_now()
+
+    def on_resize(self) -> None:
+        self._fresh = True
+        super().on_resize()
+
     def draw_detail(self) -> None:
-        plate, lines = self.query_one("#job", Plate), self.query_one("#lines", Plate)
+        plate, curve, title = (self.query_one(f"#{name}", Plate) for name in _PLATES)
         row = self.shown
-        if row is None or self.told_of != row.key or isinstance(self.told, SophiaError):
-            plate.draw("")
-            self.query_one("#curve", Plate).draw("")
-            super().draw_detail()
+        if row is None or self.state == "loading" or self.told_of != row.key:
+            for each in (plate, curve, title):
+                each.draw("")
+            waits = row is not None and self.state != "loading"
+            self.pager.show([Content(_("Loading..."))] if waits else [])
+            return
+        if isinstance(self.told, SophiaError):
+            from sophia_tui.tui.widgets.plate import error_text
+
+            plate.draw(error_text(self.told, self.sophia.log_path))
+            for each in (curve, title):
+                each.draw("")
+            self.pager.show([])
             return
         width, glyphs = self.detail_width, self.sophia.glyphs
         job = self._with_figures(row.data)
         plate.draw(job_text(job, self.events, width, glyphs, self.place))
-        self.query_one("#curve", Plate).draw(self._curve(width))
-        told = events_text(self.events, width)
-        lines.draw(log_text(self.lines) if self.show_log else told)
+        pause = _LOOKS + max(0, self.pager.rows - _LOW_PANE) // _LINES_LOOK
+        if self._fresh or self._looks >= pause:
+            curve.draw(self._curve(job, width))
+            curve.display = bool(curve.text)
+            self._draw_tail()
+            self._looks, self._fresh = 0, False
+
+    def _draw_tail(self, before: int = 0) -> None:
+        pager, tail = self.pager, self.tail
+        pager.from_start = tail.pane == "settings"
+        if tail.pane == "settings":
+            self.query_one("#title", Plate).draw(
+                Content.assemble((_("With what it works"), "bold"))
+            )
+            shown = Content(_("Loading..."))
+            if self.settings is not None:
+                shown = settings_text(self.settings, self._line_width)
+            lines = [
+                part for line in shown.split("\n", allow_blank=True) for part in self._fold(line)
+            ]
+            pager.show(lines)
+            return
+        tail.resize(self._line_width)
+        lines = tail.lines or [Content(tail.empty())]
+        pager.show(lines, before)
+        parts = tail.title()
+        if not pager.following and not tail.held:
+            parts.append(("  " + _("end: the newest"), "dim"))
+        self.query_one("#title", Plate).draw(Content.assemble(*parts))
+
+    def _fold(self, line: Content) -> list[Content]:
+        if line.cell_length <= self._line_width:
+            return [line]
+        return line.fold(self._line_width)
+
+    @property
+    def _line_width(self) -> int:
+        return self.pager.size.width or self.detail_width
 
     def _with_figures(self, job: JobView) -> JobView:
         """The row, which is the newest, with the figures of the last look."""
@@ -166,15 +270,26 @@ class JobsScreen(DetailScreen):
         figures = {name: getattr(told, name) for name in FIGURED}
         return job.model_copy(update=figures)
 
-    def _curve(self, width: int) -> Content:
-        """The loss so far; the log gets the room where it is shown."""
-        events = _("Events ({zone})").format(zone=words.zone())
-        named = Content.assemble((_("Log") if self.show_log else events, "bold"))
-        if self.show_log:
-            return named
-        height = 7 if self.size.height < 30 else 12
-        drawn = loss_curve(self.metrics, min(width, 110), height, self.sophia.glyphs)
-        return drawn + "\n" + named if drawn is not None else named
+    def _curve(self, job: JobView, width: int) -> Content:
+        """The figure so far; with what it works gets the whole room."""
+        if self.tail.pane == "settings":
+            return Content("")
+        height = 8 if self.size.height < 30 else 13
+        glyphs = self.sophia.glyphs
+        drawn = self.curve.draw(job, min(width, 110), height, glyphs)
+        if drawn is None:
+            if self.curve.series == "loss":
+                return Content("")
+            return Content(_("It has told nothing of this figure."))
+        if self.curve.series == "loss" and (kept := kept_line(self.events, width, glyphs)):
+            drawn += Content.assemble("\n", (_("kept"), "bold"), f"  {kept}")
+        return drawn
+
+    # -- what people do
+
+    def open_row(self, row: Row) -> None:
+        self.follow(row.key)
+        self.pager.focus()
 
     def follow(self, key: str | None) -> None:
         self.sophia.state.watched = key
@@ -182,22 +297,199 @@ class JobsScreen(DetailScreen):
         super().follow(key)
 
     def to_start(self) -> None:
-        self.query_one(Tail).anchor()  # of another job too the newest comes first
+        self.pager.to_end()  # of another job too the newest comes first
 
     def act(self, name: str) -> bool:
-        if name == "log":
-            self.show_log = not self.show_log
-            self.query_one(Tail).anchor()
-            if self.opened is None and self.selected_key:
-                self.opened = self.selected_key
-            self._draw_all()
-            self.refresh_now()
+        if name == "filter" and self._in_pane:
+            self._ask("filter", self.tail.match, _("only lines with: text, or re:expression"))
+            return True
+        if name == "back" and self._put_aside():
+            return True
+        acts = {
+            "log": lambda: self._show("events" if self.tail.pane == "log" else "log"),
+            "settings": lambda: self._show(
+                "events" if self.tail.pane == "settings" else "settings"
+            ),
+            "series": self._next_series,
+            "kinds": self._next_kinds,
+            "hold": self._hold,
+            "find": lambda: self._find(-1),
+            "find_newer": lambda: self._find(1),
+            "dataset": self._to_dataset,
+        }
+        if name in acts:
+            acts[name]()
             return True
         if name in _MOVES and (row := self.shown) is not None:
             work: Any = self._move(row.key, _MOVES[name])
             self.run_worker(work, name="move")
             return True
         return super().act(name)
+
+    @property
+    def _in_pane(self) -> bool:
+        """Whether a job is looked at, not the list."""
+        return self.opened is not None and (not self.wide or self.pager.has_focus)
+
+    def _open_selected(self) -> None:
+        if self.opened is None and self.selected_key:
+            self.opened = self.selected_key
+            self.sophia.state.watched = self.opened
+
+    def _show(self, pane: Pane) -> None:
+        self._open_selected()
+        self.tail.pane = pane
+        self.tail.sought = ""
+        self._anew()
+
+    def _anew(self) -> None:
+        """The pane from its end, as it is asked for now."""
+        self.tail.begin()
+        self.pager.from_start = self.tail.pane == "settings"
+        self.pager.to_end()
+        self._fresh = True
+        self._draw_all()
+        self.refresh_now()
+
+    def _next_series(self) -> None:
+        """The next figure that the job has told."""
+        told = {name for each in self.events if each.kind == "metric" for name in each.data}
+        offered = [each for each in SERIES if each in told or each == "loss"]
+        at = offered.index(self.curve.series) if self.curve.series in offered else -1
+        if len(offered) < 2:
+            self.say(_("It has told no other figure."))
+            return
+        self.curve.show(offered[(at + 1) % len(offered)])
+        self._draw_all()
+        self.refresh_now()
+
+    def _next_kinds(self) -> None:
+        if self.tail.pane != "events":
+            self.tail.pane = "events"
+        else:
+            self.tail.kinds = (self.tail.kinds + 1) % len(KINDS)
+        self._anew()
+
+    def _hold(self) -> None:
+        """What comes waits out of sight, or is shown again."""
+        self.tail.hold()
+        if not self.tail.held:
+            self.pager.to_end()
+        self._fresh = True
+        self._draw_all()
+
+    def _to_dataset(self) -> None:
+        row = self.shown
+        if row is None or not row.data.dataset:
+            self.say(_("It has no data set."))
+            return
+        self.sophia.open("datasets.show", {"dataset": row.data.dataset})
+
+    def _put_aside(self) -> bool:
+        """What esc ends first: a field, a search, a filter, the page of what it works with."""
+        if self.query_one("#ask", Input).has_focus:
+            self._close_ask()
+        elif not self._in_pane:
+            return False
+        elif self.tail.sought:
+            self.tail.sought, self.tail.hit = "", None
+            self.pager.to_end()
+            self._fresh = True
+            self._draw_all()
+        elif self.tail.match or self.tail.kinds:
+            self.tail.match, self.tail.kinds = "", 0
+            self._anew()
+        elif self.tail.pane == "settings":
+            self._show("events")
+        else:
+            return False
+        return True
+
+    # -- filter and search
+
+    def _ask(self, what: str, value: str, placeholder: str) -> None:
+        ask = self.query_one("#ask", Input)
+        self._asks, ask.value, ask.placeholder = what, value, placeholder
+        ask.add_class("-shown")
+        ask.focus()
+
+    def _close_ask(self) -> None:
+        self.query_one("#ask", Input).remove_class("-shown")
+        self.pager.focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        if event.input.id != "ask":
+            super().on_input_submitted(event)
+            return
+        event.stop()
+        self._close_ask()
+        if self._asks == "filter":
+            self.tail.match = event.value.strip()
+            self._anew()
+        else:
+            self.tail.sought, self.tail.hit = event.value.strip(), None
+            self._find(-1)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if event.input.id != "ask":
+            super().on_input_changed(event)
+
+    def on_key(self, event: textual_events.Key) -> None:
+        if event.key == "escape" and self.query_one("#ask", Input).has_focus:
+            event.stop()
+            self._close_ask()
+        else:
+            super().on_key(event)
+
+    def _find(self, step: int) -> None:
+        """The next hit; without a search what is looked for is asked."""
+        self._open_selected()
+        if not self.tail.sought:
+            if not self.query_one("#ask", Input).has_class("-shown"):
+                self._ask("find", "", _("find: text, or re:expression"))
+            return
+        work: Any = self._seek(step)
+        self.run_worker(work, name="seek", exclusive=True, group="seek")
+
+    async def _seek(self, step: int) -> None:
+        pager, tail = self.pager, self.tail
+        start = min(len(tail.lines), pager.top + pager.rows) - 1
+        try:
+            found = await tail.seek(step, start)
+        except SophiaError as problem:
+            self.say(visible(problem.what))
+            tail.sought = ""
+            return
+        if tail is not self.tail:
+            return
+        if found and tail.hit is not None:
+            self.say("")
+            self._draw_tail()
+            pager.reveal(tail.hit)
+        else:
+            self.say(_("There is no further hit."))
+        self._draw_tail()
+
+    def on_pager_at_top(self, event: Pager.AtTop) -> None:
+        event.stop()
+        work: Any = self._older
+        self.run_worker(work, name="older", exclusive=True, group="older")
+
+    async def _older(self) -> None:
+        try:
+            added = await self.tail.older(PAGE)
+        except SophiaError as problem:
+            self.say(visible(problem.what))
+            return
+        if added:
+            self._draw_tail(added)
+        elif self.tail.pane != "settings":
+            self.say(_("This is the first line."))
+
+    def on_pager_moved(self, event: Pager.Moved) -> None:
+        event.stop()
+        if self.shown is not None and self.told_of == self.shown.key:
+            self._draw_tail()
 
     async def _move(self, job: str, to: str) -> None:
         """Move a queued job one place; what is in the way is said."""
@@ -210,21 +502,31 @@ class JobsScreen(DetailScreen):
         self.say(_("{job} is number {place} in the queue.").format(job=job, place=place))
         self.refresh_now()
 
+    # -- keys
+
     def footer(self) -> list[keys.Key]:
-        """Only what waits in the queue can be moved there; `l` leads back from the log."""
+        """Only what waits in the queue can be moved there; keys of a pane where there is one."""
         row = self.shown
         waits = row is not None and row.data.status == "queued"
-        return [self._worded_key(each, waits) for each in super().footer()]
+        return [
+            self._worded_key(each, waits)
+            for each in super().footer()
+            if each.target not in _OF_A_PANE or self.opened or self.wide
+        ]
 
     def _worded_key(self, key: keys.Key, waits: bool) -> keys.Key:
-        if key.target == "act.log" and self.show_log:
+        if key.target == "act.log" and self.tail.pane == "log":
             return replace(key, text="events")
+        if key.target == "act.hold" and self.tail.held:
+            return replace(key, text="go on")
         if waits and key.target in tuple(f"act.{name}" for name in _MOVES):
             return replace(key, rank=9)
         return key
 
     def not_now(self, operation: str) -> str:
         row = self.shown
+        if operation == "jobs.compare" and len(self._to_compare()) < 2:
+            return _("Mark two jobs or more with space; then they are compared.")
         if operation not in _OF_A_JOB:
             return ""
         if row is None:
@@ -235,184 +537,53 @@ class JobsScreen(DetailScreen):
             )
         return ""
 
+    def _to_compare(self) -> list[str]:
+        """The marked jobs; one that is marked alone is compared with the one that is looked at."""
+        if len(self.marked) == 1 and self.shown is not None and self.shown.key not in self.marked:
+            return [*self.marked, self.shown.key]
+        return list(self.marked)
+
     def prefill(self, operation: str) -> dict[str, Any]:
         if operation == "schedules.list":
             return {"limit": MOST_ROWS}  # all of them, and no form before
+        if operation == "jobs.compare":
+            chosen = self._to_compare()
+            return {"jobs": chosen} if len(chosen) > 1 else {}
         row = self.shown
         job = row.key if row is not None else self.opened
         declared = self.sophia.dispatcher.registry.get(operation)
         return {"job": job} if job and "job" in declared.input.model_fields else {}
 
+    # -- what brings it back
 
-def job_text(
-    job: JobView,
-    events: Sequence[EventView],
-    width: int,
-    glyphs: words.Glyphs,
-    place: "QueuedView | None" = None,
-) -> Content:
-    """What one job is and how far: some lines above its curve and its events."""
-    parts: list[Part] = [(visible(job.id), "bold"), "  "]
-    parts += [(words.state_word(job.status), words.state_style(job.status))]
-    if job.wanted:
-        asked = worded("wanted", job.wanted)
-        parts.append(("  " + _("asked of it: {what}").format(what=asked), "dim"))
-    kind = _("trial of one step") if job.trial else worded("kind", job.kind)
-    about = " ".join(each for each in (kind, job.dataset or "", job.model or "") if each)
-    parts += [f"  {visible(about)}\n", (_("Base"), "dim"), f" {visible(job.base)}\n"]
-    if job.step is not None and job.total_steps:
-        bar = glyphs.bar(job.step, job.total_steps, max(10, min(30, width - 45)))
-        percent = 100 * job.step // job.total_steps
-        parts.append(f"{bar} {number(job.step)}/{number(job.total_steps)}  {percent} %")
-        rate = _rate(job, events)
-        left = _left(job)
-        if rate:
-            parts.append("  " + _("{rate} steps/min").format(rate=number(rate, 1)))
-        if left:
-            parts.append("  " + _("{time} left").format(time=left))
-        parts.append("\n")
-    if said := figures_text(job):
-        parts.append(said + "\n")
-    if job.provider:
-        there = f" {visible(job.provider)}  {visible(job.provider_job or '')}\n"
-        parts += [(_("Provider"), "dim"), there]
-    if place is not None and job.status == "queued":
-        parts += _queued_text(place)
-    if why := (place.waiting if place is not None else None) or job.waiting:
-        parts += [(_("Waits because"), "dim"), f" {visible(sentence(why))}\n"]
-    if job.trial and (found := trial_text(job.result or {})):
-        parts.append(found + "\n")
-    if job.resulting_model:
-        parts += [(_("Model"), "dim"), f" {visible(job.resulting_model)}\n"]
-    content = Content.assemble(*parts)
-    if job.error:
-        content += error_text(_as_error(job.error), job.run_folder or "")
-    return content
+    def memory(self) -> dict[str, Any]:
+        kept = {
+            **super().memory(),
+            "opened": self.opened,
+            "pane": self.tail.pane,
+            "match": self.tail.match,
+            "kinds": self.tail.kinds,
+            "held": self.tail.held or self._hold_again,
+            "series": self.curve.series,
+        }
+        return {name: value for name, value in kept.items() if value}
+
+    def recall(self, kept: dict[str, Any]) -> None:
+        super().recall(kept)
+        if isinstance(opened := kept.get("opened"), str):
+            self.opened = opened
+        tail, kinds = self.tail, kept.get("kinds")
+        if (pane := kept.get("pane")) in PANES:
+            tail.pane = pane
+        if isinstance(match := kept.get("match"), str):
+            tail.match = match[:200]
+        if isinstance(kinds, int) and 0 <= kinds < len(KINDS):
+            tail.kinds = kinds
+        self._hold_again = self._hold_again or kept.get("held") is True
+        if (series := kept.get("series")) in SERIES:
+            self.curve.show(str(series))
+        if self.is_mounted:
+            self.refresh_now()
 
 
-def _queued_text(place: "QueuedView") -> list[Part]:
-    """Its place in the queue, and when it starts as far as that can be told."""
-    starts = _("not known yet")
-    if place.starts_at is not None:
-        starts = f"{place.starts_at.astimezone():%Y-%m-%d %H:%M}"
-    return [
-        (_("Place in the queue"), "dim"),
-        f" {number(place.position)}  ",
-        (_("Starts about"), "dim"),
-        f" {starts}\n",
-    ]
-
-
-def figures_text(job: JobView) -> str:
-    """Rates, memory, what is kept, and the cost so far, as far as the job told them."""
-    said = []
-    if job.learning_rate is not None and job.status not in _ENDED:
-        said.append(_("rate {rate}").format(rate=words.rate(job.learning_rate)))
-    if job.tokens_per_second is not None:
-        said.append(_("{number} tokens/s").format(number=number(job.tokens_per_second)))
-    if job.memory_bytes is not None:
-        said.append(_("{number} GB").format(number=number(job.memory_bytes / 1e9, 1)))
-    if job.gpu_memory_bytes:
-        said.append(_("GPU {number} GB").format(number=number(job.gpu_memory_bytes / 1e9, 1)))
-    if job.kept is not None and job.kept_total:
-        said.append(
-            _("{kept} of {total} general answers kept").format(
-                kept=number(job.kept), total=number(job.kept_total)
-            )
-        )
-    if job.cost_usd is not None:
-        said.append(_("{number} USD").format(number=money(job.cost_usd)))
-    return "  ".join(said)
-
-
-def loss_curve(
-    events: Sequence[EventView], width: int, height: int, glyphs: words.Glyphs
-) -> Content | None:
-    """The training's loss as a line, that on the held-out part as signs; None below two points."""
-    trained, held_out = _points(events, "loss"), _points(events, "eval_loss")
-    sign = "o" if glyphs.ascii_only else "◆"
-    drawn = curves([Curve(trained), Curve(held_out, sign)], width, height, glyphs.ascii_only)
-    if not drawn:
-        return None
-    line = "*" if glyphs.ascii_only else "⠤"
-    head: list[Part] = [(_("loss"), "bold")]
-    if trained:
-        head.append(f"  {line} {_('training')} {number(trained[-1][1], 2)}")
-    if held_out:
-        head.append(f"  {sign} {_('held-out part')} {number(held_out[-1][1], 2)}")
-    parts: list[Part] = [*head, "\n", ("\n".join(drawn), "$accent")]
-    if kept := kept_line(events, width, glyphs):
-        parts += ["\n", (_("kept"), "bold"), f"  {kept}"]
-    return Content.assemble(*parts)
-
-
-def kept_line(events: Sequence[EventView], width: int, glyphs: words.Glyphs) -> str:
-    """General answers still right at each validation, as shares in order; the newest ones where
-    there is no room for all. Beside the losses: what was learnt and what was forgotten."""
-    shares = [
-        100 * kept / total
-        for (_step, kept), (_same, total) in zip(
-            _points(events, "kept"), _points(events, "kept_total"), strict=False
-        )
-        if total
-    ]
-    if not shares:
-        return ""
-    room = max(1, (width - 12) // 5)
-    arrow = " > " if glyphs.ascii_only else " → "
-    shown = [f"{round(each)}" for each in shares[-room:]]
-    return arrow.join(shown) + " %"
-
-
-def _points(events: Sequence[EventView], name: str) -> list[tuple[float, float]]:
-    found = [
-        (float(each.data["step"]), float(each.data[name]))
-        for each in events
-        if each.kind == "metric"
-        and _is_number(each.data.get("step"))
-        and _is_number(each.data.get(name))
-    ]
-    return sorted(found)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _left(job: JobView) -> str:
-    """The remaining time, as long as there is one."""
-    return words.duration(job.seconds_left) if job.status in ("running", "pausing") else ""
-
-
-def _as_error(error: dict[str, Any]) -> SophiaError:
-    found = SophiaError(
-        "J000",
-        str(error.get("what") or _("The job failed.")),
-        str(error.get("why") or ""),
-        str(error.get("remedy") or ""),
-    )
-    found.code = visible(str(error.get("code") or found.code))
-    return found
-
-
-def _rate(job: JobView, events: Sequence[EventView]) -> float | None:
-    """Steps each minute over the last progress events; only while it runs."""
-    if job.status != "running":
-        return None
-    seen = [
-        (each.at, each.data["step"])
-        for each in events
-        if isinstance(each.data.get("step"), int) and each.kind in ("progress", "metric")
-    ][-6:]
-    if len(seen) < 2:
-        return None
-    seconds = (seen[-1][0] - seen[0][0]).total_seconds()
-    steps = int(seen[-1][1]) - int(seen[0][1])
-    return 60 * steps / seconds if seconds > 0 and steps > 0 else None
-
-
-def log_text(lines: Sequence[str] | None) -> Content:
-    """The end of the log."""
-    if lines is None:
-        return Content(_("Loading..."))
-    return Content(visible_lines("\n".join(lines)) or _("The log is empty."))
+_PLATES = ("job", "curve", "title")
