@@ -113,6 +113,8 @@ def parser_for(operation: Operation) -> argparse.ArgumentParser:
     notes = []
     if operation.danger is not Danger.NONE:
         notes.append(_("This changes what is hard to change back; confirm it with --yes."))
+    if columns := getattr(operation.input, "sorts", ()):
+        notes.append(_("Columns of --sort: {columns}.").format(columns=", ".join(columns)))
     if operation.dry_run:
         notes.append(_("With --dry-run it shows what would be done and changes nothing."))
     if operation.detaches:

@@ -97,12 +97,37 @@ class JobsCompared(Output):
         for each in self.rows:
             if each.part == part:
                 yield (
-                    each.name,
+                    label(each),
                     *(
                         value_text(each.name, value) + (" *" if job.letter == each.better else "")
                         for job, value in zip(self.jobs, each.values, strict=True)
                     ),
                 )
+
+
+def label(row: DifferenceRow) -> str:
+    """What a row is called, in the active language; hyperparameters and packages have their names
+    in any."""
+    own = {
+        "state": N_("State"),
+        "steps": N_("Steps"),
+        "loss": N_("Training loss"),
+        "eval_loss": N_("Loss on the held-out part"),
+        "best_eval_loss": N_("Best held-out loss"),
+        "best_eval_step": N_("Best at step"),
+        "perplexity": N_("Perplexity"),
+        "perplexity_before": N_("Perplexity of the base"),
+        "kept": N_("General answers kept"),
+        "model": N_("Resulting model"),
+        "train": N_("Records for training"),
+        "valid": N_("Records for validation"),
+    }
+    if row.part == "hyperparameters":
+        return row.name
+    for model in (JobSettings, JobView):
+        if row.name not in own and (info := model.model_fields.get(row.name)) is not None:
+            return _(info.title or row.name)
+    return _(own[row.name]) if row.name in own else row.name
 
 
 def value_text(name: str, value: Any) -> str:

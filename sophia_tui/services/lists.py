@@ -30,6 +30,14 @@ class ListPage(Page):
 
     sorts: ClassVar[tuple[str, ...]] = ()
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> dict[str, Any]:
+        """What describes the API names the columns."""
+        made: dict[str, Any] = handler(core)
+        told = handler.resolve_ref_schema(made)["properties"]["sort"]
+        told["enum"] = ["", *cls.sorts, *(f"-{each}" for each in cls.sorts)]
+        return made
+
     match: str = Field(
         default="",
         max_length=200,

@@ -29,7 +29,7 @@ OTHERS = {
 SERIES = ("loss", *OTHERS)
 _SCALES = {"learning_rate": 1e6, "memory_bytes": 1e-9, "gpu_memory_bytes": 1e-9}
 #: Points of the smoothed line that a mean is over, as a share of all, and the means that are taken.
-_SMOOTH_SHARE = 25
+_SMOOTH_SHARE = 20
 _MEANS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 #: Points that are kept of one figure before the service is asked to thin them anew.
 _MOST_POINTS = 1500

@@ -15,7 +15,6 @@ from sophia_tui.i18n import _, ngettext, number
 from sophia_tui.textsafe import visible
 from sophia_tui.tui.screens import CLASSES
 from sophia_tui.tui.screens.base import SophiaScreen
-from sophia_tui.tui.screens.live import LiveScreen
 from sophia_tui.tui.setup_acts import SetupActs
 from sophia_tui.tui.state import Above, Origin
 
@@ -103,7 +102,7 @@ class Returning(SetupActs):
 
     # -- lists
 
-    def recalled(self, name: str, screen: LiveScreen) -> LiveScreen:
+    def recalled(self, name: str, screen: SophiaScreen) -> SophiaScreen:
         """The screen as it was left, where something is known of it."""
         kept = self.state.memories.get(name)
         if kept:

@@ -221,6 +221,14 @@ EVENTS = {
 REASONS = {"asked by the control file": N_("asked by the control file")}
 #: Fields that hold amounts of money.
 _MONEY = frozenset({"usd", "brl"})
+#: How a stage does, in a word.
+HEALTH = {
+    "ok": N_("ok"),
+    "attention": N_("attention"),
+    "problem": N_("problem"),
+    "empty": N_("empty"),
+    "unknown": N_("not known"),
+}
 STYLES = {
     "ok": "$success",
     "attention": "bold $warning",
@@ -298,6 +306,8 @@ class Glyphs:
             else {"ok": "✓", "attention": "!", "problem": "✗", "empty": "·", "unknown": "?"}
         )
         self.cut = "~" if ascii_only else "…"
+        self.mark = "*" if ascii_only else "●"
+        self._ascending, self._descending = ("^", "v") if ascii_only else ("↑", "↓")
         self._spark = "_.-~^" if ascii_only else "▁▂▃▄▅▆▇█"
         self._full, self._rest = ("#", "-") if ascii_only else ("█", "░")
 
@@ -317,6 +327,10 @@ class Glyphs:
         """`width` cells, filled by done/total."""
         filled = min(width, width * done // total) if total > 0 else 0
         return self._full * filled + self._rest * (width - filled)
+
+    def order(self, sort: str) -> str:
+        """The direction of a list's order: `-` before a column is descending."""
+        return self._descending if sort.startswith("-") else self._ascending
 
     def arrow(self, width: int) -> str:
         """An arrow to the right, `width` cells long."""

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,8 @@ from sophia_tui.errors import NotFoundError, SophiaError, UnavailableError
 from sophia_tui.paths import Paths
 from sophia_tui.services.catalogue import SERVICES, registry
 from sophia_tui.services.job_curves import CurvePoint, CurveRequest, CurveView, SeriesView
+from sophia_tui.services.jobs import JobsPage
+from sophia_tui.services.lists import ListPage, arranged
 from sophia_tui.services.operations import Dispatcher, Registry, operation
 from sophia_tui.services.overview import (
     HappenedView,
@@ -82,6 +85,20 @@ def database_gone() -> UnavailableError:
     return UnavailableError(
         "S001", "The database does not answer.", "Connection refused.", "Start it again."
     )
+
+
+def looked_through(found: Any, request: Any) -> Any:
+    """A list as its operation gives it: what matches, in the order that is wanted, cut."""
+    if not isinstance(request, ListPage):
+        return found
+    page = arranged(
+        found.items,
+        request.wanted(),
+        lambda each: each.model_dump(mode="json").values(),
+        {name: attrgetter(name) for name in request.sorts},
+    )
+    counts = {"total": page.total, "unfiltered": page.unfiltered}
+    return found.model_copy(update={"items": page.items, **counts})
 
 
 class EventsAfter(JobReference):
@@ -192,9 +209,10 @@ class JobsStub:
         self.world = world
 
     @operation("jobs.list", "List jobs, newest first.")
-    async def page(self, context: Context, request: Page) -> JobList:
+    async def page(self, context: Context, request: JobsPage) -> JobList:
         await self.world.answer("jobs.list")
-        return JobList(items=self.world.jobs)
+        listed: JobList = looked_through(JobList(items=self.world.jobs), request)
+        return listed
 
     @operation("jobs.show", "Show one job.", target="job", positional=("job",))
     async def show(self, context: Context, request: JobReference) -> JobView:
@@ -308,7 +326,7 @@ class Answering:
                 return self._world.overview
             if found is None:
                 raise NotFoundError("U404", f"The stub has no answer to {name}.")
-            return found(request) if callable(found) else found
+            return looked_through(found(request) if callable(found) else found, request)
 
         return handler
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from textual.content import Content
-from textual.widgets import Button, DataTable, Input
+from textual.widgets import Button, Input
 
 from sophia_tui import i18n
 from sophia_tui.domain.context import Role
@@ -22,6 +22,7 @@ from sophia_tui.tui.screens.palette import PaletteScreen
 from sophia_tui.tui.screens.result import ResultScreen
 from sophia_tui.tui.widgets.choice import Choice
 from sophia_tui.tui.widgets.plate import Plate
+from sophia_tui.tui.widgets.rows import Rows
 from tests.representatives import each_size, every
 from tests.tui import stub
 
@@ -85,7 +86,7 @@ async def test_jobs_lists_and_opens_one_with_events_and_log(size) -> None:
         await settled(pilot)
         await pilot.press("4")
         await settled(pilot)
-        assert app.screen.query_one("#table", DataTable).row_count == 2
+        assert app.screen.query_one("#table", Rows).row_count == 2
         await pilot.press("enter")
         await until(pilot, lambda: "metric" in screen_text(app), "events")
         assert "310/500" in screen_text(app)
@@ -115,7 +116,7 @@ async def test_filter_keeps_matching_rows_and_escape_shows_all() -> None:
         await settled(pilot)
         await pilot.press("4")
         await settled(pilot)
-        table = app.screen.query_one("#table", DataTable)
+        table = app.screen.query_one("#table", Rows)
         await pilot.press("slash", *"6c10")
         await until(pilot, lambda: table.row_count == 1, "filtered")
         await pilot.press("escape")
@@ -453,8 +454,8 @@ async def test_lists_have_a_first_and_a_last_row_and_a_cursor_without_colour() -
         await settled(pilot)
         await pilot.press("4")
         await settled(pilot)
-        table = app.screen.query_one("#table", DataTable)
-        assert table.get_component_styles("datatable--cursor").text_style.reverse
+        table = app.screen.query_one("#table", Rows)
+        assert table.get_component_styles("rows--cursor").text_style.reverse
         await pilot.press("end")
         await until(pilot, lambda: table.cursor_row == 1, "last")
         # an ended job is not cancelled

@@ -194,7 +194,7 @@ async def test_the_other_figures_of_a_job_come_in_turn() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await opened_job(pilot)
         curve = app.screen.query_one("#curve", Plate)
-        await until(pilot, lambda: "mean of 2" in curve.text and "best" in curve.text, "losses")
+        await until(pilot, lambda: "mean of 5" in curve.text and "best" in curve.text, "losses")
         for words in ("learning rate", "tokens/s", "memory, GB", "held-out part"):
             await pilot.press("v")
             await until(pilot, lambda words=words: words in curve.text, words)  # type: ignore[misc]

@@ -34,7 +34,9 @@ def _live_classes() -> list[Any]:
     while left:
         kind = left.pop()
         left += kind.__subclasses__()
-        if kind.scopes not in ((), ("table",)) and kind.__module__.startswith(screens.__name__):
+        if kind.scopes not in ((), ("table",), ("table", "list")) and kind.__module__.startswith(
+            screens.__name__
+        ):
             found.append(kind)
     return sorted(found, key=lambda kind: kind.__name__)
 

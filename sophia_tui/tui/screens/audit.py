@@ -11,7 +11,7 @@ from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
 from sophia_tui.tui.parts import Part, pairs, title
 from sophia_tui.tui.screens.detail import DetailScreen
-from sophia_tui.tui.screens.table import MOST_ROWS, Row
+from sophia_tui.tui.screens.table import Row
 
 
 def _time() -> str:
@@ -22,10 +22,9 @@ _HEALTH = {"done": "ok", "dry_run": "empty", "refused": "attention", "failed": "
 
 
 class AuditScreen(DetailScreen):
-    """The newest 500 entries; older ones by `sophia audit list --offset`."""
-
-    scopes = ("table", "audit")
+    scopes = ("table", "list", "audit")
     name_of_screen = "audit"
+    listing = "audit.list"
     interval = 5.0
 
     def heading(self) -> str:
@@ -44,8 +43,19 @@ class AuditScreen(DetailScreen):
         ]
 
     async def rows_of(self) -> list[Any]:
-        found: Any = await self.sophia.call("audit.list", {"limit": MOST_ROWS})
-        return list(found.items)
+        return await self.listed()
+
+    def sorts(self) -> Sequence[tuple[str, str]]:
+        return [
+            ("at", _time()),
+            ("operation", _("Operation")),
+            ("outcome", _("Outcome")),
+            ("actor", _("Who")),
+            ("target", _("Target")),
+            ("face", _("From")),
+            ("code", _("Code")),
+            ("seconds", _("Seconds")),
+        ]
 
     def to_rows(self, data: list[Any]) -> list[Row]:
         seen: dict[str, int] = {}

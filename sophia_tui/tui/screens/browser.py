@@ -17,9 +17,10 @@ from textual.widgets.input import Selection
 
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import N_, _, ngettext, number
-from sophia_tui.services.browse_views import BrowseOutput, RecordView
-from sophia_tui.textsafe import visible
+from sophia_tui.services.browse_views import BrowseOutput, RecordView, UndoOutput
+from sophia_tui.textsafe import visible, visible_lines
 from sophia_tui.tui import keys, words
+from sophia_tui.tui.diff_text import compared
 from sophia_tui.tui.finding import Wanted
 from sophia_tui.tui.parts import Part
 from sophia_tui.tui.record_text import (
@@ -32,7 +33,7 @@ from sophia_tui.tui.record_text import (
     page_of,
     record_text,
 )
-from sophia_tui.tui.screens.base import StylePath
+from sophia_tui.tui.screens.base import SophiaScreen, StylePath
 from sophia_tui.tui.screens.browser_ways import WaysScreen
 from sophia_tui.tui.screens.table import Row
 from sophia_tui.tui.widgets.plate import Plate
@@ -57,10 +58,10 @@ _OPENS = {"act.search": "search", "act.go_to_line": "line", "act.code": "code"}
 class BrowserScreen(WaysScreen):
     """Opened over another screen, which esc leads back to.
 
-    It is made again from plain data: `BrowserScreen(sophia, request)` with the `request` that this
-    one has as an attribute (file, part, line, exact, code, count, chars, as `prepare.browse` is
-    asked), then `recall` with what `memory` told (page, line, record that was opened and how, issue
-    code, search).
+    It is made again from plain data: `BrowserScreen(sophia, request)` with the `request` that its
+    origin holds (file, part, line, exact, code, count, chars, as `prepare.browse` is asked), then
+    `recall` with what `memory` told (page, line, record that was opened and how, issue
+    code, search, and whether it was edited: then the editor opens again, with its draft).
     """
 
     CSS_PATH: ClassVar[StylePath] = ["table.tcss", "detail.tcss", "browser.tcss"]
@@ -74,6 +75,9 @@ class BrowserScreen(WaysScreen):
         super().__init__(sophia, request, first)
         self.view: View = VIEWS[0]
         self._asking = ""
+        #: What was opened last to edit a record, and whether one is to be opened again.
+        self.editor: SophiaScreen | None = None
+        self._to_edit = False
         #: Pages of the record that is shown.
         self._pages = 1
         #: Where records of a version come from, by line.
@@ -90,11 +94,14 @@ class BrowserScreen(WaysScreen):
             "view": self.view,
             "code": self.code,
             "search": self.wanted.asked,
+            "editing": self.editor is not None and self.editor.is_attached,
         }
 
     def recall(self, kept: dict[str, Any]) -> None:
         place = kept.get("place")
         if isinstance(place, dict) and _whole(place.get("line"), 1):
+            if place["line"] != self._place["line"]:
+                self._first = None  # a page of another place
             self._place = {"line": place["line"]}
             if _whole(place.get("at"), 0):
                 self._place["at"] = place["at"]
@@ -107,6 +114,7 @@ class BrowserScreen(WaysScreen):
         self.view = next((each for each in VIEWS if each == kept.get("view")), VIEWS[0])
         self.code = kept["code"] if isinstance(kept.get("code"), str) else ""
         self.wanted = Wanted.recalled(kept.get("search"))
+        self._to_edit = kept.get("editing") is True
         if self.is_mounted:
             self.refresh_now()
 
@@ -169,6 +177,12 @@ class BrowserScreen(WaysScreen):
             for begin, end in self.wanted.places(cell.plain):
                 cell.stylize("bold reverse", begin, end)
         return cell
+
+    def drawn(self) -> None:
+        super().drawn()
+        if self._to_edit and self.data is not None and self._awaited is None:
+            self._to_edit = False
+            self._edit()  # its draft is kept: nothing typed is lost with the line
 
     def draw(self) -> None:
         super().draw()
@@ -514,9 +528,10 @@ class BrowserScreen(WaysScreen):
         found: Any = await self.sophia.call("prepare.browse", asked)
         if found.items:
             version = found.edits.version if found.edits else 0
-            self.sophia.show(
-                EditorScreen(self.sophia, self, str(self.of["file"]), found.items[0], version)
+            self.editor = EditorScreen(
+                self.sophia, self, str(self.of["file"]), found.items[0], version
             )
+            self.sophia.show(self.editor)
 
     def edited(self, told: str) -> None:
         """An edit was taken: look again, and say so."""
@@ -539,11 +554,29 @@ class BrowserScreen(WaysScreen):
             "undone": _("The edit of line {line} is undone."),
             "redone": _("The edit of line {line} is done again."),
         }.get(done.what, _("There is nothing to take back or to do again."))
-        self.edited(told.format(line=done.line))
+        self.edited(self._taken_back(done, told.format(line=done.line)))
+
+    def _taken_back(self, done: UndoOutput, told: str) -> str:
+        """What an undo took back: whose it was, and what the record says now in place of what."""
+        if done.edited_by is not None:
+            when = words.age(self.sophia.now(), done.edited_at)
+            told += "  " + _("edited by {who}, {when}").format(who=done.edited_by, when=when)
+        if done.before is not None and done.after is not None:
+            for same, old, new in compared(done.before, done.after):
+                if not same:  # the first place tells which edit it was
+                    cut = self.sophia.glyphs.cut
+                    was, now = (
+                        each if len(each) <= _TOLD else each[:_TOLD] + cut for each in (old, new)
+                    )
+                    told += f"\n[-{was}-] {{+{now}+}}"
+                    break
+        return visible_lines(told)
 
 
 #: Parts of a version whose records have a source.
 _KEPT = ("train", "valid", "test")
+#: Characters of what was edited that the line of news has.
+_TOLD = 60
 _BOM = "\ufeff"
 
 

@@ -24,7 +24,7 @@ class CalendarScreen(DetailScreen):
     """Opened over another screen, which esc leads back to. It asks no provider by itself."""
 
     CSS_PATH: ClassVar[StylePath] = ["table.tcss", "detail.tcss"]
-    scopes: tuple[str, ...] = ("table", "calendar")
+    scopes: tuple[str, ...] = ("table", "list", "calendar")
     name_of_screen = "calendar"
     interval = 5.0
     _asks = False
@@ -52,6 +52,9 @@ class CalendarScreen(DetailScreen):
                 f"{each.model}\n{each.key}\n{each.file}", Row("", self._cells(each), each)
             )
         return [Row(key, row.cells, row.data) for key, row in found.items()]
+
+    def sorts(self) -> Sequence[tuple[str, str]]:
+        return [("ends", _("Ends")), ("model", _("Model")), ("key", _("Key"))]
 
     def _cells(self, found: CalendarEntry) -> tuple[str, ...]:
         sign = self.sophia.glyphs.health[HEALTH.get(found.severity, "unknown")]

@@ -19,7 +19,7 @@ from sophia_tui.tui.screens.table import MOST_ROWS, Row
 from sophia_tui.tui.widgets.plate import error_text
 
 if TYPE_CHECKING:
-    from sophia_tui.tui.host import Console
+    pass
 
 _REJECTED_SHOWN = 200
 #: Operations that need a version.
@@ -49,13 +49,9 @@ class Told:
 class DatasetsScreen(DetailScreen):
     """Every row that went in is kept or rejected, and what was rejected is listed."""
 
-    scopes = ("table", "datasets")
+    scopes = ("table", "list", "datasets")
     name_of_screen = "datasets"
-
-    def __init__(self, sophia: "Console") -> None:
-        super().__init__(sophia)
-        #: Up to two versions to compare, in the order they were marked.
-        self.marked: list[str] = []
+    listing = "datasets.list"
 
     def heading(self) -> str:
         return _("Data sets")
@@ -68,16 +64,23 @@ class DatasetsScreen(DetailScreen):
         return shape
 
     async def rows_of(self) -> list[Any]:
-        found: Any = await self.sophia.call("datasets.list", {"limit": MOST_ROWS})
-        return list(found.items)
+        return await self.listed()
+
+    def sorts(self) -> Sequence[tuple[str, str]]:
+        return [
+            ("created_at", _("Created")),
+            ("id", _("Data set")),
+            ("rows_kept", _("kept")),
+            ("rows_rejected", _("Rejected")),
+            ("created_by", _("by")),
+        ]
 
     def to_rows(self, data: list[Any]) -> list[Row]:
         return [Row(each.id, self._cells(each), each) for each in data]
 
     def _cells(self, item: Any) -> tuple[str, ...]:
         counts = item.counts
-        mark = "* " if item.id in self.marked else ""
-        cells = (f"{mark}{item.id}", _count(counts, "rows_kept"), _count(counts, "rows_rejected"))
+        cells = (item.id, _count(counts, "rows_kept"), _count(counts, "rows_rejected"))
         if self.wide:
             return cells
         return (*cells, words.age(self.sophia.now(), item.created_at), item.created_by)
@@ -182,11 +185,15 @@ class DatasetsScreen(DetailScreen):
 
     def _two(self, row: Row | None) -> dict[str, Any]:
         """The two marked versions, or the one marked and the one under the cursor; the older one
-        first, as the list has the newest on top."""
-        names = self.marked if len(self.marked) == 2 else [*self.marked, row.key if row else ""]
-        order = list(self.rows)
-        found = sorted({each for each in names if each in self.rows}, key=order.index, reverse=True)
-        return dict(zip(("first", "second"), found, strict=False))
+        first."""
+        names = self.marked if len(self.marked) >= 2 else [*self.marked, row.key if row else ""]
+        found = [each for each in (self.row_of(name) for name in dict.fromkeys(names)) if each]
+        if len(found) > 2:
+            return {}
+        order = list(self.rows)[::-1]  # of one moment, the list has the newer one on top
+        found.sort(key=lambda each: order.index(each.key) if each.key in order else -1)
+        found.sort(key=lambda each: str(each.data.created_at or ""))
+        return dict(zip(("first", "second"), (each.key for each in found), strict=False))
 
     def not_now(self, operation: str) -> str:
         if operation in _OF_ONE and self.shown is None:
@@ -196,14 +203,6 @@ class DatasetsScreen(DetailScreen):
         return ""
 
     def act(self, name: str) -> bool:
-        if name == "mark":
-            row = self.shown
-            if row is not None and row.key in self.marked:
-                self.marked.remove(row.key)
-            elif row is not None:
-                self.marked = [*self.marked, row.key][-2:]
-            self._draw_all()
-            return True
         if name == "inspect":
             if not self.sophia.may("prepare.inspect"):
                 self.say(_("You may not inspect files."))

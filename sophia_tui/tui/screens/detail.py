@@ -2,19 +2,22 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import DataTable
 
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _
 from sophia_tui.tui import keys
 from sophia_tui.tui.screens.base import StylePath
-from sophia_tui.tui.screens.table import Row, TableScreen
+from sophia_tui.tui.screens.table import Row, Rows, TableScreen
 from sophia_tui.tui.widgets.plate import Plate, error_text
+
+if TYPE_CHECKING:
+    from sophia_tui.domain.operations import Operation
+    from sophia_tui.tui.screens.bulk import Target
 
 WIDE = 100
 #: Columns that the list keeps beside the detail.
@@ -32,7 +35,8 @@ class DetailScreen(TableScreen):
     #: What `tell` answered, and for which row.
     told: Any = None
     told_of: str | None = None
-    _awaited: str | None = None
+    #: The marked row that a question of what can be done is about, in place of the one shown.
+    _instead: Row | None = None
 
     @property
     def wide(self) -> bool:
@@ -68,8 +72,8 @@ class DetailScreen(TableScreen):
 
     async def fetch(self) -> Any:
         data = await self.rows_of()
+        rows = self.made_rows(data)
         if self.opened or self.wide:
-            rows = self.to_rows(data)
             chosen = [each for each in rows if each.key == self.opened]
             if self.opened and not chosen:
                 self.opened = None
@@ -94,15 +98,11 @@ class DetailScreen(TableScreen):
     def point_at(self, key: str) -> None:
         """Go to a row as soon as the list has it (a version that was just made)."""
         self._awaited = key
+        if self.opened or self.wide:
+            self.opened = key
         self.refresh_now()
 
     def drawn(self) -> None:
-        if self._awaited in self.rows:
-            if self.opened or self.wide:
-                self.opened = self._awaited
-                self.refresh_now()  # its detail is not told yet
-            self.table.move_cursor(row=list(self.rows).index(str(self._awaited)))
-            self._awaited = None
         self._follow_the_filter()
         if self.opened and self.opened in self.rows and self.selected_key != self.opened:
             self.table.move_cursor(row=list(self.rows).index(self.opened))
@@ -122,7 +122,30 @@ class DetailScreen(TableScreen):
     @property
     def shown(self) -> Row | None:
         """The row that the detail shows."""
-        return self.rows.get(self.opened or self.selected_key or "")
+        return self._instead or self.rows.get(self.opened or self.selected_key or "")
+
+    def targets(self, operation: "Operation") -> "list[Target]":
+        from sophia_tui.tui.screens.bulk import Target
+
+        found = []
+        for key in self.marked:
+            row = self.row_of(key)
+            if row is None:
+                found.append(Target(key, {}, _("it was not found again")))
+                continue
+            self._instead = row
+            try:
+                given, why = self.prefill(operation.name), self.not_now(operation.name)
+            finally:
+                self._instead = None
+            if given.get(operation.target or "") in (None, ""):
+                found.append(Target(key, {}, why or _("there is nothing to do it on")))
+            else:
+                found.append(Target(key, given))
+        return found
+
+    def to_mark(self) -> Row | None:
+        return self.shown
 
     @property
     def detail_width(self) -> int:
@@ -158,9 +181,8 @@ class DetailScreen(TableScreen):
         """Scroll to where the detail of another row is read from."""
         self.query_one("#told", VerticalScroll).scroll_home(animate=False)
 
-    def on_data_table_row_highlighted(self, event: "DataTable.RowHighlighted") -> None:
+    def on_rows_highlighted(self, event: Rows.Highlighted) -> None:
         # beside the list the detail follows the cursor; alone it stays with the opened row
-        super().on_data_table_row_highlighted(event)
         key = self.selected_key
         if self.wide and key and key != self.opened and self.table.has_focus:
             self.follow(key)
@@ -190,4 +212,13 @@ class DetailScreen(TableScreen):
         return super().act(name)
 
     def copied(self) -> str:
-        return self.opened or self.selected_key or ""
+        return "\n".join(self.marked) or self.opened or self.selected_key or ""
+
+    def memory(self) -> dict[str, Any]:
+        kept = super().memory()
+        return {**kept, "opened": self.opened} if self.opened else kept
+
+    def recall(self, kept: dict[str, Any]) -> None:
+        opened = kept.get("opened")
+        self.opened = opened if isinstance(opened, str) else self.opened
+        super().recall(kept)

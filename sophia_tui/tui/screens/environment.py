@@ -23,7 +23,7 @@ class EnvironmentScreen(DetailScreen):
     """Opened over Set-up, which esc leads back to. Secrets come masked from the service."""
 
     CSS_PATH: ClassVar[StylePath] = ["table.tcss", "detail.tcss"]
-    scopes: tuple[str, ...] = ("table", "environment")
+    scopes: tuple[str, ...] = ("table", "list", "environment")
     name_of_screen = "environment"
     interval = 10.0
 
@@ -46,6 +46,9 @@ class EnvironmentScreen(DetailScreen):
         # what is set comes first: it is what one looks for
         items = sorted(found.items, key=lambda each: (each.source != _FILE, each.key))
         return [each for each in items if each.key not in _NOT_HERE] + await self._others(known)
+
+    def sorts(self) -> Sequence[tuple[str, str]]:
+        return [("key", _("Key")), ("value", _("Value")), ("source", _("From"))]
 
     async def _others(self, known: set[str]) -> list[Any]:
         """Keys of the file that are no settings of Sophia's: proxies, a misspelt word."""

@@ -13,6 +13,7 @@ from sophia_tui.services.job_compare import (
     ComparedJob,
     DifferenceRow,
     JobsCompared,
+    label,
     value_text,
 )
 from sophia_tui.services.job_curves import CurvePoint
@@ -177,7 +178,7 @@ class JobCompareScreen(LiveScreen):
 def difference_lines(compared: JobsCompared, width: int, glyphs: words.Glyphs) -> list[Content]:
     """A table below the letters of the jobs; what has no room in a column goes on below."""
     count = len(compared.jobs)
-    names = [*(each.name for each in compared.rows), *(_(each) for each in PARTS.values())]
+    names = [*(label(each) for each in compared.rows), *(_(each) for each in PARTS.values())]
     name_width = min(_NAME_WIDTH, max(map(cell_len, names)))
     column = max(_LEAST_COLUMN, (width - name_width - 2 * count) // max(1, count))
     lines: list[Content] = []
@@ -200,7 +201,7 @@ def _row_lines(
         visible(value_text(row.name, value)) + (" *" if job.letter == row.better else "")
         for job, value in zip(compared.jobs, row.values, strict=True)
     ]
-    columns = [_pieces(visible(row.name), name_width), *(_pieces(each, column) for each in cells)]
+    columns = [_pieces(visible(label(row)), name_width), *(_pieces(each, column) for each in cells)]
     lines = []
     for index in range(max(map(len, columns))):
         parts: list[Part] = []

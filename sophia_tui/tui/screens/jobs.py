@@ -57,8 +57,9 @@ class JobsScreen(DetailScreen):
     """Follows the selected job while its pane is open; `l` shows its log in place of the events."""
 
     CSS_PATH: ClassVar[StylePath] = ["table.tcss", "detail.tcss", "jobs.tcss"]
-    scopes: tuple[str, ...] = ("table", "jobs")
+    scopes: tuple[str, ...] = ("table", "list", "jobs")
     name_of_screen = "jobs"
+    listing = "jobs.list"
 
     def __init__(self, sophia: "Console") -> None:
         super().__init__(sophia)
@@ -70,7 +71,6 @@ class JobsScreen(DetailScreen):
         self.settings: JobSettings | None = None
         #: Where the job that is looked at stands in the queue, as long as it waits there.
         self.place: QueuedView | None = None
-        self.marks: list[str] = []
         self._fresh = True
         self._looks = 0
         self._asks = ""
@@ -115,9 +115,21 @@ class JobsScreen(DetailScreen):
         loss = "" if job.loss is None else number(job.loss, 2)
         return (*cells, left(job), loss, job.dataset or job.model or job.base)
 
+    def sorts(self) -> Sequence[tuple[str, str]]:
+        return [
+            ("created_at", _("Created")),
+            ("id", _("Job")),
+            ("status", _("State")),
+            ("step", _("step")),
+            ("seconds_left", _("left")),
+            ("loss", _("loss")),
+            ("dataset", _("Data set")),
+            ("created_by", _("by")),
+            ("finished_at", _("Finished")),
+        ]
+
     async def rows_of(self) -> list[JobView]:
-        found: Any = await self.sophia.call("jobs.list", {"limit": MOST_ROWS})
-        return list(found.items)
+        return await self.listed()
 
     # -- what is asked of one job
 
@@ -291,9 +303,6 @@ class JobsScreen(DetailScreen):
         if name == "filter" and self._in_pane:
             self._ask("filter", self.tail.match, _("only lines with: text, or re:expression"))
             return True
-        if name == "mark" and (marked := self.shown) is not None:
-            self._mark(marked.key)
-            return True
         if name == "back" and self._put_aside():
             return True
         acts = {
@@ -375,15 +384,6 @@ class JobsScreen(DetailScreen):
             self.say(_("It has no data set."))
             return
         self.sophia.open("datasets.show", {"dataset": row.data.dataset})
-
-    def _mark(self, key: str) -> None:
-        if key in self.marks:
-            self.marks.remove(key)
-        else:
-            self.marks.append(key)
-        told = ", ".join(visible(each) for each in self.marks) or _("none")
-        self.say(_("Marked: {jobs}").format(jobs=told))
-        self.redraw()
 
     def _put_aside(self) -> bool:
         """What esc ends first: a field, a search, a filter, the page of what it works with."""
@@ -539,9 +539,9 @@ class JobsScreen(DetailScreen):
 
     def _to_compare(self) -> list[str]:
         """The marked jobs; one that is marked alone is compared with the one that is looked at."""
-        if len(self.marks) == 1 and self.shown is not None and self.shown.key not in self.marks:
-            return [*self.marks, self.shown.key]
-        return list(self.marks)
+        if len(self.marked) == 1 and self.shown is not None and self.shown.key not in self.marked:
+            return [*self.marked, self.shown.key]
+        return list(self.marked)
 
     def prefill(self, operation: str) -> dict[str, Any]:
         if operation == "schedules.list":
@@ -549,7 +549,8 @@ class JobsScreen(DetailScreen):
         if operation == "jobs.compare":
             chosen = self._to_compare()
             return {"jobs": chosen} if len(chosen) > 1 else {}
-        job = self.opened or self.selected_key
+        row = self.shown
+        job = row.key if row is not None else self.opened
         declared = self.sophia.dispatcher.registry.get(operation)
         return {"job": job} if job and "job" in declared.input.model_fields else {}
 
@@ -559,7 +560,6 @@ class JobsScreen(DetailScreen):
         kept = {
             **super().memory(),
             "opened": self.opened,
-            "marked": self.marks,
             "pane": self.tail.pane,
             "match": self.tail.match,
             "kinds": self.tail.kinds,
@@ -572,8 +572,6 @@ class JobsScreen(DetailScreen):
         super().recall(kept)
         if isinstance(opened := kept.get("opened"), str):
             self.opened = opened
-        if isinstance(marked := kept.get("marked"), list):
-            self.marks = [str(each) for each in marked]
         tail, kinds = self.tail, kept.get("kinds")
         if (pane := kept.get("pane")) in PANES:
             tail.pane = pane

@@ -1,9 +1,10 @@
 """Models: the list with state, scores and use; one in full with lineage, state, notes, checks,
 evaluation, questions, files, deployments and its times in production."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from textual.content import Content
 
@@ -16,9 +17,6 @@ from sophia_tui.tui.parts import Cell, Part, grid, title
 from sophia_tui.tui.screens.datasets import source_text
 from sophia_tui.tui.screens.detail import DetailScreen
 from sophia_tui.tui.screens.table import MOST_ROWS, Row
-
-if TYPE_CHECKING:
-    from sophia_tui.tui.host import Console
 
 _ENDED = ("stopped", "failed")
 
@@ -54,13 +52,10 @@ class Told:
 class ModelsScreen(DetailScreen):
     """Acts go to the model under the cursor; two marked ones are compared."""
 
-    scopes = ("table", "models")
+    scopes = ("table", "list", "models")
     name_of_screen = "models"
+    listing = "models.list"
     interval = 3.0  # it asks several services
-
-    def __init__(self, sophia: "Console") -> None:
-        super().__init__(sophia)
-        self.marked: list[str] = []
 
     def heading(self) -> str:
         return _("Models")
@@ -78,18 +73,24 @@ class ModelsScreen(DetailScreen):
         ]
 
     async def rows_of(self) -> list[Known]:
-        found: Any = await self.sophia.call("models.list", {"limit": MOST_ROWS})
-        served = await self._items("serve.list", all=True)
+        models = await self.listed()
+        served = _by_name(await self._items("serve.list", all=True), "model", "name")
         promoted = await self._items("promote.history")
+        promotions = _by_name(promoted, "model", "previous_model")
         force = next((each.model for each in promoted if each.state == "done"), None)
         return [
-            Known(
-                each,
-                [one for one in served if each.id in (one.model, one.name)],
-                [one for one in promoted if each.id in (one.model, one.previous_model)],
-                each.id == force,
-            )
-            for each in found.items
+            Known(each, served[each.id], promotions[each.id], each.id == force) for each in models
+        ]
+
+    def sorts(self) -> Sequence[tuple[str, str]]:
+        return [
+            ("created_at", _("Created")),
+            ("id", _("Model")),
+            ("kind", _("Kind")),
+            ("state", _("State")),
+            ("size", _("Size")),
+            ("base", _("Base")),
+            ("dataset", _("Data set")),
         ]
 
     async def _items(self, operation: str, **more: Any) -> list[Any]:
@@ -102,8 +103,8 @@ class ModelsScreen(DetailScreen):
         return [Row(each.model.id, self._cells(each), each) for each in data]
 
     def _cells(self, known: Known) -> tuple[str, ...]:
-        model, sign = known.model, "*" if self.sophia.glyphs.ascii_only else "●"
-        name = f"{sign} {model.id}" if model.id in self.marked else model.id
+        model = known.model
+        name = model.id
         use = []
         if known.in_production:
             use.append(_("production"))
@@ -175,18 +176,6 @@ class ModelsScreen(DetailScreen):
         parts += model_text.times(told.production, width, glyphs)
         return Content.assemble(*parts)
 
-    def act(self, name: str) -> bool:
-        if name != "mark":
-            return super().act(name)
-        key = self.selected_key
-        if key in self.marked:
-            self.marked.remove(key)
-        elif key:
-            self.marked = [*self.marked, key][-2:]
-        if self.data is not None:
-            self.draw()
-        return True
-
     def prefill(self, operation: str) -> dict[str, Any]:
         row = self.shown
         if row is None:
@@ -210,6 +199,15 @@ class ModelsScreen(DetailScreen):
         if operation == "models.calendar":
             return {"refresh": False}
         return {"model": row.key} if "model" in fields else {}
+
+
+def _by_name(found: Sequence[Any], *names: str) -> Mapping[str, list[Any]]:
+    """What names a model in one of these fields, in its order, by the model."""
+    kept: defaultdict[str, list[Any]] = defaultdict(list)
+    for each in found:
+        for name in {getattr(each, key) for key in names}:
+            kept[name].append(each)
+    return kept
 
 
 def score_text(report: Mapping[str, Any] | None) -> str:
@@ -267,8 +265,9 @@ def _dataset_text(model: ModelView, told: Told) -> str:
     if told.dataset is None:
         return model.dataset or ""
     counts = told.dataset.dataset.counts
-    kept = _("{kept} of {rows_in} rows kept").format(
-        kept=number(counts.get("rows_kept", 0)), rows_in=number(counts.get("rows_in", 0))
+    rows = counts.get("rows_in", 0)
+    kept = ngettext("{kept} of {rows_in} row kept", "{kept} of {rows_in} rows kept", rows).format(
+        kept=number(counts.get("rows_kept", 0)), rows_in=number(rows)
     )
     return f"{told.dataset.dataset.id}  {kept}"
 

@@ -12,7 +12,7 @@ from sophia_tui.textsafe import visible
 from sophia_tui.tui.screens.base import StylePath
 from sophia_tui.tui.screens.detail import DetailScreen
 from sophia_tui.tui.screens.result import result_text
-from sophia_tui.tui.screens.table import MOST_ROWS, Row
+from sophia_tui.tui.screens.table import Row
 
 _OF_ONE = ("schedules.change", "schedules.remove", "schedules.run-now")
 
@@ -21,8 +21,9 @@ class SchedulesScreen(DetailScreen):
     """Opened over another screen, which esc leads back to."""
 
     CSS_PATH: ClassVar[StylePath] = ["table.tcss", "detail.tcss"]
-    scopes: tuple[str, ...] = ("table", "schedules")
+    scopes: tuple[str, ...] = ("table", "list", "schedules")
     name_of_screen = "schedules"
+    listing = "schedules.list"
 
     def heading(self) -> str:
         return _("Schedules")
@@ -34,8 +35,19 @@ class SchedulesScreen(DetailScreen):
         return shape
 
     async def rows_of(self) -> list[ScheduleView]:
-        found: Any = await self.sophia.call("schedules.list", {"limit": MOST_ROWS})
-        return list(found.items)
+        return await self.listed()
+
+    def sorts(self) -> Sequence[tuple[str, str]]:
+        return [
+            ("created_at", _("Created")),
+            ("name", _("Schedule")),
+            ("next_at", _("Next")),
+            ("last_at", _("Last")),
+            ("operation", _("Operation")),
+            ("every", _("Every")),
+            ("outcome", _("Outcome")),
+            ("created_by", _("by")),
+        ]
 
     def to_rows(self, data: list[ScheduleView]) -> list[Row]:
         return [Row(each.name, self._cells(each), each) for each in data]

@@ -16,8 +16,9 @@ from sophia_tui.tui.screens.table import Row
 class SettingsScreen(DetailScreen):
     """Secrets come masked from the service; only what Sophia keeps is changed here."""
 
-    scopes = ("table", "settings")
+    scopes = ("table", "list", "settings")
     name_of_screen = "settings"
+    listing = "settings.list"
     interval = 5.0
 
     def __init__(self, sophia: Any) -> None:
@@ -33,9 +34,13 @@ class SettingsScreen(DetailScreen):
         return [(_("Setting"), 30), (_("Value"), self.room - 30 - 13 - 4), (_("From"), 13)]
 
     async def rows_of(self) -> list[Any]:
-        found: Any = await self.sophia.call("settings.list", {})
+        return await self.listed()
+
+    def noted(self, found: Any) -> None:
         self._env_file = found.env_file
-        return list(found.items)
+
+    def sorts(self) -> Sequence[tuple[str, str]]:
+        return [("key", _("Setting")), ("value", _("Value")), ("source", _("From"))]
 
     def to_rows(self, data: list[Any]) -> list[Row]:
         return [Row(each.key, self._cells(each), each) for each in data]

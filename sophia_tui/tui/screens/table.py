@@ -1,47 +1,40 @@
-"""A live screen around one table: rows by key, fixed widths, at most 500, filtered by `/`."""
+"""A live screen around one list: rows by key, at most 500 at a time, looked through by `/`.
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+Where an operation lists them, the store filters, sorts and cuts: what is asked for goes to all
+rows, not to those that are in sight. Marks stay with their rows through all of it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rich.text import Text
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import DataTable, Input
+from textual.widgets import Input
 
-from sophia_tui.i18n import _
-from sophia_tui.services.views import Page
+from sophia_tui.i18n import _, ngettext, number
+from sophia_tui.services.lists import ListPage
 from sophia_tui.tui import keys
 from sophia_tui.tui.screens.base import StylePath
 from sophia_tui.tui.screens.live import LiveScreen
+from sophia_tui.tui.widgets.chooser import Chooser
 from sophia_tui.tui.widgets.field import Field
 from sophia_tui.tui.widgets.plate import Plate
+from sophia_tui.tui.widgets.rows import Row, Rows
 
 if TYPE_CHECKING:
+    from sophia_tui.domain.operations import Operation
     from sophia_tui.tui.host import Console
+    from sophia_tui.tui.screens.bulk import Target
+
+__all__ = ["MOST_ROWS", "Row", "Rows", "TableScreen", "empty_text"]
 
 MOST_ROWS = 500
 #: The rank of what an empty list asks for: after commands and help.
 _FIRST = 3
-
-
-class Rows(DataTable[Text]):
-    """A table of whole rows: home and end lead to the first and the last one."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("home", "scroll_top", show=False),
-        Binding("end", "scroll_bottom", show=False),
-    ]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row: its key, one text for each column, and what lies behind it."""
-
-    key: str
-    cells: tuple[str, ...]
-    data: Any
+#: Seconds without a further letter after which the store is asked for what is typed.
+_TYPED_SECONDS = 0.25
 
 
 class TableScreen(LiveScreen):
@@ -50,25 +43,48 @@ class TableScreen(LiveScreen):
     CSS_PATH: ClassVar[StylePath] = "table.tcss"
     scopes: tuple[str, ...] = ("table",)
     name_of_screen = ""
+    #: The operation that lists the rows; empty where they come in another way, all at once.
+    listing = ""
+    #: How many rows match the filter, and how many there are without it.
+    total = 0
+    unfiltered = 0
 
     def __init__(self, sophia: "Console") -> None:
         super().__init__(sophia)
         self.rows: dict[str, Row] = {}
-        self._columns: tuple[tuple[str, int], ...] = ()
         self._filter = ""
+        self._sort = ""
+        self._offset = 0
+        #: Rows by key in the order they were marked, as they were seen last; None: not yet.
+        self._marked: dict[str, Row | None] = {}
+        #: The filter that the data were asked with.
+        self._looked_for = ""
+        self._made: tuple[Any, list[Row]] | None = None
+        self._awaited: str | None = None
+        self._typing: Timer | None = None
+        self._to_first = False
 
     def columns(self) -> Sequence[tuple[str, int]]:
         """(title, width) of each column."""
         raise NotImplementedError
+
+    def sorts(self) -> Sequence[tuple[str, str]]:
+        """(name, title) of what it can be sorted by; the name is the operation's where one lists
+        the rows, else `sort_value` knows it."""
+        return ()
+
+    def sort_value(self, row: Row, name: str) -> Any:
+        """What a row that no operation sorts is sorted by; None comes last."""
+        return getattr(row.data, name, None)
 
     def to_rows(self, data: Any) -> list[Row]:
         raise NotImplementedError
 
     def body(self) -> Iterable[Widget]:
         yield Plate(id="state", classes="body")
-        table = Rows(id="table", cursor_type="row", classes="body")
-        table.show_horizontal_scrollbar = False
-        yield table
+        yield Rows(self.sophia.glyphs, id="table", classes="body")
+        yield Plate(id="found")
+        yield Chooser(self.sophia.glyphs, id="sorts")
         find = Field(id="filter", compact=True, placeholder=_("filter"), select_on_focus=False)
         find.cursor_blink = False
         yield find
@@ -77,12 +93,49 @@ class TableScreen(LiveScreen):
     def table(self) -> Rows:
         return self.query_one("#table", Rows)
 
+    # -- what is asked for
+
+    @property
+    def by_store(self) -> bool:
+        """Whether the rows are filtered, sorted and cut where they are kept."""
+        registry = self.sophia.dispatcher.registry
+        if not self.listing or self.listing not in registry:
+            return False
+        return issubclass(registry.get(self.listing).input, ListPage)
+
+    async def listed(self, **more: Any) -> list[Any]:
+        """The rows that are wanted, by the operation that lists them. Raises SophiaError."""
+        asked: dict[str, Any] = {"limit": MOST_ROWS, **more}
+        if not self.by_store:
+            found: Any = await self.sophia.call(self.listing, asked)
+            self.noted(found)
+            return list(found.items)
+        wanted = {"match": self._filter, "sort": self._sort, "offset": self._offset}
+        found = await self.sophia.call(
+            self.listing, {**asked, **{name: value for name, value in wanted.items() if value}}
+        )
+        if self._offset and not found.items:  # they went away meanwhile
+            self._offset = 0
+            return await self.listed(**more)
+        self.noted(found)
+        self._looked_for = str(wanted["match"])
+        self.total = max(found.total, self._offset + len(found.items))
+        self.unfiltered = max(found.unfiltered, self.total)
+        return list(found.items)
+
+    def noted(self, found: Any) -> None:
+        """Take note of what else a list said."""
+
     def has_nothing(self, data: Any) -> bool:
+        if self.by_store:
+            return not self.unfiltered
         return not self.to_rows(data)
 
     def empty_text(self) -> str:
         """What an empty list says: that it is, and the key or command that fills it."""
         return empty_text(self.sophia, self.name_of_screen)
+
+    # -- drawing
 
     def draw(self) -> None:
         waiting = self.placeholder(self.empty_text())
@@ -92,54 +145,94 @@ class TableScreen(LiveScreen):
         state.remove_class("-note")
         self.table.display = waiting is None
         if waiting is None:
-            self._fill(self.to_rows(self.data)[:MOST_ROWS])
+            self._fill(self._rows_of(self.data))
             if not self.rows:
                 state.draw(_("Nothing matches; esc clears."))
                 state.add_class("-note")
                 state.display = True
             if self.focused is None:
                 self.table.focus()
+        self._draw_found()
+
+    def made_rows(self, data: Any) -> list[Row]:
+        """The rows of fresh data, kept until they are drawn."""
+        self._made = (data, self.to_rows(data))
+        return self._made[1]
+
+    def _rows_of(self, data: Any) -> list[Row]:
+        made, self._made = self._made, None
+        rows = made[1] if made is not None and made[0] is data else self.to_rows(data)
+        if self.by_store and (self._filter == self._looked_for or self.state != "stale"):
+            return rows[:MOST_ROWS]
+        # where the store can't be asked, what is there is looked through
+        wanted = self._filter.casefold()
+        found = [each for each in rows if wanted in "\n".join(each.cells).casefold()]
+        if self.by_store:
+            return found
+        self.unfiltered, self.total, self._looked_for = len(rows), len(found), self._filter
+        return self._sorted(found)[self._offset : self._offset + MOST_ROWS]
+
+    def _sorted(self, rows: list[Row]) -> list[Row]:
+        if not self._sort:
+            return rows
+        name = self._sort.removeprefix("-")
+        values = [(self.sort_value(each, name), each) for each in rows]
+        some = [each for each in values if each[0] is not None]
+        some.sort(key=lambda each: each[0], reverse=self._sort.startswith("-"))
+        return [row for _value, row in some] + [row for value, row in values if value is None]
 
     def _fill(self, rows: list[Row]) -> None:
-        wanted = self._filter.casefold()
-        rows = [each for each in rows if wanted in "\n".join(each.cells).casefold()]
-        columns = tuple(self.columns())
-        fresh = {each.key: each for each in rows}
-        if columns != self._columns:
-            self._columns, self.rows = columns, {}
-            self.table.clear(columns=True)
-            for index, (title, width) in enumerate(columns):
-                self.table.add_column(Text(title), width=width, key=str(index))
-        if list(fresh) != list(self.rows):
-            self._replace(fresh)
-        else:
-            self._update(fresh)
-        self.rows = fresh
+        self.rows = {each.key: each for each in rows}
+        for key in self._marked:
+            if key in self.rows:
+                self._marked[key] = self.rows[key]
+        follow, self._to_first = not self._to_first, False
+        self.table.show(self._titled(), list(self.rows.values()), self._marked, follow)
+        if self._awaited in self.rows:
+            awaited, self._awaited = str(self._awaited), None
+            self.table.move_cursor(row=list(self.rows).index(awaited))
         self.drawn()
+
+    def _titled(self) -> list[tuple[str, int]]:
+        """The columns; the one that the list is sorted by has the direction behind its title."""
+        sorted_by = dict(self.sorts()).get(self._sort.removeprefix("-"))
+        glyphs, titled = self.sophia.glyphs, []
+        for title, width in self.columns():
+            shown = title
+            if title and title == sorted_by:
+                shown = f"{glyphs.fit(title, min(len(title), width - 1))}{glyphs.order(self._sort)}"
+            titled.append((shown, width))
+        return titled
 
     def drawn(self) -> None:
         """The table holds the newest rows."""
 
-    def _cell(self, text: str, column: int) -> Text:
-        return Text(self.sophia.glyphs.fit(text, self._columns[column][1]), no_wrap=True)
+    def _draw_found(self) -> None:
+        plate = self.query_one("#found", Plate)
+        text = "  ".join(self._found_texts()) if self.data is not None else ""
+        plate.draw(text)
+        plate.set_class(bool(text), "-shown")
 
-    def _replace(self, fresh: dict[str, Row]) -> None:
-        selected = self.selected_key
-        self.table.clear()
-        for key, row in fresh.items():
-            cells = [self._cell(text, column) for column, text in enumerate(row.cells)]
-            self.table.add_row(*cells, key=key)
-        if selected in fresh:
-            self.table.move_cursor(row=list(fresh).index(selected))
-
-    def _update(self, fresh: dict[str, Row]) -> None:
-        for key, row in fresh.items():
-            before = self.rows[key].cells
-            for column, text in enumerate(row.cells):
-                if text != before[column]:
-                    self.table.update_cell(
-                        key, str(column), self._cell(text, column), update_width=False
-                    )
+    def _found_texts(self) -> Iterator[str]:
+        """How many match, which of them are here, how many are marked, what they are sorted by."""
+        if self._filter and self._filter == self._looked_for:
+            yield _("{total} of {all} match").format(
+                total=number(self.total), all=number(self.unfiltered)
+            )
+        if self.total > MOST_ROWS or self._offset:
+            yield _("{first}-{last} of {total}").format(
+                first=number(self._offset + 1),
+                last=number(self._offset + len(self.rows)),
+                total=number(self.total),
+            )
+        if self._marked:
+            count = len(self._marked)
+            yield ngettext("{count} marked", "{count} marked", count).format(count=number(count))
+        if self._sort:
+            title = dict(self.sorts()).get(self._sort.removeprefix("-"), "")
+            yield _("by {column} {sign}").format(
+                column=title, sign=self.sophia.glyphs.order(self._sort)
+            )
 
     def footer(self) -> list[keys.Key]:
         """An empty list has nothing to open or to filter; the key that fills it comes first."""
@@ -147,31 +240,38 @@ class TableScreen(LiveScreen):
         if self.rows:
             return found
         filler = keys.FILLED_BY.get(self.name_of_screen) if self.state == "empty" else None
+        gone = ("act.open", "act.filter", "act.mark", "act.sort")
         return [
             replace(each, rank=_FIRST) if each.target == filler else each
             for each in found
-            if each.target not in ("act.open", "act.filter")
+            if each.target not in gone
         ]
 
-    def on_data_table_row_highlighted(self, event: "DataTable.RowHighlighted") -> None:
+    # -- what people do
+
+    def on_rows_highlighted(self, event: Rows.Highlighted) -> None:
         self.redraw()  # which keys make sense depends on the row
+
+    def on_rows_selected(self, event: Rows.Selected) -> None:
+        event.stop()
+        self.act("open")
 
     @property
     def selected_key(self) -> str | None:
         if not self.rows:
             return None  # there may be no table yet
-        position = self.table.cursor_row
-        known = list(self.rows)
-        return known[position] if 0 <= position < len(known) else None
+        key = self.table.key
+        return key if key in self.rows else None
 
     @property
     def selected(self) -> Row | None:
         key = self.selected_key
         return self.rows.get(key) if key else None
 
-    def on_data_table_row_selected(self, event: "DataTable.RowSelected") -> None:
-        event.stop()
-        self.act("open")
+    @property
+    def marked(self) -> list[str]:
+        """The keys of the marked rows, in the order they were marked."""
+        return list(self._marked)
 
     def act(self, name: str) -> bool:
         if name == "filter":
@@ -183,6 +283,12 @@ class TableScreen(LiveScreen):
                 self.open_row(self.selected)
         elif name == "back" and self._filter:
             self._filter_by("")
+        elif name in ("mark", "mark_all"):
+            self._mark() if name == "mark" else self._mark_all()
+        elif name == "sort":
+            self._offer_sorts()
+        elif name in ("next_rows", "previous_rows"):
+            self._turn(1 if name == "next_rows" else -1)
         else:
             return False
         return True
@@ -190,11 +296,134 @@ class TableScreen(LiveScreen):
     def open_row(self, row: Row) -> None:
         """Show one row in full."""
 
+    # -- marks
+
+    def row_of(self, key: str) -> Row | None:
+        """A row that is here or was marked elsewhere."""
+        return self.rows.get(key) or self._marked.get(key)
+
+    def to_mark(self) -> Row | None:
+        """The row that a mark goes to."""
+        return self.selected
+
+    def _mark(self) -> None:
+        row = self.to_mark()
+        if row is None:
+            return
+        if row.key in self._marked:
+            del self._marked[row.key]
+        else:
+            self._marked[row.key] = row
+        self._marks_changed()
+
+    def _mark_all(self) -> None:
+        """All rows that are shown, or none where all of them are marked already."""
+        if self.rows and all(key in self._marked for key in self.rows):
+            self._marked.clear()
+        else:
+            self._marked.update(self.rows)
+        self._marks_changed()
+
+    def unmark(self, marked: Iterable[str]) -> None:
+        """Take marks away."""
+        for key in marked:
+            self._marked.pop(key, None)
+        if self.is_mounted:
+            self._marks_changed()
+
+    def _marks_changed(self) -> None:
+        if self.data is not None:
+            self._draw_all()
+
+    def targets(self, operation: "Operation") -> "list[Target]":
+        """What the operation would be asked with for each marked row."""
+        return []
+
+    def bulk(self, target: str) -> "Operation | None":
+        """The operation that goes to all marked rows, where `target` names such a one: it writes,
+        its declaration says what it acts upon, and that is another thing for each row."""
+        registry = self.sophia.dispatcher.registry
+        if not self._marked or target not in registry or not self.sophia.may(target):
+            return None
+        declared = registry.get(target)
+        if not declared.writes or not declared.target or declared.one_only:
+            return None
+        found = [each for each in self.targets(declared) if not each.left_out]
+        different = {str(each.request[declared.target]) for each in found}
+        return declared if found and len(different) == len(found) else None
+
+    def act_on_marked(self, target: str) -> bool:
+        declared = self.bulk(target)
+        if declared is None:
+            return False
+        from sophia_tui.tui.screens.bulk import BulkScreen
+
+        self.sophia.show(BulkScreen(self.sophia, declared, self.targets(declared), self.unmark))
+        return True
+
+    def action_go(self, target: str) -> None:
+        # what makes no sense on the row under the cursor may do so on the marked ones
+        if not self.act_on_marked(target):
+            super().action_go(target)
+
+    # -- order and pages
+
+    def _offer_sorts(self) -> None:
+        offered = self.sorts()
+        if not offered:
+            self.say(_("This list has its own order."))
+            return
+        chooser = self.query_one("#sorts", Chooser)
+        chooser.offer(offered, self._sort)
+        chooser.add_class("-shown")
+        chooser.focus()
+
+    def on_chooser_chosen(self, event: Chooser.Chosen) -> None:
+        chooser = self.query_one("#sorts", Chooser)
+        if not chooser.has_class("-shown"):
+            return
+        chooser.remove_class("-shown")
+        if chooser.has_focus:
+            self.table.focus()
+        if event.column is not None:
+            self.sort_by(event.column)
+
+    def sort_by(self, column: str) -> None:
+        """Another order: times begin with the newest; the same column again turns it round."""
+        down = column.endswith("at")
+        if column and column == self._sort.removeprefix("-"):
+            down = not self._sort.startswith("-")
+        self._sort = f"-{column}" if column and down else column
+        self._ask_anew()
+
+    def _turn(self, step: int) -> None:
+        offset = self._offset + step * MOST_ROWS
+        if not 0 <= offset < self.total:
+            self.say(_("There are no more rows that way."))
+            return
+        self._ask_anew(offset)
+
+    def _ask_anew(self, offset: int = 0) -> None:
+        """Other rows are wanted: from the first one on."""
+        self._offset = offset
+        self._to_first = True
+        if self.by_store:
+            self.refresh_now()
+        elif self.data is not None:
+            self._draw_all()
+
+    # -- the filter
+
     def on_input_changed(self, event: Input.Changed) -> None:
-        if event.input.id == "filter":
-            self._filter = event.value
-            if self.data is not None:
-                self._draw_all()
+        if event.input.id != "filter" or event.value == self._filter:
+            return
+        self._filter = event.value
+        if self._typing is not None:
+            self._typing.stop()
+        if self.by_store and self.state != "stale":
+            self._typing = self.set_timer(_TYPED_SECONDS if self._filter else 0.01, self._ask_anew)
+        elif self.data is not None:
+            self._draw_all()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         if event.input.id == "filter":
@@ -213,7 +442,42 @@ class TableScreen(LiveScreen):
         self.table.focus()
 
     def copied(self) -> str:
-        return self.selected_key or ""
+        return "\n".join(self._marked) or self.selected_key or ""
+
+    # -- what brings it back
+
+    def memory(self) -> dict[str, Any]:
+        kept = {
+            "filter": self._filter,
+            "sort": self._sort,
+            "offset": self._offset,
+            "row": self.selected_key if self.is_mounted else self._awaited,
+            "marked": self.marked,
+        }
+        return {name: value for name, value in kept.items() if value}
+
+    def recall(self, kept: dict[str, Any]) -> None:
+        found = {name: kept.get(name) for name in ("filter", "sort", "row")}
+        told = {name: value for name, value in found.items() if isinstance(value, str)}
+        self._filter, sort = told.get("filter", "")[:200], told.get("sort", "")
+        self._sort = sort if sort.removeprefix("-") in dict(self.sorts()) else ""
+        offset, marked = kept.get("offset"), kept.get("marked")
+        self._offset = max(0, offset) if isinstance(offset, int) else 0
+        self._awaited = told.get("row")
+        if isinstance(marked, list):
+            self._marked = dict.fromkeys(str(each) for each in marked)
+        if self.is_mounted:
+            self._show_filter()
+            self.refresh_now()
+
+    def on_mount(self) -> None:
+        self._show_filter()  # the handlers of the classes above are called besides
+
+    def _show_filter(self) -> None:
+        if self._filter:
+            find = self.query_one("#filter", Input)
+            find.value = self._filter
+            find.add_class("-shown")
 
 
 def empty_text(sophia: "Console", screen: str) -> str:
@@ -232,6 +496,3 @@ def empty_text(sophia: "Console", screen: str) -> str:
         return _("Nothing here yet. In a shell: {command}").format(command=command)
     told = _("Nothing here yet. Who has the right to it fills it: {command}")
     return told.format(command=command)
-
-
-PAGE = Page(limit=MOST_ROWS)
