@@ -74,6 +74,8 @@ def poisoned(kind: Any, text: str, depth: int = 0) -> Any:
         return [poisoned(within[0], text, depth), poisoned(within[0], text, depth)]
     if origin in (dict, Mapping) or kind is dict:
         value = poisoned(within[1], text, depth) if within else text
+        if within and within[1] is not Any:
+            return {text or "k": value}
         return {text or "k": value, "list": [text], "deeper": {text or "k": text}}
     if not isinstance(kind, type):
         return text

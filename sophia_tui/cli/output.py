@@ -121,11 +121,12 @@ def _told(table: Table, plain: bool) -> list[str]:
         [percent(cell) if isinstance(cell, Share) else shown(cell) for cell in row]
         for row in table.rows
     ]
+    titles = [visible(each) for each in table.titles]
     if not plain:
-        return _aligned([list(table.titles), *rows])
+        return _aligned([titles, *rows])
     lines = []
     for row in rows:
-        lines += [f"{title}: {cell}" for title, cell in zip(table.titles, row, strict=True)]
+        lines += [f"{title}: {cell}" for title, cell in zip(titles, row, strict=True)]
         lines.append("")
     return lines
 
@@ -298,11 +299,11 @@ class ProgressLine:
         parts = [visible(progress.stage)]
         if progress.total:
             parts.append(
-                f"{number(progress.done)}/{number(progress.total)} {progress.unit}".strip()
+                f"{number(progress.done)}/{number(progress.total)} {visible(progress.unit)}".strip()
             )
             parts.append(f"{100 * progress.done // progress.total} %")
         elif progress.done:
-            parts.append(f"{number(progress.done)} {progress.unit}".strip())
+            parts.append(f"{number(progress.done)} {visible(progress.unit)}".strip())
         if progress.message:
             parts.append(visible(progress.message))
         return "  ".join(parts)

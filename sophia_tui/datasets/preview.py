@@ -167,7 +167,7 @@ class _Looker:
         step.leave += 1
         if len(step.leaving) < self._shown:
             name = self._work.names[job.file]
-            text = masked(said)[:_SHOWN]
+            text = _excerpt(masked(said), 0)
             step.leaving.append(Leaving(name, line, problem.code, dict(problem.details), text))
 
     def _compare(
@@ -194,11 +194,17 @@ class _Looker:
                         line,
                         turn,
                         role,
-                        masked(was)[cut : cut + _SHOWN],
-                        masked(now)[cut : cut + _SHOWN],
+                        _excerpt(masked(was), cut),
+                        _excerpt(masked(now), cut),
                     )
                 )
         step.changed += changed
+
+
+def _excerpt(text: str, begin: int) -> str:
+    """A part of a text, with a sign on the sides where it was cut."""
+    end = begin + _SHOWN
+    return ("… " if begin else "") + text[begin:end] + (" …" if len(text) > end else "")
 
 
 def _first_difference(one: str, other: str) -> int:

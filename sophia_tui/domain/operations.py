@@ -109,6 +109,8 @@ class Operation:
     the audit and for TYPE_NAME), `typed` the targets that CONFIRM asks for typed as well, `makes`
     the output field that names what it made: then the audit names that. `trains` operations need
     ALLOW_FINETUNE=true over HTTP.
+    `one_only` operations are never done on all marked rows of a list at once: they take each
+    other's place, or each wants a decision of its own.
     `positional` are input fields that the command line takes without an option name. `streams`
     operations tell parts of their answer as they come (Context.tell): one JSON object a line on the
     command line, server-sent events over HTTP. `detaches` operations may be asked for in the
@@ -130,6 +132,7 @@ class Operation:
     trains: bool = False
     streams: bool = False
     detaches: bool = False
+    one_only: bool = False
     target: str | None = None
     makes: str | None = None
     positional: tuple[str, ...] = ()

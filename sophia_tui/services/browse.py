@@ -5,7 +5,7 @@ The file itself is never edited in place: edits lie beside it until they are sav
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,10 +148,12 @@ class BrowseService:
         writes=True,
         target="file",
         positional=("file", "line"),
+        dry_run=True,
     )
     async def edit(self, context: Context, request: EditInput) -> EditOutput:
-        """Raises what `browse` raises, DataError D564 (no record), ConflictError D561 and D563
-        (the file changed), D569 (somebody was faster), UsageError D581 (can't be edited).
+        """Dry, it tells what it would make of the record. Raises what `browse` raises, DataError
+        D564 (no record), ConflictError D561 and D563 (the file changed), D569 (somebody was
+        faster), UsageError D581 (can't be edited).
         """
         import asyncio
 
@@ -170,7 +172,7 @@ class BrowseService:
             context,
             BrowseInput(file=request.file, line=request.line, count=1, at=place.at, chars=0),
             source,
-            overlay,
+            _as_if(overlay, request.line, raw, place.at) if context.dry_run else overlay,
         )
         return EditOutput(
             file=source.shown,
@@ -594,7 +596,7 @@ class BrowseService:
     def _take_edit(
         self, context: Context, request: EditInput, source: _Source, place: "Place", raw: bytes
     ) -> str:
-        """Write the edit; the record as it was before."""
+        """Write the edit, but not dry; the record as it was before."""
         from sophia_tui.datasets import overlay as edits
         from sophia_tui.datasets.index import stamp_of
         from sophia_tui.datasets.reader import MAX_LINE_BYTES
@@ -631,14 +633,17 @@ class BrowseService:
                 raise edits.stale_problem(source.path)
             standing = now.edits.get(request.line)
             if request.seen_version is not None and now.base > request.seen_version:
-                raise _faster(standing)
+                raise self._faster(standing)
             if standing is not None:
                 before = standing.text
                 if request.seen_version is not None and standing.number > request.seen_version:
-                    raise _faster(standing)
+                    raise self._faster(standing)
             return False
 
-        edits.add_entry(self._paths.edits, source.path, entry, against)
+        if context.dry_run:
+            against(edits.read_overlay(self._paths.edits, source.path, stamp))
+        else:
+            edits.add_entry(self._paths.edits, source.path, entry, against)
         return before
 
     def _undo(self, context: Context, request: UndoInput, source: _Source) -> UndoOutput:
@@ -651,7 +656,7 @@ class BrowseService:
             nonlocal touched
             newest = now.history[-1] if now.history else None
             if request.seen_version is not None and now.version > request.seen_version:
-                raise _faster(newest)
+                raise self._faster(newest)
             waiting = now.undone if do == "redo" else now.history
             if do == "drop":  # what was undone stands in the journal, too
                 waiting = waiting or now.undone
@@ -667,11 +672,38 @@ class BrowseService:
         )
         words = {"drop": "dropped", "redo": "redone", "undo": "undone"}
         overlay = self._overlay(source)
+        told: dict[str, Any] = {}
+        if touched and done and do != "drop":
+            told = {
+                "line": touched.line,
+                "before": _stands(source, before, touched),
+                "after": _stands(source, overlay, touched),
+                "edited_by": touched.by,
+                "edited_at": datetime.fromisoformat(touched.on),
+            }
         return UndoOutput(
             file=source.shown,
             what=words[do] if done else "nothing",
-            line=touched.line if touched and done and do != "drop" else None,
             edits=_edits_view(overlay),
+            **told,
+        )
+
+    def _faster(self, edit: "Edit | None") -> ConflictError:
+        from sophia_tui.services.changes import ago
+
+        why, details = "", {}
+        if edit is not None:
+            when = ago(self._clock.now(), datetime.fromisoformat(edit.on))
+            why = _("{who} edited line {line} {when}.").format(
+                who=visible(edit.by), line=number(edit.line), when=when
+            )
+            details = {"by": edit.by, "on": edit.on, "line": edit.line}
+        return ConflictError(
+            "D569",
+            _("Somebody was faster: the edits changed since you looked."),
+            why,
+            _("Look at the record again, then decide."),
+            **details,
         )
 
 
@@ -693,6 +725,27 @@ def _sweep(target: Path, kept: Path | None) -> None:
 
     for left in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
         left.unlink(missing_ok=True)
+
+
+def _as_if(overlay: "Overlay | None", line: int, raw: bytes, at: int) -> "Overlay | None":
+    """As if the line was edited so."""
+    from sophia_tui.datasets.overlay import Edit
+
+    if overlay is None:
+        return None
+    mine = Edit(0, line, at, 0, "", raw.decode(), "", datetime.min.isoformat())
+    return replace(overlay, edits={**overlay.edits, line: mine}, stale=False)
+
+
+def _stands(source: _Source, overlay: "Overlay | None", touched: "Edit") -> str:
+    """The record in the line of an edit: as it is edited, else as the file has it."""
+    edit = overlay.edits.get(touched.line) if overlay else None
+    if edit is not None:
+        return edit.text
+    with source.path.open("rb") as stream:
+        stream.seek(touched.at)
+        raw = stream.read(touched.length)
+    return raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
 
 
 def _edited_texts(overlay: "Overlay | None") -> dict[str, str]:
@@ -746,18 +799,4 @@ def _beyond(source: _Source, line: int, lines: int | None) -> NotFoundError:
         _("{file} has no line {line}.").format(file=visible(source.shown), line=number(line)),
         why,
         _("Name an earlier line."),
-    )
-
-
-def _faster(edit: "Edit | None") -> ConflictError:
-    why = ""
-    if edit is not None:
-        why = _("{who} edited line {line} at {time}.").format(
-            who=visible(edit.by), line=number(edit.line), time=edit.on
-        )
-    return ConflictError(
-        "D569",
-        _("Somebody was faster: the edits changed since you looked."),
-        why,
-        _("Look at the record again, then decide."),
     )

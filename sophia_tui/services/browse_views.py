@@ -189,8 +189,9 @@ class SearchHit(Output):
 
 
 class SearchOutput(Output):
-    """`next_line` is where to go on, where there are more. Where they were counted, `total` lines
-    hold it, `passed` of them before the line that was asked for."""
+    """`next_line` is where to go on, where lines are left that were not looked at (`more`). Where
+    they were counted, `total` lines hold it, `passed` of them before the line that was asked for.
+    """
 
     as_is: ClassVar[frozenset[str]] = frozenset({"next_line"})
 
@@ -246,13 +247,18 @@ class UndoInput(FileInput):
 
 
 class UndoOutput(Output):
-    """`what` is undone, redone, dropped or nothing."""
+    """`what` is undone, redone, dropped or nothing; who made the edit that is meant, and the record
+    before and after it was taken back or done again."""
 
     as_is: ClassVar[frozenset[str]] = frozenset({"line"})
 
     file: str = Field(title=N_("File"))
     what: str = Field(title=N_("What happened"))
     line: int | None = Field(default=None, title=N_("Line"))
+    edited_by: str | None = Field(default=None, title=N_("Edited by"))
+    edited_at: datetime | None = Field(default=None, title=N_("Edited at"))
+    before: str | None = Field(default=None, title=N_("Before"))
+    after: str | None = Field(default=None, title=N_("After"))
     edits: EditsView = Field(title=N_("Edits"))
 
 

@@ -12,7 +12,7 @@ from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobEvent, JobKind, JobState
 from sophia_tui.domain.models import Model, ModelKind, PromotionState
 from sophia_tui.domain.protocols import Store
-from sophia_tui.i18n import N_, _, money, number
+from sophia_tui.i18n import N_, _, money, ngettext, number
 from sophia_tui.services.estimates import is_here
 from sophia_tui.services.merge import whole_merged
 from sophia_tui.services.plan_views import CheckItem, CheckState, Stage
@@ -82,9 +82,11 @@ def _examples_valid(
     if version is None:
         return _before(name, "open", _("The data set is not in the store."))
     counts = version.counts
-    prepared = _("prepared: {kept} rows kept, {rejected} rejected").format(
-        kept=counts.get("rows_kept", 0), rejected=counts.get("rows_rejected", 0)
-    )
+    prepared = ngettext(
+        "prepared: {kept} row kept, {rejected} rejected",
+        "prepared: {kept} rows kept, {rejected} rejected",
+        counts.get("rows_kept", 0),
+    ).format(kept=counts.get("rows_kept", 0), rejected=counts.get("rows_rejected", 0))
     if hosted:
         return _before(name, "done", prepared)
     from sophia_tui.services.train_preview import REASONS
@@ -106,7 +108,13 @@ def _examples_valid(
         )
         return _before(name, "failed", told)
     examples = sum(part.examples for part in preview.parts)
-    return _before(name, "done", _("{count} examples looked at").format(count=examples))
+    return _before(
+        name,
+        "done",
+        ngettext("{count} example looked at", "{count} examples looked at", examples).format(
+            count=examples
+        ),
+    )
 
 
 def _split_made(version: DatasetVersion | None) -> CheckItem:
@@ -302,9 +310,11 @@ class AfterChecks:
             report = each.report
             answers = [*(report.get("answers") or []), *(report.get("graded_answers") or [])]
             if any(answer.get("after") for answer in answers if isinstance(answer, dict)):
-                told = _("{count} answers in {evaluation}").format(
-                    count=len(answers), evaluation=each.id
-                )
+                told = ngettext(
+                    "{count} answer in {evaluation}",
+                    "{count} answers in {evaluation}",
+                    len(answers),
+                ).format(count=len(answers), evaluation=each.id)
                 return _after(name, "done", told)
         told = _("`sophia evaluate run {model}`").format(model=visible(model.id))
         return _after(name, "open", told)
@@ -341,9 +351,9 @@ def _loss_falling(events: Sequence[JobEvent]) -> CheckItem:
         and isinstance(each.data.get("loss"), int | float)
     ]
     if len(losses) < _LEAST_LOSSES:
-        told = _("{count} losses, {least} are needed").format(
-            count=len(losses), least=_LEAST_LOSSES
-        )
+        told = ngettext(
+            "{count} loss, {least} are needed", "{count} losses, {least} are needed", len(losses)
+        ).format(count=len(losses), least=_LEAST_LOSSES)
         return _after(name, "open", told)
     part = max(1, len(losses) // 4)
     first, last = statistics.fmean(losses[:part]), statistics.fmean(losses[-part:])

@@ -15,7 +15,7 @@ from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.domain.targets import read_targets
 from sophia_tui.errors import ConflictError, NotFoundError, RefusedError, UsageError
 from sophia_tui.files import usable_folder, write_problem, write_whole
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, ngettext
 from sophia_tui.paths import Paths
 from sophia_tui.services import evaluation_page
 from sophia_tui.services.evaluation_compare import compared, unfair
@@ -329,8 +329,10 @@ def _notes(report: Report) -> list[str]:
     ]
     if (seconds := _measure(report, "latency_median")) is not None:
         notes.append(
-            _("Seconds are those of {count} questions asked one at a time, on {device}.").format(
-                count=seconds["count"], device=safe(str(report.get("device") or "?"))
-            )
+            ngettext(
+                "Seconds are those of {count} question, on {device}.",
+                "Seconds are those of {count} questions asked one at a time, on {device}.",
+                seconds["count"],
+            ).format(count=seconds["count"], device=safe(str(report.get("device") or "?")))
         )
     return notes

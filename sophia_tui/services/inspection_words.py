@@ -189,7 +189,11 @@ class Teller:
         if any(each["cut"]["count"] for each in section["counts"]):
             parts += self._all_lines("cut")
         if section.get("images"):
-            text = _("{count} images were not counted.")
+            text = ngettext(
+                "{count} image was not counted.",
+                "{count} images were not counted.",
+                section["images"],
+            )
             parts.append(text.format(count=number(section["images"])))
         model = section.get("model")
         if model is not None:

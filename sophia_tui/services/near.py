@@ -16,7 +16,7 @@ from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.errors import UnconfirmedError
 from sophia_tui.files import whole_folder, write_problem
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, ngettext
 from sophia_tui.paths import Paths
 from sophia_tui.services.data_files import chosen_files
 from sophia_tui.services.inspection_words import DIFFERENCES
@@ -222,7 +222,11 @@ def _ask(context: Context, files: Sequence[Path]) -> None:
         raise UnconfirmedError(
             "D532",
             _("The search for near-duplicates takes about {mb} MB of memory.").format(mb=needed),
-            _("It holds the words of about {rows} rows.").format(rows=rows),
+            ngettext(
+                "It holds the words of about {rows} row.",
+                "It holds the words of about {rows} rows.",
+                rows,
+            ).format(rows=rows),
             _('Confirm it: --yes on the command line, "confirm": true over HTTP.'),
             megabytes=needed,
             rows=rows,

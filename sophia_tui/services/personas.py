@@ -19,7 +19,7 @@ from sophia_tui.domain.personas import Pair, Persona
 from sophia_tui.domain.protocols import Clock, Store
 from sophia_tui.errors import NotFoundError, RefusedError, UsageError
 from sophia_tui.files import usable_folder, whole_file
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, ngettext
 from sophia_tui.paths import Paths
 from sophia_tui.services.operations import operation
 from sophia_tui.services.train import Door, TrainRequest, TrainService
@@ -242,7 +242,12 @@ class PersonasService:
         )
         if view.missing:
             return _said(
-                view, _("{count} more pairs are needed: they are kept.").format(count=view.missing)
+                view,
+                ngettext(
+                    "{count} more pair is needed: they are kept.",
+                    "{count} more pairs are needed: they are kept.",
+                    view.missing,
+                ).format(count=view.missing),
             )
         if newest is not None and newest.state in _AT_WORK:
             view = view.model_copy(update={"status": "at_work"})

@@ -302,9 +302,11 @@ def _warnings(counts: dict[str, int], manifest: dict[str, Any]) -> list[str]:
         )
     elif kept < ADVISED_MINIMUM:
         found.append(
-            _("{count} usable examples; {least} or more are advised.").format(
-                count=kept, least=ADVISED_MINIMUM
-            )
+            ngettext(
+                "{count} usable example; {least} or more are advised.",
+                "{count} usable examples; {least} or more are advised.",
+                kept,
+            ).format(count=kept, least=ADVISED_MINIMUM)
         )
     if not counts["valid"]:
         found.append(_("Nothing is held out: all examples ask the same question."))

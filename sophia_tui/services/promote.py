@@ -112,6 +112,7 @@ class PromoteService:
         writes=True,
         danger=Danger.TYPE_NAME,
         dry_run=True,
+        one_only=True,
         target="model",
         positional=("model",),
     )
@@ -149,6 +150,7 @@ class PromoteService:
         writes=True,
         danger=Danger.CONFIRM,
         dry_run=True,
+        one_only=True,
         target="promotion",
         makes="id",
         positional=("promotion",),
@@ -211,6 +213,7 @@ class PromoteService:
         N_("Say that units of other hosts were restarted by hand after a promotion."),
         role=Role.ADMIN,
         writes=True,
+        one_only=True,
         target="promotion",
         positional=("promotion",),
     )

@@ -16,7 +16,7 @@ from sophia_tui.domain.promotions import (
     read_promotion_bounds,
 )
 from sophia_tui.errors import PromotionError, SophiaError, UsageError
-from sophia_tui.i18n import _, number
+from sophia_tui.i18n import _, ngettext, number
 from sophia_tui.services.managed_env import ManagedEnv
 from sophia_tui.services.promotion_probe import Place, Probing
 from sophia_tui.textsafe import visible
@@ -74,7 +74,11 @@ class HealthCheck:
         if asked.golden and any(filter(None, _names(promotion))):
             bounds = self._bounds(asked)
             told.append(
-                _("{count} golden prompts are answered ({bounds}).").format(
+                ngettext(
+                    "{count} golden prompt is answered ({bounds}).",
+                    "{count} golden prompts are answered ({bounds}).",
+                    len(self.prompts()),
+                ).format(
                     count=number(len(self.prompts())),
                     bounds=", ".join(f"{name} < {value:g}" for name, value in bounds.items())
                     or _("no bounds"),
@@ -263,7 +267,10 @@ def read_prompts(path: Path | None) -> tuple[GoldenPrompt, ...]:
                 )
             found.append(prompt)
     if not 0 < len(found) <= _MOST_PROMPTS:
-        raise _unreadable(path, _("It has {n} prompts.").format(n=len(found)))
+        raise _unreadable(
+            path,
+            ngettext("It has {n} prompt.", "It has {n} prompts.", len(found)).format(n=len(found)),
+        )
     return tuple(found)
 
 

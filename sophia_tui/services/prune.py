@@ -27,7 +27,7 @@ from finetune.schema import (
 from sophia_tui.domain.context import Context, Progress, Role
 from sophia_tui.domain.operations import Danger, NoInput, Output
 from sophia_tui.domain.protocols import Clock, Store
-from sophia_tui.i18n import N_, _, number
+from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.paths import Paths, cache_folder, model_cache
 from sophia_tui.services.disk_use import Size, shown_size, size_of
 from sophia_tui.services.operations import operation
@@ -168,7 +168,7 @@ class PruneService:
         rows = await self._store.jobs.drop_progress(before, dry_run=context.dry_run)
         if rows:
             why = _("progress of jobs that ended before {day}").format(day=f"{before:%Y-%m-%d}")
-            text = _("{number} rows").format(number=number(rows))
+            text = ngettext("{number} row", "{number} rows", rows).format(number=number(rows))
             gone.append(
                 PrunedView(what=_("events in the store"), of=text, bytes=0, size="", why=why)
             )

@@ -13,7 +13,7 @@ from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.models import Model
 from sophia_tui.domain.operations import Input
 from sophia_tui.domain.protocols import Store
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, ngettext
 from sophia_tui.paths import Paths
 from sophia_tui.services.disk_use import newest_change
 from sophia_tui.services.job_states import has_ended
@@ -121,7 +121,9 @@ def named(
 
 
 def _of_run(request: PruneRequest, job: Job, run: Path, days: float) -> Iterator[Find]:
-    ended = _("ended {days} days ago").format(days=int(days))
+    ended = ngettext("ended {days} day ago", "ended {days} days ago", int(days)).format(
+        days=int(days)
+    )
     failed = job.state != JobState.SUCCEEDED
     if failed and days >= request.failed_days:
         yield Find(
@@ -161,7 +163,9 @@ def _leftovers(paths: Paths, now: datetime) -> Iterator[Find]:
 
 def _old(what: str, folder: Path, pattern: str, now: datetime, days: int) -> Iterator[Find]:
     before = (now - timedelta(days=days)).timestamp()
-    why = _("not written for {days} days").format(days=days)
+    why = ngettext("not written for {days} day", "not written for {days} days", days).format(
+        days=days
+    )
     for path in sorted(folder.glob(pattern)) if folder.is_dir() else ():
         if newest_change(path) < before:
             yield Find(what, path.name, path, why)

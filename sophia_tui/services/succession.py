@@ -26,7 +26,7 @@ from sophia_tui.errors import (
     UsageError,
 )
 from sophia_tui.files import usable_folder
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, ngettext
 from sophia_tui.paths import Paths
 from sophia_tui.services.calendar import CalendarService
 from sophia_tui.services.calendar_files import Place, shown_address
@@ -97,6 +97,7 @@ class SuccessionService:
         role=Role.OPERATOR,
         writes=True,
         dry_run=True,
+        one_only=True,
         target="model",
         positional=("model",),
     )
@@ -637,9 +638,11 @@ class SuccessionService:
         prompts = await self._drawn(context, found)
         place = await self._place(found.model_id)
         order = self._order(found, prompts, place, request.budget)
-        told = _("{count} questions would be asked at {address}.").format(
-            count=len(prompts), address=shown_address(place.base_url)
-        )
+        told = ngettext(
+            "{count} question would be asked at {address}.",
+            "{count} questions would be asked at {address}.",
+            len(prompts),
+        ).format(count=len(prompts), address=shown_address(place.base_url))
         usd = order.estimate(prompts)
         if usd is None:
             return [told, _("Nobody knows what that costs.")]

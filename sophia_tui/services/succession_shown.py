@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sophia_tui.domain.successions import Stage, Succession
-from sophia_tui.i18n import _
+from sophia_tui.i18n import _, ngettext
 from sophia_tui.services.succession_views import STAGES, ComparisonView, StageView, SuccessionView
 from sophia_tui.textsafe import visible
 
@@ -87,7 +87,11 @@ def _golden(facts: Mapping[str, Any]) -> str:
     kept = facts.get("kept") or 0
     own, parts = facts["answers"] - kept, []
     if own:
-        told = _("{count} answers of the old model at {address}.")
+        told = ngettext(
+            "{count} answer of the old model at {address}.",
+            "{count} answers of the old model at {address}.",
+            own,
+        )
         parts.append(told.format(count=own, address=facts["address"]))
         if facts.get("usd") is not None:
             parts.append(_("Cost: {usd:.4f} USD.").format(usd=facts["usd"]))
@@ -118,7 +122,11 @@ def _compare(facts: Mapping[str, Any]) -> str:
     found = facts.get("comparison")
     if not found:
         return _("{model} answers the golden prompts.").format(model=facts.get("model"))
-    parts = [_("{count} golden prompts").format(count=found["prompts"])]
+    parts = [
+        ngettext("{count} golden prompt", "{count} golden prompts", found["prompts"]).format(
+            count=found["prompts"]
+        )
+    ]
     for name, word in (("chrf", "chrF"), ("similarity", _("similarity"))):
         if found.get(name) is not None:
             base = found.get(f"{name}_base")

@@ -223,6 +223,7 @@ class TrainService:
         writes=True,
         dry_run=True,
         trains=True,
+        one_only=True,
         target="dataset",
         makes="id",
         positional=("dataset",),

@@ -19,7 +19,7 @@ from sophia_tui.errors import (
     UnavailableError,
     UsageError,
 )
-from sophia_tui.i18n import _
+from sophia_tui.i18n import _, ngettext
 from sophia_tui.services import waiting
 from sophia_tui.services.prices import Ending, Prices, ending_warning
 from sophia_tui.textsafe import visible
@@ -251,14 +251,18 @@ def _with_files(
         validation = str(held_out)
     elif rows:
         warnings.append(
-            _("The {count} held out examples are not sent: a provider wants {least}.").format(
-                count=rows, least=rules.MINIMUM_EXAMPLES
-            )
+            ngettext(
+                "The {count} held out example is not sent: a provider wants {least}.",
+                "The {count} held out examples are not sent: a provider wants {least}.",
+                rows,
+            ).format(count=rows, least=rules.MINIMUM_EXAMPLES)
         )
     if training.too_long:
         warnings.append(
-            _(
-                "{count} examples are longer than {limit} tokens and are cut (first: line {line})."
+            ngettext(
+                "{count} example is longer than {limit} tokens and is cut (line {line}).",
+                "{count} examples are longer than {limit} tokens and are cut (first: line {line}).",
+                len(training.too_long),
             ).format(
                 count=len(training.too_long),
                 limit=rules.CONTEXT_TOKENS,
@@ -297,9 +301,11 @@ def _endings(base: str, own: bool, prices: Prices, now: datetime, dataset: str) 
                 _local_remedy(dataset),
             )
         found.append(
-            _("The provider takes new training jobs for {days} more days, until {date}.").format(
-                days=days, date=closing.at
-            )
+            ngettext(
+                "The provider takes new training jobs for {days} more day, until {date}.",
+                "The provider takes new training jobs for {days} more days, until {date}.",
+                days,
+            ).format(days=days, date=closing.at)
         )
     ending = prices.shutdown(base)
     warning = ending_warning(base, ending, now)

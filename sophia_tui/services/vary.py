@@ -17,7 +17,7 @@ from sophia_tui.errors import (
     RefusedError,
     UnconfirmedError,
 )
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, ngettext
 from sophia_tui.paths import Paths
 from sophia_tui.services.operations import operation
 from sophia_tui.services.prices import ChatPrice, Load
@@ -175,7 +175,14 @@ class VaryService:
                 "D603",
                 _("{file} holds no constitutional example.").format(file=visible(request.file)),
                 " ".join(
-                    [_("{count} lines were looked at.").format(count=len(wrong)), *_reasons(wrong)]
+                    [
+                        ngettext(
+                            "{count} line was looked at.",
+                            "{count} lines were looked at.",
+                            len(wrong),
+                        ).format(count=len(wrong)),
+                        *_reasons(wrong),
+                    ]
                 ),
                 _("Each has these fields: {names}.").format(names=", ".join(FIELDS)),
                 lines=[line for line, _problem in wrong[:20]],

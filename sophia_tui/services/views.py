@@ -66,6 +66,7 @@ VALUE_WORDS = (
     N_("problem"),
     N_("refused"),
     N_("dry_run"),
+    N_("skipped"),
     N_("table"),
     N_("view"),
     N_("empty"),

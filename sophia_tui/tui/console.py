@@ -28,6 +28,7 @@ from sophia_tui.tui.screens import CLASSES, made
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.live import LiveScreen
 from sophia_tui.tui.state import ConsoleState
+from sophia_tui.tui.wire import Wired
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -43,7 +44,7 @@ _SLOW_MILLISECONDS = (50.0, 200.0, 1000.0)
 _STORE_CODES = ("SOPHIA-S0",)
 
 
-class SophiaApp(Returning):
+class SophiaApp(Wired, Returning):
     """`context` is a Context, or makes one from keyword arguments (dry_run, confirmed, cancel,
     progress, language); that maker and the one of the dispatcher are first called after the first
     paint.
@@ -261,6 +262,8 @@ class SophiaApp(Returning):
             self._open_screen(name)
         elif name == "back" and isinstance(screen, SophiaScreen) and screen.stop_waiting():
             screen.say(_("Stopping..."))
+        elif isinstance(screen, SophiaScreen) and screen.act_on_marked(target):
+            return
         elif kind != "act":
             given = screen.prefill(target) if isinstance(screen, SophiaScreen) else {}
             self.open(target, given)
@@ -380,6 +383,11 @@ class SophiaApp(Returning):
 
             first: Any = result
             return BrowserScreen(self, request, first)
+        if type(result).__name__ in ("PreviewOutput", "VersionDiff"):
+            from sophia_tui.tui.screens.changes import ChangesScreen
+
+            changed: Any = result
+            return ChangesScreen(self, title, changed, request)
         if type(result).__name__ == "InspectOutput":
             from sophia_tui.tui.screens.inspection import InspectionScreen
 
@@ -407,12 +415,15 @@ class SophiaApp(Returning):
         if form is not self.screen:
             return
         job = _job_of(result)
+        from sophia_tui.tui.screens.form import FormScreen
+
+        asked = form.request()[0] if isinstance(form, FormScreen) else {}
+        undo = self._undo(form.operation, asked, result) if isinstance(form, FormScreen) else ""
         if job and self.may(keys.SHOWS["jobs"]):
             self._open_shown("jobs", "job", {"job": job})
+            if undo:
+                self.call_after_refresh(self._say, undo)
         else:
-            from sophia_tui.tui.screens.form import FormScreen
-
-            asked = form.request()[0] if isinstance(form, FormScreen) else {}
             made = _dataset_of(result)
             if made and self.is_screen_installed("datasets"):
                 list_of_them: Any = self.get_screen("datasets")
@@ -420,7 +431,20 @@ class SophiaApp(Returning):
             shown = self._answer(title, result, asked)
             if isinstance(form, FormScreen):
                 shown.origin = origin_of_answer(form.operation, asked)
+            if undo and hasattr(shown, "note"):
+                shown.note = undo
             self.switch_screen(shown)
+
+    def _undo(self, done: "Operation", asked: Mapping[str, Any], result: "BaseModel") -> str:
+        """The command that takes back what was just done, where there is one for this person."""
+        from sophia_tui.services.ways_back import way_back
+        from sophia_tui.tui.typed_line import line
+
+        found = way_back(done.name, asked, result)
+        if found is None or not self.may(found.operation):
+            return ""
+        command = line(self.dispatcher.registry.get(found.operation), found.request)
+        return _("To undo it: {command}").format(command=visible(command))
 
     def _base(self, name: str) -> None:
         if name not in CLASSES:
@@ -466,6 +490,7 @@ class SophiaApp(Returning):
         self.push_screen(PaletteScreen(self, screen), chosen)
 
     def _refresh(self, screen: Screen[Any]) -> None:
+        self.send_all()
         if isinstance(screen, LiveScreen):
             screen.refresh_now()
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from sophia_tui.domain.operations import Operation
 from sophia_tui.errors import RefusedError
-from sophia_tui.i18n import _, number
+from sophia_tui.i18n import _, ngettext, number
 from sophia_tui.services.disk_use import shown_size
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
@@ -145,9 +145,11 @@ def _forgotten(plan: Any) -> list[str]:
     """In how many versions how many rows are theirs, and what is left to do elsewhere."""
     rows = sum(each.rows for each in plan.versions)
     told = [
-        _("Rows of the person: {rows}, in {versions} versions.").format(
-            rows=number(rows), versions=number(len(plan.versions))
-        ),
+        ngettext(
+            "Rows of the person: {rows}, in {versions} version.",
+            "Rows of the person: {rows}, in {versions} versions.",
+            len(plan.versions),
+        ).format(rows=number(rows), versions=number(len(plan.versions))),
         _("Models trained on them: {models}").format(
             models=visible(", ".join(plan.models)) or number(0)
         ),

@@ -82,7 +82,7 @@ def _figure(value: Any) -> str:
 
 def settings_of(info: FieldInfo) -> list[str]:
     """The keys of settings that a field's sentence names: its default comes from there."""
-    if fields.default_of(info) is not None:
+    if fields.default_of(info) not in (None, "", []):
         return []
     return _SETTING.findall(info.description or "")
 
@@ -100,7 +100,7 @@ def placeholder(info: FieldInfo, values: Mapping[str, str] | None = None) -> str
     text = _(info.description or "")
     _head, found, told = text.partition(_("default: "))
     if found:
-        return visible(told.removesuffix("."))
+        return visible(told.partition(". ")[0].removesuffix("."))
     return _("several, separated by spaces") if fields.is_list(info) else "-"
 
 

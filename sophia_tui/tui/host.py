@@ -33,6 +33,7 @@ class Console(Protocol):
     painted: asyncio.Event
     now: Callable[[], datetime]
     step_run: StepRun | None
+    pictures: int
 
     @property
     def dispatcher(self) -> "Dispatcher": ...
@@ -57,7 +58,7 @@ class Console(Protocol):
 
     def remember(self) -> None: ...
 
-    def asked(self, screen: Screen[Any]) -> tuple[Operation, dict[str, Any]] | None: ...
+    def asked(self, screen: Screen[Any]) -> "tuple[Operation, dict[str, Any]] | None": ...
 
     def resume(self, origin: Origin) -> None: ...
 

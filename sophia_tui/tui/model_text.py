@@ -205,9 +205,9 @@ def _dataset(dataset: Any) -> list[Part]:
     if dataset is None:
         return []
     counts = dataset.counts
-    kept = _("{kept} of {rows_in} rows kept").format(
-        kept=number(counts.get("rows_kept", 0)), rows_in=number(counts.get("rows_in", 0))
-    )
+    kept = ngettext(
+        "{kept} of {rows_in} row kept", "{kept} of {rows_in} rows kept", counts.get("rows_in", 0)
+    ).format(kept=number(counts.get("rows_kept", 0)), rows_in=number(counts.get("rows_in", 0)))
     parts = [*title(_("Data set")), f"{visible(dataset.id)}  {kept}\n"]
     if dataset.deleted_at is not None:
         parts.append((_("deleted") + "\n", words.STYLES["attention"]))

@@ -29,6 +29,7 @@ PAGES = {
             N_("What is set up, what is missing, and what to do about each."),
             N_("a runs the step of the installer, or opens the command, that mends what is shown."),
             N_("Then the tables of your own database, column by column; they are only read."),
+            N_("/ looks for a check by any text of its line."),
             N_("It looks again every 30 seconds; r looks at once and asks the provider too."),
         ),
         ("setup.check", "setup.apply", "source.inspect"),
@@ -85,14 +86,19 @@ PAGES = {
         (
             N_("Records of a file of any size, each with what is wrong with it."),
             N_("~ before a line: estimated. x reads the file once and keeps an index of it."),
-            N_("Search finds text however JSON writes it; re: before it makes it a pattern."),
+            N_("v shows a record laid out, raw on several lines, or raw as it stands."),
+            N_("Search finds text however JSON writes it; F6 (or re:) makes it a pattern."),
+            N_("f and h go to the next hit and back, round the end; » stands before each."),
             N_("* before issues: edited. Edits lie beside the file until they are saved."),
         ),
         ("prepare.browse", "prepare.search", "prepare.edit", "prepare.undo", "prepare.save"),
     ),
     "editor": Page(
         (
-            N_("One record as JSON. F2 takes it over if it is an object, else says what is wrong."),
+            N_(
+                "One record as JSON, checked as you type. F3 shows what would change, word by word."
+            ),
+            N_("F2 takes it over; what would be of no use only at the second press."),
             N_("What you typed and did not take over is kept as a draft."),
         ),
         ("prepare.edit",),
@@ -163,6 +169,7 @@ PAGES = {
             N_(
                 "How people judged the answers, by day; and what this version does not measure yet."
             ),
+            N_("p turns through periods, m through the models, one by one; esc shows all again."),
         ),
         ("monitor.show", "serve.list"),
     ),
@@ -208,9 +215,28 @@ PAGES = {
         )
     ),
     "result": Page((N_("What an operation answered; y copies it and w saves it as JSON."),)),
+    "changes": Page(
+        (
+            N_("What cleaning changes or changed: all of it, then change by change with n and p."),
+            N_("Between [- and -] stands what left; t goes to the next step, b to its line."),
+        ),
+        ("prepare.preview", "prepare.diff"),
+    ),
     "preview": Page(
         (N_("Records as the training sees them: what is marked is learnt, the rest is read."),),
         ("train.preview",),
+    ),
+    "typed": Page(
+        (
+            N_("What a person types in a shell for what the screen beneath shows and can do."),
+            N_("enter copies the marked line; it runs nothing."),
+        )
+    ),
+    "drafts": Page(
+        (
+            N_("Forms that hold what you typed and did not run; enter goes on with one."),
+            N_("A secret is never kept: it has to be typed anew."),
+        )
     ),
     "help": Page((N_("Help to the screen beneath; esc leads back to it."),)),
 }

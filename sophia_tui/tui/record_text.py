@@ -58,6 +58,16 @@ class Marks:
             at = end
         return Content.assemble(*parts, (text[at:], style))
 
+    def over(self, content: Content) -> Content:
+        """A text that has its styles, with the places marked."""
+        parts: list[Content] = []
+        at = 0
+        for begin, end in self.places(content.plain):
+            parts += [content[at:begin], Content.styled(self.sign, "bold")]
+            parts.append(content[begin:end].stylize("bold reverse"))
+            at = end
+        return Content.assemble(*parts, content[at:])
+
 
 def record_text(
     text: str, view: View, width: int, marks: Marks, around: tuple[str, str] = ("", "")

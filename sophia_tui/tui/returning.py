@@ -15,7 +15,6 @@ from sophia_tui.i18n import _, ngettext, number
 from sophia_tui.textsafe import visible
 from sophia_tui.tui.screens import CLASSES
 from sophia_tui.tui.screens.base import SophiaScreen
-from sophia_tui.tui.screens.live import LiveScreen
 from sophia_tui.tui.setup_acts import SetupActs
 from sophia_tui.tui.state import Above, Origin
 
@@ -87,11 +86,19 @@ class Returning(SetupActs):
                     self.state.memories[name] = screen.memory()
         if not self._bringing_back:
             self.state.above = [
-                Above(each.origin, each.memory())
+                self._noted(each, each.origin)
                 for each in self.screen_stack[2:]
                 if isinstance(each, SophiaScreen) and each.origin is not None and each.is_mounted
             ]
         self.state.remember(self.now())
+
+    def _noted(self, screen: SophiaScreen, origin: Origin) -> Above:
+        """A screen as it is; as it was, where it has no data yet to tell its place by."""
+        if getattr(screen, "data", True) is None:
+            for each in self.state.above:
+                if each.origin == origin:
+                    return each
+        return Above(origin, screen.memory())
 
     def remember_at_the_end(self) -> None:
         """Who leaves by a word comes back to the list as it is; what stood above it was left."""
@@ -103,7 +110,7 @@ class Returning(SetupActs):
 
     # -- lists
 
-    def recalled(self, name: str, screen: LiveScreen) -> LiveScreen:
+    def recalled(self, name: str, screen: SophiaScreen) -> SophiaScreen:
         """The screen as it was left, where something is known of it."""
         kept = self.state.memories.get(name)
         if kept:

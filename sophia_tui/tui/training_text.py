@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 from pydantic import BaseModel
 from textual.content import Content
 
-from sophia_tui.i18n import N_, _, number
+from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.services.disk_use import shown_size
 from sophia_tui.services.plan_views import (
     CheckItem,
@@ -81,7 +81,9 @@ def _plan(plan: TrainPlan) -> Iterator[Part]:
         yield (verdict, "bold $success" if plan.ready else "bold $error")
     steps = ""
     if plan.steps:
-        steps = "  " + _("{count} steps").format(count=number(plan.steps))
+        steps = "  " + ngettext("{count} step", "{count} steps", plan.steps).format(
+            count=number(plan.steps)
+        )
     yield f"{steps}\n"
     for each in plan.refusals:
         yield (f"! {visible(each)}\n", "$error")
@@ -125,7 +127,11 @@ def _preview(found: TrainPreview) -> Iterator[Part]:
     )
     yield f"{form}\n"
     for part in found.parts:
-        told = _("{file}: {examples} examples, {tokens} tokens, {trained} trained").format(
+        told = ngettext(
+            "{file}: {examples} example, {tokens} tokens, {trained} trained",
+            "{file}: {examples} examples, {tokens} tokens, {trained} trained",
+            part.examples,
+        ).format(
             file=part.file,
             examples=number(part.examples),
             tokens=number(part.tokens),

@@ -221,6 +221,14 @@ EVENTS = {
 REASONS = {"asked by the control file": N_("asked by the control file")}
 #: Fields that hold amounts of money.
 _MONEY = frozenset({"usd", "brl"})
+#: How a stage does, in a word.
+HEALTH = {
+    "ok": N_("ok"),
+    "attention": N_("attention"),
+    "problem": N_("problem"),
+    "empty": N_("empty"),
+    "unknown": N_("not known"),
+}
 STYLES = {
     "ok": "$success",
     "attention": "bold $warning",

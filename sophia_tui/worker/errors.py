@@ -5,7 +5,7 @@ from typing import Any
 
 from sophia_tui.domain.jobs import Job
 from sophia_tui.errors import JobError
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, ngettext
 
 #: What helps a persona's tuning that diverged, or that memory ran out for.
 _PERSONA_ADVICE = {
@@ -143,7 +143,11 @@ def hosted_given_up(job: Job, attempts: int, why: str) -> JobError:
     return JobError(
         "J531",
         _("The provider did not take job {job}.").format(job=job.id),
-        _("It was tried {count} times; the last time: {why}").format(count=attempts, why=why),
+        ngettext(
+            "It was tried {count} time; the last time: {why}",
+            "It was tried {count} times; the last time: {why}",
+            attempts,
+        ).format(count=attempts, why=why),
         _("See whether the provider works, then `sophia jobs resume {job}`.").format(job=job.id),
     )
 

@@ -2,11 +2,14 @@
 that runs on, and, where asked for, ten thousand jobs and a hundred thousand events."""
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -137,7 +140,20 @@ class World:
         return int(json.loads(self.sophia("store", "status", "--json"))["pid"])
 
     def close(self) -> None:
+        """End what the consoles have started: the worker that looks after open jobs, the store."""
+        if self.address:
+            with psycopg.connect(self.address) as database:
+                for (pid,) in database.execute("SELECT pid FROM sophia.workers").fetchall():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGTERM)
+                        _wait_for(pid)
         self.sophia("store", "stop", "--yes")
+
+
+def _wait_for(pid: int, seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 #: Settings of the person who measures that would change what is measured.

@@ -382,9 +382,57 @@ async def test_the_second_of_two_people_is_told_who_was_faster(house: House) -> 
     await house.edit(3, GOOD % 7, seen_version=seen)  # another line: nobody's work is lost
     with pytest.raises(ConflictError, match="SOPHIA-D569") as told:
         await house.edit(2, GOOD % 8, seen_version=seen)
-    assert "rui" in told.value.why
+    assert told.value.why == "rui edited line 2 0 seconds ago."
     with pytest.raises(ConflictError, match="SOPHIA-D569"):
         await house.undo(seen_version=seen)
+
+
+async def test_a_dry_edit_tells_what_it_would_make_and_changes_nothing(house: House) -> None:
+    file = house.file(rows(3))
+    request = EditInput(file="data.jsonl", line=2, record=BAD, seen_version=0)
+    told = await house.service.edit(person(dry_run=True), request)
+    assert (told.before, told.after, told.usable) == (GOOD % 2, BAD, False)
+    assert [each.code for each in told.issues] == ["no_question"] and told.edits.records == 0
+    assert file.read_text() == rows(3) and (await house.browse()).edits is None
+    await house.edit(2, GOOD % 22, who="rui")
+    with pytest.raises(ConflictError, match="SOPHIA-D569"):
+        await house.service.edit(person(dry_run=True), request)
+
+
+async def test_undo_tells_what_it_takes_back_and_whose_it_was(house: House) -> None:
+    house.file(rows(3))
+    await house.edit(2, GOOD % 22, who="rui")
+    await house.edit(2, GOOD % 222)
+    done = await house.undo()
+    assert (done.before, done.after, done.edited_by) == (GOOD % 222, GOOD % 22, "ana")
+    done = await house.undo()
+    assert (done.before, done.after, done.edited_by) == (GOOD % 22, GOOD % 2, "rui")
+    done = await house.undo(redo=True)
+    assert (done.before, done.after, done.edited_by) == (GOOD % 2, GOOD % 22, "rui")
+
+
+async def test_a_search_goes_back_and_counts(house: House) -> None:
+    house.file(rows(40))
+    request = SearchInput(file="data.jsonl", text="amanhã 1", line=13, backwards=True, limit=2)
+    found = await house.service.search(person(), request)
+    assert [hit.line for hit in found.items] == [12, 11] and found.next_line == 11
+    counted = await house.service.search(person(), request.model_copy(update={"count": True}))
+    assert (counted.total, counted.passed, counted.items) == (11, 4, found.items)
+
+
+async def test_a_file_that_vanished_or_shrank_is_said_and_comes_back(house: House) -> None:
+    file = house.file(rows(400))
+    page = await house.browse(line=300)
+    file.write_text(rows(3))
+    with pytest.raises(NotFoundError, match="SOPHIA-D567"):
+        await house.browse(line=page.next_line or 300, at=page.items[0].at)
+    file.unlink()
+    with pytest.raises(NotFoundError, match="SOPHIA-D396"):
+        await house.browse(line=300, at=page.items[0].at)
+    file.write_text("")
+    assert (await house.browse()).items == []
+    file.write_text(rows(400))
+    assert (await house.browse(line=300, at=page.items[0].at)).items[0].line == 300
 
 
 async def test_who_looked_before_edits_were_saved_or_dropped_is_told(house: House) -> None:

@@ -10,7 +10,7 @@ from textual.widgets import Input
 
 from sophia_tui.datasets.sources import Passed
 from sophia_tui.domain.context import Progress
-from sophia_tui.errors import DataError
+from sophia_tui.errors import ConflictError, DataError
 from sophia_tui.services.browse_views import (
     EditOutput,
     EditsView,
@@ -22,10 +22,12 @@ from sophia_tui.services.datasets import KeptList, KeptRecord
 from sophia_tui.services.passed_over import passed_files
 from sophia_tui.services.quality_gate import GateCheck, GateReport
 from sophia_tui.tui import keys
-from sophia_tui.tui.diff_text import difference, preview_text, versions_text
+from sophia_tui.tui.diff_text import compared, difference, preview_text, sides, versions_text
+from sophia_tui.tui.editing import editable, mistake, what_differs
 from sophia_tui.tui.screens.browser import BrowserScreen
+from sophia_tui.tui.screens.changes import ChangesScreen
 from sophia_tui.tui.screens.confirm import QuestionScreen
-from sophia_tui.tui.screens.editor import EditorScreen, editable
+from sophia_tui.tui.screens.editor import EditorScreen
 from sophia_tui.tui.screens.form import FormScreen
 from sophia_tui.tui.screens.help import HelpScreen
 from sophia_tui.tui.screens.inspection import InspectionScreen
@@ -232,7 +234,16 @@ async def test_undo_says_which_line_and_sends_the_version_that_was_seen() -> Non
 
     def undone(request: Any) -> Any:
         requests.append(request)
-        return UndoOutput(file="f", what="undone", line=2, edits=edits)
+        return UndoOutput(
+            file="f",
+            what="undone",
+            line=2,
+            edited_by="rui",
+            edited_at=answers.NOW,
+            before='{"answer": "At ten."}',
+            after='{"answer": "At nine."}',
+            edits=edits,
+        )
 
     world.answers["prepare.undo"] = undone
     app = stub.make_app(world, whole=True)
@@ -240,6 +251,7 @@ async def test_undo_says_which_line_and_sends_the_version_that_was_seen() -> Non
         screen = await browser(pilot)
         await pilot.press("u")
         await until(pilot, lambda: "The edit of line 2 is undone." in message(screen), "undone")
+        assert "edited by rui" in message(screen) and "[-ten-] {+nine+}" in message(screen)
     assert requests[0].seen_version == 3 and not requests[0].redo
 
 
@@ -262,8 +274,10 @@ async def test_a_version_is_looked_into_and_never_edited() -> None:
         await until(pilot, lambda: isinstance(app.screen, BrowserScreen), "the browser")
         await settled(pilot)
         assert app.screen.of == {"file": answers.DATASET, "part": "train"}
-        await pilot.press("e")
-        await until(pilot, lambda: "A version never changes" in message(app.screen), "why")
+        for key in "es":
+            app.screen.say("")
+            await pilot.press(key)
+            await until(pilot, lambda: "A version never changes" in message(app.screen), "why")
 
 
 @pytest.mark.parametrize("state", ["empty", "error", "loading"])
@@ -380,6 +394,11 @@ async def test_a_record_is_turned_from_laid_out_to_raw_and_read_page_by_page() -
         await pilot.press("v")
         await until(pilot, lambda: "raw, as it stands" in told_text(screen), "exact")
         assert '{"answer": "word' in told_text(screen)
+        hit = SearchHit(line=1, before="", found="end", after="")
+        world.answers["prepare.search"] = SearchOutput(file="f", more=False, items=[hit])
+        await pilot.press("slash", *"end", "enter")
+        await until(pilot, lambda: "page 4 of 4" in told_text(screen), "where it was found")
+        assert "»end" in told_text(screen)
 
 
 async def test_the_browser_comes_back_as_it_was_left() -> None:
@@ -471,7 +490,8 @@ async def test_an_edit_is_taken_with_the_version_that_was_seen() -> None:
         await pilot.press("f2")
         await until(pilot, lambda: app.screen is screen, "back in the browser")
         await until(pilot, lambda: "Line 1 is edited" in message(screen), "told")
-    assert requests[0].model_dump() == {
+    assert len(requests) == 2  # dry first: what is no use is not taken unseen
+    assert requests[1].model_dump() == {
         "file": FILE["file"],
         "line": 1,
         "record": '{"question": "Why?"}',
@@ -481,7 +501,7 @@ async def test_an_edit_is_taken_with_the_version_that_was_seen() -> None:
 
 async def test_what_is_wrong_with_an_edit_is_said_and_nothing_typed_is_lost(tmp_path: Path) -> None:
     def refuse(request: Any) -> Any:
-        raise DataError("D564", "This is no record.", "Not valid JSON at character 3.", "Mend it.")
+        raise DataError("D564", "This is no record.", "A number is too long.", "Mend it.")
 
     world = whole_world()
     world.answers["prepare.edit"] = refuse
@@ -490,18 +510,116 @@ async def test_what_is_wrong_with_an_edit_is_said_and_nothing_typed_is_lost(tmp_
         _screen, form = await editor(pilot)
         await pilot.press("f2")
         await until(pilot, lambda: "Nothing was changed." in message(form), "nothing to take")
-        form.query_one("#record").text = "{oh"
+        form.query_one("#record").text = '{\n  "a": 1\n  "b": 2}'
+        wrong = "line 3, column 3: a , is missing"
+        await until(pilot, lambda: wrong in screen_text(app), "said as it is typed")
         await pilot.press("f2")
-        await until(pilot, lambda: "at character 3" in screen_text(app), "what is wrong")
-        form.query_one("#record").text = "{oh!"
-        await until(pilot, lambda: "at character 3" not in screen_text(app), "of what stood there")
-        form.query_one("#record").text = "{oh"
+        await until(pilot, lambda: "no record yet" in message(form), "not sent")
+        assert form.query_one("#record").cursor_location == (2, 2)
+        form.query_one("#record").text = '{"question": "Why?", "answer": "So."}'
+        await until(pilot, lambda: "changed: question, answer" in screen_text(app), "what changes")
         await pilot.press("f2")
-        await until(pilot, lambda: "at character 3" in screen_text(app), "what is wrong")
+        await until(pilot, lambda: "A number is too long." in screen_text(app), "what is wrong")
     app = stub.make_app(world, whole=True, folder=tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
-        _screen, form = await editor(pilot)
-        assert form.typed == "{oh" and "Your draft" in message(form)
+        screen, form = await editor(pilot)
+        assert "So." in form.typed and "Your draft" in message(form)
+        await pilot.press("escape", "right", "enter")
+        await until(pilot, lambda: app.screen is screen, "left")
+        await pilot.press("down", "e")
+        await until(pilot, lambda: isinstance(app.screen, EditorScreen), "another record")
+        assert "So." not in app.screen.typed
+
+
+async def test_what_is_typed_is_kept_at_once_and_the_editor_comes_back(tmp_path: Path) -> None:
+    app = stub.make_app(whole_world(), whole=True, folder=tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen, form = await editor(pilot)
+        form.query_one("#record").text = '{"half":'
+        await until(pilot, lambda: bool(list(tmp_path.rglob("draft-*"))), "kept")
+        kept = screen.memory()
+        assert kept["editing"]
+    app = stub.make_app(whole_world(), whole=True, folder=tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        again = BrowserScreen(app, FILE)
+        again.recall(kept)
+        app.show(again)
+        await until(pilot, lambda: isinstance(app.screen, EditorScreen), "the editor")
+        assert app.screen.typed == '{"half":'
+
+
+async def test_an_edit_that_ruins_a_record_is_shown_and_taken_at_the_second_word() -> None:
+    world = whole_world()
+    requests: list[Any] = []
+    bad = taken(usable=False).model_copy(update={"before": '{"a": "b c"}', "after": '{"a": "b d"}'})
+    world.answers["prepare.edit"] = lambda request: requests.append(request) or bad
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen, form = await editor(pilot)
+        form.query_one("#record").text = '{"question": "Why?"}'
+        await pilot.press("f3")
+        await until(pilot, lambda: "[-c-]" in screen_text(app), "what changes")
+        assert "no_answer" in screen_text(app) and len(requests) == 1
+        await pilot.press("f2")
+        await until(pilot, lambda: "F2 once more" in message(form), "asked")
+        await pilot.press("f2")
+        await until(pilot, lambda: app.screen is screen, "taken")
+
+
+async def test_two_editors_of_a_record_see_both_and_nothing_is_lost(tmp_path: Path) -> None:
+    world = whole_world()
+    requests: list[Any] = []
+
+    def faster(request: Any) -> Any:
+        requests.append(request)
+        if request.seen_version == 3:
+            raise ConflictError("D569", "Somebody was faster.", "rui edited line 2 12 seconds ago.")
+        return taken()
+
+    world.answers["prepare.edit"] = faster
+    app = stub.make_app(world, whole=True, folder=tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot)
+        await pilot.press("down", "e")
+        await until(pilot, lambda: isinstance(app.screen, EditorScreen), "the editor")
+        form = app.screen
+        form.query_one("#record").text = '{"question": "Where?", "answer": "Mine."}'
+        moved = answers.page().edits.model_copy(update={"version": 9})
+        world.answers["prepare.browse"] = lambda request: answers.page(
+            request.model_copy(update={"line": 2})
+        ).model_copy(update={"edits": moved})
+        await pilot.press("f2")
+        await until(pilot, lambda: "Changed by another operator" in screen_text(app), "both")
+        shown = form.query_one("#outcome", Plate).text
+        assert "{+Mine" in shown and "12 seconds ago" in shown and "Mine." in form.typed
+        await pilot.press("f2")
+        await until(pilot, lambda: app.screen is screen, "taken after a look at both")
+    assert [each.seen_version for each in requests] == [3, 9, 9]
+
+
+def test_what_differs_is_named_by_its_place() -> None:
+    assert what_differs('{"a": [{"b": 1}, 2]}', '{"a": [{"b": 2}], "c": 1}') == "a[1].b, -a[2], +c"
+    assert what_differs('{"a": 1}', '{ "a":1}') == ""
+    assert what_differs("oh", "{}") == "the whole text"
+
+
+@pytest.mark.parametrize(
+    ("typed", "line", "column"),
+    [
+        ("{", 1, 2),
+        ('{"a": 1,\n "b" 2}', 2, 6),
+        ('{"a": 1}}', 1, 9),
+        ("[1]", 1, 1),
+        ('{"a": "x', 1, 7),
+    ],
+)
+def test_a_mistake_has_its_line_and_column(typed: str, line: int, column: int) -> None:
+    found = mistake(typed)
+    assert found is not None and (found.line, found.column) == (line, column)
+    assert mistake('{"a": 1}') is None
+    assert "a stands there twice" in str(mistake('{"a": 1, "a": 2}'))
+    assert "too deep" in str(mistake('{"a": ' + "[" * 100_000))
 
 
 async def test_leaving_an_edit_that_was_not_taken_asks_first() -> None:
@@ -523,6 +641,106 @@ def test_a_record_to_type_in_has_no_sign_that_a_terminal_acts_on() -> None:
     shown = editable('{"a": "x\\u001b[31m\u202ey\u009b"}')
     assert shown == '{\n  "a": "x\\u001b[31m\\u202ey\\u009b"\n}'
     assert editable("no json \x1b[31m") == "no json \\u001b[31m"
+
+
+# -- what cleaning changed
+
+
+@pytest.mark.parametrize("size", each_size())
+async def test_changes_are_gone_through_before_and_after(size: tuple[int, int]) -> None:
+    world = whole_world()
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        request = {"source": "/data/pairs.jsonl"}
+        screen = ChangesScreen(app, "t", answers.clean_preview(), request)
+        screen.recall({"place": 7, "search": {"text": 1}})  # nothing of it fits any more
+        app.show(screen)
+        await until(pilot, lambda: app.screen is screen, "the screen")
+        await pilot.press("n")
+        await until(pilot, lambda: "change 1 of 2" in told_text(screen), "the first")
+        text = told_text(screen)
+        assert "changed by redact  pairs.jsonl:7" in text and "assistant, turn 2" in text
+        beside = "| + after" in text
+        assert beside == (size[0] >= 100)
+        assert "Write to [[-..-]] or call us." in text and "{+EMAIL_1+}" in text
+        again = ChangesScreen(app, "t", answers.clean_preview(), request)
+        again.recall(screen.memory())
+        assert again.place == 1
+        await pilot.press("t")
+        await until(pilot, lambda: "turned away by length: too_short" in told_text(screen), "next")
+        assert "Too short." in told_text(screen)
+        await pilot.press("n")
+        await until(pilot, lambda: "no other change" in message(screen), "the end")
+        await pilot.press("b")
+        await until(pilot, lambda: isinstance(app.screen, BrowserScreen), "its line")
+        assert app.screen.of == {"file": "/data/pairs.jsonl"} and app.screen.line == 9
+
+
+async def test_more_changes_are_asked_for_where_there_are_more() -> None:
+    world = whole_world()
+    requests: list[Any] = []
+    few = answers.version_diff().model_copy(update={"more": True})
+    world.answers["prepare.diff"] = lambda request: (
+        requests.append(request) or (few.model_copy(update={"more": False, "items": few.items[:1]}))
+    )
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        app.show(ChangesScreen(app, "t", few, {"first": "a", "second": "b"}))
+        await pilot.press("n", "n", "n", "n")
+        await until(pilot, lambda: "change 4 of 4+" in told_text(app.screen), "the last one")
+        assert "in another part: train > valid" in told_text(app.screen)
+        await pilot.press("n")
+        await until(pilot, lambda: "change 4 of 5" in told_text(app.screen), "one more is here")
+        assert (requests[0].offset, requests[0].first) == (4, "a")
+        await pilot.press("m")
+        await until(pilot, lambda: "All of them are here." in message(app.screen), "all")
+
+
+def test_a_difference_reads_without_colours_and_loses_nothing() -> None:
+    old, new = sides("one two\nthree", "one 2\n\nthree")
+    assert (old.plain, new.plain) == ("one [-two␊\n-]three", "one {+2␊\n␊\n+}three")
+    long = "word " * 3_000
+    old, new = sides(f"{long}a b {long}", f"{long}a c {long}")
+    assert old.plain == f"{long}a [-b-] {long}" and new.plain == f"{long}a {{+c+}} {long}"
+    kept = "".join(before for _same, before, _after in compared("ab cd " * 50, "cd ab " * 70))
+    assert kept == "ab cd " * 50
+
+
+# -- a result in full
+
+
+async def test_a_long_result_is_searched_and_filtered() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        items = [
+            KeptRecord(part="train", file="f", line=n, source=None, question=f"q{n}", answer="a")
+            for n in range(200)
+        ]
+        app.show(ResultScreen(app, "t", KeptList(dataset="d", items=items)))
+        await until(pilot, lambda: isinstance(app.screen, ResultScreen), "the screen")
+        screen = app.screen
+        for key in ("slash", *"q15", "enter"):
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await until(pilot, lambda: "/q15/ text, any case  1 of 11" in message(screen), "counted")
+        assert "»q15" in screen_text(app)
+        await pilot.press("f")
+        await until(pilot, lambda: "2 of 11" in message(screen), "the next")
+        await pilot.press("h", "h")
+        await until(pilot, lambda: "11 of 11  from the end again" in message(screen), "round")
+        assert "»q159" in screen_text(app)
+        await pilot.press("o")
+        await until(pilot, lambda: "q14" not in told_text(screen), "only these lines")
+        await pilot.press("f6")
+        await pilot.press("slash", *"q1(5", "enter")
+        await until(pilot, lambda: "at character 3" in message(screen), "a bad pattern")
+        await pilot.press("escape")
+        await until(pilot, lambda: "q14" in told_text(screen), "all of it again")
+        assert app.screen is screen
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is not screen, "left")
 
 
 # -- the report
@@ -580,7 +798,12 @@ async def test_everything_is_looked_at_when_asked_for() -> None:
 
 async def test_what_cleaning_would_change_is_shown_as_a_difference() -> None:
     text = preview_text(answers.clean_preview()).plain
-    for word in ("redact", "- Write to [..] or call us.", "+ Write to [EMAIL_1]", "too_short"):
+    for word in (
+        "redact",
+        "- Write to [[-..-]] or call us.",
+        "+ Write to [{+EMAIL_1+}]",
+        "too_short",
+    ):
         assert word in text
     hostile = preview_text(answers.hostile(answers.clean_preview())).plain
     assert "[red]x" in hostile and not {"\x1b", "\x07", "\u202e"} & set(hostile)
@@ -792,7 +1015,7 @@ async def test_two_versions_are_compared_the_older_first() -> None:
         await until(pilot, lambda: isinstance(app.screen, ResultScreen), "the difference")
         text = told_text(app.screen)
     assert asked(world) == {"first": "ground@99aa88bb77cc", "second": answers.DATASET}
-    for word in ("- ground@99aa88bb77cc", "11 added", "- At nine.", "+ At ten, daily."):
+    for word in ("- ground@99aa88bb77cc", "11 added", "- At [-nine-].", "+ At {+ten, daily+}."):
         assert word in text
 
 

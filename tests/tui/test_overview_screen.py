@@ -43,7 +43,7 @@ def test_below_a_hundred_columns_each_stage_is_a_line_with_sign_word_and_figure(
         "Monitor",
     ]
     told = [line.split()[2] for line in lines]
-    assert told == ["ok", "attention", "ok", "ok", "ok", "unknown"]
+    assert told == ["ok", "attention", "ok", "ok", "ok", "not"]
     assert "8,112 rows" in lines[1] and "3 h ago" in lines[0] and "4" in lines[2]
     assert all(cell_len(line) <= width for line in lines)
     assert any("newer than" in line for line in drawn(full(), width)[2:4])
@@ -54,7 +54,7 @@ def test_below_a_hundred_columns_each_stage_is_a_line_with_sign_word_and_figure(
 def test_from_a_hundred_columns_on_they_are_one_flow(width: int, plain: bool) -> None:
     lines = drawn(full(), width, plain)
     assert lines[0].count("->" if plain else "─→") == 5
-    assert lines[1].split() == ["ok", "attention", "ok", "ok", "ok", "unknown"]
+    assert lines[1].split() == ["ok", "attention", "ok", "ok", "ok", "not", "known"]
     assert "3 Data" in lines[5] and "5 Models" in lines[5]
     assert all(cell_len(line) <= width for line in lines)
     assert lines[0].isascii() is plain

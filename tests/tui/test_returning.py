@@ -12,21 +12,17 @@ from textual.widgets import Input
 
 from sophia_tui.errors import NotFoundError
 from sophia_tui.paths import Paths
-from sophia_tui.tui import keys
 from sophia_tui.tui.screens.browser import BrowserScreen
 from sophia_tui.tui.screens.form import FormScreen
 from sophia_tui.tui.screens.jobs import JobsScreen
 from sophia_tui.tui.state import Above, ConsoleState, Origin
 from tests.tui import answers, stub
 from tests.tui.test_console import open_form, screen_text, settled, until
+from tests.tui.test_screens import digit
 from tests.tui.test_terminal import Terminal
 
 SIZE = (80, 24)
 NOW = stub.NOW
-
-
-def digit(name: str) -> str:
-    return next(each.key for each in keys.SCREENS if each.target == f"screen.{name}")
 
 
 def whole_world() -> stub.World:

@@ -121,7 +121,9 @@ def _unit_line(unit: Unit) -> str:
     if unit.enabled and unit.enabled != "enabled":
         told += f", {unit.enabled}"
     if unit.restarts:
-        told += ", " + _("restarted {count} times").format(count=number(unit.restarts))
+        told += ", " + ngettext(
+            "restarted {count} time", "restarted {count} times", unit.restarts
+        ).format(count=number(unit.restarts))
     return told
 
 

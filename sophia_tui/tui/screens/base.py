@@ -166,6 +166,11 @@ class SophiaScreen(Screen[Any]):
         """What this screen knows for the input of an operation (the selected job, say)."""
         return {}
 
+    def act_on_marked(self, target: str) -> bool:
+        """Do what `target` names on all marked rows; False where none is marked, or it is nothing
+        that goes to many."""
+        return False
+
     def copied(self) -> str:
         """What `y` sends to the terminal's clipboard."""
         return ""

@@ -3,8 +3,7 @@
 A record is shown laid out or raw, page by page where it is long.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -33,7 +32,7 @@ from sophia_tui.tui.record_text import (
     record_text,
 )
 from sophia_tui.tui.screens.base import StylePath
-from sophia_tui.tui.screens.browser_ways import WaysScreen
+from sophia_tui.tui.screens.browser_edits import EditsScreen
 from sophia_tui.tui.screens.table import Row
 from sophia_tui.tui.widgets.plate import Plate
 
@@ -54,13 +53,13 @@ _ASKED = {
 _OPENS = {"act.search": "search", "act.go_to_line": "line", "act.code": "code"}
 
 
-class BrowserScreen(WaysScreen):
+class BrowserScreen(EditsScreen):
     """Opened over another screen, which esc leads back to.
 
-    It is made again from plain data: `BrowserScreen(sophia, request)` with the `request` that this
-    one has as an attribute (file, part, line, exact, code, count, chars, as `prepare.browse` is
-    asked), then `recall` with what `memory` told (page, line, record that was opened and how, issue
-    code, search).
+    It is made again from plain data: `BrowserScreen(sophia, request)` with the `request` that its
+    origin holds (file, part, line, exact, code, count, chars, as `prepare.browse` is asked), then
+    `recall` with what `memory` told (page, line, record that was opened and how, issue
+    code, search, and whether it was edited: then the editor opens again, with its draft).
     """
 
     CSS_PATH: ClassVar[StylePath] = ["table.tcss", "detail.tcss", "browser.tcss"]
@@ -74,6 +73,8 @@ class BrowserScreen(WaysScreen):
         super().__init__(sophia, request, first)
         self.view: View = VIEWS[0]
         self._asking = ""
+        #: Whether the editor is to be opened again.
+        self._to_edit = False
         #: Pages of the record that is shown.
         self._pages = 1
         #: Where records of a version come from, by line.
@@ -90,11 +91,15 @@ class BrowserScreen(WaysScreen):
             "view": self.view,
             "code": self.code,
             "search": self.wanted.asked,
+            "editing": self.editor is not None and self.editor.is_attached,
         }
 
     def recall(self, kept: dict[str, Any]) -> None:
+        self._first = None  # the page that it was opened with is another one
         place = kept.get("place")
         if isinstance(place, dict) and _whole(place.get("line"), 1):
+            if place["line"] != self._place["line"]:
+                self._first = None  # a page of another place
             self._place = {"line": place["line"]}
             if _whole(place.get("at"), 0):
                 self._place["at"] = place["at"]
@@ -107,6 +112,7 @@ class BrowserScreen(WaysScreen):
         self.view = next((each for each in VIEWS if each == kept.get("view")), VIEWS[0])
         self.code = kept["code"] if isinstance(kept.get("code"), str) else ""
         self.wanted = Wanted.recalled(kept.get("search"))
+        self._to_edit = kept.get("editing") is True
         if self.is_mounted:
             self.refresh_now()
 
@@ -170,6 +176,12 @@ class BrowserScreen(WaysScreen):
                 cell.stylize("bold reverse", begin, end)
         return cell
 
+    def drawn(self) -> None:
+        super().drawn()
+        if self._to_edit and self.data is not None and self._awaited is None:
+            self._to_edit = False
+            self.edit()  # its draft is kept: nothing typed is lost with the line
+
     def draw(self) -> None:
         super().draw()
         self.query_one("#where", Plate).draw(self._where())
@@ -226,6 +238,9 @@ class BrowserScreen(WaysScreen):
     def detail(self, row: Row, told: RecordView, width: int) -> Content:
         parts = self._head(told)
         text, pages = self._page_of_record(told, width)
+        if self.seek_hit and pages > 1 and self.hit == told.line:
+            text = self._page_with_hit(told, width, pages) or text
+        self.seek_hit = False
         self._pages = pages
         self.part = min(self.part, pages - 1)
         if pages > 1:
@@ -265,6 +280,18 @@ class BrowserScreen(WaysScreen):
             parts.append("\n")
         return parts
 
+    def _page_with_hit(self, told: RecordView, width: int, pages: int) -> Content | None:
+        """Turn a long record to the page that has what was searched for."""
+        if told.chars > LAID_OUT:
+            return None  # of such a record only the page that is shown is here
+        for page in range(pages):
+            self.part = page
+            text, _pages = self._page_of_record(told, width)
+            if self.wanted.places(text.plain):
+                return text
+        self.part = 0
+        return None
+
     def _page_of_record(self, told: RecordView, width: int) -> tuple[Content, int]:
         marks = Marks(self.wanted.places, self._sign)
         if told.chars > LAID_OUT:  # of such a record only what is shown was asked for
@@ -300,6 +327,11 @@ class BrowserScreen(WaysScreen):
             if not each.target.startswith("screen.") and each.target != "act.refresh"
         ]
 
+    def not_now(self, operation: str) -> str:
+        if operation == "prepare.save" and "part" in self.of:
+            return _("A version never changes: edit the file it was made of.")
+        return super().not_now(operation)
+
     def prefill(self, operation: str) -> dict[str, Any]:
         declared = self.sophia.dispatcher.registry.get(operation)
         return {"file": self.of["file"]} if "file" in declared.input.model_fields else {}
@@ -317,20 +349,18 @@ class BrowserScreen(WaysScreen):
             return True
         if name in ("next_hit", "previous_hit") and not self.wanted.text:
             name = "search"
-        acts = {
+        acts: dict[str, Callable[[], None]] = {
             **ways,
             "go_to_line": partial(self._ask, "line"),
             "search": partial(self._ask, "search"),
             "code": partial(self._ask, "code"),
-            "regex": self._other_regex,
-            "match_case": self._other_case,
+            "regex": partial(self._look_otherwise, "regex"),
+            "match_case": partial(self._look_otherwise, "match_case"),
             "view": self._other_view,
             "more": partial(self._turn_record, 1),
             "less": partial(self._turn_record, -1),
             "source": self._source,
-            "edit": self._edit,
-            "undo": partial(self._take_back, redo=False),
-            "redo": partial(self._take_back, redo=True),
+            **self.edits(),
         }
         if name in acts:
             acts[name]()
@@ -413,20 +443,14 @@ class BrowserScreen(WaysScreen):
         found = (each.shown for each in self.known_keys() if each.target == f"act.{act}")
         return next(found, "")
 
-    def _other_regex(self) -> None:
-        self._look_otherwise(replace(self.wanted, regex=not self.wanted.regex))
-
-    def _other_case(self) -> None:
-        self._look_otherwise(replace(self.wanted, match_case=not self.wanted.match_case))
-
-    def _look_otherwise(self, wanted: Wanted) -> None:
+    def _look_otherwise(self, what: str) -> None:
         """Another way to look counts for what is typed now, or from the next step on."""
-        self.wanted, self.counted = wanted, None
+        self.wanted, self.counted = self.wanted.otherwise(what), None
         if self._asking == "search":
             self.say(self._mode())
             return
         self._mark_anew()
-        self.say(wanted.mode)
+        self.say(self.wanted.mode)
 
     def _mark_anew(self) -> None:
         self._columns = ()  # cells of the same text are marked otherwise now
@@ -482,64 +506,6 @@ class BrowserScreen(WaysScreen):
         elif event.is_printable and event.character:
             event.stop()
             find.replace(event.character, *find.selection)
-
-    # -- edits
-
-    def _edit(self) -> None:
-        row = self.shown
-        if row is None:
-            return
-        if "part" in self.of or self.data.compression:
-            self.say(
-                _("A version never changes: edit the file it was made of.")
-                if "part" in self.of
-                else _("This is no plain file: convert it first to edit it.")
-            )
-            return
-        if not self.data.exact:
-            self.say(_("The line is an estimate: x makes it exact, then edit."))
-            return
-        if not self.sophia.may("prepare.edit"):
-            self.say(_("You may not edit."))
-            return
-        self._work("edit", self._open_editor(row.data))
-
-    async def _open_editor(self, record: RecordView) -> None:
-        from sophia_tui.tui.screens.editor import LONGEST, EditorScreen
-
-        if record.chars > LONGEST:
-            self.say(_("The record is too long to be edited here."))
-            return
-        asked = {**self.of, "line": record.line, "at": record.at, "count": 1, "chars": 0}
-        found: Any = await self.sophia.call("prepare.browse", asked)
-        if found.items:
-            version = found.edits.version if found.edits else 0
-            self.sophia.show(
-                EditorScreen(self.sophia, self, str(self.of["file"]), found.items[0], version)
-            )
-
-    def edited(self, told: str) -> None:
-        """An edit was taken: look again, and say so."""
-        self.told_of = None
-        self.refresh_now()
-        self.say(told)
-
-    def _take_back(self, redo: bool) -> None:
-        if not self.sophia.may("prepare.undo"):
-            self.say(_("You may not edit."))
-            return
-        self._work("undo", self._undo(redo))
-
-    async def _undo(self, redo: bool) -> None:
-        asked: dict[str, Any] = {"file": self.of["file"], "redo": redo}
-        if self.data and self.data.edits:
-            asked["seen_version"] = self.data.edits.version
-        done: Any = await self.sophia.call("prepare.undo", asked)
-        told = {
-            "undone": _("The edit of line {line} is undone."),
-            "redone": _("The edit of line {line} is done again."),
-        }.get(done.what, _("There is nothing to take back or to do again."))
-        self.edited(told.format(line=done.line))
 
 
 #: Parts of a version whose records have a source.

@@ -15,6 +15,7 @@ from sophia_tui.textsafe import visible
 from sophia_tui.tui.finding import Wanted
 from sophia_tui.tui.progress import ProgressText
 from sophia_tui.tui.screens.detail import DetailScreen
+from sophia_tui.tui.state import Origin
 
 if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
@@ -37,8 +38,6 @@ class WaysScreen(DetailScreen):
         self, sophia: "Console", request: Mapping[str, Any], first: BrowseOutput | None = None
     ) -> None:
         super().__init__(sophia)
-        #: What the screen was opened with, as plain data.
-        self.request = dict(request)
         self.of = {name: request[name] for name in ("file", "part") if request.get(name)}
         self._shape = {
             "count": int(request.get("count") or PAGE),
@@ -50,6 +49,8 @@ class WaysScreen(DetailScreen):
         #: of the last one that was gone to, and its line.
         self.counted: tuple[int, int] | None = None
         self.hit: int | None = None
+        #: Whether a long record is to be turned to where it was found.
+        self.seek_hit = False
         #: Which page of a long record is shown, from 0.
         self.part = 0
         #: Where the page begins, and where the pages before it did.
@@ -58,8 +59,17 @@ class WaysScreen(DetailScreen):
             self._place["exact"] = True
         self._before: list[dict[str, Any]] = []
         self._first = first
+        self._came_to(dict(request))
         #: Stops the reading of the page that is shown.
         self.looking = CancelSignal()
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What opens the screen at the page that it shows, as plain data."""
+        return dict(self.origin.request) if self.origin else {}
+
+    def _came_to(self, request: dict[str, Any]) -> None:
+        self.origin = Origin("answer", "prepare.browse", request)
 
     async def rows_of(self) -> BrowseOutput:
         if self._first is not None:
@@ -196,6 +206,7 @@ class WaysScreen(DetailScreen):
             kept["at"] = first.at
         again = self.opened is not None and not self.wide  # a record stood in the list's place
         self._place, self._before, self.data = kept, list(way), found
+        self._came_to({**self.request, "line": first.line})
         self.opened = str(first.line) if again else None
         self.part = 0
         self.state = "full"
@@ -223,7 +234,7 @@ class WaysScreen(DetailScreen):
             self._draw_all()
             return
         hit = found.items[0]
-        self.hit = hit.line
+        self.hit, self.seek_hit = hit.line, True
         await self._shown_at({"line": hit.line, "exact": True})
         told = visible(f"{hit.before}{hit.found}{hit.after}")
         self.say(f"{around}: {told}" if around else told)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
@@ -14,6 +14,10 @@ from sophia_tui.tui import keys
 from sophia_tui.tui.screens.base import StylePath
 from sophia_tui.tui.screens.table import Row, Rows, TableScreen
 from sophia_tui.tui.widgets.plate import Plate, error_text
+
+if TYPE_CHECKING:
+    from sophia_tui.domain.operations import Operation
+    from sophia_tui.tui.screens.bulk import Target
 
 WIDE = 100
 #: Columns that the list keeps beside the detail.
@@ -119,6 +123,26 @@ class DetailScreen(TableScreen):
     def shown(self) -> Row | None:
         """The row that the detail shows."""
         return self._instead or self.rows.get(self.opened or self.selected_key or "")
+
+    def targets(self, operation: "Operation") -> "list[Target]":
+        from sophia_tui.tui.screens.bulk import Target
+
+        found = []
+        for key in self.marked:
+            row = self.row_of(key)
+            if row is None:
+                found.append(Target(key, {}, _("it was not found again")))
+                continue
+            self._instead = row
+            try:
+                given, why = self.prefill(operation.name), self.not_now(operation.name)
+            finally:
+                self._instead = None
+            if given.get(operation.target or "") in (None, ""):
+                found.append(Target(key, {}, why or _("there is nothing to do it on")))
+            else:
+                found.append(Target(key, given))
+        return found
 
     def to_mark(self) -> Row | None:
         return self.shown

@@ -4,7 +4,6 @@ command line for the same beside it, what was typed kept as a draft."""
 import asyncio
 import contextlib
 import logging
-import re
 import shlex
 from collections.abc import Iterable
 from functools import partial
@@ -20,23 +19,19 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, Input
 
-from sophia_tui.domain.context import CancelSignal, Progress
-from sophia_tui.domain.operations import Danger, Operation
-from sophia_tui.errors import CancelledError, ConflictError, SophiaError, UnconfirmedError
+from sophia_tui.domain.context import CancelSignal
+from sophia_tui.domain.operations import Operation
+from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _, ngettext, number
 from sophia_tui.services import completion, fields
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import field_text, keys, suggestions, typed_line, words
 from sophia_tui.tui.change_watch import LOOK_SECONDS, ChangeWatch
-from sophia_tui.tui.effects import effect_of
-from sophia_tui.tui.progress import ProgressText
 from sophia_tui.tui.returning import origin_of_form
-from sophia_tui.tui.screens.base import SophiaScreen
-from sophia_tui.tui.screens.confirm import ConfirmScreen, QuestionScreen
-from sophia_tui.tui.screens.result import ResultScreen
+from sophia_tui.tui.screens.form_run import RunsOperation
 from sophia_tui.tui.widgets.choice import Choice, yes_or_no
 from sophia_tui.tui.widgets.field import Field
-from sophia_tui.tui.widgets.plate import Plate, error_text
+from sophia_tui.tui.widgets.plate import Plate
 from sophia_tui.validation import explained
 
 if TYPE_CHECKING:
@@ -46,8 +41,6 @@ _log = logging.getLogger("sophia")
 _DRAFT_SECONDS = 0.2
 #: Cells for the labels, in a narrow and in a wide window.
 _LABEL, _LABEL_WIDE, _WIDE = 34, 48, 100
-#: A value of so many signs names its field where an error tells it.
-_TELLING = 4
 #: What tells the service which state of the record was seen: never typed, never shown.
 _SEEN = ("seen_version", "seen_value")
 #: Fields that set a safeguard aside: each time anew a person's word, never a draft's.
@@ -63,7 +56,7 @@ class Fields(VerticalScroll):
     ]
 
 
-class FormScreen(SophiaScreen):
+class FormScreen(RunsOperation):
     """Asks for one operation's input and runs it."""
 
     CSS_PATH = "form.tcss"
@@ -87,7 +80,7 @@ class FormScreen(SophiaScreen):
         }
         #: What the record was when the form was opened, for the service to compare.
         self.seen = {name: (prefill or {})[name] for name in _SEEN if name in (prefill or {})}
-        self.watch = ChangeWatch(sophia, operation)
+        self.others = ChangeWatch(sophia, operation)
         self._look = asyncio.Event()
         #: What the form was opened for: another model's draft is not this one's.
         self._target = given.get(operation.target or "", "")
@@ -232,15 +225,15 @@ class FormScreen(SophiaScreen):
         again = [each for each in found if each.id and each.id == self._focus_first]
         if again or found:
             self.set_focus((again or found)[0])
-        if self.watch.wanted:
-            work: Any = self._look_for_changes
-            self.run_worker(work, name="changes", group="changes")
+        if self.others.wanted:
+            looking: Any = self._look_for_changes
+            self.run_worker(looking, name="changes", group="changes")
 
     async def _look_for_changes(self) -> None:
         """Say it before anything is run, where another person was at the same record."""
         await self.sophia.painted.wait()
         while self.query("#message"):
-            told = await self.watch.look(self.request()[0])
+            told = await self.others.look(self.request()[0])
             if told and self.running is None:
                 self.say(told)
             self._look.clear()
@@ -442,7 +435,7 @@ class FormScreen(SophiaScreen):
             return asked, wrong
         plain = {
             name: value if fields.is_secret(self.fields[name]) else typed_plain(value)
-            for name, value in dict(checked).items()
+            for name, value in iter(checked)
             if name in self.fields
         }
         return fields.changed_from_default(self.operation.input, plain), wrong
@@ -489,165 +482,12 @@ class FormScreen(SophiaScreen):
     def copied(self) -> str:
         return fields.equivalent(self.operation, self.request()[0])
 
-    async def _run(self, dry_run: bool, detach: bool = False) -> None:
-        if self.running is not None:
-            return
-        asked, wrong = self.request()
-        if wrong:
-            self._show_wrong(wrong)
-            return
-        if dry_run and not self.operation.dry_run:
-            self.say(_("This can't run dry."))
-            return
-        if detach and not self.operation.detaches:
-            self.say(_("This can't run in the background."))
-            return
-        self.running = CancelSignal()  # it may ask the store: a second F2 starts nothing meanwhile
-        try:
-            refused = await self.sophia.refusal(self.operation, dry_run)
-        finally:
-            self.running = None
-        if refused is not None:
-            self._show("outcome", error_text(refused))
-            return
-        confirmed = False
-        if self.operation.danger is not Danger.NONE and not dry_run:
-            target = typed_text(asked.get(self.operation.target or ""))
-            effect = await self._effect(asked)
-            if effect is None:
-                return
-            confirmed = await self.app.push_screen_wait(
-                ConfirmScreen(self.sophia, self.operation, target, effect)
-            )
-            if not confirmed:
-                self.say(_("Nothing was done."))
-                return
-        await self._perform(asked, dry_run, confirmed, detach)
+    def target_of(self, asked: dict[str, Any]) -> str:
+        return typed_text(asked.get(self.operation.target or ""))
 
-    def _say_how_far(self, text: Content | str) -> None:
-        self._show("progress", text)
-
-    def _show(self, where: str, text: Content | str) -> None:
-        """Draw one of the plates at the foot, which has no room where it is empty. Nothing where
-        the form was taken down while it ran."""
-        for plate in self.query(f"#{where}").results(Plate):
-            plate.draw(text)
-            plate.display = bool(plate.text)
-
-    async def _effect(self, asked: dict[str, Any]) -> list[str] | None:
-        """What it would change; None, and the error shown, where it would be refused."""
-        self.running = CancelSignal()
-        self.say(_("Looking at what it would change..."))
-        try:
-            effect = await effect_of(self.sophia, self.operation, asked)
-        except SophiaError as problem:
-            self.say(_("It would be refused; nothing was done."))
-            self._show("outcome", error_text(problem, self.sophia.log_path))
-            return None
-        finally:
-            self.running = None
-        self.say("")
-        return effect
-
-    def _knows_now(self, problem: ConflictError) -> str:
-        """Another person was faster: what is typed stays, and who runs it again goes on from how
-        things are now. Empty where it is another kind of conflict."""
-        told = "changed_by" in problem.details
-        if self.seen:
-            told, self.seen = True, {}
-        self.watch.knows(problem.details.get("seen"))
-        return _("Not done; what you typed is kept: run it again to go on all the same.") * told
-
-    def _show_wrong(self, wrong: dict[str, str]) -> None:
-        for name, text in wrong.items():
-            if name in self.fields:
-                plate = self.query_one(f"#wrong-{name}", Plate)
-                plate.draw(text)
-                plate.add_class("-shown")
-                self._unfold_for(name)
-        first = next((name for name in wrong if name in self.fields), None)
-        if first:
-            self.query_one(f"#field-{first}").focus()
-            self._bring_mark(first)
-        self.say(_("Please correct what is marked."))
-
-    def _mark_named(self, problem: SophiaError) -> None:
-        """Mark the fields that an error names, by their option, their name or what stands there."""
-        told = f"{problem.what} {problem.why}"
-        for name in self.fields:
-            value = self.typed[name]
-            option = f"--{name.replace('_', '-')}"
-            plain = isinstance(value, str) and not fields.is_secret(self.fields[name])
-            quoted = plain and len(value) >= _TELLING and value in problem.what
-            named = re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", told)
-            if quoted or named or re.search(rf"(?:^|; ){re.escape(name)}: ", problem.why):
-                plate = self.query_one(f"#wrong-{name}", Plate)
-                plate.draw(visible(problem.what))
-                plate.add_class("-shown")
-                self._unfold_for(name)
-
-    async def _perform(
-        self, asked: dict[str, Any], dry_run: bool, confirmed: bool, detach: bool = False
-    ) -> None:
-        self.running = CancelSignal()
-        self._show("outcome", "")
-        self.say(_("Running; esc stops it."))
-        told = ProgressText(self.sophia.glyphs)
-
-        def progress(step: Progress) -> None:
-            text = told(step)
-            if text is not None:
-                self._say_how_far(text)
-
-        try:
-            result = await self.sophia.call(
-                self.operation.name,
-                {**asked, **self.seen},
-                seen=self.watch.number,
-                dry_run=dry_run,
-                confirmed=confirmed,
-                detach=detach,
-                cancel=self.running,
-                progress=progress,
-            )
-        except UnconfirmedError as problem:
-            await self._ask_and_go_on(problem, asked)
-            return
-        except SophiaError as problem:
-            style = _("Stopped.") if isinstance(problem, CancelledError) else _("It failed.")
-            if isinstance(problem, ConflictError):
-                style = self._knows_now(problem) or style
-            self.say(style)
-            self._show("outcome", error_text(problem, self.sophia.log_path))
-            if self.is_mounted:
-                self._mark_named(problem)
-            return
-        finally:
-            self.running = None
-            self._say_how_far("")
-        title = words.operation_title(self.operation)
-        if dry_run:
-            note = _("Dry run: nothing was changed.")
-            plan = getattr(
-                result, "plan", None
-            )  # what a training would take says more than its row
-            self.sophia.show(ResultScreen(self.sophia, title, plan or result, note))
-            return
-        self.say(_("Done."))
+    def done(self) -> None:
         self._began = dict(self.typed)
         self.sophia.state.drop_draft(self.operation.name, self._target)
-        self.sophia.finished(self, title, result)
-
-    async def _ask_and_go_on(self, question: SophiaError, asked: dict[str, Any]) -> None:
-        """What it costs is said in a dialog, Back focused; yes asks for the same once more."""
-        self.running = None
-        self._show("progress", "")
-        text = Content.assemble((visible(question.what), "bold"), "\n\n", _(self.operation.help))
-        dialog = QuestionScreen(text, words.act_word(self.operation))
-        if await self.app.push_screen_wait(dialog):
-            await self._perform(asked, dry_run=False, confirmed=True)
-        else:
-            self.say(_("Nothing was done."))
 
 
 def typed_text(value: Any) -> str:

@@ -13,7 +13,7 @@ from textual.widget import Widget
 from sophia_tui.domain.context import CancelSignal, Progress
 from sophia_tui.domain.passages import Passage, Share, Table
 from sophia_tui.errors import CancelledError
-from sophia_tui.i18n import _, number
+from sophia_tui.i18n import _, ngettext, number
 from sophia_tui.services.inspect import (
     DestinationView,
     Distribution,
@@ -148,7 +148,11 @@ class InspectionScreen(DetailScreen):
         data: InspectOutput | None = self.data
         text = ""
         if data is not None:
-            text = _("{rows} rows, {usable} usable, {duplicates} exact duplicates").format(
+            text = ngettext(
+                "{rows} row, {usable} usable, {duplicates} exact duplicates",
+                "{rows} rows, {usable} usable, {duplicates} exact duplicates",
+                data.rows,
+            ).format(
                 rows=number(data.rows),
                 usable=number(data.usable),
                 duplicates=number(data.duplicates),

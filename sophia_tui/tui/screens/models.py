@@ -265,8 +265,9 @@ def _dataset_text(model: ModelView, told: Told) -> str:
     if told.dataset is None:
         return model.dataset or ""
     counts = told.dataset.dataset.counts
-    kept = _("{kept} of {rows_in} rows kept").format(
-        kept=number(counts.get("rows_kept", 0)), rows_in=number(counts.get("rows_in", 0))
+    rows = counts.get("rows_in", 0)
+    kept = ngettext("{kept} of {rows_in} row kept", "{kept} of {rows_in} rows kept", rows).format(
+        kept=number(counts.get("rows_kept", 0)), rows_in=number(rows)
     )
     return f"{told.dataset.dataset.id}  {kept}"
 

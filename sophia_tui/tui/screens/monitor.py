@@ -31,9 +31,13 @@ class MonitorScreen(LiveScreen):
     def __init__(self, sophia: Any) -> None:
         super().__init__(sophia)
         self._period = 0
+        #: The one model that is looked at; empty: all of them.
+        self._model = ""
+        #: The models that were asked in the period.
+        self._known: list[str] = []
 
     def heading(self) -> str:
-        return _("Monitor")
+        return f"{_('Monitor')}: {visible(self._model)}" if self._model else _("Monitor")
 
     def body(self) -> Iterable[Widget]:
         with VerticalScroll(classes="body") as scroll:
@@ -41,11 +45,15 @@ class MonitorScreen(LiveScreen):
             yield Plate(id="board")
 
     async def fetch(self) -> Any:
-        return await self.sophia.call("monitor.show", PERIODS[self._period])
+        chosen: dict[str, Any] = {"model": self._model} if self._model else {}
+        found: Any = await self.sophia.call("monitor.show", {**PERIODS[self._period], **chosen})
+        if not chosen:
+            self._known = [each.model for each in found.models]
+        return found
 
     def has_nothing(self, data: Any) -> bool:
         told = data.documents.state == "counted" or data.conversations.state == "counted"
-        return not (data.requests or data.deployments or told)
+        return not (self._model or data.requests or data.deployments or told)
 
     def draw(self) -> None:
         plate = self.query_one("#board", Plate)
@@ -60,11 +68,33 @@ class MonitorScreen(LiveScreen):
         plate.draw(told)
 
     def act(self, name: str) -> bool:
-        if name != "period":
+        if name == "period":
+            self._period = (self._period + 1) % len(PERIODS)
+        elif name == "model" or (name == "back" and self._model):
+            turn = ["", *self._known]
+            at = turn.index(self._model) if self._model in turn else -1
+            self._model = turn[(at + 1) % len(turn)] if name == "model" else ""
+        else:
             return False
-        self._period = (self._period + 1) % len(PERIODS)
+        self.redraw()
         self.refresh_now()
         return True
+
+    def not_now(self, operation: str) -> str:
+        if operation == "act.model" and not (self._known or self._model):
+            return _("No model was asked in this period.")
+        return ""
+
+    def memory(self) -> dict[str, Any]:
+        return {"period": self._period, "model": self._model}
+
+    def recall(self, kept: dict[str, Any]) -> None:
+        period, model = kept.get("period"), kept.get("model")
+        if isinstance(period, int) and 0 <= period < len(PERIODS):
+            self._period = period
+        if isinstance(model, str):
+            self._model = model
+        self.refresh_now()
 
     def prefill(self, operation: str) -> dict[str, Any]:
         if operation not in ("serve.stop", "serve.ask"):

@@ -49,11 +49,9 @@ class OverviewScreen(LiveScreen):
     scopes = ("overview",)
     data: OverviewView | None
 
-    def __init__(self, sophia: Any) -> None:
-        super().__init__(sophia)
-        left = sophia.state.left_at
-        #: How long the person was away; it stays as it was when they came.
-        self._away = words.duration((sophia.now() - left).total_seconds()) if left else ""
+    #: Since when the person was away, and how long it was when they came: that stays as it is.
+    _left: datetime | None = None
+    _away = ""
 
     def body(self) -> Iterable[Widget]:
         with VerticalScroll(classes="body") as scroll:
@@ -77,7 +75,9 @@ class OverviewScreen(LiveScreen):
             board_plate.draw(_stage_names(width, glyphs) + (waiting or ""))
             self.query_one("#next", Plate).draw("")
             return
-        now = self.sophia.now()
+        now, left = self.sophia.now(), self.sophia.state.left_at
+        if left is not None and left != self._left:
+            self._left, self._away = left, words.duration((now - left).total_seconds())
         board_plate.draw(board(self.data, width, now, glyphs, self._away, self._places()))
         self.query_one("#next", Plate).draw(next_step(self.data, width))
 
@@ -168,7 +168,7 @@ def _lines(
     for each in stages:
         style, title = words.STYLES[each.health], _(words.STAGES.get(each.stage, each.stage))
         parts.append((glyphs.fit(f"{glyphs.health[each.health]} {title}", _NAME - 1) + " ", style))
-        parts.append((glyphs.fit(words.state_word(each.health), _WORD - 1) + " ", style))
+        parts.append((glyphs.fit(_(words.HEALTH[each.health]), _WORD - 1) + " ", style))
         known = [words.state_word(each.detail), words.age(now, each.at)]
         figure = visible(words.state_word(each.figure))
         figure += " " * max(0, wide - cell_len(figure)) + " " + ", ".join(filter(None, known))
@@ -203,7 +203,7 @@ def _flow(
         figure, detail = words.state_word(each.figure), words.state_word(each.detail)
         told = [figure, *filter(None, (detail, words.age(now, each.at)))]
         told += [""] * (3 - len(told))
-        lines[1].append((glyphs.fit(words.state_word(each.health), wide - 1) + " ", style))
+        lines[1].append((glyphs.fit(_(words.HEALTH[each.health]), wide - 1) + " ", style))
         for place, text in enumerate(told, 2):
             lines[place].append(glyphs.fit(text, wide - 1) + " ")
         where = places.get(PLACES.get(each.stage, ""), "")

@@ -54,9 +54,9 @@ class Entry:
         return folded(self.name), folded(self.alias), folded(rest)
 
     def rank(self, wanted: str) -> int | None:
-        """How well it fits what was typed, 0 best; None: not at all. It is there so; or every word
-        stands in its name, its alias or elsewhere; or the letters stand in its name or alias in
-        this order."""
+        """How well it fits what was typed, 0 best; None: not at all. It stands there as typed; or
+        every word stands in its name, its alias or elsewhere; or the letters stand in its name or
+        alias in this order."""
         words = folded(wanted).split()
         name, alias, rest = self._texts
         if f" {' '.join(words)}" in f" {name} {alias}":
@@ -96,8 +96,6 @@ def entries(sophia: "Console", beneath: object = None) -> list[Entry]:
         found.append(Entry(key.target, f"{verb}: {_(key.text)}", text, key=key.shown))
     name = f"{_('console')}: {_('switch language')} (en, pt_BR)"
     found.append(Entry("act.language", name, "console: switch language", command="sophia --lang"))
-    name = f"{_('console')}: {_('drafts of forms')}"
-    found.append(Entry("act.drafts", name, "console: drafts of forms"))
     recent = {target: place for place, target in enumerate(sophia.state.recent)}
     return sorted(found, key=lambda each: recent.get(each.target, MOST_RECENT))
 

@@ -3,15 +3,12 @@
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from textual.containers import VerticalScroll
-
 from sophia_tui.domain.context import CancelSignal
 from sophia_tui.errors import CancelledError, SophiaError
 from sophia_tui.i18n import _
 from sophia_tui.services.plan_views import PreviewItem, TrainPreview
 from sophia_tui.textsafe import visible
-from sophia_tui.tui.screens.result import ResultScreen, result_text
-from sophia_tui.tui.widgets.plate import Plate
+from sophia_tui.tui.screens.result import ResultScreen
 
 #: Examples that stand on one page, and how many are asked for at once: a look at the data set takes
 #: seconds, however few of its examples are told.
@@ -95,5 +92,4 @@ class PreviewScreen(ResultScreen):
     def _show(self, offset: int) -> None:
         self.page = self.result = self._page(offset)
         self.say("")
-        self.query_one("#result", Plate).draw(result_text(self.page, self.app.size.width - 2))
-        self.query_one(VerticalScroll).scroll_home(animate=False)
+        self.show_anew()

@@ -1,22 +1,27 @@
-"""Any operation's result in full: titles and values as text; copied and saved as JSON."""
+"""Any operation's result in full: titles and values as text, searched; copied and saved as JSON."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 from rich.cells import cell_len
+from textual import events
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
+from textual.widgets import Input
 
 from sophia_tui.domain.operations import as_data
 from sophia_tui.errors import SophiaError
-from sophia_tui.i18n import _
+from sophia_tui.i18n import _, number
 from sophia_tui.services.views import key_word, worded
 from sophia_tui.textsafe import visible, visible_lines
-from sophia_tui.tui import words
+from sophia_tui.tui import keys, words
+from sophia_tui.tui.finding import Wanted
+from sophia_tui.tui.record_text import Marks
 from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.training_text import told_otherwise
 from sophia_tui.tui.widgets.plate import Plate
@@ -38,21 +43,165 @@ class ResultScreen(SophiaScreen):
         self.note = note
         self.title_text = title
         self.result = result
+        self.wanted = Wanted()
+        #: Whether only lines that have it are shown; the places of hits, and which one was gone to.
+        self.only = False
+        self._places: list[tuple[int, int]] = []
+        self._at = 0
 
     def heading(self) -> str:
         return visible(self.title_text)
 
     def body(self) -> Iterable[Widget]:
-        with VerticalScroll(classes="body"):
-            shown = result_text(self.result, self.app.size.width - 2)
-            if self.note:
-                shown = Content.assemble((self.note, "bold $warning"), "\n\n", shown)
-            yield Plate(shown, id="result")
+        with VerticalScroll(classes="body", id="whole"):
+            yield Plate(self._content(), id="result")
+        find = Input(id="find", compact=True, placeholder=_("search"), select_on_focus=False)
+        find.cursor_blink = False
+        yield find
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        if self.query("#result"):
+            self._draw()  # columns depend on the width
+
+    def lay_out(self, width: int) -> Content:
+        """All that is shown, for `width` cells."""
+        shown = result_text(self.result, width)
+        if self.note:
+            shown = Content.assemble((self.note, "bold $warning"), "\n\n", shown)
+        return shown
+
+    def show_anew(self) -> None:
+        """Draw another page of it, from its beginning."""
+        self._draw()
+        self._at = 0
+        self.query_one("#whole", VerticalScroll).scroll_home(animate=False)
+        self.redraw()
+
+    def memory(self) -> dict[str, Any]:
+        return {"search": self.wanted.asked, "only": self.only}
+
+    def recall(self, kept: dict[str, Any]) -> None:
+        self.wanted = Wanted.recalled(kept.get("search"))
+        self.only = kept.get("only") is True and bool(self.wanted.text)
+        if self.query("#result"):
+            self._draw()
+
+    # -- what is searched for
+
+    def _content(self) -> Content:
+        """What is shown, hits with their marks."""
+        whole = self.lay_out(max(30, self.app.size.width - 2))
+        if not self.wanted.text:
+            self._places = []
+            return whole
+        if self.only:
+            lines = [each for each in whole.split("\n") if self.wanted.places(each.plain)]
+            whole = Content("\n").join(lines)
+        sign = ">" if self.sophia.glyphs.ascii_only else "»"
+        marked = Marks(self.wanted.places, sign).over(whole)
+        self._places = list(self.wanted.places(marked.plain))
+        return marked
+
+    def _draw(self) -> None:
+        self.query_one("#result", Plate).draw(self._content())
+
+    def _look(self, wanted: Wanted) -> None:
+        self.wanted = wanted
+        self._draw()
+        self._to_hit(0)
+
+    def _to_hit(self, at: int) -> None:
+        """Scroll to a hit; beyond the last one comes the first, which is said."""
+        if not self.wanted.text:
+            self.say("")
+            return
+        if not self._places:
+            wrong = self.wanted.wrong
+            self.say("\n".join(filter(None, (self._told(_("nowhere")), visible(wrong)))))
+            return
+        self._at = at % len(self._places)
+        around = ""
+        if at != self._at:
+            around = "  " + (_("from the beginning again") if at > 0 else _("from the end again"))
+        where = _("{n} of {total}").format(n=number(self._at + 1), total=number(len(self._places)))
+        self.say(self._told(where + around))
+        plate = self.query_one("#result", Plate)
+        before = Content(plate.text[: self._places[self._at][0]])
+        row = len(before.wrap(max(1, plate.content_size.width or self.app.size.width - 2))) - 1
+        scroll = self.query_one("#whole", VerticalScroll)
+        scroll.scroll_to(y=max(0, row - 2), animate=False)
+
+    def _told(self, where: str) -> str:
+        return f"{self.wanted.shown}  {where}"
+
+    def _ask(self, shown: bool) -> None:
+        find = self.query_one("#find", Input)
+        find.set_class(shown, "-shown")
+        find.display = shown  # the class counts only at the next update of styles
+        if shown:
+            find.value = ""
+            self.set_focus(find)
+        else:
+            self.query_one("#whole", VerticalScroll).focus()
+
+    @property
+    def asking(self) -> bool:
+        """Whether the line at the bottom is open."""
+        found = self.query("#find")
+        return bool(found) and found.first().has_class("-shown")
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if event.input.id == "find" and self.asking:
+            self._look(self.wanted.typed(event.value))
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        if event.input.id == "find":
+            self._ask(False)
+
+    def on_key(self, event: events.Key) -> None:
+        """The key that opens the line does so here, so that what follows at once is put into it."""
+        opens = [each for each in self.known_keys() if event.key in (each.key, *each.others)]
+        if not self.asking and opens and opens[0].target == "act.find":
+            event.stop()
+            self._ask(True)
+        elif self.asking and event.key == "escape":
+            event.stop()
+            self._ask(False)
+            self._look(replace(self.wanted, text=""))
+        elif self.asking and event.is_printable and event.character:
+            event.stop()
+            find = self.query_one("#find", Input)
+            find.replace(event.character, *find.selection)
+
+    def footer(self) -> list[keys.Key]:
+        searched = ("act.next_hit", "act.previous_hit", "act.only")
+        found = super().footer()
+        return [each for each in found if self.wanted.text or each.target not in searched]
 
     def copied(self) -> str:
         return json.dumps(as_data(self.result), ensure_ascii=False, indent=2)
 
     def act(self, name: str) -> bool:
+        if name in ("next_hit", "previous_hit") and self.wanted.text:
+            self._to_hit(self._at + (1 if name == "next_hit" else -1))
+            return True
+        if name in ("find", "next_hit", "previous_hit"):
+            self._ask(True)
+            return True
+        if name in ("regex", "match_case"):
+            self._look(self.wanted.otherwise(name))
+            self.say(self._told("") if self.wanted.text else self.wanted.mode)
+            return True
+        if name == "only":
+            self.only = not self.only
+            self._draw()
+            self._to_hit(0)
+            return True
+        if name == "back" and self.wanted.text:
+            self.only = False
+            self._look(replace(self.wanted, text=""))
+            return True
         if name != "save":
             return False
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")

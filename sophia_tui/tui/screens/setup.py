@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 APPLY = "setup.apply"
 _COMMAND = "sophia "
+_GRAVEST = ("problem", "attention", "unknown", "empty", "ok")
 _STATE_WIDTH = 14  # the longest word of a state, in any language, with its sign
 
 
 class SetupScreen(DetailScreen):
     """Rows are the checks, then the tables that the source has or lacks."""
 
-    scopes = ("table", "setup")
+    scopes = ("table", "list", "setup")
     name_of_screen = "setup"
     interval = 30.0
 
@@ -39,7 +40,16 @@ class SetupScreen(DetailScreen):
         self._offered = False
 
     def heading(self) -> str:
-        return _("Set-up")
+        """With how many checks are a problem, or want a look: it is read first."""
+        states = [_state(each) for each in self.data or () if not hasattr(each, "table")]
+        parts = [_("Set-up")]
+        for state in ("problem", "attention"):
+            if count := states.count(state):
+                told = (
+                    f"{self.sophia.glyphs.health[state]} {number(count)} {worded('state', state)}"
+                )
+                parts.append(told)
+        return "  ".join(parts)
 
     def columns(self) -> Sequence[tuple[str, int]]:
         name = 24 if not self.wide else 26
@@ -66,6 +76,13 @@ class SetupScreen(DetailScreen):
         if not self._offered and self.app.screen is self:
             self._offered = True
             self.sophia.offer_first_setup()
+
+    def sorts(self) -> Sequence[tuple[str, str]]:
+        return [("state", _("State")), ("name", _("Check"))]
+
+    def sort_value(self, row: Row, name: str) -> Any:
+        """The gravest first."""
+        return _GRAVEST.index(_state(row.data)) if name == "state" else row.key.casefold()
 
     def to_rows(self, data: list[Any]) -> list[Row]:
         return [self._row(each) for each in data]

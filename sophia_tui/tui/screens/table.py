@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.cells import cell_len
 from textual import events
 from textual.timer import Timer
 from textual.widget import Widget
@@ -24,7 +25,9 @@ from sophia_tui.tui.widgets.plate import Plate
 from sophia_tui.tui.widgets.rows import Row, Rows
 
 if TYPE_CHECKING:
+    from sophia_tui.domain.operations import Operation
     from sophia_tui.tui.host import Console
+    from sophia_tui.tui.screens.bulk import Target
 
 __all__ = ["MOST_ROWS", "Row", "Rows", "TableScreen", "empty_text"]
 
@@ -192,10 +195,13 @@ class TableScreen(LiveScreen):
         self.drawn()
 
     def _titled(self) -> list[tuple[str, int]]:
-        """The columns; the one that the list is sorted by has the direction behind its title."""
+        """The columns that have room for their titles, of a narrow window the first ones; the one
+        that the list is sorted by has the direction behind its title."""
         sorted_by = dict(self.sorts()).get(self._sort.removeprefix("-"))
         glyphs, titled = self.sophia.glyphs, []
         for title, width in self.columns():
+            if width < max(1, cell_len(title)):
+                break
             shown = title
             if title and title == sorted_by:
                 shown = f"{glyphs.fit(title, min(len(title), width - 1))}{glyphs.order(self._sort)}"
@@ -332,6 +338,37 @@ class TableScreen(LiveScreen):
     def _marks_changed(self) -> None:
         if self.data is not None:
             self._draw_all()
+
+    def targets(self, operation: "Operation") -> "list[Target]":
+        """What the operation would be asked with for each marked row."""
+        return []
+
+    def bulk(self, target: str) -> "Operation | None":
+        """The operation that goes to all marked rows, where `target` names such a one: it writes,
+        its declaration says what it acts upon, and that is another thing for each row."""
+        registry = self.sophia.dispatcher.registry
+        if not self._marked or target not in registry or not self.sophia.may(target):
+            return None
+        declared = registry.get(target)
+        if not declared.writes or not declared.target or declared.one_only:
+            return None
+        found = [each for each in self.targets(declared) if not each.left_out]
+        different = {str(each.request[declared.target]) for each in found}
+        return declared if found and len(different) == len(found) else None
+
+    def act_on_marked(self, target: str) -> bool:
+        declared = self.bulk(target)
+        if declared is None:
+            return False
+        from sophia_tui.tui.screens.bulk import BulkScreen
+
+        self.sophia.show(BulkScreen(self.sophia, declared, self.targets(declared), self.unmark))
+        return True
+
+    def action_go(self, target: str) -> None:
+        # what makes no sense on the row under the cursor may do so on the marked ones
+        if not self.act_on_marked(target):
+            super().action_go(target)
 
     # -- order and pages
 
