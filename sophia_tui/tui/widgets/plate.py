@@ -10,7 +10,7 @@ from sophia_tui.textsafe import HOSTILE, visible, visible_lines
 
 
 class Plate(Static):
-    """Text without markup; of what is drawn again, only what differs in each line is sent."""
+    """Text without markup; of what is drawn again, only the lines that differ are sent."""
 
     def __init__(
         self, content: Content | str = "", id: str | None = None, classes: str | None = None
@@ -40,37 +40,16 @@ class Plate(Static):
         width = self.content_size.width
         if any(line.cell_length > width for _before, line in pairs):
             return []
-        found = []
-        for row, (old, new) in enumerate(pairs):
-            if old.plain != new.plain or old.spans != new.spans:
-                first, count = _differing(old, new, width)
-                if count:
-                    found.append(Region(first, row, count, 1))
-        return found
+        return [
+            Region(0, row, width, 1)
+            for row, (old, new) in enumerate(pairs)
+            if old.plain != new.plain or old.spans != new.spans
+        ]
 
     @property
     def text(self) -> str:
         """What it shows, without styles."""
         return self._drawn.plain
-
-
-def _differing(old: Content, new: Content, width: int) -> tuple[int, int]:
-    """Where two lines of one length begin to differ, and over how many cells they do. The whole
-    line where a sign takes no cell or two."""
-    if new.cell_length != len(new.plain) or old.cell_length != len(old.plain):
-        return 0, width
-    before, after = _signs(old), _signs(new)
-    differ = [at for at, each in enumerate(after) if before[at] != each]
-    return (differ[0], differ[-1] + 1 - differ[0]) if differ else (0, 0)
-
-
-def _signs(line: Content) -> list[tuple[str, list[str]]]:
-    """Each sign with its styles."""
-    found: list[tuple[str, list[str]]] = [(sign, []) for sign in line.plain]
-    for span in line.spans:
-        for at in range(span.start, min(span.end, len(found))):
-            found[at][1].append(str(span.style))
-    return found
 
 
 def shape(content: Content) -> list[int]:
