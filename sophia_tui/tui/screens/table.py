@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["MOST_ROWS", "Row", "Rows", "TableScreen", "empty_text"]
 
 MOST_ROWS = 500
+#: Rows that are asked for at first; the rest of a page comes as the cursor nears it.
+FIRST_ROWS = 100
+#: So many rows before the last one that is here, the rest is asked for.
+_NEAR = 30
 #: The rank of what an empty list asks for: after commands and help.
 _FIRST = 3
 #: Seconds without a further letter after which the store is asked for what is typed.
@@ -63,6 +67,8 @@ class TableScreen(LiveScreen):
         self._awaited: str | None = None
         self._typing: Timer | None = None
         self._to_first = False
+        self._room_for = FIRST_ROWS
+        self._mark_page = False
 
     def columns(self) -> Sequence[tuple[str, int]]:
         """(title, width) of each column."""
@@ -105,7 +111,7 @@ class TableScreen(LiveScreen):
 
     async def listed(self, **more: Any) -> list[Any]:
         """The rows that are wanted, by the operation that lists them. Raises SophiaError."""
-        asked: dict[str, Any] = {"limit": MOST_ROWS, **more}
+        asked: dict[str, Any] = {"limit": self._room_for if self.by_store else MOST_ROWS, **more}
         if not self.by_store:
             found: Any = await self.sophia.call(self.listing, asked)
             self.noted(found)
@@ -186,6 +192,9 @@ class TableScreen(LiveScreen):
         for key in self._marked:
             if key in self.rows:
                 self._marked[key] = self.rows[key]
+        if self._mark_page and not self.more_to_come:
+            self._mark_page = False
+            self._marked.update(self.rows)
         follow, self._to_first = not self._to_first, False
         self.table.show(self._titled(), list(self.rows.values()), self._marked, follow)
         if self._awaited in self.rows:
@@ -222,7 +231,7 @@ class TableScreen(LiveScreen):
         if self.total > MOST_ROWS or self._offset:
             yield _("{first}-{last} of {total}").format(
                 first=number(self._offset + 1),
-                last=number(self._offset + len(self.rows)),
+                last=number(min(self._offset + MOST_ROWS, self.total)),
                 total=number(self.total),
             )
         if self._marked:
@@ -251,6 +260,18 @@ class TableScreen(LiveScreen):
 
     def on_rows_highlighted(self, event: Rows.Highlighted) -> None:
         self.redraw()  # which keys make sense depends on the row
+        if self.more_to_come and self.table.cursor_row >= len(self.rows) - _NEAR:
+            self._ask_for_page()
+
+    @property
+    def more_to_come(self) -> bool:
+        """Whether this page has rows that were not asked for yet."""
+        there = min(MOST_ROWS, self.total - self._offset)
+        return self.by_store and len(self.rows) < there and self._room_for < MOST_ROWS
+
+    def _ask_for_page(self) -> None:
+        self._room_for = MOST_ROWS
+        self.refresh_now()
 
     def on_rows_selected(self, event: Rows.Selected) -> None:
         event.stop()
@@ -317,7 +338,11 @@ class TableScreen(LiveScreen):
         self._marks_changed()
 
     def _mark_all(self) -> None:
-        """All rows that are shown, or none where all of them are marked already."""
+        """All rows of the page, or none where all of them are marked already."""
+        if self.more_to_come:
+            self._mark_page = True
+            self._ask_for_page()
+            return
         if self.rows and all(key in self._marked for key in self.rows):
             self._marked.clear()
         else:
@@ -405,7 +430,7 @@ class TableScreen(LiveScreen):
 
     def _ask_anew(self, offset: int = 0) -> None:
         """Other rows are wanted: from the first one on."""
-        self._offset = offset
+        self._offset, self._room_for = offset, FIRST_ROWS
         self._to_first = True
         if self.by_store:
             self.refresh_now()
@@ -457,15 +482,18 @@ class TableScreen(LiveScreen):
         return {name: value for name, value in kept.items() if value}
 
     def recall(self, kept: dict[str, Any]) -> None:
-        found = {name: kept.get(name) for name in ("filter", "sort", "row")}
-        told = {name: value for name, value in found.items() if isinstance(value, str)}
-        self._filter, sort = told.get("filter", "")[:200], told.get("sort", "")
-        self._sort = sort if sort.removeprefix("-") in dict(self.sorts()) else ""
-        offset, marked = kept.get("offset"), kept.get("marked")
-        self._offset = max(0, offset) if isinstance(offset, int) else 0
-        self._awaited = told.get("row")
-        if isinstance(marked, list):
-            self._marked = dict.fromkeys(str(each) for each in marked)
+        told = {name: kept[name] for name in ("filter", "sort", "row") if name in kept}
+        told = {name: value for name, value in told.items() if isinstance(value, str)}
+        self._filter = told.get("filter", self._filter)[:200]
+        if told.get("sort", "").removeprefix("-") in dict(self.sorts()):
+            self._sort = told["sort"]
+        if isinstance(kept.get("offset"), int):
+            self._offset = max(0, kept["offset"])
+        if isinstance(kept.get("marked"), list):
+            self._marked = dict.fromkeys(str(each) for each in kept["marked"])
+        if "row" in told:
+            self._awaited = told["row"]
+            self._room_for = MOST_ROWS  # it may be further down
         if self.is_mounted:
             self._show_filter()
             self.refresh_now()

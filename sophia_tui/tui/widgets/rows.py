@@ -61,6 +61,8 @@ class Rows(ScrollView, can_focus=True):
         self._rows: Sequence[Row] = ()
         self._marked: Collection[str] = frozenset()
         self._highlighted: str | None = None
+        #: Whether the person went to the end, which may still move away.
+        self._to_end = False
         self.cursor_row = 0
         self.show_horizontal_scrollbar = False
 
@@ -85,10 +87,13 @@ class Rows(ScrollView, can_focus=True):
         still there, and on its line of the screen; without `follow` it goes to the first one."""
         before, key, top = self._lines(), self.key, round(self.scroll_y)
         place = next((at for at, each in enumerate(rows) if each.key == key), None)
-        line = self.cursor_row - top
+        line, before_rows = self.cursor_row - top, self._rows
         self._columns, self._rows, self._marked = columns, rows, frozenset(marked)
         if not follow:
             self.cursor_row = top = 0
+            self._to_end = False
+        elif self._to_end and len(rows) > len(before_rows):
+            self.cursor_row = len(rows) - 1
         elif place is not None:
             top = max(0, place - line) if top else 0
             self.cursor_row = place
@@ -102,6 +107,7 @@ class Rows(ScrollView, can_focus=True):
     def move_cursor(self, row: int) -> None:
         """Put the cursor on a row, counted from 0, and bring it in sight."""
         row = max(0, min(row, len(self._rows) - 1))
+        self._to_end = False
         if row == self.cursor_row:
             return
         before, self.cursor_row = self._lines(), row
@@ -212,6 +218,7 @@ class Rows(ScrollView, can_focus=True):
 
     def action_end(self, last: bool) -> None:
         self.move_cursor(len(self._rows) - 1 if last else 0)
+        self._to_end = last
 
     def action_select(self) -> None:
         if self._rows:
