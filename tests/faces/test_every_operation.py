@@ -36,24 +36,16 @@ from sophia_tui.domain.setup import Memory, Volume
 from sophia_tui.errors import SophiaError
 from sophia_tui.paths import Paths
 from sophia_tui.services import fields
-from sophia_tui.services.browse_views import BrowseOutput
-from sophia_tui.services.calendar_views import CalendarView
 from sophia_tui.services.catalogue import registry
-from sophia_tui.services.finetune import FinetuneView
-from sophia_tui.services.inspect import InspectOutput
-from sophia_tui.services.schedules import ScheduleList
-from sophia_tui.services.views import JobView
 from sophia_tui.settings import load
 from sophia_tui.store.embedded import EmbeddedServer
 from sophia_tui.store.own import open_store
+from sophia_tui.tui import keys
 from sophia_tui.tui.app import SophiaApp
-from sophia_tui.tui.console import keys
 from sophia_tui.tui.screens.confirm import ConfirmScreen
 from sophia_tui.tui.screens.form import FormScreen, typed_text
-from sophia_tui.tui.screens.live import LiveScreen
 from sophia_tui.tui.screens.palette import PaletteScreen
-from sophia_tui.tui.screens.result import ResultScreen
-from sophia_tui.tui.state import ConsoleState
+from sophia_tui.tui.screens.table import TableScreen
 from sophia_tui.tui.widgets.choice import Choice
 from sophia_tui.wiring import House
 from tests import seeded
@@ -176,38 +168,44 @@ async def _seed(url: str, folder: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def surroundings(town: Town, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What every face finds: the same environment and person, and nobody who starts a worker."""
+def surroundings(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every face finds the same environment."""
     for key, value in town.environment.items():
         monkeypatch.setenv(key, value)
-    monkeypatch.setattr("sophia_tui.wiring.system_user", lambda environment: PERSON)
-    # sockets of other programs come and go, and what they leave of memory and disk
-    machine = "sophia_tui.providers.surroundings.ThisServer"
-    monkeypatch.setattr(f"{machine}.listeners", lambda _machine: [])
-    monkeypatch.setattr(f"{machine}.memory", lambda _machine: Memory(8 << 30, 6 << 30, 0, 0))
-    monkeypatch.setattr(
-        f"{machine}.volume", lambda _machine, path: Volume(path, 9 << 40, 8 << 40, 9000, 8000)
-    )
-    monkeypatch.setattr("sophia_tui.services.checks.database._MILLISECONDS", (10**9,))
-    woken: list[str] = []
-    monkeypatch.setattr("sophia_tui.worker.spawn.ensure_worker", lambda *_given: woken.append("w"))
     monkeypatch.chdir(town.folder.parent)
-    return woken
+
+
+@pytest.fixture(scope="module", autouse=True)
+def machine() -> Iterator[None]:
+    """The same person and the same machine, and nobody who starts a worker."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("sophia_tui.wiring.system_user", lambda environment: PERSON)
+        # sockets of other programs come and go, and what they leave of memory and disk
+        server = "sophia_tui.providers.surroundings.ThisServer"
+        patched.setattr(f"{server}.listeners", lambda _machine: [])
+        patched.setattr(f"{server}.memory", lambda _machine: Memory(8 << 30, 6 << 30, 0, 0))
+        patched.setattr(
+            f"{server}.volume", lambda _machine, path: Volume(path, 9 << 40, 8 << 40, 9000, 8000)
+        )
+        patched.setattr("sophia_tui.services.checks.database._MILLISECONDS", (10**9,))
+        patched.setattr("sophia_tui.worker.spawn.ensure_worker", lambda *_given: None)
+        yield
 
 
 # -- what is compared
 
 
 def rows_of(url: str) -> dict[str, list[str]]:
-    """Every row of every table of schema sophia, as JSON."""
+    """Every row of every table of schema sophia, as JSON; asked for in one statement."""
     with psycopg.connect(url) as connection:
-        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'sophia'")
-        found = {}
-        for (table,) in tables.fetchall():
-            name = sql.Identifier("sophia", table)
-            query = sql.SQL("SELECT to_jsonb(t)::text FROM {} t ORDER BY 1").format(name)
-            found[table] = [row[0] for row in connection.execute(query).fetchall()]
-        return found
+        found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'sophia'")
+        rows: dict[str, list[str]] = {table: [] for (table,) in found.fetchall()}
+        each = sql.SQL("SELECT {} AS name, to_jsonb(t)::text AS line FROM {} t")
+        parts = [each.format(sql.Literal(name), sql.Identifier("sophia", name)) for name in rows]
+        told = connection.execute(sql.SQL(" UNION ALL ").join(parts) + sql.SQL(" ORDER BY 1, 2"))
+        for name, line in told.fetchall():
+            rows[name].append(line)
+        return rows
 
 
 @dataclass(frozen=True)
@@ -284,8 +282,7 @@ class Plain:
 def changes_now(town: Town, plain: Plain) -> dict[str, list[str]]:
     """What changed in the store, with the audit of an operation that left no store open (those on
     the store itself): it lies in the spool until the next one opens the store."""
-    house = House(town.environment)
-    if house.paths.audit_spool.exists():
+    if (house := House(town.environment)).paths.audit_spool.exists():
         asyncio.run(_open_and_close(house))
     found = plain.changes(town.rows, rows_of(town.url))
     if "audit" in found:
@@ -324,7 +321,7 @@ def by_command_line(
 
 
 @pytest.fixture(scope="module")
-def http(town: Town) -> Iterator[httpx.Client]:
+def http(town: Town, machine: None) -> Iterator[httpx.Client]:
     """A client of the real server on loopback."""
     with (
         serving(House(town.environment)) as address,
@@ -354,7 +351,7 @@ async def until(pilot: Pilot[Any], condition: Callable[[], bool], what: str) -> 
 
 
 class Person:
-    """Sits at the console and knows the palette; hears all of what it asks from the start."""
+    """Sits at one console all the time; knows its keys and its palette, and hears all it asks."""
 
     pilot: Pilot[Any]
 
@@ -376,35 +373,16 @@ class Person:
 
         app.call = overheard
 
-    async def arrive(self, pilot: Pilot[Any]) -> None:
-        """At the screen they left last time, once it is full and the store's distance known."""
-        self.pilot = pilot
-        assert self.app.state.screen == "settings"
-        await self._wait(lambda: self.app.screen.state == "full", "the settings")
-        await self._wait(lambda: "overview.show" in self.told, "how far the store is")
+    async def begin(self, screen: str) -> None:
+        """At that screen and as if the console was just opened: every screen is made anew."""
+        self.app.state.screen = screen
+        await self.app._speak("en")
+        await self._wait(lambda: self.app.screen.state != "loading", screen)
 
-    async def perform(self, chosen: Operation, request: Mapping[str, Any]) -> dict[str, Any]:
-        """From the palette to the answer on the screen; what was asked. A screen of its own asks
-        as it does (a page as long as possible, say), a form what is filled in."""
-        await self._choose(chosen)
-        if asks := chosen.writes or _asks(chosen):
-            await self._wait(lambda: isinstance(self.app.screen, FormScreen), "the form")
-            await self._fill(self.app.screen, request)
-            await self._run(chosen, request)
-        await self._wait(lambda: chosen.name in self.told, "the answer")
-        if not isinstance(self.told[chosen.name], SophiaError):
-            shown = LiveScreen if not asks and chosen.name in keys.SHOWN_BY else ResultScreen
-            if asks and chosen.output in (JobView, FinetuneView, ScheduleList, CalendarView):
-                shown = LiveScreen  # the job's own panel, the schedules' own list
-            if chosen.output in (BrowseOutput, InspectOutput):
-                shown = LiveScreen  # screens of their own
-            await self._wait(lambda: isinstance(self.app.screen, shown), "the answer on the screen")
-            await self._wait(
-                lambda: getattr(self.app.screen, "state", "") != "loading", "its own data"
-            )
-        return dict(request) if asks else self.asked[chosen.name]
-
-    async def _choose(self, chosen: Operation) -> None:
+    async def by_palette(self, chosen: Operation, request: Mapping[str, Any]) -> dict[str, Any]:
+        """From the palette to the answer on the screen; what was asked. It begins where no form
+        is filled in by the screen beneath."""
+        await self.begin("settings")
         await self.pilot.press("colon")
         await self._wait(lambda: isinstance(self.app.screen, PaletteScreen), "the palette")
         self.app.screen.query_one("#wanted", Input).value = chosen.name
@@ -414,15 +392,98 @@ class Person:
             if found.get_option_at_index(found.highlighted or 0).id == chosen.name:
                 break
             await self.pilot.press("down")
+        beneath = self.app.screen_stack[-2]
         self.told.clear()
         await self.pilot.press("enter")
-        await self._wait(lambda: not isinstance(self.app.screen, PaletteScreen), "a choice")
+        return await self._answered(chosen, request, beneath)
+
+    async def by_key(
+        self, chosen: Operation, key: keys.Key, request: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The same by the operation's key, on the row that is meant."""
+        await self._come_to(key, request)
+        why = self.app.screen.not_now(key.target)
+        assert not why, f"{key.key} on {key.scope or 'any screen'}: {why}"
+        beneath = self.app.screen
+        self.told.clear()
+        await self.pilot.press(key.key)
+        return await self._answered(chosen, request, beneath)
+
+    async def _come_to(self, key: keys.Key, request: Mapping[str, Any]) -> None:
+        """The screen of the key's scope, and there the rows that the request names."""
+        if not key.scope:
+            await self.begin("audit" if key.target == "screen.settings" else "settings")
+            return
+        over, path = WAYS.get(key.scope, (key.scope, ""))
+        await self.begin(over)
+        if path:
+            last = self.app.screen
+            await self._at_full()
+            await self.pilot.press(path)
+            await self._wait(lambda: self.app.screen is not last, key.scope)
+        await self._at_full()
+        screen = self.app.screen
+        if not isinstance(screen, TableScreen):
+            return
+        meant = [
+            found
+            for value in request.values()
+            for found in screen.rows
+            if isinstance(value, str) and (found == value or found.startswith(f"{value}@"))
+        ]
+        for row in meant[:-1]:
+            await self._go_to(screen, row)
+            await self.pilot.press("space")
+        for row in [*meant[-1:], *screen.rows]:
+            await self._go_to(screen, row)
+            if not screen.not_now(key.target):
+                return
+
+    async def _at_full(self) -> None:
+        await self._wait(lambda: getattr(self.app.screen, "state", "full") == "full", "its rows")
+
+    async def _go_to(self, screen: TableScreen, row: str) -> None:
+        screen.table.move_cursor(row=list(screen.rows).index(row))
+        await self._wait(lambda: screen.selected_key == row, row)
+
+    async def _answered(
+        self, chosen: Operation, request: Mapping[str, Any], beneath: Any
+    ) -> dict[str, Any]:
+        """Fill in and run the form, where there is one, and wait for the answer on the screen."""
+
+        def form() -> bool:
+            return isinstance(self.app.screen, FormScreen) and bool(
+                self.app.screen.query("#command")
+            )
+
+        await self._wait(lambda: form() or chosen.name in self.told, "a form or the answer")
+        asks = form() and chosen.name not in self.told
+        if asks:
+            await self._fill(self.app.screen, request)
+            self.told.clear()
+            await self._run(chosen, request)
+            await self._wait(lambda: chosen.name in self.told, "the answer")
+        if not isinstance(self.told[chosen.name], SophiaError):
+            before = None if asks else beneath  # a form gives way to the job's panel, say
+            await self._wait(lambda: self._shows(before), "the answer on the screen")
+        return dict(request) if asks else self.asked[chosen.name]
+
+    def _shows(self, beneath: Any) -> bool:
+        """Whether a screen other than before has its data: an answer, or one of its own."""
+        screen = self.app.screen
+        asking = isinstance(screen, FormScreen | PaletteScreen | ConfirmScreen)
+        return screen is not beneath and not asking and getattr(screen, "state", "") != "loading"
 
     async def _fill(self, form: FormScreen, request: Mapping[str, Any]) -> None:
-        for name, value in request.items():
+        """As the request says; what the screen beneath had filled in besides is taken out."""
+        for name, info in form.fields.items():
+            default = "" if info.is_required() else fields.default_of(info)
+            value = typed_text(request.get(name, default))
+            if name not in request and typed_text(form.typed[name]) == value:
+                continue
             field = form.query_one(f"#field-{name}")
             assert isinstance(field, Input | Choice)
-            field.value = typed_text(value)
+            field.value = value
         await self.pilot.pause()  # the form learns of it by a message
 
     async def _run(self, chosen: Operation, request: Mapping[str, Any]) -> None:
@@ -436,7 +497,7 @@ class Person:
         if refused():
             return
         await self._wait(lambda: bool(self.app.screen.query("#yes")), "the dialog's buttons")
-        if chosen.danger is Danger.TYPE_NAME:
+        if self.app.screen.query("#name"):
             target = str(request.get(chosen.target or "", chosen.name))
             self.app.screen.query_one("#name", Input).value = target
         yes = self.app.screen.query_one("#yes", Button)
@@ -448,36 +509,61 @@ class Person:
         await until(self.pilot, condition, what)
 
 
-def _asks(chosen: Operation) -> bool:
-    """Whether a reading operation opens a form: a screen of its own only asks for what it needs."""
-    needed = [each.is_required() for each in chosen.input.model_fields.values()]
-    return any(needed) or (bool(needed) and chosen.name not in keys.SHOWN_BY)
+#: Screens that are opened from another one, and by which of its keys.
+WAYS = {
+    "schedules": ("jobs", "d"),
+    "calendar": ("models", "d"),
+    "environment": ("setup", "e"),
+    "inspection": ("datasets", "i"),
+    "browser": ("datasets", "b"),
+}
 
 
-async def by_console(
-    chosen: Operation, request: Mapping[str, Any], town: Town
-) -> tuple[Any, str, dict[str, Any]]:
-    """The answer, the error's code, and what was asked."""
+def key_of(name: str) -> keys.Key | None:
+    """The key that performs an operation, or opens the screen that shows it."""
+    targets = [name, *(f"screen.{screen}" for screen, shown in keys.SHOWS.items() if shown == name)]
+    return next((each for each in keys.KEYS if each.target in targets), None)
+
+
+@dataclass
+class Console:
+    """One console for all operations; it lives while it is asked."""
+
+    person: Person
+    runner: asyncio.Runner
+
+    def perform(
+        self, chosen: Operation, request: Mapping[str, Any], key: keys.Key | None = None
+    ) -> tuple[Any, str, dict[str, Any]]:
+        """By the key, else by the palette: the answer, the error's code, and what was asked."""
+        person = self.person
+        if key is None:
+            asked = self.runner.run(person.by_palette(chosen, request))
+        else:
+            asked = self.runner.run(person.by_key(chosen, key, request))
+        told = person.told[chosen.name]
+        if isinstance(told, SophiaError):
+            return None, told.code, asked
+        return told.model_dump(mode="json"), "", asked
+
+
+@pytest.fixture(scope="module")
+def console(town: Town, machine: None) -> Iterator[Console]:
     house = House(town.environment)
-    # a screen that fills in no form of this test: Overview would, for its next step
-    left = ConsoleState(house.paths, house.actor)
-    left.screen = "settings"
-    left.remember(house.clock.now())
     app = SophiaApp(
         house.dispatcher,
         lambda **given: house.context(Face.CONSOLE, **given),
-        paths=house.paths,
-        actor=house.actor,
+        actor=PERSON,
     )
-    person = Person(app)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await person.arrive(pilot)
-        asked = await person.perform(chosen, request)
-    await house.close()
-    told = person.told[chosen.name]
-    if isinstance(told, SophiaError):
-        return None, told.code, asked
-    return told.model_dump(mode="json"), "", asked
+    app.state.screen = "settings"
+    with asyncio.Runner() as runner:
+        person = Person(app)
+        running = app.run_test(size=(80, 24))
+        person.pilot = runner.run(running.__aenter__())
+        runner.run(person._wait(lambda: "overview.show" in person.told, "how far the store is"))
+        yield Console(person, runner)
+        runner.run(running.__aexit__(None, None, None))
+        runner.run(house.close())
 
 
 # -- the tests
@@ -491,29 +577,35 @@ PERFORMED = [each for each in NAMES if each in CASES and not CASES[each].left_ou
 
 
 @pytest.mark.parametrize("name", PERFORMED)
-def test_console_command_line_and_http_do_the_same(
+def test_key_palette_command_line_and_http_do_the_same(
     name: str,
     town: Town,
+    console: Console,
     http: httpx.Client,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    chosen, case = registry().get(name), CASES[name]
+    chosen, case, key = registry().get(name), CASES[name], key_of(name)
     plain = Plain(town.rows)
-    outcomes, request = {}, dict(case.request)
-    for face in ("console", "command line", "http"):
+
+    def outcome(perform: Callable[[], tuple[Any, ...]]) -> tuple[Outcome, Any]:
         if town.touched:
             town.reset()
         town.touched = chosen.writes
-        if face == "console":
-            answer, error, request = asyncio.run(by_console(chosen, request, town))
-        elif face == "http":
-            answer, error = by_http(chosen, request, http)
-        else:
-            answer, error = by_command_line(chosen, request, capsys, monkeypatch)
-        outcomes[face] = Outcome(plain(answer), error, changes_now(town, plain))
-    first = outcomes["console"]
-    assert outcomes == dict.fromkeys(outcomes, first)
+        answer, error, *asked = perform()
+        return Outcome(plain(answer), error, changes_now(town, plain)), asked
+
+    def typed(request: Mapping[str, Any]) -> Outcome:
+        return outcome(lambda: by_command_line(chosen, request, capsys, monkeypatch))[0]
+
+    first, (request,) = outcome(lambda: console.perform(chosen, case.request))
+    found = {"command line": typed(request)}
+    found["http"] = outcome(lambda: by_http(chosen, request, http))[0]
+    if key is not None:
+        found["key"], (asked,) = outcome(lambda: console.perform(chosen, case.request, key))
+        if asked != request:  # the screen of the key asks for more, or for the row alone
+            assert found.pop("key") == typed(asked)
+    assert found == dict.fromkeys(found, first)
     assert first.error == case.error
     audited = ("audit",) if chosen.writes else ()
     assert set(first.changes) == {*case.changes, *audited}
