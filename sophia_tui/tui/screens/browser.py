@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rich.text import Text
 from textual import events
 from textual.content import Content
 from textual.widget import Widget
@@ -169,12 +168,8 @@ class BrowserScreen(EditsScreen):
         """What stands before a place that has what is searched for."""
         return ">" if self.sophia.glyphs.ascii_only else "»"
 
-    def _cell(self, text: str, column: int) -> Text:
-        cell = super()._cell(text, column)
-        if column > 1:
-            for begin, end in self.wanted.places(cell.plain):
-                cell.stylize("bold reverse", begin, end)
-        return cell
+    def places(self, text: str, column: int) -> Sequence[tuple[int, int]]:
+        return self.wanted.places(text) if column > 1 else ()
 
     def drawn(self) -> None:
         super().drawn()

@@ -64,7 +64,7 @@ class TableScreen(LiveScreen):
         self._marked: dict[str, Row | None] = {}
         #: The filter that the data were asked with.
         self._looked_for = ""
-        self._made: tuple[Any, list[Row]] | None = None
+        self._rows_made: tuple[Any, list[Row]] | None = None
         self._awaited: str | None = None
         self._typing: Timer | None = None
         self._to_first = False
@@ -84,12 +84,16 @@ class TableScreen(LiveScreen):
         """What a row that no operation sorts is sorted by; None comes last."""
         return getattr(row.data, name, None)
 
+    def places(self, text: str, column: int) -> Sequence[tuple[int, int]]:
+        """What is to be seen in the text of a cell: from where to where."""
+        return ()
+
     def to_rows(self, data: Any) -> list[Row]:
         raise NotImplementedError
 
     def body(self) -> Iterable[Widget]:
         yield Plate(id="state", classes="body")
-        yield Rows(self.sophia.glyphs, id="table", classes="body")
+        yield Rows(self.sophia.glyphs, self.places, id="table", classes="body")
         yield Plate(id="found")
         yield Chooser(self.sophia.glyphs, id="sorts")
         find = Field(id="filter", compact=True, placeholder=_("filter"), select_on_focus=False)
@@ -163,11 +167,11 @@ class TableScreen(LiveScreen):
 
     def made_rows(self, data: Any) -> list[Row]:
         """The rows of fresh data, kept until they are drawn."""
-        self._made = (data, self.to_rows(data))
-        return self._made[1]
+        self._rows_made = (data, self.to_rows(data))
+        return self._rows_made[1]
 
     def _rows_of(self, data: Any) -> list[Row]:
-        made, self._made = self._made, None
+        made, self._rows_made = self._rows_made, None
         rows = made[1] if made is not None and made[0] is data else self.to_rows(data)
         if self.by_store and (self._filter == self._looked_for or self.state != "stale"):
             return rows[:MOST_ROWS]
