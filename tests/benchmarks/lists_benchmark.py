@@ -4,8 +4,8 @@ python tests/benchmarks/lists_benchmark.py [runs, default 5]
 
 Two databases of one embedded server. Small: 12 rows of each kind. Large: 10,000 jobs, one of them
 with 100,000 events and the others with 100,000 together, 100,000 entries in the log, 2,000 data set
-versions and 2,000 models. In each the console over the real services, 80x24: milliseconds from key
-to the screen it leads to, medians of all runs, and the ratio of the two.
+versions and 2,000 models. In each the console over the real services, 80x24: milliseconds from a
+key to the screen that it leads to, medians of all runs, and the ratio of the two.
 """
 
 import asyncio

@@ -38,7 +38,7 @@ class Chooser(Plate, can_focus=True):
             **dict(zip(_SIGNS, (name for name, _title in columns), strict=False)),
         }
         titles = [_("its own order"), *(title for _name, title in columns)]
-        room, taken = self.app.size.width, 0
+        room, taken = getattr(self.parent, "size", self.app.size).width, 0
         parts: list[str | tuple[str, str]] = []
         for (sign, name), title in zip(self._signs.items(), titles, strict=False):
             chosen = name == sort.removeprefix("-")
