@@ -248,9 +248,9 @@ class BulkScreen(FormScreen):
         # many are pasted, not read
         typed = f"{count} {self.operation.verb}"
         name = typed if self.operation.danger is Danger.TYPE_NAME else ""
-        text = Content.assemble(*parts)
+        question = Content.assemble(*parts)
         return await self.app.push_screen_wait(
-            QuestionScreen(text, words.act_word(self.operation), name)
+            QuestionScreen(question, words.act_word(self.operation), name)
         )
 
     async def _one_by_one(
