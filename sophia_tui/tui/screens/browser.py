@@ -326,11 +326,6 @@ class BrowserScreen(EditsScreen):
             if not each.target.startswith("screen.") and each.target != "act.refresh"
         ]
 
-    def not_now(self, operation: str) -> str:
-        if operation == "prepare.save" and "part" in self.of:
-            return _("A version never changes: edit the file it was made of.")
-        return super().not_now(operation)
-
     def prefill(self, operation: str) -> dict[str, Any]:
         declared = self.sophia.dispatcher.registry.get(operation)
         return {"file": self.of["file"]} if "file" in declared.input.model_fields else {}
