@@ -95,6 +95,7 @@ class BrowserScreen(EditsScreen):
         }
 
     def recall(self, kept: dict[str, Any]) -> None:
+        self._first = None  # the page that it was opened with is another one
         place = kept.get("place")
         if isinstance(place, dict) and _whole(place.get("line"), 1):
             if place["line"] != self._place["line"]:
