@@ -4,7 +4,7 @@ Ten rows or ten thousand cost the same to fill and to draw; a new row on top mov
 without being built anew.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -61,6 +61,8 @@ class Rows(ScrollView, can_focus=True):
         self._rows: Sequence[Row] = ()
         self._marked: Collection[str] = frozenset()
         self._highlighted: str | None = None
+        #: Where the text of a line has what a person searches for.
+        self.places: Callable[[str], Sequence[tuple[int, int]]] = lambda _text: ()
         self.cursor_row = 0
         self.show_horizontal_scrollbar = False
 
@@ -181,9 +183,19 @@ class Rows(ScrollView, can_focus=True):
         text, kind = self._line(y)
         plain = self.rich_style
         style = self._style(kind) if kind else plain
-        strip = Strip([Segment(text, style)])
+        strip = Strip(self._segments(text, style) if y else [Segment(text, style)])
         # the cursor goes as far as the line
         return strip.adjust_cell_length(self.size.width, style if kind == "cursor" else plain)
+
+    def _segments(self, text: str, style: Style) -> list[Segment]:
+        """The line, with what a person searches for told by more than a colour."""
+        found, at = [], 0
+        for begin, end in self.places(text):
+            # on the cursor's line, which is reversed as a whole, the other way round
+            hit = style + Style(bold=True, reverse=not style.reverse)
+            found += [Segment(text[at:begin], style), Segment(text[begin:end], hit)]
+            at = end
+        return [*found, Segment(text[at:], style)]
 
     def _style(self, kind: str) -> Style:
         return self.get_component_rich_style(f"rows--{kind}")
