@@ -212,7 +212,17 @@ PAGES = {
         (
             N_("What an operation needs. The command line for the same stands above the buttons."),
             N_("What you type is checked as you type, and kept as a draft; secrets are not kept."),
+            N_("An empty field shows what counts then. right takes the name that is offered."),
         )
+    ),
+    "typed": Page(
+        (
+            N_("What to type in a shell: for the screen, for its selected row, for its keys."),
+            N_("What is needed and not known yet stands in capitals."),
+        )
+    ),
+    "drafts": Page(
+        (N_("What was typed into forms and not run yet, the newest first; secrets are not kept."),)
     ),
     "result": Page((N_("What an operation answered; y copies it and w saves it as JSON."),)),
     "changes": Page(
