@@ -215,15 +215,6 @@ PAGES = {
             N_("An empty field shows what counts then. right takes the name that is offered."),
         )
     ),
-    "typed": Page(
-        (
-            N_("What to type in a shell: for the screen, for its selected row, for its keys."),
-            N_("What is needed and not known yet stands in capitals."),
-        )
-    ),
-    "drafts": Page(
-        (N_("What was typed into forms and not run yet, the newest first; secrets are not kept."),)
-    ),
     "result": Page((N_("What an operation answered; y copies it and w saves it as JSON."),)),
     "changes": Page(
         (
