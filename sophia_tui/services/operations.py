@@ -238,7 +238,7 @@ class Dispatcher:
         self, chosen: Operation, request: BaseModel, context: Context
     ) -> None:
         """Raises ConflictError R411."""
-        asked = dict(request)
+        asked = dict(iter(request))  # one has a field named keys
         if context.seen is None or context.dry_run or not changes.watched(chosen, asked):
             return
         if changes.conditional(asked):
@@ -253,7 +253,7 @@ class Dispatcher:
         self, chosen: Operation, request: BaseModel | None, context: Context, error: SophiaError
     ) -> None:
         """What a service finds gone, ended or otherwise may be another person's doing."""
-        asked = {} if request is None else dict(request)
+        asked = {} if request is None else dict(iter(request))
         if not isinstance(error, ConflictError | NotFoundError) or not changes.watched(
             chosen, asked
         ):

@@ -160,7 +160,6 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path, *services: type) -> R
     registry = Registry(services)
     make_house(monkeypatch, folder, services)
     monkeypatch.setattr(catalogue, "registry", lambda: registry)
-    monkeypatch.setattr(wiring, "registry", lambda: registry)
     monkeypatch.setenv("SOPHIA_DATA_DIR", str(folder / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))  # kept help is of other operations
     return registry

@@ -435,7 +435,7 @@ class FormScreen(RunsOperation):
             return asked, wrong
         plain = {
             name: value if fields.is_secret(self.fields[name]) else typed_plain(value)
-            for name, value in dict(checked).items()
+            for name, value in iter(checked)
             if name in self.fields
         }
         return fields.changed_from_default(self.operation.input, plain), wrong

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.cells import cell_len
 from textual import events
 from textual.timer import Timer
 from textual.widget import Widget
@@ -194,10 +195,13 @@ class TableScreen(LiveScreen):
         self.drawn()
 
     def _titled(self) -> list[tuple[str, int]]:
-        """The columns; the one that the list is sorted by has the direction behind its title."""
+        """The columns that have room for their titles, of a narrow window the first ones; the one
+        that the list is sorted by has the direction behind its title."""
         sorted_by = dict(self.sorts()).get(self._sort.removeprefix("-"))
         glyphs, titled = self.sophia.glyphs, []
         for title, width in self.columns():
+            if width < max(1, cell_len(title)):
+                break
             shown = title
             if title and title == sorted_by:
                 shown = f"{glyphs.fit(title, min(len(title), width - 1))}{glyphs.order(self._sort)}"
@@ -258,8 +262,8 @@ class TableScreen(LiveScreen):
 
     @property
     def selected_key(self) -> str | None:
-        if not self.rows:
-            return None  # there may be no table yet
+        if not self.rows or not self.query("#table"):
+            return None  # there may be no table yet, or none any more
         key = self.table.key
         return key if key in self.rows else None
 
