@@ -84,7 +84,6 @@ def _console(options: Globals) -> int:
             _("Standard input or output is not one."),
             _("Use a verb; `sophia --help` lists them."),
         )
-    gc.enable()
     from sophia_tui.i18n import get_language
     from sophia_tui.tui.app import run_console
     from sophia_tui.wiring import House

@@ -2,6 +2,7 @@
 
 import asyncio
 import codecs
+import gc
 import io
 import os
 import signal
@@ -14,6 +15,9 @@ from sophia_tui.domain.context import Context, Face
 if TYPE_CHECKING:
     from sophia_tui.tui.console import SophiaApp
     from sophia_tui.wiring import House
+
+#: After the first paint, when the first figures are there, and when all that shows them is loaded.
+_MEND_SECONDS, _LOADED_SECONDS = 1.0, 2.0
 
 __all__ = ["SophiaApp", "run_console"]
 
@@ -76,9 +80,22 @@ def run_console(house: "House", ascii_only: bool = False) -> int:
     return asyncio.run(_stay(house, wants_ascii(ascii_only)))
 
 
+async def _collect_again(app: "SophiaApp") -> None:
+    """Collecting garbage while modules are loaded takes a tenth of a start and finds none; what
+    stays for good is not looked through later."""
+    gc.disable()
+    try:
+        await app.painted.wait()
+        await asyncio.sleep(_LOADED_SECONDS)
+        gc.freeze()
+    finally:
+        gc.enable()
+
+
 async def _mend(house: "House", app: "SophiaApp") -> None:
-    """Once the first paint is done: what a promotion left that was cut off."""
+    """Once the first figures are there: what a promotion left that was cut off."""
     await app.painted.wait()
+    await asyncio.sleep(_MEND_SECONDS)
     if told := await house.mend(Face.CONSOLE):
         app.tell(told)
 
@@ -101,11 +118,12 @@ async def _stay(house: "House", ascii_only: bool) -> int:
     )
     # Textual leaves the alternate screen on when SIGTERM kills it
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, app.exit)
-    mending = asyncio.create_task(_mend(house, app))
+    beside = [asyncio.create_task(_mend(house, app)), asyncio.create_task(_collect_again(app))]
     try:
         await app.run_async()
     finally:
-        mending.cancel()
-        await asyncio.wait([mending])
+        for each in beside:
+            each.cancel()
+        await asyncio.wait(beside)
         await house.close()
     return app.return_code or 0
