@@ -139,12 +139,20 @@ class SophiaApp(Wired, Returning):
     ) -> "BaseModel":
         """One operation, by the dispatcher. Raises SophiaError."""
         context = self._make(language=get_language(), **given)
+        self._keep_rights(context)
         try:
             return await self.dispatcher.call(operation, request, context)
         except UnavailableError as problem:
             if problem.code.startswith(_STORE_CODES):
                 self.store_away()
             raise
+
+    def _keep_rights(self, context: Context) -> None:
+        """What is offered follows the role of today: SOPHIA_ROLES may change while it is open."""
+        known = self._basis
+        if known is not None and (known.role, known.readonly) != (context.role, context.readonly):
+            self._basis = replace(known, role=context.role, readonly=context.readonly)
+            self.redraw()
 
     def permitted(self) -> "list[Operation]":
         """The operations to offer, in the order of the declarations."""

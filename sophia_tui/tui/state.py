@@ -188,7 +188,7 @@ class ConsoleState:
         write = write_whole if lasting else replace_whole
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write(self._folder / name, json.dumps(plain, ensure_ascii=False).encode())
+            write(self._folder / name, json.dumps(plain).encode())
         except (OSError, SophiaError, ValueError) as problem:
             _log.warning("console state %s can't be written: %s", name, type(problem).__name__)
 
@@ -222,7 +222,11 @@ class ConsoleState:
 
 def _draft_name(operation: str, target: str) -> str:
     """A file's name whatever the target is called; no two targets share one."""
-    told = f"-{hashlib.sha256(target.encode()).hexdigest()[:16]}" if target else ""
+    told = (
+        f"-{hashlib.sha256(target.encode(errors='surrogatepass')).hexdigest()[:16]}"
+        if target
+        else ""
+    )
     return f"draft-{operation}{told}.json"
 
 

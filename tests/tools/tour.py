@@ -27,7 +27,6 @@ from sophia_tui.tui import keys
 from sophia_tui.tui.app import SophiaApp
 from sophia_tui.tui.screens.confirm import ConfirmScreen
 from sophia_tui.tui.screens.form import FormScreen
-from sophia_tui.tui.screens.result import ResultScreen
 from sophia_tui.wiring import House
 from tests.tools import demo_record
 from tests.tui import picture
