@@ -1010,6 +1010,17 @@ def load(
 
     Raises UsageError T422 naming each wrong key, never its value.
     """
+    return made_of(gathered(environment, table, flags, made))
+
+
+def gathered(
+    environment: Mapping[str, str],
+    table: Mapping[str, str] | None = None,
+    flags: Mapping[str, str] | None = None,
+    made: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The values that `load` makes settings of, unchecked: cheap, so that it can be asked often
+    whether any has changed. Raises UsageError for an env file that can't be read."""
     path, merged = read_sources(environment)
     # a key that is set to nothing counts as not set
     merged.update(
@@ -1017,7 +1028,7 @@ def load(
     )
     merged.update({key: value for key, value in (table or {}).items() if storable(key)})
     merged.update(flags or {})
-    return made_of({**merged, "SOPHIA_ENV_FILE": path})
+    return {**merged, "SOPHIA_ENV_FILE": path}
 
 
 def made_of(given: Mapping[str, Any], about: str | None = None) -> Settings:

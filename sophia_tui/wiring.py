@@ -73,6 +73,7 @@ class House:
         self.clock = SystemClock()
         self.paths = Paths(data_folder(self.environment))
         self._settings: Settings | None = None
+        self._given: dict[str, Any] | None = None
         self._store: Store | None = None
         self._source: Source | None = None
         self._services: dict[type, Any] = {}
@@ -357,10 +358,14 @@ class House:
         return view
 
     async def _refresh_settings(self, store: Store) -> None:
-        from sophia_tui.settings import load, made_values
+        from sophia_tui.settings import gathered, made_of, made_values
 
         table = await store.settings.all()
-        fresh = load(self.environment, table, made=made_values(self.paths))
+        given = gathered(self.environment, table, made=made_values(self.paths))
+        if given == self._given:
+            return  # checking all of them costs more than a look at Overview
+        fresh = made_of(given)
+        self._given = given
         if fresh != self._settings:
             self._settings = fresh
             self._services.clear()

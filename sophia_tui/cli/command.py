@@ -59,6 +59,9 @@ def _find(
         return verbs[words[1]], words[2:]
     if "run" in verbs and not (wants_help and len(verbs) > 1):
         return verbs["run"], words[1:]
+    alone = len(words) == 1 or words[1].startswith("-")
+    if alone and not wants_help and "show" in verbs and not _needs(verbs["show"]):
+        return verbs["show"], words[1:]  # `sophia overview`
     if len(words) == 1 or "run" in verbs:  # `sophia promote MODEL --help`
         return None, []
     raise UsageError(
@@ -66,6 +69,11 @@ def _find(
         _("There is no command {command}.").format(command=f"{subject} {words[1]}"),
         remedy=_("`sophia {subject} --help` lists its commands.").format(subject=subject),
     )
+
+
+def _needs(operation: Operation) -> bool:
+    """Whether something has to be named."""
+    return any(each.is_required() for each in operation.input.model_fields.values())
 
 
 def overview() -> str:

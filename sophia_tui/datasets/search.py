@@ -198,8 +198,9 @@ def _text(data: bytes) -> str:
 class SearchTask(StreamingTask):
     """Tells each line that holds the pattern, from `line` on, until `limit` of them.
 
-    With `backwards` those before `line`, the nearest first; a line beyond the last is the end.
-    With `count` all of the file is read: how many lines hold it, how many of them before `line`.
+    `more`: lines are left that were not looked at. With `backwards` those before `line`, the
+    nearest first; a line beyond the last is the end. With `count` all of the file is read: how many
+    lines hold it, how many of them before `line`.
     """
 
     path: str
@@ -222,7 +223,9 @@ class SearchTask(StreamingTask):
         with reading(Path(self.path)) as stream:
             packed = self.backwards and self.kind != "plain"
             place = None if self.count or packed else self._place(stream, tell)
-            if self.count or (self.backwards and place is None):
+            if self.backwards and place is None and not (self.count or packed):
+                place = self._end(stream, tell)
+            if self.count or packed:
                 return self._through(stream, hits, edited, tell, part)
             if place is None:
                 return {"more": False}
@@ -235,7 +238,17 @@ class SearchTask(StreamingTask):
                     found += 1
                     part(hit)
                 tell("search", stretch.at + len(stretch.data), size)
+                if found == self.limit:  # who wants one hit does not wait for another
+                    return {"more": bool(stream.read(1))}
         return {"more": False}
+
+    def _end(self, stream: Any, tell: Tell) -> Place:
+        """Behind the last line of a plain file."""
+        path, size = Path(self.path), os.fstat(stream.fileno()).st_size
+        known = index.load(Path(self.folder), path, index.stamp_of(stream))
+        lines = (known or index.count_blocks(stream, tell)).lines
+        open_end = bool(size) and os.pread(stream.fileno(), 1, size - 1) != b"\n"
+        return Place(lines + (0 if open_end else 1), size)
 
     def _back(
         self,
@@ -254,6 +267,8 @@ class SearchTask(StreamingTask):
                 found += 1
                 part(hit)
             tell("search", place.at - stretch.at, place.at)
+            if found == self.limit:
+                return {"more": stretch.at > 0}
         return {"more": False}
 
     def _through(

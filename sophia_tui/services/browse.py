@@ -689,7 +689,7 @@ class BrowseService:
         )
 
     def _faster(self, edit: "Edit | None") -> ConflictError:
-        from sophia_tui.services.model_states import ago
+        from sophia_tui.services.changes import ago
 
         why, details = "", {}
         if edit is not None:

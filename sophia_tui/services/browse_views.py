@@ -189,8 +189,9 @@ class SearchHit(Output):
 
 
 class SearchOutput(Output):
-    """`next_line` is where to go on, where there are more. Where they were counted, `total` lines
-    hold it, `passed` of them before the line that was asked for."""
+    """`next_line` is where to go on, where lines are left that were not looked at (`more`). Where
+    they were counted, `total` lines hold it, `passed` of them before the line that was asked for.
+    """
 
     as_is: ClassVar[frozenset[str]] = frozenset({"next_line"})
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -86,9 +87,9 @@ class JobsCompared(Output):
             return None
         if not self.rows:
             return [Passage("", (_("They differ in nothing that is known."),))]
-        titles = (_("Name"), *(each.letter for each in self.jobs))
+        letters = (_("Name"), *(each.letter for each in self.jobs))
         return [
-            Passage(_(title), (Table(titles, tuple(self._lines(part))),))
+            Passage(_(title), (Table(letters, tuple(self._lines(part))),))
             for part, title in PARTS.items()
             if any(each.part == part for each in self.rows)
         ] + [Passage("", (_("* is the better value, where that can be said."),))]
@@ -201,19 +202,31 @@ Value = Callable[[Looked], Any]
 def _asked(found: Sequence[Looked]) -> Iterator[tuple[Part, str, Value]]:
     """Every row that could be shown."""
     for name in _RESULTS:
-        yield "result", name, lambda each, name=name: _result(each, name)
+        yield "result", name, partial(_result, name=name)
     names = dict.fromkeys(row.name for each in found for row in each.settings.settings)
     for name in names:
-        yield "hyperparameters", name, lambda each, name=name: _setting(each, name)
+        yield "hyperparameters", name, partial(_setting, name=name)
     for name in ("kind", "provider", *_DATA):
-        yield "data", name, lambda each, name=name: getattr(each.settings, name)
+        yield "data", name, partial(_told, name=name)
     for name in ("train", "valid"):
-        yield "data", name, lambda each, name=name: each.settings.dataset_counts.get(name)
+        yield "data", name, partial(_count, name=name)
     for name in _MACHINE:
-        yield "machine", name, lambda each, name=name: getattr(each.settings, name)
+        yield "machine", name, partial(_told, name=name)
     packages = dict.fromkeys(name for each in found for name in each.settings.packages)
     for name in packages:
-        yield "machine", name, lambda each, name=name: each.settings.packages.get(name)
+        yield "machine", name, partial(_package, name=name)
+
+
+def _told(each: Looked, name: str) -> Any:
+    return getattr(each.settings, name)
+
+
+def _count(each: Looked, name: str) -> int | None:
+    return each.settings.dataset_counts.get(name)
+
+
+def _package(each: Looked, name: str) -> str | None:
+    return each.settings.packages.get(name)
 
 
 _DATA = ("base", "base_revision", "base_fingerprint", "dataset", "dataset_hash", "examples")

@@ -26,6 +26,12 @@ class Wanted:
             return replace(self, text=text.removeprefix(_PREFIX), regex=True)
         return replace(self, text=text)
 
+    def otherwise(self, what: str) -> "Wanted":
+        """Looked for in the other way: `regex` or `match_case`."""
+        if what == "regex":
+            return replace(self, regex=not self.regex)
+        return replace(self, match_case=not self.match_case)
+
     @property
     def mode(self) -> str:
         """How it is looked for, in words."""

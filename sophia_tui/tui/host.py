@@ -33,6 +33,7 @@ class Console(Protocol):
     painted: asyncio.Event
     now: Callable[[], datetime]
     step_run: StepRun | None
+    pictures: int
 
     @property
     def dispatcher(self) -> "Dispatcher": ...

@@ -184,7 +184,6 @@ KEYS = (
     Key("f", "act.find", N_("find"), scope="jobs", rank=15),
     Key("g", "act.find_newer", N_("hit after it"), scope="jobs"),
     Key("o", "act.dataset", N_("its data set"), scope="jobs"),
-    Key("space", "act.mark", N_("mark"), scope="jobs", rank=18),
     Key("x", "jobs.compare", N_("compare"), scope="jobs", rank=18),
     Key("i", "act.inspect", N_("inspect"), scope="datasets", rank=5),
     Key("n", "prepare.run", N_("prepare"), scope="datasets", rank=6),

@@ -226,6 +226,18 @@ PAGES = {
         (N_("Records as the training sees them: what is marked is learnt, the rest is read."),),
         ("train.preview",),
     ),
+    "typed": Page(
+        (
+            N_("What a person types in a shell for what the screen beneath shows and can do."),
+            N_("enter copies the marked line; it runs nothing."),
+        )
+    ),
+    "drafts": Page(
+        (
+            N_("Forms that hold what you typed and did not run; enter goes on with one."),
+            N_("A secret is never kept: it has to be typed anew."),
+        )
+    ),
     "help": Page((N_("Help to the screen beneath; esc leads back to it."),)),
 }
 

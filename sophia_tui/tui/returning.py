@@ -86,11 +86,19 @@ class Returning(SetupActs):
                     self.state.memories[name] = screen.memory()
         if not self._bringing_back:
             self.state.above = [
-                Above(each.origin, each.memory())
+                self._noted(each, each.origin)
                 for each in self.screen_stack[2:]
                 if isinstance(each, SophiaScreen) and each.origin is not None and each.is_mounted
             ]
         self.state.remember(self.now())
+
+    def _noted(self, screen: SophiaScreen, origin: Origin) -> Above:
+        """A screen as it is; as it was, where it has no data yet to tell its place by."""
+        if getattr(screen, "data", True) is None:
+            for each in self.state.above:
+                if each.origin == origin:
+                    return each
+        return Above(origin, screen.memory())
 
     def remember_at_the_end(self) -> None:
         """Who leaves by a word comes back to the list as it is; what stood above it was left."""

@@ -185,6 +185,8 @@ class Wired(App[None]):
     def __init__(self) -> None:
         super().__init__()
         self.wire = Wire()
+        #: How many pictures were sent; the same number later says that nothing has changed.
+        self.pictures = 0
 
     def on_resize(self, event: Resize) -> None:
         self.wire.forget()  # a terminal moves what it shows when it changes its size
@@ -213,6 +215,7 @@ class Wired(App[None]):
         text = self.changes(picture)
         if not text:
             return
+        self.pictures += 1
         whole = len(text) > _WHOLE
         if whole:
             self._begin_update()

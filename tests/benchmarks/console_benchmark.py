@@ -123,7 +123,7 @@ def walked(window: Window, found: Figures) -> None:
     press(window, found, "palette", ":")
     press(window, found, "palette, a letter", "t")
     press(window, found, "back from the palette", ESCAPE)
-    press(window, found, "jobs, again", _digit("jobs"), ("running",))
+    press(window, found, "jobs, again", digit("jobs"), ("running",))
     press(window, found, "cursor, one row", "\x1b[B")
     press(window, found, "cursor, ten rows at once", "\x1b[B" * 10)
     press(window, found, "form", "t", ("F2",))
@@ -135,7 +135,7 @@ def walked(window: Window, found: Figures) -> None:
     press(window, found, "job detail", "\r", (seeded.RUNNING[:12],))
     press(window, found, "back to the list", ESCAPE)
     press(window, found, "filter taken away", ESCAPE)
-    press(window, found, "data, again", _digit("datasets"), ("town@",))
+    press(window, found, "data, again", digit("datasets"), ("town@",))
     press(window, found, "record browser", "b", ("1",))
     press(window, found, "next page of records", "n")
     press(window, found, "back from the browser", ESCAPE)
@@ -153,7 +153,7 @@ def press(
     return seen
 
 
-def _digit(name: str) -> str:
+def digit(name: str) -> str:
     return next(each.key for each in keys.SCREENS if each.target == f"screen.{name}")
 
 
@@ -254,7 +254,7 @@ def _idle(windows: dict[str, Window], seconds: float) -> dict[str, int]:
 def watch(world: World, window: Window, found: Figures) -> None:
     """The running job's detail, while it tells a metric each second."""
     with world.running():
-        window.press(_digit("jobs"), ("running",))
+        window.press(digit("jobs"), ("running",))
         window.press("/")
         window.press("ftjob-runn")
         window.press("\r")

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.benchmarks.console_terminal import cache
+
 
 @dataclass(frozen=True)
 class Press:
@@ -37,8 +39,7 @@ class Peer:
 
     def command(self, folder: Path) -> list[str]:
         """What starts it, installed on first use."""
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        home = cache / "sophia-benchmarks" / self.package
+        home = cache() / self.package
         program = home / "bin" / self.name
         if not program.exists():
             venv.create(home, with_pip=True, clear=True)

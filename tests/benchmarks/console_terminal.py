@@ -9,20 +9,24 @@ import re
 import select
 import struct
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 COLUMNS, ROWS = 80, 24
 #: A picture is painted when nothing has come for so long after it.
 SILENCE_SECONDS = 0.15
 PATIENCE_SECONDS = 30.0
-CONTROL = re.compile(
-    rb"\x1b\[[0-9;:?<>=$]*[ -/]*[@-~]|\x1b[()][A-B0-2]|\x1b[=>78]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
-    rb"|\x1bP[^\x1b]*\x1b\\"
+#: What the reader of a terminal does not know and would show as text.
+_PRIVATE = re.compile(
+    rb"\x1b\[[<>=?][0-9;]*[a-zA-Z$]+|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1bP[^\x1b]*\x1b\\"
 )
+_READER = "pyte==0.8.2"
 #: What a program asks its terminal about, and what ours answers: without, some wait for long.
 ANSWERS = {
     b"\x1b[?2026$p": b"\x1b[?2026;2$y",
@@ -32,9 +36,28 @@ ANSWERS = {
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
+def cache() -> Path:
+    """Where programs that only benchmarks need are kept."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return home / "sophia-benchmarks"
+
+
+def reader(columns: int, rows: int) -> Any:
+    """A stream that keeps what a terminal shows (`listener.display`); installed on first use."""
+    folder = cache() / _READER
+    if not folder.exists():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder)]
+        subprocess.run([*command, _READER], check=True)
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    pyte: Any = import_module("pyte")
+    return pyte.ByteStream(pyte.Screen(columns, rows))
+
+
 @dataclass(frozen=True)
 class Seen:
-    """Seconds from the key (or the start) until the last byte of the picture; its bytes."""
+    """Seconds from the key (or the start) until the last byte of the picture; its bytes; and what
+    the terminal shows then."""
 
     seconds: float
     size: int
@@ -51,6 +74,7 @@ class Window:
         columns: int = COLUMNS,
         rows: int = ROWS,
     ) -> None:
+        self._reader = reader(columns, rows)
         self.started = time.perf_counter()
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -67,6 +91,7 @@ class Window:
     def part(self, seconds: float) -> bytes:
         """What comes next within so many seconds; empty where nothing does. Raises EOFError."""
         ready, _write, _error = select.select([self.master], [], [], max(0.0, seconds))
+        self.came = time.perf_counter()
         if not ready:
             return b""
         try:
@@ -74,11 +99,17 @@ class Window:
         except OSError:
             found = b""
         if not found:
-            raise EOFError(f"{self.process.args!r} ended")
+            raise EOFError(f"{self.process.args!r} ended; it shows\n{self.text.strip()}")
         for asked, answer in ANSWERS.items():
             if asked in found:
                 os.write(self.master, answer)
+        self._reader.feed(_PRIVATE.sub(b"", found))
         return found
+
+    @property
+    def text(self) -> str:
+        """What the terminal shows."""
+        return "\n".join(self._reader.listener.display)
 
     def until(
         self,
@@ -88,12 +119,13 @@ class Window:
         patience: float = PATIENCE_SECONDS,
     ) -> Seen:
         """Read until the words have come and then nothing for `silence` seconds (0: not waited
-        for). Raises TimeoutError, which has what came."""
+        for). Raises TimeoutError, which has what is shown."""
         begun = time.perf_counter() if since is None else since
-        seen, last, text = b"", begun, b""
+        size, last = 0, begun
         end = time.perf_counter() + patience
         while True:
-            complete = bool(seen) and all(word.encode() in text for word in words)
+            text = self.text
+            complete = size > 0 and all(word in text for word in words)
             if complete and silence == 0:
                 break
             left = end - time.perf_counter()
@@ -101,14 +133,13 @@ class Window:
                 break  # something blinks: it is never silent
             found = self.part(silence if complete else left)
             if found:
-                seen, last = seen + found, time.perf_counter()
-                text = CONTROL.sub(b"", seen)
+                size, last = size + len(found), self.came
             elif complete:
                 break
             else:
-                missing = [word for word in words if word.encode() not in text]
-                raise TimeoutError(f"{self.process.args!r}: {missing or 'nothing'} in {text!r}")
-        return Seen(last - begun, len(seen), text.decode(errors="replace"))
+                missing = [word for word in words if word not in text]
+                raise TimeoutError(f"{self.process.args!r}: {missing or 'nothing'} in\n{text}")
+        return Seen(last - begun, size, text)
 
     def press(
         self,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sophia_tui import wiring
-from sophia_tui.cli import grammar
+from sophia_tui.cli import command, grammar
 from sophia_tui.cli.main import main
 from sophia_tui.cli.output import as_json_line, render
 from sophia_tui.domain.context import Context
@@ -85,6 +85,17 @@ def test_every_operation_has_help_in_every_language(
 def test_every_subject_has_help(subject: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(subject, "--help") == 0
     assert f"sophia {subject}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words", [["overview"], ["overview", "--since", "2026-11-01"], ["monitor"]]
+)
+def test_what_shows_without_a_name_is_shown_by_its_subject_alone(words: list[str]) -> None:
+    found, rest = command._find(registry(), words, wants_help=False)
+    assert found is not None and found.name == f"{words[0]}.show" and rest == words[1:]
+    assert command._find(registry(), words[:1], wants_help=True)[0] is None
+    # a job has to be named
+    assert command._find(registry(), ["jobs"], wants_help=False)[0] is None
 
 
 RUNS = [each.subject for each in registry() if each.verb == "run"]

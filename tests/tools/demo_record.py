@@ -29,7 +29,7 @@ FILE = Path(__file__).with_name("demo_run.json.gz")
 PERSON, HOST = "maria", "desk-1"
 #: Stands for the data folder in what is kept.
 _DATA = "@DATA@"
-_KEPT = ("run.yaml", "events.jsonl", "manifest.json", "evaluation.json", "log.txt")
+_KEPT = ("run.yaml", "events.jsonl", "manifest.json", "evaluation.json")
 _ADAPTER = "adapter/adapter_config.json"
 #: Rows that are put back as they were; jobs are taken in anew.
 _TABLES = ("promotions", "deployments", "model_checks", "model_remarks", "served_requests")
@@ -55,6 +55,8 @@ def record(data: Path) -> None:
         rows[table] = rows[table][-1:]
     rows["jobs"] = [each for each in rows["jobs"] if each["state"] == "succeeded"]
     rows["jobs"].sort(key=lambda each: each["created_at"])
+    for each in rows["jobs"]:  # a replay writes nowhere else
+        each["request"]["history_file"] = str(data / "demo" / "history.jsonl")
     runs = {
         each["id"]: {
             name: path.read_text(encoding="utf-8")

@@ -27,6 +27,7 @@ from sophia_tui.tui import keys
 from sophia_tui.tui.app import SophiaApp
 from sophia_tui.tui.screens.confirm import ConfirmScreen
 from sophia_tui.tui.screens.form import FormScreen
+from sophia_tui.tui.screens.job_compare import JobCompareScreen
 from sophia_tui.wiring import House
 from tests.tools import demo_record
 from tests.tui import picture
@@ -109,12 +110,6 @@ async def _overview(guide: Guide) -> None:
     await guide.at("overview")
 
 
-async def _datasets(guide: Guide) -> None:
-    """The version that was prepared, and beside it what became of its rows."""
-    await guide.at("datasets")
-    await guide.row(lambda key, data: True)
-
-
 async def _issues(guide: Guide) -> None:
     """The report of an inspection, on a problem that was found."""
     await guide.at("datasets")
@@ -137,7 +132,20 @@ def _trained(key: str, data: Any) -> bool:
 
 async def _job(guide: Guide) -> None:
     await guide.at("jobs")
-    await guide.row(_trained)
+    await guide.row(lambda key, data: data.resulting_model == "sophia-v1")
+
+
+async def _compared(guide: Guide) -> None:
+    """Two trainings that differ in the learning rate, by their losses."""
+    await guide.at("jobs")
+    screen = guide.screen
+    for key, row in screen.rows.items():
+        if _trained(key, row.data):
+            screen.follow(key)
+            screen.table.move_cursor(row=list(screen.rows).index(key))
+            await guide.until(lambda key=key: screen.selected_key == key, key)
+            await guide.pilot.press("space")
+    await guide.press("x", lambda: isinstance(guide.screen, JobCompareScreen))
 
 
 async def _model(guide: Guide) -> None:
@@ -160,10 +168,10 @@ async def _monitor(guide: Guide) -> None:
 
 TOUR: dict[str, Callable[[Guide], Awaitable[None]]] = {
     "overview": _overview,
-    "datasets": _datasets,
     "inspection": _issues,
     "browser": _browser,
     "jobs": _job,
+    "comparison": _compared,
     "models": _model,
     "promotion": _promotion,
     "monitor": _monitor,

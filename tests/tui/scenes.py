@@ -17,7 +17,10 @@ from sophia_tui.tui.screens.detail import DetailScreen
 from sophia_tui.tui.screens.form import FormScreen
 from sophia_tui.tui.screens.help import HelpScreen
 from sophia_tui.tui.screens.inspection import InspectionScreen
+from sophia_tui.tui.screens.job_compare import JobCompareScreen
 from sophia_tui.tui.screens.palette import PaletteScreen
+from sophia_tui.tui.screens.pick import DraftsScreen, TypedScreen
+from sophia_tui.tui.screens.review import ReviewScreen
 from sophia_tui.tui.screens.schedules import SchedulesScreen
 from sophia_tui.tui.step_run import StepRun
 from tests.tui import answers, stub
@@ -284,6 +287,19 @@ async def _few(pilot: Pilot[Any], world: stub.World, then: Play) -> None:
     await then(pilot, world)
 
 
+async def _compared(pilot: Pilot[Any], world: stub.World) -> None:
+    await _pressed("space", "down", "space", "x", shown=JobCompareScreen)(pilot, world)
+
+
+async def _review(pilot: Pilot[Any], world: stub.World) -> None:
+    await settled(pilot)
+    await _pressed(digit("review"), shown=ReviewScreen)(pilot, world)
+
+
+async def _drafts(pilot: Pilot[Any], world: stub.World) -> None:
+    await _show(pilot, DraftsScreen)
+
+
 def _before_a_training(operation: str) -> Scene:
     given = {"job" if operation == "train.checklist" else "dataset": "town"}
     return Scene(operation.replace(".", "-"), _at("overview", _opens(operation, given, "#result")))
@@ -342,6 +358,10 @@ SCENES = [
     Scene("wizard-plan", _at("setup", partial(_wizard, page=7))),
     Scene("step-running", _at("setup", partial(_step, failed=False))),
     Scene("step-failed", _at("setup", partial(_step, failed=True))),
+    Scene("jobs-compare", _at("jobs", _compared)),
+    Scene("review", _review),
+    Scene("typed", _at("jobs", _pressed("f9", shown=TypedScreen))),
+    Scene("drafts-none", _at("jobs", _drafts)),
     Scene("jobs-log", _at("jobs", _pressed("enter", "l", shown="#lines"))),
     *map(_before_a_training, ("train.plan", "train.preview", "train.checklist")),
 ]

@@ -274,8 +274,10 @@ async def test_a_version_is_looked_into_and_never_edited() -> None:
         await until(pilot, lambda: isinstance(app.screen, BrowserScreen), "the browser")
         await settled(pilot)
         assert app.screen.of == {"file": answers.DATASET, "part": "train"}
-        await pilot.press("e")
-        await until(pilot, lambda: "A version never changes" in message(app.screen), "why")
+        for key in "es":
+            app.screen.say("")
+            await pilot.press(key)
+            await until(pilot, lambda: "A version never changes" in message(app.screen), "why")
 
 
 @pytest.mark.parametrize("state", ["empty", "error", "loading"])
@@ -392,6 +394,11 @@ async def test_a_record_is_turned_from_laid_out_to_raw_and_read_page_by_page() -
         await pilot.press("v")
         await until(pilot, lambda: "raw, as it stands" in told_text(screen), "exact")
         assert '{"answer": "word' in told_text(screen)
+        hit = SearchHit(line=1, before="", found="end", after="")
+        world.answers["prepare.search"] = SearchOutput(file="f", more=False, items=[hit])
+        await pilot.press("slash", *"end", "enter")
+        await until(pilot, lambda: "page 4 of 4" in told_text(screen), "where it was found")
+        assert "»end" in told_text(screen)
 
 
 async def test_the_browser_comes_back_as_it_was_left() -> None:

@@ -243,7 +243,7 @@ async def test_what_brings_the_panel_back_is_kept_and_nonsense_is_passed_over() 
         other = JobsScreen(app)
         other.recall(kept)
         assert other.memory() == kept
-        other.recall({"pane": "cellar", "kinds": 99, "match": 3, "marked": "x", "series": "nine"})
+        other.recall({**kept, "pane": "cellar", "kinds": 99, "match": 3, "series": "nine"})
         assert other.memory() == kept
 
 

@@ -44,7 +44,9 @@ async def test_set_up_says_in_its_head_how_much_is_amiss_and_sorts_the_gravest_f
         await until(pilot, lambda: app.painted.is_set(), "painted")
         await pilot.press(digit("setup"))
         await settled(pilot)
-        assert "Set-up  ✗ 2 problem  ! 1 attention" in screen_text(app).splitlines()[0]
-        screen = app.screen
-        rows = sorted(screen.rows.values(), key=lambda row: screen.sort_value(row, "state"))
-        assert [row.cells[0] for row in rows][:3] == ["✗ problem", "✗ problem", "! attention"]
+        assert "Set-up  ✗ problem: 2  ! attention: 1" in screen_text(app).splitlines()[0]
+        await pilot.press("equals_sign", "1")
+        first = "✗ problem"
+        await until(pilot, lambda: next(iter(app.screen.rows.values())).cells[0] == first, "sorted")
+        found = [row.cells[0] for row in app.screen.rows.values()]
+        assert found[:3] == ["✗ problem", "✗ problem", "! attention"]

@@ -20,7 +20,7 @@ from tests.tui.scenes import SCENES
 
 NAMED = {each.name: each for each in SCENES}
 #: What other screens are made of; never shown by themselves.
-ABSTRACT = {"SophiaScreen", "LiveScreen", "TableScreen", "DetailScreen"}
+ABSTRACT = {"SophiaScreen", "LiveScreen", "TableScreen", "DetailScreen", "WaysScreen", "PickScreen"}
 PARTS = sorted(f"{width}x{height} {language}" for width, height in SIZES for language in LANGUAGES)
 
 

@@ -1,5 +1,6 @@
 """Search: the text is found however JSON writes it, never over the end of a line."""
 
+import gzip
 import json
 import re
 from pathlib import Path
@@ -105,6 +106,11 @@ def test_a_search_goes_backwards_and_counts(tmp_path: Path, monkeypatch: Any) ->
     assert lines_with(path, "here", line=10, backwards=True, limit=2) == [9, 7]
     assert lines_with(path, "here", line=9999, backwards=True, limit=1) == [39]
     assert lines_with(path, "here", line=1, backwards=True) == []
+    open_end = tmp_path / "open.jsonl"
+    open_end.write_text("here\nno\nhere")
+    assert lines_with(open_end, "here", line=9999, backwards=True) == [3, 1]
+    open_end.write_text("")
+    assert lines_with(open_end, "here", line=9999, backwards=True) == []
     asked = {"regex": False, "any_case": True, "limit": 1, "edited": {"1": "no"}, "count": True}
     told: list[Any] = []
     for backwards in (False, True):
@@ -114,6 +120,16 @@ def test_a_search_goes_backwards_and_counts(tmp_path: Path, monkeypatch: Any) ->
         done = task.run_telling(lambda *_told: None, told.append)
         assert done == {"more": True, "total": 19, "passed": 2}
     assert [each["line"] for each in told] == [7, 5]
+
+
+def test_a_compressed_file_is_searched_backwards_by_reading_it_once(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl.gz"
+    path.write_bytes(gzip.compress(b"here\nno\n" * 20))
+    told: list[Any] = []
+    asked = {"regex": False, "any_case": True, "limit": 2, "edited": {}, "backwards": True}
+    task = SearchTask("en", str(path), "gzip", "here", folder="", line=6, **asked)
+    assert task.run_telling(lambda *_told: None, told.append) == {"more": True}
+    assert [each["line"] for each in told] == [5, 3]
 
 
 def test_a_pattern_that_ruins_others_is_quick(tmp_path: Path) -> None:

@@ -3,8 +3,7 @@
 A record is shown laid out or raw, page by page where it is long.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,10 +16,9 @@ from textual.widgets.input import Selection
 
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import N_, _, ngettext, number
-from sophia_tui.services.browse_views import BrowseOutput, RecordView, UndoOutput
-from sophia_tui.textsafe import visible, visible_lines
+from sophia_tui.services.browse_views import BrowseOutput, RecordView
+from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
-from sophia_tui.tui.diff_text import compared
 from sophia_tui.tui.finding import Wanted
 from sophia_tui.tui.parts import Part
 from sophia_tui.tui.record_text import (
@@ -33,8 +31,8 @@ from sophia_tui.tui.record_text import (
     page_of,
     record_text,
 )
-from sophia_tui.tui.screens.base import SophiaScreen, StylePath
-from sophia_tui.tui.screens.browser_ways import WaysScreen
+from sophia_tui.tui.screens.base import StylePath
+from sophia_tui.tui.screens.browser_edits import EditsScreen
 from sophia_tui.tui.screens.table import Row
 from sophia_tui.tui.widgets.plate import Plate
 
@@ -55,7 +53,7 @@ _ASKED = {
 _OPENS = {"act.search": "search", "act.go_to_line": "line", "act.code": "code"}
 
 
-class BrowserScreen(WaysScreen):
+class BrowserScreen(EditsScreen):
     """Opened over another screen, which esc leads back to.
 
     It is made again from plain data: `BrowserScreen(sophia, request)` with the `request` that its
@@ -75,8 +73,7 @@ class BrowserScreen(WaysScreen):
         super().__init__(sophia, request, first)
         self.view: View = VIEWS[0]
         self._asking = ""
-        #: What was opened last to edit a record, and whether one is to be opened again.
-        self.editor: SophiaScreen | None = None
+        #: Whether the editor is to be opened again.
         self._to_edit = False
         #: Pages of the record that is shown.
         self._pages = 1
@@ -98,6 +95,7 @@ class BrowserScreen(WaysScreen):
         }
 
     def recall(self, kept: dict[str, Any]) -> None:
+        self._first = None  # the page that it was opened with is another one
         place = kept.get("place")
         if isinstance(place, dict) and _whole(place.get("line"), 1):
             if place["line"] != self._place["line"]:
@@ -182,7 +180,7 @@ class BrowserScreen(WaysScreen):
         super().drawn()
         if self._to_edit and self.data is not None and self._awaited is None:
             self._to_edit = False
-            self._edit()  # its draft is kept: nothing typed is lost with the line
+            self.edit()  # its draft is kept: nothing typed is lost with the line
 
     def draw(self) -> None:
         super().draw()
@@ -240,6 +238,9 @@ class BrowserScreen(WaysScreen):
     def detail(self, row: Row, told: RecordView, width: int) -> Content:
         parts = self._head(told)
         text, pages = self._page_of_record(told, width)
+        if self.seek_hit and pages > 1 and self.hit == told.line:
+            text = self._page_with_hit(told, width, pages) or text
+        self.seek_hit = False
         self._pages = pages
         self.part = min(self.part, pages - 1)
         if pages > 1:
@@ -279,6 +280,18 @@ class BrowserScreen(WaysScreen):
             parts.append("\n")
         return parts
 
+    def _page_with_hit(self, told: RecordView, width: int, pages: int) -> Content | None:
+        """Turn a long record to the page that has what was searched for."""
+        if told.chars > LAID_OUT:
+            return None  # of such a record only the page that is shown is here
+        for page in range(pages):
+            self.part = page
+            text, _pages = self._page_of_record(told, width)
+            if self.wanted.places(text.plain):
+                return text
+        self.part = 0
+        return None
+
     def _page_of_record(self, told: RecordView, width: int) -> tuple[Content, int]:
         marks = Marks(self.wanted.places, self._sign)
         if told.chars > LAID_OUT:  # of such a record only what is shown was asked for
@@ -314,6 +327,11 @@ class BrowserScreen(WaysScreen):
             if not each.target.startswith("screen.") and each.target != "act.refresh"
         ]
 
+    def not_now(self, operation: str) -> str:
+        if operation == "prepare.save" and "part" in self.of:
+            return _("A version never changes: edit the file it was made of.")
+        return super().not_now(operation)
+
     def prefill(self, operation: str) -> dict[str, Any]:
         declared = self.sophia.dispatcher.registry.get(operation)
         return {"file": self.of["file"]} if "file" in declared.input.model_fields else {}
@@ -331,20 +349,18 @@ class BrowserScreen(WaysScreen):
             return True
         if name in ("next_hit", "previous_hit") and not self.wanted.text:
             name = "search"
-        acts = {
+        acts: dict[str, Callable[[], None]] = {
             **ways,
             "go_to_line": partial(self._ask, "line"),
             "search": partial(self._ask, "search"),
             "code": partial(self._ask, "code"),
-            "regex": self._other_regex,
-            "match_case": self._other_case,
+            "regex": partial(self._look_otherwise, "regex"),
+            "match_case": partial(self._look_otherwise, "match_case"),
             "view": self._other_view,
             "more": partial(self._turn_record, 1),
             "less": partial(self._turn_record, -1),
             "source": self._source,
-            "edit": self._edit,
-            "undo": partial(self._take_back, redo=False),
-            "redo": partial(self._take_back, redo=True),
+            **self.edits(),
         }
         if name in acts:
             acts[name]()
@@ -427,20 +443,14 @@ class BrowserScreen(WaysScreen):
         found = (each.shown for each in self.known_keys() if each.target == f"act.{act}")
         return next(found, "")
 
-    def _other_regex(self) -> None:
-        self._look_otherwise(replace(self.wanted, regex=not self.wanted.regex))
-
-    def _other_case(self) -> None:
-        self._look_otherwise(replace(self.wanted, match_case=not self.wanted.match_case))
-
-    def _look_otherwise(self, wanted: Wanted) -> None:
+    def _look_otherwise(self, what: str) -> None:
         """Another way to look counts for what is typed now, or from the next step on."""
-        self.wanted, self.counted = wanted, None
+        self.wanted, self.counted = self.wanted.otherwise(what), None
         if self._asking == "search":
             self.say(self._mode())
             return
         self._mark_anew()
-        self.say(wanted.mode)
+        self.say(self.wanted.mode)
 
     def _mark_anew(self) -> None:
         self._columns = ()  # cells of the same text are marked otherwise now
@@ -497,86 +507,9 @@ class BrowserScreen(WaysScreen):
             event.stop()
             find.replace(event.character, *find.selection)
 
-    # -- edits
-
-    def _edit(self) -> None:
-        row = self.shown
-        if row is None:
-            return
-        if "part" in self.of or self.data.compression:
-            self.say(
-                _("A version never changes: edit the file it was made of.")
-                if "part" in self.of
-                else _("This is no plain file: convert it first to edit it.")
-            )
-            return
-        if not self.data.exact:
-            self.say(_("The line is an estimate: x makes it exact, then edit."))
-            return
-        if not self.sophia.may("prepare.edit"):
-            self.say(_("You may not edit."))
-            return
-        self._work("edit", self._open_editor(row.data))
-
-    async def _open_editor(self, record: RecordView) -> None:
-        from sophia_tui.tui.screens.editor import LONGEST, EditorScreen
-
-        if record.chars > LONGEST:
-            self.say(_("The record is too long to be edited here."))
-            return
-        asked = {**self.of, "line": record.line, "at": record.at, "count": 1, "chars": 0}
-        found: Any = await self.sophia.call("prepare.browse", asked)
-        if found.items:
-            version = found.edits.version if found.edits else 0
-            self.editor = EditorScreen(
-                self.sophia, self, str(self.of["file"]), found.items[0], version
-            )
-            self.sophia.show(self.editor)
-
-    def edited(self, told: str) -> None:
-        """An edit was taken: look again, and say so."""
-        self.told_of = None
-        self.refresh_now()
-        self.say(told)
-
-    def _take_back(self, redo: bool) -> None:
-        if not self.sophia.may("prepare.undo"):
-            self.say(_("You may not edit."))
-            return
-        self._work("undo", self._undo(redo))
-
-    async def _undo(self, redo: bool) -> None:
-        asked: dict[str, Any] = {"file": self.of["file"], "redo": redo}
-        if self.data and self.data.edits:
-            asked["seen_version"] = self.data.edits.version
-        done: Any = await self.sophia.call("prepare.undo", asked)
-        told = {
-            "undone": _("The edit of line {line} is undone."),
-            "redone": _("The edit of line {line} is done again."),
-        }.get(done.what, _("There is nothing to take back or to do again."))
-        self.edited(self._taken_back(done, told.format(line=done.line)))
-
-    def _taken_back(self, done: UndoOutput, told: str) -> str:
-        """What an undo took back: whose it was, and what the record says now in place of what."""
-        if done.edited_by is not None:
-            when = words.age(self.sophia.now(), done.edited_at)
-            told += "  " + _("edited by {who}, {when}").format(who=done.edited_by, when=when)
-        if done.before is not None and done.after is not None:
-            for same, old, new in compared(done.before, done.after):
-                if not same:  # the first place tells which edit it was
-                    cut = self.sophia.glyphs.cut
-                    was, now = (
-                        each if len(each) <= _TOLD else each[:_TOLD] + cut for each in (old, new)
-                    )
-                    told += f"\n[-{was}-] {{+{now}+}}"
-                    break
-        return visible_lines(told)
-
 
 #: Parts of a version whose records have a source.
 _KEPT = ("train", "valid", "test")
-#: Characters of what was edited that the line of news has.
-_TOLD = 60
 _BOM = "\ufeff"
 
 

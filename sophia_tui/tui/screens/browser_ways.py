@@ -49,6 +49,8 @@ class WaysScreen(DetailScreen):
         #: of the last one that was gone to, and its line.
         self.counted: tuple[int, int] | None = None
         self.hit: int | None = None
+        #: Whether a long record is to be turned to where it was found.
+        self.seek_hit = False
         #: Which page of a long record is shown, from 0.
         self.part = 0
         #: Where the page begins, and where the pages before it did.
@@ -232,7 +234,7 @@ class WaysScreen(DetailScreen):
             self._draw_all()
             return
         hit = found.items[0]
-        self.hit = hit.line
+        self.hit, self.seek_hit = hit.line, True
         await self._shown_at({"line": hit.line, "exact": True})
         told = visible(f"{hit.before}{hit.found}{hit.after}")
         self.say(f"{around}: {told}" if around else told)

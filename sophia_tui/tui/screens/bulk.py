@@ -25,7 +25,7 @@ from sophia_tui.tui.widgets.plate import Plate, error_text
 if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
 
-#: Command lines that the form shows; `y` copies all of them.
+#: Command lines that the form shows; F7 copies all of them.
 _LINES_SHOWN = 3
 #: Names that the form shows; the question lists all of them.
 _NAMES_SHOWN = 12
@@ -163,7 +163,7 @@ class BulkScreen(FormScreen):
             rest = len(lines) - _LINES_SHOWN
             shown.append(
                 ngettext(
-                    "and {n} line more; y copies all", "and {n} lines more; y copies all", rest
+                    "and {n} line more; F7 copies all", "and {n} lines more; F7 copies all", rest
                 ).format(n=number(rest))
             )
         _asked, wrong = self.request()

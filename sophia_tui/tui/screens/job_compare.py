@@ -77,7 +77,8 @@ class JobCompareScreen(LiveScreen):
         super().on_mount()
 
     async def fetch(self) -> JobsCompared:
-        found: Any = await self.sophia.call("jobs.compare", self.request)
+        found = await self.sophia.call("jobs.compare", self.request)
+        assert isinstance(found, JobsCompared)
         return found
 
     def draw(self) -> None:

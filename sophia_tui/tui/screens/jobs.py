@@ -124,6 +124,7 @@ class JobsScreen(DetailScreen):
             ("seconds_left", _("left")),
             ("loss", _("loss")),
             ("dataset", _("Data set")),
+            ("kind", _("Kind")),
             ("created_by", _("by")),
             ("finished_at", _("Finished")),
         ]
@@ -539,9 +540,10 @@ class JobsScreen(DetailScreen):
 
     def _to_compare(self) -> list[str]:
         """The marked jobs; one that is marked alone is compared with the one that is looked at."""
-        if len(self.marked) == 1 and self.shown is not None and self.shown.key not in self.marked:
-            return [*self.marked, self.shown.key]
-        return list(self.marked)
+        marked, shown = self.marked, self.shown
+        if len(marked) == 1 and shown is not None and shown.key not in marked:
+            return [*marked, shown.key]
+        return marked
 
     def prefill(self, operation: str) -> dict[str, Any]:
         if operation == "schedules.list":
@@ -559,7 +561,6 @@ class JobsScreen(DetailScreen):
     def memory(self) -> dict[str, Any]:
         kept = {
             **super().memory(),
-            "opened": self.opened,
             "pane": self.tail.pane,
             "match": self.tail.match,
             "kinds": self.tail.kinds,
@@ -570,8 +571,6 @@ class JobsScreen(DetailScreen):
 
     def recall(self, kept: dict[str, Any]) -> None:
         super().recall(kept)
-        if isinstance(opened := kept.get("opened"), str):
-            self.opened = opened
         tail, kinds = self.tail, kept.get("kinds")
         if (pane := kept.get("pane")) in PANES:
             tail.pane = pane

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 State = Literal["loading", "empty", "error", "stale", "full"]
 LONGEST_PAUSE = 30.0
+#: After so many looks in which nothing was sent to the terminal it is looked half as often.
+_CALM = 15
 #: Seconds without an answer after which data count as old.
 _PATIENCE = 3.0
 #: From so many seconds on the age of old data is told in minutes.
@@ -39,6 +41,7 @@ class LiveScreen(SophiaScreen):
         self._good_at = sophia.now()
         self._shown = asyncio.Event()
         self._again = asyncio.Event()
+        self._pictures = self._calm = 0
 
     def footer(self) -> list[keys.Key]:
         return self.known_keys()  # only here there is something to refresh
@@ -100,11 +103,18 @@ class LiveScreen(SophiaScreen):
                 self._on_trouble(told)
             else:
                 self._on_data(data)
-            pause = min(LONGEST_PAUSE, 2.0**self.failures) if self.failures else self.interval
+            pause = min(LONGEST_PAUSE, 2.0**self.failures) if self.failures else self.rhythm()
             try:
                 await asyncio.wait_for(self._again.wait(), pause)
             except TimeoutError:
                 continue
+
+    def rhythm(self) -> float:
+        """Seconds until the next look, where all is well: fewer looks while nothing happens, which
+        spares this machine and the database."""
+        before, self._pictures = self._pictures, self.sophia.pictures
+        self._calm = self._calm + 1 if before == self._pictures else 0
+        return self.interval * (2 if self._calm >= _CALM else 1)
 
     async def _looked(self) -> Any:
         """As fetch; what takes long is said while it does."""

@@ -190,8 +190,7 @@ class ResultScreen(SophiaScreen):
             self._ask(True)
             return True
         if name in ("regex", "match_case"):
-            changed = {name: not getattr(self.wanted, name)}
-            self._look(replace(self.wanted, **changed))
+            self._look(self.wanted.otherwise(name))
             self.say(self._told("") if self.wanted.text else self.wanted.mode)
             return True
         if name == "only":

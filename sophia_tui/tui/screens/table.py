@@ -262,8 +262,8 @@ class TableScreen(LiveScreen):
 
     @property
     def selected_key(self) -> str | None:
-        if not self.rows:
-            return None  # there may be no table yet
+        if not self.rows or not self.query("#table"):
+            return None  # there may be no table yet, or none any more
         key = self.table.key
         return key if key in self.rows else None
 
