@@ -65,9 +65,11 @@ class SophiaApp(Wired, Returning):
         ascii_only: bool = False,
         key_changes: str = "",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        keeps_language: bool = False,
     ) -> None:
+        """`keeps_language`: the one that this person chose in the console last goes before the
+        given one."""
         super().__init__()
-        set_language(language)
         self.theme = "ansi-dark"
         self._dispatcher = dispatcher
         self.now = clock
@@ -75,6 +77,7 @@ class SophiaApp(Wired, Returning):
         self.glyphs = words.Glyphs(ascii_only)
         self.actor = actor or (context.actor if isinstance(context, Context) else "")
         self.state = ConsoleState(paths, self.actor)
+        set_language((keeps_language and self.state.language) or language)
         self.log_path = str(paths.logs / "sophia.log") if paths else ""
         self.unreachable: SophiaError | None = None
         self.painted = asyncio.Event()
@@ -572,7 +575,9 @@ class SophiaApp(Wired, Returning):
         if self._busy():
             self._say(_("Something is running here; esc stops it."))
             return
-        await self._speak(LANGUAGES[(LANGUAGES.index(get_language()) + 1) % len(LANGUAGES)])
+        chosen = LANGUAGES[(LANGUAGES.index(get_language()) + 1) % len(LANGUAGES)]
+        self.state.speaks(chosen)
+        await self._speak(chosen)
 
     async def _speak(self, language: str) -> None:
         self.remember()

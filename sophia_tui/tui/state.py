@@ -20,6 +20,7 @@ from typing import Any
 
 from sophia_tui.errors import SophiaError
 from sophia_tui.files import replace_whole, write_whole
+from sophia_tui.i18n import LANGUAGES
 from sophia_tui.paths import Paths
 
 _log = logging.getLogger("sophia")
@@ -201,6 +202,15 @@ class ConsoleState:
                     left.unlink()
             except OSError as problem:
                 _log.info("%s stays: %s", left.name, type(problem).__name__)
+
+    @property
+    def language(self) -> str:
+        """The language that was chosen in the console; empty where none was."""
+        found = self._read("language.json").get("language")
+        return found if found in LANGUAGES else ""
+
+    def speaks(self, language: str) -> None:
+        self._write("language.json", {"language": language})
 
     @property
     def recent(self) -> list[str]:
