@@ -265,7 +265,10 @@ class SophiaApp(Wired, Returning):
     # -- where keys and palette lead
 
     def go(self, target: str, screen: Screen[Any]) -> None:
-        """Follow a target of the registry from the given screen."""
+        """Follow a target of the registry from the given screen. Who has left leads nowhere: keys
+        that were typed ahead open nothing more."""
+        if self._exit:
+            return
         kind, _sign, name = target.partition(".")
         if isinstance(screen, SophiaScreen):
             screen.say("")  # what was said of the act before is over
