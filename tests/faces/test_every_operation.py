@@ -1,7 +1,8 @@
 """Every operation by console, command line and HTTP: the same answer, and the same rows.
 
 Each face finds the same seeded store and the same folder of files, in the state of before any other
-face came. Nobody works on what is queued: no worker is started.
+face came. Nobody works on what is queued: no worker is started. At the console an operation is
+performed from the palette, and by its key where it has one: everyday a third of the keys.
 """
 
 import asyncio
@@ -382,7 +383,8 @@ class Person:
     async def by_palette(self, chosen: Operation, request: Mapping[str, Any]) -> dict[str, Any]:
         """From the palette to the answer on the screen; what was asked. It begins where no form
         is filled in by the screen beneath."""
-        await self.begin("settings")
+        settings = keys.SHOWN_BY.get(chosen.name, ("",))[0] == "settings"
+        await self.begin("audit" if settings else "settings")
         await self.pilot.press("colon")
         await self._wait(lambda: isinstance(self.app.screen, PaletteScreen), "the palette")
         self.app.screen.query_one("#wanted", Input).value = chosen.name
@@ -466,7 +468,12 @@ class Person:
         if not isinstance(self.told[chosen.name], SophiaError):
             before = None if asks else beneath  # a form gives way to the job's panel, say
             await self._wait(lambda: self._shows(before), "the answer on the screen")
-        return dict(request) if asks else self.asked[chosen.name]
+        sent = self.asked[chosen.name]
+        if not asks:
+            return sent
+        # as it was typed, and what the form knows of the row that was seen
+        unseen = {name: value for name, value in request.items() if name not in SEEN}
+        return {**unseen, **{name: sent[name] for name in SEEN if name in sent}}
 
     def _shows(self, beneath: Any) -> bool:
         """Whether a screen other than before has its data: an answer, or one of its own."""
@@ -509,6 +516,8 @@ class Person:
         await until(self.pilot, condition, what)
 
 
+#: What forms send of the row they were opened for, without asking for it.
+SEEN = ("seen_version", "seen_value")
 #: Screens that are opened from another one, and by which of its keys.
 WAYS = {
     "schedules": ("jobs", "d"),
@@ -601,7 +610,7 @@ def test_key_palette_command_line_and_http_do_the_same(
     first, (request,) = outcome(lambda: console.perform(chosen, case.request))
     found = {"command line": typed(request)}
     found["http"] = outcome(lambda: by_http(chosen, request, http))[0]
-    if key is not None:
+    if key is not None and True:
         found["key"], (asked,) = outcome(lambda: console.perform(chosen, case.request, key))
         if asked != request:  # the screen of the key asks for more, or for the row alone
             assert found.pop("key") == typed(asked)
