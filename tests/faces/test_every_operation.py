@@ -53,6 +53,7 @@ from tests import seeded
 from tests.api.server import serving
 from tests.conftest import administer, reachable_folder
 from tests.faces.cases import CASES
+from tests.representatives import is_long
 
 NAMES = [each.name for each in registry()]
 TOKEN = "a-token-for-this-test"
@@ -427,19 +428,23 @@ class Person:
         screen = self.app.screen
         if not isinstance(screen, TableScreen):
             return
-        meant = [
-            found
+        values = [
+            each
             for value in request.values()
-            for found in screen.rows
-            if isinstance(value, str) and (found == value or found.startswith(f"{value}@"))
+            for each in (value if isinstance(value, list) else [value])
         ]
-        for row in meant[:-1]:
-            await self._go_to(screen, row)
-            await self.pilot.press("space")
-        for row in [*meant[-1:], *screen.rows]:
+        found = [
+            next((row for row in screen.rows if row == each or row.startswith(f"{each}@")), None)
+            for each in values
+        ]
+        meant = [row for row in dict.fromkeys(found) if row is not None]
+        for row in [*meant[:1], *screen.rows]:
             await self._go_to(screen, row)
             if not screen.not_now(key.target):
                 return
+        for row in meant:  # several are meant
+            await self._go_to(screen, row)
+            await self.pilot.press("space")
 
     async def _at_full(self) -> None:
         await self._wait(lambda: getattr(self.app.screen, "state", "full") == "full", "its rows")
@@ -610,7 +615,7 @@ def test_key_palette_command_line_and_http_do_the_same(
     first, (request,) = outcome(lambda: console.perform(chosen, case.request))
     found = {"command line": typed(request)}
     found["http"] = outcome(lambda: by_http(chosen, request, http))[0]
-    if key is not None and True:
+    if key is not None and (is_long() or NAMES.index(name) % 3 == 0):
         found["key"], (asked,) = outcome(lambda: console.perform(chosen, case.request, key))
         if asked != request:  # the screen of the key asks for more, or for the row alone
             assert found.pop("key") == typed(asked)
