@@ -2,7 +2,7 @@
 
 from tests.tui.test_terminal import Terminal
 
-EVENTS = 60
+EVENTS = 40
 #: At an event a second these are bytes a second.
 MOST_BYTES = 400
 
@@ -17,10 +17,10 @@ def test_a_watched_job_costs_at_most_400_bytes_an_event() -> None:
         terminal.type(b"\r")
         opened = terminal.read(20.0, until=b"metric")
         assert b"training" in opened
-        last = f"step {10 * (120 + EVENTS)}".encode()
-        told = terminal.read(60.0, until=last) + terminal.read(1.0)
-        assert last in told
-        assert len(told) / EVENTS <= MOST_BYTES, len(told)
-        assert terminal.read(2.0) == b""
+        told = b""
+        while part := terminal.read(2.0):
+            told += part
+        # each event changes its number, its time, its step and its loss
+        assert 10 <= len(told) / EVENTS <= MOST_BYTES, len(told)
     finally:
         terminal.close()

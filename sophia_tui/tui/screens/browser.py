@@ -126,10 +126,6 @@ class BrowserScreen(EditsScreen):
         yield Plate(id="where")
         yield from super().body()
 
-    def on_mount(self) -> None:
-        self.table.places = self._places_in_line
-        super().on_mount()
-
     def columns(self) -> Sequence[tuple[str, int]]:
         if self.wide:
             return [(_("Line"), 9), (_("Issues"), 11), (_("Question"), self.room - 20 - 4)]
@@ -172,11 +168,8 @@ class BrowserScreen(EditsScreen):
         """What stands before a place that has what is searched for."""
         return ">" if self.sophia.glyphs.ascii_only else "»"
 
-    def _places_in_line(self, text: str) -> Sequence[tuple[int, int]]:
-        """Where a line of the list has what is searched for, beside numbers and codes."""
-        begin = sum(width + 2 for _title, width in self.columns()[:2])
-        found = self.wanted.places(text[begin:])
-        return [(begin + start, begin + end) for start, end in found]
+    def places(self, text: str, column: int) -> Sequence[tuple[int, int]]:
+        return self.wanted.places(text) if column > 1 else ()
 
     def drawn(self) -> None:
         super().drawn()
