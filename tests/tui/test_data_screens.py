@@ -448,6 +448,27 @@ async def test_a_record_of_a_version_says_what_it_was_made_of_and_leads_there() 
         assert app.screen.of == {"file": "pairs.jsonl"} and app.screen.line == 77
 
 
+async def test_a_rejected_record_leads_to_the_line_it_stood_in() -> None:
+    world = whole_world()
+    text = json.dumps({"file": "pairs.jsonl", "line": 9, "code": "too_short", "reason": "Short."})
+
+    def page(request: Any) -> Any:
+        found = answers.page(request)
+        first = found.items[0].model_copy(update={"text": text, "chars": len(text)})
+        return found.model_copy(update={"items": [first, *found.items[1:]]})
+
+    world.answers["prepare.browse"] = page
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot, {"file": answers.DATASET, "part": "rejected"})
+        await pilot.press("enter")
+        await until(pilot, lambda: "made of pairs.jsonl:9" in told_text(screen), "its file")
+        assert "Short." in told_text(screen)
+        await pilot.press("l")
+        await until(pilot, lambda: app.screen is not screen, "there")
+        assert (app.screen.of, app.screen.line) == ({"file": "pairs.jsonl"}, 9)
+
+
 async def test_the_ends_of_a_file_are_a_key_away() -> None:
     world = whole_world()
     app = stub.make_app(world, whole=True)
@@ -537,6 +558,8 @@ async def test_what_is_typed_is_kept_at_once_and_the_editor_comes_back(tmp_path:
         await until(pilot, lambda: bool(list(tmp_path.rglob("draft-*"))), "kept")
         kept = screen.memory()
         assert kept["editing"]
+        (draft,) = app.state.drafts()
+        assert draft.request == {"file": FILE["file"], "line": 1, "record": '{"half":'}
     app = stub.make_app(whole_world(), whole=True, folder=tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: app.painted.is_set(), "painted")

@@ -28,6 +28,7 @@ from sophia_tui.tui.record_text import (
     Marks,
     View,
     page_of,
+    parsed,
     record_text,
 )
 from sophia_tui.tui.screens.base import StylePath
@@ -36,7 +37,6 @@ from sophia_tui.tui.screens.table import Row
 from sophia_tui.tui.widgets.plate import Plate
 
 if TYPE_CHECKING:
-    from sophia_tui.services.datasets import KeptRecord
     from sophia_tui.tui.host import Console
 
 #: Seconds between two looks at a file that is read from its beginning for each.
@@ -76,8 +76,8 @@ class BrowserScreen(EditsScreen):
         self._to_edit = False
         #: Pages of the record that is shown.
         self._pages = 1
-        #: Where records of a version come from, by line.
-        self._origins: dict[int, KeptRecord] = {}
+        #: File, line and source row that records of a version come from, by their own line.
+        self._origins: dict[int, tuple[str, int, dict[str, Any] | None]] = {}
         #: The text of the record that was drawn last, and of what it was made.
         self._text_made: tuple[Any, Content] | None = None
 
@@ -216,10 +216,19 @@ class BrowserScreen(EditsScreen):
             await self._learn_origin(record.line)
         wanted = 0 if record.chars <= LAID_OUT else PAGE * (self.part + 1)
         if len(record.text) >= (wanted or record.chars):
+            self._learn_rejected(record)
             return record
         asked = {**self.of, "line": record.line, "at": record.at, "count": 1, "chars": wanted}
         found: Any = await self.sophia.call("prepare.browse", asked)
-        return found.items[0] if found.items else record
+        told: RecordView = found.items[0] if found.items else record
+        self._learn_rejected(told)
+        return told
+
+    def _learn_rejected(self, record: RecordView) -> None:
+        """What was turned away says itself where it stood."""
+        told = parsed(record.text) if self.of.get("part") == "rejected" else None
+        if told is not None and isinstance(told.get("file"), str) and _whole(told.get("line"), 1):
+            self._origins[record.line] = (told["file"], told["line"], None)
 
     async def _learn_origin(self, line: int) -> None:
         """Where a record of a version comes from: provenance has the order of the part's lines."""
@@ -228,7 +237,8 @@ class BrowserScreen(EditsScreen):
         asked = {"dataset": self.of["file"], "part": self.of["part"], "offset": line - 1}
         found: Any = await self.sophia.call("datasets.rows", {**asked, "limit": 1})
         if found.items:
-            self._origins[line] = found.items[0]
+            row = found.items[0]
+            self._origins[line] = (row.file, row.line, row.source)
 
     def detail(self, row: Row, told: RecordView, width: int) -> Content:
         parts = self._head(told)
@@ -268,10 +278,11 @@ class BrowserScreen(EditsScreen):
             parts += [(f"{sign} {visible(each.code)}", style), f"  {visible(each.reason)}\n"]
         origin = self._origins.get(told.line)
         if origin is not None:
-            place = f"{visible(origin.file)}:{origin.line}"
+            file, line, source = origin
+            place = f"{visible(file)}:{line}"
             parts += [(_("made of {place}").format(place=place), "$accent")]
-            if origin.source:
-                parts.append(("  " + words.shown(origin.source), "dim"))
+            if source:
+                parts.append(("  " + words.shown(source), "dim"))
             parts.append("\n")
         return parts
 
@@ -391,7 +402,7 @@ class BrowserScreen(EditsScreen):
         row = self.shown
         origin = self._origins.get(row.data.line) if row else None
         if origin is not None:
-            place: dict[str, Any] = {"file": origin.file, "line": origin.line, "exact": True}
+            place: dict[str, Any] = {"file": origin[0], "line": origin[1], "exact": True}
             self.sophia.show(BrowserScreen(self.sophia, place))
         elif "part" not in self.of:
             self.say(_("Only a record of a data set version was made of another."))

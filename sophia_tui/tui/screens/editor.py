@@ -109,7 +109,9 @@ class EditorScreen(SophiaScreen):
     def keep_draft(self) -> None:
         if self.dirty:
             kept = {"record": self.typed, "start": self._start}
-            self.sophia.state.keep_draft(_EDIT, kept, self._target)
+            # from the list of drafts the operation's own form opens with the same
+            form = {"file": self._file, "line": self._record.line, "record": self.typed}
+            self.sophia.state.keep_draft(_EDIT, kept, self._target, form)
 
     def _drop_draft(self) -> None:
         self.sophia.state.drop_draft(_EDIT, self._target)
