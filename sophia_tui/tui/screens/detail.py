@@ -73,6 +73,9 @@ class DetailScreen(TableScreen):
     async def fetch(self) -> Any:
         data = await self.rows_of()
         rows = self.made_rows(data)
+        wanted = self.opened or self._awaited
+        if wanted and all(each.key != wanted for each in rows) and self.lacks_rows(len(rows)):
+            return await self.fetch()  # it is further down the page
         if self.opened or self.wide:
             chosen = [each for each in rows if each.key == self.opened]
             if self.opened and not chosen:
