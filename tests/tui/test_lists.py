@@ -139,11 +139,12 @@ async def test_every_row_of_a_long_list_is_reached() -> None:
         await until(pilot, lambda: found(screen) == "1-500 of 1,200", "the first ones")
 
 
-async def test_a_row_further_down_is_opened_too() -> None:
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_a_row_further_down_is_opened_too(size: tuple[int, int]) -> None:
     world = stub.full_world()
     world.jobs = [stub.job(f"ftjob-{n:04}") for n in range(300)]
     app = stub.make_app(world)
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with app.run_test(size=size) as pilot:
         screen = await at_jobs(pilot)
         assert len(screen.rows) == 100  # the others come as the cursor nears them
         screen.follow("ftjob-0250")
