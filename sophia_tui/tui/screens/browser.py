@@ -79,7 +79,7 @@ class BrowserScreen(EditsScreen):
         #: Where records of a version come from, by line.
         self._origins: dict[int, KeptRecord] = {}
         #: The text of the record that was drawn last, and of what it was made.
-        self._made: tuple[Any, Content] | None = None
+        self._text_made: tuple[Any, Content] | None = None
 
     def memory(self) -> dict[str, Any]:
         return {
@@ -294,10 +294,10 @@ class BrowserScreen(EditsScreen):
             shown = record_text(told.text[begin : begin + PAGE], "exact", width, marks)
             return shown, -(-told.chars // PAGE)
         key = (told.line, told.text, self.view, width, self.wanted)
-        if self._made is None or self._made[0] != key:
+        if self._text_made is None or self._text_made[0] != key:
             around = _BOM if "bom" in told.codes else "", "\r" if "crlf" in told.codes else ""
-            self._made = key, record_text(told.text, self.view, width, marks, around)
-        return page_of(self._made[1], self.part)
+            self._text_made = key, record_text(told.text, self.view, width, marks, around)
+        return page_of(self._text_made[1], self.part)
 
     # -- keys
 
@@ -321,11 +321,6 @@ class BrowserScreen(EditsScreen):
             for each in found
             if not each.target.startswith("screen.") and each.target != "act.refresh"
         ]
-
-    def not_now(self, operation: str) -> str:
-        if operation == "prepare.save" and "part" in self.of:
-            return _("A version never changes: edit the file it was made of.")
-        return super().not_now(operation)
 
     def prefill(self, operation: str) -> dict[str, Any]:
         declared = self.sophia.dispatcher.registry.get(operation)
@@ -448,9 +443,9 @@ class BrowserScreen(EditsScreen):
         self.say(self.wanted.mode)
 
     def _mark_anew(self) -> None:
-        self._columns = ()  # cells of the same text are marked otherwise now
         if self.data is not None:
             self._draw_all()
+        self.table.refresh()  # lines of the same text are marked otherwise now
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Nothing is looked for before enter, nor does what is typed filter the page."""

@@ -96,6 +96,8 @@ def entries(sophia: "Console", beneath: object = None) -> list[Entry]:
         found.append(Entry(key.target, f"{verb}: {_(key.text)}", text, key=key.shown))
     name = f"{_('console')}: {_('switch language')} (en, pt_BR)"
     found.append(Entry("act.language", name, "console: switch language", command="sophia --lang"))
+    name = f"{_('console')}: {_('drafts of forms')}"
+    found.append(Entry("act.drafts", name, "console: drafts of forms"))
     recent = {target: place for place, target in enumerate(sophia.state.recent)}
     return sorted(found, key=lambda each: recent.get(each.target, MOST_RECENT))
 
@@ -155,6 +157,8 @@ class PaletteScreen(ModalScreen[str | None]):
         yield Plate(id="chosen")
 
     def on_mount(self) -> None:
+        if not self.query("#found"):
+            return  # the console ends, or was left, before there was anything to see
         self.set_class(self._glyphs.ascii_only, "-ascii")
         self._find("")
         self.query_one("#wanted", Input).focus()
@@ -213,9 +217,17 @@ class PaletteScreen(ModalScreen[str | None]):
         self._tell()
 
     def action_leave(self) -> None:
-        self.dismiss(None)
+        # keys of priority come to the app, maybe before this screen is composed: in its own turn
+        self.call_later(self._leave)
+
+    def _leave(self) -> None:
+        if self.is_current:
+            self.dismiss(None)
 
     def action_move(self, how: str) -> None:
+        self.call_later(self._move, how)
+
+    def _move(self, how: str) -> None:
         getattr(self.query_one("#found", OptionList), f"action_{how}")()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
