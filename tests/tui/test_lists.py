@@ -139,6 +139,28 @@ async def test_every_row_of_a_long_list_is_reached() -> None:
         await until(pilot, lambda: found(screen) == "1-500 of 1,200", "the first ones")
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_a_row_further_down_is_opened_too(size: tuple[int, int]) -> None:
+    world = stub.full_world()
+    world.jobs = [stub.job(f"ftjob-{n:04}") for n in range(300)]
+    app = stub.make_app(world)
+    async with app.run_test(size=size) as pilot:
+        screen = await at_jobs(pilot)
+        assert len(screen.rows) == 100  # the others come as the cursor nears them
+        screen.follow("ftjob-0250")
+        await until(pilot, lambda: screen.told_of == "ftjob-0250", "opened")
+        assert screen.table.key == "ftjob-0250"
+        await pilot.press("escape", "home")
+        screen.sort_by("created_at")
+        await until(pilot, lambda: len(screen.rows) == 100, "anew")
+        await pilot.press("asterisk")
+        await until(pilot, lambda: len(screen.marked) == 300, "all of the page")
+        screen.sort_by("created_at")
+        await until(pilot, lambda: len(screen.rows) == 100, "anew")
+        await pilot.press("end")
+        await until(pilot, lambda: screen.table.cursor_row == 299, "the last one")
+
+
 async def test_an_act_goes_to_all_marked_rows_and_says_what_became_of_each() -> None:
     world = three_jobs()
     app = stub.make_app(world)

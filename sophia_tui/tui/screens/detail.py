@@ -73,10 +73,13 @@ class DetailScreen(TableScreen):
     async def fetch(self) -> Any:
         data = await self.rows_of()
         rows = self.made_rows(data)
+        wanted = self.opened or self._awaited
+        if wanted and all(each.key != wanted for each in rows) and self.lacks_rows(len(rows)):
+            return await self.fetch()  # it is further down the page
         if self.opened or self.wide:
             chosen = [each for each in rows if each.key == self.opened]
             if self.opened and not chosen:
-                self.opened = None
+                self.opened = self._awaited = None
             for row in (chosen or rows)[:1] if self.opened or self.wide else []:
                 await self._tell(row)
         return data
@@ -104,12 +107,15 @@ class DetailScreen(TableScreen):
 
     def drawn(self) -> None:
         self._follow_the_filter()
+        if self.wide and self.table.to_end:
+            return  # the cursor leads, and the detail follows it
         if self.opened and self.opened in self.rows and self.selected_key != self.opened:
             self.table.move_cursor(row=list(self.rows).index(self.opened))
 
     def _follow_the_filter(self) -> None:
         """Beside the list a row that the filter took away gives its place to the one marked now."""
-        if not self.wide or self.opened in self.rows:
+        awaited = self.opened is not None and self.opened == self._awaited
+        if not self.wide or self.opened in self.rows or awaited:
             return
         marked = self.selected_key
         if self.opened is None and (marked is None or self.told_of in (None, marked)):
@@ -173,6 +179,8 @@ class DetailScreen(TableScreen):
         if key != self.opened and self.is_mounted:
             self.to_start()
         self.opened = key
+        if key is not None and key not in self.rows:
+            self._awaited = key
         if self.is_mounted and self.data is not None:
             self._draw_all()
         self.refresh_now()

@@ -277,6 +277,13 @@ class TableScreen(LiveScreen):
         there = min(MOST_ROWS, self.total - self._offset)
         return self.by_store and len(self.rows) < there and self._room_for < MOST_ROWS
 
+    def lacks_rows(self, count: int) -> bool:
+        """Whether the page has more than these; then all of it is asked for from now on."""
+        lacks = self.by_store and self._room_for < MOST_ROWS and self.total > self._offset + count
+        if lacks:
+            self._room_for = MOST_ROWS
+        return lacks
+
     def _ask_for_page(self) -> None:
         self._room_for = MOST_ROWS
         self.refresh_now()

@@ -80,7 +80,7 @@ class Rows(ScrollView, can_focus=True):
         self._marked: Collection[str] = frozenset()
         self._highlighted: str | None = None
         #: Whether the person went to the end, which may still move away.
-        self._to_end = False
+        self.to_end = False
         self.cursor_row = 0
         self.show_horizontal_scrollbar = False
 
@@ -109,8 +109,8 @@ class Rows(ScrollView, can_focus=True):
         self._columns, self._rows, self._marked = columns, rows, frozenset(marked)
         if not follow:
             self.cursor_row = top = 0
-            self._to_end = False
-        elif self._to_end and len(rows) > len(before_rows):
+            self.to_end = False
+        elif self.to_end and len(rows) > len(before_rows):
             self.cursor_row = len(rows) - 1
         elif place is not None:
             top = max(0, place - line) if top else 0
@@ -125,7 +125,7 @@ class Rows(ScrollView, can_focus=True):
     def move_cursor(self, row: int) -> None:
         """Put the cursor on a row, counted from 0, and bring it in sight."""
         row = max(0, min(row, len(self._rows) - 1))
-        self._to_end = False
+        self.to_end = False
         if row == self.cursor_row:
             return
         before, self.cursor_row = self._lines(), row
@@ -243,7 +243,7 @@ class Rows(ScrollView, can_focus=True):
 
     def action_end(self, last: bool) -> None:
         self.move_cursor(len(self._rows) - 1 if last else 0)
-        self._to_end = last
+        self.to_end = last
 
     def action_select(self) -> None:
         if self._rows:
