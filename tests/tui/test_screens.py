@@ -351,7 +351,7 @@ async def test_the_footer_of_overview_names_every_screen_where_there_is_room(
     async with app.run_test(size=(width, 24)) as pilot:
         await settled(pilot)
         line = app.screen.query_one("#keys", Plate).text
-        told = app.screen.query_one("#next", Plate).text
+        told = app.screen.query_one("#next_step", Plate).text
     assert "enter next step" in line or "enter" in told
     assert sum(key.text in line for key in keys.SCREENS) >= screens
 

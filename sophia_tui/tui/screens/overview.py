@@ -57,7 +57,7 @@ class OverviewScreen(LiveScreen):
         with VerticalScroll(classes="body") as scroll:
             scroll.can_focus = True
             yield Plate(id="board")
-        yield Plate(id="next", classes="body")  # in sight however long the rest is
+        yield Plate(id="next_step", classes="body")  # in sight however long the rest is
 
     async def fetch(self) -> OverviewView:
         request = {"since": self.sophia.state.left_at} if self.sophia.state.left_at else {}
@@ -73,13 +73,13 @@ class OverviewScreen(LiveScreen):
         if waiting is not None or self.data is None:
             # the six stages stand there from the first paint on: the figures come into their places
             board_plate.draw(_stage_names(width, glyphs) + (waiting or ""))
-            self.query_one("#next", Plate).draw("")
+            self.query_one("#next_step", Plate).draw("")
             return
         now, left = self.sophia.now(), self.sophia.state.left_at
         if left is not None and left != self._left:
             self._left, self._away = left, words.duration((now - left).total_seconds())
         board_plate.draw(board(self.data, width, now, glyphs, self._away, self._places()))
-        self.query_one("#next", Plate).draw(next_step(self.data, width))
+        self.query_one("#next_step", Plate).draw(next_step(self.data, width))
 
     def _places(self) -> dict[str, str]:
         """Digit and name of each screen that this person may open, and of the Log."""
@@ -98,7 +98,7 @@ class OverviewScreen(LiveScreen):
         return True
 
     def copied(self) -> str:
-        return "\n".join(self.query_one(each, Plate).text for each in ("#board", "#next"))
+        return "\n".join(self.query_one(each, Plate).text for each in ("#board", "#next_step"))
 
     def prefill(self, operation: str) -> dict[str, Any]:
         if operation == "models.calendar":
