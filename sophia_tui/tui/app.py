@@ -2,6 +2,7 @@
 
 import asyncio
 import codecs
+import gc
 import io
 import os
 import signal
@@ -14,6 +15,9 @@ from sophia_tui.domain.context import Context, Face
 if TYPE_CHECKING:
     from sophia_tui.tui.console import SophiaApp
     from sophia_tui.wiring import House
+
+#: After the first paint, when the first figures are there, and when all that shows them is loaded.
+_MEND_SECONDS, _LOADED_SECONDS = 1.0, 2.0
 
 __all__ = ["SophiaApp", "run_console"]
 
@@ -61,7 +65,7 @@ def spell_plainly(terminal: Any) -> None:
     terminal.reconfigure(errors="sophia_nearest")
 
 
-def run_console(house: "House", ascii_only: bool = False) -> int:
+def run_console(house: "House", ascii_only: bool = False, language_given: bool = False) -> int:
     """Open the console and stay until the person leaves; the exit code.
 
     Raises SetupError S102 where the data folder can't be used, before the screen changes.
@@ -73,17 +77,30 @@ def run_console(house: "House", ascii_only: bool = False) -> int:
         sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
     if isinstance(sys.__stderr__, io.TextIOWrapper):
         spell_plainly(sys.__stderr__)
-    return asyncio.run(_stay(house, wants_ascii(ascii_only)))
+    return asyncio.run(_stay(house, wants_ascii(ascii_only), language_given))
+
+
+async def _collect_again(app: "SophiaApp") -> None:
+    """Collecting garbage while modules are loaded takes a tenth of a start and finds none; what
+    stays for good is not looked through later."""
+    gc.disable()
+    try:
+        await app.painted.wait()
+        await asyncio.sleep(_LOADED_SECONDS)
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 async def _mend(house: "House", app: "SophiaApp") -> None:
-    """Once the first paint is done: what a promotion left that was cut off."""
+    """Once the first figures are there: what a promotion left that was cut off."""
     await app.painted.wait()
+    await asyncio.sleep(_MEND_SECONDS)
     if told := await house.mend(Face.CONSOLE):
         app.tell(told)
 
 
-async def _stay(house: "House", ascii_only: bool) -> int:
+async def _stay(house: "House", ascii_only: bool, language_given: bool) -> int:
     from sophia_tui.tui.console import SophiaApp
 
     def context(**given: Any) -> Context:
@@ -98,14 +115,16 @@ async def _stay(house: "House", ascii_only: bool) -> int:
         language=house.language,
         ascii_only=ascii_only,
         key_changes=house.environment.get("SOPHIA_KEYS", ""),
+        keeps_language=not language_given,
     )
     # Textual leaves the alternate screen on when SIGTERM kills it
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, app.exit)
-    mending = asyncio.create_task(_mend(house, app))
+    beside = [asyncio.create_task(_mend(house, app)), asyncio.create_task(_collect_again(app))]
     try:
         await app.run_async()
     finally:
-        mending.cancel()
-        await asyncio.wait([mending])
+        for each in beside:
+            each.cancel()
+        await asyncio.wait(beside)
         await house.close()
     return app.return_code or 0

@@ -1,6 +1,5 @@
 """What goes over the line: less than a limit, and enough that the terminal shows the picture."""
 
-import re
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
@@ -19,6 +18,7 @@ from sophia_tui.tui import keys
 from sophia_tui.tui.screens.live import LiveScreen
 from sophia_tui.tui.wire import Wire
 from tests.tui import answers, stub
+from tests.tui.paper import Paper
 from tests.tui.test_console import settled, until
 
 LIMIT_OF_A_SCREEN = 6_000
@@ -26,60 +26,6 @@ LIMIT_OF_A_SCREEN = 6_000
 LIMIT_OF_A_SECOND = 400
 SIZE = (80, 24)
 _TICKS = count(1)
-_SEQUENCE = re.compile(r"\x1b\[([0-9;]*)([HGKm])")
-
-
-class Paper:
-    """A terminal that knows the few sequences a Wire sends, and no other."""
-
-    def __init__(self, width: int, height: int) -> None:
-        # what it shows before anything was sent is nothing that may be relied on
-        self.rows = [[("?", "7")] * width for _row in range(height)]
-        self.width = width
-        self.x = self.y = 0
-        self.drawn = ""
-
-    def take(self, sent: str) -> None:
-        place = 0
-        while place < len(sent):
-            found = _SEQUENCE.match(sent, place)
-            if found:
-                self._obey(found[2], found[1])
-                place = found.end()
-            else:
-                assert sent[place].isprintable(), repr(sent[place : place + 20])
-                self._put(sent[place])
-                place += 1
-
-    def _obey(self, what: str, numbers: str) -> None:
-        given = [int(each or 0) for each in numbers.split(";")]
-        if what == "H":
-            self.y, self.x = max(1, given[0]) - 1, (given[1] if len(given) > 1 else 1) - 1
-        elif what == "G":
-            self.x = given[0] - 1
-        elif what == "K":
-            self.rows[self.y][self.x :] = [(" ", self.drawn)] * (self.width - self.x)
-        else:
-            kept = [] if given[0] == 0 else self.drawn.split(";")
-            self.drawn = ";".join(filter(None, [*kept, *map(str, given[given[0] == 0 :])]))
-
-    def _put(self, sign: str) -> None:
-        taken = get_character_cell_size(sign)
-        if taken == 0:
-            before, drawn = self.rows[self.y][self.x - 1]
-            self.rows[self.y][self.x - 1] = (before + sign, drawn)
-            return
-        row = self.rows[self.y]
-        if row[self.x][0] == "" and self.x:
-            row[self.x - 1] = (" ", "")  # half of a sign is no sign
-        row[self.x : self.x + taken] = [(sign, self.drawn), ("", self.drawn)][:taken]
-        if self.x + taken < self.width and row[self.x + taken][0] == "":
-            row[self.x + taken] = (" ", "")
-        self.x = min(self.width - 1, self.x + taken)
-
-    @property
-    def text(self) -> list[str]:
-        return ["".join(sign for sign, _drawn in row) for row in self.rows]
 
 
 PLAIN, BOLD, MARKED = Style(), Style(bold=True, color="green"), Style(reverse=True)
