@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from textual import events
+from textual.css.query import NoMatches
 
 from sophia_tui.errors import SophiaError, UnavailableError
 from sophia_tui.i18n import _, ngettext, number
@@ -83,7 +84,7 @@ class Returning(SetupActs):
                 screen: Any = self.get_screen(name)
                 # what is not loaded yet has nothing of its own to tell
                 if screen.is_mounted and getattr(screen, "data", True) is not None:
-                    self.state.memories[name] = screen.memory()
+                    self.state.memories[name] = _memory(screen, self.state.memories.get(name, {}))
         if not self._bringing_back:
             self.state.above = [
                 self._noted(each, each.origin)
@@ -94,11 +95,16 @@ class Returning(SetupActs):
 
     def _noted(self, screen: SophiaScreen, origin: Origin) -> Above:
         """A screen as it is; as it was, where it has no data yet to tell its place by."""
+        before = next((each for each in self.state.above if each.origin == origin), Above(origin))
         if getattr(screen, "data", True) is None:
-            for each in self.state.above:
-                if each.origin == origin:
-                    return each
-        return Above(origin, screen.memory())
+            return before
+        return Above(origin, _memory(screen, before.memory))
+
+    def exit(self, *given: Any, **named: Any) -> None:
+        """As Textual's; the place is noted before the screens are taken down, and not after."""
+        self.remember()
+        self._leaving = True
+        super().exit(*given, **named)
 
     def remember_at_the_end(self) -> None:
         """Who leaves by a word comes back to the list as it is; what stood above it was left."""
@@ -290,6 +296,15 @@ def span(away: timedelta) -> str:
     if hours < 48:
         return _("{hours} h").format(hours=hours)
     return ngettext("{days} day", "{days} days", hours // 24).format(days=number(hours // 24))
+
+
+def _memory(screen: SophiaScreen, before: dict[str, Any]) -> dict[str, Any]:
+    """What brings it back; what was known before, where it is being taken down just now."""
+    try:
+        return screen.memory()
+    except NoMatches as problem:
+        _log.debug("%s is not noted: %s", type(screen).__name__, type(problem).__name__)
+        return before
 
 
 def _filtered(kept: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.css.query import NoMatches
 from textual.widgets import Input
 
 from sophia_tui.errors import NotFoundError
@@ -293,6 +294,30 @@ async def test_who_was_away_from_an_open_console_is_told_with_the_first_key(
         await pilot.press("down", "r")
         await pilot.pause()
         assert "Away 3 min" not in screen_text(app)
+
+
+async def test_a_screen_that_is_being_taken_down_keeps_what_was_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken_down(self: Any) -> dict[str, Any]:
+        raise NoMatches("no table")
+
+    app = console(tmp_path)
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        await pilot.press(digit("jobs"))
+        await settled(pilot)
+        await pilot.press("down")
+        await pilot.pause()
+        app.remember()
+        noted = dict(app.state.memories["jobs"])
+        monkeypatch.setattr(JobsScreen, "memory", taken_down)
+        app.remember()
+        assert app.state.memories["jobs"] == noted and noted["row"]
+        app.exit()  # nothing is noted of what is taken down after it
+        app.state.memories.clear()
+        app.remember()
+    assert ConsoleState(Paths(tmp_path), "ana").memories["jobs"] == noted
 
 
 async def test_q_comes_back_to_the_list_as_it_was_and_to_nothing_above(tmp_path: Path) -> None:
