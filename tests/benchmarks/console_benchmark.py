@@ -23,12 +23,12 @@ from pathlib import Path
 from sophia_tui.tui import keys
 from tests import seeded
 from tests.benchmarks.console_peers import PEERS, Peer
-from tests.benchmarks.console_terminal import Seen, Window, cpu_of, tree
+from tests.benchmarks.console_terminal import Seen, Window, cpu_of, end_in_order, tree
 from tests.benchmarks.console_world import EVENTS, JOBS, World
 
-RUNS = 5
-IDLE_SECONDS = 30.0
-WATCH_SECONDS = 20.0
+RUNS = 3
+IDLE_SECONDS = 20.0
+WATCH_SECONDS = 16.0
 #: After the first picture; what comes until then counts as the start.
 SETTLE_SECONDS = 1.5
 ESCAPE = "\x1b"
@@ -145,7 +145,7 @@ def press(
     window: Window, found: Figures, what: str, typed: str, words: Sequence[str] = ()
 ) -> Seen | None:
     try:
-        seen = window.press(typed, words, patience=8.0)
+        seen = window.press(typed, words, patience=5.0)
     except TimeoutError as problem:
         found.failed.append(f"{what}: {problem}"[:600])
         return None
@@ -397,6 +397,7 @@ def main() -> None:
     parser.add_argument("--idle", type=float, default=IDLE_SECONDS)
     parser.add_argument("--big", action="store_true")
     given = parser.parse_args()
+    end_in_order()
     wanted = [peer for peer in PEERS if peer.name in given.peers.split(",")]
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="sophia-bench-", ignore_cleanup_errors=True) as name:
