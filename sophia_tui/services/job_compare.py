@@ -15,7 +15,7 @@ from sophia_tui.domain.passages import Passage, Table
 from sophia_tui.i18n import N_, _
 from sophia_tui.services.job_curves import CurveView
 from sophia_tui.services.job_settings import JobSettings, told
-from sophia_tui.services.views import JobView
+from sophia_tui.services.views import JobView, worded
 
 LETTERS = "abcdefgh"
 Part = Literal["hyperparameters", "data", "machine", "result"]
@@ -77,9 +77,9 @@ class JobsCompared(Output):
     def passages(self, name: str) -> "list[Passage] | None":
         """The jobs without their points; then a table for each part, the better value marked."""
         if name == "jobs":
-            titles = ("", _("Job"), _("Kind"), _("State"), _("Note"))
+            titles = (_("Letter"), _("Job"), _("Kind"), _("State"), _("Note"))
             known = tuple(
-                (each.letter, each.id, _(each.kind), _(each.status), each.note)
+                (each.letter, each.id, worded("kind", each.kind), _(each.status), each.note)
                 for each in self.jobs
             )
             return [Passage(_("Jobs"), (Table(titles, known),))]
@@ -88,11 +88,15 @@ class JobsCompared(Output):
         if not self.rows:
             return [Passage("", (_("They differ in nothing that is known."),))]
         letters = (_("Name"), *(each.letter for each in self.jobs))
-        return [
+        found = [
             Passage(_(title), (Table(letters, tuple(self._lines(part))),))
             for part, title in PARTS.items()
             if any(each.part == part for each in self.rows)
-        ] + [Passage("", (_("* is the better value, where that can be said."),))]
+        ]
+        if any(each.better for each in self.rows):
+            best = _("* is the better value, where that can be said.")
+            found[0] = Passage(found[0].title, (*found[0].parts, best))
+        return found
 
     def _lines(self, part: Part) -> Iterator[tuple[str, ...]]:
         for each in self.rows:
@@ -246,8 +250,8 @@ _RESULTS: dict[str, bool | None] = {
     "perplexity_before": None,
     "kept": False,
     "tokens_per_second": False,
-    "seconds_running": True,
-    "cost_usd": True,
+    "seconds_running": None,  # of a run that ends early there is less of both
+    "cost_usd": None,
     "model": None,
 }
 

@@ -8,8 +8,9 @@ from pydantic import Field
 
 from sophia_tui.domain.jobs import Bucket, Cut, Job, JobEvent
 from sophia_tui.domain.operations import Output
+from sophia_tui.domain.passages import Passage, Table
 from sophia_tui.domain.protocols import Store
-from sophia_tui.i18n import N_
+from sophia_tui.i18n import N_, _
 from sophia_tui.services.views import JobReference
 
 #: What a curve is asked for where nothing is said: both losses.
@@ -71,6 +72,28 @@ class CurveView(Output):
     total_steps: int | None = Field(default=None, title=N_("Steps"))
     last_event: int = Field(default=0, title=N_("Events"))
     series: list[SeriesView] = Field(title=N_("Figures"))
+
+    def passages(self, name: str) -> list[Passage] | None:
+        """A table for each figure."""
+        if name != "series":
+            return None
+        titles = (_("Step"), _("Mean"), _("Lowest"), _("Highest"), _("Events"))
+        return [
+            Passage(
+                each.name,
+                (
+                    Table(
+                        titles,
+                        tuple(
+                            (round(point.step), point.value, point.low, point.high, point.count)
+                            for point in each.points
+                        ),
+                    ),
+                ),
+            )
+            for each in self.series
+            if each.points
+        ]
 
 
 async def curve_of(store: Store, job: Job, series: Sequence[str], points: int) -> CurveView:

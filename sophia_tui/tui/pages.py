@@ -212,6 +212,7 @@ PAGES = {
         (
             N_("What an operation needs. The command line for the same stands above the buttons."),
             N_("What you type is checked as you type, and kept as a draft; secrets are not kept."),
+            N_("An empty field shows what counts then. right takes the name that is offered."),
         )
     ),
     "result": Page((N_("What an operation answered; y copies it and w saves it as JSON."),)),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +24,22 @@ from tests.tui.test_terminal import Terminal
 
 SIZE = (80, 24)
 NOW = stub.NOW
+
+
+def words_of(sent: bytes) -> str:
+    """What a terminal was sent, without styles and places: words with a space between them."""
+    plain = re.sub(r"\x1b\[[0-9;?>]*[A-Za-z$]", " ", sent.decode(errors="replace"))
+    return " ".join(plain.split())
+
+
+def seen(terminal: Terminal, text: str) -> bool:
+    """Whether the terminal shows a text soon."""
+    sent = b""
+    for _attempt in range(300):
+        sent += terminal.read(0.1)
+        if text in words_of(sent):
+            return True
+    return False
 
 
 def whole_world() -> stub.World:
@@ -167,6 +184,39 @@ async def test_an_answer_is_asked_again_and_recalled(tmp_path: Path) -> None:
         assert again.screen.of["file"] == "pairs.jsonl"
 
 
+async def test_a_record_browser_comes_back_at_its_record(tmp_path: Path) -> None:
+    origin = Origin("answer", "prepare.browse", {"file": "pairs.jsonl", "line": 1})
+    kept = {"place": {"line": 1}, "row": 2, "opened": True, "view": "exact"}
+    left(tmp_path, screen="datasets", above=[Above(origin, kept)])
+    app = console(tmp_path)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, BrowserScreen), "the browser")
+        await until(pilot, lambda: app.screen.told_of == "2", "its record")
+        assert (app.screen.opened, app.screen.view) == ("2", "exact")
+        app.remember()
+    (found,) = ConsoleState(Paths(tmp_path), "ana").above
+    assert (found.memory["row"], found.memory["opened"]) == (2, True)
+
+
+async def test_a_list_comes_back_with_filter_order_and_row(tmp_path: Path) -> None:
+    app = console(tmp_path)
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        await pilot.press(digit("settings"))
+        await settled(pilot)
+        await pilot.press("slash", *"a", "enter")
+        await settled(pilot)
+        await pilot.press("end")
+        await pilot.pause()
+        row = app.screen.selected_key
+        app.remember()
+    again = console(tmp_path)
+    async with again.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        await until(pilot, lambda: again.screen.selected_key == row, "the row")
+        assert again.screen.memory()["filter"] == "a"
+
+
 async def test_what_can_not_be_opened_again_is_said_and_the_list_stays(tmp_path: Path) -> None:
     left(tmp_path, above=[Above(Origin("answer", "datasets.rejected", {"dataset": "gone"}))])
     world = whole_world()
@@ -283,11 +333,11 @@ def test_a_console_that_was_killed_comes_back_as_it_was(
     place = tmp_path / "state" / "ana" / "console.json"
     terminal = Terminal(play)
     try:
-        terminal.read(30.0, until=b"in 54 days")
+        assert seen(terminal, "Next")
         terminal.type(digit("jobs").encode())
-        terminal.read(10.0, until=b"ftjob-6c10aa00bb11")
+        assert seen(terminal, "succeeded")
         terminal.type(b"t")
-        terminal.read(10.0, until=b"F2")
+        assert seen(terminal, "dry run")
         terminal.type(b"gro")
         draft = tmp_path / "state" / "ana" / "draft-train.start.json"
         for _attempt in range(200):
@@ -300,7 +350,6 @@ def test_a_console_that_was_killed_comes_back_as_it_was(
         terminal.close()
     again = Terminal(play)
     try:
-        sent = again.read(30.0, until=b"Your draft from before is here")
-        assert b"Your draft from before is here" in sent and b"gro" in sent
+        assert seen(again, "draft from before is here")
     finally:
         again.close()

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rich.text import Text
 from textual import events
 from textual.content import Content
 from textual.widget import Widget
@@ -80,7 +79,7 @@ class BrowserScreen(EditsScreen):
         #: Where records of a version come from, by line.
         self._origins: dict[int, KeptRecord] = {}
         #: The text of the record that was drawn last, and of what it was made.
-        self._made: tuple[Any, Content] | None = None
+        self._text_made: tuple[Any, Content] | None = None
 
     def memory(self) -> dict[str, Any]:
         return {
@@ -169,12 +168,8 @@ class BrowserScreen(EditsScreen):
         """What stands before a place that has what is searched for."""
         return ">" if self.sophia.glyphs.ascii_only else "»"
 
-    def _cell(self, text: str, column: int) -> Text:
-        cell = super()._cell(text, column)
-        if column > 1:
-            for begin, end in self.wanted.places(cell.plain):
-                cell.stylize("bold reverse", begin, end)
-        return cell
+    def places(self, text: str, column: int) -> Sequence[tuple[int, int]]:
+        return self.wanted.places(text) if column > 1 else ()
 
     def drawn(self) -> None:
         super().drawn()
@@ -299,10 +294,10 @@ class BrowserScreen(EditsScreen):
             shown = record_text(told.text[begin : begin + PAGE], "exact", width, marks)
             return shown, -(-told.chars // PAGE)
         key = (told.line, told.text, self.view, width, self.wanted)
-        if self._made is None or self._made[0] != key:
+        if self._text_made is None or self._text_made[0] != key:
             around = _BOM if "bom" in told.codes else "", "\r" if "crlf" in told.codes else ""
-            self._made = key, record_text(told.text, self.view, width, marks, around)
-        return page_of(self._made[1], self.part)
+            self._text_made = key, record_text(told.text, self.view, width, marks, around)
+        return page_of(self._text_made[1], self.part)
 
     # -- keys
 
@@ -326,11 +321,6 @@ class BrowserScreen(EditsScreen):
             for each in found
             if not each.target.startswith("screen.") and each.target != "act.refresh"
         ]
-
-    def not_now(self, operation: str) -> str:
-        if operation == "prepare.save" and "part" in self.of:
-            return _("A version never changes: edit the file it was made of.")
-        return super().not_now(operation)
 
     def prefill(self, operation: str) -> dict[str, Any]:
         declared = self.sophia.dispatcher.registry.get(operation)
@@ -453,9 +443,9 @@ class BrowserScreen(EditsScreen):
         self.say(self.wanted.mode)
 
     def _mark_anew(self) -> None:
-        self._columns = ()  # cells of the same text are marked otherwise now
         if self.data is not None:
             self._draw_all()
+        self.table.refresh()  # lines of the same text are marked otherwise now
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Nothing is looked for before enter, nor does what is typed filter the page."""

@@ -248,8 +248,10 @@ class BulkScreen(FormScreen):
         # many are pasted, not read
         typed = f"{count} {self.operation.verb}"
         name = typed if self.operation.danger is Danger.TYPE_NAME else ""
-        question = QuestionScreen(Content.assemble(*parts), words.act_word(self.operation), name)
-        return bool(await self.app.push_screen_wait(question))
+        question = Content.assemble(*parts)
+        return await self.app.push_screen_wait(
+            QuestionScreen(question, words.act_word(self.operation), name)
+        )
 
     async def _one_by_one(
         self, planned: Sequence[tuple[Target, dict[str, Any]]], dry_run: bool, detach: bool

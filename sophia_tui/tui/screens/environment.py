@@ -59,7 +59,7 @@ class EnvironmentScreen(DetailScreen):
         except SophiaError as problem:
             if problem.exit_code == 5:
                 raise
-            self.say(visible(problem.what))
+            self.say(visible(str(problem)))
             return []
         own = {each.file for each in listed.files if each.own}
         return [each for each in listed.items if each.file in own and each.key not in known]

@@ -33,7 +33,7 @@ class HelpScreen(SophiaScreen):
         self._operations = False
 
     def heading(self) -> str:
-        about = self.beneath.heading()
+        about = self.beneath.heading().partition("  ")[0]  # its name, without its counts
         return f"{_('Help')}: {about}" if about else _("Help")
 
     def body(self) -> Iterable[Widget]:

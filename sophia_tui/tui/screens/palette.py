@@ -96,6 +96,8 @@ def entries(sophia: "Console", beneath: object = None) -> list[Entry]:
         found.append(Entry(key.target, f"{verb}: {_(key.text)}", text, key=key.shown))
     name = f"{_('console')}: {_('switch language')} (en, pt_BR)"
     found.append(Entry("act.language", name, "console: switch language", command="sophia --lang"))
+    name = f"{_('console')}: {_('drafts of forms')}"
+    found.append(Entry("act.drafts", name, "console: drafts of forms"))
     recent = {target: place for place, target in enumerate(sophia.state.recent)}
     return sorted(found, key=lambda each: recent.get(each.target, MOST_RECENT))
 

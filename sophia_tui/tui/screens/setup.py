@@ -45,10 +45,7 @@ class SetupScreen(DetailScreen):
         parts = [_("Set-up")]
         for state in ("problem", "attention"):
             if count := states.count(state):
-                told = (
-                    f"{self.sophia.glyphs.health[state]} {number(count)} {worded('state', state)}"
-                )
-                parts.append(told)
+                parts.append(f"{state_sign(state, self.sophia.glyphs)}: {number(count)}")
         return "  ".join(parts)
 
     def columns(self) -> Sequence[tuple[str, int]]:

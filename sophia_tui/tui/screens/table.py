@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["MOST_ROWS", "Row", "Rows", "TableScreen", "empty_text"]
 
 MOST_ROWS = 500
+#: Rows that are asked for at first; the rest of a page comes as the cursor nears it.
+FIRST_ROWS = 100
+#: So many rows before the last one that is here, the rest is asked for.
+_NEAR = 30
 #: The rank of what an empty list asks for: after commands and help.
 _FIRST = 3
 #: Seconds without a further letter after which the store is asked for what is typed.
@@ -60,10 +64,12 @@ class TableScreen(LiveScreen):
         self._marked: dict[str, Row | None] = {}
         #: The filter that the data were asked with.
         self._looked_for = ""
-        self._made: tuple[Any, list[Row]] | None = None
+        self._rows_made: tuple[Any, list[Row]] | None = None
         self._awaited: str | None = None
         self._typing: Timer | None = None
         self._to_first = False
+        self._room_for = FIRST_ROWS
+        self._mark_page = False
 
     def columns(self) -> Sequence[tuple[str, int]]:
         """(title, width) of each column."""
@@ -78,12 +84,16 @@ class TableScreen(LiveScreen):
         """What a row that no operation sorts is sorted by; None comes last."""
         return getattr(row.data, name, None)
 
+    def places(self, text: str, column: int) -> Sequence[tuple[int, int]]:
+        """What is to be seen in the text of a cell: from where to where."""
+        return ()
+
     def to_rows(self, data: Any) -> list[Row]:
         raise NotImplementedError
 
     def body(self) -> Iterable[Widget]:
         yield Plate(id="state", classes="body")
-        yield Rows(self.sophia.glyphs, id="table", classes="body")
+        yield Rows(self.sophia.glyphs, self.places, id="table", classes="body")
         yield Plate(id="found")
         yield Chooser(self.sophia.glyphs, id="sorts")
         find = Field(id="filter", compact=True, placeholder=_("filter"), select_on_focus=False)
@@ -106,7 +116,7 @@ class TableScreen(LiveScreen):
 
     async def listed(self, **more: Any) -> list[Any]:
         """The rows that are wanted, by the operation that lists them. Raises SophiaError."""
-        asked: dict[str, Any] = {"limit": MOST_ROWS, **more}
+        asked: dict[str, Any] = {"limit": self._room_for if self.by_store else MOST_ROWS, **more}
         if not self.by_store:
             found: Any = await self.sophia.call(self.listing, asked)
             self.noted(found)
@@ -157,11 +167,11 @@ class TableScreen(LiveScreen):
 
     def made_rows(self, data: Any) -> list[Row]:
         """The rows of fresh data, kept until they are drawn."""
-        self._made = (data, self.to_rows(data))
-        return self._made[1]
+        self._rows_made = (data, self.to_rows(data))
+        return self._rows_made[1]
 
     def _rows_of(self, data: Any) -> list[Row]:
-        made, self._made = self._made, None
+        made, self._rows_made = self._rows_made, None
         rows = made[1] if made is not None and made[0] is data else self.to_rows(data)
         if self.by_store and (self._filter == self._looked_for or self.state != "stale"):
             return rows[:MOST_ROWS]
@@ -187,6 +197,9 @@ class TableScreen(LiveScreen):
         for key in self._marked:
             if key in self.rows:
                 self._marked[key] = self.rows[key]
+        if self._mark_page and not self.more_to_come:
+            self._mark_page = False
+            self._marked.update(self.rows)
         follow, self._to_first = not self._to_first, False
         self.table.show(self._titled(), list(self.rows.values()), self._marked, follow)
         if self._awaited in self.rows:
@@ -226,7 +239,7 @@ class TableScreen(LiveScreen):
         if self.total > MOST_ROWS or self._offset:
             yield _("{first}-{last} of {total}").format(
                 first=number(self._offset + 1),
-                last=number(self._offset + len(self.rows)),
+                last=number(min(self._offset + MOST_ROWS, self.total)),
                 total=number(self.total),
             )
         if self._marked:
@@ -255,6 +268,18 @@ class TableScreen(LiveScreen):
 
     def on_rows_highlighted(self, event: Rows.Highlighted) -> None:
         self.redraw()  # which keys make sense depends on the row
+        if self.more_to_come and self.table.cursor_row >= len(self.rows) - _NEAR:
+            self._ask_for_page()
+
+    @property
+    def more_to_come(self) -> bool:
+        """Whether this page has rows that were not asked for yet."""
+        there = min(MOST_ROWS, self.total - self._offset)
+        return self.by_store and len(self.rows) < there and self._room_for < MOST_ROWS
+
+    def _ask_for_page(self) -> None:
+        self._room_for = MOST_ROWS
+        self.refresh_now()
 
     def on_rows_selected(self, event: Rows.Selected) -> None:
         event.stop()
@@ -321,7 +346,11 @@ class TableScreen(LiveScreen):
         self._marks_changed()
 
     def _mark_all(self) -> None:
-        """All rows that are shown, or none where all of them are marked already."""
+        """All rows of the page, or none where all of them are marked already."""
+        if self.more_to_come:
+            self._mark_page = True
+            self._ask_for_page()
+            return
         if self.rows and all(key in self._marked for key in self.rows):
             self._marked.clear()
         else:
@@ -409,7 +438,7 @@ class TableScreen(LiveScreen):
 
     def _ask_anew(self, offset: int = 0) -> None:
         """Other rows are wanted: from the first one on."""
-        self._offset = offset
+        self._offset, self._room_for = offset, FIRST_ROWS
         self._to_first = True
         if self.by_store:
             self.refresh_now()
@@ -461,15 +490,18 @@ class TableScreen(LiveScreen):
         return {name: value for name, value in kept.items() if value}
 
     def recall(self, kept: dict[str, Any]) -> None:
-        found = {name: kept.get(name) for name in ("filter", "sort", "row")}
-        told = {name: value for name, value in found.items() if isinstance(value, str)}
-        self._filter, sort = told.get("filter", "")[:200], told.get("sort", "")
-        self._sort = sort if sort.removeprefix("-") in dict(self.sorts()) else ""
-        offset, marked = kept.get("offset"), kept.get("marked")
-        self._offset = max(0, offset) if isinstance(offset, int) else 0
-        self._awaited = told.get("row")
-        if isinstance(marked, list):
-            self._marked = dict.fromkeys(str(each) for each in marked)
+        told = {name: kept[name] for name in ("filter", "sort", "row") if name in kept}
+        told = {name: value for name, value in told.items() if isinstance(value, str)}
+        self._filter = told.get("filter", self._filter)[:200]
+        if told.get("sort", "").removeprefix("-") in dict(self.sorts()):
+            self._sort = told["sort"]
+        if isinstance(kept.get("offset"), int):
+            self._offset = max(0, kept["offset"])
+        if isinstance(kept.get("marked"), list):
+            self._marked = dict.fromkeys(str(each) for each in kept["marked"])
+        if "row" in told:
+            self._awaited = told["row"]
+            self._room_for = MOST_ROWS  # it may be further down
         if self.is_mounted:
             self._show_filter()
             self.refresh_now()

@@ -160,7 +160,7 @@ class WizardScreen(SophiaScreen):
         try:
             listed: Any = await self.sophia.call("settings.list", {})
         except SophiaError as problem:
-            self.say(visible(problem.what))
+            self.say(visible(str(problem)))
             return
         values = {each.key: each.value or "" for each in listed.items}
         self._now = {name: values.get(key, "") for name, key in _NOW.items()}

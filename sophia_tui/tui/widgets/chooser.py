@@ -3,6 +3,7 @@
 import string
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from textual import events
 from textual.content import Content
 from textual.message import Message
@@ -36,17 +37,20 @@ class Chooser(Plate, can_focus=True):
             "0": "",
             **dict(zip(_SIGNS, (name for name, _title in columns), strict=False)),
         }
-        parts: list[str | tuple[str, str]] = [(_("Sort by") + "  ", "bold")]
-        titles = ["-", *(title for _name, title in columns)]
+        titles = [_("its own order"), *(title for _name, title in columns)]
+        room, taken = getattr(self.parent, "size", self.app.size).width, 0
+        parts: list[str | tuple[str, str]] = []
         for (sign, name), title in zip(self._signs.items(), titles, strict=False):
-            arrow = ""
-            if name and name == sort.removeprefix("-"):
-                arrow = f" {self._glyphs.order(sort)}"
-            # what belongs together stays on one line
-            told = f"{title}{arrow}".replace(" ", "\u00a0")
-            parts += [(sign, "bold $accent"), f"\u00a0{told}  "]
-        parts.append(("esc", "bold $accent"))
-        self.draw(Content.assemble(*parts))
+            chosen = name == sort.removeprefix("-")
+            arrow = f" {self._glyphs.order(sort)}" if name and chosen else ""
+            # sign and title stay on one line
+            width = cell_len(title) + cell_len(arrow) + 4
+            if taken and taken + width > room:
+                parts, taken = [*parts, "\n"], 0
+            parts += [(sign, "bold $accent"), f" {title}{arrow}  "]
+            taken += width
+        parts += [(_("esc: as it is"), "dim")] if taken + 16 <= room else []
+        self.draw(Content.assemble((_("Sort by") + "\n", "bold"), *parts))
 
     def check_consume_key(self, key: str, character: str | None) -> bool:
         return True

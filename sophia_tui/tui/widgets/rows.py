@@ -4,7 +4,7 @@ Ten rows or ten thousand cost the same to fill and to draw; a new row on top mov
 without being built anew.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -28,6 +28,16 @@ class Row:
     key: str
     cells: tuple[str, ...]
     data: Any
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the screen: how it is drawn (head, cursor, or plainly), and what is to be seen in
+    it, from where to where."""
+
+    text: str = ""
+    kind: str = ""
+    seen: tuple[tuple[int, int], ...] = ()
 
 
 class Rows(ScrollView, can_focus=True):
@@ -54,13 +64,23 @@ class Rows(ScrollView, can_focus=True):
     class Selected(Message):
         """A person opens the row under the cursor."""
 
-    def __init__(self, glyphs: Glyphs, id: str, classes: str = "") -> None:
+    def __init__(
+        self,
+        glyphs: Glyphs,
+        places: Callable[[str, int], Sequence[tuple[int, int]]] = lambda _text, _column: (),
+        id: str = "",
+        classes: str = "",
+    ) -> None:
+        """`places` are parts of a cell's text, by its column, that are to be seen."""
         super().__init__(id=id, classes=classes)
         self._glyphs = glyphs
+        self._places = places
         self._columns: Sequence[tuple[str, int]] = ()
         self._rows: Sequence[Row] = ()
         self._marked: Collection[str] = frozenset()
         self._highlighted: str | None = None
+        #: Whether the person went to the end, which may still move away.
+        self._to_end = False
         self.cursor_row = 0
         self.show_horizontal_scrollbar = False
 
@@ -85,10 +105,13 @@ class Rows(ScrollView, can_focus=True):
         still there, and on its line of the screen; without `follow` it goes to the first one."""
         before, key, top = self._lines(), self.key, round(self.scroll_y)
         place = next((at for at, each in enumerate(rows) if each.key == key), None)
-        line = self.cursor_row - top
+        line, before_rows = self.cursor_row - top, self._rows
         self._columns, self._rows, self._marked = columns, rows, frozenset(marked)
         if not follow:
             self.cursor_row = top = 0
+            self._to_end = False
+        elif self._to_end and len(rows) > len(before_rows):
+            self.cursor_row = len(rows) - 1
         elif place is not None:
             top = max(0, place - line) if top else 0
             self.cursor_row = place
@@ -102,6 +125,7 @@ class Rows(ScrollView, can_focus=True):
     def move_cursor(self, row: int) -> None:
         """Put the cursor on a row, counted from 0, and bring it in sight."""
         row = max(0, min(row, len(self._rows) - 1))
+        self._to_end = False
         if row == self.cursor_row:
             return
         before, self.cursor_row = self._lines(), row
@@ -140,29 +164,31 @@ class Rows(ScrollView, can_focus=True):
         if top != round(self.scroll_y):
             self.scroll_to(y=top, animate=False, force=True)
 
-    def _lines(self) -> list[tuple[str, str]]:
+    def _lines(self) -> list[Line]:
         return [self._line(y) for y in range(self.size.height)]
 
-    def _line(self, y: int) -> tuple[str, str]:
-        """One line of the screen: its text, and how it is drawn."""
+    def _line(self, y: int) -> Line:
+        """One line of the screen."""
         if y == 0:
-            return self._text([title for title, _width in self._columns]), "head"
+            return Line("".join(self._cells([title for title, _width in self._columns])), "head")
         place = round(self.scroll_y) + y - 1
         if place >= len(self._rows):
-            return "", ""
+            return Line()
         row = self._rows[place]
-        text = self._text(row.cells)
+        cells, seen, begins = list(self._cells(row.cells)), [], 0
+        for column, cell in enumerate(cells):
+            seen += [(begins + at, begins + to) for at, to in self._places(cell, column)]
+            begins += len(cell)
+        text = "".join(cells)
         if row.key in self._marked:
             text = self._glyphs.mark + text[1:]
-        return text, "cursor" if place == self.cursor_row else ""
+        return Line(text, "cursor" if place == self.cursor_row else "", tuple(seen))
 
-    def _text(self, cells: Sequence[str]) -> str:
-        return "".join(
-            f" {self._glyphs.fit(cell, width)} "
-            for cell, (_title, width) in zip(cells, self._columns, strict=False)
-        )
+    def _cells(self, cells: Sequence[str]) -> Iterator[str]:
+        for cell, (_title, width) in zip(cells, self._columns, strict=False):
+            yield f" {self._glyphs.fit(cell, width)} "
 
-    def _send(self, before: list[tuple[str, str]]) -> None:
+    def _send(self, before: list[Line]) -> None:
         """Draw the lines that differ."""
         after = self._lines()
         if len(after) != len(before):
@@ -178,12 +204,17 @@ class Rows(ScrollView, can_focus=True):
             self.refresh(*regions)
 
     def render_line(self, y: int) -> Strip:
-        text, kind = self._line(y)
-        plain = self.rich_style
-        style = self._style(kind) if kind else plain
-        strip = Strip([Segment(text, style)])
+        line, plain = self._line(y), self.rich_style
+        style = self._style(line.kind) if line.kind else plain
+        # what is to be seen stands out from the cursor, too
+        bright = style + Style(bold=True, reverse=line.kind != "cursor")
+        segments, begins = [], 0
+        for at, to in line.seen:
+            segments += [Segment(line.text[begins:at], style), Segment(line.text[at:to], bright)]
+            begins = to
+        strip = Strip([*segments, Segment(line.text[begins:], style)])
         # the cursor goes as far as the line
-        return strip.adjust_cell_length(self.size.width, style if kind == "cursor" else plain)
+        return strip.adjust_cell_length(self.size.width, style if line.kind == "cursor" else plain)
 
     def _style(self, kind: str) -> Style:
         return self.get_component_rich_style(f"rows--{kind}")
@@ -212,6 +243,7 @@ class Rows(ScrollView, can_focus=True):
 
     def action_end(self, last: bool) -> None:
         self.move_cursor(len(self._rows) - 1 if last else 0)
+        self._to_end = last
 
     def action_select(self) -> None:
         if self._rows:
