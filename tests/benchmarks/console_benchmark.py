@@ -70,12 +70,10 @@ class Figures:
         self.sizes[what].append(seen.size)
 
     def middle(self, what: str) -> float | None:
-        found = self.seconds.get(what)
-        return statistics.median(found) if found else None
+        return _median(self.seconds.get(what, ()))
 
     def size(self, what: str) -> float | None:
-        found = self.sizes.get(what)
-        return statistics.median(found) if found else None
+        return _median(self.sizes.get(what, ()))
 
 
 # -- one program
@@ -179,14 +177,14 @@ def peer_walked(peer: Peer, window: Window, found: Figures) -> None:
 # -- all together
 
 
-def starts(world: World, peers: Sequence[tuple[Peer, Path]], runs: int) -> dict[str, Figures]:
+def starts(
+    world: World, peers: Sequence[tuple[Peer, Path]], runs: int, found: dict[str, Figures]
+) -> None:
     """Every program started and walked through, in turns."""
-    found = {"sophia": Figures("sophia"), "textual": Figures("textual")}
-    found |= {peer.name: Figures(peer.package) for peer, _folder in peers}
     for run in range(runs + 1):
         print(f"turn {run} of {runs}", file=sys.stderr)
         if run == 1:  # the first turn fills the caches of the disk and of Python
-            found = {name: Figures(each.name) for name, each in found.items()}
+            found.update({name: Figures(each.name) for name, each in found.items()})
         found["textual"].seconds["import"].append(import_seconds(world))
         found["textual"].add("painted", smallest(world))
         window = opened(world, found["sophia"])
@@ -208,7 +206,6 @@ def starts(world: World, peers: Sequence[tuple[Peer, Path]], runs: int) -> dict[
                 found[peer.name].failed.append(str(problem))
             finally:
                 window.close()
-    return found
 
 
 def stand(
@@ -282,6 +279,11 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     print()
 
 
+def _median(figures: Iterable[float]) -> float | None:
+    found = list(figures)
+    return statistics.median(found) if found else None
+
+
 def _said(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
 
@@ -297,8 +299,8 @@ def _ratio(ours: float | None, theirs: float | None) -> str:
 def _compared(found: dict[str, Figures], names: Sequence[str]) -> list[list[str]]:
     ours = found["sophia"]
     screens = [what for what in ours.seconds if what.endswith("first time")]
-    screen = statistics.median(each for what in screens for each in ours.seconds[what])
-    screen_size = statistics.median(each for what in screens for each in ours.sizes[what])
+    screen = _median(each for what in screens for each in ours.seconds[what])
+    screen_size = _median(each for what in screens for each in ours.sizes[what])
 
     def row(
         what: str, mine: float | None, theirs: dict[str, float | None], digits: int
@@ -409,13 +411,16 @@ def main() -> None:
             peer.command(place)  # installed before anything is measured
             theirs.append((peer, place))
         world = World(folder)
+        found = {"sophia": Figures("sophia"), "textual": Figures("textual")}
+        found |= {peer.name: Figures(peer.package) for peer in wanted}
         try:
             world.fill(given.big)
-            found = starts(world, theirs, given.runs)
+            starts(world, theirs, given.runs, found)
             stand(world, theirs, found, given.idle)
         finally:
             world.close()
-    report(found, wanted, given.big, given.runs)
+            if found["sophia"].seconds:  # also of a run that was cut off
+                report(found, wanted, given.big, given.runs)
     print(f"\n{time.perf_counter() - begun:.0f} s in all")
 
 
