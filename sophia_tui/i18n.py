@@ -32,12 +32,22 @@ def match_language(text: str | None) -> str | None:
 
 
 def detect_language(environment: Mapping[str, str]) -> str:
-    """The language from SOPHIA_LANG, LC_ALL, LC_MESSAGES and LANG, read as text."""
-    for key in ("SOPHIA_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
+    """The language from SOPHIA_LANG, LC_ALL, LC_MESSAGES and LANG, read as text. A SOPHIA_LANG that
+    is none of ours counts as none."""
+    own = match_language(environment.get("SOPHIA_LANG"))
+    if own:
+        return own
+    for key in ("LC_ALL", "LC_MESSAGES", "LANG"):
         value = environment.get(key)
         if value:
             return match_language(value) or DEFAULT_LANGUAGE
     return DEFAULT_LANGUAGE
+
+
+def unknown_language(environment: Mapping[str, str]) -> str:
+    """What SOPHIA_LANG holds where it is no language of ours; else empty."""
+    given = environment.get("SOPHIA_LANG", "")
+    return "" if match_language(given) else given
 
 
 def set_language(language: str) -> None:

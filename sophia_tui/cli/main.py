@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from sophia_tui import __version__
 from sophia_tui.cli.options import Globals, split_globals
 from sophia_tui.errors import SophiaError, UsageError
-from sophia_tui.i18n import _, detect_language, match_language, set_language
+from sophia_tui.i18n import (
+    LANGUAGES,
+    _,
+    detect_language,
+    match_language,
+    set_language,
+    unknown_language,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,6 +58,12 @@ def _run(options: Globals) -> int:
                 remedy="--lang en|pt_BR",
             )
         set_language(language)
+    elif (unknown := unknown_language(os.environ)) and sys.stderr.isatty() and options.words:
+        from sophia_tui.textsafe import visible
+
+        text = _("SOPHIA_LANG names no language of Sophia: {language}. There are: {languages}.")
+        told = text.format(language=visible(unknown), languages=", ".join(LANGUAGES))
+        sys.stderr.write(f"{told}\n")
     if options.version:
         print(__version__)
         return 0
@@ -89,7 +102,7 @@ def _console(options: Globals) -> int:
     from sophia_tui.wiring import House
 
     house = House(os.environ, readonly=options.readonly, language=get_language())
-    return run_console(house, ascii_only=options.ascii)
+    return run_console(house, options.ascii, language_given=options.language is not None)
 
 
 if __name__ == "__main__":

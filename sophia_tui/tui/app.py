@@ -65,7 +65,7 @@ def spell_plainly(terminal: Any) -> None:
     terminal.reconfigure(errors="sophia_nearest")
 
 
-def run_console(house: "House", ascii_only: bool = False) -> int:
+def run_console(house: "House", ascii_only: bool = False, language_given: bool = False) -> int:
     """Open the console and stay until the person leaves; the exit code.
 
     Raises SetupError S102 where the data folder can't be used, before the screen changes.
@@ -77,7 +77,7 @@ def run_console(house: "House", ascii_only: bool = False) -> int:
         sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
     if isinstance(sys.__stderr__, io.TextIOWrapper):
         spell_plainly(sys.__stderr__)
-    return asyncio.run(_stay(house, wants_ascii(ascii_only)))
+    return asyncio.run(_stay(house, wants_ascii(ascii_only), language_given))
 
 
 async def _collect_again(app: "SophiaApp") -> None:
@@ -100,7 +100,7 @@ async def _mend(house: "House", app: "SophiaApp") -> None:
         app.tell(told)
 
 
-async def _stay(house: "House", ascii_only: bool) -> int:
+async def _stay(house: "House", ascii_only: bool, language_given: bool) -> int:
     from sophia_tui.tui.console import SophiaApp
 
     def context(**given: Any) -> Context:
@@ -115,6 +115,7 @@ async def _stay(house: "House", ascii_only: bool) -> int:
         language=house.language,
         ascii_only=ascii_only,
         key_changes=house.environment.get("SOPHIA_KEYS", ""),
+        keeps_language=not language_given,
     )
     # Textual leaves the alternate screen on when SIGTERM kills it
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, app.exit)

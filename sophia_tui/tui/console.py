@@ -65,9 +65,11 @@ class SophiaApp(Wired, Returning):
         ascii_only: bool = False,
         key_changes: str = "",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        keeps_language: bool = False,
     ) -> None:
+        """`keeps_language`: the one that this person chose in the console last goes before the
+        given one."""
         super().__init__()
-        set_language(language)
         self.theme = "ansi-dark"
         self._dispatcher = dispatcher
         self.now = clock
@@ -75,6 +77,7 @@ class SophiaApp(Wired, Returning):
         self.glyphs = words.Glyphs(ascii_only)
         self.actor = actor or (context.actor if isinstance(context, Context) else "")
         self.state = ConsoleState(paths, self.actor)
+        set_language((keeps_language and self.state.language) or language)
         self.log_path = str(paths.logs / "sophia.log") if paths else ""
         self.unreachable: SophiaError | None = None
         self.painted = asyncio.Event()
@@ -139,12 +142,20 @@ class SophiaApp(Wired, Returning):
     ) -> "BaseModel":
         """One operation, by the dispatcher. Raises SophiaError."""
         context = self._make(language=get_language(), **given)
+        self._keep_rights(context)
         try:
             return await self.dispatcher.call(operation, request, context)
         except UnavailableError as problem:
             if problem.code.startswith(_STORE_CODES):
                 self.store_away()
             raise
+
+    def _keep_rights(self, context: Context) -> None:
+        """What is offered follows the role of today: SOPHIA_ROLES may change while it is open."""
+        known = self._basis
+        if known is not None and (known.role, known.readonly) != (context.role, context.readonly):
+            self._basis = replace(known, role=context.role, readonly=context.readonly)
+            self.redraw()
 
     def permitted(self) -> "list[Operation]":
         """The operations to offer, in the order of the declarations."""
@@ -254,7 +265,10 @@ class SophiaApp(Wired, Returning):
     # -- where keys and palette lead
 
     def go(self, target: str, screen: Screen[Any]) -> None:
-        """Follow a target of the registry from the given screen."""
+        """Follow a target of the registry from the given screen. Who has left leads nowhere: keys
+        that were typed ahead open nothing more."""
+        if self._exit:
+            return
         kind, _sign, name = target.partition(".")
         if isinstance(screen, SophiaScreen):
             screen.say("")  # what was said of the act before is over
@@ -564,7 +578,9 @@ class SophiaApp(Wired, Returning):
         if self._busy():
             self._say(_("Something is running here; esc stops it."))
             return
-        await self._speak(LANGUAGES[(LANGUAGES.index(get_language()) + 1) % len(LANGUAGES)])
+        chosen = LANGUAGES[(LANGUAGES.index(get_language()) + 1) % len(LANGUAGES)]
+        self.state.speaks(chosen)
+        await self._speak(chosen)
 
     async def _speak(self, language: str) -> None:
         self.remember()

@@ -20,6 +20,7 @@ from typing import Any
 
 from sophia_tui.errors import SophiaError
 from sophia_tui.files import replace_whole, write_whole
+from sophia_tui.i18n import LANGUAGES
 from sophia_tui.paths import Paths
 
 _log = logging.getLogger("sophia")
@@ -188,7 +189,7 @@ class ConsoleState:
         write = write_whole if lasting else replace_whole
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write(self._folder / name, json.dumps(plain, ensure_ascii=False).encode())
+            write(self._folder / name, json.dumps(plain).encode())
         except (OSError, SophiaError, ValueError) as problem:
             _log.warning("console state %s can't be written: %s", name, type(problem).__name__)
 
@@ -201,6 +202,15 @@ class ConsoleState:
                     left.unlink()
             except OSError as problem:
                 _log.info("%s stays: %s", left.name, type(problem).__name__)
+
+    @property
+    def language(self) -> str:
+        """The language that was chosen in the console; empty where none was."""
+        found = self._read("language.json").get("language")
+        return found if found in LANGUAGES else ""
+
+    def speaks(self, language: str) -> None:
+        self._write("language.json", {"language": language})
 
     @property
     def recent(self) -> list[str]:
@@ -222,7 +232,11 @@ class ConsoleState:
 
 def _draft_name(operation: str, target: str) -> str:
     """A file's name whatever the target is called; no two targets share one."""
-    told = f"-{hashlib.sha256(target.encode()).hexdigest()[:16]}" if target else ""
+    told = (
+        f"-{hashlib.sha256(target.encode(errors='surrogatepass')).hexdigest()[:16]}"
+        if target
+        else ""
+    )
     return f"draft-{operation}{told}.json"
 
 

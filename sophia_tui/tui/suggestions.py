@@ -102,18 +102,18 @@ def _files(typed: str, folder: Path | None) -> list[str]:
     """Files and folders that begin as typed; a folder with a slash behind it."""
     place, _slash, begun = typed.rpartition("/")
     head = typed[: len(typed) - len(begun)]
-    at = Path(place or "/").expanduser() if _slash else (folder or Path.cwd())
-    if not at.is_absolute():
-        at = (folder or Path.cwd()) / at
     found = []
     try:
+        at = Path(place or "/").expanduser() if _slash else (folder or Path.cwd())
+        if not at.is_absolute():
+            at = (folder or Path.cwd()) / at
         with os.scandir(at) as entries:
             for number, each in enumerate(entries):
                 if number >= _MOST_ENTRIES:
                     break
                 if each.name.startswith(begun) and (begun or not each.name.startswith(".")):
                     found.append(head + each.name + ("/" if each.is_dir() else ""))
-    except OSError:
+    except (OSError, ValueError, RuntimeError):  # what was pasted need be no path at all
         return []
     # a name that the terminal could act on can't be typed as it is shown
     return sorted(each for each in found if each == visible(each))

@@ -115,7 +115,7 @@ def _checks(items: Sequence[CheckItem]) -> Iterator[Part]:
         for each in mine:
             sign, style = _STATES[each.state]
             word = _(_STATE_WORDS[each.state])
-            yield (f"[{sign}] {each.what}: {word}\n", style)
+            yield (f"[{sign}] {visible(each.what)}: {word}\n", style)
             if each.evidence:
                 yield (f"    {visible(each.evidence)}\n", "dim")
 
@@ -123,7 +123,9 @@ def _checks(items: Sequence[CheckItem]) -> Iterator[Part]:
 def _preview(found: TrainPreview) -> Iterator[Part]:
     yield (visible(f"{found.dataset}  {found.base}") + "\n", "dim")
     form = _("{form}, cut at {length} tokens; {marks} stand around what is trained").format(
-        form=found.prompt_form, length=number(found.sequence_length), marks=found.marks
+        form=visible(found.prompt_form),
+        length=number(found.sequence_length),
+        marks=visible(found.marks),
     )
     yield f"{form}\n"
     for part in found.parts:
@@ -132,7 +134,7 @@ def _preview(found: TrainPreview) -> Iterator[Part]:
             "{file}: {examples} examples, {tokens} tokens, {trained} trained",
             part.examples,
         ).format(
-            file=part.file,
+            file=visible(part.file),
             examples=number(part.examples),
             tokens=number(part.tokens),
             trained=number(part.trained_tokens),
@@ -142,7 +144,10 @@ def _preview(found: TrainPreview) -> Iterator[Part]:
         yield (f"! {_('It would be refused.')} {visible(found.refused)}\n", "bold $error")
     for each in found.listed:
         lines = ", ".join(str(line) for line in each.lines[:12])
-        yield (f"! {each.file}: {number(each.count)} {visible(each.reason)}: {lines}\n", "$warning")
+        yield (
+            f"! {visible(each.file)}: {number(each.count)} {visible(each.reason)}: {lines}\n",
+            "$warning",
+        )
     for item in found.items:
         yield from _example(item)
     if not found.items:

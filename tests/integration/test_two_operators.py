@@ -195,7 +195,7 @@ async def test_two_consoles_at_one_setting(office: Office) -> None:
         ana.open("settings.set", given)
         await until(first, lambda: isinstance(ana.screen, FormScreen), "ana's form")
         mine: Any = ana.screen
-        await until(first, lambda: mine.watch.number is not None, "ana's look")
+        await until(first, lambda: mine.others.number is not None, "ana's look")
         mine.query_one("#field-value").value = "50"
         async with maria.run_test(size=(80, 24)) as second:
             await until(second, maria.painted.is_set, "painted")

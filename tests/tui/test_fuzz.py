@@ -5,9 +5,13 @@ A failure names its seed; SOPHIA_FUZZ_SEED repeats it, SOPHIA_FUZZ_SECONDS says 
 """
 
 import asyncio
+import fcntl
 import logging
 import os
 import random
+import signal
+import struct
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,8 @@ from sophia_tui.tui.screens.base import SophiaScreen
 from tests.hostile_texts import TEXTS, harm_in, poisoned
 from tests.tui import answers, stub
 from tests.tui.test_console import until
+from tests.tui.test_hostile_console import harm_on_the_wire
+from tests.tui.test_terminal import Terminal
 
 SIZES = [(1, 1), (5, 3), (20, 8), (59, 14), (60, 15), (80, 24), (99, 30), (120, 40), (300, 100)]
 NAMES = [each.name for each in registry()]
@@ -190,3 +196,64 @@ async def test_for_minutes_whatever_is_done(
 ) -> None:
     seed = int(os.environ.get("SOPHIA_FUZZ_SEED") or random.SystemRandom().randrange(1_000_000))
     await played(seed, SECONDS, 1_000_000, tmp_path, caplog)
+
+
+#: What terminals send for keys.
+SENT = [b"\x1b[A", b"\x1b[B", b"\x1b[C", b"\x1b[D", b"\x1b[5~", b"\x1b[6~", b"\x1b[H", b"\x1b[F"]
+SENT += [b"\x1bOP", b"\x1bOQ", b"\x1bOR", b"\x1bOS", b"\x1b[15~", b"\x1b[17~", b"\x1b[19~"]
+SENT += [b"\t", b"\r", b"\x1b", b"\x7f", b" ", b"\x03", b"\x10", b"\x1b[Z"]
+SENT += [bytes([code]) for code in range(0x21, 0x7F)]
+
+
+def paste(text: str) -> bytes:
+    return b"\x1b[200~" + text.encode("utf-8", "replace").replace(b"\x1b", b"") + b"\x1b[201~"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("house", ["real", "hostile"])
+def test_for_minutes_in_a_real_terminal(house: str, store_url: str, tmp_path: Path) -> None:
+    """The console as `sophia` opens it, over a real store, and over one with hostile answers."""
+    seed = int(os.environ.get("SOPHIA_FUZZ_SEED") or random.SystemRandom().randrange(1_000_000))
+    print(f"SOPHIA_FUZZ_SEED={seed}")  # pytest shows it where the test fails
+    chance = random.Random(seed)
+    environment = {
+        "SOPHIA_STORE_URL": store_url,
+        "DATABASE_URL": store_url,
+        "SOPHIA_DATA_DIR": str(tmp_path / "data"),
+        "FINETUNE_DIR": str(tmp_path / "finetune"),
+        "SOPHIA_ROLES": "*=viewer",  # a key at random trains nothing, and stops no server
+        "LANG": "pt_BR.UTF-8",
+    }
+    program = ["-m", "sophia_tui.cli.main"]
+    if house == "hostile":
+        program = ["-m", "tests.tui.play", "hostile", "pt_BR", str(tmp_path)]
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        terminal = Terminal(program, environment=environment)
+        try:
+            sent = terminal.read(60.0, until=b"Sophia")
+            for _act in range(300):
+                if terminal.process.poll() is not None or time.monotonic() > end:
+                    break
+                if chance.random() < 0.05:
+                    resized(terminal, *chance.choice(SIZES))
+                kind = paste(chance.choice(list(TEXTS.values())))
+                terminal.type(chance.choice(SENT) if chance.random() < 0.95 else kind)
+                sent += terminal.read(0.05)
+            terminal.settle()
+            if terminal.process.poll() is None:
+                terminal.process.send_signal(signal.SIGTERM)
+            sent += terminal.read(20.0, until=b"\x1b[?1049l")
+            left = terminal.process.wait(30)
+            # the stand-in's process has nobody who listens to signals
+            assert left in ((0, -signal.SIGTERM) if house == "hostile" else (0,)), sent[-3000:]
+            assert b"Traceback" not in sent
+            # what is typed when it has left already, the terminal itself shows
+            assert not harm_on_the_wire(sent.split(b"\x1b[?1049l")[0])
+        finally:
+            terminal.close()
+
+
+def resized(terminal: Terminal, columns: int, rows: int) -> None:
+    fcntl.ioctl(terminal.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

@@ -32,6 +32,7 @@ class RunsOperation(SophiaScreen):
     operation: Operation
     fields: dict[str, FieldInfo]
     typed: dict[str, Any]
+    _target: str
     #: What the record was when the form was opened, for the service to compare.
     seen: dict[str, Any]
     others: ChangeWatch
@@ -114,6 +115,12 @@ class RunsOperation(SophiaScreen):
         self.say("")
         return effect
 
+    def _seen_of(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """What was seen of the row that the form was opened for; nothing of another one that was
+        typed in its place."""
+        target = self.operation.target
+        return self.seen if not target or str(asked.get(target)) == self._target else {}
+
     def _knows_now(self, problem: ConflictError) -> str:
         """Another person was faster: what is typed stays, and who runs it again goes on from how
         things are now. Empty where it is another kind of conflict."""
@@ -167,7 +174,7 @@ class RunsOperation(SophiaScreen):
         try:
             result = await self.sophia.call(
                 self.operation.name,
-                {**asked, **self.seen},
+                {**asked, **self._seen_of(asked)},
                 seen=self.others.number,
                 dry_run=dry_run,
                 confirmed=confirmed,

@@ -157,6 +157,8 @@ class PaletteScreen(ModalScreen[str | None]):
         yield Plate(id="chosen")
 
     def on_mount(self) -> None:
+        if not self.query("#found"):
+            return  # the console ends, or was left, before there was anything to see
         self.set_class(self._glyphs.ascii_only, "-ascii")
         self._find("")
         self.query_one("#wanted", Input).focus()
@@ -215,9 +217,17 @@ class PaletteScreen(ModalScreen[str | None]):
         self._tell()
 
     def action_leave(self) -> None:
-        self.dismiss(None)
+        # keys of priority come to the app, maybe before this screen is composed: in its own turn
+        self.call_later(self._leave)
+
+    def _leave(self) -> None:
+        if self.is_current:
+            self.dismiss(None)
 
     def action_move(self, how: str) -> None:
+        self.call_later(self._move, how)
+
+    def _move(self, how: str) -> None:
         getattr(self.query_one("#found", OptionList), f"action_{how}")()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

@@ -17,6 +17,9 @@ class Field(Input):
             return super()._value
         return Text(drawn(self.value), no_wrap=True, overflow="ignore", end="")
 
+    def validate_placeholder(self, placeholder: str) -> str:
+        return drawn(placeholder)
+
     def _position_to_cell(self, position: int) -> int:
         return cell_len(drawn(self.value[:position]))
 
