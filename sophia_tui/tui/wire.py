@@ -98,7 +98,9 @@ class Wire:
         plain = True
         for cell in cells[start:stop]:
             sign, drawn = cell or BLANK
-            if sign:
+            if cell == BLANK and not _seen_of_a_blank(self._drawn):
+                found.append(sign)  # as it is drawn now it looks the same
+            elif sign:
                 found += [self._as(drawn), sign]
                 plain = plain and sign.isascii()
         # terminals differ on how wide some signs are, and on where they stand after the last column
@@ -145,7 +147,7 @@ def _cells(
         if control:
             for code in control:
                 if code[0] is ControlType.CURSOR_MOVE_TO:
-                    x, y = int(code[1]), int(code[2])  # type: ignore[misc, arg-type]
+                    x, y = int(code[1]), int(code[2])  # type: ignore[misc]
             continue
         if text == "\n" or not 0 <= y < height:
             continue  # each line says where it begins
@@ -176,7 +178,12 @@ def _codes(style: Style, colors: ColorSystem | None) -> tuple[str, Cell]:
     if not {"38", "48"} & set(numbers):  # their own numbers are not to be taken for others
         numbers = [each for each in numbers if each not in _ALONE]
     drawn = ";".join(numbers)
-    return drawn, (" ", drawn) if _SEEN_OF_A_BLANK & set(numbers) else BLANK
+    return drawn, (" ", drawn) if _seen_of_a_blank(drawn) else BLANK
+
+
+@lru_cache(maxsize=4096)
+def _seen_of_a_blank(drawn: str) -> bool:
+    return not _SEEN_OF_A_BLANK.isdisjoint(drawn.split(";"))
 
 
 class Wired(App[None]):

@@ -23,12 +23,12 @@ from pathlib import Path
 from sophia_tui.tui import keys
 from tests import seeded
 from tests.benchmarks.console_peers import PEERS, Peer
-from tests.benchmarks.console_terminal import Seen, Window, cpu_of, tree
+from tests.benchmarks.console_terminal import Seen, Window, cpu_of, end_in_order, tree
 from tests.benchmarks.console_world import EVENTS, JOBS, World
 
-RUNS = 5
-IDLE_SECONDS = 30.0
-WATCH_SECONDS = 20.0
+RUNS = 3
+IDLE_SECONDS = 20.0
+WATCH_SECONDS = 16.0
 #: After the first picture; what comes until then counts as the start.
 SETTLE_SECONDS = 1.5
 ESCAPE = "\x1b"
@@ -70,12 +70,10 @@ class Figures:
         self.sizes[what].append(seen.size)
 
     def middle(self, what: str) -> float | None:
-        found = self.seconds.get(what)
-        return statistics.median(found) if found else None
+        return _median(self.seconds.get(what, ()))
 
     def size(self, what: str) -> float | None:
-        found = self.sizes.get(what)
-        return statistics.median(found) if found else None
+        return _median(self.sizes.get(what, ()))
 
 
 # -- one program
@@ -145,7 +143,7 @@ def press(
     window: Window, found: Figures, what: str, typed: str, words: Sequence[str] = ()
 ) -> Seen | None:
     try:
-        seen = window.press(typed, words, patience=8.0)
+        seen = window.press(typed, words, patience=5.0)
     except TimeoutError as problem:
         found.failed.append(f"{what}: {problem}"[:600])
         return None
@@ -179,14 +177,14 @@ def peer_walked(peer: Peer, window: Window, found: Figures) -> None:
 # -- all together
 
 
-def starts(world: World, peers: Sequence[tuple[Peer, Path]], runs: int) -> dict[str, Figures]:
+def starts(
+    world: World, peers: Sequence[tuple[Peer, Path]], runs: int, found: dict[str, Figures]
+) -> None:
     """Every program started and walked through, in turns."""
-    found = {"sophia": Figures("sophia"), "textual": Figures("textual")}
-    found |= {peer.name: Figures(peer.package) for peer, _folder in peers}
     for run in range(runs + 1):
         print(f"turn {run} of {runs}", file=sys.stderr)
         if run == 1:  # the first turn fills the caches of the disk and of Python
-            found = {name: Figures(each.name) for name, each in found.items()}
+            found.update({name: Figures(each.name) for name, each in found.items()})
         found["textual"].seconds["import"].append(import_seconds(world))
         found["textual"].add("painted", smallest(world))
         window = opened(world, found["sophia"])
@@ -208,7 +206,6 @@ def starts(world: World, peers: Sequence[tuple[Peer, Path]], runs: int) -> dict[
                 found[peer.name].failed.append(str(problem))
             finally:
                 window.close()
-    return found
 
 
 def stand(
@@ -282,6 +279,11 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     print()
 
 
+def _median(figures: Iterable[float]) -> float | None:
+    found = list(figures)
+    return statistics.median(found) if found else None
+
+
 def _said(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
 
@@ -297,8 +299,8 @@ def _ratio(ours: float | None, theirs: float | None) -> str:
 def _compared(found: dict[str, Figures], names: Sequence[str]) -> list[list[str]]:
     ours = found["sophia"]
     screens = [what for what in ours.seconds if what.endswith("first time")]
-    screen = statistics.median(each for what in screens for each in ours.seconds[what])
-    screen_size = statistics.median(each for what in screens for each in ours.sizes[what])
+    screen = _median(each for what in screens for each in ours.seconds[what])
+    screen_size = _median(each for what in screens for each in ours.sizes[what])
 
     def row(
         what: str, mine: float | None, theirs: dict[str, float | None], digits: int
@@ -397,6 +399,7 @@ def main() -> None:
     parser.add_argument("--idle", type=float, default=IDLE_SECONDS)
     parser.add_argument("--big", action="store_true")
     given = parser.parse_args()
+    end_in_order()
     wanted = [peer for peer in PEERS if peer.name in given.peers.split(",")]
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="sophia-bench-", ignore_cleanup_errors=True) as name:
@@ -408,13 +411,16 @@ def main() -> None:
             peer.command(place)  # installed before anything is measured
             theirs.append((peer, place))
         world = World(folder)
+        found = {"sophia": Figures("sophia"), "textual": Figures("textual")}
+        found |= {peer.name: Figures(peer.package) for peer in wanted}
         try:
             world.fill(given.big)
-            found = starts(world, theirs, given.runs)
+            starts(world, theirs, given.runs, found)
             stand(world, theirs, found, given.idle)
         finally:
             world.close()
-    report(found, wanted, given.big, given.runs)
+            if found["sophia"].seconds:  # also of a run that was cut off
+                report(found, wanted, given.big, given.runs)
     print(f"\n{time.perf_counter() - begun:.0f} s in all")
 
 

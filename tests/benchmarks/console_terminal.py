@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -34,6 +35,11 @@ ANSWERS = {
     b"\x1b[c": b"\x1b[?62;c",
 }
 _TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def end_in_order() -> None:
+    """SIGTERM ends this process as ^C does, so that nothing it has started is left behind."""
+    signal.signal(signal.SIGTERM, lambda *_told: sys.exit(143))
 
 
 def cache() -> Path:
@@ -149,7 +155,7 @@ class Window:
         patience: float = PATIENCE_SECONDS,
     ) -> Seen:
         """Type, and wait for what it brings."""
-        self.settle(silence)
+        self.settle(min(silence, 0.05))  # what came before has had its silence
         begun = time.perf_counter()
         os.write(self.master, keys.encode())
         return self.until(words, begun, silence, patience)

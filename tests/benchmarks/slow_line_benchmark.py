@@ -21,7 +21,7 @@ from tests import seeded
 from tests.benchmarks import slow_line
 from tests.benchmarks.console_benchmark import ESCAPE, LIVE, PAINTED, SHOWN, Figures, digit, table
 from tests.benchmarks.console_peers import PEERS, Peer
-from tests.benchmarks.console_terminal import Window
+from tests.benchmarks.console_terminal import Window, end_in_order
 from tests.benchmarks.console_world import World
 
 DOWN = "\x1b[B"
@@ -127,6 +127,7 @@ def main() -> None:
     parser.add_argument("--watch", type=float, default=60.0)
     parser.add_argument("--peers", default="harlequin")
     given = parser.parse_args()
+    end_in_order()
     if lacks := slow_line.missing():
         sys.exit(f"missing here: {', '.join(lacks)}")
     wanted = [peer for peer in PEERS if peer.name in given.peers.split(",")]
