@@ -77,9 +77,10 @@ async def asked_by(request: Request, chosen: Operation) -> Asked:
     for name in CONTROLS:
         if name not in chosen.input.model_fields:
             controls[name] = _flag(name, fields.pop(name, False))
+    seen = None
     if SEEN not in chosen.input.model_fields:
-        controls[SEEN] = _whole(SEEN, fields.pop(SEEN, None))
-    return Asked(fields, **{"confirm": False, "dry_run": False, **controls})
+        seen = _whole(SEEN, fields.pop(SEEN, None))
+    return Asked(fields, **{"confirm": False, "dry_run": False, **controls}, seen=seen)
 
 
 async def body_of(request: Request) -> Mapping[str, Any]:
