@@ -374,6 +374,7 @@ class Person:
             return answer
 
         app.call = overheard
+        app.remember = lambda: None  # each operation is the first one of a new console
 
     async def begin(self, screen: str) -> None:
         """At that screen and as if the console was just opened: every screen is made anew."""
