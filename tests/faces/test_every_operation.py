@@ -374,6 +374,7 @@ class Person:
             return answer
 
         app.call = overheard
+        app.remember = lambda: None  # each operation is the first one of a new console
 
     async def begin(self, screen: str) -> None:
         """At that screen and as if the console was just opened: every screen is made anew."""
@@ -442,7 +443,7 @@ class Person:
             await self._go_to(screen, row)
             if not screen.not_now(key.target):
                 return
-        for row in meant:  # several are meant
+        for row in meant if len(meant) > 1 else [*screen.rows][:2]:  # several are meant
             await self._go_to(screen, row)
             await self.pilot.press("space")
 
@@ -465,7 +466,9 @@ class Person:
 
         await self._wait(lambda: form() or chosen.name in self.told, "a form or the answer")
         asks = form() and chosen.name not in self.told
+        filled: set[str] = set()
         if asks:
+            filled = set(self.app.screen.fields)
             await self._fill(self.app.screen, request)
             self.told.clear()
             await self._run(chosen, request)
@@ -476,9 +479,10 @@ class Person:
         sent = self.asked[chosen.name]
         if not asks:
             return sent
-        # as it was typed, and what the form knows of the row that was seen
-        unseen = {name: value for name, value in request.items() if name not in SEEN}
-        return {**unseen, **{name: sent[name] for name in SEEN if name in sent}}
+        # as it was typed, and what the form knows of the rows that it was opened for
+        typed = {name: value for name, value in request.items() if name in filled}
+        known = {*SEEN, *request} - filled
+        return {**typed, **{name: sent[name] for name in sent if name in known}}
 
     def _shows(self, beneath: Any) -> bool:
         """Whether a screen other than before has its data: an answer, or one of its own."""

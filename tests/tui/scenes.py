@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 from sophia_tui.services.setup_steps import ApplyView, StepLine
 from sophia_tui.tui import keys
 from sophia_tui.tui.screens.browser import BrowserScreen
+from sophia_tui.tui.screens.bulk import BulkScreen
 from sophia_tui.tui.screens.calendar import CalendarScreen
 from sophia_tui.tui.screens.confirm import ConfirmScreen
 from sophia_tui.tui.screens.detail import DetailScreen
@@ -359,6 +360,7 @@ SCENES = [
     Scene("step-running", _at("setup", partial(_step, failed=False))),
     Scene("step-failed", _at("setup", partial(_step, failed=True))),
     Scene("jobs-compare", _at("jobs", _compared)),
+    Scene("bulk", _at("datasets", _pressed("space", "down", "space", "x", shown=BulkScreen))),
     Scene("review", _review),
     Scene("typed", _at("jobs", _pressed("f9", shown=TypedScreen))),
     Scene("drafts-none", _at("jobs", _drafts)),

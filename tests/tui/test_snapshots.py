@@ -20,7 +20,15 @@ from tests.tui.scenes import SCENES
 
 NAMED = {each.name: each for each in SCENES}
 #: What other screens are made of; never shown by themselves.
-ABSTRACT = {"SophiaScreen", "LiveScreen", "TableScreen", "DetailScreen", "WaysScreen", "PickScreen"}
+ABSTRACT = {
+    "SophiaScreen",
+    "LiveScreen",
+    "TableScreen",
+    "DetailScreen",
+    "WaysScreen",
+    "PickScreen",
+    "EditsScreen",
+}
 PARTS = sorted(f"{width}x{height} {language}" for width, height in SIZES for language in LANGUAGES)
 
 
