@@ -28,6 +28,7 @@ ABSTRACT = {
     "WaysScreen",
     "PickScreen",
     "EditsScreen",
+    "RunsOperation",
 }
 PARTS = sorted(f"{width}x{height} {language}" for width, height in SIZES for language in LANGUAGES)
 
