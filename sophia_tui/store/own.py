@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -452,6 +453,13 @@ class OwnStore:
 
     async def ping(self) -> float:
         return await self.database.ping()
+
+    async def moment(self) -> tuple[str, float]:
+        async with self.database.connection() as connection:
+            started = time.perf_counter()
+            found = await (await connection.execute(query("moment"))).fetchone()
+            milliseconds = (time.perf_counter() - started) * 1000
+        return str(found["moment"]) if found else "", milliseconds
 
     async def gauges(self) -> Gauges:
         found = await self.database.rows(query("gauges"))

@@ -1020,6 +1020,10 @@ SELECT id FROM sophia.jobs WHERE state NOT IN ('draft', 'succeeded', 'failed', '
     AND heartbeat_at > now() - pg_catalog.make_interval(secs => %(seconds)s)
 ORDER BY id
 
+-- moment --
+-- Which transactions are seen: two questions that see the same ones see the same rows.
+SELECT pg_catalog.txid_current_snapshot()::text AS moment
+
 -- gauges --
 -- Counts of small tables alone: no event, no served request, no audit entry is looked at.
 SELECT 'job' AS what, state::text AS label, count(*)::double precision AS value

@@ -97,7 +97,7 @@ class LiveScreen(SophiaScreen):
             else:
                 self.failures = 0
                 told = None
-            if not self.query("#trouble"):
+            if not self.composed:
                 return  # the screen was taken down while it looked
             if told is not None:
                 self._on_trouble(told)
@@ -161,7 +161,7 @@ class LiveScreen(SophiaScreen):
             plate.set_class(bool(text), "-shown")
 
     def _draw_all(self) -> None:
-        if self.query("#head"):
+        if self.composed:
             self.draw()
             self.redraw()  # after the rows: its keys depend on them
 
