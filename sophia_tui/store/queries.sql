@@ -1021,8 +1021,15 @@ SELECT id FROM sophia.jobs WHERE state NOT IN ('draft', 'succeeded', 'failed', '
 ORDER BY id
 
 -- moment --
--- Which transactions are seen: two questions that see the same ones see the same rows.
-SELECT pg_catalog.txid_current_snapshot()::text AS moment
+-- Which transactions are seen: two questions that see the same ones see the same rows. Those that
+-- wrote the rows of workers last are told apart, by what is left of their numbers in 32 bits.
+SELECT s.seen::text, pg_catalog.txid_snapshot_xmin(s.seen) AS low,
+    pg_catalog.txid_snapshot_xmax(s.seen) AS high, w.beats, w.told
+FROM (SELECT pg_catalog.txid_current_snapshot() AS seen) AS s, (
+    SELECT pg_catalog.array_agg(xmin::text::bigint) AS beats,
+        pg_catalog.string_agg(pg_catalog.concat_ws(' ', id, hindrance), ',' ORDER BY id) AS told
+    FROM sophia.workers
+) AS w
 
 -- gauges --
 -- Counts of small tables alone: no event, no served request, no audit entry is looked at.

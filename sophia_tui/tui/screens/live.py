@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 State = Literal["loading", "empty", "error", "stale", "full"]
 LONGEST_PAUSE = 30.0
 #: After so many looks in which nothing was sent to the terminal it is looked half as often.
-_CALM = 15
+_CALM = 5
 #: Seconds without an answer after which data count as old.
 _PATIENCE = 3.0
 #: From so many seconds on the age of old data is told in minutes.
