@@ -815,6 +815,12 @@ WHERE job_id = %(job_id)s AND (%(before)s::bigint IS NULL OR number < %(before)s
     AND (%(kinds)s::text[] = '{}' OR kind = ANY (%(kinds)s::text[]))
 ORDER BY number DESC LIMIT %(limit)s
 
+-- states_before --
+SELECT * FROM sophia.job_events
+WHERE job_id = %(job_id)s AND (%(before)s::bigint IS NULL OR number < %(before)s)
+    AND kind = 'state'
+ORDER BY number DESC LIMIT %(limit)s
+
 -- add_file --
 INSERT INTO sophia.uploaded_files (
     id, filename, purpose, bytes, sha256, path, host, created_by, created_at, deleted_at
