@@ -527,7 +527,7 @@ class Person:
         yes = self.app.screen.query_one("#yes", Button)
         await self._wait(lambda: not yes.disabled, "the right to go on")
         # the dialog gives the focus when it is mounted: what took it before would lose it again
-        await self._wait(lambda: self.app.screen.focused is not None, "the dialog's own focus")
+        await self._wait(lambda: self.app.screen.is_mounted, "the dialog's own focus")
         yes.focus()
         await self._wait(lambda: yes.has_focus, "the focus on yes")
         await self.pilot.press("enter")
