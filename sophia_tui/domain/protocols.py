@@ -461,9 +461,6 @@ class AuditStore(Protocol):
     async def listed(self, wanted: Wanted) -> Found[AuditEntry]:
         """Newest first where no other order is wanted."""
 
-    async def changes_of_others(self, since: datetime, actor: str) -> int:
-        """How many entries of something done, by anybody but `actor`, there are since then."""
-
     async def happened_since(self, since: datetime, actor: str) -> list[Happened]:
         """What happened from `since` on, the changes by `actor` aside, counted by kind."""
 

@@ -189,6 +189,7 @@ class OverviewService:
         since = self._aware(request.since or standing.now - _LATELY_PERIOD)
         happened = _lately(standing, since) + await self._of_serving(standing, since)
         happened.sort(key=lambda each: each.at, reverse=True)
+        meanwhile = await self._store.audit.happened_since(since, context.actor)
         return OverviewView(
             stages=stages.all_stages(standing),
             running=[await self._running(job, views[job.id]) for job in _living(standing)],
@@ -198,7 +199,7 @@ class OverviewService:
             since=since,
             lately=happened[:_LATELY],
             happened=len(happened),
-            by_others=await self._store.audit.changes_of_others(since, context.actor),
+            by_others=sum(each.count for each in meanwhile if each.what == "changed"),
             next=_next(
                 await self._repair() or _off_what_is_gone(ends) or stages.next_step(standing)
             ),

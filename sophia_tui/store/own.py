@@ -376,13 +376,8 @@ class PostgresAudit:
     async def listed(self, wanted: Wanted) -> Found[AuditEntry]:
         return await listed(self._database, AUDIT, wanted, rows.audit_entry)
 
-    async def changes_of_others(self, since: datetime, actor: str) -> int:
-        parameters = {"since": since, "actor": rows.text(actor)}
-        found = await self._database.row(query("changes_of_others"), parameters)
-        return int(found["number"]) if found else 0
-
     async def happened_since(self, since: datetime, actor: str) -> list[Happened]:
-        parameters = {"since": since, "actor": actor}
+        parameters = {"since": since, "actor": rows.text(actor)}
         found = await self._database.rows(query("happened_since"), parameters)
         return [
             Happened(each["what"], each["label"], each["number"], each["name"]) for each in found

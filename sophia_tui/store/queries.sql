@@ -771,10 +771,6 @@ SELECT * FROM sophia.audit ORDER BY at DESC, id DESC LIMIT %(limit)s OFFSET %(of
 -- list_audit --
 SELECT * FROM sophia.audit
 
--- changes_of_others --
-SELECT count(*) AS number FROM sophia.audit
-WHERE at >= %(since)s AND actor <> %(actor)s AND outcome = 'done'
-
 -- happened_since --
 -- Jobs that ended, promotions in force, and what others changed; `name` where it is the only one.
 SELECT 'ended' AS what, state::text AS label, count(*) AS number, min(id) AS name

@@ -1,6 +1,7 @@
 """What every screen has: head line, body, message line, key line, and a word for small windows."""
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,6 +11,7 @@ from textual.content import Content
 from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.worker import Worker
 
 from sophia_tui.domain.context import CancelSignal
 from sophia_tui.i18n import _
@@ -83,6 +85,19 @@ class SophiaScreen(Screen[Any]):
 
     def on_unmount(self) -> None:
         self.stop_waiting()
+
+    def run_worker(self, work: Any, *args: Any, **kwargs: Any) -> Worker[Any]:
+        """As textual's, of coroutines. What is answered while the screen is taken down misses its
+        widgets; it ends there, and not the console with it."""
+        return super().run_worker(partial(self._while_it_stands, work), *args, **kwargs)
+
+    async def _while_it_stands(self, work: Any) -> Any:
+        try:
+            return await (work() if callable(work) else work)
+        except NoMatches:
+            if self.display:  # false from when it is being removed on
+                raise
+            return None
 
     def stop_waiting(self) -> bool:
         """Stop what was asked from here and is not answered yet; False where nothing is, or it
