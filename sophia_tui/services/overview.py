@@ -42,6 +42,7 @@ SOURCE_TIMEOUT = 5.0
 _LOSSES = 24
 _RUNNING = 5
 _LATELY = 5
+_EVALUATIONS = 2  # of the newest; one of a base alone has no figure to show
 _LATELY_PERIOD = timedelta(hours=24)
 #: So long a console is answered with the last picture where nothing was written since: as long as
 #: what changes outside of the store (files, the time of day) may wait.
@@ -180,6 +181,7 @@ class OverviewService:
             dataset=await self._store.datasets.newest_prepared(),
             jobs=tuple((each, views[each.id].status) for each in jobs),
             models=tuple(await self._store.models.page(limit=20)),
+            evaluations=tuple(await self._store.evaluations.page(limit=_EVALUATIONS)),
             promotions=promotions,
             uses=_uses(self._settings.managed_files, promotions),
             base=self._settings.finetune_base,
@@ -421,11 +423,11 @@ def _lately(standing: Standing, since: datetime) -> list[HappenedView]:
     for each in standing.promotions:
         at = each.finished_at or each.created_at
         if at >= since:
-            named = (
-                _("way back to where no model was named: {state}")
-                if each.model_id == NO_MODEL
-                else _("promotion of {model}: {state}")
-            )
+            named = _("promotion of {model}: {state}")
+            if each.model_id == NO_MODEL:
+                named = _("way back to where no model was named: {state}")
+            elif each.rolls_back is not None:
+                named = _("way back to {model}: {state}")
             text = named.format(model=each.model_id, state=_(each.state.value))
             happy: Health = "ok" if each.state == "done" else "attention"
             found.append(HappenedView(at=at, text=text, health=happy))

@@ -149,9 +149,15 @@ class PromotionView(Output):
     created_by: str = Field(title=N_("Created by"))
     created_at: datetime = Field(title=N_("Created"))
     rolls_back: str | None = Field(default=None, title=N_("Takes back"))
+    would_be_refused: str | None = Field(default=None, title=N_("Would be refused with"))
     notes: list[str] = Field(default_factory=list, title=N_("Notes"))
 
-    machine_only: ClassVar[frozenset[str]] = frozenset({"keys", "gate", "golden", "steps"})
+    machine_only: ClassVar[frozenset[str]] = frozenset(
+        {"keys", "gate", "golden", "steps", "would_be_refused"}
+    )
+
+    def foretold_refusal(self) -> str | None:
+        return self.would_be_refused
 
 
 class PromotionList(Output):

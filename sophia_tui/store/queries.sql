@@ -772,13 +772,17 @@ SELECT * FROM sophia.audit ORDER BY at DESC, id DESC LIMIT %(limit)s OFFSET %(of
 SELECT * FROM sophia.audit
 
 -- happened_since --
--- Jobs that ended, promotions in force, and what others changed; `name` where it is the only one.
+-- Jobs that ended, promotions and ways back in force and what else changed, but for what the
+-- person did; `name` where it is the only one.
 SELECT 'ended' AS what, state::text AS label, count(*) AS number, min(id) AS name
 FROM sophia.jobs
 WHERE finished_at >= %(since)s AND state IN ('succeeded', 'failed', 'cancelled')
 GROUP BY state
-UNION ALL SELECT 'promoted', model_id, count(*), model_id FROM sophia.promotions
-WHERE finished_at >= %(since)s AND state = 'done' GROUP BY model_id
+UNION ALL SELECT CASE WHEN rolls_back IS NULL THEN 'promoted' ELSE 'returned' END, model_id,
+    count(*), model_id FROM sophia.promotions
+WHERE finished_at >= %(since)s AND state = 'done'
+    AND (created_by <> %(actor)s OR notes -> 'asked' ->> 'face' = 'worker')
+GROUP BY model_id, rolls_back IS NULL
 UNION ALL SELECT 'changed', actor, count(*), NULL FROM sophia.audit
 WHERE at >= %(since)s AND actor <> %(actor)s AND outcome IN ('done', 'queued')
     AND operation NOT IN ('promote.run', 'promote.rollback')

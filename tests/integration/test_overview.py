@@ -14,6 +14,7 @@ from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobEvent, JobKind
 from sophia_tui.domain.models import (
     AuditEntry,
+    Evaluation,
     FileChange,
     Model,
     ModelKind,
@@ -216,6 +217,29 @@ def test_what_runs_goes_before_what_waits_behind_it() -> None:
     assert (train.figure, train.detail) == ("62 %", "running")
     assert stages.next_step(standing).request == {"job": running.id}
     assert [job.id for job, _state in standing.foremost] == [running.id, queued.id]
+
+
+def test_figure_time_and_model_of_an_evaluation_belong_together() -> None:
+    older, newer = NOW - timedelta(days=2), NOW - timedelta(hours=1)
+    models = tuple(
+        Model(name, ModelKind.ADAPTER, "/models/base", older, evaluation=EVALUATION)
+        for name in ("sophia-v2", "sophia-v1")
+    )
+    second = {"before": {"perplexity": 9.0}, "after": {"perplexity": 4.0}}
+    standing = stages.Standing(
+        now=NOW,
+        source=stages.SourceState(configured=True, reached=True, usable=("qa",)),
+        collected=stages.Collected(1, 10, NOW),
+        models=models,
+        evaluations=(
+            Evaluation("ftjob-c", "base", None, {"before": {"perplexity": 9.0}}, NOW),
+            Evaluation("ftjob-b", "sophia-v1", None, second, newer),
+            Evaluation("ftjob-a", "sophia-v2", None, EVALUATION, older),
+        ),
+    )
+    told = next(each for each in stages.all_stages(standing) if each.stage == "evaluate")
+    assert (told.figure, told.at) == ("9.0 > 4.0", newer)
+    assert told.detail == "sophia-v1, perplexity"
 
 
 async def test_a_failed_job_is_a_problem_and_its_log_the_next_step(

@@ -192,8 +192,20 @@ async def test_what_happened_since_is_counted_without_ones_own_changes(store: St
         entry("caio", "settings.set", minutes=-1),
     ):
         await store.audit.add(each)
+    done = replace(promotion("p-1", PromotionState.DONE), finished_at=NOW)
+    await store.promotions.add(done)
+    scheduled = {"asked": {"face": "worker"}}
+    back = replace(done, id="p-2", model_id="old", created_by="bia", rolls_back="p-1")
     found = await store.audit.happened_since(NOW, "ana")
     assert found == [Happened("changed", "bia", 2)]
+    await store.promotions.add(back)
+    await store.promotions.add(replace(done, id="p-3", model_id="n", notes=scheduled))
+    found = await store.audit.happened_since(NOW, "ana")
+    assert found == [
+        Happened("returned", "old", 1, "old"),
+        Happened("promoted", "n", 1, "n"),
+        Happened("changed", "bia", 2),
+    ]
 
 
 async def test_a_moment_is_another_once_anything_but_a_beat_was_written(store: Store) -> None:
