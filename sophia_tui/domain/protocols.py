@@ -499,6 +499,10 @@ class Store(Protocol):
     async def ping(self) -> float:
         """Milliseconds of one round trip. Raises UnavailableError S001."""
 
+    async def moment(self) -> tuple[int, float]:
+        """A number that is the same twice only if nothing was written in between but that workers
+        live, and the milliseconds that the question took. Raises UnavailableError S001."""
+
     async def gauges(self) -> Gauges:
         """Counts of the small tables, in one statement. Raises UnavailableError S001."""
 

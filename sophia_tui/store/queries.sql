@@ -811,6 +811,12 @@ WHERE job_id = %(job_id)s AND (%(before)s::bigint IS NULL OR number < %(before)s
     AND (%(kinds)s::text[] = '{}' OR kind = ANY (%(kinds)s::text[]))
 ORDER BY number DESC LIMIT %(limit)s
 
+-- states_before --
+SELECT * FROM sophia.job_events
+WHERE job_id = %(job_id)s AND (%(before)s::bigint IS NULL OR number < %(before)s)
+    AND kind = 'state'
+ORDER BY number DESC LIMIT %(limit)s
+
 -- add_file --
 INSERT INTO sophia.uploaded_files (
     id, filename, purpose, bytes, sha256, path, host, created_by, created_at, deleted_at
@@ -1015,6 +1021,17 @@ ORDER BY id
 SELECT id FROM sophia.jobs WHERE state NOT IN ('draft', 'succeeded', 'failed', 'cancelled')
     AND heartbeat_at > now() - pg_catalog.make_interval(secs => %(seconds)s)
 ORDER BY id
+
+-- moment --
+-- Which transactions are seen: two questions that see the same ones see the same rows. Those that
+-- wrote the rows of workers last are told apart, by what is left of their numbers in 32 bits.
+SELECT s.seen::text, pg_catalog.txid_snapshot_xmin(s.seen) AS low,
+    pg_catalog.txid_snapshot_xmax(s.seen) AS high, w.beats, w.told
+FROM (SELECT pg_catalog.txid_current_snapshot() AS seen) AS s, (
+    SELECT pg_catalog.array_agg(xmin::text::bigint) AS beats,
+        pg_catalog.string_agg(pg_catalog.concat_ws(' ', id, hindrance), ',' ORDER BY id) AS told
+    FROM sophia.workers
+) AS w
 
 -- gauges --
 -- Counts of small tables alone: no event, no served request, no audit entry is looked at.

@@ -63,6 +63,12 @@ async def broken() -> Any:
     raise UnavailableError("D501", "The source does not answer.")
 
 
+@pytest.fixture(autouse=True)
+def anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look is a look; what is kept from the one before has a test of its own."""
+    monkeypatch.setattr(overview, "UNCHANGED_SECONDS", 0.0)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     made = tmp_path / "finetune"
@@ -525,3 +531,37 @@ async def test_a_price_file_that_can_not_be_used_does_not_take_overview_away(
 
     made = OverviewService(store, ready, chosen, paths, Clock(), calendar=broken_file)
     assert (await look(made)).endings == []
+
+
+async def test_a_console_looks_through_the_store_only_where_something_was_written(
+    store: Store, chosen: Settings, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, page = [], store.jobs.page
+    written = 0
+
+    async def counting(**given: Any) -> list[Job]:
+        looked.append(given)
+        return await page(**given)
+
+    async def moment() -> tuple[int, float]:
+        return written, 0.4
+
+    monkeypatch.setattr(store.jobs, "page", counting)
+    monkeypatch.setattr(store, "moment", moment)
+    monkeypatch.setattr(overview, "UNCHANGED_SECONDS", 1e9)
+    made = service(store, chosen, paths)
+    first = await look(made)
+    again = await look(made)
+    assert len(looked) == 1 and again == first
+    await store.jobs.add(training("running", NOW))
+    written = 1
+    assert [each.job for each in (await look(made)).running] == ["ftjob-aaaaaaaaaaaa"]
+    assert len(looked) == 2
+    await made.show(LOOKING, OverviewRequest(since=NOW))
+    await made.show(Context("maria", Face.CONSOLE, Role.VIEWER), OverviewRequest(since=NOW))
+    assert len(looked) == 4  # another question, another person
+    await made.show(Context("maria", Face.API, Role.VIEWER), OverviewRequest(since=NOW))
+    assert len(looked) == 5  # who asks once is told what is so now
+    monkeypatch.setattr(overview, "UNCHANGED_SECONDS", 0.0)
+    await look(made)
+    assert len(looked) == 6  # what lies in files changes without the store

@@ -193,6 +193,13 @@ def _pressed(*keys_pressed: str, shown: type | str) -> Play:
     return play
 
 
+async def _log(pilot: Pilot[Any], world: stub.World) -> None:
+    """A job's log in place of its events."""
+    await pilot.press("enter", "l")
+    screen: Any = pilot.app.screen
+    await until(pilot, lambda: screen.tail.pane == "log" and screen.tail.lines, "the log")
+
+
 def _opens(operation: str, request: Mapping[str, str], shown: str) -> Play:
     async def play(pilot: Pilot[Any], world: stub.World) -> None:
         pilot.app.open(operation, dict(request))
@@ -364,6 +371,6 @@ SCENES = [
     Scene("review", _review),
     Scene("typed", _at("jobs", _pressed("f9", shown=TypedScreen))),
     Scene("drafts-none", _at("jobs", _drafts)),
-    Scene("jobs-log", _at("jobs", _pressed("enter", "l", shown="#lines"))),
+    Scene("jobs-log", _at("jobs", _log)),
     *map(_before_a_training, ("train.plan", "train.preview", "train.checklist")),
 ]

@@ -107,9 +107,19 @@ class SophiaScreen(Screen[Any]):
         self.awaited.request()
         return True
 
+    @property
+    def composed(self) -> bool:
+        """Whether its widgets are there. Asked at each step of a cursor, so not by a query, which
+        goes through all of them."""
+        try:
+            self.get_child_by_id("head")
+        except NoMatches:
+            return False
+        return True
+
     def redraw(self) -> None:
         """Draw head and key line; cheap, and silent where nothing changed."""
-        if not self.query("#head"):
+        if not self.composed:
             return
         width = self.size.width
         self.query_one("#small", Plate).draw(

@@ -1,5 +1,6 @@
 """Jobs: the list, and one job with progress, curve, and events, log or with what it works."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -50,6 +51,8 @@ _OF_A_PANE = frozenset(
     for name in ("settings", "series", "kinds", "hold", "find", "find_newer", "dataset")
 )
 _OF_A_JOB = frozenset({*_WHEN, *_OF_A_PANE, "act.log", "train.checklist"})
+#: Seconds that a panel waits for its curve before it is drawn without.
+_CURVE_PATIENCE = 0.1
 _MOVES = {"earlier": "up", "later": "down"}
 
 
@@ -75,6 +78,8 @@ class JobsScreen(DetailScreen):
         self._looks = 0
         self._asks = ""
         self._hold_again = False
+        #: The curve that is being asked for.
+        self._curving: asyncio.Future[Any] | None = None
 
     def heading(self) -> str:
         return _("Jobs")
@@ -141,10 +146,7 @@ class JobsScreen(DetailScreen):
             self._begin(row.key)
         self._looks += 1
         await self._follow_events(row.key)
-        if self.curve.wanted and self.sophia.may("jobs.curve"):
-            asked = {"job": row.key, "series": self.curve.names}
-            found: Any = await self.sophia.call("jobs.curve", asked)
-            self.curve.take(found)
+        await self._look_at_curve(row.key)
         await self.tail.look(not self.pager.following if self.is_mounted else False)
         if self._hold_again:
             self._hold_again = False
@@ -158,12 +160,46 @@ class JobsScreen(DetailScreen):
         self.place = await self._place_of(job)
         return job
 
+    async def _look_at_curve(self, job: str) -> None:
+        """Ask for the whole curve where that is due. One of very many events takes its time, and
+        the rest of the panel does not wait for it. Raises SophiaError."""
+        if self._curving is None:
+            if not self.curve.wanted or not self.sophia.may("jobs.curve"):
+                return
+            self.curve.wanted = False  # of what is asked for now
+            asked = {"job": job, "series": self.curve.names}
+            self._curving = asyncio.ensure_future(self.sophia.call("jobs.curve", asked))
+        asking = self._curving
+        done, _waiting = await asyncio.wait({asking}, timeout=_CURVE_PATIENCE)
+        if self._curving is not asking:
+            return  # another figure was asked for meanwhile
+        if not done:
+            asking.add_done_callback(lambda _done: self.refresh_now())
+            return
+        self._curving = None
+        wanted, self.curve.wanted = self.curve.wanted, True
+        found = asking.result()
+        self.curve.take(found)
+        self.curve.add(self.events)  # what came meanwhile
+        self.curve.wanted = self.curve.wanted or wanted
+
+    def _drop_curve(self) -> None:
+        """What was asked of it is no longer wanted."""
+        if self._curving is not None:
+            self._curving.cancel()
+            self._curving = None
+
+    def on_unmount(self) -> None:
+        super().on_unmount()
+        self._drop_curve()
+
     def _begin(self, job: str) -> None:
         """Another job: its pane is the one that was open, from its end."""
         pane, kinds, match, series = self._kept_pane()
         self.events, self.settings = [], None
         self.tail = JobTail(self.sophia.call, job)
         self.tail.pane, self.tail.kinds, self.tail.match = pane, kinds, match
+        self._drop_curve()
         self.curve = JobCurve(job)
         self.curve.show(series)
         self._fresh = True
@@ -275,6 +311,8 @@ class JobsScreen(DetailScreen):
         """The figure so far; with what it works gets the whole room."""
         if self.tail.pane == "settings":
             return Content("")
+        if self._curving is not None and not self.curve.known:
+            return Content(_("Loading..."))
         height = 8 if self.size.height < 30 else 13
         glyphs = self.sophia.glyphs
         drawn = self.curve.draw(job, min(width, 110), height, glyphs)
@@ -360,6 +398,7 @@ class JobsScreen(DetailScreen):
         if len(offered) < 2:
             self.say(_("It has told no other figure."))
             return
+        self._drop_curve()
         self.curve.show(offered[(at + 1) % len(offered)])
         self._draw_all()
         self.refresh_now()
@@ -580,6 +619,7 @@ class JobsScreen(DetailScreen):
             tail.kinds = kinds
         self._hold_again = self._hold_again or kept.get("held") is True
         if (series := kept.get("series")) in SERIES:
+            self._drop_curve()
             self.curve.show(str(series))
         if self.is_mounted:
             self.refresh_now()

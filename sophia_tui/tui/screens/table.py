@@ -70,6 +70,8 @@ class TableScreen(LiveScreen):
         self._to_first = False
         self._room_for = FIRST_ROWS
         self._mark_page = False
+        #: Asked at each step of the cursor, many times: not sought in the screen each time.
+        self._table: Rows | None = None
 
     def columns(self) -> Sequence[tuple[str, int]]:
         """(title, width) of each column."""
@@ -93,7 +95,8 @@ class TableScreen(LiveScreen):
 
     def body(self) -> Iterable[Widget]:
         yield Plate(id="state", classes="body")
-        yield Rows(self.sophia.glyphs, self.places, id="table", classes="body")
+        self._table = Rows(self.sophia.glyphs, self.places, id="table", classes="body")
+        yield self._table
         yield Plate(id="found")
         yield Chooser(self.sophia.glyphs, id="sorts")
         find = Field(id="filter", compact=True, placeholder=_("filter"), select_on_focus=False)
@@ -294,9 +297,9 @@ class TableScreen(LiveScreen):
 
     @property
     def selected_key(self) -> str | None:
-        if not self.rows or not self.query("#table"):
-            return None  # there may be no table yet, or none any more
-        key = self.table.key
+        if not self.rows or self._table is None:
+            return None  # there is no table yet
+        key = self._table.key
         return key if key in self.rows else None
 
     @property
