@@ -387,6 +387,7 @@ class Person:
     async def begin(self, screen: str) -> None:
         """At that screen and as if the console was just opened: every screen is made anew."""
         self.app.state.screen = screen
+        self.app.state.watched = None  # nor does it show the job that was opened last
         await self.app._speak("en")
         await self._wait(lambda: self.app.screen.state != "loading", screen)
 
