@@ -529,9 +529,6 @@ class SophiaApp(Wired, Returning):
         registry = self.dispatcher.registry
         if not isinstance(screen, SophiaScreen):
             return None
-        if "form" in screen.scopes and screen.origin is not None:
-            form: Any = screen
-            return registry.get(screen.origin.of), form.request()[0]
         if screen.origin is not None and screen.origin.how == "answer":
             return registry.get(screen.origin.of), dict(screen.origin.request)
         name = keys.SHOWS.get(self.state.screen, "")

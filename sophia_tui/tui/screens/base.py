@@ -192,6 +192,10 @@ class SophiaScreen(Screen[Any]):
         """What this screen knows for the input of an operation (the selected job, say)."""
         return {}
 
+    def asks(self) -> list[tuple[str, dict[str, Any]]]:
+        """The operations that a form here would run, each with what is typed."""
+        return []
+
     def act_on_marked(self, target: str) -> bool:
         """Do what `target` names on all marked rows; False where none is marked, or it is nothing
         that goes to many."""

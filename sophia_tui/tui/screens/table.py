@@ -27,7 +27,7 @@ from sophia_tui.tui.widgets.rows import Row, Rows
 if TYPE_CHECKING:
     from sophia_tui.domain.operations import Operation
     from sophia_tui.tui.host import Console
-    from sophia_tui.tui.screens.bulk import Target
+    from sophia_tui.tui.screens.bulk import BulkScreen, Target
 
 __all__ = ["MOST_ROWS", "Row", "Rows", "TableScreen", "empty_text"]
 
@@ -395,14 +395,26 @@ class TableScreen(LiveScreen):
         different = {str(each.request[declared.target]) for each in found}
         return declared if found and len(different) == len(found) else None
 
-    def act_on_marked(self, target: str) -> bool:
+    def bulk_form(self, target: str) -> "BulkScreen | None":
+        """The form for all marked rows, where `target` names what goes to them."""
         declared = self.bulk(target)
         if declared is None:
-            return False
+            return None
         from sophia_tui.tui.screens.bulk import BulkScreen
 
-        self.sophia.show(BulkScreen(self.sophia, declared, self.targets(declared), self.unmark))
-        return True
+        targets = self.targets(declared)
+        return BulkScreen(self.sophia, declared, targets, self.unmark, self.name_of_screen)
+
+    def act_on_marked(self, target: str) -> bool:
+        form = self.bulk_form(target)
+        if form is not None:
+            self.sophia.show(form)
+        return form is not None
+
+    def mark_again(self, keys: Iterable[str]) -> None:
+        """These rows are marked, and no others."""
+        self._marked = {key: self.row_of(key) for key in keys}
+        self._marks_changed()
 
     def action_go(self, target: str) -> None:
         # what makes no sense on the row under the cursor may do so on the marked ones
