@@ -251,7 +251,9 @@ async def test_undo_says_which_line_and_sends_the_version_that_was_seen() -> Non
         screen = await browser(pilot)
         await pilot.press("u")
         await until(pilot, lambda: "The edit of line 2 is undone." in message(screen), "undone")
-        assert "edited by rui" in message(screen) and "[-ten-] {+nine+}" in message(screen)
+        assert "undone. It was made by rui" in message(screen) and "[-ten-] {+nine+}" in message(
+            screen
+        )
     assert requests[0].seen_version == 3 and not requests[0].redo
 
 
@@ -396,7 +398,8 @@ async def test_a_record_is_turned_from_laid_out_to_raw_and_read_page_by_page() -
         world.answers["prepare.search"] = SearchOutput(file="f", more=False, items=[hit])
         await pilot.press("slash", *"end", "enter")
         await until(pilot, lambda: "page 4 of 4" in told_text(screen), "where it was found")
-        assert "»end" in told_text(screen)
+        assert "» Line 1" in told_text(screen) and "word end" in told_text(screen)
+        assert "»end" not in told_text(screen)  # as it stands the text has no signs of ours
 
 
 async def test_the_browser_comes_back_as_it_was_left() -> None:

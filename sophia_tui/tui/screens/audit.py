@@ -5,7 +5,7 @@ from typing import Any
 
 from textual.content import Content
 
-from sophia_tui.i18n import _, number
+from sophia_tui.i18n import _, moment_text, number
 from sophia_tui.services.views import worded
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
@@ -19,6 +19,11 @@ def _time() -> str:
 
 
 _HEALTH = {"done": "ok", "dry_run": "empty", "refused": "attention", "failed": "problem"}
+
+
+def _outcome(outcome: str) -> str:
+    """A word of the active language, English's too: what machines read has underscores."""
+    return str(worded("outcome", outcome)).replace("_", " ")
 
 
 class AuditScreen(DetailScreen):
@@ -67,17 +72,17 @@ class AuditScreen(DetailScreen):
         return rows[::-1]
 
     def _cells(self, entry: Any) -> tuple[str, ...]:
-        at = entry.at.astimezone().strftime("%m-%d %H:%M:%S")
+        at = moment_text(entry.at, seconds=True, year=False)
         sign = self.sophia.glyphs.health[_HEALTH.get(entry.outcome, "unknown")]
         if self.wide:
             return (at, f"{sign} {entry.operation}")
-        outcome = f"{sign} {worded('outcome', entry.outcome)}"
+        outcome = f"{sign} {_outcome(entry.outcome)}"
         return (at, entry.operation, outcome, entry.actor, entry.target or "")
 
     def detail(self, row: Row, told: Any, width: int) -> Content:
         style = words.STYLES[_HEALTH.get(told.outcome, "unknown")]
         parts: list[Part] = [(visible(told.operation), "bold"), "  "]
-        parts += [(visible(str(worded("outcome", told.outcome))), style), "\n\n"]
+        parts += [(visible(_outcome(told.outcome)), style), "\n\n"]
         parts += pairs(
             [
                 (_("Time"), words.shown(told.at)),

@@ -337,7 +337,10 @@ class FormScreen(RunsOperation):
                     widget.placeholder = text
                 elif isinstance(widget, Choice):
                     value = field_text.in_force(self.fields[name], in_force)
-                    widget.reword("", _("default: {value}").format(value=value) if value else "-")
+                    word = (
+                        _(value) if any(value == each for each, _word in widget.options) else value
+                    )
+                    widget.reword("", _("default: {value}").format(value=word) if value else "-")
 
     def _fold(self, unfold: bool = False) -> None:
         """Say how many fields lie folded; `unfold` shows them, or folds them again."""

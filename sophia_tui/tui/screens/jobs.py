@@ -43,7 +43,7 @@ _ENDED = ("succeeded", "failed", "cancelled")
 _WHEN = {
     "jobs.cancel": _ENDED,
     "jobs.pause": (*_ENDED, "paused", "pausing", "interrupted"),
-    "jobs.resume": ("succeeded", "cancelled", "running", "queued"),
+    "jobs.resume": ("succeeded", "cancelled", "running", "queued", "validating"),
 }
 #: What needs a job to be done on, and of these what needs it in sight.
 _OF_A_PANE = frozenset(
@@ -80,6 +80,8 @@ class JobsScreen(DetailScreen):
         self._hold_again = False
         #: The curve that is being asked for.
         self._curving: asyncio.Future[Any] | None = None
+        #: Whether the news line says that the first line is in sight.
+        self._said_first = False
 
     def heading(self) -> str:
         return _("Jobs")
@@ -293,7 +295,7 @@ class JobsScreen(DetailScreen):
     def _fold(self, line: Content) -> list[Content]:
         if line.cell_length <= self._line_width:
             return [line]
-        return line.fold(self._line_width)
+        return line.wrap(self._line_width)
 
     @property
     def _line_width(self) -> int:
@@ -524,10 +526,14 @@ class JobsScreen(DetailScreen):
         if added:
             self._draw_tail(added)
         elif self.tail.pane != "settings":
+            self._said_first = True
             self.say(_("This is the first line."))
 
     def on_pager_moved(self, event: Pager.Moved) -> None:
         event.stop()
+        if self._said_first and (self.pager.top or self.pager.following):
+            self._said_first = False  # another line is the first one in sight
+            self.say("")
         if self.shown is not None and self.told_of == self.shown.key:
             self._draw_tail()
 
@@ -548,10 +554,12 @@ class JobsScreen(DetailScreen):
         """Only what waits in the queue can be moved there; keys of a pane where there is one."""
         row = self.shown
         waits = row is not None and row.data.status == "queued"
+        still = row is not None and row.data.status in _ENDED and not self.tail.held
         return [
             self._worded_key(each, waits)
             for each in super().footer()
             if each.target not in _OF_A_PANE or self.opened or self.wide
+            if each.target != "act.hold" or not still
         ]
 
     def _worded_key(self, key: keys.Key, waits: bool) -> keys.Key:
