@@ -43,7 +43,7 @@ _ENDED = ("succeeded", "failed", "cancelled")
 _WHEN = {
     "jobs.cancel": _ENDED,
     "jobs.pause": (*_ENDED, "paused", "pausing", "interrupted"),
-    "jobs.resume": ("succeeded", "cancelled", "running", "queued", "validating"),
+    "jobs.resume": ("succeeded", "cancelled", "running", "queued", "draft", "validating"),
 }
 #: What needs a job to be done on, and of these what needs it in sight.
 _OF_A_PANE = frozenset(
@@ -583,7 +583,7 @@ class JobsScreen(DetailScreen):
             return _("{job} is {state}; that can't be done now.").format(
                 job=visible(row.key), state=words.state_word(row.data.status)
             )
-        return ""
+        return super().not_now(operation)
 
     def _to_compare(self) -> list[str]:
         """The marked jobs; one that is marked alone is compared with the one that is looked at."""
