@@ -98,8 +98,12 @@ class EditsScreen(WaysScreen):
         if done.edited_by is not None:
             when = words.age(self.sophia.now(), done.edited_at)
             told += " " + _("It was made by {who}, {when}.").format(who=done.edited_by, when=when)
-        both = done.before is not None and done.after is not None
-        if both and (changed := _first_words(done.before, done.after, self.sophia.glyphs.cut)):
+        before, after, cut = done.before, done.after, self.sophia.glyphs.cut
+        if (
+            before is not None
+            and after is not None
+            and (changed := _first_words(before, after, cut))
+        ):
             told += f"\n{changed}"
         return visible_lines(told)
 

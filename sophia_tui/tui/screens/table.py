@@ -347,6 +347,9 @@ class TableScreen(LiveScreen):
                 self.open_row(self.selected)
         elif name == "back" and self._filter:
             self._filter_by("")
+        elif name == "back" and self._marked and len(self.app.screen_stack) <= 2:
+            self.unmark(self.marked)
+            self.say(_("Marks cleared."))
         elif name in ("mark", "mark_all"):
             self._mark() if name == "mark" else self._mark_all()
         elif name == "sort":
