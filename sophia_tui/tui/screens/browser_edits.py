@@ -98,12 +98,8 @@ class EditsScreen(WaysScreen):
         if done.edited_by is not None:
             when = words.age(self.sophia.now(), done.edited_at)
             told += " " + _("It was made by {who}, {when}.").format(who=done.edited_by, when=when)
-        before, after, cut = done.before, done.after, self.sophia.glyphs.cut
-        if (
-            before is not None
-            and after is not None
-            and (changed := _first_words(before, after, cut))
-        ):
+        cut = self.sophia.glyphs.cut
+        if changed := _first_words(done.before or "", done.after or "", cut):
             told += f"\n{changed}"
         return visible_lines(told)
 
