@@ -5,7 +5,7 @@ from typing import Any
 
 from textual.content import Content
 
-from sophia_tui.i18n import _, number
+from sophia_tui.i18n import _, moment_text, number
 from sophia_tui.services.views import worded
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
@@ -21,6 +21,11 @@ def _time() -> str:
 #: Cells from which on a list beside the detail has outcome and person, and what a target takes.
 _WITH_OUTCOME, _LEAST_TARGET = 56, 12
 _HEALTH = {"done": "ok", "dry_run": "empty", "refused": "attention", "failed": "problem"}
+
+
+def _outcome(outcome: str) -> str:
+    """A word of the active language, English's too: what machines read has underscores."""
+    return str(worded("outcome", outcome)).replace("_", " ")
 
 
 class AuditScreen(DetailScreen):
@@ -83,18 +88,18 @@ class AuditScreen(DetailScreen):
         return rows[::-1]
 
     def _cells(self, entry: Any) -> tuple[str, ...]:
-        at = entry.at.astimezone().strftime("%m-%d %H:%M:%S")
+        at = moment_text(entry.at, seconds=True, year=False)
         sign = self.sophia.glyphs.health[_HEALTH.get(entry.outcome, "unknown")]
         if not self._tells_outcome:
             return (at, f"{sign} {entry.operation}")
-        outcome = f"{sign} {worded('outcome', entry.outcome)}"
+        outcome = f"{sign} {_outcome(entry.outcome)}"
         shown = (at, entry.operation, outcome, entry.actor, entry.target or "")
         return shown[: len(self.columns())]
 
     def detail(self, row: Row, told: Any, width: int) -> Content:
         style = words.STYLES[_HEALTH.get(told.outcome, "unknown")]
         parts: list[Part] = [(visible(told.operation), "bold"), "  "]
-        parts += [(visible(str(worded("outcome", told.outcome))), style), "\n\n"]
+        parts += [(visible(_outcome(told.outcome)), style), "\n\n"]
         parts += pairs(
             [
                 (_("Time"), words.shown(told.at)),

@@ -2,7 +2,7 @@
 be done alone, so that each is allowed, audited and refused for itself."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,7 +20,8 @@ from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
 from sophia_tui.tui.effects import effect_of
 from sophia_tui.tui.screens.confirm import QuestionScreen
-from sophia_tui.tui.screens.form import FormScreen, typed_text
+from sophia_tui.tui.screens.form import GUARDS, FormScreen, typed_text
+from sophia_tui.tui.state import Origin
 from sophia_tui.tui.widgets.plate import Plate, error_text
 from sophia_tui.tui.with_keys import with_keys
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Command lines that the form shows; F7 copies all of them.
 _LINES_SHOWN = 3
+#: The draft of a form for several rows is kept under this and their names.
+_MARKED = "marked:"
 #: Names that the form shows; the question lists all of them.
 _NAMES_SHOWN = 12
 
@@ -71,7 +74,9 @@ class BulkScreen(FormScreen):
         operation: Operation,
         targets: Sequence[Target],
         unmark: Callable[[Iterable[str]], None],
+        of_list: str = "",
     ) -> None:
+        """`of_list`: the list in which they are marked, where a draft opens the form again."""
         self.targets = [each for each in targets if not each.left_out]
         self.left_out = [each for each in targets if each.left_out]
         self._unmark = unmark
@@ -87,11 +92,20 @@ class BulkScreen(FormScreen):
             and any(each.get(name) != first.get(name) for each in requests)
         }
         self.fields = {name: info for name, info in self._all.items() if name != operation.target}
-        self.typed = {name: self._fresh[name] for name in self._all}
         for name in self._own:
             if not fields.is_switch(self._all[name]):
-                self.typed[name] = ""
-        self._drafted = set()
+                self._fresh[name] = ""
+        #: What brings the form back: the marks of its list.
+        self.origin = Origin(
+            "bulk", operation.name, {"list": of_list, "marked": [each.key for each in targets]}
+        )
+        # what was typed for these is not for others
+        self._target = f"{_MARKED} {' '.join(sorted(each.key for each in targets))}"
+        found = sophia.state.draft(operation.name, self._target)
+        draft = {name: found[name] for name in found if name in self.fields and name not in GUARDS}
+        typed = {name: self._start(name, self.fields[name], draft, {}) for name in draft}
+        self.typed = {**self._fresh, **typed}
+        self._drafted = {name for name in typed if typed[name] != self._fresh[name]}
         self._began = dict(self.typed)
 
     def on_mount(self) -> None:
@@ -114,8 +128,8 @@ class BulkScreen(FormScreen):
             parts.append("\n" + text.format(target=visible(each.key), why=each.left_out))
         return Content.assemble(*parts)
 
-    def keep_draft(self) -> None:
-        """A draft is one target's; marks are remembered by the list."""
+    def reopened_with(self) -> Mapping[str, Any]:
+        return self.origin.request if self.origin is not None else {}
 
     async def _look_for_changes(self) -> None:
         """Who was faster is told by each target's own refusal."""
@@ -148,15 +162,18 @@ class BulkScreen(FormScreen):
         }
         return {**own, **common}
 
-    def lines(self) -> list[str]:
-        """The same from a shell, a line for each target."""
+    def asks(self) -> list[tuple[str, dict[str, Any]]]:
+        """The same for each target."""
         common, _wrong = self.request()
-        known = self._all
         asked = (self._request_of(each, common) for each in self.targets)
         return [
-            fields.equivalent(self.operation, {name: one[name] for name in one if name in known})
+            (self.operation.name, {name: one[name] for name in one if name in self._all})
             for one in asked
         ]
+
+    def lines(self) -> list[str]:
+        """The same from a shell, a line for each target."""
+        return [fields.equivalent(self.operation, asked) for _name, asked in self.asks()]
 
     def _check(self) -> bool:
         good = super()._check()
@@ -330,6 +347,8 @@ class BulkScreen(FormScreen):
         if not self.is_mounted:
             return
         self._began = dict(self.typed)
+        if done:
+            self.sophia.state.drop_draft(self.operation.name, self._target)
         left = [
             BulkItem(target=each.key, outcome="skipped", why=each.left_out)
             for each in self.left_out

@@ -100,6 +100,8 @@ class RunsOperation(SophiaScreen):
         for plate in self.query(f"#{where}").results(Plate):
             plate.draw(text)
             plate.display = bool(plate.text)
+        for reading in self.query(f"#{where}-scroll"):
+            reading.scroll_home(animate=False)
 
     async def _effect(self, asked: dict[str, Any]) -> list[str] | None:
         """What it would change; None, and the error shown, where it would be refused."""
@@ -109,6 +111,7 @@ class RunsOperation(SophiaScreen):
             effect = await effect_of(self.sophia, self.operation, asked)
         except SophiaError as problem:
             self.say(_("It would be refused; nothing was done."))
+            self._mark_named(problem)
             self._show("outcome", error_text(problem, self.sophia.log_path, with_keys(self.sophia)))
             return None
         finally:
