@@ -19,7 +19,8 @@ def with_keys(sophia: "Console") -> Callable[[str], str]:
         for each in sophia.keys
         if each.target.startswith("screen.")
     }
-    registry, found = sophia.dispatcher.registry, {}
+    registry = sophia.dispatcher.registry
+    found: dict[str, str] = {}
     for each in sophia.keys:
         known = each.scope in keys.SHOWS and each.scope in digits and each.target in registry
         if known and sophia.may(each.target):
