@@ -300,9 +300,11 @@ class BulkScreen(FormScreen):
                 failed = isinstance(result, Output) and bool(result.exit_code())
                 outcome = "failed" if failed else "dry_run" if dry_run else "done"
                 job = _open_job(result)
-                if outcome == "done" and job:
+                if outcome == "done" and job and job != target.key:
                     outcome = "queued"
-                items.append(self._item(target, asked, None, outcome, job))
+                items.append(
+                    self._item(target, asked, None, outcome, job if outcome == "queued" else "")
+                )
             await asyncio.sleep(0)  # esc and the others get their turn
         return items
 
