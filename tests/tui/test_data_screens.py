@@ -807,6 +807,15 @@ async def test_a_verdict_says_why_and_what_to_do() -> None:
         assert "Prepare a version" in told_text(screen)
 
 
+async def test_b_on_all_together_looks_into_the_first_file() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await inspection(pilot)
+        await pilot.press("b")
+        await until(pilot, lambda: isinstance(app.screen, BrowserScreen), "the browser")
+        assert app.screen.of == {"file": answers.inspection().files[0].file}
+
+
 async def test_everything_is_looked_at_when_asked_for() -> None:
     world = whole_world()
     requests: list[Any] = []

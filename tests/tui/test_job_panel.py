@@ -1,5 +1,6 @@
 """One job's panel: what it shows in each state, and that its events follow the newest."""
 
+import asyncio
 import re
 from dataclasses import replace
 from typing import Any
@@ -335,6 +336,36 @@ async def test_a_trial_is_called_one_and_tells_what_it_found() -> None:
     assert "trial of one step" in text
     assert "One step took 2.3 s. Peak memory: 1.2 GB." in text
     assert "The whole training of 500 steps would take about 19 min." in text
+
+
+async def test_a_panel_does_not_wait_for_a_curve_of_very_many_events() -> None:
+    world = stub.full_world()
+    world.events = [
+        stub.EventView(
+            number=number, at=stub.NOW, kind="metric", data={"step": number, "loss": 3 / number}
+        )
+        for number in range(1, 41)
+    ]
+    thinned, answer = asyncio.Event(), world.answer
+
+    async def slow(name: str) -> None:
+        await answer(name)
+        if name == "jobs.curve":
+            await thinned.wait()
+
+    world.answer = slow  # type: ignore[method-assign]
+    app = stub.make_app(world)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened_job(pilot)
+        curve = screen.query_one("#curve", Plate)
+        await until(pilot, lambda: "step 40" in screen.pager.text, "the events")
+        await until(pilot, lambda: curve.text == "Loading...", "a word in place of the curve")
+        assert world.calls.count("jobs.curve") == 1
+        await pilot.press("r")
+        await settled(pilot)
+        thinned.set()
+        await until(pilot, lambda: "training" in curve.text, "the curve")
+        assert world.calls.count("jobs.curve") == 1  # it was not asked for once more
 
 
 async def test_a_job_offers_neither_to_hold_what_has_ended_nor_to_go_on_before_it_ran() -> None:
