@@ -14,7 +14,7 @@ from pydantic import Field
 from sophia_tui import envfile
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobKind, JobState
-from sophia_tui.domain.models import Model, ModelKind, Promotion, PromotionState
+from sophia_tui.domain.models import Evaluation, Model, ModelKind, Promotion, PromotionState
 from sophia_tui.domain.operations import Output
 from sophia_tui.domain.serving import Deployment, DeploymentState, TrafficSummary
 from sophia_tui.errors import SophiaError
@@ -27,6 +27,8 @@ _BASE_KEYS = frozenset({"FINETUNE_BASE", "AION_LORA_BASE"})
 
 #: States of a job that a process works on.
 AT_WORK = tuple(state.value for state in JobState if state.active)
+#: States of a training that goes on where somebody says so.
+_HALTED = (JobState.PAUSED, JobState.INTERRUPTED)
 
 
 class StageView(Output):
@@ -89,15 +91,22 @@ class Standing:
     uses: Mapping[str, Sequence[str]] = field(default_factory=dict)
     base: str | None = None
     served: Served | None = None
+    evaluations: tuple[Evaluation, ...] = ()
 
     @property
     def foremost(self) -> list[tuple[Job, str]]:
-        """The jobs at work, then all others; each newest first."""
-        return sorted(self.jobs, key=lambda each: each[1] not in AT_WORK)
+        """The jobs at work, then all others; each newest first. A draft has not begun, so it says
+        nothing of how things stand."""
+        begun = [each for each in self.jobs if each[1] != JobState.DRAFT]
+        return sorted(begun, key=lambda each: each[1] not in AT_WORK)
 
     def newest(self, kind: JobKind) -> tuple[Job, str] | None:
         """The newest job of a kind that is at work; where none is, the newest."""
         return next(((job, state) for job, state in self.foremost if job.kind is kind), None)
+
+    def succeeded(self, kind: JobKind) -> bool:
+        """Whether a job of the kind did."""
+        return any(job.kind is kind and state == JobState.SUCCEEDED for job, state in self.jobs)
 
     @property
     def trained(self) -> Model | None:
@@ -224,15 +233,18 @@ def _train(standing: Standing) -> StageView:
     found = standing.newest(JobKind.TRAIN)
     if found is None:
         blocked = "" if standing.dataset else _("There is no data set version yet.")
-        return StageView(stage="train", health="empty", figure=_("no job"), blocked=blocked)
-    return _job_stage("train", *found)
+        drafted = any(job.kind is JobKind.TRAIN for job, _state in standing.jobs)
+        figure = _("draft") if drafted else _("no job")
+        return StageView(stage="train", health="empty", figure=figure, blocked=blocked)
+    return _job_stage("train", *found, standing.succeeded(JobKind.TRAIN))
 
 
-def _job_stage(stage: str, job: Job, state: str) -> StageView:
+def _job_stage(stage: str, job: Job, state: str, succeeded: bool) -> StageView:
+    """`succeeded`: another of its kind did, so that there is something to go on with."""
     health: Health = "ok"
     blocked = ""
     if state in (JobState.FAILED, JobState.INTERRUPTED):
-        health = "problem"
+        health = "attention" if succeeded or state == JobState.INTERRUPTED else "problem"
         blocked = _("Job {job}: {state}").format(job=job.id, state=_(state))
     elif state in (JobState.PAUSED, JobState.CANCELLED):
         health = "attention"
@@ -252,9 +264,11 @@ def _job_stage(stage: str, job: Job, state: str) -> StageView:
 def _evaluate(standing: Standing) -> StageView:
     found = standing.newest(JobKind.EVALUATE)
     if found is not None and found[1] != JobState.SUCCEEDED:
-        return _job_stage("evaluate", *found)
-    model = next((each for each in standing.models if each.evaluation), None)
-    before, after = perplexities(model.evaluation if model else None)
+        stage = _job_stage("evaluate", *found, standing.succeeded(JobKind.EVALUATE))
+        named = ", ".join(filter(None, (found[0].model_id, stage.detail)))
+        return stage.model_copy(update={"detail": named})
+    model, report, at = _newest_evaluation(standing)
+    before, after = perplexities(report)
     if after is None:
         blocked = "" if standing.models else _("There is no trained model yet.")
         return StageView(stage="evaluate", health="empty", figure=_("no scores"), blocked=blocked)
@@ -264,10 +278,24 @@ def _evaluate(standing: Standing) -> StageView:
         stage="evaluate",
         health="ok" if better else "attention",
         figure=figure,
-        detail=_("perplexity"),
-        at=found[0].finished_at if found else model.created_at if model else None,
+        detail=_("{model}, perplexity").format(model=model),
+        at=at,
         blocked="" if better else _("The perplexity did not fall."),
     )
+
+
+def _newest_evaluation(
+    standing: Standing,
+) -> tuple[str, Mapping[str, Any] | None, datetime | None]:
+    """Model, report and time of the newest evaluation with a figure; of a model that came with
+    one, no time is known."""
+    for each in standing.evaluations:
+        if perplexities(each.report)[1] is not None:
+            return each.model_id, each.report, each.created_at
+    for model in standing.models:
+        if perplexities(model.evaluation)[1] is not None:
+            return model.id, model.evaluation, None
+    return "", None, None
 
 
 def perplexities(evaluation: Mapping[str, Any] | None) -> tuple[float | None, float | None]:
@@ -360,14 +388,14 @@ def next_step(standing: Standing) -> Step:
     train = standing.newest(JobKind.TRAIN)
     model = standing.trained
     for job, state in standing.foremost[:1]:
-        if state in (JobState.PAUSED, JobState.INTERRUPTED):
-            return Step(
-                _("Let job {job} go on.").format(job=job.id), "jobs.resume", {"job": job.id}
-            )
+        if state in _HALTED:
+            return _resume(job)
         if state == JobState.FAILED:
             return Step(_("Look why {job} failed.").format(job=job.id), "jobs.log", {"job": job.id})
-        if state not in (JobState.SUCCEEDED, JobState.CANCELLED, JobState.DRAFT):
+        if state not in (JobState.SUCCEEDED, JobState.CANCELLED):
             return Step(_("Watch job {job}.").format(job=job.id), "jobs.show", {"job": job.id})
+    if train is not None and train[1] in _HALTED:  # whatever else was done since
+        return _resume(train[0])
     newest, version = standing.collected.newest, standing.dataset
     if newest is None:
         return _before_collecting(standing)
@@ -395,6 +423,10 @@ def next_step(standing: Standing) -> Step:
         text = _("Look at the monitor: {what}").format(what=complaints[0])
         return Step(text, "monitor.show", {"hours": 24})
     return Step(_("All is done; collect again when there is something new."), "collect.run")
+
+
+def _resume(job: Job) -> Step:
+    return Step(_("Let job {job} go on.").format(job=job.id), "jobs.resume", {"job": job.id})
 
 
 def _before_collecting(standing: Standing) -> Step:

@@ -65,6 +65,7 @@ class SophiaApp(Wired, Returning):
         actor: str = "",
         language: str = "en",
         ascii_only: bool = False,
+        plain_curves: bool = False,
         key_changes: str = "",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         keeps_language: bool = False,
@@ -76,7 +77,7 @@ class SophiaApp(Wired, Returning):
         self._dispatcher = dispatcher
         self.now = clock
         self.keys = keys.remapped(key_changes)
-        self.glyphs = words.Glyphs(ascii_only)
+        self.glyphs = words.Glyphs(ascii_only, plain_curves)
         self.actor = actor or (context.actor if isinstance(context, Context) else "")
         self.state = ConsoleState(paths, self.actor)
         set_language((keeps_language and self.state.language) or language)
@@ -539,9 +540,6 @@ class SophiaApp(Wired, Returning):
         registry = self.dispatcher.registry
         if not isinstance(screen, SophiaScreen):
             return None
-        if "form" in screen.scopes and screen.origin is not None:
-            form: Any = screen
-            return registry.get(screen.origin.of), form.request()[0]
         if screen.origin is not None and screen.origin.how == "answer":
             return registry.get(screen.origin.of), dict(screen.origin.request)
         name = keys.SHOWS.get(self.state.screen, "")

@@ -255,6 +255,8 @@ ROAD = (
     ("evaluate.run", "models", N_("Evaluate the model that came of it.")),
     ("evaluate.compare", "models", N_("Compare two models, marked with space.")),
     ("serve.model", "models", N_("Serve the model, so that it answers.")),
+    ("models.parity", "models", N_("Check that its forms answer alike.")),
+    ("models.gate", "models", N_("Let the gate measure what it lacks.")),
     ("promote.run", "models", N_("Promote it: production uses it from then on.")),
     ("promote.rollback", "models", N_("Roll back: the model before it comes back.")),
     ("monitor.show", "monitor", N_("See how the answers do in use.")),

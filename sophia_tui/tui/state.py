@@ -37,7 +37,8 @@ _LEFT_SECONDS = 3600.0
 @dataclass(frozen=True)
 class Origin:
     """How a screen above the list came to be, so that it can be opened again: by `form` or
-    `answer` of the operation `of` asked with `request`, or by an `act` named so."""
+    `answer` of the operation `of` asked with `request`, by the form for all rows that `request`
+    names (`bulk`), or by an `act` named so."""
 
     how: str
     of: str

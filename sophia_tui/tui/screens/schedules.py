@@ -6,9 +6,8 @@ from typing import Any, ClassVar
 
 from textual.content import Content
 
-from sophia_tui.i18n import _
+from sophia_tui.i18n import _, moment_text
 from sophia_tui.services.schedules import ScheduleView
-from sophia_tui.textsafe import visible
 from sophia_tui.tui.screens.base import StylePath
 from sophia_tui.tui.screens.detail import DetailScreen
 from sophia_tui.tui.screens.result import result_text
@@ -83,4 +82,4 @@ class SchedulesScreen(DetailScreen):
 
 
 def _moment(at: datetime | None) -> str:
-    return visible(f"{at.astimezone():%Y-%m-%d %H:%M}") if at else "-"
+    return moment_text(at) if at else "-"

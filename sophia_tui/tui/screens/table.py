@@ -27,7 +27,7 @@ from sophia_tui.tui.widgets.rows import Row, Rows
 if TYPE_CHECKING:
     from sophia_tui.domain.operations import Operation
     from sophia_tui.tui.host import Console
-    from sophia_tui.tui.screens.bulk import Target
+    from sophia_tui.tui.screens.bulk import BulkScreen, Target
 
 __all__ = ["MOST_ROWS", "Row", "Rows", "TableScreen", "empty_text"]
 
@@ -72,6 +72,8 @@ class TableScreen(LiveScreen):
         self._to_first = False
         self._room_for = FIRST_ROWS
         self._mark_page = False
+        #: Asked at each step of the cursor, many times: not sought in the screen each time.
+        self._table: Rows | None = None
 
     def columns(self) -> Sequence[tuple[str, int]]:
         """(title, width) of each column."""
@@ -95,7 +97,8 @@ class TableScreen(LiveScreen):
 
     def body(self) -> Iterable[Widget]:
         yield Plate(id="state", classes="body")
-        yield Rows(self.sophia.glyphs, self.places, id="table", classes="body")
+        self._table = Rows(self.sophia.glyphs, self.places, id="table", classes="body")
+        yield self._table
         yield Plate(id="found")
         yield Chooser(self.sophia.glyphs, id="sorts")
         find = Field(id="filter", compact=True, placeholder=_("filter"), select_on_focus=False)
@@ -320,9 +323,9 @@ class TableScreen(LiveScreen):
 
     @property
     def selected_key(self) -> str | None:
-        if not self.rows or not self.query("#table"):
-            return None  # there may be no table yet, or none any more
-        key = self.table.key
+        if not self.rows or self._table is None:
+            return None  # there is no table yet
+        key = self._table.key
         return key if key in self.rows else None
 
     @property
@@ -346,6 +349,9 @@ class TableScreen(LiveScreen):
                 self.open_row(self.selected)
         elif name == "back" and self._filter:
             self._filter_by("")
+        elif name == "back" and self._marked and len(self.app.screen_stack) <= 2:
+            self.unmark(self.marked)
+            self.say(_("Marks cleared."))
         elif name in ("mark", "mark_all"):
             self._mark() if name == "mark" else self._mark_all()
         elif name == "sort":
@@ -419,14 +425,26 @@ class TableScreen(LiveScreen):
         different = {str(each.request[declared.target]) for each in found}
         return declared if found and len(different) == len(found) else None
 
-    def act_on_marked(self, target: str) -> bool:
+    def bulk_form(self, target: str) -> "BulkScreen | None":
+        """The form for all marked rows, where `target` names what goes to them."""
         declared = self.bulk(target)
         if declared is None:
-            return False
+            return None
         from sophia_tui.tui.screens.bulk import BulkScreen
 
-        self.sophia.show(BulkScreen(self.sophia, declared, self.targets(declared), self.unmark))
-        return True
+        targets = self.targets(declared)
+        return BulkScreen(self.sophia, declared, targets, self.unmark, self.name_of_screen)
+
+    def act_on_marked(self, target: str) -> bool:
+        form = self.bulk_form(target)
+        if form is not None:
+            self.sophia.show(form)
+        return form is not None
+
+    def mark_again(self, keys: Iterable[str]) -> None:
+        """These rows are marked, and no others."""
+        self._marked = {key: self.row_of(key) for key in keys}
+        self._marks_changed()
 
     def action_go(self, target: str) -> None:
         # what makes no sense on the row under the cursor may do so on the marked ones
