@@ -22,11 +22,11 @@ from sophia_tui.services.schedules import (
     ChangeRequest,
     ScheduleList,
     ScheduleReference,
+    SchedulesPage,
     SchedulesService,
     ScheduleView,
     following,
 )
-from sophia_tui.services.views import Page
 from sophia_tui.settings import Settings, load
 from sophia_tui.wiring import House
 from sophia_tui.worker.calendar import Calendar
@@ -95,7 +95,7 @@ class Desk:
         raise AssertionError("it did not end")
 
     async def shown(self, name: str) -> ScheduleView:
-        found = await self.service.page(CONTEXT, Page())
+        found = await self.service.page(CONTEXT, SchedulesPage())
         return next(each for each in found.items if each.name == name)
 
 
