@@ -100,6 +100,8 @@ def N_(message: str) -> str:
 def number(value: float, decimals: int = 0) -> str:
     """A number for people: 1,204.5 in English, 1.204,5 in Portuguese."""
     text = f"{value:,.{decimals}f}"
+    if text.startswith("-") and not text.strip("-0.,"):
+        text = text[1:]  # what is rounded to nothing has no sign
     if _active.get() == "pt_BR":
         text = text.replace(",", "\0").replace(".", ",").replace("\0", ".")
     return text
@@ -119,7 +121,7 @@ def money(value: float, beside: float | None = None) -> str:
 
 
 def set_zone(name: str) -> None:
-    """People read times in the zone of that name (SOPHIA_TIMEZONE) from here on."""
+    """Times are told in the zone of that name from here on; empty: in this machine's."""
     _zone.set(name)
 
 
@@ -129,6 +131,23 @@ def clock_time(moment: datetime) -> str:
 
     name = _zone.get()
     return moment.astimezone(ZoneInfo(name) if name else None).isoformat(" ", "seconds")
+
+
+def local(moment: datetime) -> datetime:
+    """A time in the zone that people's screens show: this machine's."""
+    return moment.astimezone()
+
+
+def moment_text(moment: datetime, seconds: bool = False, year: bool = True) -> str:
+    """A time on a screen, in this machine's zone; see written."""
+    return written(local(moment), seconds, year)
+
+
+def written(moment: datetime, seconds: bool = False, year: bool = True) -> str:
+    """A time in its own zone: 2026-11-25 17:54, or 25/11/2026 17:54 in Portuguese."""
+    portuguese = _active.get() == "pt_BR"
+    day = ("%d/%m/%Y" if year else "%d/%m") if portuguese else ("%Y-%m-%d" if year else "%m-%d")
+    return moment.strftime(f"{day} %H:%M:%S" if seconds else f"{day} %H:%M")
 
 
 def clock_day(moment: datetime) -> str:

@@ -8,6 +8,8 @@ from sophia_tui.textsafe import visible
 
 #: Shares of a whole, for two or three parts.
 SHARES = r"^[0-9.]+(/[0-9.]+){1,2}$"
+#: The id of a promotion.
+PROMOTION = r"^promo(tion)?-[0-9a-z-]+$"
 
 
 def explained(problem: Mapping[str, Any]) -> str:
@@ -28,6 +30,10 @@ def explained(problem: Mapping[str, Any]) -> str:
         pattern = str(limits.get("pattern", ""))
         if pattern == SHARES:
             return _("must be like {one} or {other}").format(one="80/20", other="80/10/10")
+        if pattern == PROMOTION:
+            return _("must be an id like {one}; `sophia promote history` lists them").format(
+                one="promotion-1f2e3d4c5b6a"
+            )
         return _("must look like {pattern}").format(pattern=pattern)
     text = _simple(kind)
     if text:

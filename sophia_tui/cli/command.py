@@ -176,7 +176,7 @@ async def _perform(
                 raise
             confirmed_now = replace(context, confirmed=True)
             result = await house.dispatcher.call(chosen.name, request, confirmed_now)
-        set_zone(house.settings.timezone)
+        set_zone("")  # people read times in this machine's zone, here as on the console
     finally:
         progress.close()
         await house.close()

@@ -149,7 +149,7 @@ def _hosted(report: Mapping[str, Any], advised: int) -> Verdict:
         )
     why += _personal(report)
     verdict = PREPARE if why else READY
-    todo = [_("Prepare it, with personal data replaced: `sophia prepare run`.")]
+    todo = [_("Prepare it, with personal data replaced: `sophia prepare`.")]
     return _verdict("openai", verdict, why + _worth_a_look(report, advised), todo)
 
 
@@ -160,7 +160,7 @@ def _local(report: Mapping[str, Any], advised: int) -> Verdict:
             "local", UNFIT, [_too_few(usable, _FEW_TO_LEARN)], [_("Collect more examples.")]
         )
     todo = [
-        _("Prepare it: `sophia prepare run`."),
+        _("Prepare it: `sophia prepare`."),
         _("Look at what it would take: `sophia train plan`."),
     ]
     return _verdict("local", PREPARE, _unusable(report) + _worth_a_look(report, advised), todo)

@@ -223,8 +223,9 @@ class Promotion:
 
 @dataclass(frozen=True)
 class Happened:
-    """So many things of one kind: `what` is `ended` (jobs; `label` is their state), `promoted`
-    (`label` is the model) or `changed` (`label` is who did). `name` is one of the jobs."""
+    """So many things of one kind: `what` is `ended` (jobs; `label` is their state), `promoted` or
+    `returned` (by a rollback; `label` is the model) or `changed` (`label` is who did). `name` is
+    one of the jobs."""
 
     what: str
     label: str

@@ -48,6 +48,10 @@ class Output(BaseModel):
         """What the command line ends with once it has shown this; see errors.py."""
         return 0
 
+    def foretold_refusal(self) -> str | None:
+        """Of a dry run: the code that the act itself would be refused with."""
+        return None
+
     def troubles(self) -> "Output":
         """What --quiet tells of it where it is no success: all of it, or what is amiss."""
         return self

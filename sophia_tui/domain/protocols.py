@@ -461,9 +461,6 @@ class AuditStore(Protocol):
     async def listed(self, wanted: Wanted) -> Found[AuditEntry]:
         """Newest first where no other order is wanted."""
 
-    async def changes_of_others(self, since: datetime, actor: str) -> int:
-        """How many entries of something done, by anybody but `actor`, there are since then."""
-
     async def happened_since(self, since: datetime, actor: str) -> list[Happened]:
         """What happened from `since` on, the changes by `actor` aside, counted by kind."""
 
@@ -501,6 +498,10 @@ class Store(Protocol):
 
     async def ping(self) -> float:
         """Milliseconds of one round trip. Raises UnavailableError S001."""
+
+    async def moment(self) -> tuple[int, float]:
+        """A number that is the same twice only if nothing was written in between but that workers
+        live, and the milliseconds that the question took. Raises UnavailableError S001."""
 
     async def gauges(self) -> Gauges:
         """Counts of the small tables, in one statement. Raises UnavailableError S001."""

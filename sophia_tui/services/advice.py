@@ -276,7 +276,7 @@ class AdviceService:
             else await self._datasets.newest_prepared()
         )
         if version is None:
-            why["good_data"] = _("There is no data set yet: `sophia prepare run` makes one.")
+            why["good_data"] = _("There is no data set yet: `sophia prepare` makes one.")
             return None
         report = quality_gate.kept(self._paths, version)
         if report is None:

@@ -316,7 +316,7 @@ class AfterChecks:
                     len(answers),
                 ).format(count=len(answers), evaluation=each.id)
                 return _after(name, "done", told)
-        told = _("`sophia evaluate run {model}`").format(model=visible(model.id))
+        told = _("`sophia evaluate {model}`").format(model=visible(model.id))
         return _after(name, "open", told)
 
     async def _deployment_chosen(self, model: Model | None) -> CheckItem:

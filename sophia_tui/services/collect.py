@@ -36,7 +36,10 @@ class CollectRequest(Input):
         description=N_("Which exports: qa_cache, feedback_pairs, conversations; default all."),
     )
     window_days: int | None = Field(
-        default=None, ge=1, le=36500, description=N_("How many days back, up to now.")
+        default=None,
+        ge=1,
+        le=36500,
+        description=N_("How many days back, up to now; default SOPHIA_WINDOW_DAYS."),
     )
     since: datetime | None = Field(
         default=None, description=N_("The period's start, in place of the window, e.g. 2026-11-01.")

@@ -199,7 +199,7 @@ class EvaluationsService:
             raise NotFoundError(
                 "J443",
                 _("Model {model} was not evaluated yet.").format(model=model.id),
-                remedy=_("Run `sophia evaluate run {model}`.").format(model=model.id),
+                remedy=_("Run `sophia evaluate {model}`.").format(model=model.id),
             )
         # made before evaluations were kept one by one
         at = model.evaluation.get("at")

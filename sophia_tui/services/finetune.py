@@ -94,7 +94,7 @@ def _next_commands(model: str, here: bool) -> list[str]:
     lines = [_("Promote it: `sophia promote {model}`.").format(model=model)]
     if here:
         lines = [
-            _("Measure it: `sophia evaluate run {model}`.").format(model=model),
+            _("Measure it: `sophia evaluate {model}`.").format(model=model),
             _("Serve it: `sophia serve model {model}`.").format(model=model),
             *lines,
         ]

@@ -12,7 +12,7 @@ from sophia_tui.domain.jobs import Job
 from sophia_tui.domain.models import Model
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.domain.passages import Passage, Table
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, number
 from sophia_tui.services.job_curves import CurveView
 from sophia_tui.services.job_settings import JobSettings, told
 from sophia_tui.services.views import JobView, worded
@@ -138,7 +138,9 @@ def label(row: DifferenceRow) -> str:
 def value_text(name: str, value: Any) -> str:
     """A value of a row in few signs: losses with four digits, hashes short."""
     if isinstance(value, float) and not value.is_integer() and 0.001 <= abs(value) < 1000:
-        return f"{value:.4f}".rstrip("0").rstrip(".")
+        whole, sign, rest = number(value, 4).rpartition(number(0.5, 1)[1])
+        rest = rest.rstrip("0")
+        return f"{whole}{sign}{rest}" if rest else whole
     if isinstance(value, str) and name in _HASHES:
         return value[:12]
     return told(value)

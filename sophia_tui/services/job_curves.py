@@ -26,6 +26,7 @@ SERIES = (
     "grad_norm",
 )
 _STATES = 500
+_NEWEST = 100  # events, of which one tells a step
 
 
 class CurveRequest(JobReference):
@@ -99,7 +100,7 @@ class CurveView(Output):
 async def curve_of(store: Store, job: Job, series: Sequence[str], points: int) -> CurveView:
     """Each figure in at most so many points, whatever number of events told it."""
     cuts, stops = await _attempts(store, job)
-    width = max(1.0, ((job.step or job.total_steps or 0) + 1) / points)
+    width = max(1.0, (await _last_step(store, job) + 1) / points)
     names = list(dict.fromkeys(series))
     by_name = {name: await store.jobs.curve(job.id, name, width, cuts) for name in names}
     begun = job.started_at or job.created_at
@@ -141,6 +142,14 @@ def _series(
 def _worked(each: Bucket, begun: datetime, stops: Iterable[tuple[int, float]]) -> float:
     stopped = sum(seconds for number, seconds in stops if number <= each.number)
     return round(max(0.0, (each.at - begun).total_seconds() - stopped), 1)
+
+
+async def _last_step(store: Store, job: Job) -> float:
+    """How far it is. The job's own number may be behind what its events tell, or of an attempt that
+    began anew; so many points the more would a curve have."""
+    told = await store.trainings.events_before(job.id, None, _NEWEST)
+    steps = (_step(each.data.get("step")) for each in told if each.kind in ("metric", "progress"))
+    return max(float(job.step or 0), next(steps, 0.0))
 
 
 async def _attempts(store: Store, job: Job) -> tuple[list[Cut], list[tuple[int, float]]]:

@@ -12,7 +12,7 @@ from sophia_tui.domain.jobs import Job, JobKind
 from sophia_tui.domain.operations import Output
 from sophia_tui.domain.passages import Passage, Table
 from sophia_tui.domain.protocols import Store
-from sophia_tui.i18n import N_, _
+from sophia_tui.i18n import N_, _, number
 from sophia_tui.services.job_states import host_of
 
 if TYPE_CHECKING:
@@ -96,8 +96,16 @@ def told(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(told(each) for each in value) or "-"
     if isinstance(value, float):
-        return f"{value:g}"
+        return _real(value)
     return str(value)
+
+
+def _real(value: float) -> str:
+    """With the signs of the language; very small and very large ones as powers of ten."""
+    text = f"{value:g}"
+    if "e" in text or "n" in text:
+        return text.replace(".", number(0.5, 1)[1])
+    return number(value, len(text.partition(".")[2]))
 
 
 async def settings_of(

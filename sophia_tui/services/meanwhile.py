@@ -41,6 +41,9 @@ class MeanwhileView(Output):
     happened: bool = Field(title=N_("Whether anything happened"))
     ended: list[EndedView] = Field(default_factory=list, title=N_("Jobs that ended"))
     promoted: list[str] = Field(default_factory=list, title=N_("Models promoted"))
+    returned: list[str] = Field(
+        default_factory=list, title=N_("Models that rollbacks brought back")
+    )
     changes: list[ChangesView] = Field(default_factory=list, title=N_("Changes by others"))
 
 
@@ -71,21 +74,26 @@ class MeanwhileService:
             for each in found
             if each.what == "ended"
         ]
-        promoted = [
-            each.label for each in found if each.what == "promoted" and each.label != NO_MODEL
-        ]
+        promoted = [each.label for each in found if each.what == "promoted"]
+        returned = [each.label for each in found if each.what == "returned"]
         changes = [
             ChangesView(actor=each.label, count=each.count)
             for each in found
             if each.what == "changed"
         ]
-        parts = [*map(_ended, ended), *_promoted(promoted), *_changes(changes)]
+        parts = [
+            *map(_ended, ended),
+            *_promoted(promoted),
+            *_returned(returned),
+            *_changes(changes),
+        ]
         return MeanwhileView(
             since=since,
             told=", ".join(parts) or _("nothing happened"),
             happened=bool(parts),
             ended=ended,
             promoted=promoted,
+            returned=returned,
             changes=changes,
         )
 
@@ -113,6 +121,15 @@ def _promoted(models: list[str]) -> list[str]:
         return [_("{model} was promoted").format(model=models[0])]
     told = ngettext("{n} promotion", "{n} promotions", len(models))
     return [told.format(n=number(len(models)))]
+
+
+def _returned(models: list[str]) -> list[str]:
+    if len(models) == 1:
+        if models[0] == NO_MODEL:
+            return [_("rolled back to where no model was named")]
+        return [_("rolled back to {model}").format(model=models[0])]
+    told = ngettext("{n} rollback", "{n} rollbacks", len(models))
+    return [told.format(n=number(len(models)))] if models else []
 
 
 def _changes(views: list[ChangesView]) -> list[str]:

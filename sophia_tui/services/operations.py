@@ -166,8 +166,12 @@ class Dispatcher:
                 outcome = "failed"
             if context.detach:
                 outcome = "queued"
+            foretold = result.foretold_refusal() if isinstance(result, Output) else None
+            if outcome == "dry_run" and foretold:  # as one that is refused at once
+                outcome = "refused"
             made = getattr(result, chosen.makes) if chosen.makes and outcome == "done" else None
-            await self._audit(chosen, checked, context, outcome, started, None, made)
+            code = foretold if outcome == "refused" else None
+            await self._audit(chosen, checked, context, outcome, started, None, made, code)
         return result
 
     def permitted(self, chosen: Operation, context: Context) -> bool:
@@ -275,6 +279,7 @@ class Dispatcher:
         started: float,
         error: SophiaError | None,
         made: str | None = None,
+        code: str | None = None,
     ) -> None:
         asked = masked(request)
         entry = AuditEntry(
@@ -286,7 +291,7 @@ class Dispatcher:
             target=made or _target(chosen, asked),
             request=asked,
             outcome=outcome,
-            code=error.code if error else None,
+            code=error.code if error else code,
             seconds=round(time.monotonic() - started, 3),
         )
         try:

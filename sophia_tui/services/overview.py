@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from sophia_tui.domain.context import Context
+from sophia_tui.domain.context import Context, Face
 from sophia_tui.domain.jobs import Job, JobEvent, JobState
 from sophia_tui.domain.models import Promotion, PromotionState
 from sophia_tui.domain.operations import Input, Output
@@ -42,7 +42,11 @@ SOURCE_TIMEOUT = 5.0
 _LOSSES = 24
 _RUNNING = 5
 _LATELY = 5
+_EVALUATIONS = 2  # of the newest; one of a base alone has no figure to show
 _LATELY_PERIOD = timedelta(hours=24)
+#: So long a console is answered with the last picture where nothing was written since: as long as
+#: what changes outside of the store (files, the time of day) may wait.
+UNCHANGED_SECONDS = 10.0
 _RATE_EVENTS = 20  # of the newest that tell a step
 ALERT_SECONDS = 60.0  # how long the figures of a person's absence count as fresh
 _LONGEST_ABSENCE = timedelta(days=7)  # whose traffic is looked at
@@ -137,11 +141,31 @@ class OverviewService:
         )
         self._source = SourceLook(open_source)
         self._absence = _AbsenceLook(store)
+        #: What was asked last, when, and what was answered.
+        self._kept: tuple[tuple[Any, ...], float, OverviewView] | None = None
 
     @operation("overview.show", N_("Show where the loop stands and the next sensible step."))
     async def show(self, context: Context, request: OverviewRequest) -> OverviewView:
-        milliseconds = await self._store.ping()
+        """A console looks every other second, mostly at what it has shown already: where nothing
+        was written meanwhile, one question to the store is all that a look costs."""
+        moment, milliseconds = await self._store.moment()
         source = await self._source.look(configured=self._settings.database_url is not None)
+        asked = (moment, source, request.since, context.actor, context.role, get_language())
+        if context.face is Face.CONSOLE and self._kept is not None:
+            of, at, view = self._kept
+            if of == asked and time.monotonic() - at < UNCHANGED_SECONDS:
+                return view.model_copy(update={"store_milliseconds": round(milliseconds, 1)})
+        view = await self._look(context, request, source, milliseconds)
+        self._kept = (asked, time.monotonic(), view)
+        return view
+
+    async def _look(
+        self,
+        context: Context,
+        request: OverviewRequest,
+        source: stages.SourceState,
+        milliseconds: float,
+    ) -> OverviewView:
         jobs = await self._store.jobs.page(limit=50)
         if self._care:
             await self._care.look_after(context, jobs)
@@ -157,6 +181,7 @@ class OverviewService:
             dataset=await self._store.datasets.newest_prepared(),
             jobs=tuple((each, views[each.id].status) for each in jobs),
             models=tuple(await self._store.models.page(limit=20)),
+            evaluations=tuple(await self._store.evaluations.page(limit=_EVALUATIONS)),
             promotions=promotions,
             uses=_uses(self._settings.managed_files, promotions),
             base=self._settings.finetune_base,
@@ -166,6 +191,7 @@ class OverviewService:
         since = self._aware(request.since or standing.now - _LATELY_PERIOD)
         happened = _lately(standing, since) + await self._of_serving(standing, since)
         happened.sort(key=lambda each: each.at, reverse=True)
+        meanwhile = await self._store.audit.happened_since(since, context.actor)
         return OverviewView(
             stages=stages.all_stages(standing),
             running=[await self._running(job, views[job.id]) for job in _living(standing)],
@@ -175,7 +201,7 @@ class OverviewService:
             since=since,
             lately=happened[:_LATELY],
             happened=len(happened),
-            by_others=await self._store.audit.changes_of_others(since, context.actor),
+            by_others=sum(each.count for each in meanwhile if each.what == "changed"),
             next=_next(
                 await self._repair() or _off_what_is_gone(ends) or stages.next_step(standing)
             ),
@@ -397,11 +423,11 @@ def _lately(standing: Standing, since: datetime) -> list[HappenedView]:
     for each in standing.promotions:
         at = each.finished_at or each.created_at
         if at >= since:
-            named = (
-                _("way back to where no model was named: {state}")
-                if each.model_id == NO_MODEL
-                else _("promotion of {model}: {state}")
-            )
+            named = _("promotion of {model}: {state}")
+            if each.model_id == NO_MODEL:
+                named = _("way back to where no model was named: {state}")
+            elif each.rolls_back is not None:
+                named = _("way back to {model}: {state}")
             text = named.format(model=each.model_id, state=_(each.state.value))
             happy: Health = "ok" if each.state == "done" else "attention"
             found.append(HappenedView(at=at, text=text, health=happy))

@@ -129,12 +129,13 @@ class PromoteService:
             left = await self._left(request.model, files, changes)
             promotion = await self._planner.draft(context, model.id, changes, job=model.job_id)
             asked = Asked(bounds=request.bounds, blindly=not request.probe)
-            checks = self._health.planned(units_of(promotion), promotion, asked)
+            self._health.planned(units_of(promotion), promotion, asked)
             verdict = await self._gate.verdict(model, promotion.previous_model)
             if context.dry_run:
                 told = self._gate.foretold(context, verdict, request.override)
-                told += await self._probing.foretold(changes) if request.probe else []
-                return self._plan(promotion, checks, [*self._endings(model), *left, *told])
+                refused = self._gate.refusal(context, verdict, request.override)
+                told = [*self._endings(model), *left, *told]
+                return await self._plan(promotion, changes, asked, request.probe, told, refused)
             gate = self._gate.require(context, model, verdict, request.override)
             notes = {"gate": gate} if gate else {}
             notes["probe"] = await self._probed(model, changes) if request.probe else SKIPPED
@@ -170,10 +171,9 @@ class PromoteService:
             if way.base is None:
                 promotion = replace(promotion, previous_model=way.undone[0].model_id)
             asked = Asked(golden=request.probe, decides=False)
-            checks = self._health.planned(units_of(promotion), promotion, asked)
+            self._health.planned(units_of(promotion), promotion, asked)
             if context.dry_run:
-                told = await self._probing.foretold(changes, True) if request.probe else []
-                return self._plan(promotion, checks, told)
+                return await self._plan(promotion, changes, asked, request.probe)
             taken_back = [each.id for each in way.undone if each.rolls_back is None]
             probed = await self._probing.required(changes, True) if request.probe else SKIPPED
             # by default into the history that has the promotion
@@ -429,13 +429,32 @@ class PromoteService:
             for (file, model), keys in found.items()
         ]
 
-    def _plan(self, promotion: Promotion, checks: list[str], told: list[str]) -> PromotionView:
+    async def _plan(
+        self,
+        promotion: Promotion,
+        changes: tuple[FileChange, ...],
+        asked: Asked,
+        probe: bool,
+        told: Sequence[str] = (),
+        refused: str | None = None,
+    ) -> PromotionView:
+        """`told` and `refused` are what is known before the model is asked."""
+        golden = asked.golden
+        if probe:
+            said, silent = await self._probing.foretold(changes, not asked.decides)
+            refused = refused or silent
+        else:
+            unasked, golden = await self._probing.unasked(changes, golden)
+            said = [unasked]
+        told = [*told, *said]
+        asked = replace(asked, golden=golden)
+        checks = self._health.planned(units_of(promotion), promotion, asked)
         notes = [_("Nothing was changed: this is the plan.")]
         units = units_of(promotion)
         if units:
             notes.append(_("These units would restart: {units}.").format(units=", ".join(units)))
         view = self._view(promotion, [*notes, *told])
-        return view.model_copy(update={"checks": checks})
+        return view.model_copy(update={"checks": checks, "would_be_refused": refused})
 
     def _view(self, promotion: Promotion, notes: list[str] | None = None) -> PromotionView:
         error = promotion.error

@@ -69,6 +69,16 @@ class Gatekeeper:
             *notes,
         ]
 
+    def refusal(
+        self, context: Context, verdict: GateVerdict | None, override: str | None
+    ) -> str | None:
+        """The code of what a promotion would be refused with, where it would be."""
+        if verdict is None or verdict.passed:
+            return None
+        if override is None or not verdict.overridable:
+            return "SOPHIA-P070"
+        return "SOPHIA-P071" if context.face is Face.WORKER else None
+
     async def remember(self, model_id: str, promotion_id: str, gate: dict[str, Any]) -> None:
         """A remark on the model: who let it pass, why, in which promotion, what the gate said."""
         await self._store.remarks.add(

@@ -1,5 +1,6 @@
 """The probe of a promotion: whether the new name answers where each env file sends its service."""
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
     from sophia_tui.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 #: What a promotion keeps of its probe where a person went without.
 SKIPPED: dict[str, Any] = {"answered": None, "why": "skipped by --no-probe"}
@@ -68,12 +71,16 @@ class Probing:
                 )
         return _kept(found)
 
-    async def foretold(self, changes: Sequence[FileChange], back: bool = False) -> list[str]:
-        """What a plan says of it: whether the models would answer now."""
+    async def foretold(
+        self, changes: Sequence[FileChange], back: bool = False
+    ) -> tuple[list[str], str | None]:
+        """What a plan says: whether the models would answer now, and the code of a refusal."""
         try:
             found = [await self._ask(place) for place in await self.places(changes, back)]
         except SophiaError as problem:
-            return [_("It would be refused: {why}").format(why=f"{problem.what} {problem.remedy}")]
+            why = f"{problem.what} {problem.remedy}"
+            return [_("It would be refused: {why}").format(why=why)], problem.code
+        answered = all(each.answered for each in found)
         return [
             _answered(each.address, each.seconds)
             if each.answered
@@ -81,7 +88,20 @@ class Probing:
                 address=each.address, why=each.why
             )
             for each in found
-        ]
+        ], None if answered else "SOPHIA-P012"
+
+    async def unasked(self, changes: Sequence[FileChange], golden: bool) -> tuple[str, bool]:
+        """What a plan says without the first question, and whether golden prompts are asked."""
+        try:
+            if golden and await self.places(changes):
+                told = _("The first question is left out (--no-probe); the golden prompts are not.")
+                return told, True
+        except UsageError as problem:
+            _log.info("nobody can be asked: %s", problem.code)
+        return (
+            _("NOBODY ASKS THE MODEL (--no-probe): whether it answers at all is not known."),
+            False,
+        )
 
     async def places(self, changes: Sequence[FileChange], back: bool = False) -> list[Place]:
         """Each name and place once: the env file's own address and key, else Sophia's. Raises

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.i18n import N_
+from sophia_tui.validation import PROMOTION
 
 
 class PromoteRun(Input):
@@ -54,14 +55,18 @@ class PromoteRun(Input):
 
 class PromoteRollback(Input):
     promotion: str | None = Field(
-        default=None, description=N_("The promotion to take back; default the last one.")
+        default=None,
+        pattern=PROMOTION,
+        description=N_("The promotion to take back; default the last one."),
     )
     to: str | None = Field(
         default=None,
+        pattern=PROMOTION,
         description=N_("Return to the state after this promotion: all newer ones are taken back."),
     )
     before: str | None = Field(
         default=None,
+        pattern=PROMOTION,
         description=N_("Return to the state before this promotion: it and all newer ones go."),
     )
     history: str | None = Field(
@@ -149,9 +154,15 @@ class PromotionView(Output):
     created_by: str = Field(title=N_("Created by"))
     created_at: datetime = Field(title=N_("Created"))
     rolls_back: str | None = Field(default=None, title=N_("Takes back"))
+    would_be_refused: str | None = Field(default=None, title=N_("Would be refused with"))
     notes: list[str] = Field(default_factory=list, title=N_("Notes"))
 
-    machine_only: ClassVar[frozenset[str]] = frozenset({"keys", "gate", "golden", "steps"})
+    machine_only: ClassVar[frozenset[str]] = frozenset(
+        {"keys", "gate", "golden", "steps", "would_be_refused"}
+    )
+
+    def foretold_refusal(self) -> str | None:
+        return self.would_be_refused
 
 
 class PromotionList(Output):

@@ -14,7 +14,7 @@ from pydantic import Field
 from sophia_tui import envfile
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobKind, JobState
-from sophia_tui.domain.models import Model, ModelKind, Promotion, PromotionState
+from sophia_tui.domain.models import Evaluation, Model, ModelKind, Promotion, PromotionState
 from sophia_tui.domain.operations import Output
 from sophia_tui.domain.serving import Deployment, DeploymentState, TrafficSummary
 from sophia_tui.errors import SophiaError
@@ -91,6 +91,7 @@ class Standing:
     uses: Mapping[str, Sequence[str]] = field(default_factory=dict)
     base: str | None = None
     served: Served | None = None
+    evaluations: tuple[Evaluation, ...] = ()
 
     @property
     def foremost(self) -> list[tuple[Job, str]]:
@@ -263,9 +264,11 @@ def _job_stage(stage: str, job: Job, state: str, succeeded: bool) -> StageView:
 def _evaluate(standing: Standing) -> StageView:
     found = standing.newest(JobKind.EVALUATE)
     if found is not None and found[1] != JobState.SUCCEEDED:
-        return _job_stage("evaluate", *found, standing.succeeded(JobKind.EVALUATE))
-    model = next((each for each in standing.models if each.evaluation), None)
-    before, after = perplexities(model.evaluation if model else None)
+        stage = _job_stage("evaluate", *found, standing.succeeded(JobKind.EVALUATE))
+        named = ", ".join(filter(None, (found[0].model_id, stage.detail)))
+        return stage.model_copy(update={"detail": named})
+    model, report, at = _newest_evaluation(standing)
+    before, after = perplexities(report)
     if after is None:
         blocked = "" if standing.models else _("There is no trained model yet.")
         return StageView(stage="evaluate", health="empty", figure=_("no scores"), blocked=blocked)
@@ -275,10 +278,24 @@ def _evaluate(standing: Standing) -> StageView:
         stage="evaluate",
         health="ok" if better else "attention",
         figure=figure,
-        detail=_("perplexity"),
-        at=found[0].finished_at if found else model.created_at if model else None,
+        detail=_("{model}, perplexity").format(model=model),
+        at=at,
         blocked="" if better else _("The perplexity did not fall."),
     )
+
+
+def _newest_evaluation(
+    standing: Standing,
+) -> tuple[str, Mapping[str, Any] | None, datetime | None]:
+    """Model, report and time of the newest evaluation with a figure; of a model that came with
+    one, no time is known."""
+    for each in standing.evaluations:
+        if perplexities(each.report)[1] is not None:
+            return each.model_id, each.report, each.created_at
+    for model in standing.models:
+        if perplexities(model.evaluation)[1] is not None:
+            return model.id, model.evaluation, None
+    return "", None, None
 
 
 def perplexities(evaluation: Mapping[str, Any] | None) -> tuple[float | None, float | None]:

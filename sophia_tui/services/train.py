@@ -569,7 +569,7 @@ async def dataset_version(store: Store, reference: str | None) -> DatasetVersion
                 "J420",
                 _("There is no data set to train on yet."),
                 remedy=_(
-                    "Make one: `sophia collect run`, then `sophia prepare run`. One of uploads, "
+                    "Make one: `sophia collect`, then `sophia prepare`. One of uploads, "
                     "events or a persona is trained on only by its name."
                 ),
             )

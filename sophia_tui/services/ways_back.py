@@ -7,8 +7,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sophia_tui.services.promotion_record import NO_MODEL
-
 
 @dataclass(frozen=True)
 class WayBack:
@@ -22,8 +20,8 @@ def way_back(operation: str, request: Mapping[str, Any], result: BaseModel) -> W
     if operation == "promote.run":
         return WayBack("promote.rollback", {"promotion": made.id})
     if operation == "promote.rollback":
-        left = made.previous_model
-        return WayBack("promote.run", {"model": left}) if left and left != NO_MODEL else None
+        # by the promotion's own way: the gate may refuse today what was promoted then
+        return WayBack("promote.rollback", {"before": made.id})
     if operation == "jobs.pause":
         return WayBack("jobs.resume", {"job": made.id})
     if operation == "serve.model":

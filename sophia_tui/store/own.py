@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -70,6 +71,8 @@ from sophia_tui.store.own_tuning import PostgresFiles, PostgresPersonas, Postgre
 from sophia_tui.store.sql import query
 
 _HASH = re.compile(r"[0-9a-f]{6,}")
+#: So many numbers transactions have in a row's own columns.
+_NUMBERS = 2**32
 
 
 class PostgresDatasets:
@@ -373,13 +376,8 @@ class PostgresAudit:
     async def listed(self, wanted: Wanted) -> Found[AuditEntry]:
         return await listed(self._database, AUDIT, wanted, rows.audit_entry)
 
-    async def changes_of_others(self, since: datetime, actor: str) -> int:
-        parameters = {"since": since, "actor": rows.text(actor)}
-        found = await self._database.row(query("changes_of_others"), parameters)
-        return int(found["number"]) if found else 0
-
     async def happened_since(self, since: datetime, actor: str) -> list[Happened]:
-        parameters = {"since": since, "actor": actor}
+        parameters = {"since": since, "actor": rows.text(actor)}
         found = await self._database.rows(query("happened_since"), parameters)
         return [
             Happened(each["what"], each["label"], each["number"], each["name"]) for each in found
@@ -449,9 +447,23 @@ class OwnStore:
         self.notifications = PostgresNotifications(database)
         self.settings = PostgresSettings(database)
         self.audit = PostgresAudit(database)
+        #: How often something was seen to be written, and what the last question saw.
+        self._moment = 0
+        self._seen: Mapping[str, Any] | None = None
 
     async def ping(self) -> float:
         return await self.database.ping()
+
+    async def moment(self) -> tuple[int, float]:
+        async with self.database.connection() as connection:
+            started = time.perf_counter()
+            found = await (await connection.execute(query("moment"))).fetchone()
+            milliseconds = (time.perf_counter() - started) * 1000
+        assert found is not None
+        if not _is_same(self._seen, found):
+            self._moment += 1
+        self._seen = found
+        return self._moment, milliseconds
 
     async def gauges(self) -> Gauges:
         found = await self.database.rows(query("gauges"))
@@ -538,3 +550,16 @@ async def open_store(settings: Settings, paths: Paths) -> OwnStore:
         await database.close()
         raise
     return OwnStore(database)
+
+
+def _is_same(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
+    """Whether all that was written between two moments is that the same workers still live."""
+    if before is None or before["told"] != now["told"]:
+        return False
+    if before["seen"] == now["seen"]:
+        return True
+    if before["low"] != before["high"] or now["low"] != now["high"]:
+        return False  # something was being written at one of them
+    written = now["high"] - before["high"]
+    beats = sum((each - before["high"]) % _NUMBERS < written for each in now["beats"] or ())
+    return bool(beats == written)

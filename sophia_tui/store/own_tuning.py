@@ -42,7 +42,9 @@ class PostgresTrainings:
         self, job_id: str, before: int | None, limit: int, kinds: Sequence[str] = ()
     ) -> list[JobEvent]:
         parameters = {"job_id": job_id, "before": before, "limit": limit, "kinds": list(kinds)}
-        found = await self._database.rows(query("events_before"), parameters)
+        # states have an index of their own, which is used where they are asked for by name
+        name = "states_before" if parameters["kinds"] == ["state"] else "events_before"
+        found = await self._database.rows(query(name), parameters)
         return [rows.event(each) for each in found]
 
     async def answers(self, limit: int, tenant: str | None) -> list[AnswerEvent]:

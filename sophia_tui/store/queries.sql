@@ -771,18 +771,18 @@ SELECT * FROM sophia.audit ORDER BY at DESC, id DESC LIMIT %(limit)s OFFSET %(of
 -- list_audit --
 SELECT * FROM sophia.audit
 
--- changes_of_others --
-SELECT count(*) AS number FROM sophia.audit
-WHERE at >= %(since)s AND actor <> %(actor)s AND outcome = 'done'
-
 -- happened_since --
--- Jobs that ended, promotions in force, and what others changed; `name` where it is the only one.
+-- Jobs that ended, promotions and ways back in force and what else changed, but for what the
+-- person did; `name` where it is the only one.
 SELECT 'ended' AS what, state::text AS label, count(*) AS number, min(id) AS name
 FROM sophia.jobs
 WHERE finished_at >= %(since)s AND state IN ('succeeded', 'failed', 'cancelled')
 GROUP BY state
-UNION ALL SELECT 'promoted', model_id, count(*), model_id FROM sophia.promotions
-WHERE finished_at >= %(since)s AND state = 'done' GROUP BY model_id
+UNION ALL SELECT CASE WHEN rolls_back IS NULL THEN 'promoted' ELSE 'returned' END, model_id,
+    count(*), model_id FROM sophia.promotions
+WHERE finished_at >= %(since)s AND state = 'done'
+    AND (created_by <> %(actor)s OR notes -> 'asked' ->> 'face' = 'worker')
+GROUP BY model_id, rolls_back IS NULL
 UNION ALL SELECT 'changed', actor, count(*), NULL FROM sophia.audit
 WHERE at >= %(since)s AND actor <> %(actor)s AND outcome IN ('done', 'queued')
     AND operation NOT IN ('promote.run', 'promote.rollback')
@@ -813,6 +813,12 @@ ORDER BY created_at DESC, place DESC LIMIT 1
 SELECT * FROM sophia.job_events
 WHERE job_id = %(job_id)s AND (%(before)s::bigint IS NULL OR number < %(before)s)
     AND (%(kinds)s::text[] = '{}' OR kind = ANY (%(kinds)s::text[]))
+ORDER BY number DESC LIMIT %(limit)s
+
+-- states_before --
+SELECT * FROM sophia.job_events
+WHERE job_id = %(job_id)s AND (%(before)s::bigint IS NULL OR number < %(before)s)
+    AND kind = 'state'
 ORDER BY number DESC LIMIT %(limit)s
 
 -- add_file --
@@ -1019,6 +1025,17 @@ ORDER BY id
 SELECT id FROM sophia.jobs WHERE state NOT IN ('draft', 'succeeded', 'failed', 'cancelled')
     AND heartbeat_at > now() - pg_catalog.make_interval(secs => %(seconds)s)
 ORDER BY id
+
+-- moment --
+-- Which transactions are seen: two questions that see the same ones see the same rows. Those that
+-- wrote the rows of workers last are told apart, by what is left of their numbers in 32 bits.
+SELECT s.seen::text, pg_catalog.txid_snapshot_xmin(s.seen) AS low,
+    pg_catalog.txid_snapshot_xmax(s.seen) AS high, w.beats, w.told
+FROM (SELECT pg_catalog.txid_current_snapshot() AS seen) AS s, (
+    SELECT pg_catalog.array_agg(xmin::text::bigint) AS beats,
+        pg_catalog.string_agg(pg_catalog.concat_ws(' ', id, hindrance), ',' ORDER BY id) AS told
+    FROM sophia.workers
+) AS w
 
 -- gauges --
 -- Counts of small tables alone: no event, no served request, no audit entry is looked at.

@@ -23,10 +23,12 @@ _MEND_SECONDS, _LOADED_SECONDS = 1.0, 2.0
 __all__ = ["SophiaApp", "run_console"]
 
 #: Read by Textual when it is imported: nothing moves on a slow line, 16 colours, no greys that
-#: NO_COLOR would have to take back.
+#: NO_COLOR would have to take back. What a key changes is painted within 4 ms, not within one of 60
+#: pictures a second: nothing is painted unless something changes, and of that only what differs.
 TERMINAL = {
     "TEXTUAL_ANIMATIONS": "none",
     "TEXTUAL_SMOOTH_SCROLL": "0",
+    "TEXTUAL_FPS": "240",
     "TEXTUAL_THEME": "ansi-dark",
 }
 

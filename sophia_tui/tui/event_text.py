@@ -8,9 +8,9 @@ from typing import Any
 from rich.cells import cell_len
 from textual.content import Content
 
-from sophia_tui.i18n import N_, _, number
+from sophia_tui.i18n import N_, _, local, ngettext, number
 from sophia_tui.services.disk_use import shown_size
-from sophia_tui.services.views import EventView
+from sophia_tui.services.views import EventView, worded
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
 
@@ -60,6 +60,56 @@ _FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "grad_norm": (N_("gradient {value}"), words.rate),
     "examples": (N_("{value} examples"), _whole),
 }
+#: What a run calls what it tells: the words for it. Others are shown as the run has them.
+_NAMES = {
+    "adapter_reason": N_("kept adapter"),
+    "adapter_step": N_("step of the adapter"),
+    "answer_tokens": N_("tokens of answers"),
+    "batch_size": N_("examples at once"),
+    "bytes": N_("bytes"),
+    "device": N_("device"),
+    "eval_loss": N_("held-out loss"),
+    "examples": N_("examples"),
+    "file": N_("file"),
+    "fitted_max_steps": N_("steps that fit"),
+    "gpu_memory_bytes": N_("memory of the GPU"),
+    "kept_examples": N_("examples kept ready"),
+    "lines": N_("lines"),
+    "lines_left_out": N_("lines not listed"),
+    "memory_bytes": N_("memory"),
+    "operation": N_("operation"),
+    "optimizer": N_("optimizer"),
+    "output_file": N_("file of the answer"),
+    "packed": N_("packed"),
+    "path": N_("path"),
+    "perplexity": N_("perplexity"),
+    "planned_steps": N_("planned steps"),
+    "precision": N_("precision"),
+    "processes": N_("processes"),
+    "quantization": N_("quantization"),
+    "rehearsal_examples": N_("rehearsal examples"),
+    "resumed_from_step": N_("resumed from step"),
+    "run_kind": N_("kind of run"),
+    "seconds": N_("seconds"),
+    "setting": N_("setting"),
+    "step": N_("step"),
+    "steps": N_("steps"),
+    "stopped_early": N_("stopped early"),
+    "threads": N_("threads"),
+    "time_budget_seconds": N_("seconds it may take"),
+    "tokens_lost": N_("tokens lost"),
+    "tokens_per_second": N_("tokens per second"),
+    "total_steps": N_("steps in all"),
+    "train_loss": N_("training loss"),
+    "trainable_parameters": N_("trainable parameters"),
+    "trained_tokens": N_("tokens trained on"),
+}
+#: Why examples are not learnt from as a whole, by the reason that the warning has.
+_LINES = {
+    "truncated": N_("longer than sequence_length and cut there"),
+    "no_answer_token": N_("nothing to learn"),
+    "template_refuses": N_("the template refuses"),
+}
 #: Values that speak for themselves, in this order.
 _TEXTS = ("message", "what", "why", "remedy", "reason")
 
@@ -74,7 +124,7 @@ def events_text(events: Sequence[EventView], width: int = 80) -> Content:
 
 def event_lines(event: EventView, width: int = 80) -> list[Content]:
     """One event: number, time and kind before its text, which goes on below itself."""
-    at = event.at.astimezone().strftime("%H:%M:%S")
+    at = local(event.at).strftime("%H:%M:%S")
     style = "bold $warning" if event.kind == "warning" else "dim"
     head, kind = f"{event.number:>5} {at} ", f"{words.event_word(event.kind):<10} "
     indent = cell_len(head + kind)
@@ -91,6 +141,8 @@ def _told(kind: str, data: Mapping[str, Any]) -> str:
 
 def _pieces(data: Mapping[str, Any]) -> Iterator[str]:
     rest = dict(data)
+    if (lines := _of_lines(rest)) is not None:
+        yield lines
     if "state" in rest:
         yield words.event_value("state", rest.pop("state"))
     phase = rest.pop("phase", None)
@@ -119,5 +171,21 @@ def _steps(rest: dict[str, Any]) -> Iterator[str]:
         yield _("{value} steps").format(value=total)
 
 
+def _of_lines(rest: dict[str, Any]) -> str | None:
+    """The sentence about lines of a file, in place of the run's own; None for other warnings."""
+    why, count = rest.get("reason"), rest.get("count")
+    if why not in _LINES or not isinstance(count, int) or "file" not in rest:
+        return None
+    for name in ("message", "reason", "count"):
+        rest.pop(name, None)
+    told = ngettext(
+        "{file}: {count} example: {why}", "{file}: {count} examples: {why}", count
+    ).format(file=rest.pop("file"), count=number(count), why=_(_LINES[str(why)]))
+    return visible(told)
+
+
 def _named(name: str, value: Any) -> str:
-    return f"{visible(name)}: {words.event_value(name, value)}"
+    word = _(_NAMES[name]) if name in _NAMES else visible(name)
+    if name == "run_kind":
+        value = worded("kind", value)
+    return f"{word}: {words.event_value(name, value)}"

@@ -19,8 +19,15 @@ _LONG = 10
 _FIRST = 6
 #: A sentence is cut no shorter than this: "Hosted only" alone would be no label.
 _LEAST_LABEL = 12
-#: The key of a setting, in a sentence.
-_SETTING = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b")
+_KEY = r"([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b"
+#: Where a sentence names the setting that counts while the field is empty: one that it only
+#: mentions is no default.
+_SETTING = re.compile(
+    rf"\bdefault:? (?:[^.;]*, else )?{_KEY}"
+    rf"|\b{_KEY} by default"
+    rf"|\bin place of {_KEY}"
+    rf"|\bOther \w+ than {_KEY}"
+)
 
 
 def label_of(info: FieldInfo) -> str:
@@ -84,7 +91,8 @@ def settings_of(info: FieldInfo) -> list[str]:
     """The keys of settings that a field's sentence names: its default comes from there."""
     if fields.default_of(info) not in (None, "", []):
         return []
-    return _SETTING.findall(info.description or "")
+    found = _SETTING.finditer(info.description or "")
+    return [next(filter(None, each.groups())) for each in found]
 
 
 def in_force(info: FieldInfo, values: Mapping[str, str]) -> str:
@@ -93,14 +101,17 @@ def in_force(info: FieldInfo, values: Mapping[str, str]) -> str:
 
 
 def placeholder(info: FieldInfo, values: Mapping[str, str] | None = None) -> str:
-    """What counts while the field is empty, and where that comes from."""
+    """What counts while the field is empty, and where that comes from; it says that it is a
+    default, since a value that stands there looks the same without colours."""
     for key in settings_of(info):
         value = (values or {}).get(key)
-        return f"{visible(value)}  ({key})" if value else key
+        told = f"{visible(value)}  ({key})" if value else key
+        return _("default: {value}").format(value=told)
     text = _(info.description or "")
     _head, found, told = text.partition(_("default: "))
     if found:
-        return visible(told.partition(". ")[0].removesuffix("."))
+        told = visible(told.partition(". ")[0].removesuffix("."))
+        return _("default: {value}").format(value=told)
     return _("several, separated by spaces") if fields.is_list(info) else "-"
 
 

@@ -44,6 +44,8 @@ class JobCurve:
         self.series = "loss"
         #: Whether the service has to be asked for all of it (anew).
         self.wanted = True
+        #: Whether the service has told of it: the events alone are its newest part.
+        self.known = False
         self._points: dict[str, list[CurvePoint]] = {}
         self._last_event = 0
 
@@ -54,12 +56,12 @@ class JobCurve:
 
     def show(self, series: str) -> None:
         """Another figure, which the service is asked for."""
-        self.series, self.wanted = series, True
+        self.series, self.wanted, self.known = series, True, False
         self._points = {}
 
     def take(self, view: CurveView) -> None:
         """What the service thinned."""
-        self.wanted = False
+        self.wanted, self.known = False, True
         self._last_event = view.last_event
         self._points = {each.name: list(each.points) for each in view.series}
 

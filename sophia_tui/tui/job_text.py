@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 from textual.content import Content
 
 from sophia_tui.errors import SophiaError
-from sophia_tui.i18n import _, money, number
+from sophia_tui.i18n import N_, _, moment_text, money, number
 from sophia_tui.services.disk_use import shown_size
 from sophia_tui.services.job_settings import JobSettings, told
-from sophia_tui.services.views import EventView, JobView, key_word, worded
+from sophia_tui.services.views import EventView, JobView, key_word, prepare_reason, worded
 from sophia_tui.services.waiting import sentence
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
@@ -21,6 +21,23 @@ if TYPE_CHECKING:
     from sophia_tui.services.queue import QueuedView
 
 _ENDED = ("succeeded", "failed", "cancelled")
+
+
+#: Kinds of jobs in six cells, as nouns; the colon tells them from verbs.
+_SHORT_KINDS = {
+    "train": N_("train:"),
+    "evaluate": N_("eval:"),
+    "merge": N_("merge:"),
+    "parity": N_("forms:"),
+    "export": N_("export:"),
+    "upload": N_("upload:"),
+    "data": N_("data:"),
+}
+
+
+def kind_word(kind: str) -> str:
+    """The kind of a job, short."""
+    return _(_SHORT_KINDS[kind]).rstrip(":") if kind in _SHORT_KINDS else visible(kind)
 
 
 def job_text(
@@ -73,7 +90,7 @@ def _queued_text(place: "QueuedView") -> list[Part]:
     """Its place in the queue, and when it starts as far as that can be told."""
     starts = _("not known yet")
     if place.starts_at is not None:
-        starts = f"{place.starts_at.astimezone():%Y-%m-%d %H:%M}"
+        starts = moment_text(place.starts_at)
     return [
         (_("Place in the queue"), "dim"),
         f" {number(place.position)}  ",
@@ -161,7 +178,8 @@ def _settings(found: JobSettings, width: int) -> Iterator[Part]:
         yield (_("Nothing is changed against {recipe}.").format(recipe=of) + "\n", "dim")
     yield from title(_("Data set and base"))
     counts = ", ".join(
-        f"{key_word(name)} {number(each)}" for name, each in found.dataset_counts.items()
+        f"{key_word(prepare_reason(name))} {number(each)}"
+        for name, each in found.dataset_counts.items()
     )
     hashed = (found.dataset_hash or "")[:12]
     yield from pairs(

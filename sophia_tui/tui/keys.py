@@ -180,7 +180,7 @@ KEYS = (
     Key("i", "act.settings", N_("its settings"), scope="jobs", rank=14),
     Key("v", "act.series", N_("other figures"), scope="jobs", rank=16),
     Key("e", "act.kinds", N_("kinds of events"), scope="jobs", rank=19),
-    Key("h", "act.hold", N_("hold"), scope="jobs", rank=9),
+    Key("h", "act.hold", N_("hold lines"), scope="jobs", rank=9),
     Key("f", "act.find", N_("find"), scope="jobs", rank=15),
     Key("g", "act.find_newer", N_("hit after it"), scope="jobs"),
     Key("o", "act.dataset", N_("its data set"), scope="jobs"),

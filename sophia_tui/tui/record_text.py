@@ -58,6 +58,13 @@ class Marks:
             at = end
         return Content.assemble(*parts, (text[at:], style))
 
+    def within(self, text: str) -> Content:
+        """The same by style alone: the text is shown as it stands."""
+        shown = Content(text)
+        for begin, end in self.places(text):
+            shown = shown.stylize("bold reverse", begin, end)
+        return shown
+
     def over(self, content: Content) -> Content:
         """A text that has its styles, with the places marked."""
         parts: list[Content] = []
@@ -73,9 +80,9 @@ def record_text(
     text: str, view: View, width: int, marks: Marks, around: tuple[str, str] = ("", "")
 ) -> Content:
     """The record in one of the views, for `width` cells. `around` is what the file has before and
-    after it in its line: as it stands that is shown, too."""
+    after it in its line: as it stands that is shown, too, and no sign stands in it."""
     if view == "exact" or len(text) > LAID_OUT:
-        return marks.of(visible(text.join(around))) + "\n"
+        return marks.within(visible(text.join(around))) + "\n"
     value = parsed(text)
     if value is None:
         return marks.of(visible_lines(text)) + "\n"

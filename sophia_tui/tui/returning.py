@@ -178,6 +178,8 @@ class Returning(SetupActs):
         if origin.how == "form":
             await self._form_again(declared, kept)
             return True
+        if origin.how == "bulk":
+            return await self._bulk_again(declared, kept)
         if origin.how != "answer" or not askable(declared, origin.request):
             return False
         while True:
@@ -212,6 +214,31 @@ class Returning(SetupActs):
         await self.push_screen(form)
         if form.from_draft:
             self.add_news(form.draft_told())
+
+    async def _bulk_again(self, declared: "Operation", kept: Above) -> bool:
+        """The form for marked rows over its list, once the list has them."""
+        name, marked = (kept.origin.request.get(each) for each in ("list", "marked"))
+        if name not in CLASSES or not isinstance(marked, list):
+            return False
+        console: Any = self
+        if self.screen is not (self.is_screen_installed(name) and self.get_screen(name)):
+            console.go(f"screen.{name}", self.screen)
+        shown: Any = self.get_screen(name)
+        while shown.data is None:
+            self._data_came.clear()
+            await self._data_came.wait()
+            if self.screen is not shown:
+                return False
+        shown.mark_again(str(each) for each in marked)
+        form = shown.bulk_form(declared.name)
+        if form is None:
+            self.add_news(_("The marked rows are not here; what you typed for them is kept."))
+            return False
+        form.recall(kept.memory)
+        await self.push_screen(form)
+        if form.from_draft:
+            self.add_news(form.draft_told())
+        return True
 
     def _operations(self) -> Any:
         console: Any = self

@@ -32,6 +32,8 @@ class Names:
         self._known: dict[str, tuple[float, list[str]]] = {}
         #: Where files are looked for that are named without a folder.
         self.folder: Path | None = None
+        #: The env files that a promotion may write.
+        self.managed: list[str] = []
 
     def helps(self, name: str) -> bool:
         """Whether there is anything to complete this field with."""
@@ -56,12 +58,23 @@ class Names:
 
     async def _found(self, name: str, typed: str) -> list[str]:
         kind = self._kind(name)
+        if name == "env_file":
+            return await self._env_files(typed)
         if not kind:
             return await asyncio.to_thread(_files, typed, self.folder)
         known = kind.split("|") if not kind.startswith("@") else await self._names(kind[1:])
         wanted = typed.casefold()
         begin = [each for each in known if each.casefold().startswith(wanted)]
         return begin + [each for each in known if each not in begin and wanted in each.casefold()]
+
+    async def _env_files(self, typed: str) -> list[str]:
+        """The managed ones, then those of the folder that is typed."""
+        managed = [
+            each for each in self.managed if each.startswith(typed) and visible(each) == each
+        ]
+        found = await asyncio.to_thread(_files, typed, None) if "/" in typed else []
+        some = [each for each in found if each.endswith(("/", ".env"))]
+        return list(dict.fromkeys([*managed, *some]))
 
     async def _names(self, kind: str) -> list[str]:
         at, found = self._known.get(kind, (float("-inf"), []))

@@ -30,7 +30,7 @@ _STATES = {
     "not_needed": ("-", "dim"),
 }
 _STATE_WORDS = {
-    "done": N_("done"),
+    "done": N_("ok"),  # in Portuguese "done" has a gender, and checks have either
     "open": N_("still open"),
     "failed": N_("failed"),
     "not_available": N_("not available"),

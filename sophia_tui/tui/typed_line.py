@@ -43,6 +43,7 @@ def _lines(sophia: "Console", screen: "SophiaScreen") -> Iterator[TypedLine]:
 
 
 def _shown(sophia: "Console", screen: "SophiaScreen") -> Iterator[tuple[str, dict[str, Any]]]:
+    yield from screen.asks()
     asked = sophia.asked(screen)
     if asked is not None:
         yield asked[0].name, asked[1]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
 
-from sophia_tui.i18n import N_, _, ngettext, number
+from sophia_tui.i18n import N_, _, local, moment_text, ngettext, number
 from sophia_tui.textsafe import plain_sign, visible
 
 if TYPE_CHECKING:
@@ -190,6 +190,22 @@ SUBJECTS = {
     "personas": N_("personas"),
     "provider": N_("provider"),
 }
+#: Other words by which people look for a subject or a verb in the palette.
+ALSO = {
+    "samples": N_("sample example demonstration test data"),
+    "jobs": N_("job task queue"),
+    "datasets": N_("data set version records"),
+    "settings": N_("configuration preferences options"),
+    "prices": N_("cost money"),
+    "store": N_("database"),
+    "serve": N_("deploy answer"),
+    "audit": N_("history journal"),
+    "cancel": N_("stop abort end"),
+    "delete": N_("remove erase"),
+    "load": N_("import fill"),
+    "rollback": N_("undo revert"),
+    "set": N_("change configure"),
+}
 STATES = {
     "draft": N_("draft"),
     "queued": N_("queued"),
@@ -217,7 +233,16 @@ EVENTS = {
     "answer": N_("answer"),
     "result": N_("result"),
 }
-REASONS = {"asked by the control file": N_("asked by the control file")}
+REASONS = {
+    "asked by the control file": N_("asked by the control file"),
+    "the last step": N_("the last step"),
+    "the base has no chat template; the plain one is used": N_(
+        "the base has no chat template; the plain one is used"
+    ),
+    "fewer general questions are answered rightly than general_floor allows": N_(
+        "fewer general questions are answered rightly than general_floor allows"
+    ),
+}
 #: Fields that hold amounts of money.
 _MONEY = frozenset({"usd", "brl"})
 #: How a stage does, in a word.
@@ -423,9 +448,9 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return _("yes") if value else _("no")
     if isinstance(value, datetime):
-        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+        return f"{moment_text(value, seconds=True)} {local(value):%Z}"
     if isinstance(value, float):
-        return number(value, 4 if abs(value) < 10 else 1)
+        return number(value, 4 if abs(value) < 10 else 1) if abs(value) >= 1e-9 else "0"
     if isinstance(value, int):
         return number(value)
     if isinstance(value, BaseModel):

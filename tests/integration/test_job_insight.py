@@ -68,6 +68,13 @@ async def test_a_curve_has_as_many_points_as_were_asked_for_with_mean_and_bounds
     assert (held_out.best, held_out.best_step, len(held_out.points)) == (0.5, 1000.0, 1)
 
 
+async def test_a_job_that_is_behind_its_events_has_no_more_points_for_it(store: Store) -> None:
+    events = [metric(step, loss=float(step)) for step in range(1, 501)]
+    job = await told(store, [*events, ("warning", {})], replace(new_job(), state="failed", step=1))
+    found = await insight(store).curve(CONTEXT, CurveRequest(job=job, points=10))
+    assert (found.series[0].events, len(found.series[0].points)) == (500, 10)
+
+
 async def test_few_points_are_given_as_they_are_and_what_is_no_number_is_left_out(
     store: Store,
 ) -> None:

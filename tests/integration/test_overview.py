@@ -14,6 +14,7 @@ from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Job, JobEvent, JobKind
 from sophia_tui.domain.models import (
     AuditEntry,
+    Evaluation,
     FileChange,
     Model,
     ModelKind,
@@ -61,6 +62,12 @@ async def hanging() -> Any:
 
 async def broken() -> Any:
     raise UnavailableError("D501", "The source does not answer.")
+
+
+@pytest.fixture(autouse=True)
+def anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look is a look; what is kept from the one before has a test of its own."""
+    monkeypatch.setattr(overview, "UNCHANGED_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -210,6 +217,29 @@ def test_what_runs_goes_before_what_waits_behind_it() -> None:
     assert (train.figure, train.detail) == ("62 %", "running")
     assert stages.next_step(standing).request == {"job": running.id}
     assert [job.id for job, _state in standing.foremost] == [running.id, queued.id]
+
+
+def test_figure_time_and_model_of_an_evaluation_belong_together() -> None:
+    older, newer = NOW - timedelta(days=2), NOW - timedelta(hours=1)
+    models = tuple(
+        Model(name, ModelKind.ADAPTER, "/models/base", older, evaluation=EVALUATION)
+        for name in ("sophia-v2", "sophia-v1")
+    )
+    second = {"before": {"perplexity": 9.0}, "after": {"perplexity": 4.0}}
+    standing = stages.Standing(
+        now=NOW,
+        source=stages.SourceState(configured=True, reached=True, usable=("qa",)),
+        collected=stages.Collected(1, 10, NOW),
+        models=models,
+        evaluations=(
+            Evaluation("ftjob-c", "base", None, {"before": {"perplexity": 9.0}}, NOW),
+            Evaluation("ftjob-b", "sophia-v1", None, second, newer),
+            Evaluation("ftjob-a", "sophia-v2", None, EVALUATION, older),
+        ),
+    )
+    told = next(each for each in stages.all_stages(standing) if each.stage == "evaluate")
+    assert (told.figure, told.at) == ("9.0 > 4.0", newer)
+    assert told.detail == "sophia-v1, perplexity"
 
 
 def _standing(*jobs: tuple[Job, str]) -> stages.Standing:
@@ -567,3 +597,37 @@ async def test_a_price_file_that_can_not_be_used_does_not_take_overview_away(
 
     made = OverviewService(store, ready, chosen, paths, Clock(), calendar=broken_file)
     assert (await look(made)).endings == []
+
+
+async def test_a_console_looks_through_the_store_only_where_something_was_written(
+    store: Store, chosen: Settings, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, page = [], store.jobs.page
+    written = 0
+
+    async def counting(**given: Any) -> list[Job]:
+        looked.append(given)
+        return await page(**given)
+
+    async def moment() -> tuple[int, float]:
+        return written, 0.4
+
+    monkeypatch.setattr(store.jobs, "page", counting)
+    monkeypatch.setattr(store, "moment", moment)
+    monkeypatch.setattr(overview, "UNCHANGED_SECONDS", 1e9)
+    made = service(store, chosen, paths)
+    first = await look(made)
+    again = await look(made)
+    assert len(looked) == 1 and again == first
+    await store.jobs.add(training("running", NOW))
+    written = 1
+    assert [each.job for each in (await look(made)).running] == ["ftjob-aaaaaaaaaaaa"]
+    assert len(looked) == 2
+    await made.show(LOOKING, OverviewRequest(since=NOW))
+    await made.show(Context("maria", Face.CONSOLE, Role.VIEWER), OverviewRequest(since=NOW))
+    assert len(looked) == 4  # another question, another person
+    await made.show(Context("maria", Face.API, Role.VIEWER), OverviewRequest(since=NOW))
+    assert len(looked) == 5  # who asks once is told what is so now
+    monkeypatch.setattr(overview, "UNCHANGED_SECONDS", 0.0)
+    await look(made)
+    assert len(looked) == 6  # what lies in files changes without the store

@@ -45,6 +45,7 @@ from sophia_tui.services.promotion_views import (
     PromoteRun,
     PromotionView,
 )
+from sophia_tui.services.ways_back import way_back
 from sophia_tui.wiring import House
 from sophia_tui.worker.main import run as work
 from tests.integration.test_promote import Clock, World
@@ -317,6 +318,7 @@ async def test_what_the_gate_refuses_is_not_promoted_and_the_plan_says_so(bench:
     assert bench.gate.current == "old"
     plan = await bench.service().run(bench.context(dry_run=True), PromoteRun(model="sophia-v1"))
     assert any("would be refused" in note and "M581" in note for note in plan.notes)
+    assert plan.foretold_refusal() == "SOPHIA-P070"
     assert await bench.store.promotions.page(10) == []
 
 
@@ -806,6 +808,10 @@ async def test_without_the_first_question_the_golden_prompts_still_decide(bench:
     async def unknown(*_asked: Any) -> ChatAnswer:
         raise NotFoundError("M404", "There is no such model.", "HTTP 404")
 
+    dry = bench.context(dry_run=True)
+    plan = await bench.service().run(dry, PromoteRun(model="sophia-v1", probe=False))
+    assert any("golden prompts are not" in each for each in plan.notes)
+    assert any("5 golden prompts" in each for each in plan.checks)
     view = await bench.promote(probe=False)
     assert any("golden prompts were not" in each for each in view.notes)
     bench.world.answers = unknown
@@ -817,9 +823,34 @@ async def test_without_the_first_question_the_golden_prompts_still_decide(bench:
 
 async def test_where_nobody_can_be_asked_the_result_says_so_loudly(bench: Bench) -> None:
     bench.file.write_text("GEN_MODEL=old\n")
+    dry = bench.context(dry_run=True)
+    plan = await bench.service().run(dry, PromoteRun(model="sophia-v1", probe=False))
+    assert any("NOBODY ASKS THE MODEL" in each for each in plan.notes)
+    assert not any("golden" in each for each in plan.checks)
     view = await bench.promote(probe=False)
     assert any("NOBODY ASKED THE MODEL" in each for each in view.notes)
     assert view.golden is None
+
+
+async def test_the_plan_of_a_way_back_says_that_nobody_asks(bench: Bench) -> None:
+    await bench.promote()
+    dry = bench.context(dry_run=True)
+    plan = await bench.service().rollback(dry, PromoteRollback(probe=False))
+    assert any("NOBODY ASKS THE MODEL" in each for each in plan.notes)
+    assert not any("golden" in each for each in plan.checks)
+    asked = await bench.service().rollback(dry, PromoteRollback())
+    assert any("golden" in each for each in asked.checks)
+
+
+async def test_a_rollback_is_taken_back_though_the_gate_would_refuse_today(bench: Bench) -> None:
+    await bench.promote()
+    bench.gate = Gate(REFUSED)
+    view = await bench.service().rollback(bench.context(), PromoteRollback())
+    assert bench.file.read_text() == ENV
+    way = way_back("promote.rollback", {}, view)
+    assert way is not None and way.operation == "promote.rollback"
+    await bench.service().rollback(bench.context(), PromoteRollback(**way.request))
+    assert bench.file.read_text() == NEW
 
 
 # -- the way back to where no model was named

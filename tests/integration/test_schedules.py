@@ -25,6 +25,7 @@ from sophia_tui.services.schedules import (
     SchedulesPage,
     SchedulesService,
     ScheduleView,
+    SeenSchedule,
     following,
 )
 from sophia_tui.settings import Settings, load
@@ -199,9 +200,9 @@ async def test_a_removed_schedule_is_gone_and_a_name_is_given_once(desk: Desk) -
     with pytest.raises(ConflictError) as twice:
         await desk.add()
     assert twice.value.code == "SOPHIA-J591"
-    await desk.service.remove(CONTEXT, ScheduleReference(schedule=made.name))
+    await desk.service.remove(CONTEXT, SeenSchedule(schedule=made.name))
     with pytest.raises(NotFoundError):
-        await desk.service.remove(CONTEXT, ScheduleReference(schedule=made.name))
+        await desk.service.remove(CONTEXT, SeenSchedule(schedule=made.name))
 
 
 async def test_many_workers_run_a_due_time_once_and_missed_times_once(desk: Desk) -> None:

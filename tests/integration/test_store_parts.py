@@ -3,14 +3,17 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.datasets import DatasetVersion
+from sophia_tui.domain.jobs import Claimer
 from sophia_tui.domain.models import (
     AuditEntry,
     FileChange,
@@ -189,5 +192,44 @@ async def test_what_happened_since_is_counted_without_ones_own_changes(store: St
         entry("caio", "settings.set", minutes=-1),
     ):
         await store.audit.add(each)
+    done = replace(promotion("p-1", PromotionState.DONE), finished_at=NOW)
+    await store.promotions.add(done)
+    scheduled = {"asked": {"face": "worker"}}
+    back = replace(done, id="p-2", model_id="old", created_by="bia", rolls_back="p-1")
     found = await store.audit.happened_since(NOW, "ana")
     assert found == [Happened("changed", "bia", 2)]
+    await store.promotions.add(back)
+    await store.promotions.add(replace(done, id="p-3", model_id="n", notes=scheduled))
+    found = await store.audit.happened_since(NOW, "ana")
+    assert found == [
+        Happened("returned", "old", 1, "old"),
+        Happened("promoted", "n", 1, "n"),
+        Happened("changed", "bia", 2),
+    ]
+
+
+async def test_a_moment_is_another_once_anything_but_a_beat_was_written(store: Store) -> None:
+    worker = Claimer("here:1:a", "here", "/data", ("training",), 1)
+
+    async def same_after(write: Callable[[], Awaitable[Any]]) -> bool:
+        before, _milliseconds = await store.moment()
+        await write()
+        return (await store.moment())[0] == before
+
+    async def nothing() -> None: ...
+
+    async def beat() -> None:
+        await store.jobs.beat(worker, 1)
+
+    async def hindered() -> None:
+        await store.jobs.beat(worker, 1, {"why": "no room"})
+
+    async def setting() -> None:
+        await store.settings.set("LOG_LEVEL", "info", "ana")
+
+    assert not await same_after(beat)  # a worker that was not there
+    # the server writes by itself, too, now and then
+    assert any([await same_after(nothing) for _time in range(20)])
+    assert any([await same_after(beat) for _time in range(20)])
+    assert not await same_after(hindered)
+    assert not await same_after(setting)

@@ -28,7 +28,7 @@ async def test_the_forms_dry_run_shows_the_plan() -> None:
         text = told_text(app.screen)
     assert "It would start." in text and "it does not fit" in text
     assert "The nearest setting that fits:" in text and "--change batch_size=1" in text
-    assert "[x] all examples valid: done" in text and "Dry run: nothing was changed." in text
+    assert "[x] all examples valid: ok" in text and "Dry run: nothing was changed." in text
 
 
 def pages_of(lines: int, asked: list[tuple[int, int]]) -> Any:
@@ -145,7 +145,7 @@ async def test_a_jobs_check_list_is_a_key_away_and_needs_no_colour() -> None:
         await until(pilot, lambda: bool(app.screen.query("#result")), "the list")
         text = told_text(app.screen)
     for line in (
-        "[x] all examples valid: done",
+        "[x] all examples valid: ok",
         "[ ] a test-only run passed: still open",
         "[!] loss falling: failed",
         "[-] tribunal above 0.7: not available",

@@ -149,10 +149,12 @@ async def test_hostile_text_stays_text_everywhere(size) -> None:
         await pilot.press("4")
         await settled(pilot)
         await pilot.press("enter")
-        await until(pilot, lambda: "[red]" in app.screen.query_one("#lines", Plate).text, "event")
+        await until(pilot, lambda: "[red]" in app.screen.query_one("#told", Plate).text, "event")
         seen += screen_text(app)
         await pilot.press("l")
-        await until(pilot, lambda: bool(app.screen.lines), "log")
+        await until(
+            pilot, lambda: app.screen.tail.pane == "log" and bool(app.screen.tail.lines), "log"
+        )
         await pilot.pause()
         seen += screen_text(app)
     assert "[red]x" in seen and "␛" in seen
@@ -761,13 +763,13 @@ async def test_a_defect_is_shown_without_local_variables() -> None:
 
 
 async def test_keys_can_be_remapped() -> None:
-    app = stub.make_app(stub.full_world(), key_changes="screen.jobs=f7")
+    app = stub.make_app(stub.full_world(), key_changes="screen.jobs=0")
     async with app.run_test(size=(80, 24)) as pilot:
         await settled(pilot)
         await pilot.press("4")
         await pilot.pause()
         assert isinstance(app.screen, OverviewScreen)
-        await pilot.press("j")
+        await pilot.press("0")
         await until(pilot, lambda: isinstance(app.screen, JobsScreen), "jobs")
 
 

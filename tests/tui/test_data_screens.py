@@ -25,6 +25,7 @@ from sophia_tui.tui import keys
 from sophia_tui.tui.diff_text import compared, difference, preview_text, sides, versions_text
 from sophia_tui.tui.editing import editable, mistake, what_differs
 from sophia_tui.tui.screens.browser import BrowserScreen
+from sophia_tui.tui.screens.browser_edits import _first_words
 from sophia_tui.tui.screens.changes import ChangesScreen
 from sophia_tui.tui.screens.confirm import QuestionScreen
 from sophia_tui.tui.screens.editor import EditorScreen
@@ -251,7 +252,9 @@ async def test_undo_says_which_line_and_sends_the_version_that_was_seen() -> Non
         screen = await browser(pilot)
         await pilot.press("u")
         await until(pilot, lambda: "The edit of line 2 is undone." in message(screen), "undone")
-        assert "edited by rui" in message(screen) and "[-ten-] {+nine+}" in message(screen)
+        assert "undone. It was made by rui" in message(screen) and "[-ten-] {+nine+}" in message(
+            screen
+        )
     assert requests[0].seen_version == 3 and not requests[0].redo
 
 
@@ -396,7 +399,8 @@ async def test_a_record_is_turned_from_laid_out_to_raw_and_read_page_by_page() -
         world.answers["prepare.search"] = SearchOutput(file="f", more=False, items=[hit])
         await pilot.press("slash", *"end", "enter")
         await until(pilot, lambda: "page 4 of 4" in told_text(screen), "where it was found")
-        assert "»end" in told_text(screen)
+        assert "» Line 1" in told_text(screen) and "word end" in told_text(screen)
+        assert "»end" not in told_text(screen)  # as it stands the text has no signs of ours
 
 
 async def test_the_browser_comes_back_as_it_was_left() -> None:
@@ -1082,3 +1086,24 @@ async def test_help_tells_the_keys_and_the_commands(scope: str, language: str) -
             assert f"sophia {operation.replace('.', ' ')}" in text
         for key in [each for each in keys.KEYS if each.scope == scope]:
             assert _(key.text) in text
+
+
+def test_the_news_of_an_undo_shows_the_words_and_not_the_blanks_between() -> None:
+    compact, laid_out = '{"a":"At ten. XYZ"}', '{"a": "At ten."}'
+    assert _first_words(compact, laid_out, "~") == "[- XYZ-]"
+    assert _first_words(laid_out, compact, "~") == "{+ XYZ+}"
+    assert _first_words('{"a":1}', '{"a": 1}', "~") == "{+ +}"
+    assert _first_words("same", "same", "~") == ""
+
+
+async def test_one_record_in_place_of_the_list_has_its_own_keys_in_the_footer() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot)
+        listed = {each.target for each in screen.footer()}
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.opened is not None, "a record")
+        own = {each.target for each in screen.footer()}
+        assert {"act.next_page", "act.search"} <= listed
+        assert not {"act.next_page", "act.go_to_line", "act.search"} & own
+        assert {"act.view", "act.edit"} <= own

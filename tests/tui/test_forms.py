@@ -3,18 +3,22 @@
 from pathlib import Path
 from typing import Any
 
+from textual.app import App
+from textual.content import Content
 from textual.widgets import Button, Input
 
 from sophia_tui.domain.context import Role
-from sophia_tui.errors import DataError
+from sophia_tui.errors import DataError, NotFoundError
 from sophia_tui.services import catalogue
 from sophia_tui.services.settings import SettingList, SettingView
 from sophia_tui.services.ways_back import way_back
 from sophia_tui.tui import field_text
+from sophia_tui.tui.screens.confirm import QuestionScreen
 from sophia_tui.tui.screens.form import FormScreen
 from sophia_tui.tui.screens.jobs import JobsScreen
 from sophia_tui.tui.screens.pick import DraftsScreen, TypedScreen
 from sophia_tui.tui.screens.result import ResultScreen
+from sophia_tui.tui.suggestions import Names
 from sophia_tui.tui.typed_line import line, lines_of, listed
 from sophia_tui.tui.widgets.choice import Choice
 from sophia_tui.tui.widgets.plate import Plate
@@ -110,7 +114,7 @@ async def test_an_empty_field_shows_the_value_in_force_and_its_setting() -> None
         form = await open_form(pilot, "train.start")
         base = form.query_one("#field-base", Input)
         await until(pilot, lambda: "SmolLM2" in base.placeholder, "the base in force")
-        assert base.placeholder == "SmolLM2  (FINETUNE_BASE)"
+        assert base.placeholder == "default: SmolLM2  (FINETUNE_BASE)"
         provider = form.query_one("#field-provider", Choice)
         await until(pilot, lambda: "default: local" in str(provider.render()), "the provider")
         assert form.request()[0] == {}  # shown, not asked for
@@ -300,4 +304,168 @@ def test_labels_are_short_and_the_whole_sentence_is_kept() -> None:
     assert field_text.label_of(known["dataset"]) == "The data set version"
     assert field_text.label_of(known["suffix"]).startswith("Hosted only: what")
     assert "none that an upload" in field_text.whole_text(known["dataset"])
-    assert field_text.placeholder(known["threads"]) == "chosen by a short probe"
+    assert field_text.placeholder(known["threads"]) == "default: chosen by a short probe"
+
+
+# -- filling it in
+
+
+async def test_a_digit_takes_the_place_of_a_default_and_goes_on_after_what_was_typed() -> None:
+    app, _world = whole()
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        form = await open_form(pilot, "train.preview")
+        name, told = next(
+            (name, str(form.typed[name]))
+            for name in form.fields
+            if isinstance(form.query_one(f"#field-{name}"), Input) and form.typed[name]
+        )
+        field = form.query_one(f"#field-{name}", Input)
+        form._unfold_for(name)
+        await pilot.pause()
+        field.focus()
+        await until(pilot, lambda: field.has_focus, "the field")
+        assert f"default: {told}" in text_of(form, "#about")
+        await pilot.press("8")
+        await until(pilot, lambda: form.typed[name] == "8", "in its place")
+        await pilot.press("tab", "shift+tab", "9")
+        await until(pilot, lambda: form.typed[name] == "89", "goes on")
+
+
+async def test_a_wrong_field_is_left_out_of_the_command_and_the_rest_stays() -> None:
+    app, _world = whole()
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        form = await open_form(pilot, "train.start", {"seed": "7"})
+        good = text_of(form, "#command")
+        assert "--seed 7" in good
+        form.query_one("#field-max_steps", Input).value = "abc"
+        await until(pilot, lambda: form.typed["max_steps"] == "abc", "typed")
+        assert "max_steps" in form.request()[1]
+        assert text_of(form, "#command") == good
+
+
+async def test_f9_shows_the_command_of_the_form() -> None:
+    app, _world = whole()
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        await open_form(pilot, "train.start", {"seed": "7"})
+        await pilot.press("f9")
+        await until(pilot, lambda: isinstance(app.screen, TypedScreen), "the commands")
+        assert "--seed 7" in app.screen.found[0].command
+
+
+async def test_a_long_refusal_leaves_the_fields_in_sight_and_can_be_read_to_its_end() -> None:
+    app, world = whole()
+    last = "and this is the end of it"
+
+    def refused(_request: Any) -> Any:
+        raise DataError("D002", "Too few.", " ".join(["There are few of them."] * 40), last)
+
+    world.answers["train.start"] = refused
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        form = await open_form(pilot, "train.start")
+        await pilot.press("f2")
+        reading = form.query_one("#outcome-scroll")
+        await until(pilot, lambda: reading.max_scroll_y > 0, "refused")
+        assert reading.region.height <= 6
+        assert form.query_one("#form").region.height >= 6
+        while form.focused is not reading:
+            await pilot.press("shift+tab")
+        await pilot.press("end")
+        await until(pilot, lambda: last in screen_text(app), "the end of it")
+
+
+async def test_f8_takes_an_old_refusal_away_with_the_draft(tmp_path: Path) -> None:
+    app, world = whole(tmp_path)
+    app.state.keep_draft("train.start", {"seed": "9"})
+
+    def refused(_request: Any) -> Any:
+        raise DataError("D002", "Too few.")
+
+    world.answers["train.start"] = refused
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        form = await open_form(pilot, "train.start")
+        await pilot.press("f2")
+        await until(pilot, lambda: "Too few." in text_of(form, "#outcome"), "refused")
+        await pilot.press("f8")
+        await until(pilot, lambda: "The draft is cleared." in screen_text(app), "cleared")
+        assert text_of(form, "#outcome") == ""
+        assert form.typed["seed"] == form._default_text("seed")
+
+
+async def test_a_promotion_to_take_back_is_told_wrong_as_typed_and_by_the_service() -> None:
+    app, world = whole()
+
+    def unknown(request: Any) -> Any:
+        raise NotFoundError("P405", f"There is no promotion {request.to}.")
+
+    world.answers["promote.rollback"] = unknown
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        form = await open_form(pilot, "promote.rollback")
+        field = form.query_one("#field-to", Input)
+        field.value = "yesterday"
+        await until(pilot, lambda: "promotion-" in text_of(form, "#wrong-to"), "as typed")
+        field.value = "promotion-0123456789ab"
+        await until(pilot, lambda: text_of(form, "#wrong-to") == "", "may be right")
+        await pilot.press("f2")
+        await until(pilot, lambda: "There is no" in text_of(form, "#wrong-to"), "marked")
+        assert text_of(form, "#wrong-promotion") == ""
+
+
+async def test_words_to_choose_from_break_between_them_only() -> None:
+    options = [("", "default: local"), ("local", "local"), ("openai", "openai"), ("auto", "auto")]
+
+    class Words(App[None]):
+        def compose(self) -> Any:
+            yield Choice(options, "openai", "words")
+
+    app = Words()
+    for width in (17, 24, 60):
+        async with app.run_test(size=(width, 9)) as pilot:
+            await pilot.pause()
+            shown = [each.rstrip() for each in screen_text(app).splitlines() if each.strip()]
+            told = "  ".join(each.strip() for each in shown)
+            assert told == "( ) default: local  ( ) local  (x) openai  ( ) auto", width
+
+
+def test_only_a_setting_that_is_the_default_is_told_as_one() -> None:
+    def keys(name: str, field: str) -> list[str]:
+        return field_text.settings_of(operation(name).input.model_fields[field])
+
+    assert keys("models.state", "until") == []
+    assert keys("prepare.vary", "model") == []
+    assert keys("collect.run", "window_days") == ["SOPHIA_WINDOW_DAYS"]
+    assert keys("collect.run", "folder") == ["FINETUNE_DIR"]
+    assert keys("prepare.clean", "source") == ["FINETUNE_DIR"]
+    assert keys("personas.tune", "model_name") == ["FINETUNE_BASE"]
+    assert keys("promote.run", "bounds") == ["SOPHIA_PROMOTION_BOUNDS"]
+
+
+async def test_an_env_file_is_completed_with_env_files_alone(tmp_path: Path) -> None:
+    for name in ("good.jsonl", "house.env", "notes.txt"):
+        (tmp_path / name).write_text("")
+    app, _world = whole()
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        names = Names(app, operation("promote.run"))
+        names.folder, names.managed = tmp_path, ["/etc/house/one.env"]
+        assert await names.matching("env_file", "") == ["/etc/house/one.env"]
+        assert await names.matching("env_file", f"{tmp_path}/") == [f"{tmp_path}/house.env"]
+
+
+async def test_the_question_says_in_the_field_what_to_type() -> None:
+    app, _world = whole()
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        await app.push_screen(QuestionScreen(Content("Really?"), "promote", "sophia-v2"))
+        await until(pilot, lambda: bool(app.screen.query("#name")), "the question")
+        field = app.screen.query_one("#name", Input)
+        assert field.has_focus
+        assert field.placeholder == "Type sophia-v2 to confirm"
+        above = app.screen.query_one("#ask", Plate)
+        assert above.text == "Type sophia-v2 to confirm:"
+        assert above.region.bottom == field.region.y

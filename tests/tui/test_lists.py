@@ -380,3 +380,23 @@ def test_only_rows_in_sight_are_made() -> None:
     import asyncio
 
     assert asyncio.run(filled(10_000)) == asyncio.run(filled(100))
+
+
+async def test_a_step_of_the_cursor_seeks_no_widget_in_the_whole_screen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = stub.make_app(three_jobs())
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await at_jobs(pilot)
+        sought: list[Any] = []
+        query = JobsScreen.query
+
+        def counting(self: JobsScreen, *given: Any) -> Any:
+            sought.append(given)
+            return query(self, *given)
+
+        monkeypatch.setattr(JobsScreen, "query", counting)
+        await pilot.press("down", "down")
+        await until(pilot, lambda: screen.selected_key == "ftjob-ccc", "the last row")
+        assert screen.not_now("jobs.cancel") and not screen.not_now("jobs.resume")
+        assert sought == []

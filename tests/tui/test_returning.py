@@ -15,8 +15,11 @@ from textual.widgets import Input
 from sophia_tui.errors import NotFoundError
 from sophia_tui.paths import Paths
 from sophia_tui.tui.screens.browser import BrowserScreen
+from sophia_tui.tui.screens.bulk import BulkScreen
 from sophia_tui.tui.screens.form import FormScreen
 from sophia_tui.tui.screens.jobs import JobsScreen
+from sophia_tui.tui.screens.models import ModelsScreen
+from sophia_tui.tui.screens.pick import DraftsScreen, TypedScreen
 from sophia_tui.tui.state import Above, ConsoleState, Origin
 from tests.tui import answers, stub
 from tests.tui.test_console import open_form, screen_text, settled, until
@@ -165,6 +168,53 @@ async def test_a_form_comes_back_over_its_list_with_what_was_typed_over_what_was
         assert (form.typed["dataset"], form.typed["seed"]) == ("town", "7")
         await until(pilot, lambda: "Your draft from before is here" in screen_text(again), "told")
         assert form.focused.id == "field-group"
+
+
+async def test_a_form_for_marked_rows_comes_back_with_its_marks_and_what_was_typed(
+    tmp_path: Path,
+) -> None:
+    app = console(tmp_path)
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        await pilot.press(digit("models"))
+        await settled(pilot)
+        await pilot.press("space", "down", "space", "j")
+        await until(pilot, lambda: isinstance(app.screen, BulkScreen), "the form")
+        form = app.screen
+        marked = [each.key for each in form.targets]
+        form.query_one("#field-reason", Input).value = "measured"
+        form.query_one("#field-reason", Input).focus()
+        await until(pilot, lambda: form.typed["reason"] == "measured", "typed")
+        form.keep_draft()
+        app.remember()
+    again = console(tmp_path)
+    async with again.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: isinstance(again.screen, BulkScreen), "the form again")
+        form = again.screen
+        assert [each.key for each in form.targets] == marked
+        assert form.typed["reason"] == "measured"
+        await until(pilot, lambda: "Your draft from before is here" in screen_text(again), "told")
+        assert form.focused.id == "field-reason"
+        await pilot.press("f9")
+        await until(pilot, lambda: isinstance(again.screen, TypedScreen), "the commands")
+        told = [each.command for each in again.screen.found]
+        assert [each for each in marked if any(each in line for line in told)] == marked
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: isinstance(again.screen, ModelsScreen), "the list")
+        await pilot.press("space")  # another set of rows: what was typed was not meant for it
+        await pilot.press("j")
+        await until(pilot, lambda: isinstance(again.screen, FormScreen), "another form")
+        assert again.screen.typed["reason"] == ""
+        await pilot.press("escape")
+        again.go("act.drafts", again.screen)
+        await until(pilot, lambda: isinstance(again.screen, DraftsScreen), "the drafts")
+        await until(pilot, lambda: again.screen.marked == 0, "one of them")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(again.screen, BulkScreen), "opened from there")
+        assert [each.key for each in again.screen.targets] == marked
+        await pilot.press("f8")
+        await until(pilot, lambda: again.screen.typed["reason"] == "", "cleared")
+        assert again.state.drafts() == []
 
 
 async def test_an_answer_is_asked_again_and_recalled(tmp_path: Path) -> None:

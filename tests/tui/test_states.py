@@ -1,17 +1,21 @@
 """Every screen with data in each of its other states: loading, error, stale, empty. A new one that
 lacks a word of a state fails."""
 
+import asyncio
 import importlib
 import pkgutil
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.css.query import NoMatches
 
 from sophia_tui.domain.context import Role
 from sophia_tui.tui import keys, screens
+from sophia_tui.tui.screens.jobs import JobsScreen
 from sophia_tui.tui.screens.live import LiveScreen
 from tests.tui import answers, stub
 from tests.tui.test_calendar_screen import entry, world_with
@@ -150,3 +154,40 @@ async def test_an_empty_screen_names_what_fills_it(kind: Any, role: Role) -> Non
             assert f"Nothing here yet. {here[0].shown}: {here[0].text}" in text
         else:
             assert f"Nothing here yet. In a shell: {command}" in text
+
+
+async def test_an_answer_that_comes_while_its_screen_is_taken_down_does_no_harm() -> None:
+    app = stub.make_app(whole_world(answers.full()), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await _painted(pilot)
+        screen = JobsScreen(app)
+        app.show(screen)
+        await until(pilot, lambda: app.screen is screen and screen.state == "full", "shown")
+        missed = []
+
+        async def answered() -> Any:
+            with suppress(asyncio.CancelledError):  # the answer came at the same time
+                while screen.query("#told"):
+                    await asyncio.sleep(0)
+            missed.append(not screen.query("#told"))
+            return screen.pager
+
+        work: Any = answered
+        worker = screen.run_worker(work, name="late")
+        await app.pop_screen()
+        await until(pilot, lambda: worker.is_finished, "the end of the work")
+        assert missed == [True]
+
+
+async def test_a_widget_that_a_standing_screen_lacks_is_an_error_as_before() -> None:
+    app = stub.make_app(whole_world(answers.full()), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await _painted(pilot)
+
+        async def wrong() -> Any:
+            return app.screen.query_one("#nowhere")
+
+        work: Any = wrong
+        worker = app.screen.run_worker(work, name="wrong", exit_on_error=False)
+        await until(pilot, lambda: worker.is_finished, "the end of the work")
+        assert isinstance(worker.error, NoMatches)

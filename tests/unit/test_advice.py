@@ -181,7 +181,7 @@ async def test_a_source_that_is_away_leaves_it_unknown_with_the_cause(tmp_path: 
     found = await _advice(tmp_path, _House(away, away))
     assert _criteria(found)["conversations"] == ("unknown", "nobody")
     assert "does not answer" in found.items[0].told
-    assert "sophia prepare run" in found.items[4].told
+    assert "sophia prepare" in found.items[4].told
 
 
 async def test_without_conversations_questions_are_counted(tmp_path: Path) -> None:

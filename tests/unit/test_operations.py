@@ -362,3 +362,11 @@ def test_what_is_stored_with_a_job_of_the_background_is_no_secret() -> None:
 async def test_an_offset_beyond_all_lists_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="SOPHIA-U422"):
         await Dispatcher(registry(), Wiring()).call("jobs.list", {"offset": 10**20}, context())
+
+
+async def test_a_dry_run_that_foretells_a_refusal_is_in_the_log_as_refused(
+    wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Output, "foretold_refusal", lambda _self: "SOPHIA-P070")
+    await dispatcher(wiring).call("acts.write", NAME, context(dry_run=True))
+    assert [(each.outcome, each.code) for each in wiring.entries] == [("refused", "SOPHIA-P070")]

@@ -29,10 +29,14 @@ from sophia_tui.errors import (
     UnavailableError,
 )
 from sophia_tui.paths import Paths
-from sophia_tui.services.datasets import DatasetReference, DatasetsService, RejectedInput
+from sophia_tui.services.datasets import (
+    DatasetReference,
+    DatasetsPage,
+    DatasetsService,
+    RejectedInput,
+)
 from sophia_tui.services.operations import Registry
 from sophia_tui.services.prepare import PrepareInput, PrepareService, RepairInput
-from sophia_tui.services.views import Page
 from sophia_tui.settings import Settings, load
 
 
@@ -390,7 +394,9 @@ async def test_versions_are_listed_shown_and_their_rejected_records_paged(
 ) -> None:
     made = await service.run(context(), PrepareInput())
     datasets = DatasetsService(store.datasets)
-    assert [each.id for each in (await datasets.list(context(), Page())).items] == [made.dataset.id]
+    assert [each.id for each in (await datasets.list(context(), DatasetsPage())).items] == [
+        made.dataset.id
+    ]
     shown = await datasets.show(context(), DatasetReference(dataset="default"))
     assert shown.manifest["sum"] == made.sum
     rejected = await datasets.rejected(context(), RejectedInput(dataset=made.dataset.id))

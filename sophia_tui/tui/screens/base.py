@@ -1,14 +1,17 @@
 """What every screen has: head line, body, message line, key line, and a word for small windows."""
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.content import Content
+from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.worker import Worker
 
 from sophia_tui.domain.context import CancelSignal
 from sophia_tui.i18n import _
@@ -36,6 +39,10 @@ class SophiaScreen(Screen[Any]):
     scopes: tuple[str, ...] = ()
     #: Whether digits, refresh and the like count here.
     everywhere = True
+    #: Whether people type here what is done later: then only keys that type nothing lead elsewhere.
+    holds_work = False
+    #: Whether it asks the store again and again, so that it can say how far that is.
+    looks = False
     #: What runs here, or nothing.
     running: Any = None
     #: How it was opened, where it can be opened again so; see state.Origin.
@@ -52,7 +59,11 @@ class SophiaScreen(Screen[Any]):
 
     def known_keys(self) -> list[keys.Key]:
         scopes = (*self.scopes, "") if self.everywhere else self.scopes
-        return keys.for_scopes(self.sophia.keys, scopes)
+        found = keys.for_scopes(self.sophia.keys, scopes)
+        if not self.holds_work:
+            return found
+        # on a button a digit that was meant for a field would leave what is typed
+        return [each for each in found if not (each.target.startswith("screen.") and each.types)]
 
     def compose(self) -> ComposeResult:
         yield Plate(id="small")
@@ -83,6 +94,19 @@ class SophiaScreen(Screen[Any]):
     def on_unmount(self) -> None:
         self.stop_waiting()
 
+    def run_worker(self, work: Any, *args: Any, **kwargs: Any) -> Worker[Any]:
+        """As textual's, of coroutines. What is answered while the screen is taken down misses its
+        widgets; it ends there, and not the console with it."""
+        return super().run_worker(partial(self._while_it_stands, work), *args, **kwargs)
+
+    async def _while_it_stands(self, work: Any) -> Any:
+        try:
+            return await (work() if callable(work) else work)
+        except NoMatches:
+            if self.display:  # false from when it is being removed on
+                raise
+            return None
+
     def stop_waiting(self) -> bool:
         """Stop what was asked from here and is not answered yet; False where nothing is, or it
         was stopped before and still takes its time."""
@@ -91,9 +115,19 @@ class SophiaScreen(Screen[Any]):
         self.awaited.request()
         return True
 
+    @property
+    def composed(self) -> bool:
+        """Whether its widgets are there. Asked at each step of a cursor, so not by a query, which
+        goes through all of them."""
+        try:
+            self.get_child_by_id("head")
+        except NoMatches:
+            return False
+        return True
+
     def redraw(self) -> None:
         """Draw head and key line; cheap, and silent where nothing changed."""
-        if not self.query("#head"):
+        if not self.composed:
             return
         width = self.size.width
         self.query_one("#small", Plate).draw(
@@ -165,6 +199,10 @@ class SophiaScreen(Screen[Any]):
     def prefill(self, operation: str) -> dict[str, Any]:
         """What this screen knows for the input of an operation (the selected job, say)."""
         return {}
+
+    def asks(self) -> list[tuple[str, dict[str, Any]]]:
+        """The operations that a form here would run, each with what is typed."""
+        return []
 
     def act_on_marked(self, target: str) -> bool:
         """Do what `target` names on all marked rows; False where none is marked, or it is nothing

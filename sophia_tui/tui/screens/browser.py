@@ -4,6 +4,7 @@ A record is shown laid out or raw, page by page where it is long.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -258,9 +259,13 @@ class BrowserScreen(EditsScreen):
 
     def _head(self, told: RecordView) -> list[Part]:
         about = "" if self.data.exact else "~"
-        parts: list[Part] = [(_("Line {line}").format(line=f"{about}{told.line}"), "bold")]
+        view_name = "exact" if told.chars > LAID_OUT else self.view
+        # as it stands the text has no signs in it: one stands before its line
+        sign = f"{self._sign} " if view_name == "exact" and self.wanted.places(told.text) else ""
+        line = _("Line {line}").format(line=f"{about}{told.line}")
+        parts: list[Part] = [(f"{sign}{line}", "bold")]
         size = ngettext("{n} character", "{n} characters", told.chars)
-        view = _(NAMES["exact" if told.chars > LAID_OUT else self.view])
+        view = _(NAMES[view_name])
         parts.append((f"  {size.format(n=number(told.chars))}, {view}", "dim"))
         if told.edited:
             who = _("edited by {who}, {when}").format(
@@ -327,10 +332,21 @@ class BrowserScreen(EditsScreen):
             "act.source": bool(self.shown and self.shown.data.line in self._origins),
         }
         found = [each for each in super().footer() if able.get(each.target, True)]
-        return [
+        kept = [
             each
             for each in found
             if not each.target.startswith("screen.") and each.target != "act.refresh"
+        ]
+        if self.opened is None or self.wide:
+            return kept
+        # one record takes the list's place: its own keys do, too
+        back = {"act.less": next(each.rank for each in keys.KEYS if each.target == "act.more")}
+        return [
+            replace(each, rank=back[each.target])
+            if each.target in back and self._pages > 1
+            else each
+            for each in kept
+            if each.target not in _OF_THE_LIST
         ]
 
     def prefill(self, operation: str) -> dict[str, Any]:
@@ -509,6 +525,10 @@ class BrowserScreen(EditsScreen):
             find.replace(event.character, *find.selection)
 
 
+#: Ways through the list, which stand in no footer while one record is shown in its place.
+_OF_THE_LIST = frozenset(
+    f"act.{name}" for name in ("next_page", "previous_page", "go_to_line", "search", "code")
+)
 #: Parts of a version whose records have a source.
 _KEPT = ("train", "valid", "test")
 _BOM = "\ufeff"

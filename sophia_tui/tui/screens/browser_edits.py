@@ -36,7 +36,9 @@ class EditsScreen(WaysScreen):
             return
         if "part" in self.of or self.data.compression:
             self.say(
-                _("A version never changes: edit the file it was made of.")
+                _(
+                    "A version never changes: {key} goes to the file it was made of; edit it there."
+                ).format(key=self._source_key())
                 if "part" in self.of
                 else _("This is no plain file: convert it first to edit it.")
             )
@@ -48,6 +50,10 @@ class EditsScreen(WaysScreen):
             self.say(_("You may not edit."))
             return
         self._work("edit", self._open_editor(row.data))
+
+    def _source_key(self) -> str:
+        """The key that leads to the file, however it is bound."""
+        return next(each.shown for each in self.known_keys() if each.target == "act.source")
 
     async def _open_editor(self, record: RecordView) -> None:
         from sophia_tui.tui.screens.editor import LONGEST, EditorScreen
@@ -91,14 +97,19 @@ class EditsScreen(WaysScreen):
         """What an undo took back: whose it was, and what the record says now in place of what."""
         if done.edited_by is not None:
             when = words.age(self.sophia.now(), done.edited_at)
-            told += "  " + _("edited by {who}, {when}").format(who=done.edited_by, when=when)
-        if done.before is not None and done.after is not None:
-            for same, old, new in compared(done.before, done.after):
-                if not same:  # the first place tells which edit it was
-                    cut = self.sophia.glyphs.cut
-                    was, now = (
-                        each if len(each) <= _TOLD else each[:_TOLD] + cut for each in (old, new)
-                    )
-                    told += f"\n[-{was}-] {{+{now}+}}"
-                    break
+            told += " " + _("It was made by {who}, {when}.").format(who=done.edited_by, when=when)
+        cut = self.sophia.glyphs.cut
+        if changed := _first_words(done.before or "", done.after or "", cut):
+            told += f"\n{changed}"
         return visible_lines(told)
+
+
+def _first_words(before: str, after: str, cut: str) -> str:
+    """The first place in which words differ, which tells the edit; blanks alone where no word
+    does. A side that has nothing there is left out."""
+    places = [(old, new) for same, old, new in compared(before, after) if not same]
+    chosen = next((each for each in places if "".join(each).strip()), places[0] if places else None)
+    if chosen is None:
+        return ""
+    was, now = (each if len(each) <= _TOLD else each[:_TOLD] + cut for each in chosen)
+    return " ".join(filter(None, (was and f"[-{was}-]", now and f"{{+{now}+}}")))

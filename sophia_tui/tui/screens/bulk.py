@@ -2,7 +2,7 @@
 be done alone, so that each is allowed, audited and refused for itself."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,18 +15,23 @@ from sophia_tui.domain.operations import Danger, Operation, Output
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.services import fields
+from sophia_tui.services.views import JobView
 from sophia_tui.textsafe import visible
-from sophia_tui.tui import words
+from sophia_tui.tui import keys, words
 from sophia_tui.tui.effects import effect_of
 from sophia_tui.tui.screens.confirm import QuestionScreen
-from sophia_tui.tui.screens.form import FormScreen, typed_text
+from sophia_tui.tui.screens.form import GUARDS, FormScreen, typed_text
+from sophia_tui.tui.state import Origin
 from sophia_tui.tui.widgets.plate import Plate, error_text
+from sophia_tui.tui.with_keys import with_keys
 
 if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
 
 #: Command lines that the form shows; F7 copies all of them.
 _LINES_SHOWN = 3
+#: The draft of a form for several rows is kept under this and their names.
+_MARKED = "marked:"
 #: Names that the form shows; the question lists all of them.
 _NAMES_SHOWN = 12
 
@@ -55,7 +60,8 @@ class BulkItem(Output):
 class BulkResult(Output):
     """What became of each, in the order in which they were done."""
 
-    done: int = Field(title=N_("Done"))
+    done: int | None = Field(default=None, title=N_("Targets done"))
+    queued: int | None = Field(default=None, title=N_("Jobs that wait or run"))
     items: list[BulkItem] = Field(title=N_("Targets"))
 
 
@@ -68,7 +74,9 @@ class BulkScreen(FormScreen):
         operation: Operation,
         targets: Sequence[Target],
         unmark: Callable[[Iterable[str]], None],
+        of_list: str = "",
     ) -> None:
+        """`of_list`: the list in which they are marked, where a draft opens the form again."""
         self.targets = [each for each in targets if not each.left_out]
         self.left_out = [each for each in targets if each.left_out]
         self._unmark = unmark
@@ -84,11 +92,20 @@ class BulkScreen(FormScreen):
             and any(each.get(name) != first.get(name) for each in requests)
         }
         self.fields = {name: info for name, info in self._all.items() if name != operation.target}
-        self.typed = {name: self._fresh[name] for name in self._all}
         for name in self._own:
             if not fields.is_switch(self._all[name]):
-                self.typed[name] = ""
-        self._drafted = set()
+                self._fresh[name] = ""
+        #: What brings the form back: the marks of its list.
+        self.origin = Origin(
+            "bulk", operation.name, {"list": of_list, "marked": [each.key for each in targets]}
+        )
+        # what was typed for these is not for others
+        self._target = f"{_MARKED} {' '.join(sorted(each.key for each in targets))}"
+        found = sophia.state.draft(operation.name, self._target)
+        draft = {name: found[name] for name in found if name in self.fields and name not in GUARDS}
+        typed = {name: self._start(name, self.fields[name], draft, {}) for name in draft}
+        self.typed = {**self._fresh, **typed}
+        self._drafted = {name for name in typed if typed[name] != self._fresh[name]}
         self._began = dict(self.typed)
 
     def on_mount(self) -> None:
@@ -111,8 +128,8 @@ class BulkScreen(FormScreen):
             parts.append("\n" + text.format(target=visible(each.key), why=each.left_out))
         return Content.assemble(*parts)
 
-    def keep_draft(self) -> None:
-        """A draft is one target's; marks are remembered by the list."""
+    def reopened_with(self) -> Mapping[str, Any]:
+        return self.origin.request if self.origin is not None else {}
 
     async def _look_for_changes(self) -> None:
         """Who was faster is told by each target's own refusal."""
@@ -145,15 +162,18 @@ class BulkScreen(FormScreen):
         }
         return {**own, **common}
 
-    def lines(self) -> list[str]:
-        """The same from a shell, a line for each target."""
+    def asks(self) -> list[tuple[str, dict[str, Any]]]:
+        """The same for each target."""
         common, _wrong = self.request()
-        known = self._all
         asked = (self._request_of(each, common) for each in self.targets)
         return [
-            fields.equivalent(self.operation, {name: one[name] for name in one if name in known})
+            (self.operation.name, {name: one[name] for name in one if name in self._all})
             for one in asked
         ]
+
+    def lines(self) -> list[str]:
+        """The same from a shell, a line for each target."""
+        return [fields.equivalent(self.operation, asked) for _name, asked in self.asks()]
 
     def _check(self) -> bool:
         good = super()._check()
@@ -279,7 +299,10 @@ class BulkScreen(FormScreen):
             else:
                 failed = isinstance(result, Output) and bool(result.exit_code())
                 outcome = "failed" if failed else "dry_run" if dry_run else "done"
-                items.append(self._item(target, asked, None, outcome))
+                job = _open_job(result)
+                if outcome == "done" and job:
+                    outcome = "queued"
+                items.append(self._item(target, asked, None, outcome, job))
             await asyncio.sleep(0)  # esc and the others get their turn
         return items
 
@@ -292,9 +315,13 @@ class BulkScreen(FormScreen):
         asked: dict[str, Any],
         problem: SophiaError | None,
         outcome: str = "refused",
+        job: str = "",
     ) -> BulkItem:
         known = {name: value for name, value in asked.items() if name in self._all}
-        why = "" if problem is None else " ".join(filter(None, (problem.what, problem.why)))
+        why = self._job_told(job) if job else ""
+        if problem is not None:
+            told = (problem.what, problem.why, with_keys(self.sophia)(problem.remedy))
+            why = " ".join(filter(None, told))
         return BulkItem(
             target=target.key,
             outcome=outcome,
@@ -303,17 +330,39 @@ class BulkScreen(FormScreen):
             command=fields.equivalent(self.operation, known),
         )
 
+    def _job_told(self, job: str) -> str:
+        """The job that works on it, and the digit of the screen that shows it."""
+        found = [each.shown for each in self.sophia.keys if each.target == "screen.jobs"]
+        if not found or not self.sophia.may(keys.SHOWS["jobs"]):
+            return _("job {job}").format(job=job)
+        return _("job {job} ({key} shows it)").format(job=job, key=found[0])
+
     def _end(self, items: list[BulkItem], dry_run: bool = False) -> None:
         """Say what became of each; marks of those that are done are taken away."""
         done = [each.target for each in items if each.outcome == "done"]
-        self._unmark(done)
+        queued = [each.target for each in items if each.outcome == "queued"]
+        self._unmark([*done, *queued])
         if not self.is_mounted:
             return
         self._began = dict(self.typed)
+        if done:
+            self.sophia.state.drop_draft(self.operation.name, self._target)
         left = [
             BulkItem(target=each.key, outcome="skipped", why=each.left_out)
             for each in self.left_out
         ]
         told = len(items) if dry_run else len(done)
         title = words.operation_title(self.operation)
-        self.sophia.finished(self, title, BulkResult(done=told, items=[*items, *left]))
+        result = BulkResult(
+            done=told if told or not queued else None,
+            queued=len(queued) or None,
+            items=[*items, *left],
+        )
+        self.sophia.finished(self, title, result)
+
+
+def _open_job(result: Any) -> str:
+    """The job that an operation began and that has not ended, by its id; else nothing."""
+    if not isinstance(result, JobView) or result.status in ("succeeded", "failed", "cancelled"):
+        return ""
+    return result.id

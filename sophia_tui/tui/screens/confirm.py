@@ -43,8 +43,9 @@ class QuestionScreen(ModalScreen[bool]):
             with VerticalScroll(id="reading", can_focus=False):
                 yield Plate(self._question, id="text")
             if self._name:
-                yield Plate(_("Type {name} to confirm:").format(name=visible(self._name)), id="ask")
-                field = Field(id="name", compact=True)
+                ask = _("Type {name} to confirm").format(name=visible(self._name))
+                yield Plate(Content.styled(f"{ask}:", "bold"), id="ask")
+                field = Field(id="name", compact=True, placeholder=ask)
                 field.cursor_blink = False
                 yield field
                 yield Plate(id="wrong")

@@ -58,7 +58,7 @@ class DatasetsScreen(DetailScreen):
 
     def columns(self) -> Sequence[tuple[str, int]]:
         name = self.room - 8 - 10 - 4 if self.wide else 28
-        shape = [(_("Data set"), name), (_("kept"), 8), (_("Rejected"), 10)]
+        shape = [(_("Data set"), name), (_("Kept"), 8), (_("Rejected"), 10)]
         if not self.wide:
             shape += [(_("Created"), 13), (_("by"), self.room - 28 - 8 - 10 - 13 - 8)]
         return shape
@@ -70,7 +70,7 @@ class DatasetsScreen(DetailScreen):
         return [
             ("created_at", _("Created")),
             ("id", _("Data set")),
-            ("rows_kept", _("kept")),
+            ("rows_kept", _("Kept")),
             ("rows_rejected", _("Rejected")),
             ("created_by", _("by")),
         ]
@@ -200,7 +200,7 @@ class DatasetsScreen(DetailScreen):
             return _("There is no data set here.")
         if operation == "prepare.diff" and len(self._two(self.shown)) < 2:
             return _("Mark a version with space, then go to the one to compare it with.")
-        return ""
+        return super().not_now(operation)
 
     def act(self, name: str) -> bool:
         if name == "inspect":

@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import logging
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -41,10 +41,12 @@ _log = logging.getLogger("sophia")
 _DRAFT_SECONDS = 0.2
 #: Cells for the labels, in a narrow and in a wide window.
 _LABEL, _LABEL_WIDE, _WIDE = 34, 48, 100
+#: The command beside what is typed takes so many lines at most.
+_COMMAND_LINES = 4
 #: What tells the service which state of the record was seen: never typed, never shown.
 _SEEN = ("seen_version", "seen_value")
 #: Fields that set a safeguard aside: each time anew a person's word, never a draft's.
-_GUARDS = frozenset({"accept_few", "override", "probe", "promote", "public", "regardless"})
+GUARDS = frozenset({"accept_few", "override", "probe", "promote", "public", "regardless"})
 
 
 class Fields(VerticalScroll):
@@ -56,11 +58,19 @@ class Fields(VerticalScroll):
     ]
 
 
+class Outcome(VerticalScroll):
+    """What came of it: where it is longer than its room, tab goes there and up and down read on."""
+
+    def allow_focus(self) -> bool:
+        return super().allow_focus() and self.max_scroll_y > 0
+
+
 class FormScreen(RunsOperation):
     """Asks for one operation's input and runs it."""
 
     CSS_PATH = "form.tcss"
     scopes = ("form",)
+    holds_work = True
 
     def __init__(
         self,
@@ -85,12 +95,15 @@ class FormScreen(RunsOperation):
         #: What the form was opened for: another model's draft is not this one's.
         self._target = given.get(operation.target or "", "")
         found = sophia.state.draft(operation.name, self._target)
-        draft = {name: value for name, value in found.items() if name not in _GUARDS}
+        draft = {name: value for name, value in found.items() if name not in GUARDS}
         self._fresh = {name: self._start(name, info, {}, given) for name, info in self._inputs()}
+        # a draft that is of this very record goes before what the record holds
         kept_over = {name: text for name, text in given.items() if name not in draft}
+        if self._target and not resumed:
+            kept_over[operation.target or ""] = self._target
+        over = kept_over if resumed or self._target else given
         self.typed: dict[str, Any] = {
-            name: self._start(name, info, draft, kept_over if resumed else given)
-            for name, info in self._inputs()
+            name: self._start(name, info, draft, over) for name, info in self._inputs()
         }
         #: The fields that a draft filled.
         self._drafted = {name for name, value in self.typed.items() if value != self._fresh[name]}
@@ -172,7 +185,7 @@ class FormScreen(RunsOperation):
                 yield Button(_("Back"), id="back", compact=True)
                 yield Plate(Content.styled(_("F7 copies the command"), "dim"), id="copies")
             yield Plate(id="progress")
-            with VerticalScroll(id="outcome-scroll"):
+            with Outcome(id="outcome-scroll"):
                 yield Plate(id="outcome")
 
     def _row(self, name: str) -> Iterable[Widget]:
@@ -205,11 +218,17 @@ class FormScreen(RunsOperation):
             password=fields.is_secret(info),
             id=f"field-{name}",
             compact=True,
-            select_on_focus=name in self._drafted,  # what is typed anew takes the draft's place
+            select_on_focus=self._gives_way(name),
             suggester=self._names.suggester(name) if self._names.helps(name) else None,
         )
         made.cursor_blink = False  # a blinking cursor is sent over the line for ever
         return made
+
+    def _gives_way(self, name: str) -> bool:
+        """Whether what is typed takes the place of what stands there: a draft, or a default that
+        nobody has typed over yet."""
+        value = self.typed[name]
+        return name in self._drafted or (value != "" and value == self._default_text(name))
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -287,6 +306,10 @@ class FormScreen(RunsOperation):
         info = self.fields[name]
         parts: list[str | tuple[str, str]] = [(visible(name), "bold"), "  "]
         parts.append(field_text.whole_text(info))
+        default = self._default_text(name)
+        if default and not fields.is_switch(info) and not fields.choices_of(info):
+            told = _("default: {value}").format(value=visible(default))
+            parts.append((f"  ({told})", "dim"))
         if found:
             offered = suggestions.told(found, self.size.width - 14, self.sophia.glyphs)
             parts += ["\n", (_("right:"), "dim"), f" {offered}"]
@@ -311,6 +334,8 @@ class FormScreen(RunsOperation):
         in_force = {each.key: each.value for each in found.items if each.value}
         if folder := in_force.get("FINETUNE_DIR"):
             self._names.folder = Path(folder)
+        managed = in_force.get("SOPHIA_MANAGED_ENV_FILES", "").split(":")
+        self._names.managed = [each.strip() for each in managed if each.strip()]
         for name in wanted:
             text = field_text.placeholder(self.fields[name], in_force)
             for widget in self.query(f"#field-{name}"):
@@ -318,7 +343,10 @@ class FormScreen(RunsOperation):
                     widget.placeholder = text
                 elif isinstance(widget, Choice):
                     value = field_text.in_force(self.fields[name], in_force)
-                    widget.reword("", _("default: {value}").format(value=value) if value else "-")
+                    word = (
+                        _(value) if any(value == each for each, _word in widget.options) else value
+                    )
+                    widget.reword("", _("default: {value}").format(value=word) if value else "-")
 
     def _fold(self, unfold: bool = False) -> None:
         """Say how many fields lie folded; `unfold` shows them, or folds them again."""
@@ -352,6 +380,8 @@ class FormScreen(RunsOperation):
         if name not in self.typed or self.typed[name] == value:
             return
         self.typed[name] = value
+        for field in self.query(f"#{widget}").results(Input):
+            field.select_on_focus = self._default_text(name) == value != ""
         self._check()
         if self.running is None:
             self._show("outcome", "")  # it was of what stood there before
@@ -380,28 +410,38 @@ class FormScreen(RunsOperation):
         kept = {
             name: value
             for name, value in self.typed.items()
-            if name not in _GUARDS
+            if name in self.fields
+            and name not in GUARDS
             and not fields.is_secret(self.fields[name])
             and (value != self._default_text(name) or value != self._fresh[name])
         }
-        request = origin_of_form(self.operation, self._opened_with).request
-        self.sophia.state.keep_draft(self.operation.name, kept, self._target, request)
+        self.sophia.state.keep_draft(self.operation.name, kept, self._target, self.reopened_with())
+
+    def reopened_with(self) -> Mapping[str, Any]:
+        """What a draft is opened with again."""
+        return origin_of_form(self.operation, self._opened_with).request
 
     def _clear_draft(self) -> None:
         """Every field as it was before anybody typed; nothing is kept of the draft."""
         self._drafted = set()
         self.typed = dict(self._fresh)
         self._began = dict(self._fresh)
-        for name, value in self._fresh.items():
-            field = self.query_one(f"#field-{name}")
+        for name in self.fields:
+            field, value = self.query_one(f"#field-{name}"), self._fresh[name]
             if isinstance(field, Input):
-                field.select_on_focus = False
+                field.select_on_focus = self._gives_way(name)
             if isinstance(field, Input | Choice):
                 field.value = str(value)
         self.sophia.state.drop_draft(self.operation.name, self._target)
         self._check()
+        self._show("outcome", "")  # it was of what is cleared
         self.redraw()
         self.say(_("The draft is cleared."))
+
+    def _default_value(self, name: str) -> Any:
+        """The default as an unchecked request holds it."""
+        text = self._default_text(name)
+        return shlex.split(text) if fields.is_list(self.fields[name]) else text
 
     def _default_text(self, name: str) -> Any:
         info = self.fields[name]
@@ -432,7 +472,13 @@ class FormScreen(RunsOperation):
         except ValidationError as problem:
             for each in problem.errors(include_input=False, include_url=False):
                 wrong.setdefault(str(each["loc"][0]) if each["loc"] else "", explained(each))
-            return asked, wrong
+            said = {
+                name: value
+                for name, value in asked.items()
+                if name not in wrong
+                and (self.fields[name].is_required() or value != self._default_value(name))
+            }
+            return said, wrong
         plain = {
             name: value if fields.is_secret(self.fields[name]) else typed_plain(value)
             for name, value in iter(checked)
@@ -449,17 +495,27 @@ class FormScreen(RunsOperation):
             plate = self.query_one(f"#wrong-{name}", Plate)
             plate.draw("" if hidden else text)
             plate.set_class(bool(text) and not hidden, "-shown")
-        line = fields.equivalent(self.operation, asked)
+        line = self._cut(visible(fields.equivalent(self.operation, asked)))
         general = f"  {wrong['']}" if "" in wrong else ""
         secrets = typed_line.about_secrets(self.operation)
         self.query_one("#command", Plate).draw(
             Content.assemble(
-                (visible(line), "$accent"),
+                (line, "$accent"),
                 (f"  {secrets}" if secrets else "", "dim"),
                 (general, "$error"),
             )
         )
         return not wrong
+
+    def _cut(self, line: str) -> str:
+        """The beginning of a command that would take the lower screen; the rest is counted."""
+        room = (_COMMAND_LINES - 1) * max(_LABEL, self.size.width - 2)  # words break earlier
+        if len(line) <= room:
+            return line
+        head = self.sophia.glyphs.fit(line, room - _LABEL).rstrip()
+        count = len(line) - len(head)
+        more = ngettext("{n} sign more; F7 copies all", "{n} signs more; F7 copies all", count)
+        return f"{head} {more.format(n=number(count))}"
 
     def act(self, name: str) -> bool:
         if name in ("run", "dry_run", "detach"):
@@ -478,6 +534,9 @@ class FormScreen(RunsOperation):
             self.say(_("Stopping…") if not self.sophia.glyphs.ascii_only else _("Stopping..."))
             return True
         return False
+
+    def asks(self) -> list[tuple[str, dict[str, Any]]]:
+        return [(self.operation.name, self.request()[0])]
 
     def copied(self) -> str:
         return fields.equivalent(self.operation, self.request()[0])

@@ -42,7 +42,7 @@ _STYLES = (
     *("bold $accent", "bold $warning", "bold $success", "bold $error"),
     *("$accent", "$warning", "$success", "$error"),
 )
-_NAME_WIDTH = 24
+_NAME_WIDTH, _WIDE_NAME = 24, 34
 _LEAST_COLUMN = 10
 
 
@@ -180,7 +180,8 @@ def difference_lines(compared: JobsCompared, width: int, glyphs: words.Glyphs) -
     """A table below the letters of the jobs; what has no room in a column goes on below."""
     count = len(compared.jobs)
     names = [*(label(each) for each in compared.rows), *(_(each) for each in PARTS.values())]
-    name_width = min(_NAME_WIDTH, max(map(cell_len, names)))
+    widest = _WIDE_NAME if count <= 2 else _NAME_WIDTH
+    name_width = min(widest, max(map(cell_len, names)))
     column = max(_LEAST_COLUMN, (width - name_width - 2 * count) // max(1, count))
     lines: list[Content] = []
     for part, title in PARTS.items():
@@ -218,8 +219,8 @@ def _row_lines(
 
 
 def _pieces(text: str, width: int) -> list[str]:
-    """A text in pieces of at most so many cells."""
-    return [each.plain for each in Content(text).fold(width)] or [""]
+    """A text in pieces of at most so many cells, between words where one fits."""
+    return [each.plain.rstrip() for each in Content(text).wrap(width)] or [""]
 
 
 def _end(job: ComparedJob) -> str:

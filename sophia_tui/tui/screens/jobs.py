@@ -1,9 +1,12 @@
 """Jobs: the list, and one job with progress, curve, and events, log or with what it works."""
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.cells import cell_len
 from textual import events as textual_events
 from textual.content import Content
 from textual.widget import Widget
@@ -17,7 +20,7 @@ from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
 from sophia_tui.tui.job_curve import SERIES, JobCurve, kept_line
 from sophia_tui.tui.job_tail import KINDS, PAGE, PANES, JobTail, Pane
-from sophia_tui.tui.job_text import job_text, left, settings_text
+from sophia_tui.tui.job_text import job_text, kind_word, left, settings_text
 from sophia_tui.tui.screens.base import StylePath
 from sophia_tui.tui.screens.detail import DetailScreen
 from sophia_tui.tui.screens.table import MOST_ROWS, Row
@@ -42,7 +45,7 @@ _ENDED = ("succeeded", "failed", "cancelled")
 _WHEN = {
     "jobs.cancel": _ENDED,
     "jobs.pause": (*_ENDED, "paused", "pausing", "interrupted"),
-    "jobs.resume": ("succeeded", "cancelled", "running", "queued"),
+    "jobs.resume": ("succeeded", "cancelled", "running", "queued", "draft", "validating"),
 }
 #: What needs a job to be done on, and of these what needs it in sight.
 _OF_A_PANE = frozenset(
@@ -50,6 +53,11 @@ _OF_A_PANE = frozenset(
     for name in ("settings", "series", "kinds", "hold", "find", "find_newer", "dataset")
 )
 _OF_A_JOB = frozenset({*_WHEN, *_OF_A_PANE, "act.log", "train.checklist"})
+#: Seconds that a panel waits for its curve before it is drawn without.
+_CURVE_PATIENCE = 0.1
+#: Cells that what a job is of has in a list with a column of its own, at least.
+_LEAST_OF = 10
+_Column = tuple[str, int, Callable[[JobView], str]]
 _MOVES = {"earlier": "up", "later": "down"}
 
 
@@ -75,6 +83,10 @@ class JobsScreen(DetailScreen):
         self._looks = 0
         self._asks = ""
         self._hold_again = False
+        #: The curve that is being asked for.
+        self._curving: asyncio.Future[Any] | None = None
+        #: Whether the news line says that the first line is in sight.
+        self._said_first = False
 
     def heading(self) -> str:
         return _("Jobs")
@@ -94,26 +106,54 @@ class JobsScreen(DetailScreen):
         return self.query_one("#told", Pager)
 
     def columns(self) -> Sequence[tuple[str, int]]:
-        shape = [(_("Job"), 18), (_("State"), 12), (_("step"), 8)]
+        return [(title, width) for title, width, _cell in self._columns()]
+
+    def _columns(self) -> list[tuple[str, int, Callable[[JobView], str]]]:
+        """Title, width and cell of each column that has room, the most telling ones first; what a
+        job is of takes the rest."""
+        job: _Column = (_("Job"), 18, lambda each: each.id)
+        state: _Column = (_("State"), 12, lambda each: words.state_word(each.status))
+        step: _Column = (_("step"), 8, _step)
+        kind: _Column = (_("Kind"), 6, lambda each: kind_word(each.kind))
+        time_left: _Column = (_("left"), 9, left)
+        loss: _Column = (
+            _("loss"),
+            6,
+            lambda each: "" if each.loss is None else number(each.loss, 2),
+        )
         if not self.wide:
             rest = max(10, min(28, self.size.width - 68))
-            shape += [(_("left"), 9), (_("loss"), 6), (_("of"), rest)]
+            return [job, state, step, time_left, loss, (_("of"), rest, partial(self._of, rest))]
+        shape, room = [job], self.room - 20
+        for each in (kind, state, time_left, step, loss):
+            if room < each[1] + 2:
+                break
+            shape.append(each)
+            room -= each[1] + 2
+        if room >= _LEAST_OF + 2:
+            width = min(28, room - 2)
+            shape.append((_("of"), width, lambda each: self._tail(_about(each), width)))
         return shape
+
+    def _of(self, width: int, job: JobView) -> str:
+        """Kind and what it is of; of that the end, by which rows differ."""
+        kind = kind_word(job.kind)
+        return f"{kind} {self._tail(_about(job), width - cell_len(kind) - 1)}"
+
+    def _tail(self, text: str, width: int) -> str:
+        shown = visible(text)
+        if cell_len(shown) <= width:
+            return shown
+        end = shown[-max(0, width - 1) :] if width > 1 else ""
+        while cell_len(end) >= width:
+            end = end[1:]
+        return f"{self.sophia.glyphs.cut}{end}"
 
     def to_rows(self, data: list[JobView]) -> list[Row]:
         return [Row(each.id, self._cells(each), each) for each in data]
 
     def _cells(self, job: JobView) -> tuple[str, ...]:
-        step = f"{job.step}/{job.total_steps or '?'}" if job.step is not None else ""
-        if job.trial:
-            step = _("trial")
-        if job.position is not None:  # its place in the queue, in place of how far it is
-            step = f"#{job.position}"
-        cells = (job.id, words.state_word(job.status), step)
-        if self.wide:
-            return cells
-        loss = "" if job.loss is None else number(job.loss, 2)
-        return (*cells, left(job), loss, job.dataset or job.model or job.base)
+        return tuple(cell(job) for _title, _width, cell in self._columns())
 
     def sorts(self) -> Sequence[tuple[str, str]]:
         return [
@@ -141,10 +181,7 @@ class JobsScreen(DetailScreen):
             self._begin(row.key)
         self._looks += 1
         await self._follow_events(row.key)
-        if self.curve.wanted and self.sophia.may("jobs.curve"):
-            asked = {"job": row.key, "series": self.curve.names}
-            found: Any = await self.sophia.call("jobs.curve", asked)
-            self.curve.take(found)
+        await self._look_at_curve(row.key)
         await self.tail.look(not self.pager.following if self.is_mounted else False)
         if self._hold_again:
             self._hold_again = False
@@ -158,12 +195,46 @@ class JobsScreen(DetailScreen):
         self.place = await self._place_of(job)
         return job
 
+    async def _look_at_curve(self, job: str) -> None:
+        """Ask for the whole curve where that is due. One of very many events takes its time, and
+        the rest of the panel does not wait for it. Raises SophiaError."""
+        if self._curving is None:
+            if not self.curve.wanted or not self.sophia.may("jobs.curve"):
+                return
+            self.curve.wanted = False  # of what is asked for now
+            asked = {"job": job, "series": self.curve.names}
+            self._curving = asyncio.ensure_future(self.sophia.call("jobs.curve", asked))
+        asking = self._curving
+        done, _waiting = await asyncio.wait({asking}, timeout=_CURVE_PATIENCE)
+        if self._curving is not asking:
+            return  # another figure was asked for meanwhile
+        if not done:
+            asking.add_done_callback(lambda _done: self.refresh_now())
+            return
+        self._curving = None
+        wanted, self.curve.wanted = self.curve.wanted, True
+        found = asking.result()
+        self.curve.take(found)
+        self.curve.add(self.events)  # what came meanwhile
+        self.curve.wanted = self.curve.wanted or wanted
+
+    def _drop_curve(self) -> None:
+        """What was asked of it is no longer wanted."""
+        if self._curving is not None:
+            self._curving.cancel()
+            self._curving = None
+
+    def on_unmount(self) -> None:
+        super().on_unmount()
+        self._drop_curve()
+
     def _begin(self, job: str) -> None:
         """Another job: its pane is the one that was open, from its end."""
         pane, kinds, match, series = self._kept_pane()
         self.events, self.settings = [], None
         self.tail = JobTail(self.sophia.call, job)
         self.tail.pane, self.tail.kinds, self.tail.match = pane, kinds, match
+        self._drop_curve()
         self.curve = JobCurve(job)
         self.curve.show(series)
         self._fresh = True
@@ -257,7 +328,7 @@ class JobsScreen(DetailScreen):
     def _fold(self, line: Content) -> list[Content]:
         if line.cell_length <= self._line_width:
             return [line]
-        return line.fold(self._line_width)
+        return line.wrap(self._line_width)
 
     @property
     def _line_width(self) -> int:
@@ -275,6 +346,8 @@ class JobsScreen(DetailScreen):
         """The figure so far; with what it works gets the whole room."""
         if self.tail.pane == "settings":
             return Content("")
+        if self._curving is not None and not self.curve.known:
+            return Content(_("Loading..."))
         height = 8 if self.size.height < 30 else 13
         glyphs = self.sophia.glyphs
         drawn = self.curve.draw(job, min(width, 110), height, glyphs)
@@ -360,6 +433,7 @@ class JobsScreen(DetailScreen):
         if len(offered) < 2:
             self.say(_("It has told no other figure."))
             return
+        self._drop_curve()
         self.curve.show(offered[(at + 1) % len(offered)])
         self._draw_all()
         self.refresh_now()
@@ -485,10 +559,14 @@ class JobsScreen(DetailScreen):
         if added:
             self._draw_tail(added)
         elif self.tail.pane != "settings":
+            self._said_first = True
             self.say(_("This is the first line."))
 
     def on_pager_moved(self, event: Pager.Moved) -> None:
         event.stop()
+        if self._said_first and (self.pager.top or self.pager.following):
+            self._said_first = False  # another line is the first one in sight
+            self.say("")
         if self.shown is not None and self.told_of == self.shown.key:
             self._draw_tail()
 
@@ -509,10 +587,12 @@ class JobsScreen(DetailScreen):
         """Only what waits in the queue can be moved there; keys of a pane where there is one."""
         row = self.shown
         waits = row is not None and row.data.status == "queued"
+        still = row is not None and row.data.status in _ENDED and not self.tail.held
         return [
             self._worded_key(each, waits)
             for each in super().footer()
             if each.target not in _OF_A_PANE or self.opened or self.wide
+            if each.target != "act.hold" or not still
         ]
 
     def _worded_key(self, key: keys.Key, waits: bool) -> keys.Key:
@@ -536,7 +616,7 @@ class JobsScreen(DetailScreen):
             return _("{job} is {state}; that can't be done now.").format(
                 job=visible(row.key), state=words.state_word(row.data.status)
             )
-        return ""
+        return super().not_now(operation)
 
     def _to_compare(self) -> list[str]:
         """The marked jobs; one that is marked alone is compared with the one that is looked at."""
@@ -580,9 +660,25 @@ class JobsScreen(DetailScreen):
             tail.kinds = kinds
         self._hold_again = self._hold_again or kept.get("held") is True
         if (series := kept.get("series")) in SERIES:
+            self._drop_curve()
             self.curve.show(str(series))
         if self.is_mounted:
             self.refresh_now()
+
+
+def _step(job: JobView) -> str:
+    """How far it is; of one that waits its place in the queue."""
+    if job.position is not None:
+        return f"#{job.position}"
+    if job.trial:
+        return _("trial")
+    return f"{job.step}/{job.total_steps or '?'}" if job.step is not None else ""
+
+
+def _about(job: JobView) -> str:
+    """What tells it from the others of its kind: the model that is looked at or was made of."""
+    own = job.dataset if job.kind in ("train", "data") else job.model
+    return own or job.dataset or job.model or job.base
 
 
 _PLATES = ("job", "curve", "title")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 State = Literal["loading", "empty", "error", "stale", "full"]
 LONGEST_PAUSE = 30.0
 #: After so many looks in which nothing was sent to the terminal it is looked half as often.
-_CALM = 15
+_CALM = 5
 #: Seconds without an answer after which data count as old.
 _PATIENCE = 3.0
 #: From so many seconds on the age of old data is told in minutes.
@@ -31,6 +31,7 @@ _MINUTES_FROM = 120
 class LiveScreen(SophiaScreen):
     """Subclasses say how to fetch, whether the data are empty, and how to draw them."""
 
+    looks = True
     interval = 2.0  # seconds between two looks
 
     def __init__(self, sophia: "Console") -> None:
@@ -97,7 +98,7 @@ class LiveScreen(SophiaScreen):
             else:
                 self.failures = 0
                 told = None
-            if not self.query("#trouble"):
+            if not self.composed:
                 return  # the screen was taken down while it looked
             if told is not None:
                 self._on_trouble(told)
@@ -161,7 +162,7 @@ class LiveScreen(SophiaScreen):
             plate.set_class(bool(text), "-shown")
 
     def _draw_all(self) -> None:
-        if self.query("#head"):
+        if self.composed:
             self.draw()
             self.redraw()  # after the rows: its keys depend on them
 

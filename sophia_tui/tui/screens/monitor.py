@@ -8,7 +8,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 
-from sophia_tui.i18n import _, ngettext, number
+from sophia_tui.i18n import _, ngettext, number, written
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import words
 from sophia_tui.tui.chart import columns
@@ -110,7 +110,7 @@ class MonitorScreen(LiveScreen):
 def board(view: Any, width: int, now: datetime, glyphs: words.Glyphs) -> Content:
     """The whole of Monitor as one text, `width` cells wide; `now` is aware."""
     parts: list[Part] = []
-    since, until = (each.strftime("%Y-%m-%d %H:%M") for each in (view.since, view.until))
+    since, until = map(written, (view.since, view.until))
     parts.append(_("{since} until {until}").format(since=since, until=until) + f"  {view.zone}\n")
     for alert in view.alerts:
         parts += [(f"{glyphs.health['attention']} {visible(alert)}\n", words.STYLES["attention"])]

@@ -39,6 +39,8 @@ PLACES = {
 }
 #: Cells of a stage's sign and name, and of the word for its health, one below the other.
 _NAME, _WORD, _PLACE = 12, 13, 12
+#: Lines of the next step that stay in sight.
+_NEXT_LINES = 2
 _SEVERITIES = {"error": "problem", "urgent": "attention", "warning": "attention"}
 
 
@@ -78,8 +80,14 @@ class OverviewScreen(LiveScreen):
         now, left = self.sophia.now(), self.sophia.state.left_at
         if left is not None and left != self._left:
             self._left, self._away = left, words.duration((now - left).total_seconds())
-        board_plate.draw(board(self.data, width, now, glyphs, self._away, self._places()))
-        self.query_one("#next_step", Plate).draw(next_step(self.data, width))
+        told = board(self.data, width, now, glyphs, self._away, self._places())
+        step = next_step(self.data, width)
+        lines = step.wrap(width)
+        if len(lines) > _NEXT_LINES:  # whole at the end of what scrolls
+            told += Content.assemble("\n", step, "\n")
+            step = _shortened(lines, width, glyphs.cut, bool(self.data.next.operation))
+        board_plate.draw(told)
+        self.query_one("#next_step", Plate).draw(step)
 
     def _places(self) -> dict[str, str]:
         """Digit and name of each screen that this person may open, and of the Log."""
@@ -142,6 +150,14 @@ def next_step(view: OverviewView, width: int) -> Content:
     if command and width + 2 >= WIDE and line.cell_length + cell_len(command) + 3 <= width:
         line += Content.assemble("   ", (command, "dim"))
     return line
+
+
+def _shortened(lines: Sequence[Content], width: int, cut: str, acts: bool) -> Content:
+    """The first lines of the next step with a mark where it is cut, and the key that takes it."""
+    key = [("   ", ""), ("enter", "bold $accent")] if acts else []
+    room = width - 2 - sum(len(text) for text, _style in key)
+    last = lines[_NEXT_LINES - 1].truncate(room).rstrip()
+    return Content("\n").join([*lines[: _NEXT_LINES - 1], Content.assemble(last, f" {cut}", *key)])
 
 
 def _stage_names(width: int, glyphs: words.Glyphs) -> Content:

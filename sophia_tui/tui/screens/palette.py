@@ -47,10 +47,12 @@ class Entry:
     help: str = ""
     key: str = ""
     command: str = ""
+    #: Other words for the same thing, in both languages.
+    also: str = ""
 
     @cached_property
     def _texts(self) -> tuple[str, str, str]:
-        rest = f"{self.help} {self.target} {self.command}"
+        rest = f"{self.help} {self.target} {self.command} {self.also}"
         return folded(self.name), folded(self.alias), folded(rest)
 
     def rank(self, wanted: str) -> int | None:
@@ -108,9 +110,16 @@ def _is_act(key: keys.Key) -> bool:
 
 def _of_act(key: keys.Key, beneath: object) -> Entry:
     """What only the screen beneath can do, by the screen's name."""
-    place = beneath.heading() if isinstance(beneath, SophiaScreen) else ""
+    place = _name_of(beneath) if isinstance(beneath, SophiaScreen) else ""
     name = f"{_(key.text)}: {place}" if place else _(key.text)
     return Entry(key.target, name, f"{key.text}: {key.scope}", key=key.shown)
+
+
+def _name_of(screen: SophiaScreen) -> str:
+    """A screen's plain name: its heading may count what is on it."""
+    target = f"screen.{getattr(screen, 'name_of_screen', '')}"
+    named = next((_(each.text) for each in keys.SCREENS if each.target == target), "")
+    return named or screen.heading()
 
 
 def _of_operation(operation: Operation, key: str) -> Entry:
@@ -123,7 +132,11 @@ def _of_operation(operation: Operation, key: str) -> Entry:
     needed = [operation.command, *(each.upper() for each in operation.positional)]
     if operation.danger is not Danger.NONE:
         needed.append("--yes")
-    return Entry(operation.name, title, alias, _(operation.help), key, " ".join(needed))
+    also = [operation.help]
+    for known in (words.ALSO.get(operation.subject), words.ALSO.get(operation.verb)):
+        also += [known, _(known)] if known else []
+    told = _(operation.help)
+    return Entry(operation.name, title, alias, told, key, " ".join(needed), " ".join(also))
 
 
 class PaletteScreen(ModalScreen[str | None]):

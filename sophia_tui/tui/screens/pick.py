@@ -146,7 +146,8 @@ class DraftsScreen(PickScreen):
     def choose(self) -> None:
         draft = self._draft()
         if draft is not None:
-            self.sophia.resume(Origin("form", draft.operation, draft.request))
+            how = "bulk" if "marked" in draft.request else "form"
+            self.sophia.resume(Origin(how, draft.operation, draft.request))
 
     def on_screen_resume(self) -> None:
         super().on_screen_resume()

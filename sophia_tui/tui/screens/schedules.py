@@ -6,9 +6,8 @@ from typing import Any, ClassVar
 
 from textual.content import Content
 
-from sophia_tui.i18n import _
+from sophia_tui.i18n import _, moment_text
 from sophia_tui.services.schedules import ScheduleView
-from sophia_tui.textsafe import visible
 from sophia_tui.tui.screens.base import StylePath
 from sophia_tui.tui.screens.detail import DetailScreen
 from sophia_tui.tui.screens.result import result_text
@@ -62,7 +61,7 @@ class SchedulesScreen(DetailScreen):
     def not_now(self, operation: str) -> str:
         if operation in _OF_ONE and self.shown is None:
             return _("There is no schedule here.")
-        return ""
+        return super().not_now(operation)
 
     def prefill(self, operation: str) -> dict[str, Any]:
         row = self.shown
@@ -83,4 +82,4 @@ class SchedulesScreen(DetailScreen):
 
 
 def _moment(at: datetime | None) -> str:
-    return visible(f"{at.astimezone():%Y-%m-%d %H:%M}") if at else "-"
+    return moment_text(at) if at else "-"

@@ -47,7 +47,7 @@ class SettingsScreen(DetailScreen):
 
     def _cells(self, item: Any) -> tuple[str, ...]:
         source = worded("source", item.source)
-        return (item.key, source) if self.wide else (item.key, item.value or "-", source)
+        return (item.key, source) if self.wide else (item.key, _told(item.value), source)
 
     def detail(self, row: Row, told: Any, width: int) -> Content:
         source = worded("source", told.source)
@@ -57,9 +57,9 @@ class SettingsScreen(DetailScreen):
         parts: list[Part] = [(visible(told.key), "bold"), "\n\n", visible(told.help), "\n\n"]
         parts += pairs(
             [
-                (_("Value"), told.value or "-"),
+                (_("Value"), _told(told.value)),
                 (_("From"), source),
-                (_("Default"), told.default or "-"),
+                (_("Default"), _told(told.default)),
                 (_("Kept by Sophia"), kept),
             ]
         )
@@ -68,7 +68,7 @@ class SettingsScreen(DetailScreen):
     def not_now(self, operation: str) -> str:
         row = self.shown
         if operation not in ("settings.set", "settings.unset") or row is None:
-            return ""
+            return super().not_now(operation)
         if row.data.changeable:
             return ""
         return _("Sophia does not keep {key}: set it in the environment or in the .env.").format(
@@ -83,3 +83,9 @@ class SettingsScreen(DetailScreen):
         if operation == "settings.set" and row.data.changeable and row.data.value is not None:
             given["value"] = row.data.value
         return given
+
+
+def _told(value: str | None) -> str:
+    """A switch by a word; it is typed as it stands in the environment."""
+    switches = {"True": _("yes"), "False": _("no")}
+    return switches.get(value or "", value or "-")

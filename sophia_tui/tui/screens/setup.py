@@ -79,23 +79,23 @@ class SetupScreen(DetailScreen):
 
     def sort_value(self, row: Row, name: str) -> Any:
         """The gravest first."""
-        return _GRAVEST.index(_state(row.data)) if name == "state" else row.key.casefold()
+        return _GRAVEST.index(_state(row.data)) if name == "state" else _name(row.data).casefold()
 
     def to_rows(self, data: list[Any]) -> list[Row]:
         return [self._row(each) for each in data]
 
     def _row(self, item: Any) -> Row:
+        """Its key is the same in every language: the row stays when the language changes."""
         if hasattr(item, "table"):
-            name = _("table {name}").format(name=item.table)
-            found = item.problem or item.note or _about(item)
+            key, found = f"table {item.table}", item.problem or item.note or _about(item)
         else:
-            name, found = item.name, item.found
-        cells = (state_sign(_state(item), self.sophia.glyphs), name)
-        return Row(name, cells if self.wide else (*cells, found), item)
+            key, found = item.id or item.name, item.found
+        cells = (state_sign(_state(item), self.sophia.glyphs), _name(item))
+        return Row(key, cells if self.wide else (*cells, found), item)
 
     def detail(self, row: Row, told: Any, width: int) -> Content:
         glyphs, state = self.sophia.glyphs, _state(told)
-        parts: list[Part] = [(visible(row.key), "bold"), "  "]
+        parts: list[Part] = [(visible(_name(told)), "bold"), "  "]
         parts += [(state_sign(state, glyphs), words.STYLES[state]), "\n\n"]
         if not hasattr(told, "table"):
             return Content.assemble(*parts, *self._of_check(told))
@@ -223,6 +223,12 @@ class SetupScreen(DetailScreen):
 def state_sign(state: str, glyphs: words.Glyphs) -> str:
     """A state as a sign and its word: never by colour alone."""
     return f"{glyphs.health.get(state, '?')} {worded('state', state)}"
+
+
+def _name(item: Any) -> str:
+    if hasattr(item, "table"):
+        return _("table {name}").format(name=item.table)
+    return str(item.name)
 
 
 def _state(item: Any) -> str:

@@ -27,7 +27,7 @@ from sophia_tui.tui.widgets.rows import Row, Rows
 if TYPE_CHECKING:
     from sophia_tui.domain.operations import Operation
     from sophia_tui.tui.host import Console
-    from sophia_tui.tui.screens.bulk import Target
+    from sophia_tui.tui.screens.bulk import BulkScreen, Target
 
 __all__ = ["MOST_ROWS", "Row", "Rows", "TableScreen", "empty_text"]
 
@@ -38,6 +38,8 @@ FIRST_ROWS = 100
 _NEAR = 30
 #: The rank of what an empty list asks for: after commands and help.
 _FIRST = 3
+#: What they act upon is no row of the list that has their key.
+_OF_NO_ROW = frozenset({"schedules.add"})
 #: Seconds without a further letter after which the store is asked for what is typed.
 _TYPED_SECONDS = 0.25
 
@@ -70,6 +72,8 @@ class TableScreen(LiveScreen):
         self._to_first = False
         self._room_for = FIRST_ROWS
         self._mark_page = False
+        #: Asked at each step of the cursor, many times: not sought in the screen each time.
+        self._table: Rows | None = None
 
     def columns(self) -> Sequence[tuple[str, int]]:
         """(title, width) of each column."""
@@ -93,7 +97,8 @@ class TableScreen(LiveScreen):
 
     def body(self) -> Iterable[Widget]:
         yield Plate(id="state", classes="body")
-        yield Rows(self.sophia.glyphs, self.places, id="table", classes="body")
+        self._table = Rows(self.sophia.glyphs, self.places, id="table", classes="body")
+        yield self._table
         yield Plate(id="found")
         yield Chooser(self.sophia.glyphs, id="sorts")
         find = Field(id="filter", compact=True, placeholder=_("filter"), select_on_focus=False)
@@ -158,7 +163,10 @@ class TableScreen(LiveScreen):
         if waiting is None:
             self._fill(self._rows_of(self.data))
             if not self.rows:
-                state.draw(_("Nothing matches; esc clears."))
+                text = _("Nothing matches; esc clears.")
+                if self._filter.startswith("re:"):
+                    text += "\n" + _("Lists take plain text; re: holds for events and the log.")
+                state.draw(text)
                 state.add_class("-note")
                 state.display = True
             if self.focused is None:
@@ -244,7 +252,13 @@ class TableScreen(LiveScreen):
             )
         if self._marked:
             count = len(self._marked)
-            yield ngettext("{count} marked", "{count} marked", count).format(count=number(count))
+            told = ngettext("{count} marked", "{count} marked", count).format(count=number(count))
+            hidden = sum(key not in self.rows for key in self._marked)
+            if hidden:
+                told += ", " + ngettext(
+                    "{count} of them not shown", "{count} of them not shown", hidden
+                ).format(count=number(hidden))
+            yield told
         if self._sort:
             title = dict(self.sorts()).get(self._sort.removeprefix("-"), "")
             yield _("by {column} {sign}").format(
@@ -263,6 +277,19 @@ class TableScreen(LiveScreen):
             for each in found
             if each.target not in gone
         ]
+
+    def not_now(self, operation: str) -> str:
+        """What acts upon a row needs one."""
+        if not self.sophia.painted.is_set() or self.to_mark() is not None:
+            return ""
+        registry = self.sophia.dispatcher.registry
+        if operation not in registry or operation in _OF_NO_ROW:
+            return ""
+        declared = registry.get(operation)
+        target = declared.input.model_fields.get(declared.target or "")
+        if target is None or not target.is_required() or self.bulk(operation) is not None:
+            return ""
+        return "" if self.prefill(operation).get(declared.target) else _("Nothing is selected.")
 
     # -- what people do
 
@@ -294,9 +321,9 @@ class TableScreen(LiveScreen):
 
     @property
     def selected_key(self) -> str | None:
-        if not self.rows or not self.query("#table"):
-            return None  # there may be no table yet, or none any more
-        key = self.table.key
+        if not self.rows or self._table is None:
+            return None  # there is no table yet
+        key = self._table.key
         return key if key in self.rows else None
 
     @property
@@ -314,11 +341,15 @@ class TableScreen(LiveScreen):
             find = self.query_one("#filter", Input)
             find.add_class("-shown")
             find.focus()
+            find.select_all()  # what is typed takes its place; an arrow or end keeps it
         elif name == "open":
             if self.selected:
                 self.open_row(self.selected)
         elif name == "back" and self._filter:
             self._filter_by("")
+        elif name == "back" and self._marked and len(self.app.screen_stack) <= 2:
+            self.unmark(self.marked)
+            self.say(_("Marks cleared."))
         elif name in ("mark", "mark_all"):
             self._mark() if name == "mark" else self._mark_all()
         elif name == "sort":
@@ -392,14 +423,26 @@ class TableScreen(LiveScreen):
         different = {str(each.request[declared.target]) for each in found}
         return declared if found and len(different) == len(found) else None
 
-    def act_on_marked(self, target: str) -> bool:
+    def bulk_form(self, target: str) -> "BulkScreen | None":
+        """The form for all marked rows, where `target` names what goes to them."""
         declared = self.bulk(target)
         if declared is None:
-            return False
+            return None
         from sophia_tui.tui.screens.bulk import BulkScreen
 
-        self.sophia.show(BulkScreen(self.sophia, declared, self.targets(declared), self.unmark))
-        return True
+        targets = self.targets(declared)
+        return BulkScreen(self.sophia, declared, targets, self.unmark, self.name_of_screen)
+
+    def act_on_marked(self, target: str) -> bool:
+        form = self.bulk_form(target)
+        if form is not None:
+            self.sophia.show(form)
+        return form is not None
+
+    def mark_again(self, keys: Iterable[str]) -> None:
+        """These rows are marked, and no others."""
+        self._marked = {key: self.row_of(key) for key in keys}
+        self._marks_changed()
 
     def action_go(self, target: str) -> None:
         # what makes no sense on the row under the cursor may do so on the marked ones

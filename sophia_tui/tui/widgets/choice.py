@@ -4,13 +4,18 @@ the word of a longer list as it is. No overlay, no colour that alone says what i
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.geometry import Size
 from textual.message import Message
 from textual.widget import Widget
 
 from sophia_tui.i18n import _
 from sophia_tui.textsafe import visible
+
+#: Cells between two options.
+_GAP = 2
 
 
 class Choice(Widget, can_focus=True):
@@ -58,11 +63,28 @@ class Choice(Widget, can_focus=True):
         self.refresh(layout=True)
 
     def render(self) -> Content:
+        return self._laid_out(self.content_size.width)
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return self._laid_out(width).get_height(self.styles, width) if width else 0
+
+    def on_resize(self) -> None:
+        self.refresh()  # the same words break elsewhere
+
+    def _laid_out(self, width: int) -> Content:
+        """All options, on a new line only between two of them."""
         parts: list[str | tuple[str, str]] = []
+        used = 0
         for value, word in self.options:
             chosen = value == self._value
-            parts.append((f"({'x' if chosen else ' '}) {visible(word)}", "bold" if chosen else ""))
-            parts.append("  ")
+            told = f"({'x' if chosen else ' '}) {visible(word)}"
+            needed = cell_len(told)
+            if used:
+                fits = not width or used + _GAP + needed <= width
+                parts.append(" " * _GAP if fits else "\n")
+                used = used + _GAP if fits else 0
+            parts.append((told, "bold" if chosen else ""))
+            used += needed
         return Content.assemble(*parts)
 
     def action_move(self, step: int) -> None:

@@ -2,9 +2,9 @@
 
 from sophia_tui.store.migrations import run_file
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 
 
 def upgrade() -> None:
-    run_file("0006_changers")
+    run_file("0007_changers")
