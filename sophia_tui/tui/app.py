@@ -116,7 +116,7 @@ async def _hang_up() -> None:
     terminal = sys.__stdin__
     if terminal is None or not terminal.isatty():
         return
-    while terminal.isatty():
+    while terminal.isatty():  # noqa: ASYNC110  nobody tells: that is why it looks
         await asyncio.sleep(_TERMINAL_SECONDS)
     signal.raise_signal(signal.SIGHUP)
 
