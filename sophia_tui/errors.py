@@ -12,7 +12,7 @@
     ├── NotFoundError      no such job, model, data set, file     exit 4, HTTP 404
     ├── UnavailableError   database or package missing            exit 5, HTTP 503
     │   └── OutsideError          what is not Sophia's own failed exit 5, HTTP 424
-    ├── ConflictError      another person or process was faster   exit 1, HTTP 409
+    ├── ConflictError      another person or process was faster   exit 3, HTTP 409
     ├── DataError          data that can't be used                exit 1, HTTP 422
     ├── JobError           a training or evaluation failed        exit 1, HTTP 424
     ├── PromotionError     a promotion failed and was undone      exit 1, HTTP 424
@@ -139,6 +139,9 @@ class OutsideError(UnavailableError):
 
 
 class ConflictError(SophiaError):
+    """Nothing was done, as with a refusal: look again, then go on from there."""
+
+    exit_code = 3
     http_status = 409
 
 

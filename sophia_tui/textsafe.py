@@ -1,6 +1,7 @@
 """Makes hostile text harmless for a terminal: control, escape and bidirectional marks are shown."""
 
 import re
+import unicodedata
 
 # C0 and C1 controls, DEL, lone surrogates, line separators, and all that has no shape of its own:
 # bidirectional overrides and isolates, zero-width marks, fillers, tag characters, the variation
@@ -19,6 +20,27 @@ _MARKS = (
     "\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe0e\ufe0f\ufe20-\ufe2f"
 )
 _FLOOD = re.compile(f"[{_MARKS}]{{{_MOST_MARKS + 1},}}")
+
+#: ASCII for signs that are no letters, each as wide as what it stands for.
+PLAIN_SIGNS = {
+    **{"…": "~", "–": "-", "—": "-", "·": "-", "•": "*", "●": "*", "○": "o", "◇": "o", "◆": "@"},
+    **{"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "«": "<", "»": ">", "‹": "<", "›": ">"},
+    **{"✓": "+", "✗": "x", "×": "x", "→": ">", "←": "<", "↑": "^", "↓": "v", "−": "-", "≈": "~"},
+    **{"█": "#", "░": "-", "▒": ":", "▓": "#", "─": "-", "━": "-", "│": "|", "┃": "|", "\xa0": " "},
+    **{"≤": "<", "≥": ">", "€": "E", "°": "o", "§": "S"},
+    **dict(zip("▁▂▃▄▅▆▇", "__..~~^", strict=True)),
+    **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯", "+"),
+}
+
+
+def plain_sign(sign: str) -> str:
+    """A sign as ASCII, as wide as it is; a letter or figure of a language stays."""
+    if sign.isascii() or unicodedata.category(sign)[0] in "LMN":
+        return sign
+    wide = unicodedata.east_asian_width(sign) in "WF"
+    if "\u2400" <= sign <= "\u2421":  # the picture of a control
+        return "^"
+    return PLAIN_SIGNS.get(sign, "??" if wide else "?")
 
 
 def _mark(match: re.Match[str]) -> str:

@@ -17,6 +17,7 @@ from sophia_tui.i18n import (
     set_language,
     unknown_language,
 )
+from sophia_tui.signs import sign_plainly, wants_plain_signs
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -70,6 +71,9 @@ def _run(options: Globals) -> int:
     words = options.words
     if not words and not options.help:
         return _console(options)
+    if not options.json and (options.ascii or wants_plain_signs(os.environ)):
+        for stream in (sys.stdout, sys.stderr):
+            sign_plainly(stream)
     if words[:1] == ["serve"] and words[1:2] in (["api"], ["worker"]):
         gc.enable()
         from sophia_tui.cli.serve import serve

@@ -58,7 +58,7 @@ GLOBAL_HELP = (
         "--seen NUMBER",
         N_("Refuse where another person changed it since; `sophia audit changes` has the number."),
     ),
-    ("--ascii", N_("Console: only ASCII signs.")),
+    ("--ascii", N_("Only ASCII signs, in the console and in text; letters stay letters.")),
     ("--version", N_("Print the version.")),
 )
 

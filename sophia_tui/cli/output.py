@@ -246,8 +246,8 @@ def print_part(part: BaseModel) -> None:
 def print_line(part: BaseModel) -> None:
     """Write a line that something else wrote, for people to follow; other parts come later."""
     line = getattr(part, "line", None)
-    if line is not None:
-        sys.stderr.write(visible(str(line)) + "\n")
+    if isinstance(line, str):  # of what was found in a file it is the line's number
+        sys.stderr.write(visible(line) + "\n")
         sys.stderr.flush()
 
 

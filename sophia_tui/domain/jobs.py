@@ -181,6 +181,7 @@ class QueuedJob:
 class Schedule:
     """What runs by the calendar. `every` is weekly, monthly, quarterly, or five cron fields in
     `timezone`. `last_outcome` is running, done, failed, refused; `last_result` what came of it.
+    `changed_by` changed it last.
     """
 
     id: str
@@ -196,7 +197,13 @@ class Schedule:
     last_outcome: str | None = None
     last_result: dict[str, Any] | None = None
     worker_id: str | None = None
+    changed_by: str | None = None
     version: int = 1
+
+    @property
+    def runs_as(self) -> str:
+        """The person whose rights count: who said last what it is to do."""
+        return self.changed_by or self.created_by
 
 
 #: What a run's metric and progress events may tell as numbers, beside step and loss.

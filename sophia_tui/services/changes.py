@@ -80,10 +80,8 @@ def changed_meanwhile(
     what = record_of(chosen, asked) or _("What is in production or in the set-up")
     return ConflictError(
         "R411",
-        _("{record} was changed meanwhile, {who} {age}.").format(
-            record=visible(what), who=by_whom(newest, actor), age=ago(now, newest.at)
-        ),
-        told(newest),
+        _("{record} was changed meanwhile.").format(record=visible(what)),
+        sentence(newest, actor, now),
         _("Look at it as it is now; who asks once more goes on from there."),
         **_details(newest),
         seen=found.number,

@@ -222,12 +222,11 @@ class InspectService:
         "prepare.inspect",
         N_("Look through files of training data: formats, issues, duplicates; changes nothing."),
         detaches=True,
-        role=Role.OPERATOR,
         positional=("path",),
     )
     async def inspect(self, context: Context, request: InspectInput) -> InspectOutput:
         """Raises DataError D301 to D306, D501, D511, NotFoundError D305, D502, UsageError D503,
-        RefusedError D504, D505 and D518, CancelledError."""
+        RefusedError D504, D505, D509 and D518, CancelledError."""
         if request.path == STANDARD_INPUT:
             async with standard_input(context) as path:
                 return await self._inspect(context, request.model_copy(update={"path": str(path)}))
@@ -242,6 +241,12 @@ class InspectService:
                 _("Over HTTP no file is written."),
                 _("A path would write anywhere on the server."),
                 _("Ask prepare.issues for the lines, page by page."),
+            )
+        if request.issues and (context.readonly or not context.role.allows(Role.OPERATOR)):
+            raise RefusedError(
+                "D509",
+                _("Who only looks writes no file of issues."),
+                remedy=_("`sophia prepare issues` lists the lines, page by page."),
             )
         asked, passed = await self._asked(context, request)
         identity = _identity(asked)
@@ -259,7 +264,6 @@ class InspectService:
     @operation(
         "prepare.issues",
         N_("List the lines that an inspection found something in, page by page."),
-        role=Role.OPERATOR,
         positional=("path",),
     )
     async def issues(self, context: Context, request: IssuesInput) -> IssueList:

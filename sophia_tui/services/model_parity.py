@@ -92,7 +92,10 @@ class ModelParityService:
                 "M563",
                 _("There is nothing yet to compare {model} with.").format(model=model.id),
                 _("It is neither merged nor exported nor served."),
-                _("Merge it first: `sophia models merge {model}`.").format(model=adapter.id),
+                _(
+                    "Merge it first: `sophia models merge {model}`; or serve it: "
+                    "`sophia serve model {model}`."
+                ).format(model=adapter.id),
             )
         job = await self._job(context, model, adapter, targets, request.held_out)
         living = await self._under_way(job)

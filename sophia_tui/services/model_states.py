@@ -294,7 +294,7 @@ class ModelStatesService:
             return problem
         return ConflictError(
             "M500",
-            _("{model} was changed by another person in the meantime.").format(model=model_id),
+            _("{model} was changed meanwhile.").format(model=model_id),
             _("Its state is {state}: {who} gave it, {age}.").format(
                 who=model.state_by, state=_(model.state.value), age=ago(now, model.state_at)
             ),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from sophia_tui.domain.context import Context, Role
+from sophia_tui.domain.context import Context
 from sophia_tui.domain.operations import Input, Output
 from sophia_tui.errors import UnconfirmedError
 from sophia_tui.files import whole_folder, write_problem
@@ -120,7 +120,6 @@ class NearService:
         "prepare.duplicates",
         N_("List rows that say the same in nearly the same words, and which of them is kept."),
         detaches=True,
-        role=Role.OPERATOR,
         positional=("path",),
     )
     async def duplicates(self, context: Context, request: NearInput) -> NearList:
@@ -140,7 +139,6 @@ class NearService:
         "prepare.contradictions",
         N_("List answers to the same question that can't both be right, side by side."),
         detaches=True,
-        role=Role.OPERATOR,
         positional=("path",),
     )
     async def contradictions(self, context: Context, request: NearInput) -> ContradictionList:

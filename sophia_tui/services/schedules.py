@@ -1,4 +1,4 @@
-"""Schedules: operations that run by the calendar, as the person who made the schedule.
+"""Schedules: operations that run by the calendar, as who made the schedule or changed it last.
 
 The worker keeps them. A due time is taken once; times that went by while no worker lived are made
 up for by one run.
@@ -148,6 +148,8 @@ class ScheduleView(Output):
         "last_at",
         "outcome",
         "job",
+        "created_by",
+        "changed_by",
     )
 
     name: str = Field(title=N_("Schedule"))
@@ -164,6 +166,7 @@ class ScheduleView(Output):
     result: dict[str, Any] | None = Field(default=None, title=N_("Result"))
     error: dict[str, Any] | None = Field(default=None, title=N_("Error"))
     created_by: str = Field(title=N_("Created by"))
+    changed_by: str | None = Field(default=None, title=N_("Changed by"))
     created_at: datetime = Field(title=N_("Created"))
     version: int = Field(title=N_("Version"))
 
@@ -186,6 +189,7 @@ class ScheduleView(Output):
             result=kept or None,
             error=error,
             created_by=schedule.created_by,
+            changed_by=schedule.changed_by,
             created_at=schedule.created_at,
             version=schedule.version,
         )
@@ -277,7 +281,7 @@ class SchedulesService:
         NotFoundError J590, ConflictError J592."""
         schedule = await self._get(request.schedule)
         chosen = self._allowed(context, schedule.operation)
-        changes: dict[str, Any] = {"created_by": context.actor}
+        changes: dict[str, Any] = {"changed_by": context.actor}
         every, zone = request.every or schedule.every, _zone(request.timezone or schedule.timezone)
         changes |= {"every": every, "timezone": zone}
         if request.options is not None:
@@ -315,7 +319,7 @@ class SchedulesService:
         positional=("schedule",),
     )
     async def run_now(self, context: Context, request: ScheduleReference) -> ScheduleView:
-        """The worker performs it, as the person who made it. Raises NotFoundError J590, UsageError
+        """The worker performs it, as `Schedule.runs_as`. Raises NotFoundError J590, UsageError
         J596 for one that is switched off, ConflictError J592."""
         schedule = await self._get(request.schedule)
         self._allowed(context, schedule.operation)

@@ -27,6 +27,8 @@ _BASE_KEYS = frozenset({"FINETUNE_BASE", "AION_LORA_BASE"})
 
 #: States of a job that a process works on.
 AT_WORK = tuple(state.value for state in JobState if state.active)
+#: States of a training that goes on where somebody says so.
+_HALTED = (JobState.PAUSED, JobState.INTERRUPTED)
 
 
 class StageView(Output):
@@ -93,12 +95,18 @@ class Standing:
 
     @property
     def foremost(self) -> list[tuple[Job, str]]:
-        """The jobs at work, then all others; each newest first."""
-        return sorted(self.jobs, key=lambda each: each[1] not in AT_WORK)
+        """The jobs at work, then all others; each newest first. A draft has not begun, so it says
+        nothing of how things stand."""
+        begun = [each for each in self.jobs if each[1] != JobState.DRAFT]
+        return sorted(begun, key=lambda each: each[1] not in AT_WORK)
 
     def newest(self, kind: JobKind) -> tuple[Job, str] | None:
         """The newest job of a kind that is at work; where none is, the newest."""
         return next(((job, state) for job, state in self.foremost if job.kind is kind), None)
+
+    def succeeded(self, kind: JobKind) -> bool:
+        """Whether a job of the kind did."""
+        return any(job.kind is kind and state == JobState.SUCCEEDED for job, state in self.jobs)
 
     @property
     def trained(self) -> Model | None:
@@ -225,15 +233,18 @@ def _train(standing: Standing) -> StageView:
     found = standing.newest(JobKind.TRAIN)
     if found is None:
         blocked = "" if standing.dataset else _("There is no data set version yet.")
-        return StageView(stage="train", health="empty", figure=_("no job"), blocked=blocked)
-    return _job_stage("train", *found)
+        drafted = any(job.kind is JobKind.TRAIN for job, _state in standing.jobs)
+        figure = _("draft") if drafted else _("no job")
+        return StageView(stage="train", health="empty", figure=figure, blocked=blocked)
+    return _job_stage("train", *found, standing.succeeded(JobKind.TRAIN))
 
 
-def _job_stage(stage: str, job: Job, state: str) -> StageView:
+def _job_stage(stage: str, job: Job, state: str, succeeded: bool) -> StageView:
+    """`succeeded`: another of its kind did, so that there is something to go on with."""
     health: Health = "ok"
     blocked = ""
     if state in (JobState.FAILED, JobState.INTERRUPTED):
-        health = "problem"
+        health = "attention" if succeeded or state == JobState.INTERRUPTED else "problem"
         blocked = _("Job {job}: {state}").format(job=job.id, state=_(state))
     elif state in (JobState.PAUSED, JobState.CANCELLED):
         health = "attention"
@@ -253,7 +264,7 @@ def _job_stage(stage: str, job: Job, state: str) -> StageView:
 def _evaluate(standing: Standing) -> StageView:
     found = standing.newest(JobKind.EVALUATE)
     if found is not None and found[1] != JobState.SUCCEEDED:
-        stage = _job_stage("evaluate", *found)
+        stage = _job_stage("evaluate", *found, standing.succeeded(JobKind.EVALUATE))
         named = ", ".join(filter(None, (found[0].model_id, stage.detail)))
         return stage.model_copy(update={"detail": named})
     model, report, at = _newest_evaluation(standing)
@@ -377,14 +388,14 @@ def next_step(standing: Standing) -> Step:
     train = standing.newest(JobKind.TRAIN)
     model = standing.trained
     for job, state in standing.foremost[:1]:
-        if state in (JobState.PAUSED, JobState.INTERRUPTED):
-            return Step(
-                _("Let job {job} go on.").format(job=job.id), "jobs.resume", {"job": job.id}
-            )
+        if state in _HALTED:
+            return _resume(job)
         if state == JobState.FAILED:
             return Step(_("Look why {job} failed.").format(job=job.id), "jobs.log", {"job": job.id})
-        if state not in (JobState.SUCCEEDED, JobState.CANCELLED, JobState.DRAFT):
+        if state not in (JobState.SUCCEEDED, JobState.CANCELLED):
             return Step(_("Watch job {job}.").format(job=job.id), "jobs.show", {"job": job.id})
+    if train is not None and train[1] in _HALTED:  # whatever else was done since
+        return _resume(train[0])
     newest, version = standing.collected.newest, standing.dataset
     if newest is None:
         return _before_collecting(standing)
@@ -412,6 +423,10 @@ def next_step(standing: Standing) -> Step:
         text = _("Look at the monitor: {what}").format(what=complaints[0])
         return Step(text, "monitor.show", {"hours": 24})
     return Step(_("All is done; collect again when there is something new."), "collect.run")
+
+
+def _resume(job: Job) -> Step:
+    return Step(_("Let job {job} go on.").format(job=job.id), "jobs.resume", {"job": job.id})
 
 
 def _before_collecting(standing: Standing) -> Step:

@@ -107,7 +107,7 @@ AUDIT = Table(
 )
 SCHEDULES = Table(
     "list_schedules",
-    ("id", "operation", "every", "created_by", "last_outcome", "request ->> 'name'"),
+    ("id", "operation", "every", "created_by", "changed_by", "last_outcome", "request ->> 'name'"),
     ("last_outcome",),
     {
         "name": 'id COLLATE "C"',

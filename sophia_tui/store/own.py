@@ -228,7 +228,7 @@ class PostgresModels:
             return no_model(model_id)
         return ConflictError(
             "M500",
-            _("{model} was changed by another person in the meantime.").format(model=model_id),
+            _("{model} was changed meanwhile.").format(model=model_id),
             remedy=_("Look at it again, and then decide."),
         )
 

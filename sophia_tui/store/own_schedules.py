@@ -15,7 +15,12 @@ from sophia_tui.store.connection import Database
 from sophia_tui.store.lists import SCHEDULES, listed
 from sophia_tui.store.sql import query
 
-_CHANGEABLE = frozenset(Schedule.__dataclass_fields__) - {"id", "version", "created_at"}
+_CHANGEABLE = frozenset(Schedule.__dataclass_fields__) - {
+    "id",
+    "version",
+    "created_by",
+    "created_at",
+}
 
 
 class PostgresSchedules:
@@ -76,7 +81,7 @@ class PostgresSchedules:
             return missing(schedule_id)
         return ConflictError(
             "J592",
-            _("Schedule {name} was changed by somebody else meanwhile.").format(name=schedule_id),
+            _("Schedule {name} was changed meanwhile.").format(name=schedule_id),
             remedy=_("Look at it again, then repeat what you wanted."),
         )
 

@@ -892,11 +892,11 @@ ORDER BY created_at DESC, id DESC LIMIT %(limit)s
 -- add_schedule --
 INSERT INTO sophia.schedules (
     id, operation, request, every, timezone, enabled, created_by, created_at, next_at, last_at,
-    last_outcome, last_result, worker_id, version
+    last_outcome, last_result, worker_id, changed_by, version
 ) VALUES (
     %(id)s, %(operation)s, %(request)s, %(every)s, %(timezone)s, %(enabled)s, %(created_by)s,
     %(created_at)s, %(next_at)s, %(last_at)s, %(last_outcome)s, %(last_result)s, %(worker_id)s,
-    %(version)s
+    %(changed_by)s, %(version)s
 )
 
 -- get_schedule --

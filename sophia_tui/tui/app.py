@@ -11,6 +11,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from sophia_tui.domain.context import Context, Face
+from sophia_tui.signs import sign_plainly, wants_plain_signs
 
 if TYPE_CHECKING:
     from sophia_tui.tui.console import SophiaApp
@@ -48,10 +49,9 @@ def prepare_terminal() -> None:
 
 
 def wants_ascii(asked: bool) -> bool:
-    """Whether to draw ASCII signs alone: asked for, SOPHIA_ASCII, or a terminal without UTF-8."""
-    setting = os.environ.get("SOPHIA_ASCII", "").strip().lower()
+    """Whether to draw ASCII signs alone: a person wants it, or the terminal has no UTF-8."""
     utf8 = "utf" in (sys.stdout.encoding or "").lower()
-    return asked or setting in ("1", "true", "yes", "on") or not utf8
+    return asked or wants_plain_signs(os.environ) or not utf8
 
 
 def spell_plainly(terminal: Any) -> None:
@@ -79,6 +79,10 @@ def run_console(house: "House", ascii_only: bool = False, language_given: bool =
         sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
     if isinstance(sys.__stderr__, io.TextIOWrapper):
         spell_plainly(sys.__stderr__)
+        if wants_ascii(ascii_only):
+            sign_plainly(
+                sys.__stderr__
+            )  # whatever draws it: marks in what people wrote, scrollbars
     return asyncio.run(_stay(house, wants_ascii(ascii_only), language_given))
 
 
@@ -116,6 +120,7 @@ async def _stay(house: "House", ascii_only: bool, language_given: bool) -> int:
         actor=house.actor,
         language=house.language,
         ascii_only=ascii_only,
+        plain_curves=os.environ.get("TERM", "") == "linux",  # its letters have no braille
         key_changes=house.environment.get("SOPHIA_KEYS", ""),
         keeps_language=not language_given,
     )

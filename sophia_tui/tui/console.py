@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.binding import BindingType
 from textual.content import Content
+from textual.driver import Driver
 from textual.screen import Screen
 
 from sophia_tui.domain.context import CancelSignal, Context, Progress
@@ -22,6 +23,7 @@ from sophia_tui.i18n import LANGUAGES, N_, _, get_language, set_language
 from sophia_tui.paths import Paths
 from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
+from sophia_tui.tui.pastes import reads_pastes
 from sophia_tui.tui.progress import ProgressText
 from sophia_tui.tui.returning import Returning, origin_of_answer, origin_of_form
 from sophia_tui.tui.screens import CLASSES, made
@@ -63,6 +65,7 @@ class SophiaApp(Wired, Returning):
         actor: str = "",
         language: str = "en",
         ascii_only: bool = False,
+        plain_curves: bool = False,
         key_changes: str = "",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         keeps_language: bool = False,
@@ -74,10 +77,11 @@ class SophiaApp(Wired, Returning):
         self._dispatcher = dispatcher
         self.now = clock
         self.keys = keys.remapped(key_changes)
-        self.glyphs = words.Glyphs(ascii_only)
+        self.glyphs = words.Glyphs(ascii_only, plain_curves)
         self.actor = actor or (context.actor if isinstance(context, Context) else "")
         self.state = ConsoleState(paths, self.actor)
         set_language((keeps_language and self.state.language) or language)
+        self.state.on_unkept = lambda told: self.add_news(visible(told))
         self.log_path = str(paths.logs / "sophia.log") if paths else ""
         self.unreachable: SophiaError | None = None
         self.painted = asyncio.Event()
@@ -93,6 +97,9 @@ class SophiaApp(Wired, Returning):
         return self._dispatcher() if callable(self._dispatcher) else self._dispatcher
 
     # -- start and end
+
+    def get_driver_class(self) -> type[Driver]:
+        return reads_pastes(super().get_driver_class())
 
     def on_mount(self) -> None:
         self.state.seen_at = self.now()
@@ -252,7 +259,9 @@ class SophiaApp(Wired, Returning):
             parts.append(f"  {visible(self.actor)}  {_(self._basis.role.value)}")
             if self._basis.readonly:
                 parts.append(("  " + _("read-only"), "bold $warning"))
-        right = f"{get_language()}  {self._store_word()}".rstrip()
+        # a screen that does not look would go on saying what was once
+        looks = isinstance(self.screen, SophiaScreen) and self.screen.looks
+        right = f"{get_language()}  {self._store_word() if looks else ''}".rstrip()
         left = Content.assemble(*parts)
         if left.cell_length + len(right) + 2 > width:
             return left
@@ -486,6 +495,8 @@ class SophiaApp(Wired, Returning):
 
     def _back(self, screen: Screen[Any]) -> None:
         if len(self.screen_stack) > 2:
+            if isinstance(screen, SophiaScreen):
+                screen.keep_draft()  # the next key may open it again at once
             self.pop_screen()
 
     def _help(self, screen: Screen[Any]) -> None:

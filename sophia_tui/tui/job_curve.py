@@ -110,7 +110,7 @@ class JobCurve:
         if self.series == "loss":
             return self._losses(width, height, glyphs, ends_at)
         line = self.points(self.series)
-        drawn = plotted([Curve(line)], width, height - 1, glyphs.ascii_only, ends_at)
+        drawn = plotted([Curve(line)], width, height - 1, glyphs.plain_curves, ends_at)
         if not drawn.lines:
             return None
         told = [(f"{_stroke(glyphs)} {_(OTHERS[self.series])} {_figure(line[-1][1])}", "$accent")]
@@ -122,12 +122,12 @@ class JobCurve:
         raw = sorted(self._points.get("loss", []), key=lambda each: each.step)
         held_out = self.points("eval_loss")
         trained, mean = smoothed(raw)
-        sign, lowest = ("o", "@") if glyphs.ascii_only else ("◇", "◆")
+        sign, lowest = ("o", "@") if glyphs.plain_curves else ("◇", "◆")
         best = self.best
         curves = [Curve(trained), Curve(held_out, sign, "bold $warning")]
         if best is not None:
             curves.append(Curve([best], lowest, "bold $success"))
-        drawn = plotted(curves, width, height - 1, glyphs.ascii_only, ends_at)
+        drawn = plotted(curves, width, height - 1, glyphs.plain_curves, ends_at)
         if not drawn.lines:
             return None
         told: list[tuple[str, str]] = []
@@ -148,7 +148,7 @@ class JobCurve:
 
 
 def _stroke(glyphs: words.Glyphs) -> str:
-    return "-" if glyphs.ascii_only else "⠤"
+    return "-" if glyphs.plain_curves else "⠤"
 
 
 def _joined(legend: list[Part], drawn: Drawn) -> Content:

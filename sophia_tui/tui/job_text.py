@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from textual.content import Content
 
 from sophia_tui.errors import SophiaError
-from sophia_tui.i18n import _, moment_text, money, number
+from sophia_tui.i18n import N_, _, moment_text, money, number
 from sophia_tui.services.disk_use import shown_size
 from sophia_tui.services.job_settings import JobSettings, told
 from sophia_tui.services.views import EventView, JobView, key_word, prepare_reason, worded
@@ -21,6 +21,23 @@ if TYPE_CHECKING:
     from sophia_tui.services.queue import QueuedView
 
 _ENDED = ("succeeded", "failed", "cancelled")
+
+
+#: Kinds of jobs in six cells, as nouns; the colon tells them from verbs.
+_SHORT_KINDS = {
+    "train": N_("train:"),
+    "evaluate": N_("eval:"),
+    "merge": N_("merge:"),
+    "parity": N_("forms:"),
+    "export": N_("export:"),
+    "upload": N_("upload:"),
+    "data": N_("data:"),
+}
+
+
+def kind_word(kind: str) -> str:
+    """The kind of a job, short."""
+    return _(_SHORT_KINDS[kind]).rstrip(":") if kind in _SHORT_KINDS else visible(kind)
 
 
 def job_text(

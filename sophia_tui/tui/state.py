@@ -12,15 +12,15 @@ import json
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from sophia_tui.errors import SophiaError
-from sophia_tui.files import replace_whole, write_whole
-from sophia_tui.i18n import LANGUAGES
+from sophia_tui.files import replace_whole, usable_folder, write_whole
+from sophia_tui.i18n import LANGUAGES, _
 from sophia_tui.paths import Paths
 
 _log = logging.getLogger("sophia")
@@ -91,6 +91,9 @@ class ConsoleState:
         #: What brings back each list, by its name, and the screens that stood above.
         self.memories: dict[str, dict[str, Any]] = _memories(known.get("screens"))
         self.above: list[Above] = _above(known.get("above"))
+        #: Told once, with a person's words, that and why nothing can be kept here.
+        self.on_unkept: Callable[[str], None] | None = None
+        self._unkept = ""
         self._written = ""
         self._written_seen: datetime | None = None
 
@@ -118,7 +121,19 @@ class ConsoleState:
         self._write(_PLACE, {**json.loads(told), "left_at": seen.isoformat()}, lasting=False)
 
     def draft(self, operation: str, target: str = "") -> dict[str, Any]:
-        """What was typed into an operation's form for this target and not yet run."""
+        """What was typed into an operation's form for this target and not yet run; what it was
+        opened with is no part of it."""
+        kept = self._read(_draft_name(operation, target))
+        request = kept.get("request") if "format" in kept else None
+        given = request if isinstance(request, dict) else {}
+        return {
+            name: value
+            for name, value in _typed(kept).items()
+            if name not in given or str(given[name]) != str(value)
+        }
+
+    def whole_draft(self, operation: str, target: str = "") -> dict[str, Any]:
+        """As draft, with what it was opened with."""
         return _typed(self._read(_draft_name(operation, target)))
 
     def keep_draft(
@@ -138,8 +153,13 @@ class ConsoleState:
         self._write(_draft_name(operation, target), kept)
 
     def drop_draft(self, operation: str, target: str = "") -> None:
-        if self._folder:
-            (self._folder / _draft_name(operation, target)).unlink(missing_ok=True)
+        if self._folder is None:
+            return
+        name = _draft_name(operation, target)
+        try:
+            (self._folder / name).unlink(missing_ok=True)
+        except OSError as problem:
+            self._not_kept(name, problem)
 
     def drafts(self) -> list[Draft]:
         """Every draft that says what it is of, the newest first."""
@@ -192,7 +212,22 @@ class ConsoleState:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             write(self._folder / name, json.dumps(plain).encode())
         except (OSError, SophiaError, ValueError) as problem:
-            _log.warning("console state %s can't be written: %s", name, type(problem).__name__)
+            self._not_kept(name, problem)
+        else:
+            self._unkept = ""
+
+    def _not_kept(self, name: str, problem: Exception) -> None:
+        """Say it once for each cause; it is tried again all the same."""
+        why = problem.why if isinstance(problem, SophiaError) else ""
+        why = why or getattr(problem, "strerror", None) or type(problem).__name__
+        self._written = ""
+        if why == self._unkept:
+            return
+        self._unkept = why
+        _log.warning("console state %s can't be written: %s in %s", name, why, self._folder)
+        if self.on_unkept is not None:
+            told = _("Drafts and place can't be kept: {why} in {folder}.")
+            self.on_unkept(told.format(why=why, folder=self._folder))
 
     def _sweep(self) -> None:
         """Take away what consoles left that were killed while they wrote."""
@@ -224,9 +259,9 @@ class ConsoleState:
         self._write("palette.json", {"recent": kept[:most]})
 
     def save(self, name: str, content: str) -> Path:
-        """A file for the person, below saved/. Raises SetupError S101."""
+        """A file for the person, below saved/. Raises SetupError S101, S102."""
         folder = (self._folder or Path.cwd()) / "saved"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        usable_folder(folder)
         write_whole(folder / name, content.encode("utf-8"))
         return folder / name
 

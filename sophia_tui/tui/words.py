@@ -3,7 +3,6 @@
 Ages are coarse on purpose: a text that changes every second is sent over the line every second.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.cells import cell_len, set_cell_size
 
 from sophia_tui.i18n import N_, _, local, moment_text, ngettext, number
-from sophia_tui.textsafe import visible
+from sophia_tui.textsafe import plain_sign, visible
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -312,19 +311,13 @@ def state_style(state: str) -> str:
 
 
 #: What stands for signs that are no letters where only ASCII may be drawn.
-_ASCII = {"…": "~", "–": "-", "—": "-", "·": "-", "“": '"', "”": '"', "‘": "'", "’": "'"}
-
-
-def _plain_sign(sign: str) -> bool:
-    """Whether it is ASCII, or a letter or figure of a language: those are never replaced."""
-    return sign.isascii() or unicodedata.category(sign)[0] in "LMN"
-
-
 class Glyphs:
-    """The signs of the console: Unicode, or ASCII alone."""
+    """The signs of the console: Unicode, or ASCII alone. `plain_curves`: charts without braille,
+    which some terminals have no letters for."""
 
-    def __init__(self, ascii_only: bool) -> None:
+    def __init__(self, ascii_only: bool, plain_curves: bool = False) -> None:
         self.ascii_only = ascii_only
+        self.plain_curves = ascii_only or plain_curves
         self.health = (
             {"ok": "+", "attention": "!", "problem": "x", "empty": "-", "unknown": "?"}
             if ascii_only
@@ -366,7 +359,7 @@ class Glyphs:
         """`text` made harmless and exactly `width` cells wide; a mark stands where it was cut."""
         text = visible(text)
         if self.ascii_only:
-            text = "".join(each if _plain_sign(each) else _ASCII.get(each, "?") for each in text)
+            text = "".join(map(plain_sign, text))
         if cell_len(text) <= width:
             return text + " " * (width - cell_len(text))
         return set_cell_size(text, max(0, width - 1)) + self.cut if width > 0 else ""

@@ -54,9 +54,9 @@ class Calendar:
         return bool(self._tasks)
 
     async def _run(self, store: Store, schedule: Schedule) -> None:
-        """Perform it as its maker, and note what came of it; a failure is next time's no more."""
+        """Perform it, as `runs_as`, and note what came of it; a failure is next time's no more."""
         try:
-            answer = await self._perform(schedule.operation, schedule.request, schedule.created_by)
+            answer = await self._perform(schedule.operation, schedule.request, schedule.runs_as)
             outcome, result = "done", outcome_of(answer)
         except Exception as problem:
             error = logged_error(problem, schedule.operation)

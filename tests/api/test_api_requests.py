@@ -88,11 +88,26 @@ async def test_confirm_false_does_not_confirm(house: House) -> None:
         assert code(await http.post("/api/v1/acts/erase", json=body))[1] == "SOPHIA-R428"
 
 
-@pytest.mark.parametrize("word", ["perhaps", None, 2, [True], {}])
+@pytest.mark.parametrize(
+    "word", ["perhaps", None, 2, 1, 0, 1.0, "true", "false", "yes", "on", "", [True], {}]
+)
 async def test_a_control_that_is_no_boolean_is_a_clear_error(house: House, word: Any) -> None:
+    """And nothing runs: neither unconfirmed nor, of a misspelt dry run, for real."""
     async with client(house) as http:
         body = {"name": "x", "confirm": word}
         assert code(await http.post("/api/v1/acts/erase", json=body)) == (422, "SOPHIA-U465")
+        body = {"name": "x", "dry_run": word}
+        assert code(await http.post("/api/v1/acts/write", json=body)) == (422, "SOPHIA-U465")
+    assert audited(house) == []
+
+
+@pytest.mark.parametrize("word", ["1", "yes", "on", "True", "TRUE", "t", ""])
+async def test_in_the_query_only_true_confirms(house: House, word: str) -> None:
+    async with client(house) as http:
+        for path in (f"erase?confirm={word}", f"write?dry_run={word}"):
+            found = await http.post(f"/api/v1/acts/{path}", json={"name": "x"})
+            assert code(found) == (422, "SOPHIA-U465")
+    assert audited(house) == []
 
 
 @pytest.mark.parametrize(
@@ -109,7 +124,7 @@ async def test_dry_run_may_stand_in_query_or_body(
 
 async def test_what_can_not_run_dry_says_so(house: House) -> None:
     async with client(house) as http:
-        found = await http.post("/api/v1/acts/erase?dry_run=1", json={"name": "x"})
+        found = await http.post("/api/v1/acts/erase?dry_run=true", json={"name": "x"})
     assert code(found) == (422, "SOPHIA-U405")
 
 

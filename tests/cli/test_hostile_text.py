@@ -15,6 +15,7 @@ from sophia_tui.cli.output import (
 from sophia_tui.domain.context import Progress
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import speaking
+from sophia_tui.services.browse_views import SearchHit
 from sophia_tui.services.catalogue import registry
 from sophia_tui.services.views import LogView
 from tests.hostile_texts import EVERYTHING, TEXTS, harm_in, poisoned
@@ -51,3 +52,8 @@ def test_no_error_and_no_progress_brings_it(text: str, capsys: pytest.CaptureFix
     print_line(LogView.model_construct(job=hostile, path=hostile, lines=[hostile]))
     told = capsys.readouterr()
     assert not harm_in(told.out + told.err)
+
+
+def test_a_number_of_a_line_is_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_line(SearchHit(line=7, before="a", found="b", after="c"))
+    assert capsys.readouterr().err == ""

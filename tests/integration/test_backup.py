@@ -181,7 +181,7 @@ async def test_a_restored_machine_is_the_one_that_was_backed_up(
         moved = [each.replace(str(fresh.data), str(old.data)) for each in found[table]]
         assert sorted(moved) == sorted(rows[table]), table
     assert done.rows == sum(done.tables.values()) > 200
-    assert (done.schema_version, done.backup_before) == ("0006", None)
+    assert (done.schema_version, done.backup_before) == ("0007", None)
     there = fresh.files()
     for name in ("finetune/history.jsonl", "prices.yaml"):
         assert there[name] == files[name]
@@ -531,7 +531,7 @@ async def test_memory_stays_flat(old: Machine) -> None:
     assert int(told.rsplit("peak", 1)[1]) < 200
     [archive] = (old.data / "backups").iterdir()
     manifest = await asyncio.to_thread(
-        check, archive, ["0001", "0002", "0003", "0004", "0005", "0006"]
+        check, archive, ["0001", "0002", "0003", "0004", "0005", "0006", "0007"]
     )
     assert manifest.file_bytes > 100_000_000
 

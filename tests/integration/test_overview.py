@@ -242,6 +242,48 @@ def test_figure_time_and_model_of_an_evaluation_belong_together() -> None:
     assert told.detail == "sophia-v1, perplexity"
 
 
+def _standing(*jobs: tuple[Job, str]) -> stages.Standing:
+    return stages.Standing(
+        now=NOW,
+        source=stages.SourceState(configured=True, reached=True, usable=("qa",)),
+        collected=stages.Collected(1, 10, NOW),
+        jobs=jobs,
+    )
+
+
+def _train_of(standing: stages.Standing) -> stages.StageView:
+    return next(each for each in stages.all_stages(standing) if each.stage == "train")
+
+
+def test_a_draft_does_not_hide_a_training_that_was_cut_off() -> None:
+    draft = replace(training("draft", NOW), id="ftjob-bbbbbbbbbbbb")
+    cut_off = training("running", NOW - timedelta(hours=1), step=180, total_steps=300)
+    other = replace(training("succeeded", NOW), id="ftjob-cccccccccccc", kind=JobKind.EVALUATE)
+    for jobs in (
+        ((draft, "draft"), (cut_off, "interrupted")),
+        ((draft, "draft"), (other, "succeeded"), (cut_off, "interrupted")),
+    ):
+        train = _train_of(_standing(*jobs))
+        assert (train.health, train.figure) == ("attention", "interrupted")
+        assert cut_off.id in train.blocked
+        step = stages.next_step(_standing(*jobs))
+        assert (step.operation, step.request) == ("jobs.resume", {"job": cut_off.id})
+
+
+def test_a_draft_alone_is_no_training_and_a_failure_after_success_no_problem() -> None:
+    draft = training("draft", NOW)
+    failed = replace(training("failed", NOW), id="ftjob-bbbbbbbbbbbb")
+    before = replace(training("succeeded", NOW), id="ftjob-cccccccccccc")
+    for jobs, told in (
+        (((draft, "draft"),), ("empty", "draft")),
+        (((draft, "draft"), (failed, "failed")), ("problem", "failed")),
+        (((failed, "failed"), (before, "succeeded")), ("attention", "failed")),
+        (((draft, "draft"), (before, "succeeded")), ("ok", "succeeded")),
+    ):
+        train = _train_of(_standing(*jobs))
+        assert (train.health, train.figure) == told
+
+
 async def test_a_failed_job_is_a_problem_and_its_log_the_next_step(
     store: Store, chosen: Settings, paths: Paths
 ) -> None:

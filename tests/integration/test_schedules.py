@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from sophia_tui.cli.output import render
 from sophia_tui.domain.context import Context, Face, Role
 from sophia_tui.domain.datasets import DatasetVersion
 from sophia_tui.domain.jobs import Claimer
@@ -19,10 +20,12 @@ from sophia_tui.services.catalogue import registry
 from sophia_tui.services.schedules import (
     AddRequest,
     ChangeRequest,
+    ScheduleList,
     ScheduleReference,
     SchedulesPage,
     SchedulesService,
     ScheduleView,
+    SeenSchedule,
     following,
 )
 from sophia_tui.settings import Settings, load
@@ -176,14 +179,30 @@ async def test_the_second_of_two_people_is_told(desk: Desk) -> None:
     assert (kept.every, kept.enabled, kept.version) == ("monthly", True, 2)
 
 
+async def test_who_made_a_schedule_stays_beside_who_changed_it(desk: Desk) -> None:
+    """It runs as who changed it: nobody borrows another person's rights by a change."""
+    made = await desk.add()
+    assert (made.created_by, made.changed_by) == ("maria", None)
+    change = ChangeRequest(schedule=made.name, every="monthly")
+    await desk.service.change(replace(CONTEXT, actor="rui"), change)
+    await desk.service.run_now(replace(CONTEXT, actor="ana"), ScheduleReference(schedule=made.name))
+    kept = await desk.shown(made.name)
+    assert (kept.created_by, kept.changed_by) == ("maria", "rui")
+    told = render(ScheduleList(items=[kept]), plain=True)
+    assert "Created by: maria\nChanged by: rui\n" in told and "Version: 3" in told
+    assert "Version: 1" in render(ScheduleList(items=[made]), plain=True)
+    await desk.kept(desk.calendar())
+    assert [actor for _operation, _request, actor in desk.house.performed] == ["rui"]
+
+
 async def test_a_removed_schedule_is_gone_and_a_name_is_given_once(desk: Desk) -> None:
     made = await desk.add()
     with pytest.raises(ConflictError) as twice:
         await desk.add()
     assert twice.value.code == "SOPHIA-J591"
-    await desk.service.remove(CONTEXT, ScheduleReference(schedule=made.name))
+    await desk.service.remove(CONTEXT, SeenSchedule(schedule=made.name))
     with pytest.raises(NotFoundError):
-        await desk.service.remove(CONTEXT, ScheduleReference(schedule=made.name))
+        await desk.service.remove(CONTEXT, SeenSchedule(schedule=made.name))
 
 
 async def test_many_workers_run_a_due_time_once_and_missed_times_once(desk: Desk) -> None:

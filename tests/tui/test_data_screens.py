@@ -25,6 +25,7 @@ from sophia_tui.tui import keys
 from sophia_tui.tui.diff_text import compared, difference, preview_text, sides, versions_text
 from sophia_tui.tui.editing import editable, mistake, what_differs
 from sophia_tui.tui.screens.browser import BrowserScreen
+from sophia_tui.tui.screens.browser_edits import _first_words
 from sophia_tui.tui.screens.changes import ChangesScreen
 from sophia_tui.tui.screens.confirm import QuestionScreen
 from sophia_tui.tui.screens.editor import EditorScreen
@@ -806,6 +807,15 @@ async def test_a_verdict_says_why_and_what_to_do() -> None:
         assert "Prepare a version" in told_text(screen)
 
 
+async def test_b_on_all_together_looks_into_the_first_file() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await inspection(pilot)
+        await pilot.press("b")
+        await until(pilot, lambda: isinstance(app.screen, BrowserScreen), "the browser")
+        assert app.screen.of == {"file": answers.inspection().files[0].file}
+
+
 async def test_everything_is_looked_at_when_asked_for() -> None:
     world = whole_world()
     requests: list[Any] = []
@@ -1076,3 +1086,24 @@ async def test_help_tells_the_keys_and_the_commands(scope: str, language: str) -
             assert f"sophia {operation.replace('.', ' ')}" in text
         for key in [each for each in keys.KEYS if each.scope == scope]:
             assert _(key.text) in text
+
+
+def test_the_news_of_an_undo_shows_the_words_and_not_the_blanks_between() -> None:
+    compact, laid_out = '{"a":"At ten. XYZ"}', '{"a": "At ten."}'
+    assert _first_words(compact, laid_out, "~") == "[- XYZ-]"
+    assert _first_words(laid_out, compact, "~") == "{+ XYZ+}"
+    assert _first_words('{"a":1}', '{"a": 1}', "~") == "{+ +}"
+    assert _first_words("same", "same", "~") == ""
+
+
+async def test_one_record_in_place_of_the_list_has_its_own_keys_in_the_footer() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browser(pilot)
+        listed = {each.target for each in screen.footer()}
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.opened is not None, "a record")
+        own = {each.target for each in screen.footer()}
+        assert {"act.next_page", "act.search"} <= listed
+        assert not {"act.next_page", "act.go_to_line", "act.search"} & own
+        assert {"act.view", "act.edit"} <= own

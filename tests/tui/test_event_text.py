@@ -59,3 +59,14 @@ def test_what_has_no_room_goes_on_below_its_text() -> None:
 
 def test_signs_of_a_terminal_stay_marks() -> None:
     assert "\x1b" not in told("warning", message=stub.HOSTILE, **{"\x1b": "\x07"})
+
+
+def test_what_a_run_says_in_english_is_told_in_the_persons_language() -> None:
+    set_language("pt_BR")
+    cut = {"reason": "truncated", "file": "train.jsonl", "count": 8, "lines": [3]}
+    message = "train.jsonl: 8 examples: longer than sequence_length and cut there"
+    line = told("warning", message=message, **cut)
+    assert "train.jsonl: 8 exemplos: mais longos que sequence_length e cortados ali" in line
+    assert "examples" not in line
+    assert "adaptador mantido: o último passo" in told("result", adapter_reason="the last step")
+    assert "tipo de execução: treinamento" in told("state", state="starting", run_kind="train")

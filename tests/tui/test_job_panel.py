@@ -2,15 +2,17 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from sophia_tui.i18n import _
+from sophia_tui.i18n import _, speaking
 from sophia_tui.services import waiting
+from sophia_tui.services.job_compare import value_text
 from sophia_tui.services.queue import QueuedView, QueueView
 from sophia_tui.services.views import EventList, JobList
-from sophia_tui.tui.screens.job_compare import JobCompareScreen
+from sophia_tui.tui.screens.job_compare import JobCompareScreen, _pieces
 from sophia_tui.tui.screens.jobs import JobsScreen
 from sophia_tui.tui.widgets.pager import Pager
 from sophia_tui.tui.widgets.plate import Plate
@@ -90,6 +92,8 @@ async def test_older_events_and_lines_come_by_pages_up_to_the_first() -> None:
             await until(pilot, lambda first=first: first in screen_text(app), first)  # type: ignore[misc]
             assert len(screen.tail.lines) == 900
         assert "This is the first line." in screen_text(app)
+        await pilot.press("end")
+        await until(pilot, lambda: "This is the first line." not in screen_text(app), "it goes")
 
 
 async def test_a_held_pane_says_how_much_is_new_and_goes_on() -> None:
@@ -362,3 +366,28 @@ async def test_a_panel_does_not_wait_for_a_curve_of_very_many_events() -> None:
         thinned.set()
         await until(pilot, lambda: "training" in curve.text, "the curve")
         assert world.calls.count("jobs.curve") == 1  # it was not asked for once more
+
+
+async def test_a_job_offers_neither_to_hold_what_has_ended_nor_to_go_on_before_it_ran() -> None:
+    app = stub.make_app(stub.full_world())
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened_job(pilot)
+        row = screen.shown
+        offered = {}
+        for state in ("running", "validating", "paused", "succeeded"):
+            changed = row.data.model_copy(update={"status": state})
+            screen._instead = replace(row, data=changed)
+            offered[state] = {each.target for each in screen.footer()}
+            offered[state] -= {each for each in offered[state] if screen.not_now(each)}
+        screen._instead = None
+    assert "act.hold" in offered["running"] and "act.hold" not in offered["succeeded"]
+    assert "jobs.resume" in offered["paused"] and "jobs.resume" not in offered["validating"]
+
+
+def test_values_of_a_comparison_are_written_as_the_language_does() -> None:
+    with speaking("pt_BR"):
+        assert [value_text("x", each) for each in (5.7082, 24900.0, 10.6, 2e-05)] == [
+            *("5,7082", "24.900", "10,6", "2e-05")
+        ]
+    assert value_text("x", 5.7) == "5.7" and value_text("x", 12) == "12"
+    assert _pieces("Loss on the held-out part", 16) == ["Loss on the", "held-out part"]

@@ -10,10 +10,12 @@ from sophia_tui.i18n import set_language
 from sophia_tui.services.version_views import DeletedDataset
 from sophia_tui.tui.screens.bulk import BulkScreen
 from sophia_tui.tui.screens.confirm import QuestionScreen
+from sophia_tui.tui.screens.form import FormScreen
 from sophia_tui.tui.screens.jobs import JobsScreen
 from sophia_tui.tui.screens.result import ResultScreen
 from sophia_tui.tui.widgets.plate import Plate
 from sophia_tui.tui.widgets.rows import Row, Rows
+from sophia_tui.tui.with_keys import with_keys
 from sophia_tui.tui.words import Glyphs
 from tests.tui import stub
 from tests.tui.test_console import screen_text, settled, until
@@ -400,3 +402,58 @@ async def test_a_step_of_the_cursor_seeks_no_widget_in_the_whole_screen(
         await until(pilot, lambda: screen.selected_key == "ftjob-ccc", "the last row")
         assert screen.not_now("jobs.cancel") and not screen.not_now("jobs.resume")
         assert sought == []
+
+
+async def test_marks_and_what_goes_to_one_alone_and_jobs_that_only_begin() -> None:
+    world = whole_world()
+    world.answers["evaluate.run"] = lambda request: stub.job(f"ftjob-of-{request.model}", "queued")
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        await pilot.press(digit("models"))
+        await settled(pilot)
+        screen = app.screen
+        await pilot.press("space", "down", "m")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen), "the form")
+        first = screen.marked[0]
+        assert app.screen.typed["model"] == first != screen.selected_key
+        await until(pilot, lambda: f"For one alone: {first}" in screen_text(app), "said")
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is screen, "back")
+        await pilot.press("escape")
+        await until(pilot, lambda: "Marks cleared." in screen_text(app), "cleared")
+        assert screen.marked == []
+        await pilot.press("up", "space", "down", "space")
+        both = screen.marked
+        app.go("evaluate.run", screen)
+        await until(pilot, lambda: isinstance(app.screen, BulkScreen), "for both")
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(app.screen, ResultScreen), "the result")
+        result = app.screen.result
+        assert (result.done, result.queued) == (None, 2)
+        assert [each.outcome for each in result.items] == ["queued", "queued"]
+        assert result.items[0].why == f"job ftjob-of-{both[0]} (4 shows it)"
+
+
+async def test_lists_have_more_room_and_telling_columns_in_wide_windows() -> None:
+    world = whole_world()
+    app = stub.make_app(world, whole=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        wanted = {"jobs": ("Kind", "State", "left"), "audit": ("Outcome", "Who"),
+                  "models": ("State", "in use")}  # fmt: skip
+        for name, titles in wanted.items():
+            await pilot.press(digit(name))
+            await settled(pilot)
+            assert app.screen.query_one("#list").size.width == 60
+            assert set(titles) <= {title for title, _width in app.screen.columns()}
+
+
+async def test_remedies_name_the_key_beside_the_command() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.painted.is_set(), "painted")
+        keyed = with_keys(app)
+        assert keyed("`sophia models merge v1`!") == "`sophia models merge v1` (5 g)!"
+        assert keyed("`sophia serve model v1`.") == "`sophia serve model v1` (5 s)."
+        assert keyed("`sophia env show`.") == "`sophia env show`."

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
+from textual.content import Content
 
 from sophia_tui.domain.jobs import JobEvent
 from sophia_tui.services.calendar_looks import EndingModelView
 from sophia_tui.services.overview import HappenedView, OverviewView, steps_per_minute
 from sophia_tui.tui import words
-from sophia_tui.tui.screens.overview import board
+from sophia_tui.tui.screens.overview import _shortened, board
 from tests.tui import stub
 from tests.tui.test_console import screen_text, settled
 from tests.tui.test_screens import whole_world
@@ -160,3 +161,10 @@ def test_the_rate_of_a_run_is_that_of_its_newest_events(
     events: list[JobEvent], rate: float | None
 ) -> None:
     assert steps_per_minute(events) == rate
+
+
+def test_a_long_next_step_is_cut_in_sight_with_its_key() -> None:
+    lines = Content("word " * 60).wrap(60)
+    cut = _shortened(lines, 60, "~", acts=True).plain.split("\n")
+    assert len(cut) == 2 and cut[1].endswith(" ~   enter")
+    assert all(len(each) <= 60 for each in cut)

@@ -37,6 +37,8 @@ async def opened(pilot) -> PaletteScreen:
         ("settings.set", "settings.set"),
         ("abrir monitor", "screen.monitor"),
         ("open monitor", "screen.monitor"),
+        ("amostra", "samples.load"),
+        ("banco de dados", "store.start"),
         ("idioma", "act.language"),
         ("switch language", "act.language"),
     ],

@@ -97,3 +97,9 @@ def test_a_long_record_is_paged_without_loss() -> None:
     assert "".join(found) == text.plain and first.plain.endswith("\n")
     assert page_of(text, pages + 5)[0].plain == found[-1]
     assert page_of(Content(""), 0)[1] == 1
+
+
+def test_as_it_stands_a_hit_has_its_style_alone() -> None:
+    text = record_text('{"a": "uma ação"}', "exact", 60, Marks(Wanted("AÇÃO").places, ">"))
+    assert text.plain == '{"a": "uma ação"}\n'
+    assert [str(each.style) for each in text.spans] == ["bold reverse"]

@@ -10,6 +10,7 @@ from textual.widgets import Input
 
 from sophia_tui.domain.context import Role
 from sophia_tui.errors import NotFoundError, UnconfirmedError
+from sophia_tui.i18n import speaking
 from sophia_tui.services.setup import CheckView, SetupReport
 from sophia_tui.services.setup_begin import SetupAnswers
 from sophia_tui.services.units import ServiceView
@@ -18,6 +19,7 @@ from sophia_tui.tui.screens.env_value import EnvValueScreen
 from sophia_tui.tui.screens.environment import EnvironmentScreen
 from sophia_tui.tui.screens.form import FormScreen
 from sophia_tui.tui.screens.overview import OverviewScreen
+from sophia_tui.tui.screens.palette import entries
 from sophia_tui.tui.screens.setup import SetupScreen
 from sophia_tui.tui.screens.step import StepScreen
 from sophia_tui.tui.screens.wizard import PAGES, WizardScreen
@@ -422,3 +424,21 @@ async def test_an_ended_step_costs_nothing_and_hostile_lines_are_marks() -> None
         run.ended(problem=stub.database_gone())
         await until(pilot, lambda: "SOPHIA-S001" in screen_text(app), "the end")
         assert app.screen._timer is None
+
+
+async def test_rows_keep_their_keys_and_the_palette_the_plain_name_in_every_language() -> None:
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await at_setup(pilot)
+        screen = app.screen
+        assert isinstance(screen, SetupScreen)
+        for each in screen.data:
+            row = screen._row(each)
+            if hasattr(each, "table"):
+                with speaking("pt_BR"):
+                    assert screen._row(each).key == row.key and screen._row(each).cells != row.cells
+            else:
+                assert row.key == each.id
+        assert screen.heading() != "Set-up"  # it counts what is amiss
+        named = [each.name for each in entries(app, screen) if each.target == "act.filter"]
+        assert named == ["filter: Set-up"]

@@ -1,6 +1,7 @@
 """Which language is spoken, read from the environment as text."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
@@ -58,3 +59,12 @@ def test_a_text_without_translation_stays_english() -> None:
     i18n.set_language("pt_BR")
     text = "no catalogue holds this"
     assert i18n._(text) == text
+
+
+def test_a_time_on_a_screen_and_a_number_have_the_form_of_the_language() -> None:
+    at = datetime(2026, 11, 5, 17, 54, 8, tzinfo=UTC)
+    assert i18n.written(at) == "2026-11-05 17:54" and i18n.number(-0.00001, 4) == "0.0000"
+    with i18n.speaking("pt_BR"):
+        assert i18n.written(at, seconds=True) == "05/11/2026 17:54:08"
+        assert i18n.written(at, year=False) == "05/11 17:54"
+        assert i18n.number(-0.00001, 4) == "0,0000" and i18n.number(-0.5, 1) == "-0,5"

@@ -239,3 +239,18 @@ class Watched:
     def __exit__(self, *_unused: object) -> None:
         self._over.set()
         self._thread.join()
+
+
+async def test_who_only_looks_is_told_what_is_wrong_and_writes_nothing(
+    service: InspectService, tmp_path: Path
+) -> None:
+    viewer = Context("ana", Face.CLI, Role.VIEWER)
+    assert (await service.inspect(viewer, InspectInput())).rows == 7
+    assert (await service.issues(viewer, IssuesInput())).total == 5
+    wanted = InspectInput(issues=str(tmp_path / "issues.jsonl"))
+    for who in (viewer, context(readonly=True)):
+        with pytest.raises(RefusedError, match="D509"):
+            await service.inspect(who, wanted)
+    assert not (tmp_path / "issues.jsonl").exists()
+    await service.inspect(context(), wanted)
+    assert (tmp_path / "issues.jsonl").exists()

@@ -26,14 +26,11 @@ ADMINS = {
     "setup.prune", "setup.restart", "setup.restore", "store.migrate", "store.stop",
 }  # fmt: skip
 #: What only looks, and yet is not for everybody: it shows env files, tries out what is typed, reads
-#: backups, or puts the machine to work for long.
+#: backups, or puts the machine to work for long. What shows no more of a data file than
+#: prepare.browse is for everybody who may look.
 LOOKING_NEEDS = {
     "env.list": Role.OPERATOR,
     "prepare.advice": Role.OPERATOR,
-    "prepare.contradictions": Role.OPERATOR,
-    "prepare.duplicates": Role.OPERATOR,
-    "prepare.inspect": Role.OPERATOR,
-    "prepare.issues": Role.OPERATOR,
     "serve.ask": Role.OPERATOR,
     "setup.backups": Role.ADMIN,
     "setup.test": Role.ADMIN,

@@ -1,8 +1,9 @@
 """Our own protocol: a route for each operation of the registry, under /api/v1/SUBJECT/VERB.
 
 What only reads is a GET with its input as query parameters; what changes something is a POST with
-its input as JSON body. `confirm` and `dry_run` may stand in the query or in the body. What is told
-bit by bit (jobs.watch) goes as server-sent events to who accepts them.
+its input as JSON body. `confirm` and `dry_run` may stand in the query or in the body: there the
+boolean itself, in the query the word `true` or `false`; what is nearly that is refused. What is
+told bit by bit (jobs.watch) goes as server-sent events to who accepts them.
 """
 
 import asyncio
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 PREFIX = "/api/v1"
 SEEN = "seen"
 CONTROLS = ("confirm", "dry_run", "detach")
-_BOOLEAN = TypeAdapter(bool)
+#: What controls may be in a query, which knows words alone.
+_WORDS = {"true": True, "false": False}
 _NUMBER: TypeAdapter[int | None] = TypeAdapter(Annotated[int, Field(ge=0, le=MOST_NUMBER)] | None)
 
 
@@ -76,7 +78,7 @@ async def asked_by(request: Request, chosen: Operation) -> Asked:
     fields, controls = {**query, **body}, {}
     for name in CONTROLS:
         if name not in chosen.input.model_fields:
-            controls[name] = _flag(name, fields.pop(name, False))
+            controls[name] = _flag(name, fields.pop(name, False), name in body)
     seen = None
     if SEEN not in chosen.input.model_fields:
         seen = _whole(SEEN, fields.pop(SEEN, None))
@@ -120,14 +122,17 @@ def _from_body(content: bytes) -> Mapping[str, Any]:
     return plain
 
 
-def _flag(name: str, value: Any) -> bool:
-    try:
-        return _BOOLEAN.validate_python(value)
-    except ValidationError:
-        raise UsageError(
-            "U465",
-            _("{name} must be true or false.").format(name=name),
-        ) from None
+def _flag(name: str, value: Any, in_body: bool) -> bool:
+    """Nothing is guessed: who deletes means it, and a dry run that is misspelt never runs."""
+    if not in_body:
+        value = _WORDS.get(value, value)
+    if isinstance(value, bool):
+        return value
+    raise UsageError(
+        "U465",
+        _("{name} must be true or false.").format(name=name),
+        _("In the body it is a JSON boolean without quotes, in the query the word true or false."),
+    )
 
 
 def _whole(name: str, value: Any) -> int | None:

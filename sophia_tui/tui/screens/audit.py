@@ -18,6 +18,8 @@ def _time() -> str:
     return _("Time ({zone})").format(zone=words.zone())
 
 
+#: Cells from which on a list beside the detail has outcome and person, and what a target takes.
+_WITH_OUTCOME, _LEAST_TARGET = 56, 12
 _HEALTH = {"done": "ok", "dry_run": "empty", "refused": "attention", "failed": "problem"}
 
 
@@ -37,7 +39,7 @@ class AuditScreen(DetailScreen):
 
     def columns(self) -> Sequence[tuple[str, int]]:
         if self.wide:
-            return [(_time(), 14), (_("Operation"), 26)]
+            return self._beside()
         rest = self.room - 14 - 8 - 17 - 14 - 8
         return [
             (_time(), 14),
@@ -46,6 +48,20 @@ class AuditScreen(DetailScreen):
             (_("Who"), 8),
             (_("Target"), rest),
         ]
+
+    def _beside(self) -> list[tuple[str, int]]:
+        """Beside the detail; where there is no room for the outcome, its sign stands alone."""
+        rest = self.room - 16
+        if not self._tells_outcome:
+            return [(_time(), 14), (_("Operation"), rest - 2)]
+        shape = [(_time(), 14), (_("Operation"), min(18, rest - 27)), (_("Outcome"), 13)]
+        shape.append((_("Who"), 8))
+        target = rest - 20 - 25 - 2
+        return [*shape, (_("Target"), target)] if target >= _LEAST_TARGET else shape
+
+    @property
+    def _tells_outcome(self) -> bool:
+        return not self.wide or self.room >= _WITH_OUTCOME
 
     async def rows_of(self) -> list[Any]:
         return await self.listed()
@@ -74,10 +90,11 @@ class AuditScreen(DetailScreen):
     def _cells(self, entry: Any) -> tuple[str, ...]:
         at = moment_text(entry.at, seconds=True, year=False)
         sign = self.sophia.glyphs.health[_HEALTH.get(entry.outcome, "unknown")]
-        if self.wide:
+        if not self._tells_outcome:
             return (at, f"{sign} {entry.operation}")
         outcome = f"{sign} {_outcome(entry.outcome)}"
-        return (at, entry.operation, outcome, entry.actor, entry.target or "")
+        shown = (at, entry.operation, outcome, entry.actor, entry.target or "")
+        return shown[: len(self.columns())]
 
     def detail(self, row: Row, told: Any, width: int) -> Content:
         style = words.STYLES[_HEALTH.get(told.outcome, "unknown")]

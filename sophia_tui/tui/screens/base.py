@@ -39,6 +39,10 @@ class SophiaScreen(Screen[Any]):
     scopes: tuple[str, ...] = ()
     #: Whether digits, refresh and the like count here.
     everywhere = True
+    #: Whether people type here what is done later: then only keys that type nothing lead elsewhere.
+    holds_work = False
+    #: Whether it asks the store again and again, so that it can say how far that is.
+    looks = False
     #: What runs here, or nothing.
     running: Any = None
     #: How it was opened, where it can be opened again so; see state.Origin.
@@ -55,7 +59,11 @@ class SophiaScreen(Screen[Any]):
 
     def known_keys(self) -> list[keys.Key]:
         scopes = (*self.scopes, "") if self.everywhere else self.scopes
-        return keys.for_scopes(self.sophia.keys, scopes)
+        found = keys.for_scopes(self.sophia.keys, scopes)
+        if not self.holds_work:
+            return found
+        # on a button a digit that was meant for a field would leave what is typed
+        return [each for each in found if not (each.target.startswith("screen.") and each.types)]
 
     def compose(self) -> ComposeResult:
         yield Plate(id="small")

@@ -98,9 +98,9 @@ class EditsScreen(WaysScreen):
         if done.edited_by is not None:
             when = words.age(self.sophia.now(), done.edited_at)
             told += " " + _("It was made by {who}, {when}.").format(who=done.edited_by, when=when)
-        if done.before is not None and done.after is not None:
-            if changed := _first_words(done.before, done.after, self.sophia.glyphs.cut):
-                told += f"\n{changed}"
+        cut = self.sophia.glyphs.cut
+        if changed := _first_words(done.before or "", done.after or "", cut):
+            told += f"\n{changed}"
         return visible_lines(told)
 
 

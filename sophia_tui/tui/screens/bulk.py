@@ -15,13 +15,15 @@ from sophia_tui.domain.operations import Danger, Operation, Output
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import N_, _, ngettext, number
 from sophia_tui.services import fields
+from sophia_tui.services.views import JobView
 from sophia_tui.textsafe import visible
-from sophia_tui.tui import words
+from sophia_tui.tui import keys, words
 from sophia_tui.tui.effects import effect_of
 from sophia_tui.tui.screens.confirm import QuestionScreen
 from sophia_tui.tui.screens.form import GUARDS, FormScreen, typed_text
 from sophia_tui.tui.state import Origin
 from sophia_tui.tui.widgets.plate import Plate, error_text
+from sophia_tui.tui.with_keys import with_keys
 
 if TYPE_CHECKING:
     from sophia_tui.tui.host import Console
@@ -58,7 +60,8 @@ class BulkItem(Output):
 class BulkResult(Output):
     """What became of each, in the order in which they were done."""
 
-    done: int = Field(title=N_("Done"))
+    done: int | None = Field(default=None, title=N_("Targets done"))
+    queued: int | None = Field(default=None, title=N_("Jobs that wait or run"))
     items: list[BulkItem] = Field(title=N_("Targets"))
 
 
@@ -296,7 +299,12 @@ class BulkScreen(FormScreen):
             else:
                 failed = isinstance(result, Output) and bool(result.exit_code())
                 outcome = "failed" if failed else "dry_run" if dry_run else "done"
-                items.append(self._item(target, asked, None, outcome))
+                job = _open_job(result)
+                if outcome == "done" and job and job != target.key:
+                    outcome = "queued"
+                items.append(
+                    self._item(target, asked, None, outcome, job if outcome == "queued" else "")
+                )
             await asyncio.sleep(0)  # esc and the others get their turn
         return items
 
@@ -309,9 +317,13 @@ class BulkScreen(FormScreen):
         asked: dict[str, Any],
         problem: SophiaError | None,
         outcome: str = "refused",
+        job: str = "",
     ) -> BulkItem:
         known = {name: value for name, value in asked.items() if name in self._all}
-        why = "" if problem is None else " ".join(filter(None, (problem.what, problem.why)))
+        why = self._job_told(job) if job else ""
+        if problem is not None:
+            told = (problem.what, problem.why, with_keys(self.sophia)(problem.remedy))
+            why = " ".join(filter(None, told))
         return BulkItem(
             target=target.key,
             outcome=outcome,
@@ -320,10 +332,18 @@ class BulkScreen(FormScreen):
             command=fields.equivalent(self.operation, known),
         )
 
+    def _job_told(self, job: str) -> str:
+        """The job that works on it, and the digit of the screen that shows it."""
+        found = [each.shown for each in self.sophia.keys if each.target == "screen.jobs"]
+        if not found or not self.sophia.may(keys.SHOWS["jobs"]):
+            return _("job {job}").format(job=job)
+        return _("job {job} ({key} shows it)").format(job=job, key=found[0])
+
     def _end(self, items: list[BulkItem], dry_run: bool = False) -> None:
         """Say what became of each; marks of those that are done are taken away."""
         done = [each.target for each in items if each.outcome == "done"]
-        self._unmark(done)
+        queued = [each.target for each in items if each.outcome == "queued"]
+        self._unmark([*done, *queued])
         if not self.is_mounted:
             return
         self._began = dict(self.typed)
@@ -335,4 +355,16 @@ class BulkScreen(FormScreen):
         ]
         told = len(items) if dry_run else len(done)
         title = words.operation_title(self.operation)
-        self.sophia.finished(self, title, BulkResult(done=told, items=[*items, *left]))
+        result = BulkResult(
+            done=told if told or not queued else None,
+            queued=len(queued) or None,
+            items=[*items, *left],
+        )
+        self.sophia.finished(self, title, result)
+
+
+def _open_job(result: Any) -> str:
+    """The job that an operation began and that has not ended, by its id; else nothing."""
+    if not isinstance(result, JobView) or result.status in ("succeeded", "failed", "cancelled"):
+        return ""
+    return result.id

@@ -116,7 +116,7 @@ class CalendarScreen(DetailScreen):
             found = self.shown.data if self.shown else None
             if found is None or found.use != "asked" or found.state == "unserved":
                 return _("There is nothing to move off here.")
-        return ""
+        return super().not_now(operation)
 
     def prefill(self, operation: str) -> dict[str, Any]:
         row = self.shown

@@ -200,7 +200,7 @@ class DatasetsScreen(DetailScreen):
             return _("There is no data set here.")
         if operation == "prepare.diff" and len(self._two(self.shown)) < 2:
             return _("Mark a version with space, then go to the one to compare it with.")
-        return ""
+        return super().not_now(operation)
 
     def act(self, name: str) -> bool:
         if name == "inspect":

@@ -10,6 +10,7 @@ from textual.widget import Widget
 
 from sophia_tui.errors import SophiaError
 from sophia_tui.i18n import _
+from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys
 from sophia_tui.tui.screens.base import StylePath
 from sophia_tui.tui.screens.table import Row, Rows, TableScreen
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from sophia_tui.tui.screens.bulk import Target
 
 WIDE = 100
-#: Columns that the list keeps beside the detail.
-LIST_WIDTH = 44
+#: Columns that the list keeps beside the detail, in the narrowest window that has room for both.
+_LIST_WIDTH = 44
 
 
 class DetailScreen(TableScreen):
@@ -45,7 +46,18 @@ class DetailScreen(TableScreen):
     @property
     def room(self) -> int:
         """Cells that a row of the list has."""
-        return LIST_WIDTH - 2 if self.wide else max(40, self.size.width - 2)
+        return self.list_width - 2 if self.wide else max(40, self.size.width - 2)
+
+    @property
+    def list_width(self) -> int:
+        """Columns that the list keeps beside the detail: more of them in a wider window."""
+        width = self.size.width
+        return min(_LIST_WIDTH + max(0, width - WIDE) * 4 // 5, width // 2)
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        for each in self.query("#list"):
+            each.styles.width = self.list_width if self.wide else "1fr"
 
     async def rows_of(self) -> Any:
         """The data behind the list. Raises SophiaError."""
@@ -150,12 +162,36 @@ class DetailScreen(TableScreen):
                 found.append(Target(key, given))
         return found
 
+    def act_on_marked(self, target: str) -> bool:
+        """What goes to one row alone takes the only marked one, else the one under the cursor; it
+        says which."""
+        if super().act_on_marked(target):
+            return True
+        registry = self.sophia.dispatcher.registry
+        if not self._marked or target not in registry or not registry.get(target).one_only:
+            return False
+        marked = self.marked
+        self._instead = self.row_of(marked[0]) if len(marked) == 1 else None
+        try:
+            row, given, why = self.shown, self.prefill(target), self.not_now(target)
+        finally:
+            self._instead = None
+        if row is None or not given.get(registry.get(target).target or ""):
+            return False
+        if why:
+            self.say(why)
+            return True
+        self.sophia.open(target, given)
+        told = _("For one alone: {target}").format(target=visible(row.key))
+        self.app.call_after_refresh(self.sophia.tell, told)
+        return True
+
     def to_mark(self) -> Row | None:
         return self.shown
 
     @property
     def detail_width(self) -> int:
-        beside = self.size.width - LIST_WIDTH - 1 if self.wide else self.size.width
+        beside = self.size.width - self.list_width - 1 if self.wide else self.size.width
         return max(30, beside - 1)
 
     def draw_detail(self) -> None:

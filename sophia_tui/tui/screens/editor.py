@@ -46,6 +46,7 @@ class EditorScreen(SophiaScreen):
 
     CSS_PATH = "editor.tcss"
     scopes: tuple[str, ...] = ("editor",)
+    holds_work = True
 
     def __init__(
         self, sophia: "Console", browser: Browser, file: str, record: RecordView, version: int
@@ -56,7 +57,7 @@ class EditorScreen(SophiaScreen):
         self._record = record
         self._version = version
         self._target = f"{file}:{record.line}"
-        draft = sophia.state.draft(_EDIT, self._target)
+        draft = sophia.state.whole_draft(_EDIT, self._target)
         self._start = editable(record.text)
         self._draft = str(draft.get("record") or "")
         #: Whether the record is no longer the one that the draft was begun with.

@@ -50,6 +50,7 @@ class OneLine(Field):
 class EnvValueScreen(SophiaScreen):
     CSS_PATH: ClassVar[StylePath] = "env_value.tcss"
     scopes: tuple[str, ...] = ("value",)
+    holds_work = True
 
     def __init__(self, sophia: "Console", item: Any, env_file: str | None) -> None:
         super().__init__(sophia)

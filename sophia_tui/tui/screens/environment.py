@@ -99,7 +99,7 @@ class EnvironmentScreen(DetailScreen):
         elsewhere = row is not None and getattr(row.data, "source", _FILE) != _FILE
         if operation == "env.unset" and elsewhere:
             return _("It does not stand in the env file.")
-        return ""
+        return super().not_now(operation)
 
     def prefill(self, operation: str) -> dict[str, Any]:
         row = self.shown

@@ -41,6 +41,8 @@ _log = logging.getLogger("sophia")
 _DRAFT_SECONDS = 0.2
 #: Cells for the labels, in a narrow and in a wide window.
 _LABEL, _LABEL_WIDE, _WIDE = 34, 48, 100
+#: The command beside what is typed takes so many lines at most.
+_COMMAND_LINES = 4
 #: What tells the service which state of the record was seen: never typed, never shown.
 _SEEN = ("seen_version", "seen_value")
 #: Fields that set a safeguard aside: each time anew a person's word, never a draft's.
@@ -68,6 +70,7 @@ class FormScreen(RunsOperation):
 
     CSS_PATH = "form.tcss"
     scopes = ("form",)
+    holds_work = True
 
     def __init__(
         self,
@@ -94,10 +97,13 @@ class FormScreen(RunsOperation):
         found = sophia.state.draft(operation.name, self._target)
         draft = {name: value for name, value in found.items() if name not in GUARDS}
         self._fresh = {name: self._start(name, info, {}, given) for name, info in self._inputs()}
+        # a draft that is of this very record goes before what the record holds
         kept_over = {name: text for name, text in given.items() if name not in draft}
+        if self._target and not resumed:
+            kept_over[operation.target or ""] = self._target
+        over = kept_over if resumed or self._target else given
         self.typed: dict[str, Any] = {
-            name: self._start(name, info, draft, kept_over if resumed else given)
-            for name, info in self._inputs()
+            name: self._start(name, info, draft, over) for name, info in self._inputs()
         }
         #: The fields that a draft filled.
         self._drafted = {name for name, value in self.typed.items() if value != self._fresh[name]}
@@ -489,17 +495,27 @@ class FormScreen(RunsOperation):
             plate = self.query_one(f"#wrong-{name}", Plate)
             plate.draw("" if hidden else text)
             plate.set_class(bool(text) and not hidden, "-shown")
-        line = fields.equivalent(self.operation, asked)
+        line = self._cut(visible(fields.equivalent(self.operation, asked)))
         general = f"  {wrong['']}" if "" in wrong else ""
         secrets = typed_line.about_secrets(self.operation)
         self.query_one("#command", Plate).draw(
             Content.assemble(
-                (visible(line), "$accent"),
+                (line, "$accent"),
                 (f"  {secrets}" if secrets else "", "dim"),
                 (general, "$error"),
             )
         )
         return not wrong
+
+    def _cut(self, line: str) -> str:
+        """The beginning of a command that would take the lower screen; the rest is counted."""
+        room = (_COMMAND_LINES - 1) * max(_LABEL, self.size.width - 2)  # words break earlier
+        if len(line) <= room:
+            return line
+        head = self.sophia.glyphs.fit(line, room - _LABEL).rstrip()
+        count = len(line) - len(head)
+        more = ngettext("{n} sign more; F7 copies all", "{n} signs more; F7 copies all", count)
+        return f"{head} {more.format(n=number(count))}"
 
     def act(self, name: str) -> bool:
         if name in ("run", "dry_run", "detach"):

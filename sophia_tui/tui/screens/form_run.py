@@ -21,6 +21,7 @@ from sophia_tui.tui.screens.base import SophiaScreen
 from sophia_tui.tui.screens.confirm import ConfirmScreen, QuestionScreen
 from sophia_tui.tui.screens.result import ResultScreen
 from sophia_tui.tui.widgets.plate import Plate, error_text
+from sophia_tui.tui.with_keys import with_keys
 
 #: A value of so many signs names its field where an error tells it.
 _TELLING = 4
@@ -112,8 +113,8 @@ class RunsOperation(SophiaScreen):
             effect = await effect_of(self.sophia, self.operation, asked)
         except SophiaError as problem:
             self.say(_("It would be refused; nothing was done."))
-            self._show("outcome", error_text(problem, self.sophia.log_path))
             self._mark_named(problem)
+            self._show("outcome", error_text(problem, self.sophia.log_path, with_keys(self.sophia)))
             return None
         finally:
             self.running = None
@@ -195,7 +196,7 @@ class RunsOperation(SophiaScreen):
             if isinstance(problem, ConflictError):
                 style = self._knows_now(problem) or style
             self.say(style)
-            self._show("outcome", error_text(problem, self.sophia.log_path))
+            self._show("outcome", error_text(problem, self.sophia.log_path, with_keys(self.sophia)))
             self._mark_named(problem)
             return
         finally:

@@ -245,6 +245,8 @@ class InspectionScreen(DetailScreen):
             return None
         if isinstance(row.data, InspectedFile):
             return {"file": row.data.file}
+        if isinstance(row.data, InspectOutput) and self.data.files:
+            return {"file": self.data.files[0].file}
         if isinstance(row.data, FoundIssue) and row.data.places:
             name, _sign, line = row.data.places[0].rpartition(":")
             for each in self.data.files if line.isdigit() else ():
@@ -286,7 +288,7 @@ class InspectionScreen(DetailScreen):
         if name == "look_into":
             place = self._place()
             if place is None:
-                self.say(_("Choose a file or an issue to look into."))
+                self.say(_("Nothing to look into here: the arrow keys lead to files and issues."))
             else:
                 from sophia_tui.tui.screens.browser import BrowserScreen
 

@@ -115,7 +115,7 @@ class JobCompareScreen(LiveScreen):
                 curves.append(Curve(points, job.letter, style, joined=True))
             elif not job.note:
                 left_out.append(job.letter)
-        ascii_only = self.sophia.glyphs.ascii_only
+        ascii_only = self.sophia.glyphs.plain_curves
         drawn = plotted(curves, min(width, 118), height, ascii_only)
         parts: list[Part] = [(_(LOSSES[self.loss]), "bold"), f" {_('over')} {_(AXES[self.axis])}"]
         if len(curves) > 1:

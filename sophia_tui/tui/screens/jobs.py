@@ -1,10 +1,12 @@
 """Jobs: the list, and one job with progress, curve, and events, log or with what it works."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.cells import cell_len
 from textual import events as textual_events
 from textual.content import Content
 from textual.widget import Widget
@@ -18,7 +20,7 @@ from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys, words
 from sophia_tui.tui.job_curve import SERIES, JobCurve, kept_line
 from sophia_tui.tui.job_tail import KINDS, PAGE, PANES, JobTail, Pane
-from sophia_tui.tui.job_text import job_text, left, settings_text
+from sophia_tui.tui.job_text import job_text, kind_word, left, settings_text
 from sophia_tui.tui.screens.base import StylePath
 from sophia_tui.tui.screens.detail import DetailScreen
 from sophia_tui.tui.screens.table import MOST_ROWS, Row
@@ -43,7 +45,7 @@ _ENDED = ("succeeded", "failed", "cancelled")
 _WHEN = {
     "jobs.cancel": _ENDED,
     "jobs.pause": (*_ENDED, "paused", "pausing", "interrupted"),
-    "jobs.resume": ("succeeded", "cancelled", "running", "queued", "validating"),
+    "jobs.resume": ("succeeded", "cancelled", "running", "queued", "draft", "validating"),
 }
 #: What needs a job to be done on, and of these what needs it in sight.
 _OF_A_PANE = frozenset(
@@ -53,6 +55,9 @@ _OF_A_PANE = frozenset(
 _OF_A_JOB = frozenset({*_WHEN, *_OF_A_PANE, "act.log", "train.checklist"})
 #: Seconds that a panel waits for its curve before it is drawn without.
 _CURVE_PATIENCE = 0.1
+#: Cells that what a job is of has in a list with a column of its own, at least.
+_LEAST_OF = 10
+_Column = tuple[str, int, Callable[[JobView], str]]
 _MOVES = {"earlier": "up", "later": "down"}
 
 
@@ -101,26 +106,54 @@ class JobsScreen(DetailScreen):
         return self.query_one("#told", Pager)
 
     def columns(self) -> Sequence[tuple[str, int]]:
-        shape = [(_("Job"), 18), (_("State"), 12), (_("step"), 8)]
+        return [(title, width) for title, width, _cell in self._columns()]
+
+    def _columns(self) -> list[tuple[str, int, Callable[[JobView], str]]]:
+        """Title, width and cell of each column that has room, the most telling ones first; what a
+        job is of takes the rest."""
+        job: _Column = (_("Job"), 18, lambda each: each.id)
+        state: _Column = (_("State"), 12, lambda each: words.state_word(each.status))
+        step: _Column = (_("step"), 8, _step)
+        kind: _Column = (_("Kind"), 6, lambda each: kind_word(each.kind))
+        time_left: _Column = (_("left"), 9, left)
+        loss: _Column = (
+            _("loss"),
+            6,
+            lambda each: "" if each.loss is None else number(each.loss, 2),
+        )
         if not self.wide:
             rest = max(10, min(28, self.size.width - 68))
-            shape += [(_("left"), 9), (_("loss"), 6), (_("of"), rest)]
+            return [job, state, step, time_left, loss, (_("of"), rest, partial(self._of, rest))]
+        shape, room = [job], self.room - 20
+        for each in (kind, state, time_left, step, loss):
+            if room < each[1] + 2:
+                break
+            shape.append(each)
+            room -= each[1] + 2
+        if room >= _LEAST_OF + 2:
+            width = min(28, room - 2)
+            shape.append((_("of"), width, lambda each: self._tail(_about(each), width)))
         return shape
+
+    def _of(self, width: int, job: JobView) -> str:
+        """Kind and what it is of; of that the end, by which rows differ."""
+        kind = kind_word(job.kind)
+        return f"{kind} {self._tail(_about(job), width - cell_len(kind) - 1)}"
+
+    def _tail(self, text: str, width: int) -> str:
+        shown = visible(text)
+        if cell_len(shown) <= width:
+            return shown
+        end = shown[-max(0, width - 1) :] if width > 1 else ""
+        while cell_len(end) >= width:
+            end = end[1:]
+        return f"{self.sophia.glyphs.cut}{end}"
 
     def to_rows(self, data: list[JobView]) -> list[Row]:
         return [Row(each.id, self._cells(each), each) for each in data]
 
     def _cells(self, job: JobView) -> tuple[str, ...]:
-        step = f"{job.step}/{job.total_steps or '?'}" if job.step is not None else ""
-        if job.trial:
-            step = _("trial")
-        if job.position is not None:  # its place in the queue, in place of how far it is
-            step = f"#{job.position}"
-        cells = (job.id, words.state_word(job.status), step)
-        if self.wide:
-            return cells
-        loss = "" if job.loss is None else number(job.loss, 2)
-        return (*cells, left(job), loss, job.dataset or job.model or job.base)
+        return tuple(cell(job) for _title, _width, cell in self._columns())
 
     def sorts(self) -> Sequence[tuple[str, str]]:
         return [
@@ -583,7 +616,7 @@ class JobsScreen(DetailScreen):
             return _("{job} is {state}; that can't be done now.").format(
                 job=visible(row.key), state=words.state_word(row.data.status)
             )
-        return ""
+        return super().not_now(operation)
 
     def _to_compare(self) -> list[str]:
         """The marked jobs; one that is marked alone is compared with the one that is looked at."""
@@ -631,6 +664,21 @@ class JobsScreen(DetailScreen):
             self.curve.show(str(series))
         if self.is_mounted:
             self.refresh_now()
+
+
+def _step(job: JobView) -> str:
+    """How far it is; of one that waits its place in the queue."""
+    if job.position is not None:
+        return f"#{job.position}"
+    if job.trial:
+        return _("trial")
+    return f"{job.step}/{job.total_steps or '?'}" if job.step is not None else ""
+
+
+def _about(job: JobView) -> str:
+    """What tells it from the others of its kind: the model that is looked at or was made of."""
+    own = job.dataset if job.kind in ("train", "data") else job.model
+    return own or job.dataset or job.model or job.base
 
 
 _PLATES = ("job", "curve", "title")

@@ -31,6 +31,7 @@ _MINUTES_FROM = 120
 class LiveScreen(SophiaScreen):
     """Subclasses say how to fetch, whether the data are empty, and how to draw them."""
 
+    looks = True
     interval = 2.0  # seconds between two looks
 
     def __init__(self, sophia: "Console") -> None:

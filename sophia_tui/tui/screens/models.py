@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich.cells import cell_len
 from textual.content import Content
 
 from sophia_tui.errors import SophiaError
@@ -19,6 +20,8 @@ from sophia_tui.tui.screens.detail import DetailScreen
 from sophia_tui.tui.screens.table import MOST_ROWS, Row
 
 _ENDED = ("stopped", "failed")
+#: Cells from which on a list beside the detail has room for states, and what scores take at most.
+_WITH_STATE, _WIDEST_SCORE = 54, 18
 
 
 @dataclass(frozen=True)
@@ -61,16 +64,26 @@ class ModelsScreen(DetailScreen):
         return _("Models")
 
     def columns(self) -> Sequence[tuple[str, int]]:
-        if self.wide:
+        if self._short:
             return [(_("Model"), 22), (_("in use"), 16)]
-        rest = self.room - 18 - 9 - 13 - 12 - 10
+        if self.wide:
+            name = min(30, self.room - 13 - 16 - 6)
+            return [(_("Model"), name), (_("State"), 13), (_("in use"), 16)]
+        scores = [score_text(each.model.evaluation) for each in self.data or ()]
+        score = min(_WIDEST_SCORE, max([12, *map(cell_len, scores)]))
+        rest = self.room - 18 - 9 - 13 - score - 10
         return [
             (_("Model"), 18),
             (_("Kind"), 9),
             (_("State"), 13),
-            (_("perplexity"), 12),
+            (_("perplexity"), score),
             (_("in use"), rest),
         ]
+
+    @property
+    def _short(self) -> bool:
+        """Whether there is room for the sign of the state alone."""
+        return self.wide and self.room < _WITH_STATE
 
     async def rows_of(self) -> list[Known]:
         models = await self.listed()
@@ -111,10 +124,12 @@ class ModelsScreen(DetailScreen):
         if known.served is not None:
             use.append(words.state_word(known.served.state))
         glyphs = self.sophia.glyphs
-        if self.wide:
+        if self._short:
             return (f"{model_text.state_sign(model.state, glyphs)} {name}", " ".join(use))
         kind = str(worded("kind", model.kind))
         state = model_text.state_text(model.state, glyphs)
+        if self.wide:
+            return (name, state, " ".join(use))
         return (name, kind, state, score_text(model.evaluation), " ".join(use))
 
     async def tell(self, row: Row) -> Told:

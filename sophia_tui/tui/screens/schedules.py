@@ -61,7 +61,7 @@ class SchedulesScreen(DetailScreen):
     def not_now(self, operation: str) -> str:
         if operation in _OF_ONE and self.shown is None:
             return _("There is no schedule here.")
-        return ""
+        return super().not_now(operation)
 
     def prefill(self, operation: str) -> dict[str, Any]:
         row = self.shown

@@ -68,7 +68,7 @@ class SettingsScreen(DetailScreen):
     def not_now(self, operation: str) -> str:
         row = self.shown
         if operation not in ("settings.set", "settings.unset") or row is None:
-            return ""
+            return super().not_now(operation)
         if row.data.changeable:
             return ""
         return _("Sophia does not keep {key}: set it in the environment or in the .env.").format(

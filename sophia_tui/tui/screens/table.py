@@ -38,6 +38,8 @@ FIRST_ROWS = 100
 _NEAR = 30
 #: The rank of what an empty list asks for: after commands and help.
 _FIRST = 3
+#: What they act upon is no row of the list that has their key.
+_OF_NO_ROW = frozenset({"schedules.add"})
 #: Seconds without a further letter after which the store is asked for what is typed.
 _TYPED_SECONDS = 0.25
 
@@ -161,7 +163,10 @@ class TableScreen(LiveScreen):
         if waiting is None:
             self._fill(self._rows_of(self.data))
             if not self.rows:
-                state.draw(_("Nothing matches; esc clears."))
+                text = _("Nothing matches; esc clears.")
+                if self._filter.startswith("re:"):
+                    text += "\n" + _("Lists take plain text; re: holds for events and the log.")
+                state.draw(text)
                 state.add_class("-note")
                 state.display = True
             if self.focused is None:
@@ -247,7 +252,13 @@ class TableScreen(LiveScreen):
             )
         if self._marked:
             count = len(self._marked)
-            yield ngettext("{count} marked", "{count} marked", count).format(count=number(count))
+            told = ngettext("{count} marked", "{count} marked", count).format(count=number(count))
+            hidden = sum(key not in self.rows for key in self._marked)
+            if hidden:
+                told += ", " + ngettext(
+                    "{count} of them not shown", "{count} of them not shown", hidden
+                ).format(count=number(hidden))
+            yield told
         if self._sort:
             title = dict(self.sorts()).get(self._sort.removeprefix("-"), "")
             yield _("by {column} {sign}").format(
@@ -266,6 +277,21 @@ class TableScreen(LiveScreen):
             for each in found
             if each.target not in gone
         ]
+
+    def not_now(self, operation: str) -> str:
+        """What acts upon a row needs one."""
+        if not self.sophia.painted.is_set() or self.to_mark() is not None:
+            return ""
+        registry = self.sophia.dispatcher.registry
+        if operation not in registry or operation in _OF_NO_ROW:
+            return ""
+        declared = registry.get(operation)
+        target = declared.input.model_fields.get(declared.target or "")
+        if target is None or not target.is_required() or self.bulk(operation) is not None:
+            return ""
+        return (
+            "" if self.prefill(operation).get(declared.target or "") else _("Nothing is selected.")
+        )
 
     # -- what people do
 
@@ -317,11 +343,15 @@ class TableScreen(LiveScreen):
             find = self.query_one("#filter", Input)
             find.add_class("-shown")
             find.focus()
+            find.select_all()  # what is typed takes its place; an arrow or end keeps it
         elif name == "open":
             if self.selected:
                 self.open_row(self.selected)
         elif name == "back" and self._filter:
             self._filter_by("")
+        elif name == "back" and self._marked and len(self.app.screen_stack) <= 2:
+            self.unmark(self.marked)
+            self.say(_("Marks cleared."))
         elif name in ("mark", "mark_all"):
             self._mark() if name == "mark" else self._mark_all()
         elif name == "sort":

@@ -100,6 +100,7 @@ _LANGUAGE_WORDS = {"en": "English", "pt_BR": "Português (Brasil)"}
 class WizardScreen(SophiaScreen):
     CSS_PATH: ClassVar[StylePath] = "wizard.tcss"
     scopes: tuple[str, ...] = ("wizard",)
+    holds_work = True
 
     def __init__(self, sophia: "Console") -> None:
         super().__init__(sophia)

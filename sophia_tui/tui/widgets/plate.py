@@ -1,5 +1,7 @@
 """Small widgets that send nothing over the line unless what they show has changed."""
 
+from collections.abc import Callable
+
 from textual.content import Content
 from textual.geometry import Region
 from textual.widgets import Static
@@ -69,13 +71,16 @@ def _plain(content: Content | str) -> Content:
     return made
 
 
-def error_text(problem: SophiaError, log: str = "") -> Content:
-    """An error in full: what, why, what to do, the code, where the log is."""
+def error_text(problem: SophiaError, log: str = "", keyed: Callable[[str], str] = str) -> Content:
+    """An error in full: what, why, what to do, the code, where the log is. `keyed` puts keys beside
+    the commands that it names."""
     parts: list[str | tuple[str, str]] = [(visible(problem.what), "bold $error")]
     if problem.why:
-        parts.append("\n" + _("Why: {why}").format(why=visible_lines(problem.why)))
+        parts.append("\n" + _("Why: {why}").format(why=visible_lines(keyed(problem.why))))
     if problem.remedy:
-        parts.append("\n" + _("What to do: {remedy}").format(remedy=visible_lines(problem.remedy)))
+        parts.append(
+            "\n" + _("What to do: {remedy}").format(remedy=visible_lines(keyed(problem.remedy)))
+        )
     parts.append((f"\n{problem.code}", "dim"))
     if log:
         parts.append(("  " + _("The log: {path}").format(path=visible(log)), "dim"))
