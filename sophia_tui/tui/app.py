@@ -33,6 +33,10 @@ TERMINAL = {
 }
 
 
+#: Between two looks whether the terminal is still there.
+_TERMINAL_SECONDS = 5.0
+
+
 def __getattr__(name: str) -> Any:
     if name != "SophiaApp":
         raise AttributeError(name)
@@ -106,6 +110,17 @@ async def _mend(house: "House", app: "SophiaApp") -> None:
         app.tell(told)
 
 
+async def _hang_up() -> None:
+    """End as a hang-up does once the terminal is gone: it told nobody where it was not the
+    controlling one (a bare pseudo-terminal), and reading from what is gone would work for ever."""
+    terminal = sys.__stdin__
+    if terminal is None or not terminal.isatty():
+        return
+    while terminal.isatty():  # noqa: ASYNC110  nobody tells: that is why it looks
+        await asyncio.sleep(_TERMINAL_SECONDS)
+    signal.raise_signal(signal.SIGHUP)
+
+
 async def _stay(house: "House", ascii_only: bool, language_given: bool) -> int:
     from sophia_tui.tui.console import SophiaApp
 
@@ -126,7 +141,8 @@ async def _stay(house: "House", ascii_only: bool, language_given: bool) -> int:
     )
     # Textual leaves the alternate screen on when SIGTERM kills it
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, app.exit)
-    beside = [asyncio.create_task(_mend(house, app)), asyncio.create_task(_collect_again(app))]
+    works = (_mend(house, app), _collect_again(app), _hang_up())
+    beside = [asyncio.create_task(each) for each in works]
     try:
         await app.run_async()
     finally:

@@ -69,4 +69,4 @@ def test_what_a_run_says_in_english_is_told_in_the_persons_language() -> None:
     assert "train.jsonl: 8 exemplos: mais longos que sequence_length e cortados ali" in line
     assert "examples" not in line
     assert "adaptador mantido: o último passo" in told("result", adapter_reason="the last step")
-    assert "tipo de execução: treino" in told("state", state="starting", run_kind="train")
+    assert "tipo de execução: treinamento" in told("state", state="starting", run_kind="train")

@@ -384,6 +384,26 @@ def test_only_rows_in_sight_are_made() -> None:
     assert asyncio.run(filled(10_000)) == asyncio.run(filled(100))
 
 
+async def test_a_step_of_the_cursor_seeks_no_widget_in_the_whole_screen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = stub.make_app(three_jobs())
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await at_jobs(pilot)
+        sought: list[Any] = []
+        query = JobsScreen.query
+
+        def counting(self: JobsScreen, *given: Any) -> Any:
+            sought.append(given)
+            return query(self, *given)
+
+        monkeypatch.setattr(JobsScreen, "query", counting)
+        await pilot.press("down", "down")
+        await until(pilot, lambda: screen.selected_key == "ftjob-ccc", "the last row")
+        assert screen.not_now("jobs.cancel") and not screen.not_now("jobs.resume")
+        assert sought == []
+
+
 async def test_marks_and_what_goes_to_one_alone_and_jobs_that_only_begin() -> None:
     world = whole_world()
     world.answers["evaluate.run"] = lambda request: stub.job(f"ftjob-of-{request.model}", "queued")
@@ -437,23 +457,3 @@ async def test_remedies_name_the_key_beside_the_command() -> None:
         assert keyed("`sophia models merge v1`!") == "`sophia models merge v1` (5 g)!"
         assert keyed("`sophia serve model v1`.") == "`sophia serve model v1` (5 s)."
         assert keyed("`sophia env show`.") == "`sophia env show`."
-
-
-async def test_a_step_of_the_cursor_seeks_no_widget_in_the_whole_screen(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    app = stub.make_app(three_jobs())
-    async with app.run_test(size=(80, 24)) as pilot:
-        screen = await at_jobs(pilot)
-        sought: list[Any] = []
-        query = JobsScreen.query
-
-        def counting(self: JobsScreen, *given: Any) -> Any:
-            sought.append(given)
-            return query(self, *given)
-
-        monkeypatch.setattr(JobsScreen, "query", counting)
-        await pilot.press("down", "down")
-        await until(pilot, lambda: screen.selected_key == "ftjob-ccc", "the last row")
-        assert screen.not_now("jobs.cancel") and not screen.not_now("jobs.resume")
-        assert sought == []

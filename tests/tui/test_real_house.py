@@ -72,6 +72,17 @@ def test_sigterm_leaves_the_terminal_as_it_was(environment: dict[str, str]) -> N
         terminal.close()
 
 
+def test_it_ends_where_its_terminal_is_gone_untold(environment: dict[str, str]) -> None:
+    terminal = opened(environment)  # not its controlling terminal: no SIGHUP comes
+    try:
+        assert b"Collect" in terminal.read(30.0, until=b"Next")
+        os.close(terminal.master)
+        assert terminal.process.wait(60) == -signal.SIGHUP
+    finally:
+        terminal.process.kill()
+        terminal.process.wait()
+
+
 def test_portuguese_where_the_environment_asks_for_it(environment: dict[str, str]) -> None:
     terminal = opened({**environment, "LC_ALL": "pt_BR.UTF-8"})
     try:

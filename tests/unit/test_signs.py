@@ -65,7 +65,7 @@ def test_the_command_line_keeps_to_it(
         check=True,
     )
     told = done.stdout.decode()
-    assert f"(ftjob-{sign})" in told and "é" in told
+    assert f"(ftjob-{sign})" in told
 
 
 def test_a_stream_signs_plainly(tmp_path: Path) -> None:

@@ -283,8 +283,8 @@ class BrowserScreen(EditsScreen):
             parts += [(f"{sign} {visible(each.code)}", style), f"  {visible(each.reason)}\n"]
         origin = self._origins.get(told.line)
         if origin is not None:
-            file, line, source = origin
-            place = f"{visible(file)}:{line}"
+            file, line_there, source = origin
+            place = f"{visible(file)}:{line_there}"
             parts += [(_("made of {place}").format(place=place), "$accent")]
             if source:
                 parts.append(("  " + words.shown(source), "dim"))

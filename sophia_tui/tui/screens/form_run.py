@@ -100,6 +100,8 @@ class RunsOperation(SophiaScreen):
         for plate in self.query(f"#{where}").results(Plate):
             plate.draw(text)
             plate.display = bool(plate.text)
+            if where == "outcome":  # it takes room from what helps to fill in, not from the fields
+                self.query_one("#foot").set_class(plate.display, "-told")
         for reading in self.query(f"#{where}-scroll"):
             reading.scroll_home(animate=False)
 

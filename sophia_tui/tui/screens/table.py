@@ -289,7 +289,9 @@ class TableScreen(LiveScreen):
         target = declared.input.model_fields.get(declared.target or "")
         if target is None or not target.is_required() or self.bulk(operation) is not None:
             return ""
-        return "" if self.prefill(operation).get(declared.target) else _("Nothing is selected.")
+        return (
+            "" if self.prefill(operation).get(declared.target or "") else _("Nothing is selected.")
+        )
 
     # -- what people do
 

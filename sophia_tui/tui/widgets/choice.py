@@ -66,7 +66,7 @@ class Choice(Widget, can_focus=True):
         return self._laid_out(self.content_size.width)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        return self._laid_out(width).get_height(self.styles, width) if width else 0
+        return self._laid_out(width).get_height({}, width) if width else 0
 
     def on_resize(self) -> None:
         self.refresh()  # the same words break elsewhere
