@@ -553,6 +553,8 @@ async def test_a_draft_is_kept_as_typed_without_secrets(tmp_path: Path) -> None:
         form.query_one("#field-token", Input).value = "geheim"
         draft = tmp_path / "state" / "ana" / "draft-things.make.json"
         await until(pilot, lambda: draft.exists() and "box" in draft.read_text(), "draft")
+        place = draft.with_name("console.json")
+        await until(pilot, lambda: place.exists() and "things.make" in place.read_text(), "kept")
     assert "geheim" not in draft.read_text()
     again = stub.make_app(stub.World(), folder=tmp_path)
     async with again.run_test(size=(80, 24)) as pilot:

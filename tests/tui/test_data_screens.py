@@ -885,7 +885,9 @@ async def test_a_section_is_shown_whatever_it_holds() -> None:
         await until(pilot, lambda: "e-mail address" in told_text(screen), "one that has")
         assert "5, 8, 9, 14, 15 and 5 more" in told_text(screen)  # all are lines of the first file
         await pilot.press("b")
-        await until(pilot, lambda: "Choose a file" in message(screen), "nothing to look into")
+        await until(
+            pilot, lambda: "Nothing to look into here" in message(screen), "nothing to look into"
+        )
 
 
 @pytest.mark.parametrize("state", ["error", "loading"])
@@ -1016,8 +1018,8 @@ async def test_what_cleaning_changes_has_a_heading_of_its_own() -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await inspection(pilot)
         await pilot.press("p")
-        await until(pilot, lambda: isinstance(app.screen, FormScreen), "the form")
-        assert app.screen.heading() == "what cleaning changes"
+        named = "what cleaning changes"
+        await until(pilot, lambda: app.screen.heading() == named, "the screen of its own")
 
 
 async def test_hostile_text_of_a_report_stays_text() -> None:
