@@ -256,9 +256,12 @@ class SophiaApp(Wired, Returning):
         if heading:
             parts.append((f"  {heading}", "bold"))
         if self._basis is not None:
-            parts.append(f"  {visible(self.actor)}  {_(self._basis.role.value)}")
+            person = f"  {visible(self.actor)}  {_(self._basis.role.value)}"
             if self._basis.readonly:
                 parts.append(("  " + _("read-only"), "bold $warning"))
+            # who one is, one knows: what the screen says goes before it in a narrow window
+            if Content.assemble(*parts, person).cell_length <= width:
+                parts.insert(2 if heading else 1, person)
         # a screen that does not look would go on saying what was once
         looks = isinstance(self.screen, SophiaScreen) and self.screen.looks
         right = f"{get_language()}  {self._store_word() if looks else ''}".rstrip()

@@ -58,7 +58,8 @@ async def test_no_title_key_or_button_is_cut_on_any_screen(language: str, size: 
         for name in NAMES:
             await pilot.press(digit(name))
             await until(pilot, lambda at=name: app.state.screen == at, name)
-            await settled(pilot)
+            if name != "review":  # which asks for no data
+                await settled(pilot)
             with speaking(language):
                 found += [f"{name}: {each}" for each in trouble(app.screen, size[0])]
                 assert app.screen.query_one("#keys", Plate).text.strip(), name
