@@ -85,7 +85,7 @@ def test_a_folder_is_all_its_files_and_a_file_there_is_kept(
     answer = told(capsys, str(folder), "--output", str(out / "all.jsonl"))
     assert (answer["files"], answer["rows_in"]) == (["more.jsonl", "rows.jsonl"], 8)
     before = (out / "all.jsonl").read_bytes()
-    answer = told(capsys, "rows.jsonl", "--output", str(out / "all.jsonl"), code=1)
+    answer = told(capsys, "rows.jsonl", "--output", str(out / "all.jsonl"), code=3)
     assert answer["code"] == "SOPHIA-D512" and (out / "all.jsonl").read_bytes() == before
     told(capsys, "rows.jsonl", "--output", str(out / "all.jsonl"), "--replace")
     assert (out / "all.jsonl").read_bytes() != before
