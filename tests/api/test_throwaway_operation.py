@@ -96,5 +96,6 @@ async def test_it_is_in_the_palette_of_the_console(
     app = SophiaApp(house.dispatcher, house.context(Face.CONSOLE), paths=house.paths)
     async with app.run_test():
         await app.painted.wait()
-        found = [each for each in entries(app) if each.matches("greeting")]
+        ranks = [(each.rank("greeting"), each) for each in entries(app)]
+        found = [each for rank, each in ranks if rank == 0]
     assert [(each.target, each.help) for each in found] == [("greeting.say", "Greet somebody.")]
