@@ -28,7 +28,7 @@ class EndedView(Output):
     job: str | None = Field(default=None, title=N_("Job"))
 
 
-class ChangesView(Output):
+class OthersView(Output):
     actor: str = Field(title=N_("Who"))
     count: int = Field(title=N_("Changes"))
 
@@ -44,7 +44,7 @@ class MeanwhileView(Output):
     returned: list[str] = Field(
         default_factory=list, title=N_("Models that rollbacks brought back")
     )
-    changes: list[ChangesView] = Field(default_factory=list, title=N_("Changes by others"))
+    changes: list[OthersView] = Field(default_factory=list, title=N_("Changes by others"))
 
 
 class MeanwhileService:
@@ -77,7 +77,7 @@ class MeanwhileService:
         promoted = [each.label for each in found if each.what == "promoted"]
         returned = [each.label for each in found if each.what == "returned"]
         changes = [
-            ChangesView(actor=each.label, count=each.count)
+            OthersView(actor=each.label, count=each.count)
             for each in found
             if each.what == "changed"
         ]
@@ -132,7 +132,7 @@ def _returned(models: list[str]) -> list[str]:
     return [told.format(n=number(len(models)))] if models else []
 
 
-def _changes(views: list[ChangesView]) -> list[str]:
+def _changes(views: list[OthersView]) -> list[str]:
     def counted(count: int, who: str) -> str:
         told = ngettext("{n} change by {who}", "{n} changes by {who}", count)
         return told.format(n=number(count), who=who)

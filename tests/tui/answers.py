@@ -42,7 +42,7 @@ from sophia_tui.services.inspect import (
 from sophia_tui.services.job_compare import ComparedJob, DifferenceRow, JobsCompared
 from sophia_tui.services.job_curves import CurveRequest, CurveView
 from sophia_tui.services.job_settings import JobSettings, SettingRow
-from sophia_tui.services.meanwhile import ChangesView, EndedView, MeanwhileView
+from sophia_tui.services.meanwhile import EndedView, MeanwhileView, OthersView
 from sophia_tui.services.model_lineage import LineageModel, LineageView
 from sophia_tui.services.model_parity_views import ParityView
 from sophia_tui.services.model_production import ProductionSpan, ProductionView
@@ -574,7 +574,7 @@ def meanwhile() -> MeanwhileView:
         told="1 job succeeded, 2 changes by maria",
         happened=True,
         ended=[EndedView(state="succeeded", count=1)],
-        changes=[ChangesView(actor="maria", count=2)],
+        changes=[OthersView(actor="maria", count=2)],
     )
 
 

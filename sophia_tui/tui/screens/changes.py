@@ -6,14 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from textual.content import Content
 
-from sophia_tui.domain.context import CancelSignal
-from sophia_tui.errors import CancelledError, SophiaError
-from sophia_tui.i18n import _, number
+from sophia_tui.i18n import _, ngettext, number
 from sophia_tui.services.clean import PreviewOutput
 from sophia_tui.services.version_views import VersionDiff
-from sophia_tui.textsafe import visible
 from sophia_tui.tui import keys
-from sophia_tui.tui.changes import Change, change_text, changes_of
+from sophia_tui.tui.change_text import Change, change_text, changes_of
 from sophia_tui.tui.screens.result import ResultScreen, result_text
 
 if TYPE_CHECKING:
@@ -143,28 +140,14 @@ class ChangesScreen(ResultScreen):
         self.run_worker(work, name="more", group="more", exclusive=True)
 
     async def _asked_for_more(self) -> None:
-        self.say(_("Loading..."))
-        self.awaited = waiting = CancelSignal()
         among = isinstance(self.found, VersionDiff)
         asked = {**self.request, **({"limit": _MORE} if among else {"shown": _MORE})}
         if among:
             begin = int(self.request.get("offset") or 0)
             asked["offset"] = begin + len(self.changes)
-        try:
-            name = "prepare.diff" if among else "prepare.preview"
-            found: Any = await self.sophia.call(name, asked, cancel=waiting)
-        except CancelledError:
-            self.say(_("Stopped."))
-            return
-        except SophiaError as problem:
-            self.say(visible(str(problem)))
-            return
-        finally:
-            if self.awaited is waiting:
-                self.awaited = None
-        if not self.query("#result"):
-            return  # the screen was taken down meanwhile
-        self._learn(found)
+        found = await self.asked_here("prepare.diff" if among else "prepare.preview", asked)
+        if found is not None:
+            self._learn(found)
 
     def _learn(self, found: PreviewOutput | VersionDiff) -> None:
         at = self.change
@@ -177,5 +160,7 @@ class ChangesScreen(ResultScreen):
         self.changes = changes_of(found)
         # the one that was looked at, and on to the next where that was asked for
         self.place = self.changes.index(at) + 1 if at in self.changes else 0
-        self.say(_("{n} changes are here now.").format(n=number(len(self.changes))))
+        many = len(self.changes)
+        told = ngettext("{n} change is here now.", "{n} changes are here now.", many)
+        self.say(told.format(n=number(many)))
         self.show_anew()

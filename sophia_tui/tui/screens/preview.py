@@ -3,11 +3,8 @@
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sophia_tui.domain.context import CancelSignal
-from sophia_tui.errors import CancelledError, SophiaError
 from sophia_tui.i18n import _
 from sophia_tui.services.plan_views import PreviewItem, TrainPreview
-from sophia_tui.textsafe import visible
 from sophia_tui.tui.screens.result import ResultScreen
 
 #: Examples that stand on one page, and how many are asked for at once: a look at the data set takes
@@ -69,25 +66,12 @@ class PreviewScreen(ResultScreen):
         return super().act(name)
 
     async def _turn(self, offset: int) -> None:
-        self.say(_("Loading..."))
-        self.awaited = waiting = CancelSignal()
         start = offset if offset > self.page.offset else max(0, offset + self.per_page - BLOCK)
         asked = {**self.request, "offset": start, "limit": BLOCK}
-        try:
-            found: Any = await self.sophia.call("train.preview", asked, cancel=waiting)
-        except CancelledError:
-            self.say(_("Stopped."))
-            return
-        except SophiaError as problem:
-            self.say(visible(str(problem)))
-            return
-        finally:
-            if self.awaited is waiting:
-                self.awaited = None
-        if not self.query("#result"):
-            return  # the screen was taken down meanwhile
-        self._learn(found)
-        self._show(offset)
+        found = await self.asked_here("train.preview", asked)
+        if found is not None:
+            self._learn(found)
+            self._show(offset)
 
     def _show(self, offset: int) -> None:
         self.page = self.result = self._page(offset)

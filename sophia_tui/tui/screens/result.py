@@ -14,8 +14,9 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input
 
+from sophia_tui.domain.context import CancelSignal
 from sophia_tui.domain.operations import as_data
-from sophia_tui.errors import SophiaError
+from sophia_tui.errors import CancelledError, SophiaError
 from sophia_tui.i18n import _, number
 from sophia_tui.services.views import key_word, worded
 from sophia_tui.textsafe import visible, visible_lines
@@ -178,6 +179,22 @@ class ResultScreen(SophiaScreen):
         searched = ("act.next_hit", "act.previous_hit", "act.only")
         found = super().footer()
         return [each for each in found if self.wanted.text or each.target not in searched]
+
+    async def asked_here(self, operation: str, asked: dict[str, Any]) -> Any:
+        """The answer to more of what is shown; None where it was stopped or refused, which is said,
+        or where the screen was taken down meanwhile."""
+        self.say(_("Loading..."))
+        self.awaited = waiting = CancelSignal()
+        try:
+            found = await self.sophia.call(operation, asked, cancel=waiting)
+        except SophiaError as problem:
+            stopped = isinstance(problem, CancelledError)
+            self.say(_("Stopped.") if stopped else visible(str(problem)))
+            return None
+        finally:
+            if self.awaited is waiting:
+                self.awaited = None
+        return found if self.query("#result") else None
 
     def copied(self) -> str:
         return json.dumps(as_data(self.result), ensure_ascii=False, indent=2)
