@@ -2,7 +2,7 @@
 values. What a line has no room for goes on below, under its text."""
 
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.cells import cell_len
@@ -112,14 +112,6 @@ _LINES = {
 }
 #: Values that speak for themselves, in this order.
 _TEXTS = ("message", "what", "why", "remedy", "reason")
-
-
-def events_text(events: Sequence[EventView], width: int = 80) -> Content:
-    """The newest events, oldest first, in `width` cells."""
-    if not events:
-        return Content(_("Nothing told yet."))
-    lines = [line for each in events for line in event_lines(each, width)]
-    return Content("\n").join(lines) + "\n"
 
 
 def event_lines(event: EventView, width: int = 80) -> list[Content]:

@@ -23,7 +23,7 @@ from sophia_tui.services.stages import StageView
 from sophia_tui.services.store import StoreView
 from sophia_tui.services.train import TrainRequest
 from sophia_tui.services.views import DatasetView, EventView, JobView, ModelView
-from sophia_tui.tui.event_text import events_text
+from sophia_tui.tui.event_text import event_lines
 from sophia_tui.tui.screens.result import result_text
 from sophia_tui.validation import where_and_what
 from tests.tui import stub
@@ -135,7 +135,7 @@ def test_events_are_told_in_the_persons_language() -> None:
         kind="state",
         data={"state": "paused", "reason": "asked by the control file", "step": 1204},
     )
-    shown = events_text([told]).plain
+    shown = "\n".join(line.plain for line in event_lines(told))
     assert "estado" in shown and "pausada" in shown and "passo 1204" in shown
     assert "control file" not in shown
 

@@ -6,13 +6,13 @@ import pytest
 
 from sophia_tui.i18n import set_language
 from sophia_tui.services.views import EventView
-from sophia_tui.tui.event_text import events_text
+from sophia_tui.tui.event_text import event_lines
 from tests.tui import stub
 
 
 def told(kind: str, width: int = 200, **data: Any) -> str:
-    shown = events_text([EventView(number=7, at=stub.NOW, kind=kind, data=data)], width).plain
-    return shown.rstrip("\n")
+    lines = event_lines(EventView(number=7, at=stub.NOW, kind=kind, data=data), width)
+    return "\n".join(line.plain for line in lines)
 
 
 @pytest.mark.parametrize(
