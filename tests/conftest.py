@@ -106,6 +106,26 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> pytest.TestReport | None:
+    """Tell a failed test also where Python's parser breaks off, and the whole run with it.
+
+    Before CPython 3.11.9 two threads that parse at a time can fail with a SystemError of the parser
+    (python/cpython#106905), and telling a failure parses the sources. The bare traceback does not.
+    """
+    try:
+        return pytest.TestReport.from_item_and_call(item, call)
+    except SystemError:
+        style = item.config.option.tbstyle
+        item.config.option.tbstyle = "native"
+        try:
+            return pytest.TestReport.from_item_and_call(item, call)
+        finally:
+            item.config.option.tbstyle = style
+
+
 #: A server for tests may lose its data with the machine.
 FAST = {"fsync": "off", "full_page_writes": "off"}
 _COPY = "CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY"
