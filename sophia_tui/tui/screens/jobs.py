@@ -144,8 +144,10 @@ class JobsScreen(DetailScreen):
         shown = visible(text)
         if cell_len(shown) <= width:
             return shown
-        end = shown[-max(0, width - 1) :] if width > 1 else ""
-        while cell_len(end) >= width:
+        if width < 1:  # a kind of other makers can be as long as the column
+            return ""
+        end = shown[len(shown) - width + 1 :]
+        while cell_len(end) >= width:  # ends at the latest with nothing left: 0 < width
             end = end[1:]
         return f"{self.sophia.glyphs.cut}{end}"
 
