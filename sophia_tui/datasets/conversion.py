@@ -16,7 +16,7 @@ from sophia_tui.datasets.sources import size_of, unreadable
 from sophia_tui.datasets.tasks import Task, Tell
 from sophia_tui.errors import DataError
 from sophia_tui.files import whole_file
-from sophia_tui.i18n import _
+from sophia_tui.i18n import _, ngettext
 from sophia_tui.textsafe import visible
 
 #: Places told for each reason; the list has them all.
@@ -186,9 +186,11 @@ class _Conversion:
         )
         return DataError(
             "D514",
-            _("None of {count} rows can be written in the form {form}.").format(
-                count=self._rows, form=self._form
-            ),
+            ngettext(
+                "The {count} row can't be written in the form {form}.",
+                "None of {count} rows can be written in the form {form}.",
+                self._rows,
+            ).format(count=self._rows, form=self._form),
             why or _("The files are empty."),
             _("Correct the named lines, or choose another form."),
             rows_in=self._rows,

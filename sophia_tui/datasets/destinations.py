@@ -193,9 +193,11 @@ def _constitutional(report: Mapping[str, Any]) -> Verdict:
         todo.append(_("Mend the lines that the issues name."))
     if not figures["categories_enough"]:
         why.append(
-            _("{count} categories; {least} to {most} are wanted.").format(
-                count=figures["category_count"], least=CATEGORIES[0], most=CATEGORIES[1]
-            )
+            ngettext(
+                "{count} category; {least} to {most} are wanted.",
+                "{count} categories; {least} to {most} are wanted.",
+                figures["category_count"],
+            ).format(count=figures["category_count"], least=CATEGORIES[0], most=CATEGORIES[1])
         )
         todo.append(_("Add categories, or merge small ones."))
     if not figures["difficulty_balanced"]:
@@ -235,16 +237,20 @@ def _personal(report: Mapping[str, Any]) -> list[str]:
     found = report["sections"].get("personal")
     if not isinstance(found, dict) or not found.get("rows"):
         return []
-    return [_("Personal data in {count} rows.").format(count=number(int(found["rows"])))]
+    rows = int(found["rows"])
+    told = ngettext("Personal data in {count} row.", "Personal data in {count} rows.", rows)
+    return [told.format(count=number(rows))]
 
 
 def _worth_a_look(report: Mapping[str, Any], advised: int) -> list[str]:
     found = []
     if report["usable"] < advised:
         found.append(
-            _("{count} usable examples; {least} or more are advised.").format(
-                count=number(report["usable"]), least=number(advised)
-            )
+            ngettext(
+                "{count} usable example; {least} or more are advised.",
+                "{count} usable examples; {least} or more are advised.",
+                report["usable"],
+            ).format(count=number(report["usable"]), least=number(advised))
         )
     if report["duplicates"]:
         found.append(

@@ -125,9 +125,12 @@ def write_hosted_chats(source: Path, target: Path) -> None:
 def check_apart(training: FileReport, validation: FileReport) -> None:
     """Raises DataError J519 where both files hold the same example."""
     if shared := len(training.digests & validation.digests):
-        raise _broken(
-            Path("valid.jsonl"), _("{count} examples are in train.jsonl too.").format(count=shared)
+        told = ngettext(
+            "{count} example is in train.jsonl too.",
+            "{count} examples are in train.jsonl too.",
+            shared,
         )
+        raise _broken(Path("valid.jsonl"), told.format(count=shared))
 
 
 def default_epochs(examples: int) -> int:

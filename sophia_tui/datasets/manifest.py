@@ -16,7 +16,7 @@ from sophia_tui.datasets.steps import Redact, Step
 from sophia_tui.datasets.version import FORMAT_VERSION
 from sophia_tui.domain.datasets import CHAT, PAIRS
 from sophia_tui.errors import DataError
-from sophia_tui.i18n import _
+from sophia_tui.i18n import _, ngettext
 from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
@@ -107,7 +107,9 @@ def nothing_usable(rejections: Rejections, rows_in: int) -> DataError:
         remedy = _("Repair the export (`sophia prepare repair`), or collect again.")
     return DataError(
         "D307",
-        _("No usable example in {count} rows.").format(count=rows_in),
+        ngettext(
+            "No usable example in {count} row.", "No usable example in {count} rows.", rows_in
+        ).format(count=rows_in),
         why or _("The files are empty."),
         remedy,
         rows_in=rows_in,

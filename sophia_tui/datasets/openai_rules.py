@@ -16,7 +16,7 @@ from sophia_tui.datasets.dedupe import digest_of
 from sophia_tui.datasets.reader import Line, LineReader, ReadFailed
 from sophia_tui.datasets.sources import unreadable
 from sophia_tui.errors import DataError
-from sophia_tui.i18n import _
+from sophia_tui.i18n import ngettext
 
 MINIMUM_EXAMPLES = 10
 #: Legal in the protocol, though this version can't keep such a row.
@@ -72,9 +72,11 @@ def check_training(path: Path, validation: Path | None, pairs: bool = False) -> 
         if shared:
             raise DataError(
                 "D393",
-                _("{count} examples of the validation file are in the training file too.").format(
-                    count=shared
-                ),
+                ngettext(
+                    "{count} example of the validation file is in the training file too.",
+                    "{count} examples of the validation file are in the training file too.",
+                    shared,
+                ).format(count=shared),
                 openai={"code": "invalid_validation_file", "param": "validation_file"},
             )
     return training.examples

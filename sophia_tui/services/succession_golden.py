@@ -21,7 +21,7 @@ from sophia_tui.errors import (
     UnconfirmedError,
 )
 from sophia_tui.files import append_line
-from sophia_tui.i18n import _
+from sophia_tui.i18n import _, ngettext
 from sophia_tui.services.prices import ChatPrice
 from sophia_tui.textsafe import visible
 
@@ -114,9 +114,17 @@ class Recorder:
         asks = bool(missing) and (usd is None or usd > 0)
         if not asks or context.confirmed or context.dry_run or context.face is Face.WORKER:
             return
-        told = _("{count} golden answers of {model} cost nobody knows how much.")
+        told = ngettext(
+            "{count} golden answer of {model} costs nobody knows how much.",
+            "{count} golden answers of {model} cost nobody knows how much.",
+            len(missing),
+        )
         if usd is not None:
-            told = _("{count} golden answers of {model} cost at most {usd:.4f} USD.")
+            told = ngettext(
+                "{count} golden answer of {model} costs at most {usd:.4f} USD.",
+                "{count} golden answers of {model} cost at most {usd:.4f} USD.",
+                len(missing),
+            )
         raise UnconfirmedError(
             "M604",
             told.format(count=len(missing), model=visible(self._order.model), usd=usd or 0.0),

@@ -19,7 +19,7 @@ from sophia_tui.errors import (
     UnconfirmedError,
     UsageError,
 )
-from sophia_tui.i18n import N_, _, get_language
+from sophia_tui.i18n import N_, _, get_language, ngettext
 from sophia_tui.services.disk_use import shown_size
 from sophia_tui.services.job_states import has_ended
 from sophia_tui.services.merge import is_whole
@@ -105,11 +105,20 @@ class UploadService:
 
     def _question(self, request: UploadRequest, files: dict[str, int]) -> UnconfirmedError:
         told = (
-            _("{count} files ({size}) would leave this machine for {repository} at {hub}, private:")
+            ngettext(
+                "{count} file ({size}) would leave this machine for {repository} at {hub}, "
+                "private:",
+                "{count} files ({size}) would leave this machine for {repository} at {hub}, "
+                "private:",
+                len(files),
+            )
             if not request.public
-            else _(
+            else ngettext(
+                "{count} file ({size}) would leave this machine for {repository} at {hub}, where "
+                "anybody may read it:",
                 "{count} files ({size}) would leave this machine for {repository} at {hub}, where "
-                "anybody may read them:"
+                "anybody may read them:",
+                len(files),
             )
         ).format(
             count=len(files),

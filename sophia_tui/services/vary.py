@@ -223,9 +223,17 @@ class VaryService:
         unasked = context.confirmed or context.dry_run or context.inner
         if not costs or unasked or context.face is Face.WORKER or not work.missing:
             return
-        told = _("{count} variations by {model} cost nobody knows how much.")
+        told = ngettext(
+            "{count} variation by {model} costs nobody knows how much.",
+            "{count} variations by {model} cost nobody knows how much.",
+            work.missing,
+        )
         if usd is not None:
-            told = _("{count} variations by {model} cost about {usd:.2f} USD.")
+            told = ngettext(
+                "{count} variation by {model} costs about {usd:.2f} USD.",
+                "{count} variations by {model} cost about {usd:.2f} USD.",
+                work.missing,
+            )
         raise UnconfirmedError(
             "D605",
             told.format(count=work.missing, model=visible(work.request.model), usd=usd or 0.0),

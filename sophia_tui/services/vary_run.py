@@ -10,7 +10,7 @@ from sophia_tui.domain.context import Context, Progress
 from sophia_tui.domain.protocols import ChatModel
 from sophia_tui.domain.serving import ChatAnswer
 from sophia_tui.errors import DataError, JobError, SophiaError, UnavailableError
-from sophia_tui.i18n import _
+from sophia_tui.i18n import _, ngettext
 from sophia_tui.textsafe import visible
 
 if TYPE_CHECKING:
@@ -159,13 +159,17 @@ class Run:
             return []
         if over_budget:
             return [
-                _("The budget is spent: {missing} variations are missing.").format(
-                    missing=work.missing
-                )
+                ngettext(
+                    "The budget is spent: {missing} variation is missing.",
+                    "The budget is spent: {missing} variations are missing.",
+                    work.missing,
+                ).format(missing=work.missing)
             ]
         return [
-            _(
-                "All techniques were tried on all examples: {missing} variations are missing."
+            ngettext(
+                "All techniques were tried on all examples: {missing} variation is missing.",
+                "All techniques were tried on all examples: {missing} variations are missing.",
+                work.missing,
             ).format(missing=work.missing)
         ]
 

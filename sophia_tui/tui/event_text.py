@@ -58,7 +58,7 @@ _FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "seconds": (N_("{value} s"), _one),
     "epoch": (N_("epoch {value}"), _two),
     "grad_norm": (N_("gradient {value}"), words.rate),
-    "examples": (N_("{value} examples"), _whole),
+    "examples": ("{value} examples", _whole),
 }
 #: What a run calls what it tells: the words for it. Others are shown as the run has them.
 _NAMES = {
@@ -147,9 +147,14 @@ def _pieces(data: Mapping[str, Any]) -> Iterator[str]:
     for name, (text, shown) in _FIGURES.items():
         value = rest.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            yield _(text).format(value=shown(rest.pop(name)))
+            told = _(text) if name != "examples" else _examples(value)
+            yield told.format(value=shown(rest.pop(name)))
     for name, value in rest.items():
         yield _named(name, value)
+
+
+def _examples(count: float) -> str:
+    return ngettext("{value} example", "{value} examples", 1 if count == 1 else 2)
 
 
 def _steps(rest: dict[str, Any]) -> Iterator[str]:
@@ -160,7 +165,8 @@ def _steps(rest: dict[str, Any]) -> Iterator[str]:
     elif step:
         yield _("step {value}").format(value=step)
     elif total:
-        yield _("{value} steps").format(value=total)
+        many = total if isinstance(total, int) else 2  # what a run wrote can be anything
+        yield ngettext("{value} step", "{value} steps", many).format(value=total)
 
 
 def _of_lines(rest: dict[str, Any]) -> str | None:

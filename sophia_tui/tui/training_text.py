@@ -62,7 +62,11 @@ def trial_text(result: Mapping[str, Any]) -> str:
             said.append(_(text).format(size=shown_size(size)))
     planned, whole = result.get("planned_steps"), result.get("whole_seconds")
     if _is_number(planned) and _is_number(whole):
-        text = _("The whole training of {count} steps would take about {time}.")
+        text = ngettext(
+            "The whole training of {count} step would take about {time}.",
+            "The whole training of {count} steps would take about {time}.",
+            int(planned),
+        )
         said.append(text.format(count=number(planned), time=words.duration(whole)))
     return " ".join(said)
 

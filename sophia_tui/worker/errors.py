@@ -49,13 +49,17 @@ def folder_not_written(path: Path, problem: OSError) -> JobError:
 
 
 def vanished_too_often(job: Job, limit: int) -> JobError:
+    resumes = min(job.resumes - job.resumes_forgiven, limit)
     return JobError(
         "J505",
         _("The run of job {job} vanished again and again.").format(job=job.id),
-        _(
+        ngettext(
+            "It was resumed {count} time by itself, which is the limit, and vanished without a "
+            "word: killed, or out of memory.",
             "It was resumed {count} times by itself, which is the limit, and vanished without a "
-            "word: killed, or out of memory."
-        ).format(count=min(job.resumes - job.resumes_forgiven, limit)),
+            "word: killed, or out of memory.",
+            resumes,
+        ).format(count=resumes),
         _see_log(job),
     )
 
