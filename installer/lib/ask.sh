@@ -66,8 +66,8 @@ ask_secret() { # KEY [ARG of the text...]
   local question answer=
   question=$(text "$@")
   if can_ask; then
-    printf '%s ' "$question" >&2
-    IFS= read -r -s answer || answer=
+    # read's own prompt comes when the echo is off: what is typed at once would be seen else
+    IFS= read -r -s -p "$question " answer || answer=
     printf '\n' >&2
   else
     taken_by_default "$question" "$(text word_nothing)"

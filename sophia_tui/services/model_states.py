@@ -300,6 +300,8 @@ class ModelStatesService:
             ),
             problem.remedy,
             version=model.version,
+            changed_by=model.state_by,
+            changed_at=model.state_at.isoformat(),
         )
 
 

@@ -5,11 +5,15 @@ from pathlib import Path
 import pytest
 
 from sophia_tui.domain.context import Context, Face, Role
-from sophia_tui.domain.operations import NoInput
 from sophia_tui.domain.protocols import Store
 from sophia_tui.errors import UsageError
 from sophia_tui.paths import Paths
-from sophia_tui.services.settings import SettingChange, SettingKey, SettingsService
+from sophia_tui.services.settings import (
+    SettingChange,
+    SettingKey,
+    SettingsPage,
+    SettingsService,
+)
 
 CONTEXT = Context("ana", Face.CLI, Role.ADMIN)
 
@@ -47,7 +51,7 @@ async def test_folders_that_the_environment_alone_names_are_listed(
 ) -> None:
     cache = str(tmp_path / "converted")
     service = SettingsService(store, {"SOPHIA_MODEL_CACHE": cache}, Paths(tmp_path))
-    listed = {each.key: each for each in (await service.page(CONTEXT, NoInput())).items}
+    listed = {each.key: each for each in (await service.page(CONTEXT, SettingsPage())).items}
     assert (listed["SOPHIA_MODEL_CACHE"].value, listed["SOPHIA_MODEL_CACHE"].source) == (
         cache,
         "environment",

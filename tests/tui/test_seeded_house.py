@@ -22,7 +22,7 @@ from tests.tui.test_screens import digit, told_text
 #: What each screen shows of the seeded store, and the row that is opened for it.
 SHOWN = {
     "overview": ("", ("sophia-v2", "GEN_MODEL")),
-    "setup": ("FINETUNE_DIR", ("FINETUNE_DIR",)),
+    "setup": ("finetune_dir", ("FINETUNE_DIR",)),
     "datasets": ("town@", ("63", "60", "qa_cache.jsonl:61", "public.qa_cache qhash k0042")),
     "jobs": (seeded.FAILED, ("SOPHIA-J470", "60/300", "Lower the learning rate.")),
     "models": (seeded.NEWEST_MODEL, (seeded.SUCCEEDED, "promo-3", "Office 50 opens at 9")),
@@ -89,6 +89,7 @@ async def test_every_screen_shows_what_the_services_answer(
             if wanted:
                 screen = app.screen
                 found = [each for each in screen.rows if each.startswith(wanted)]
+                assert found, (name, wanted, list(screen.rows))
                 key = min(found, key=len)
                 screen.follow(key)
                 await until(pilot, lambda s=screen, k=key: s.told_of == k, f"{name}: {key}")
