@@ -159,12 +159,9 @@ class EvaluateService:
         return JobView.of(job)
 
     async def _model(self, model_id: str) -> Model:
-        from sophia_tui.services.models import unknown_model
+        from sophia_tui.services.models import known_model
 
-        model = await self._store.models.get(model_id)
-        if model is None:
-            raise unknown_model(textsafe.visible(model_id))
-        return model
+        return await known_model(self._store, model_id, self._clock.now())
 
     async def _recipe_of(self, model: Model) -> dict[str, Any]:
         """The recipe the model was trained by: it says how prompts are put and cut."""

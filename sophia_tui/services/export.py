@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from sophia_tui import textsafe
 from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.jobs import Job, JobKind
 from sophia_tui.domain.models import Model, ModelKind, exported_id
@@ -20,7 +19,7 @@ from sophia_tui.i18n import N_, _, get_language
 from sophia_tui.paths import Paths
 from sophia_tui.services.job_states import has_ended
 from sophia_tui.services.merge import adapter_folder, is_whole, whole_merged
-from sophia_tui.services.models import unknown_model
+from sophia_tui.services.models import known_model, with_row
 from sophia_tui.services.operations import operation
 from sophia_tui.services.room import bytes_of_weights, require_room
 from sophia_tui.services.train import chosen_threads, new_job_id, require_training_packages
@@ -120,9 +119,7 @@ class ExportService:
         return JobView.of(job)
 
     async def _source(self, request: ExportRequest) -> _Source:
-        model = await self._store.models.get(request.model)
-        if model is None:
-            raise unknown_model(textsafe.visible(request.model))
+        model = await known_model(self._store, request.model, self._clock.now())
         if request.adapter:
             return await self._adapter(model, request.quantisation)
         if model.kind is ModelKind.ADAPTER:
@@ -149,7 +146,8 @@ class ExportService:
         if model.kind is ModelKind.MERGED:
             return _Source(model, model.path or "")
         if model.kind is ModelKind.BASE:
-            return _Source(model, model.path or model.base)
+            # a base that jobs name alone gets its row: what is made of it refers to it
+            return _Source(await with_row(self._store, model), model.path or model.base)
         raise UsageError(
             "M521",
             _("{model} has no weights on this machine that could be exported.").format(

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from sophia_tui import textsafe
 from sophia_tui.domain.context import Context, Progress, Role
 from sophia_tui.domain.jobs import Job, JobKind, JobState
 from sophia_tui.domain.models import Model, ModelKind, merged_id
@@ -16,7 +15,7 @@ from sophia_tui.errors import ConflictError, JobError, NotFoundError, UsageError
 from sophia_tui.i18n import N_, _, get_language
 from sophia_tui.paths import Paths
 from sophia_tui.services.job_states import has_ended
-from sophia_tui.services.models import unknown_model
+from sophia_tui.services.models import known_model
 from sophia_tui.services.operations import operation
 from sophia_tui.services.room import bytes_of_weights, require_room
 from sophia_tui.services.train import chosen_threads, new_job_id, require_training_packages
@@ -75,9 +74,7 @@ class MergeService:
     async def merge(self, context: Context, request: MergeRequest) -> JobView:
         """Raises NotFoundError M404, M432, UsageError M431, ConflictError M433, UnavailableError
         J501, SetupError M520. A merge that is under way is shown and not doubled."""
-        adapter = await self._store.models.get(request.model)
-        if adapter is None:
-            raise unknown_model(textsafe.visible(request.model))
+        adapter = await known_model(self._store, request.model, self._clock.now())
         merged = await whole_merged(self._store, adapter.id)
         if merged is not None:
             raise ConflictError(

@@ -163,9 +163,7 @@ class ModelsService:
         """Raises NotFoundError M404, ConflictError J610 (in use), RefusedError J611 (not ours)."""
         import asyncio
 
-        found = await self._store.models.get(request.model)
-        if found is None:
-            raise unknown_model(request.model)
+        found = await known_model(self._store, request.model, self._moment())
         if found.kind not in (ModelKind.ADAPTER, ModelKind.MERGED, ModelKind.EXPORTED):
             raise RefusedError(
                 "J611",

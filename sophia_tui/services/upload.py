@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from sophia_tui import textsafe
 from sophia_tui.domain.context import Context, Role
 from sophia_tui.domain.jobs import Job, JobKind
 from sophia_tui.domain.models import Model, ModelKind
@@ -23,7 +22,7 @@ from sophia_tui.i18n import N_, _, get_language, ngettext
 from sophia_tui.services.disk_use import shown_size
 from sophia_tui.services.job_states import has_ended
 from sophia_tui.services.merge import is_whole
-from sophia_tui.services.models import unknown_model
+from sophia_tui.services.models import known_model
 from sophia_tui.services.operations import operation
 from sophia_tui.services.train import new_job_id, require_training_packages
 from sophia_tui.services.train_hosted import is_redacted
@@ -79,9 +78,7 @@ class UploadService:
     async def upload(self, context: Context, request: UploadRequest) -> JobView:
         """Raises NotFoundError M404, M532, UsageError M531, RefusedError M533 (learnt from personal
         data), OutsideError J501, M534 (no token), UnconfirmedError M535 with the list of files."""
-        model = await self._store.models.get(request.model)
-        if model is None:
-            raise unknown_model(textsafe.visible(request.model))
+        model = await known_model(self._store, request.model, self._clock.now())
         files = _files(model)
         await self._refuse_personal(model)
         require_training_packages()

@@ -29,6 +29,7 @@ from sophia_tui.errors import (
     ConflictError,
     NotFoundError,
     RefusedError,
+    SophiaError,
     UnconfirmedError,
     UsageError,
 )
@@ -489,3 +490,26 @@ def write_manifest(folder: Path, job_id: str, files: dict[str, FileRecord]) -> N
         adapter_files=files,
     )
     write_document(folder / MANIFEST_FILE, manifest)
+
+
+@pytest.mark.parametrize(
+    ("operation", "code"),
+    [
+        ("models.merge", "M431"),
+        ("models.upload", "M531"),
+        ("models.delete", "J611"),
+        ("evaluate.run", "J440"),
+    ],
+)
+async def test_a_base_that_the_list_shows_is_told_what_it_lacks(
+    town: Town, operation: str, code: str
+) -> None:
+    listed = [each.id for each in (await town.ask("models.list")).items]
+    assert seeded.HOSTED_BASE in listed
+    assert await town.store.models.get(seeded.HOSTED_BASE) is None  # jobs alone name it
+    more = {"to": "me/mine"} if operation == "models.upload" else {}
+    for model, wanted in ((seeded.HOSTED_BASE, code), ("nobody", "M404")):
+        context = town.house.context(Face.CLI, actor="ana", role=Role.ADMIN, confirmed=True)
+        with pytest.raises(SophiaError) as told:
+            await town.house.dispatcher.call(operation, {"model": model, **more}, context)
+        assert told.value.code == f"SOPHIA-{wanted}"
