@@ -47,8 +47,7 @@ def test_no_screen_of_a_real_terminal_brings_it_through() -> None:
     try:
         sent = terminal.read(60.0, until=b"Sophia")
         for key in [each.key for each in keys.SCREENS]:
-            terminal.type(key.encode())
-            sent += terminal.read(20.0, until=b"Sophia") + terminal.read(0.5)
+            sent += terminal.answer(key.encode(), 0.5)
             terminal.type(b"\r")
             sent += terminal.read(1.0)
             terminal.type(b"\x1b")

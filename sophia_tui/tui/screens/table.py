@@ -97,7 +97,8 @@ class TableScreen(LiveScreen):
 
     def body(self) -> Iterable[Widget]:
         yield Plate(id="state", classes="body")
-        self._table = Rows(self.sophia.glyphs, self.places, id="table", classes="body")
+        # which keys make sense depends on the row
+        self._table = Rows(self.sophia.glyphs, self.places, self.redraw, id="table", classes="body")
         yield self._table
         yield Plate(id="found")
         yield Chooser(self.sophia.glyphs, id="sorts")
@@ -296,7 +297,6 @@ class TableScreen(LiveScreen):
     # -- what people do
 
     def on_rows_highlighted(self, event: Rows.Highlighted) -> None:
-        self.redraw()  # which keys make sense depends on the row
         if self.more_to_come and self.table.cursor_row >= len(self.rows) - _NEAR:
             self._ask_for_page()
 

@@ -68,13 +68,17 @@ class Rows(ScrollView, can_focus=True):
         self,
         glyphs: Glyphs,
         places: Callable[[str, int], Sequence[tuple[int, int]]] = lambda _text, _column: (),
+        moved: Callable[[], None] = lambda: None,
         id: str = "",
         classes: str = "",
     ) -> None:
-        """`places` are parts of a cell's text, by its column, that are to be seen."""
+        """`places` are parts of a cell's text, by its column, that are to be seen. `moved` draws
+        at once what depends on the row under the cursor: then both are sent as one picture, which
+        a message would be too late for."""
         super().__init__(id=id, classes=classes)
         self._glyphs = glyphs
         self._places = places
+        self._moved = moved
         self._columns: Sequence[tuple[str, int]] = ()
         self._rows: Sequence[Row] = ()
         self._marked: Collection[str] = frozenset()
@@ -136,6 +140,7 @@ class Rows(ScrollView, can_focus=True):
     def _tell(self) -> None:
         if self.key != self._highlighted:
             self._highlighted = self.key
+            self._moved()
             self.post_message(self.Highlighted())
 
     # -- what is in sight
