@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
+from textual.screen import Screen
 from textual.widgets import Button, Input
 
 from sophia_tui.domain.context import Role
@@ -143,3 +144,24 @@ async def test_too_small_a_window_asks_for_a_larger_one(size: Any) -> None:
             assert re.search(r"\w", screen_text(app))
         await pilot.resize_terminal(80, 24)
         await until(pilot, lambda: "Sophia" in screen_text(app), "drawn")
+
+
+async def test_a_window_of_one_column_comes_to_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    layouts: list[str] = []
+    lay_out = Screen._refresh_layout
+
+    def counted(screen: Screen[object], *given: object, **named: object) -> None:
+        layouts.append(screen.name or "")
+        lay_out(screen, *given, **named)  # type: ignore[arg-type]
+
+    app = stub.make_app(whole_world(), whole=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, app.painted.is_set, "painted")
+        await pilot.resize_terminal(1, 1)
+        for key in ("1", "4"):
+            await pilot.press(key)
+            await pilot.pause(0.3)  # what came of the key has come
+            with monkeypatch.context() as patched:
+                patched.setattr(Screen, "_refresh_layout", counted)
+                await pilot.pause(0.5)
+            assert len(layouts) < 5, layouts  # it was 30, one a tick
