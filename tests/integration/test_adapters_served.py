@@ -285,6 +285,7 @@ async def what_an_engine_of_llama_cpp_can(client: openai.AsyncOpenAI, view: Any)
     )
     with pytest.raises(urllib.error.HTTPError) as refused:
         await asyncio.to_thread(urllib.request.urlopen, request)
+    refused.value.close()  # it is the answer, and holds its connection
     assert refused.value.code == 401
     assert "Brovik" not in Path(view.folder, "log.txt").read_text()
     assert Path(view.folder, SERVE_FILE).stat().st_mode & 0o077 == 0
