@@ -113,6 +113,8 @@ class ExportService:
         if not request.adapter:
             bits = _BITS.get(request.quantisation, _FEWER_BITS)
             require_room(self._paths.runs, bytes_of_weights(source.base, bits), made)
+        # a base that jobs name alone gets its row: what is made of it refers to it
+        await with_row(self._store, source.model)
         job = self._job(context, request, source, made)
         await self._store.jobs.add(job)
         await self._wake()
@@ -146,8 +148,7 @@ class ExportService:
         if model.kind is ModelKind.MERGED:
             return _Source(model, model.path or "")
         if model.kind is ModelKind.BASE:
-            # a base that jobs name alone gets its row: what is made of it refers to it
-            return _Source(await with_row(self._store, model), model.path or model.base)
+            return _Source(model, model.path or model.base)
         raise UsageError(
             "M521",
             _("{model} has no weights on this machine that could be exported.").format(

@@ -498,6 +498,7 @@ def write_manifest(folder: Path, job_id: str, files: dict[str, FileRecord]) -> N
         ("models.merge", "M431"),
         ("models.upload", "M531"),
         ("models.delete", "J611"),
+        ("models.export", "M521"),
         ("evaluate.run", "J440"),
     ],
 )
